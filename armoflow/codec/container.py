@@ -1,0 +1,125 @@
+"""The outer form of everything that armoflow stores: a header, then aligned raw buffers.
+
+Results and payloads are both containers. The header is msgpack; large binary data (numpy arrays,
+bytes buffers) lies behind it, aligned, so that a reader maps the file and views it in place.
+
+Layout, little endian::
+
+    magic "aflw" | version u8 | flags u8 | reserved u16 | header length u32
+    total length u64 | checksum u32 | header | padding | buffer | padding | buffer ...
+
+The checksum covers the whole header and every buffer up to 64 KiB; of a longer buffer its first and
+last 4 KiB. That finds truncation, torn writes and mixed-up objects without reading 8 MB for the
+sake of a header; bit rot is the business of the transport and of the file system.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgpack
+
+from armoflow.errors import EnvelopeError
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+MAGIC = b"aflw"
+VERSION = 1
+ALIGNMENT = 64
+_PREFIX = struct.Struct("<4sBBHIQI")
+_WHOLE = 64 * 1024
+_EDGE = 4 * 1024
+
+
+def pack(header: Any, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
+    """Lay out a header and its buffers.
+
+    Args:
+        header: Anything that msgpack can write.
+        buffers: Contiguous one-dimensional byte buffers; not copied.
+
+    Returns:
+        The parts to write one after the other; ``b"".join(parts)`` is the container.
+
+    Example:
+        >>> header, buffers = unpack(b"".join(pack({"a": 1}, [b"xyz"])))
+        >>> header, bytes(buffers[0])
+        ({'a': 1}, b'xyz')
+    """
+    lengths = [len(buffer) for buffer in buffers]
+    encoded = msgpack.packb([header, lengths], use_bin_type=True)
+    position = _PREFIX.size + len(encoded)
+    body: list[Buffer] = []
+    checksum = zlib.crc32(encoded)
+    for buffer in buffers:
+        padding = -position % ALIGNMENT
+        if padding:
+            body.append(b"\0" * padding)
+        body.append(buffer)
+        position += padding + len(buffer)
+        checksum = _add(checksum, buffer)
+    prefix = _PREFIX.pack(MAGIC, VERSION, 0, 0, len(encoded), position, checksum)
+    return [prefix + encoded, *body]
+
+
+def size(parts: Sequence[Buffer]) -> int:
+    """Bytes of a packed container."""
+    return sum(len(part) for part in parts)
+
+
+def unpack(data: Buffer) -> tuple[Any, list[memoryview]]:
+    """Read a container back; the buffers are views of ``data``, not copies.
+
+    Raises:
+        EnvelopeError: If the data is truncated, corrupt, or of an unknown version.
+    """
+    view = memoryview(data)
+    if len(view) < _PREFIX.size:
+        raise EnvelopeError(f"stored data is truncated: {len(view)} bytes, no header")
+    magic, version, _, _, header_length, total, expected = _PREFIX.unpack_from(view)
+    if magic != MAGIC:
+        raise EnvelopeError(
+            f"stored data was not written by armoflow: it starts with {bytes(view[:4])!r}"
+        )
+    if version != VERSION:
+        raise EnvelopeError(
+            f"stored data has format version {version}, this armoflow reads {VERSION}: "
+            "use the same armoflow on both sides"
+        )
+    if total != len(view):
+        raise EnvelopeError(f"stored data is {len(view)} bytes long, {total} were written")
+    encoded = view[_PREFIX.size : _PREFIX.size + header_length]
+    checksum = zlib.crc32(encoded)
+    try:
+        header, lengths = msgpack.unpackb(encoded, raw=False, strict_map_key=False)
+        buffers, end = _slice(view, _PREFIX.size + header_length, lengths)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise EnvelopeError(f"stored data has a corrupt header: {error}") from error
+    for buffer in buffers:
+        checksum = _add(checksum, buffer)
+    if checksum != expected or end != total:
+        raise EnvelopeError("stored data is corrupt: its checksum does not match")
+    return header, buffers
+
+
+def _slice(view: memoryview, position: int, lengths: Sequence[int]) -> tuple[list[memoryview], int]:
+    buffers = []
+    for length in lengths:
+        if not isinstance(length, int) or length < 0:
+            raise ValueError(f"buffer length {length!r}")
+        position += -position % ALIGNMENT
+        if position + length > len(view):
+            raise ValueError("a buffer lies beyond the end")
+        buffers.append(view[position : position + length])
+        position += length
+    return buffers, position
+
+
+def _add(checksum: int, buffer: Buffer) -> int:
+    if len(buffer) <= _WHOLE:
+        return zlib.crc32(buffer, checksum)
+    view = memoryview(buffer)
+    return zlib.crc32(view[-_EDGE:], zlib.crc32(view[:_EDGE], checksum))

@@ -1,0 +1,254 @@
+"""A task's payload: which function to run on which items, as written by the planner.
+
+A payload names its inputs by result id (``inputs``) and refers to them by position, so that it can
+be laid out again for other ids without pickling anything twice. Outputs are not named here: a task
+is told its expected outputs by the engine, in the order of submission.
+
+Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pickling`):
+
+* ``("slot", input, slot)``: the value of one slot;
+* ``("list", ((input, start, stop), ...))``: the values of slots as one list, absent ones left out;
+* ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from armoflow.codec.container import Buffer, pack, unpack
+from armoflow.errors import EnvelopeError
+
+FORMAT = 1
+
+
+class Pickled(NamedTuple):
+    """A pickled value and its out-of-band buffers, in order."""
+
+    data: bytes | memoryview
+    buffers: Sequence[Buffer] = ()
+
+
+class Operation(enum.IntEnum):
+    """What a task does with its items."""
+
+    CALL = 0  # function(*args, **kwargs) -> one slot in each output
+    MAP = 1  # function of each item of the columns -> a slot per item in each output
+    FILTER = 2  # keep the items for which function is true -> a slot per item, absent if false
+    COMBINE = 3  # fold the only column, left to right, into one slot
+    GATHER = 4  # copy the slots of the only column, errors and all, into one envelope
+
+
+class CodeReference(NamedTuple):
+    """Pickled code, by content hash: either inline, or stored as a result to be fetched once."""
+
+    digest: str
+    data: bytes | None = None
+    result_id: str | None = None
+
+
+class Values(NamedTuple):
+    """Items of a column given as one pickled list (immutable scalars only)."""
+
+    pickled: bytes
+    count: int
+
+
+class Items(NamedTuple):
+    """Items of a column pickled one by one."""
+
+    pickles: Sequence[Pickled]
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return len(self.pickles)
+
+
+class Slots(NamedTuple):
+    """Items of a column that are slots ``start`` to ``stop`` of input number ``input``."""
+
+    input: int
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return self.stop - self.start
+
+
+Piece = Values | Items | Slots
+
+
+@dataclass(slots=True)
+class Settings:
+    """How the items are run; durations in seconds.
+
+    Attributes:
+        retries: Further attempts after an exception or a timeout, per item.
+        backoff: Seconds before the first retry, doubling.
+        timeout: Seconds per attempt, or None.
+        crash_retries: Further attempts after the process died, per item.
+        packed: Failures become error slots; the task ends in success.
+        capture: As ``packed``, for a whole subtree under a packed item, children included.
+        priority: Priority that children inherit, or None.
+        partition: Partition that children inherit, or None.
+        batch_size: Batch size that the user fixed for children's collections, or None.
+    """
+
+    retries: int = 0
+    backoff: float = 0.1
+    timeout: float | None = None
+    crash_retries: int = 2
+    packed: bool = False
+    capture: bool = False
+    priority: int | None = None
+    partition: str | None = None
+    batch_size: int | None = None
+
+
+@dataclass(slots=True)
+class Payload:
+    """Everything a worker needs to run one task.
+
+    Attributes:
+        operation: What to do.
+        name: The node's name, for errors.
+        function: The code (None for GATHER).
+        modules: The user's own modules that the code may import, or None.
+        inputs: Result ids of the dependencies; references in pickles are positions in it.
+        constants: Result ids of data that is fetched, not depended on.
+        arguments: CALL: pickle of ``(args, kwargs)``. MAP, FILTER: pickle of the fixed keyword
+            arguments, or None. COMBINE: pickle of the initial value, or None.
+        columns: MAP: one column per iterable; FILTER, COMBINE, GATHER: one column.
+        start: Position of the first item in its collection.
+        count: Number of items (CALL: 1).
+        star: MAP: each item is a tuple of positional arguments.
+        final: COMBINE: an empty column without initial value is an error, not an absent slot.
+        collection: The items belong to a collection: errors name their index.
+        settings: Retries, timeouts, and so on.
+    """
+
+    operation: Operation
+    name: str
+    function: CodeReference | None = None
+    modules: CodeReference | None = None
+    inputs: list[str] = field(default_factory=list)
+    constants: list[str] = field(default_factory=list)
+    arguments: Pickled | None = None
+    columns: list[list[Piece]] = field(default_factory=list)
+    start: int = 0
+    count: int = 1
+    star: bool = False
+    final: bool = False
+    collection: bool = False
+    settings: Settings = field(default_factory=Settings)
+
+
+_SETTINGS = tuple(Settings.__dataclass_fields__)
+
+
+def pack_payload(payload: Payload) -> list[Buffer]:
+    """Lay out a payload; returns the parts to write one after the other.
+
+    Example:
+        >>> payload = Payload(Operation.CALL, "f", CodeReference("hash", b"code"))
+        >>> unpack_payload(b"".join(pack_payload(payload))).name
+        'f'
+    """
+    buffers: list[Buffer] = []
+
+    def pickled(value: Pickled | None) -> Any:
+        if value is None:
+            return None
+        if not value.buffers:
+            return value.data
+        first = len(buffers)
+        buffers.extend(value.buffers)
+        return [value.data, first, len(value.buffers)]
+
+    def piece(value: Piece) -> Any:
+        if isinstance(value, Slots):
+            return [0, *value]
+        if isinstance(value, Values):
+            return [1, *value]
+        return [2, [pickled(item) for item in value.pickles]]
+
+    settings = payload.settings
+    header = [
+        FORMAT,
+        int(payload.operation),
+        payload.name,
+        payload.function,
+        payload.modules,
+        payload.inputs,
+        payload.constants,
+        pickled(payload.arguments),
+        [[piece(value) for value in column] for column in payload.columns],
+        payload.start,
+        payload.count,
+        payload.star,
+        payload.final,
+        payload.collection,
+        [getattr(settings, name) for name in _SETTINGS],
+    ]
+    return pack(header, buffers)
+
+
+def unpack_payload(data: Buffer) -> Payload:
+    """Read a payload back; its pickles' buffers are views of ``data``.
+
+    Raises:
+        EnvelopeError: If the data is truncated, corrupt or not a payload.
+    """
+    header, buffers = unpack(data)
+
+    def pickled(value: Any) -> Pickled | None:
+        if value is None:
+            return None
+        if isinstance(value, bytes):
+            return Pickled(value)
+        encoded, first, count = value
+        return Pickled(encoded, tuple(buffers[first : first + count]))
+
+    def item(value: Any) -> Pickled:
+        read = pickled(value)
+        if read is None:
+            raise ValueError("an item without data")
+        return read
+
+    def piece(value: Any) -> Piece:
+        kind, *rest = value
+        if kind == 0:
+            return Slots(*rest)
+        if kind == 1:
+            return Values(*rest)
+        return Items([item(entry) for entry in rest[0]])
+
+    def code(value: Any) -> CodeReference | None:
+        return None if value is None else CodeReference(*value)
+
+    try:
+        if header[0] != FORMAT:
+            raise EnvelopeError(f"payload has format {header[0]!r}, this armoflow reads {FORMAT}")
+        return Payload(
+            operation=Operation(header[1]),
+            name=header[2],
+            function=code(header[3]),
+            modules=code(header[4]),
+            inputs=header[5],
+            constants=header[6],
+            arguments=pickled(header[7]),
+            columns=[[piece(value) for value in column] for column in header[8]],
+            start=header[9],
+            count=header[10],
+            star=header[11],
+            final=header[12],
+            collection=header[13],
+            settings=Settings(*header[14]),
+        )
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise EnvelopeError(f"stored data is not a payload: {error}") from error

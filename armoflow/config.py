@@ -1,0 +1,42 @@
+"""Every number and path that can be tuned, in one place, with its reason."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+INLINE_DATA_LIMIT = 64 * KIB
+"""Bytes of a result up to which it travels inside messages; larger ones go through files."""
+
+INLINE_FUNCTION_LIMIT = 16 * KIB
+"""Bytes of a pickled function up to which it rides in each payload; larger ones are uploaded once."""
+
+SHARED_ARGUMENT_LIMIT = 64 * KIB
+"""Bytes of an argument used by several tasks above which it is uploaded once."""
+
+MESSAGE_LIMIT = 4 * MIB
+"""gRPC's default receive limit, which agents and many deployments keep."""
+
+BATCH_BYTES = 1 * MIB
+"""Bytes of data in one CreateResults call: well below MESSAGE_LIMIT, replies count too."""
+
+BATCH_TASKS = 500
+"""Tasks in one SubmitTasks call."""
+
+CHUNK_BYTES = 2 * MIB
+"""Upload chunk where the engine does not say; its own default (GetServiceConfiguration)."""
+
+MAXIMUM_INPUTS = 1000
+"""Inputs of one task; more go through gathering tasks (Process holds every dependency id)."""
+
+MAXIMUM_DURATION = 7 * 24 * 3600.0
+"""max_duration, in seconds, of a task without timeout."""
+
+DURATION_MARGIN = 30.0
+"""Seconds added to a computed max_duration for starting and storing."""
+
+ERROR_RECORD_LIMIT = 4 * KIB
+"""Bytes of an error record: engines copy it into every transitive dependent."""
+
+SILENCE_BEFORE_RESYNC = 5.0
+"""Seconds without any event, with work outstanding, before results are listed again."""

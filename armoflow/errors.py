@@ -1,0 +1,147 @@
+"""Every error that armoflow raises, in one hierarchy.
+
+A task that raises gives the caller its *own* exception, not one of these: the original type, whose
+``__cause__`` is a :class:`RemoteTraceback` that says where it happened, in which node, on which
+path, and how many items were skipped because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ArmoflowError(Exception):
+    """Base of every error of armoflow."""
+
+
+# --- building a graph ---------------------------------------------------------------------------
+
+
+class GraphError(ArmoflowError):
+    """The graph cannot be built as asked."""
+
+
+class OptionError(GraphError, ValueError):
+    """An option is unknown or its value is out of range."""
+
+
+class SignatureError(GraphError, TypeError):
+    """A call's arguments do not fit the task's signature."""
+
+
+class CollectionError(GraphError, TypeError):
+    """A collection cannot do that, for example ``len`` after ``filter``."""
+
+
+class ArgumentCycleError(GraphError, ValueError):
+    """An argument contains itself."""
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+class SerializationError(ArmoflowError, TypeError):
+    """A value cannot be pickled; the message names which one."""
+
+
+class EnvelopeError(ArmoflowError, ValueError):
+    """Stored data is not what was written: truncated, corrupt or of another version."""
+
+
+class ProtocolError(ArmoflowError):
+    """The other side sent something that the protocol does not allow."""
+
+
+# --- connecting and submitting ------------------------------------------------------------------
+
+
+class EngineUnreachableError(ArmoflowError, ConnectionError):
+    """Nothing answers at the endpoint."""
+
+
+class EngineError(ArmoflowError):
+    """The engine refused a call, or failed; ``code`` is the gRPC status code's name."""
+
+    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SubmissionError(ArmoflowError, ValueError):
+    """A graph cannot be submitted to this engine: unknown partition, priority too high."""
+
+
+class ForeignReferenceError(ArmoflowError, ValueError):
+    """A Future or ``put`` reference belongs to another client."""
+
+
+class ClientClosedError(ArmoflowError, RuntimeError):
+    """The client was closed."""
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+class TaskError(ArmoflowError):
+    """A task failed for a reason of armoflow's own, not an exception of the user's code."""
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """An attempt of a task ran longer than its ``timeout`` and was killed."""
+
+
+class WorkerDiedError(TaskError):
+    """The process that ran the task died (signal or exit) more often than ``crash_retries``."""
+
+
+class TaskCancelledError(TaskError):
+    """The task was cancelled in the engine, not by this client."""
+
+
+class DataLostError(TaskError):
+    """Data that a task or the caller needs is no longer stored."""
+
+
+class RemoteTaskError(TaskError):
+    """Stands for a remote exception whose type cannot be rebuilt here; ``type_name`` names it."""
+
+    def __init__(self, message: str, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class RemoteTraceback(ArmoflowError):
+    """The cause of every exception that comes from a task: where it happened, and how.
+
+    Attributes:
+        node: Name of the node that failed, with its item index where it is one of a collection.
+        path: Node names from the failed node to the node that was asked for.
+        skipped: How many items did not run because of this failure.
+        attempts: How often the item was tried.
+        traceback: The remote traceback, formatted, with source lines.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        traceback: str = "",
+        path: Sequence[str] = (),
+        skipped: int = 0,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(node)
+        self.node = node
+        self.traceback = traceback
+        self.path = list(path)
+        self.skipped = skipped
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        lines = [f"in task {self.node!r} after {self.attempts} attempt(s)"]
+        if len(self.path) > 1:
+            lines.append("path: " + " -> ".join(self.path))
+        if self.skipped:
+            lines.append(f"skipped: {self.skipped} dependent item(s)")
+        if self.traceback:
+            lines.append("remote traceback:\n" + self.traceback.rstrip())
+        return "\n".join(lines)

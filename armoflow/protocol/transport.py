@@ -1,0 +1,186 @@
+"""What the orchestrator asks of an engine: one interface, two ways to carry it.
+
+:class:`~armoflow.protocol.standard.StandardTransport` speaks the calls that every ArmoniK serves;
+:class:`~armoflow.protocol.batch.BatchTransport` the batch extension of the embedded engine.
+Both apply the same steps in the same order and give the same guarantees.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from armoflow.codec.container import Buffer
+from armoflow.errors import ArmoflowError
+
+
+class ResultState(enum.Enum):
+    """What the client knows of a result."""
+
+    PLANNED = "planned"
+    CREATED = "created"
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    DELETED = "deleted"
+
+
+class ResultHandle:
+    """A result to be: named by the planner, given its id when its batch is submitted.
+
+    The planner, the tasks that still need the result and the futures on it hold the handle; when
+    the last of them lets go, ``on_release`` is called with the id and the data can be deleted.
+    """
+
+    __slots__ = ("__weakref__", "id", "name", "on_release", "state")
+
+    def __init__(self, name: str = "", id: str = "") -> None:
+        self.name = name
+        self.id = id
+        self.state = ResultState.PLANNED if not id else ResultState.CREATED
+        self.on_release: Callable[[str], None] | None = None
+
+    def __del__(self) -> None:
+        if self.on_release is not None and self.id:
+            self.on_release(self.id)
+
+    def __repr__(self) -> str:
+        return f"<ResultHandle {self.name!r} {self.id or 'without id'} {self.state.value}>"
+
+
+@dataclass(frozen=True, slots=True)
+class WireOptions:
+    """The ArmoniK task options that armoflow sets; seconds for ``max_duration``."""
+
+    max_duration: float
+    max_retries: int = 3
+    priority: int = 1
+    partition: str = ""
+
+
+@dataclass(slots=True)
+class Submission:
+    """One ArmoniK task to be submitted.
+
+    Attributes:
+        inputs: Handles of the data dependencies; each has its id, or is an output of an earlier
+            submission of the same batch.
+        outputs: Handles of the expected outputs, in order; the transport gives them their ids.
+        pack: Lays out the payload for the inputs' ids, called once these are known.
+        options: The task's ArmoniK options.
+        name: The node's name; results are named after it.
+        task_id: Set by the transport.
+        payload_id: Set by the transport.
+    """
+
+    inputs: list[ResultHandle]
+    outputs: list[ResultHandle]
+    pack: Callable[[], list[Buffer]]
+    options: WireOptions
+    name: str = ""
+    size: int = 0
+    task_id: str = ""
+    payload_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultChange:
+    """A result was completed or aborted.
+
+    Attributes:
+        result_id: Which.
+        state: COMPLETED or ABORTED.
+        size: Bytes of its data, where known.
+        data: The data itself, where the engine sent it along.
+        error: The owner task's error text, where the engine sent it along.
+        seconds: How long the task ran, where the engine says.
+    """
+
+    result_id: str
+    state: ResultState
+    size: int = 0
+    data: bytes | None = None
+    error: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a result was aborted: the task that owned it, its final status and its error text."""
+
+    task_id: str
+    status: str
+    error: str
+
+
+class InputsAbortedError(ArmoflowError):
+    """A batch was refused because some of its inputs are aborted or deleted.
+
+    Nothing of the batch was submitted; ``result_ids`` are the inputs to blame.
+    """
+
+    def __init__(self, result_ids: Sequence[str]) -> None:
+        super().__init__(f"{len(result_ids)} input(s) are aborted or deleted")
+        self.result_ids = frozenset(result_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself at connect."""
+
+    core_version: str
+    api_version: str
+    partitions: tuple[str, ...]
+    chunk_bytes: int
+    extensions: frozenset[str] = field(default_factory=frozenset)
+
+
+class Transport(Protocol):
+    """The calls that the orchestrator needs; every one may be repeated safely by the transport."""
+
+    info: EngineInfo
+
+    async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
+        """Open a session over these partitions; returns its id."""
+
+    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """Create the results, submit the tasks, upload the payloads.
+
+        Raises:
+            InputsAbortedError: If the batch was refused for aborted inputs; nothing was submitted.
+        """
+
+    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
+        """Store data as a completed result; returns its id."""
+
+    def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+        """Changes of the session's results, for ever: reconnects, never loses one, may repeat."""
+
+    async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
+        """The final ones among these results, asked for directly."""
+
+    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
+        """Download results, in order.
+
+        Raises:
+            DataLostError: If one has no data.
+        """
+
+    async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
+        """Why results were aborted, by result id."""
+
+    async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
+        """Delete the data of results."""
+
+    async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
+        """Cancel tasks that have not ended."""
+
+    async def cancel_session(self, session_id: str) -> None:
+        """Cancel everything in a session."""
+
+    async def end_session(self, session_id: str) -> None:
+        """Close (or cancel), purge and delete a session."""
+
+    async def close(self) -> None:
+        """Close the connection."""
