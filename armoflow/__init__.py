@@ -1,0 +1,1 @@
+"""Python workflows on ArmoniK, from a laptop to a cluster."""

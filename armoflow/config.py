@@ -9,7 +9,7 @@ INLINE_DATA_LIMIT = 64 * KIB
 """Bytes of a result up to which it travels inside messages; larger ones go through files."""
 
 INLINE_FUNCTION_LIMIT = 16 * KIB
-"""Bytes of a pickled function up to which it rides in each payload; larger ones are uploaded once."""
+"""Bytes of a pickled function up to which it rides in each payload; larger: uploaded once."""
 
 SHARED_ARGUMENT_LIMIT = 64 * KIB
 """Bytes of an argument used by several tasks above which it is uploaded once."""

@@ -69,8 +69,6 @@ class TaskOptions:
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
 
-DEFAULT_OPTIONS = TaskOptions(retries=0, backoff=0.1, crash_retries=2, max_retries=3, keep=False)
-
 
 def make_options(values: Mapping[str, Any]) -> TaskOptions:
     """Build options from keyword arguments.
@@ -119,3 +117,6 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
             f"{name} must be a {'positive' if positive else 'non-negative'} "
             f"number of seconds, not {value!r}"
         )
+
+
+DEFAULT_OPTIONS = TaskOptions(retries=0, backoff=0.1, crash_retries=2, max_retries=3, keep=False)

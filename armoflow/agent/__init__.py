@@ -1,0 +1,1 @@
+"""What an agent does for one task: buffered effects, and the frames of the lane."""

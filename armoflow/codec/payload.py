@@ -53,7 +53,7 @@ class Values(NamedTuple):
     """Items of a column given as one pickled list (immutable scalars only)."""
 
     pickled: bytes
-    count: int
+    length: int
 
 
 class Items(NamedTuple):
@@ -62,7 +62,7 @@ class Items(NamedTuple):
     pickles: Sequence[Pickled]
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """Number of items."""
         return len(self.pickles)
 
@@ -75,7 +75,7 @@ class Slots(NamedTuple):
     stop: int
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """Number of items."""
         return self.stop - self.start
 

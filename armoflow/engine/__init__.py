@@ -1,0 +1,1 @@
+"""The embedded engine: ArmoniK on one machine."""

@@ -1,0 +1,1 @@
+"""The lazy graph: tasks, delayed values, collections. Pure: nothing here does I/O."""

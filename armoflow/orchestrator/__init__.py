@@ -1,0 +1,1 @@
+"""From a graph to submitted tasks and back to values."""

@@ -1,0 +1,1 @@
+"""Typed, batched, repeatable calls over the ArmoniK gRPC API."""

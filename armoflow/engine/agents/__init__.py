@@ -1,0 +1,1 @@
+"""Agents: each drives workers of one kind."""
