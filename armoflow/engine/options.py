@@ -1,0 +1,84 @@
+"""How an engine is set up, and task options in the form that frames carry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from armoflow.config import MIB
+from armoflow.engine.records import Options, Partition
+from armoflow.errors import OptionError
+
+Durability = Literal["normal", "full"]
+
+DEFAULT_PARTITION = Partition("default", pod_max=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What is fixed when an engine starts.
+
+    Attributes:
+        state_directory: Where the journal and the data are; made if missing.
+        partitions: The partitions; the first one is where tasks go that name none.
+        max_priority: Highest priority that a submission may ask for.
+        delete_payload: Delete a task's payload once the task is completed, as stock clusters do.
+        strict: Behave as the reference engine does even where that is a defect.
+        durability: ``"normal"`` survives the death of any process; ``"full"`` also waits for the
+            disk at each commit, and survives a power cut.
+        memory_limit: Bytes of small data that stay in memory.
+        watcher_limit: Events that a watcher may fall behind before it is closed.
+    """
+
+    state_directory: Path
+    partitions: tuple[Partition, ...] = (DEFAULT_PARTITION,)
+    max_priority: int = 10
+    delete_payload: bool = False
+    strict: bool = False
+    durability: Durability = "normal"
+    memory_limit: int = 64 * MIB
+    watcher_limit: int = 200_000
+
+    def __post_init__(self) -> None:
+        if not self.partitions:
+            raise OptionError("an engine needs at least one partition")
+        if self.durability not in ("normal", "full"):
+            raise OptionError(f"durability must be 'normal' or 'full', not {self.durability!r}")
+
+    @property
+    def default_partition(self) -> str:
+        """Id of the partition where tasks go that name none."""
+        return self.partitions[0].id
+
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Options)}
+
+
+def encode_options(options: Options) -> dict[str, Any]:
+    """The options that say something, by field name.
+
+    Example:
+        >>> encode_options(Options(priority=2, partition_id="gpu"))
+        {'priority': 2, 'partition_id': 'gpu'}
+    """
+    values = {name: getattr(options, name) for name in _FIELDS}
+    return {
+        name: dict(value) if name == "options" else value for name, value in values.items() if value
+    }
+
+
+def decode_options(values: Mapping[str, Any] | None) -> Options | None:
+    """Options from what :func:`encode_options` made; None stays None (inherit).
+
+    Raises:
+        OptionError: If a field is unknown.
+    """
+    if values is None:
+        return None
+    unknown = values.keys() - _FIELDS.keys()
+    if unknown:
+        raise OptionError(f"unknown task option {min(unknown)!r}")
+    return Options(**values)
