@@ -1,0 +1,66 @@
+# Every target works from a clean clone with only Python (>= 3.10) and make; the virtual
+# environment is made once and again only when pyproject.toml changes.
+
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$name && break; \
+	done)
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo    install armoflow and draw a picture with it"
+	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
+	@echo "make lint    ruff, mypy and the layers alone"
+	@echo "make bench   measure, here and now"
+	@echo "make docs    build the documentation into site/"
+	@echo "make clean   remove what these targets made"
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "armoflow needs Python 3.10 or later: none was found;" \
+		"name one with 'make PYTHON=/path/to/python'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "armoflow needs Python 3.10 or later: $(PYTHON) is" \
+		"$$($(PYTHON) --version 2>&1)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "cannot make a virtual environment: on Debian and Ubuntu," \
+		"'apt install python3-venv' adds what is missing" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	$(INSTALL) --editable .
+	@touch $@
+
+# An extra is installed with the package: one stamp each.
+$(VENV)/.installed-%: $(VENV)/.made pyproject.toml
+	$(INSTALL) --editable '.[$*]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/mandelbrot.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The linters first: pytest's closing line is the last one printed.
+test: lint
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --doctest-modules armoflow tests
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site dist build examples/output .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache

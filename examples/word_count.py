@@ -1,0 +1,74 @@
+"""The words of Moby-Dick: map over its chapters, merge the counts in a tree.
+
+``counts`` is used twice, by the total and by the whale line; its chapters are counted once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+from armoflow import Client, task
+
+BOOK = Path(__file__).parent / "data" / "moby_dick.txt"
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@task
+def count_words(chapter: str) -> Counter[str]:
+    """Count the words of a chapter, in lower case."""
+    return Counter(re.findall(r"[a-z]+(?:'[a-z]+)?", chapter.lower()))
+
+
+@task
+def merge(left: Counter[str], right: Counter[str]) -> Counter[str]:
+    """Add two counts."""
+    return left + right
+
+
+@task
+def occurrences(counts: Counter[str], word: str) -> int:
+    """How often the word and its plural occur."""
+    return counts[word] + counts[word + "s"]
+
+
+def read_chapters(limit: int) -> list[str]:
+    """Split the book before each chapter's heading."""
+    text = BOOK.read_text(encoding="utf-8")
+    return re.split(r"^(?=CHAPTER \d+\. )", text, flags=re.MULTILINE)[1 : limit + 1]
+
+
+def draw(values: list[int]) -> str:
+    """One bar a value, as a line of text; by square roots, one chapter stands out so far."""
+    highest = max(*values, 1)
+    return "".join(BARS[round(math.sqrt(value / highest) * (len(BARS) - 1))] for value in values)
+
+
+def main() -> None:
+    """Count the book and print its most frequent longer words."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chapters", type=int, default=135, help="read the first so many")
+    parser.add_argument("--local", action="store_true", help="run in this thread, to debug")
+    arguments = parser.parse_args()
+
+    counts = count_words.map(read_chapters(arguments.chapters))
+    total = counts.reduce(merge)
+    whales = counts.map(occurrences, word="whale").gather()
+    with Client(local=arguments.local) as client:
+        words, whales_by_chapter = client.compute(total, whales)
+
+    print(f"{words.total():,} words, {len(words):,} different ones; the most frequent longer ones:")
+    longer = Counter({word: count for word, count in words.items() if len(word) > 5})
+    for word, count in longer.most_common(10):
+        print(f"{word:>10} {count:>5}  {'█' * (30 * count // longer.most_common(1)[0][1])}")
+    print("whales, chapter by chapter:")
+    print(draw(whales_by_chapter))
+
+
+if __name__ == "__main__":
+    main()
+
+# Output:
