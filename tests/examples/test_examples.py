@@ -1,0 +1,69 @@
+"""Every example runs, and prints what its last comment says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, list[str]] = {
+    "mandelbrot": ["--width", "72", "--height", "48", "--iterations", "50"],
+    "monte_carlo_pi": ["--throws", "5", "--points", "100"],
+    "option_pricing": ["--paths", "200"],
+    "parameter_sweep": ["--neighbours", "5"],
+    "queens": ["--size", "6", "--depth", "2"],
+    "word_count": ["--chapters", "5"],
+}
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+def run(example: str, *arguments: str) -> str:
+    """What the example prints."""
+    completed = subprocess.run(
+        [sys.executable, Path("examples") / f"{example}.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
+
+
+def small(example: str, directory: Path) -> list[str]:
+    """Arguments with which the example takes a moment, and writes nothing of its own."""
+    output = ["--output", str(directory / "picture.png")] if example == "mandelbrot" else []
+    return SMALL[example] + output
+
+
+def described(example: str) -> str:
+    """What the example's last comment says that it prints."""
+    source = (ROOT / "examples" / f"{example}.py").read_text(encoding="utf-8")
+    _, _, comment = source.partition("\n# Output:\n")
+    return "".join(
+        line.removeprefix("# ").removeprefix("#") + "\n" for line in comment.splitlines()
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_prints_what_it_says(example: str) -> None:
+    assert run(example) == described(example)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_the_same_in_debug_mode(example: str, tmp_path: Path) -> None:
+    arguments = small(example, tmp_path)
+    assert run(example, *arguments) == run(example, *arguments, "--local")
+
+
+def test_the_picture_is_a_png(tmp_path: Path) -> None:
+    run("mandelbrot", *small("mandelbrot", tmp_path))
+    data = (tmp_path / "picture.png").read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (72, 48)
