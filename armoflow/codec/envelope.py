@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
@@ -42,7 +42,11 @@ class Slot:
 ABSENT = Slot(SlotKind.ABSENT)
 
 
-def pack_envelope(slots: Iterable[Slot]) -> list[Buffer]:
+Cell: TypeAlias = "bytes | Slot | None"
+"""A slot in its cheapest form: a value's pickle without buffers, None for absent, else a Slot."""
+
+
+def pack_envelope(slots: Iterable[Cell]) -> list[Buffer]:
     """Lay out the slots of one result; returns the parts to write one after the other.
 
     Example:
@@ -53,7 +57,9 @@ def pack_envelope(slots: Iterable[Slot]) -> list[Buffer]:
     entries: list[Any] = []
     buffers: list[Buffer] = []
     for slot in slots:
-        if slot.kind is SlotKind.ABSENT:
+        if slot is None or isinstance(slot, bytes):
+            entries.append(slot)
+        elif slot.kind is SlotKind.ABSENT:
             entries.append(None)
         elif slot.kind is SlotKind.VALUE and not slot.buffers:
             entries.append(slot.data)
@@ -69,17 +75,32 @@ def unpack_envelope(data: Buffer) -> list[Slot]:
     Raises:
         EnvelopeError: If the data is truncated, corrupt or not an envelope.
     """
+    return [_widen(cell) for cell in unpack_cells(data)]
+
+
+def unpack_cells(data: Buffer) -> list[Cell]:
+    """As :func:`unpack_envelope`, with each slot in its cheapest form.
+
+    Example:
+        >>> unpack_cells(b"".join(pack_envelope([b"pickle", None])))
+        [b'pickle', None]
+    """
     entries, buffers = unpack(data)
     if not isinstance(entries, list):
         raise EnvelopeError("stored data is not a result: it holds no slots")
-    return [_read(entry, buffers) for entry in entries]
+    return [
+        entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
+        for entry in entries
+    ]
+
+
+def _widen(cell: Cell) -> Slot:
+    if cell is None:
+        return ABSENT
+    return Slot(SlotKind.VALUE, cell) if isinstance(cell, bytes) else cell
 
 
 def _read(entry: Any, buffers: Sequence[memoryview]) -> Slot:
-    if entry is None:
-        return ABSENT
-    if isinstance(entry, bytes):
-        return Slot(SlotKind.VALUE, entry)
     try:
         kind, data, first, count = entry
         return Slot(SlotKind(kind), data, tuple(buffers[first : first + count]))

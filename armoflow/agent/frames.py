@@ -1,0 +1,118 @@
+"""What a child process and its owner say to each other: msgpack messages over Unix sockets.
+
+Messages follow one another without separators (msgpack is self-delimiting), so that reading many
+at once is one call into C. Each is a list that starts with its kind. There are two channels: the
+main one carries work, requests and completions; the control one carries what must be answered
+while a task runs.
+
+============  =========  =======================================================================
+owner, main   RUN        tasks, each ``[serial, task id, session id, expected outputs, payload,
+                         inputs, folder, progress]``, and the data of inputs by result id
+owner, main   REPLY      number, success, value or error text
+owner, main   STOP
+owner, ctrl   RECALL     serials of tasks to give back unless they have been started
+child, ctrl   RETURNED   serials of the tasks given back
+child, main   READY      process id
+child, main   DONE       serial, nanoseconds, data by result id, created results, child tasks
+child, main   FAILED     serial, nanoseconds, kind, error text
+child, main   PARTIAL    serial, first item, the spool's entries (see ``armoflow.worker.mark``)
+child, main   REQUEST    number, method, arguments
+============  =========  =======================================================================
+
+Data is bytes, or ``[path, size]`` for a file: an input to be mapped, or an output that was staged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
+
+WireData = bytes | list[Any]
+
+
+class Kind(IntEnum):
+    """The first element of a message."""
+
+    RUN = 1
+    REPLY = 2
+    STOP = 3
+    RECALL = 4
+    RETURNED = 5
+    READY = 6
+    DONE = 7
+    FAILED = 8
+    PARTIAL = 9
+    REQUEST = 10
+
+
+RUN = int(Kind.RUN)
+REPLY = int(Kind.REPLY)
+STOP = int(Kind.STOP)
+RECALL = int(Kind.RECALL)
+RETURNED = int(Kind.RETURNED)
+READY = int(Kind.READY)
+DONE = int(Kind.DONE)
+FAILED = int(Kind.FAILED)
+PARTIAL = int(Kind.PARTIAL)
+REQUEST = int(Kind.REQUEST)
+
+_LARGEST = 2**31 - 1
+
+
+def packer() -> msgpack.Packer:
+    """A packer, to be kept: it reuses its buffer."""
+    return msgpack.Packer(use_bin_type=True, autoreset=True)
+
+
+def unpacker() -> msgpack.Unpacker:
+    """An unpacker to feed with what a socket gave, and to iterate for the complete messages.
+
+    Example:
+        >>> reader = unpacker()
+        >>> message = packer().pack([STOP])
+        >>> reader.feed(message + message[:1])
+        >>> list(reader)
+        [[3]]
+    """
+    return msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=_LARGEST)
+
+
+def encode_data(data: Data) -> WireData:
+    """Data as it stands in a message."""
+    return data if isinstance(data, bytes) else [data.path, data.size]
+
+
+def decode_data(data: WireData) -> Data:
+    """Data as it stood in a message."""
+    return data if isinstance(data, bytes) else StagedFile(*data)
+
+
+def encode_effects(effects: Effects) -> list[Any]:
+    """The last elements of a DONE message."""
+    return [
+        {result_id: encode_data(data) for result_id, data in effects.data.items()},
+        [[created.id, created.name] for created in effects.created],
+        [
+            [child.payload_id, child.dependencies, child.outputs, child.options]
+            for child in effects.children
+        ],
+    ]
+
+
+def decode_effects(
+    data: Mapping[str, WireData], created: Iterable[Any] = (), children: Iterable[Any] = ()
+) -> Effects:
+    """What :func:`encode_effects` wrote."""
+    return Effects(
+        [CreatedResult(*entry) for entry in created],
+        {
+            result_id: value if value.__class__ is bytes else StagedFile(*value)
+            for result_id, value in data.items()
+        },
+        [ChildTask(*entry) for entry in children],
+    )

@@ -1,0 +1,174 @@
+"""What a returned graph needs of the task that returned it: results, data, child tasks.
+
+:mod:`armoflow.worker.expand` plans the graph and submits what the planner yields here. What reaches
+the agent comes in the order of ArmoniK's worker protocol: results with data (stored code, payloads
+that name no new result), results without data, data in files, child tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from armoflow import config
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.codec.container import Buffer, size
+from armoflow.codec.envelope import Cell
+from armoflow.codec.payload import Payload
+
+if TYPE_CHECKING:
+    from armoflow.protocol.transport import Submission, WireOptions
+
+_RESULTS_PER_CALL = 1000
+
+
+class Expand(Protocol):
+    """``armoflow.worker.expand.expand``: plan what a task returned.
+
+    Called with the values that hold a ``Delayed`` or ``DelayedList`` by item position (a call has
+    the one item 0), and the cells of the finished items in each output (see
+    ``armoflow.codec.envelope``; those of pending items are None). Unless the payload's settings
+    say ``packed`` or ``capture`` there is one pending item and no other.
+    """
+
+    def __call__(
+        self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
+    ) -> None:
+        """Submit what makes every expected output, through the context."""
+
+
+class Agent(Protocol):
+    """How a task gets at its agent, before it ends."""
+
+    def new_results(self, names: Sequence[str]) -> list[str]:
+        """Create results without data; returns their ids."""
+
+    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Create results with data, in one message; returns their ids."""
+
+
+class Context:
+    """The task that returned a graph, as the expansion sees it.
+
+    Attributes:
+        payload: The task's payload: its name, settings, modules, start, and so on.
+        function: The code that ran.
+        outputs: Ids of the expected outputs, in order. Every one must be written by ``write`` or
+            be an output of a submission (``ResultHandle(name, id)``).
+        effects: What the task asks for.
+    """
+
+    def __init__(
+        self,
+        *,
+        payload: Payload,
+        function: Callable[..., Any] | None,
+        outputs: Sequence[str],
+        agent: Agent,
+        stage: Callable[[str, Sequence[Buffer]], StagedFile],
+        effects: Effects,
+        local: bool,
+    ) -> None:
+        self.payload = payload
+        self.function = function
+        self.outputs = outputs
+        self.effects = effects
+        self._agent = agent
+        self._stage = stage
+        self._local = local
+        self._submissions: list[Submission] = []
+
+    def store(self, name: str, parts: Sequence[Buffer]) -> str:
+        """Store data as a new result, for example code or a partial result; returns its id."""
+        if size(parts) <= config.INLINE_DATA_LIMIT:
+            return self._store([(name, b"".join(parts))])[0]
+        result_id = self._create([name])[0]
+        self.effects.data[result_id] = self._stage(result_id, parts)
+        return result_id
+
+    def submit(self, submission: Submission) -> None:
+        """Add a child task; its new results get ids when the expansion has returned."""
+        self._submissions.append(submission)
+
+    def finish(self) -> None:
+        """Turn the submissions into effects; called once, after the expansion."""
+        leaves = [task for task in self._submissions if all(handle.id for handle in task.inputs)]
+        self._store_payloads(leaves)
+        self._name_outputs()
+        self._write_payloads([task for task in self._submissions if not task.payload_id])
+        self.effects.children.extend(
+            ChildTask(
+                task.payload_id,
+                list(dict.fromkeys(handle.id for handle in task.inputs)),
+                [handle.id for handle in task.outputs],
+                encode_options(task.options),
+            )
+            for task in self._submissions
+        )
+        self._submissions = []
+
+    def _store_payloads(self, tasks: Sequence[Submission]) -> None:
+        """Payloads that can be laid out already go up with their data, in few messages."""
+        batch: list[tuple[Submission, bytes]] = []
+        total = 0
+        for task in tasks:
+            parts = task.pack()
+            length = size(parts)
+            if length > config.INLINE_DATA_LIMIT:
+                continue  # laid out again for its file; rather that than keep it in memory
+            if batch and total + length > config.BATCH_BYTES:
+                self._store_batch(batch)
+                batch, total = [], 0
+            batch.append((task, b"".join(parts)))
+            total += length
+        if batch:
+            self._store_batch(batch)
+
+    def _store_batch(self, batch: Sequence[tuple[Submission, bytes]]) -> None:
+        ids = self._store([(f"payload of {task.name}", data) for task, data in batch])
+        for (task, _), result_id in zip(batch, ids, strict=True):
+            task.payload_id = result_id
+
+    def _name_outputs(self) -> None:
+        handles = [handle for task in self._submissions for handle in task.outputs if not handle.id]
+        handles = list(dict.fromkeys(handles))
+        for handle, result_id in zip(
+            handles, self._create([handle.name for handle in handles]), strict=True
+        ):
+            handle.id = result_id
+
+    def _write_payloads(self, tasks: Sequence[Submission]) -> None:
+        ids = self._create([f"payload of {task.name}" for task in tasks])
+        for task, result_id in zip(tasks, ids, strict=True):
+            task.payload_id = result_id
+            parts = task.pack()
+            if self._local and size(parts) <= config.INLINE_DATA_LIMIT:
+                self.effects.data[result_id] = b"".join(parts)
+            else:
+                self.effects.data[result_id] = self._stage(result_id, parts)
+
+    def _create(self, names: Sequence[str]) -> list[str]:
+        ids: list[str] = []
+        for first in range(0, len(names), _RESULTS_PER_CALL):
+            batch = names[first : first + _RESULTS_PER_CALL]
+            ids.extend(self._agent.new_results(batch))
+        if self._local:
+            self.effects.created.extend(map(CreatedResult, ids, names))
+        return ids
+
+    def _store(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        if not self._local:
+            return self._agent.store_results(items)
+        ids = self._create([name for name, _ in items])
+        self.effects.data.update(zip(ids, (data for _, data in items), strict=True))
+        return ids
+
+
+def encode_options(options: WireOptions) -> dict[str, Any]:
+    """A child's ArmoniK options as :class:`ChildTask` carries them: names as in the API."""
+    return {
+        "max_duration": options.max_duration,
+        "max_retries": options.max_retries,
+        "priority": options.priority,
+        "partition_id": options.partition,
+    }
