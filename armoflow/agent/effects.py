@@ -43,12 +43,14 @@ class ChildTask:
         dependencies: Result ids.
         outputs: Result ids; an expected output of the parent among them becomes the child's.
         options: Encoded task options, or None to inherit (see ``armoflow.agent.frames``).
+        id: The child's id where the task was told it already; empty: the engine makes one.
     """
 
     payload_id: str
     dependencies: list[str]
     outputs: list[str]
     options: dict[str, Any] | None = None
+    id: str = ""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,190 @@
+"""A worker's process: started in a group of its own, its output kept, ended for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from armoflow.config import KIB, MIB
+from armoflow.engine.agents import guardian
+
+logger = logging.getLogger(__name__)
+
+LOG_LIMIT = 10 * MIB
+"""Bytes of a worker's log file; one older file of that size is kept beside it."""
+
+TAIL_LIMIT = 4 * KIB
+"""Bytes of the last output that are shown when a worker dies."""
+
+
+class OutputLog:
+    """A bounded log file of a worker's output, with its end in memory.
+
+    Args:
+        path: The file; when it is full it is renamed to ``<path>.1``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tail = bytearray()
+        self._file = path.open("ab")
+
+    def write(self, data: bytes) -> None:
+        """Append output."""
+        self._tail += data
+        del self._tail[:-TAIL_LIMIT]
+        if self._file.tell() + len(data) > LOG_LIMIT:
+            self._file.close()
+            self.path.replace(self.path.with_name(self.path.name + ".1"))
+            self._file = self.path.open("ab")
+        self._file.write(data)
+        self._file.flush()
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines written since the process started."""
+        return "\n".join(self._tail.decode(errors="replace").splitlines()[-lines:])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Guardian:
+    """The program that ends worker processes if this process dies; started on first use."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start it, once."""
+        async with self._starting:
+            if self._process is None:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    guardian.__file__,
+                    stdin=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                )
+
+    def tell(self, sign: str, group: int) -> None:
+        """``+`` for a group that lives, ``-`` for one that ended."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(f"{sign}{group}\n".encode())
+
+    async def stop(self) -> None:
+        """End it; it ends what is left."""
+        if self._process is None or self._process.stdin is None:
+            return
+        self._process.stdin.close()
+        await self._process.wait()
+        self._process = None
+
+
+class WorkerProcess:
+    """One run of a worker command.
+
+    Args:
+        arguments: The command and its arguments.
+        environment: Variables beside this process's own.
+        directory: Where the log file ``worker.log`` goes.
+        guardian: Ends the process should this one die.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        guardian: Guardian,
+    ) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self._guardian = guardian
+        self._output = OutputLog(directory / "worker.log")
+        self._process: asyncio.subprocess.Process | None = None
+        self.ended: asyncio.Task[int] | None = None
+
+    async def start(self) -> None:
+        """Start the command.
+
+        Raises:
+            OSError: If it cannot be started.
+        """
+        await self._guardian.start()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._arguments,
+                env={**os.environ, **self._environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            self._output.close()
+            raise
+        self._guardian.tell("+", self._process.pid)
+        self.ended = asyncio.create_task(self._follow(self._process))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process is not None and self._process.returncode is None
+
+    def describe_end(self) -> str:
+        """How it ended, with its last output."""
+        code = None if self._process is None else self._process.returncode
+        if code is None:
+            how = "is still running"
+        elif code < 0:
+            how = f"was ended by {_signal_name(-code)}"
+        else:
+            how = f"exited with code {code}"
+        tail = self._output.tail()
+        return f"{how}; its last output:\n{tail}" if tail else f"{how} without any output"
+
+    async def stop(self, grace: float) -> None:
+        """Terminate it, and kill it after ``grace`` seconds; no process of its group is left."""
+        if self.ended is None:
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.ended), grace)
+        self._signal(signal.SIGKILL)
+        await self.ended
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    async def _follow(self, process: asyncio.subprocess.Process) -> int:
+        """Keep the output until the process ends, then end what it left behind in its group."""
+        reading = asyncio.create_task(self._read(process))
+        code = await process.wait()
+        self._signal(signal.SIGKILL)  # a grandchild that keeps the output open would block us
+        await reading
+        self._guardian.tell("-", process.pid)
+        self._output.close()
+        return code
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while data := await process.stdout.read(64 * KIB):
+            self._output.write(data)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,124 @@
+"""What every call passes through: it is counted, and what it raises becomes a gRPC status."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import grpc
+
+from armoflow.engine.records import StateError
+
+logger = logging.getLogger(__name__)
+
+
+class CallLog:
+    """How often each RPC was called, and optionally when: one line of JSON a call.
+
+    Args:
+        path: File to write the calls to, in the order in which they began.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self._file: TextIO | None = None
+        if path is not None:
+            self._file = path.open("a", buffering=1, encoding="utf-8")
+
+    def record(self, method: str) -> None:
+        """Count one call, named like ``Sessions/CreateSession``."""
+        self.counts[method] += 1
+        if self._file is not None:
+            self._file.write(json.dumps({"time": time.time(), "method": method}) + "\n")
+
+    def close(self) -> None:
+        """Say what was called, and close the file."""
+        for method, count in sorted(self.counts.items()):
+            logger.info("%s was called %d times", method, count)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Records calls, refuses them while the server drains, and translates exceptions.
+
+    ``StateError`` carries its own code; a cancelled call stays cancelled; anything else is a
+    defect: it is logged with its traceback and the caller gets UNKNOWN.
+    """
+
+    def __init__(self, calls: CallLog) -> None:
+        self.calls = calls
+        self.draining = False
+        self._handlers: dict[str, Any] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        """Called by gRPC for every call, to find what serves it."""
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # gRPC answers UNIMPLEMENTED
+            handler = self._handlers[method] = self._guarded(handler, _short_name(method))
+        return handler
+
+    def _guarded(self, handler: Any, name: str) -> Any:
+        kind = f"{_side(handler.request_streaming)}_{_side(handler.response_streaming)}"
+        behavior = getattr(handler, kind)
+        wrap = self._generator if inspect.isasyncgenfunction(behavior) else self._coroutine
+        return handler._replace(**{kind: wrap(behavior, name)})
+
+    def _coroutine(self, behavior: Any, name: str) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            await self._admit(name, context)
+            try:
+                return await behavior(request, context)
+            except Exception as error:
+                await self._refuse(name, error, context)
+
+        return call
+
+    def _generator(self, behavior: Any, name: str) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            await self._admit(name, context)
+            try:
+                async for reply in behavior(request, context):
+                    yield reply
+            except Exception as error:
+                await self._refuse(name, error, context)
+
+        return call
+
+    async def _admit(self, name: str, context: Any) -> None:
+        self.calls.record(name)
+        if self.draining:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
+
+    async def _refuse(self, name: str, error: Exception, context: Any) -> None:
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if isinstance(error, StateError):
+            await context.abort(grpc.StatusCode[error.code], str(error))
+        if isinstance(error, grpc.aio.UsageError) and context.cancelled():
+            return  # writing to a caller that has gone
+        logger.error("%s failed", name, exc_info=error)
+        await context.abort(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+
+
+def _side(streaming: bool) -> str:
+    return "stream" if streaming else "unary"
+
+
+def _short_name(method: str) -> str:
+    """``/armonik.api.grpc.v1.sessions.Sessions/GetSession`` -> ``Sessions/GetSession``."""
+    service, _, name = method.strip("/").partition("/")
+    return f"{service.rpartition('.')[2]}/{name}"

@@ -1,0 +1,235 @@
+"""Records to API messages and back.
+
+The generated messages carry no types, so that everything here is ``Any`` towards the wire and
+typed towards the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from armonik.protogen.common import (
+    events_common_pb2,
+    objects_pb2,
+    partitions_common_pb2,
+    results_common_pb2,
+    sessions_common_pb2,
+    tasks_common_pb2,
+)
+
+from armoflow.engine.records import (
+    Event,
+    EventKind,
+    Options,
+    Partition,
+    ResultRecord,
+    SessionRecord,
+    TaskRecord,
+)
+
+NANOSECONDS = 1_000_000_000
+
+_OPTION_FIELDS = (
+    "max_retries",
+    "priority",
+    "partition_id",
+    "application_name",
+    "application_version",
+    "application_namespace",
+    "application_service",
+    "engine_type",
+)
+_TASK_DATES = (
+    "created_at",
+    "submitted_at",
+    "received_at",
+    "acquired_at",
+    "fetched_at",
+    "started_at",
+    "processed_at",
+    "ended_at",
+    "pod_ttl",
+)
+_SESSION_DATES = ("created_at", "cancelled_at", "closed_at", "purged_at", "deleted_at")
+
+
+def set_seconds(message: Any, seconds: float | None) -> None:
+    """Write seconds into a Timestamp or Duration; None leaves it unset."""
+    if seconds is None:
+        return
+    whole = int(seconds // 1)
+    nanoseconds = round((seconds - whole) * NANOSECONDS)
+    if nanoseconds == NANOSECONDS:
+        whole, nanoseconds = whole + 1, 0
+    if whole < 0 < nanoseconds:  # a negative Duration has both parts negative
+        whole, nanoseconds = whole + 1, nanoseconds - NANOSECONDS
+    message.seconds = whole
+    message.nanos = nanoseconds
+    message.SetInParent()  # the epoch itself, or no duration at all, is a value too
+
+
+def get_seconds(message: Any) -> float:
+    """Seconds of a Timestamp or Duration."""
+    return float(message.seconds + message.nanos / NANOSECONDS)
+
+
+def options_from_message(message: Any) -> Options:
+    """Task options as they came; an absent ``max_duration`` is 0: inherit."""
+    return Options(
+        max_duration=get_seconds(message.max_duration),
+        options=dict(message.options),
+        **{name: getattr(message, name) for name in _OPTION_FIELDS},
+    )
+
+
+def optional_options(request: Any) -> Options | None:
+    """The ``task_options`` of a request or of one of its tasks, None if absent."""
+    return options_from_message(request.task_options) if request.HasField("task_options") else None
+
+
+def options_to_message(options: Options) -> Any:
+    """Task options as the API shows them."""
+    message = objects_pb2.TaskOptions(
+        options=options.options, **{name: getattr(options, name) for name in _OPTION_FIELDS}
+    )
+    set_seconds(message.max_duration, options.max_duration)
+    return message
+
+
+def session_to_message(session: SessionRecord) -> Any:
+    """A SessionRaw."""
+    message = sessions_common_pb2.SessionRaw(
+        session_id=session.id,
+        status=int(session.status),
+        client_submission=session.client_submission,
+        worker_submission=session.worker_submission,
+        partition_ids=session.partition_ids,
+        options=options_to_message(session.options),
+    )
+    _set_dates(message, session, _SESSION_DATES)
+    set_seconds(message.duration, session.duration)
+    return message
+
+
+def result_to_message(result: ResultRecord) -> Any:
+    """A ResultRaw."""
+    message = results_common_pb2.ResultRaw(
+        session_id=result.session_id,
+        name=result.name,
+        owner_task_id=result.owner_task_id,
+        status=int(result.status),
+        result_id=result.id,
+        size=result.size,
+        created_by=result.created_by,
+        opaque_id=result.opaque_id,
+        manual_deletion=result.manual_deletion,
+    )
+    set_seconds(message.created_at, result.created_at)
+    set_seconds(message.completed_at, result.completed_at)
+    return message
+
+
+def task_to_summary(task: TaskRecord) -> Any:
+    """A TaskSummary: counts where the detailed form has lists."""
+    message = tasks_common_pb2.TaskSummary(
+        count_parent_task_ids=len(task.parent_ids),
+        count_data_dependencies=len(task.dependencies),
+        count_expected_output_ids=len(task.outputs),
+        count_retry_of_ids=len(task.retry_of),
+        error=task.error,
+        **_task_fields(task),
+    )
+    _set_task_dates(message, task)
+    return message
+
+
+def task_to_detailed(task: TaskRecord) -> Any:
+    """A TaskDetailed."""
+    message = tasks_common_pb2.TaskDetailed(
+        parent_task_ids=task.parent_ids,
+        data_dependencies=task.dependencies,
+        expected_output_ids=task.outputs,
+        retry_of_ids=task.retry_of,
+        output=tasks_common_pb2.TaskDetailed.Output(success=task.success, error=task.error),
+        **_task_fields(task),
+    )
+    _set_task_dates(message, task)
+    return message
+
+
+def partition_to_message(partition: Partition) -> Any:
+    """A PartitionRaw."""
+    return partitions_common_pb2.PartitionRaw(
+        id=partition.id,
+        parent_partition_ids=partition.parent_ids,
+        pod_reserved=partition.pod_reserved,
+        pod_max=partition.pod_max,
+        preemption_percentage=partition.preemption_percentage,
+        priority=partition.priority,
+        pod_configuration=partition.configuration,
+    )
+
+
+def event_to_message(event: Event) -> Any:
+    """An EventSubscriptionResponse with the status that the event carries."""
+    record = event.record
+    reply = events_common_pb2.EventSubscriptionResponse(session_id=record.session_id)
+    if event.kind is EventKind.RESULT_STATUS_UPDATE:
+        reply.result_status_update.result_id = record.id
+        reply.result_status_update.status = event.status
+    elif event.kind is EventKind.TASK_STATUS_UPDATE:
+        reply.task_status_update.task_id = record.id
+        reply.task_status_update.status = event.status
+    elif isinstance(record, TaskRecord):
+        _fill_new_task(reply.new_task, record, event.status)
+    elif event.kind is EventKind.NEW_RESULT:
+        reply.new_result.result_id = record.id
+        reply.new_result.owner_id = record.owner_task_id
+        reply.new_result.status = event.status
+    else:
+        # The reference engine never fills previous_owner_id either.
+        reply.result_owner_update.result_id = record.id
+        reply.result_owner_update.current_owner_id = record.owner_task_id
+    return reply
+
+
+def _fill_new_task(message: Any, task: TaskRecord, status: int) -> None:
+    message.task_id = task.id
+    message.payload_id = task.payload_id
+    message.origin_task_id = task.initial_id
+    message.status = status
+    message.expected_output_keys.extend(task.outputs)
+    message.data_dependencies.extend(task.dependencies)
+    message.retry_of_ids.extend(task.retry_of)
+    message.parent_task_ids.extend(task.parent_ids)
+
+
+def _task_fields(task: TaskRecord) -> Mapping[str, Any]:
+    return {
+        "id": task.id,
+        "session_id": task.session_id,
+        "owner_pod_id": task.owner,
+        "pod_hostname": task.owner,
+        "initial_task_id": task.initial_id,
+        "status": int(task.status),
+        "options": options_to_message(task.options),
+        "payload_id": task.payload_id,
+        "created_by": task.created_by,
+    }
+
+
+def _set_task_dates(message: Any, task: TaskRecord) -> None:
+    _set_dates(message, task, _TASK_DATES)
+    if task.ended_at is None:
+        return
+    set_seconds(message.creation_to_end_duration, task.ended_at - task.created_at)
+    if task.started_at is not None:
+        set_seconds(message.processing_to_end_duration, task.ended_at - task.started_at)
+    if task.received_at is not None:
+        set_seconds(message.received_to_end_duration, task.ended_at - task.received_at)
+
+
+def _set_dates(message: Any, record: SessionRecord | TaskRecord, names: tuple[str, ...]) -> None:
+    for name in names:
+        set_seconds(getattr(message, name), getattr(record, name))

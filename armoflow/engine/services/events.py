@@ -1,0 +1,119 @@
+"""The Events service."""
+
+# ruff: noqa: N802 (the API names the methods)
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
+
+from armoflow.engine.core import Engine
+from armoflow.engine.filters import Condition, Filters, make_predicate
+from armoflow.engine.records import Event, EventKind, StateError
+from armoflow.engine.services.convert import event_to_message
+from armoflow.engine.services.filters import RESULTS, TASKS, parse_filters
+from armoflow.engine.watchers import Watcher, WatcherOverflowError
+
+SNAPSHOT_PAGE = 5_000
+"""Records read at once for the snapshot that a stream begins with."""
+
+
+class EventsService(EventsServicer):  # type: ignore[misc]
+    """Streams what happens in a session.
+
+    A stream subscribes first and then sends what exists already, so that nothing is missed and
+    some of it may come twice. It never ends by itself, not even with its session: it ends when its
+    caller goes, or with UNAVAILABLE when the engine stops.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._watchers: set[Watcher[Event]] = set()
+
+    def close(self) -> None:
+        """End all streams with UNAVAILABLE."""
+        for watcher in list(self._watchers):
+            watcher.close()
+
+    async def GetEvents(self, request: Any, context: Any) -> None:
+        """Stream a session's events."""
+        subscription = Subscription(request, strict=self._engine.options.strict)
+        watcher = self._engine.watch(request.session_id)
+        self._watchers.add(watcher)
+        try:
+            # Some clients wait for the headers before they do anything else.
+            await context.send_initial_metadata(())
+            async for event in subscription.snapshot(self._engine):
+                await context.write(event_to_message(event))
+            async for batch in watcher:
+                for event in batch:
+                    if subscription.wants(event):
+                        await context.write(event_to_message(event))
+        except WatcherOverflowError as error:
+            raise StateError("UNAVAILABLE", str(error)) from error
+        finally:
+            self._watchers.discard(watcher)
+            watcher.close()
+        raise StateError("UNAVAILABLE", "the engine is shutting down")
+
+
+class Subscription:
+    """What one caller wants to be told.
+
+    Args:
+        request: The EventSubscriptionRequest.
+        strict: How filters that make no sense are refused.
+    """
+
+    def __init__(self, request: Any, *, strict: bool) -> None:
+        asked = list(request.returned_events)
+        self._kinds = {kind for kind in EventKind if kind in asked} if asked else set(EventKind)
+        self._session_id = request.session_id
+        self._tasks = parse_filters(request.tasks_filters, TASKS, strict=strict)
+        self._results = parse_filters(request.results_filters, RESULTS, strict=strict)
+        self._wants_task = _predicate("tasks", self._tasks)
+        self._wants_result = _predicate("results", self._results)
+
+    def wants(self, event: Event) -> bool:
+        """Whether the caller is told of an event."""
+        if event.kind not in self._kinds:
+            return False
+        if event.kind <= EventKind.TASK_STATUS_UPDATE:
+            return self._wants_task(event.record)
+        return self._wants_result(event.record)
+
+    async def snapshot(self, engine: Engine) -> AsyncIterator[Event]:
+        """What exists already, as new tasks and new results with their current status."""
+        if EventKind.NEW_TASK in self._kinds:
+            filters = self._in_session(self._tasks)
+            async for record in _all(engine.queries.tasks, filters):
+                yield Event(EventKind.NEW_TASK, record, int(record.status))
+        if EventKind.NEW_RESULT in self._kinds:
+            filters = self._in_session(self._results)
+            async for record in _all(engine.queries.results, filters):
+                yield Event(EventKind.NEW_RESULT, record, int(record.status))
+
+    def _in_session(self, filters: Filters) -> Filters:
+        session = Condition("session_id", "==", self._session_id)
+        return [[session, *conditions] for conditions in filters] or [[session]]
+
+
+def _predicate(entity: Any, filters: Filters) -> Callable[[Any], bool]:
+    return make_predicate(entity, filters) if filters else _everything
+
+
+def _everything(record: Any) -> bool:
+    return True
+
+
+async def _all(query: Any, filters: Filters) -> AsyncIterator[Any]:
+    page = 0
+    while True:
+        found = await query(filters, sort="id", page=page, page_size=SNAPSHOT_PAGE)
+        for record in found.items:
+            yield record
+        page += 1
+        if page * SNAPSHOT_PAGE >= found.total:
+            return

@@ -1,0 +1,219 @@
+"""The Results service."""
+
+# ruff: noqa: N802 (the API names the methods)
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
+from armonik.protogen.common import results_common_pb2 as messages
+
+from armoflow.config import CHUNK_BYTES, MIB
+from armoflow.engine.core import Engine
+from armoflow.engine.records import (
+    Changes,
+    NewResult,
+    ResultRecord,
+    ResultStatus,
+    StateError,
+    Stored,
+)
+from armoflow.engine.services.convert import result_to_message
+from armoflow.engine.services.filters import RESULTS, parse_list
+
+
+class ResultsService(ResultsServicer):  # type: ignore[misc]
+    """Creates results and carries their data. ``WatchResults`` is in the API but served nowhere."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
+        """Create results without data."""
+        new = [
+            NewResult(self._engine.new_id(), item.name, item.manual_deletion)
+            for item in request.results
+        ]
+        results = await self._create(request.session_id, new)
+        return messages.CreateResultsMetaDataResponse(results=results)
+
+    async def CreateResults(self, request: Any, context: Any) -> Any:
+        """Create results with their data."""
+        stored: list[Stored] = []
+        try:
+            stored.extend([await self._store(item.data) for item in request.results])
+            new = [
+                NewResult(self._engine.new_id(), item.name, item.manual_deletion, data)
+                for item, data in zip(request.results, stored, strict=True)
+            ]
+            results = await self._create(request.session_id, new)
+        except StateError:
+            self._engine.objects.delete([data.opaque_id for data in stored])
+            raise
+        return messages.CreateResultsResponse(results=results)
+
+    async def GetResult(self, request: Any, context: Any) -> Any:
+        """Read a result."""
+        result = await self._find(request.result_id)
+        return messages.GetResultResponse(result=result_to_message(result))
+
+    async def ListResults(self, request: Any, context: Any) -> Any:
+        """List results."""
+        engine = self._engine
+        filters, arguments = parse_list(request, RESULTS, strict=engine.options.strict)
+        page = await engine.queries.results(filters, **arguments)
+        return messages.ListResultsResponse(
+            results=map(result_to_message, page.items),
+            page=request.page,
+            page_size=request.page_size,
+            total=page.total,
+        )
+
+    async def GetOwnerTaskId(self, request: Any, context: Any) -> Any:
+        """Which tasks must produce these results; unknown results are left out.
+
+        The reference engine answers with a result's *name* in ``result_id``: a defect that only
+        strict mode repeats.
+        """
+        found = await self._engine.queries.read_results(list(request.result_id))
+        strict = self._engine.options.strict
+        pair = messages.GetOwnerTaskIdResponse.MapResultTask
+        return messages.GetOwnerTaskIdResponse(
+            session_id=request.session_id,
+            result_task=[
+                pair(result_id=result.name if strict else result.id, task_id=result.owner_task_id)
+                for result in map(found.get, request.result_id)
+                if result is not None
+            ],
+        )
+
+    async def UploadResultData(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        """Store data chunk by chunk; the end completes the result and queues what waited for it."""
+        target = await self._read_target(requests)
+        stored = await self._receive(requests)
+        try:
+            await self._check_repeated(target.result_id, stored)
+            changes = self._engine.state.complete_results(
+                self._engine.now(), target.session_id, [(target.result_id, stored)]
+            )
+        except StateError:
+            self._engine.objects.delete([stored.opaque_id])
+            raise
+        (result,) = await self._apply(changes, [target.result_id])
+        return messages.UploadResultDataResponse(result=result)
+
+    async def DownloadResultData(self, request: Any, context: Any) -> None:
+        """Send data chunk by chunk; empty data is no chunk at all."""
+        result = await self._find(request.result_id)
+        if result.status is not ResultStatus.COMPLETED:
+            raise StateError(
+                "NOT_FOUND", f"result {result.id!r} has no data: it is {result.status.name.lower()}"
+            )
+        async for chunk in self._engine.objects.chunks(result.opaque_id, CHUNK_BYTES):
+            await context.write(messages.DownloadResultDataResponse(data_chunk=chunk))
+
+    async def DeleteResultsData(self, request: Any, context: Any) -> Any:
+        """Delete data; unknown results and those of manual deletion are skipped."""
+        engine = self._engine
+        await engine.apply(engine.state.delete_results(engine.now(), request.result_id))
+        return messages.DeleteResultsDataResponse(
+            session_id=request.session_id, result_id=request.result_id
+        )
+
+    async def ImportResultsData(self, request: Any, context: Any) -> Any:
+        """Complete results with data that is stored already."""
+        engine = self._engine
+        if not request.results:
+            return messages.ImportResultsDataResponse()
+        ids = [item.result_id for item in request.results]
+        if len(set(ids)) < len(ids):
+            raise StateError(
+                "UNKNOWN" if engine.options.strict else "INVALID_ARGUMENT",
+                "the same result is listed twice",
+            )
+        imported = []
+        for item in request.results:
+            size = await engine.objects.size(item.opaque_id)
+            if size is None:
+                raise StateError("NOT_FOUND", f"no data is stored as {item.opaque_id!r}")
+            imported.append((item.result_id, Stored(item.opaque_id, size)))
+        changes = engine.state.import_results(engine.now(), request.session_id, imported)
+        return messages.ImportResultsDataResponse(results=await self._apply(changes, ids))
+
+    async def GetServiceConfiguration(self, request: Any, context: Any) -> Any:
+        """The size that upload chunks should have."""
+        return messages.ResultsServiceConfigurationResponse(data_chunk_max_size=CHUNK_BYTES)
+
+    async def _create(self, session_id: str, new: Sequence[NewResult]) -> list[Any]:
+        engine = self._engine
+        changes = engine.state.create_results(engine.now(), session_id, new)
+        return await self._apply(changes, [result.id for result in new])
+
+    async def _apply(self, changes: Changes, ids: Sequence[str]) -> list[Any]:
+        """The results as the command left them, once that is committed."""
+        results = self._engine.state.results
+        shown = [result_to_message(changes.results.get(key) or results[key]) for key in ids]
+        await self._engine.apply(changes)
+        return shown
+
+    async def _find(self, result_id: str) -> ResultRecord:
+        result = await self._engine.read_result(result_id)
+        if result is None:
+            raise StateError("NOT_FOUND", f"result {result_id!r} does not exist")
+        return result
+
+    async def _store(self, data: bytes) -> Stored:
+        """Store data of a message; only what is large leaves the event loop to be written."""
+        if len(data) < MIB:
+            return self._engine.objects.put(data)
+        writer = self._engine.objects.writer()
+        try:
+            await writer.write(data)
+            return await writer.finish()
+        finally:
+            writer.abort()
+
+    async def _read_target(self, requests: AsyncIterator[Any]) -> Any:
+        """The identifier that an upload begins with, of a result that exists."""
+        try:
+            first = await requests.__aiter__().__anext__()
+        except StopAsyncIteration:
+            raise StateError("FAILED_PRECONDITION", "the upload stream is empty") from None
+        if first.WhichOneof("type") != "id":
+            raise StateError("INVALID_ARGUMENT", "the first message of an upload must be the id")
+        if first.id.session_id not in self._engine.state.sessions:
+            raise StateError("NOT_FOUND", f"session {first.id.session_id!r} does not exist")
+        await self._find(first.id.result_id)
+        return first.id
+
+    async def _receive(self, requests: AsyncIterator[Any]) -> Stored:
+        writer = self._engine.objects.writer()
+        try:
+            async for request in requests:
+                if request.data_chunk:
+                    await writer.write(request.data_chunk)
+            return await writer.finish()
+        finally:
+            writer.abort()
+
+    async def _check_repeated(self, result_id: str, stored: Stored) -> None:
+        """Refuse other data for a result that is completed: its readers may have seen the first.
+
+        The reference engine replaces the data; strict mode does too.
+        """
+        result = await self._find(result_id)
+        if result.status is not ResultStatus.COMPLETED or self._engine.options.strict:
+            return
+        if result.size != stored.size or not await self._same_data(result.opaque_id, stored):
+            raise StateError(
+                "FAILED_PRECONDITION", f"result {result_id!r} is completed with other data"
+            )
+
+    async def _same_data(self, opaque_id: bytes, stored: Stored) -> bool:
+        other = self._engine.objects.chunks(stored.opaque_id, CHUNK_BYTES)
+        async for chunk in self._engine.objects.chunks(opaque_id, CHUNK_BYTES):
+            if chunk != await anext(other, None):
+                return False
+        return True

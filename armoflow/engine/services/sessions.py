@@ -1,0 +1,142 @@
+"""The Sessions service."""
+
+# ruff: noqa: N802 (the API names the methods)
+
+from __future__ import annotations
+
+from typing import Any
+
+from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
+from armonik.protogen.common import sessions_common_pb2 as messages
+
+from armoflow.engine.core import Engine
+from armoflow.engine.records import Changes, SessionRecord, SessionStatus, StateError
+from armoflow.engine.services.convert import (
+    options_from_message,
+    session_to_message,
+    set_seconds,
+)
+from armoflow.engine.services.filters import SESSIONS, parse_list
+from armoflow.options import MAXIMUM_PRIORITY
+
+
+class SessionsService(SessionsServicer):  # type: ignore[misc]
+    """Opens, changes and ends sessions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def CreateSession(self, request: Any, context: Any) -> Any:
+        """Open a session."""
+        engine = self._engine
+        _check_default_options(request)
+        session_id = engine.new_id()
+        changes = engine.state.create_session(
+            engine.now(),
+            session_id,
+            options_from_message(request.default_task_option),
+            tuple(request.partition_ids),
+        )
+        await engine.apply(changes)
+        return messages.CreateSessionReply(session_id=session_id)
+
+    async def GetSession(self, request: Any, context: Any) -> Any:
+        """Read a session."""
+        session = self._find(request.session_id)
+        return messages.GetSessionResponse(session=session_to_message(session))
+
+    async def ListSessions(self, request: Any, context: Any) -> Any:
+        """List sessions; their options are always shown, whatever ``with_task_options`` says."""
+        engine = self._engine
+        filters, arguments = parse_list(request, SESSIONS, strict=engine.options.strict)
+        page = await engine.queries.sessions(filters, **arguments)
+        return messages.ListSessionsResponse(
+            sessions=map(session_to_message, page.items),
+            page=request.page,
+            page_size=request.page_size,
+            total=page.total,
+        )
+
+    async def CancelSession(self, request: Any, context: Any) -> Any:
+        """Cancel a session and all that it has not finished."""
+        state = self._engine.state
+        changes = state.cancel_session(self._engine.now(), request.session_id)
+        return messages.CancelSessionResponse(session=await self._apply(request, changes))
+
+    async def PauseSession(self, request: Any, context: Any) -> Any:
+        """Hold what is queued."""
+        state = self._engine.state
+        changes = state.pause_session(self._engine.now(), request.session_id)
+        return messages.PauseSessionResponse(session=await self._apply(request, changes))
+
+    async def ResumeSession(self, request: Any, context: Any) -> Any:
+        """Queue what was held."""
+        state = self._engine.state
+        changes = state.resume_session(self._engine.now(), request.session_id)
+        return messages.ResumeSessionResponse(session=await self._apply(request, changes))
+
+    async def CloseSession(self, request: Any, context: Any) -> Any:
+        """End a session: what still waits is cancelled."""
+        state = self._engine.state
+        changes = state.close_session(self._engine.now(), request.session_id)
+        return messages.CloseSessionResponse(session=await self._apply(request, changes))
+
+    async def PurgeSession(self, request: Any, context: Any) -> Any:
+        """Delete the data of a session that has ended."""
+        state = self._engine.state
+        changes = state.purge_session(self._engine.now(), request.session_id)
+        return messages.PurgeSessionResponse(session=await self._apply(request, changes))
+
+    async def DeleteSession(self, request: Any, context: Any) -> Any:
+        """Remove a session; an unknown one is answered as if it had just been deleted."""
+        engine = self._engine
+        now = engine.now()
+        session = engine.state.sessions.get(request.session_id)
+        shown = (
+            messages.SessionRaw(session_id=request.session_id)
+            if session is None
+            else session_to_message(session)
+        )
+        shown.status = int(SessionStatus.DELETED)
+        shown.client_submission = shown.worker_submission = False
+        set_seconds(shown.deleted_at, now)
+        await engine.apply(engine.state.delete_session(now, request.session_id))
+        return messages.DeleteSessionResponse(session=shown)
+
+    async def StopSubmission(self, request: Any, context: Any) -> Any:
+        """Refuse further submissions of clients, of workers, or of both."""
+        changes = self._engine.state.stop_submission(
+            self._engine.now(), request.session_id, request.client, request.worker
+        )
+        return messages.StopSubmissionResponse(session=await self._apply(request, changes))
+
+    async def _apply(self, request: Any, changes: Changes) -> Any:
+        """The session as the command left it, once that is committed."""
+        shown = session_to_message(self._find(request.session_id))
+        await self._engine.apply(changes)
+        return shown
+
+    def _find(self, session_id: str) -> SessionRecord:
+        session = self._engine.state.sessions.get(session_id)
+        if session is None:
+            raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
+        return session
+
+
+def _check_default_options(request: Any) -> None:
+    """What the reference engine's validator demands of a new session."""
+    options = request.default_task_option
+    if not request.HasField("default_task_option"):
+        raise StateError("INVALID_ARGUMENT", "default_task_option is required")
+    if not options.HasField("max_duration"):
+        raise StateError("INVALID_ARGUMENT", "default_task_option.max_duration is required")
+    if options.max_retries < 1:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"default_task_option.max_retries must be at least 1, not {options.max_retries}",
+        )
+    if not 1 <= options.priority <= MAXIMUM_PRIORITY:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"default_task_option.priority must be 1 to {MAXIMUM_PRIORITY}, not {options.priority}",
+        )

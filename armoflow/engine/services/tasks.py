@@ -1,0 +1,136 @@
+"""The Tasks service."""
+
+# ruff: noqa: N802 (the API names the methods)
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
+from armonik.protogen.common import objects_pb2
+from armonik.protogen.common import tasks_common_pb2 as messages
+
+from armoflow.engine.core import Engine
+from armoflow.engine.records import NewTask, StateError, TaskRecord
+from armoflow.engine.services.convert import (
+    optional_options,
+    task_to_detailed,
+    task_to_summary,
+)
+from armoflow.engine.services.filters import TASKS, parse_filters, parse_list
+
+
+class TasksService(TasksServicer):  # type: ignore[misc]
+    """Submits, shows and cancels tasks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def SubmitTasks(self, request: Any, context: Any) -> Any:
+        """Submit a batch of tasks: all of them or none."""
+        engine = self._engine
+        if not request.task_creations:
+            raise StateError("INVALID_ARGUMENT", "task_creations must not be empty")
+        if engine.options.strict:
+            _check_durations(request)
+        tasks = [
+            NewTask(
+                engine.new_id(),
+                creation.payload_id,
+                tuple(creation.data_dependencies),
+                tuple(creation.expected_output_keys),
+                optional_options(creation),
+            )
+            for creation in request.task_creations
+        ]
+        changes = engine.state.submit_tasks(
+            engine.now(), request.session_id, optional_options(request), tasks
+        )
+        await engine.apply(changes)
+        info = messages.SubmitTasksResponse.TaskInfo
+        return messages.SubmitTasksResponse(
+            task_infos=[
+                info(
+                    task_id=task.id,
+                    expected_output_ids=task.outputs,
+                    data_dependencies=task.dependencies,
+                    payload_id=task.payload_id,
+                )
+                for task in tasks
+            ]
+        )
+
+    async def GetTask(self, request: Any, context: Any) -> Any:
+        """Read a task."""
+        task = await self._engine.read_task(request.task_id)
+        if task is None:
+            raise StateError("NOT_FOUND", f"task {request.task_id!r} does not exist")
+        return messages.GetTaskResponse(task=task_to_detailed(task))
+
+    async def ListTasks(self, request: Any, context: Any) -> Any:
+        """List tasks; their errors are always shown, whatever ``with_errors`` says."""
+        engine = self._engine
+        filters, arguments = parse_list(request, TASKS, strict=engine.options.strict)
+        page = await engine.queries.tasks(filters, **arguments)
+        return messages.ListTasksResponse(
+            tasks=map(task_to_summary, page.items),
+            page=request.page,
+            page_size=request.page_size,
+            total=page.total,
+        )
+
+    async def ListTasksDetailed(self, request: Any, context: Any) -> Any:
+        """List tasks with all their lists."""
+        engine = self._engine
+        filters, arguments = parse_list(request, TASKS, strict=engine.options.strict)
+        page = await engine.queries.tasks(filters, **arguments)
+        return messages.ListTasksDetailedResponse(
+            tasks=map(task_to_detailed, page.items),
+            page=request.page,
+            page_size=request.page_size,
+            total=page.total,
+        )
+
+    async def CancelTasks(self, request: Any, context: Any) -> Any:
+        """Cancel tasks that have not ended; unknown ones are left out of the reply."""
+        engine = self._engine
+        changes = engine.state.cancel_tasks(engine.now(), request.task_ids)
+        await engine.apply(changes)
+        tasks = await self._read(request.task_ids)
+        return messages.CancelTasksResponse(tasks=map(task_to_summary, tasks))
+
+    async def GetResultIds(self, request: Any, context: Any) -> Any:
+        """The expected outputs of tasks; unknown tasks are left out."""
+        pair = messages.GetResultIdsResponse.MapTaskResult
+        tasks = await self._read(request.task_id)
+        return messages.GetResultIdsResponse(
+            task_results=[pair(task_id=task.id, result_ids=task.outputs) for task in tasks]
+        )
+
+    async def CountTasksByStatus(self, request: Any, context: Any) -> Any:
+        """How many tasks there are of each status; statuses without any are left out."""
+        filters = parse_filters(request.filters, TASKS, strict=self._engine.options.strict)
+        counts = await self._engine.queries.count_tasks(filters)
+        return messages.CountTasksByStatusResponse(
+            status=[
+                objects_pb2.StatusCount(status=int(status), count=count)
+                for status, count in counts.items()
+            ]
+        )
+
+    async def _read(self, task_ids: Iterable[str]) -> list[TaskRecord]:
+        """The tasks that exist, in the order asked for."""
+        ids = list(task_ids)
+        live = self._engine.state.tasks
+        missing = [task_id for task_id in ids if task_id not in live]
+        stored = await self._engine.queries.read_tasks(missing) if missing else {}
+        found = (live.get(task_id) or stored.get(task_id) for task_id in ids)
+        return [task for task in found if task is not None]
+
+
+def _check_durations(request: Any) -> None:
+    """Options without ``max_duration`` are a defect of the caller to the reference engine."""
+    for holder in (request, *request.task_creations):
+        if holder.HasField("task_options") and not holder.task_options.HasField("max_duration"):
+            raise StateError("UNKNOWN", "task_options need a max_duration")
