@@ -1,0 +1,215 @@
+"""Finding and replacing lazy values inside arguments, to any depth.
+
+Looked into: lists, tuples, sets, frozensets, dicts (keys too), their subclasses, named tuples, and
+the fields of dataclass instances.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable
+from itertools import chain
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from armoflow.errors import ArgumentCycleError
+from armoflow.graph.lazy import Lazy
+
+if TYPE_CHECKING:
+    from armoflow.graph.collection import DelayedList
+    from armoflow.graph.delayed import Delayed
+
+Reference: TypeAlias = "Delayed[Any] | DelayedList[Any]"
+
+ATOMS = frozenset(
+    {
+        *(bool, int, float, complex, str, bytes, bytearray, memoryview, range, slice, type),
+        *(type(None), type(...), FunctionType, BuiltinFunctionType),
+    }
+)
+"""Types that hold nothing to look into: the way past most arguments, quickly."""
+
+_SEQUENCES = (list, tuple, set, frozenset)
+
+
+def find_dependencies(value: object) -> list[Reference]:
+    """Every lazy value inside ``value``, each once, in the order of appearance.
+
+    Raises:
+        ArgumentCycleError: If a container contains itself.
+
+    Example:
+        >>> from armoflow.graph.task import task
+        >>> one = task(int)("1")
+        >>> find_dependencies({"a": [one, (one, 2)]}) == [one]
+        True
+    """
+    found: dict[int, Lazy] = {}
+    if type(value) not in ATOMS:
+        _collect(value, found, {}, set())
+    return cast("list[Reference]", list(found.values()))
+
+
+def _collect(
+    value: object, found: dict[int, Lazy], seen: dict[int, object], open_: set[int]
+) -> None:
+    if isinstance(value, Lazy):
+        found[id(value)] = value
+        return
+    parts = _parts(value)
+    identity = id(value)
+    if parts is None or identity in seen:
+        return
+    if identity in open_:
+        raise ArgumentCycleError(f"a {type(value).__name__} contains itself")
+    open_.add(identity)
+    for part in parts:
+        if type(part) not in ATOMS:
+            _collect(part, found, seen, open_)
+    open_.remove(identity)
+    seen[identity] = value
+
+
+def contains_lazy(value: object) -> bool:
+    """Whether there is a lazy value inside ``value``, which may contain itself.
+
+    A task may return data that contains itself; it only must not hold a ``Delayed`` as well.
+    """
+    seen: dict[int, object] = {}
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if type(part) in ATOMS or id(part) in seen:
+            continue
+        if isinstance(part, Lazy):
+            return True
+        parts = _parts(part)
+        if parts is not None:
+            seen[id(part)] = part
+            todo.extend(inner for inner in parts if type(inner) not in ATOMS)
+    return False
+
+
+def _parts(value: object) -> Iterable[object] | None:
+    if isinstance(value, _SEQUENCES):
+        return value
+    if isinstance(value, dict):
+        return chain(value, value.values())
+    if hasattr(type(value), "__dataclass_fields__"):
+        return _fields(value).values()
+    return None
+
+
+def _fields(value: Any) -> dict[str, object]:
+    # A field without a value (init=False, never set) is none of our business.
+    return {
+        field.name: getattr(value, field.name)
+        for field in dataclasses.fields(value)
+        if hasattr(value, field.name)
+    }
+
+
+def substitute(value: Any, function: Callable[[Reference], Any]) -> Any:
+    """Replace each lazy value inside ``value`` by what ``function`` makes of it.
+
+    Containers are rebuilt on the way, their types kept; what holds nothing lazy stays the same
+    object.
+
+    Raises:
+        ArgumentCycleError: If a container contains itself.
+
+    Example:
+        >>> from armoflow.graph.task import task
+        >>> substitute({"a": [task(int)("1"), 2]}, lambda delayed: 1)
+        {'a': [1, 2]}
+    """
+    return _Substitution(function).apply(value)
+
+
+_OPEN = object()
+
+
+class _Substitution:
+    def __init__(self, function: Callable[[Reference], Any]) -> None:
+        self._function = function
+        self._done: dict[int, Any] = {}
+        self._originals: list[object] = []  # kept alive: `_done` knows them by id
+
+    def apply(self, value: Any) -> Any:
+        if type(value) in ATOMS:
+            return value
+        identity = id(value)
+        known = self._done.get(identity)
+        if known is _OPEN:
+            raise ArgumentCycleError(f"a {type(value).__name__} contains itself")
+        if identity in self._done:
+            return known
+        self._originals.append(value)
+        if isinstance(value, Lazy):
+            result = self._function(cast("Reference", value))
+        else:
+            self._done[identity] = _OPEN
+            result = self._rebuild(value)
+        self._done[identity] = result
+        return result
+
+    def _rebuild(self, value: Any) -> Any:
+        if isinstance(value, _SEQUENCES):
+            old = list(value)
+            new = [self.apply(part) for part in old]
+            return _sequence_like(value, new) if _differ(old, new) else value
+        if isinstance(value, dict):
+            old = list(chain(value, value.values()))
+            new = [self.apply(part) for part in old]
+            count = len(value)
+            pairs = zip(new[:count], new[count:], strict=True)
+            return _dict_like(value, pairs) if _differ(old, new) else value
+        if hasattr(type(value), "__dataclass_fields__"):
+            fields = _fields(value)
+            new = [self.apply(part) for part in fields.values()]
+            return _dataclass_like(value, fields, new) if _differ(fields.values(), new) else value
+        return value
+
+
+def _differ(old: Iterable[object], new: list[object]) -> bool:
+    # A lazy part counts as changed even if it stays: `substitute` is also how containers around
+    # lazy values are copied.
+    return any(
+        before is not after or isinstance(before, Lazy)
+        for before, after in zip(old, new, strict=True)
+    )
+
+
+def _sequence_like(value: Any, parts: list[Any]) -> Any:
+    kind: Any = type(value)
+    if kind in _SEQUENCES:
+        return kind(parts)
+    if isinstance(value, tuple):
+        return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
+    if isinstance(value, frozenset):
+        return kind(parts)
+    result = copy.copy(value)  # a subclass: whatever else it holds stays
+    if isinstance(value, list):
+        result[:] = parts
+    else:
+        result.clear()
+        result.update(parts)
+    return result
+
+
+def _dict_like(value: dict[Any, Any], pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    if type(value) is dict:
+        return dict(pairs)
+    result = copy.copy(value)
+    result.clear()
+    for key, part in pairs:
+        result[key] = part
+    return result
+
+
+def _dataclass_like(value: Any, names: Iterable[str], parts: list[Any]) -> Any:
+    result = copy.copy(value)
+    for name, part in zip(names, parts, strict=True):
+        object.__setattr__(result, name, part)  # frozen ones too
+    return result

@@ -1,0 +1,87 @@
+"""Which client ``compute`` uses: the current one, or one that is started when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
+
+from armoflow.errors import GraphError
+
+if TYPE_CHECKING:
+    from armoflow.graph.collection import DelayedList
+    from armoflow.graph.delayed import Delayed
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class Computer(Protocol):
+    """What can run graphs: a client."""
+
+    def compute(self, *values: Any) -> Any:
+        """Run the graphs of the values; the value of one, a tuple of the values of several."""
+
+
+class _InsideTask:
+    """The computer of a running task: it refuses, because its worker would wait for itself."""
+
+    def compute(self, *values: Any) -> NoReturn:
+        raise GraphError(
+            "compute() inside a task would keep its worker waiting: return the Delayed instead, "
+            "and its graph takes the task's place"
+        )
+
+
+INSIDE_TASK: Computer = _InsideTask()
+"""What ``current_client`` is set to while a task's own code runs."""
+
+current_client: ContextVar[Computer | None] = ContextVar("armoflow_client", default=None)
+"""The client of the innermost ``with Client(...)``."""
+
+_default_computer: Callable[[], Computer] | None = None
+
+
+def register_default_computer(factory: Callable[[], Computer]) -> None:
+    """Say where a client comes from when there is no current one; called by the client layer."""
+    global _default_computer  # noqa: PLW0603 - one hook for the process, set at import
+    _default_computer = factory
+
+
+def get_computer() -> Computer:
+    """The current client, or the default one.
+
+    Raises:
+        GraphError: If there is neither.
+    """
+    current = current_client.get()
+    if current is not None:
+        return current
+    if _default_computer is None:
+        raise GraphError("there is no client to compute with: use `with armoflow.Client():`")
+    return _default_computer()
+
+
+@overload
+def compute(value: Delayed[A], /) -> A: ...
+@overload
+def compute(value: DelayedList[A], /) -> list[A]: ...
+@overload
+def compute(first: Delayed[A], second: Delayed[B], /) -> tuple[A, B]: ...
+@overload
+def compute(first: Delayed[A], second: Delayed[B], third: Delayed[C], /) -> tuple[A, B, C]: ...
+@overload
+def compute(*values: Any) -> Any: ...
+
+
+def compute(*values: Any) -> Any:
+    """Run graphs and wait for their values, with the current client or a default one.
+
+    Args:
+        values: ``Delayed``, ``DelayedList`` or containers holding some; shared parts run once.
+
+    Returns:
+        The value of one; a tuple of the values of several.
+    """
+    return get_computer().compute(*values)

@@ -1,0 +1,97 @@
+"""What ``Delayed`` and ``DelayedList`` share: they stand for values that do not exist yet.
+
+Everything that would need the value (truth, arithmetic, comparison, pickling) says so clearly,
+instead of doing something surprising.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from armoflow.errors import GraphError
+
+if TYPE_CHECKING:
+    from armoflow.graph.nodes import Node
+
+
+class Lazy:
+    """A reference to one output of a node.
+
+    Attributes:
+        node: The node that makes the value.
+        output: Which of the node's outputs it is.
+    """
+
+    __slots__ = ("__weakref__", "node", "output")
+
+    node: Node
+    output: int
+
+    def visualize(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Draw the graph that makes this value; nothing runs.
+
+        Args:
+            path: File to write; its suffix chooses the format: .svg, .dot or .mmd (Mermaid).
+
+        Returns:
+            The picture as text (SVG where no path is given).
+        """
+        from armoflow.graph.render import visualize
+
+        return visualize(self, path=path)
+
+    def _repr_svg_(self) -> str | None:
+        from armoflow.graph.render import notebook_svg
+
+        return notebook_svg(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError(
+            f"{self!r} cannot be pickled: it is lazy and has no value yet. Pass it as an argument "
+            "of a task, return it from a task, or pickle the value that .compute() gives"
+        )
+
+    def __copy__(self) -> Lazy:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lazy:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Lazy):
+            return False
+        raise _lazy_error(self, "cannot be compared")
+
+    __hash__ = object.__hash__
+
+
+def _lazy_error(value: Lazy, problem: str) -> GraphError:
+    return GraphError(
+        f"{value!r} {problem}: it is lazy and has no value yet. "
+        "Do it inside a task, or on the value that .compute() gives"
+    )
+
+
+def _refusing(problem: str) -> Callable[..., NoReturn]:
+    def refuse(self: Lazy, *_: object) -> NoReturn:
+        raise _lazy_error(self, problem)
+
+    return refuse
+
+
+_OPERATORS = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+    *("lshift", "rshift", "and", "or", "xor"),
+)
+
+# Set here and not in the class body, so that a type checker still finds these mistakes by itself.
+for _name in ("lt", "le", "gt", "ge"):
+    setattr(Lazy, f"__{_name}__", _refusing("cannot be compared"))
+for _name in (*_OPERATORS, *(f"r{name}" for name in _OPERATORS), "neg", "pos", "abs", "invert"):
+    setattr(Lazy, f"__{_name}__", _refusing("cannot be calculated with"))
+for _name in ("int", "float", "complex", "index", "round"):
+    setattr(Lazy, f"__{_name}__", _refusing("cannot be converted to a number"))

@@ -1,0 +1,349 @@
+"""The nodes of a graph: a call, or one operation on a whole collection.
+
+``task.map(range(1_000_000))`` is one node, not a million. Nodes know what they read and nothing of
+who reads them; they never change, so a graph cannot become cyclic.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sized
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
+from armoflow.graph.arguments import ATOMS, Reference, find_dependencies, substitute
+from armoflow.graph.lazy import Lazy
+from armoflow.options import TaskOptions
+
+if TYPE_CHECKING:
+    from armoflow.graph.collection import DelayedList
+    from armoflow.graph.delayed import Delayed
+    from armoflow.graph.task import BaseTask
+
+    AnyTask: TypeAlias = BaseTask[..., Any]
+
+Source: TypeAlias = "SourceNode | DelayedList[Any] | Delayed[Any]"
+"""Where a collection's items come from; of a ``Delayed``, the value is an iterable.
+
+A ``DelayedList`` here never stands for a ``SourceNode``: that one is given itself.
+"""
+
+
+class Missing(enum.Enum):
+    """The type of ``MISSING``."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+MISSING = Missing.MISSING
+"""No initial value was given."""
+
+_NO_OPTIONS = TaskOptions()
+_SCANNED = (list, tuple, set, frozenset, dict)
+
+
+class Node:
+    """One step of a graph; compared and hashed by identity.
+
+    Attributes:
+        name: What errors and pictures call it.
+        options: How it runs.
+        outputs: How many results it has (each item of it, of a collection).
+    """
+
+    __slots__ = ("__weakref__", "_arguments", "_sources", "name", "options", "outputs")
+
+    def __init__(
+        self,
+        name: str,
+        options: TaskOptions,
+        *,
+        sources: tuple[Source, ...] = (),
+        arguments: tuple[Reference, ...] = (),
+        outputs: int = 1,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.outputs = outputs
+        self._sources = sources
+        self._arguments = arguments
+
+    @property
+    def dependencies(self) -> tuple[Reference, ...]:
+        """The lazy values that it reads: its sources, then those in its arguments."""
+        if not self._sources:
+            return self._arguments
+        lazy = (source for source in self._sources if not isinstance(source, SourceNode))
+        return (*lazy, *self._arguments)
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes that it reads, in order, one for each time that it reads it."""
+        arguments = (reference.node for reference in self._arguments)
+        return (*map(source_node, self._sources), *arguments)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class CallNode(Node):
+    """One call of a task; defaults are not filled in."""
+
+    __slots__ = ("args", "kwargs", "task")
+
+    def __init__(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.task = task
+        self.args, self.kwargs, found = _freeze(task, args, kwargs)
+        super().__init__(task.name, task.options, arguments=found, outputs=task.outputs)
+
+
+class ReduceNode(Node):
+    """A tree of calls of an associative task of two arguments."""
+
+    __slots__ = ("fan_in", "initial", "source", "task")
+
+    def __init__(self, task: AnyTask, source: Source, fan_in: int, initial: Any = MISSING) -> None:
+        self.task = task
+        self.source = source
+        self.fan_in = fan_in
+        (self.initial,), _, found = _freeze(task, (initial,), {})
+        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+
+
+class FoldNode(Node):
+    """Calls of a task of two arguments, strictly from left to right."""
+
+    __slots__ = ("initial", "source", "task")
+
+    def __init__(self, task: AnyTask, source: Source, initial: Any = MISSING) -> None:
+        self.task = task
+        self.source = source
+        (self.initial,), _, found = _freeze(task, (initial,), {})
+        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+
+
+class GatherNode(Node):
+    """A collection's items as one list, absent ones left out."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        super().__init__("gather", _NO_OPTIONS, sources=(source,))
+
+
+class ItemNode(Node):
+    """One item of a collection whose length is known; never of a slice, which is seen through."""
+
+    __slots__ = ("index", "source")
+
+    def __init__(self, source: DelayedList[Any], index: int) -> None:
+        self.source = source
+        self.index = index
+        name = source.node.item_name(index)
+        super().__init__(name, source.node.options, arguments=(source,))
+
+
+class CollectionNode(Node):
+    """Many values in order.
+
+    Attributes:
+        length: Number of slots; None if it is not known before it ran.
+        sparse: Slots may be absent (after ``filter``): then ``length`` counts the slots.
+    """
+
+    __slots__ = ("length", "sparse")
+
+    length: int | None
+    sparse: bool
+
+    def item_name(self, index: int) -> str:
+        """What errors call an item."""
+        return f"{self.name}[{index}]"
+
+
+class SourceNode(CollectionNode):
+    """The items of a local iterable, read lazily.
+
+    Attributes:
+        iterable: What the user gave.
+        once: It is an iterator: it can be read only once.
+    """
+
+    __slots__ = ("_opened", "_scanned", "iterable", "once")
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self.iterable = iterable
+        self.length = len(iterable) if isinstance(iterable, Sized) else None
+        self.sparse = False
+        self.once = isinstance(iterable, Iterator)
+        self._opened = False
+        self._scanned = False
+        super().__init__(type(iterable).__name__, _NO_OPTIONS)
+
+    @property
+    def dependencies(self) -> tuple[Reference, ...]:
+        """The lazy values among the items, where that can be told without reading an iterator."""
+        if not self._scanned:
+            if isinstance(self.iterable, _SCANNED):
+                self._arguments = tuple(find_dependencies(list(self.iterable)))
+            self._scanned = True
+        return self._arguments
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes of the dependencies."""
+        return tuple(reference.node for reference in self.dependencies)
+
+    def open(self) -> Iterator[Any]:
+        """Start reading the items.
+
+        Raises:
+            GraphError: If it is an iterator and was read before, or if its length changed.
+        """
+        if self.once and self._opened:
+            raise GraphError(
+                f"the {self.name} given to map() or items() was already used up by an earlier "
+                "compute: an iterator can be read only once. Give list(...) of it instead"
+            )
+        self._opened = True
+        if self.length is not None and isinstance(self.iterable, Sized):
+            length = len(self.iterable)
+            if length != self.length:
+                raise GraphError(
+                    f"the {self.name} given to map() or items() had {self.length} items then and "
+                    f"has {length} now: give a copy of what changes later"
+                )
+        return iter(self.iterable)
+
+
+class MapNode(CollectionNode):
+    """A task called for each item of one or several sources, up to the shortest."""
+
+    __slots__ = ("fixed", "sources", "star", "task")
+
+    def __init__(
+        self, task: AnyTask, sources: tuple[Source, ...], fixed: dict[str, Any], *, star: bool
+    ) -> None:
+        self.task = task
+        self.sources = sources
+        self.star = star
+        self.length, self.sparse = _shape(sources, f"map of {task.name!r}")
+        _, self.fixed, found = _freeze(task, (), fixed)
+        super().__init__(
+            task.name, task.options, sources=sources, arguments=found, outputs=task.outputs
+        )
+
+
+class FilterNode(CollectionNode):
+    """The items for which a task is true; the others leave absent slots behind."""
+
+    __slots__ = ("fixed", "source", "task")
+
+    def __init__(self, task: AnyTask, source: Source, fixed: dict[str, Any]) -> None:
+        self.task = task
+        self.source = source
+        self.length, _ = _shape((source,), f"filter of {task.name!r}")
+        self.sparse = True
+        _, self.fixed, found = _freeze(task, (), fixed)
+        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+
+
+class ZipNode(CollectionNode):
+    """Tuples of the items of several sources, up to the shortest."""
+
+    __slots__ = ("sources",)
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self.sources = sources
+        self.length, self.sparse = _shape(sources, "zip")
+        super().__init__("zip", _NO_OPTIONS, sources=sources)
+
+
+class SliceNode(CollectionNode):
+    """Some items of a collection of known length; never of another slice, which is seen through.
+
+    Attributes:
+        positions: Which items of the source, in this order.
+    """
+
+    __slots__ = ("positions", "source")
+
+    def __init__(self, source: DelayedList[Any], positions: range) -> None:
+        self.source = source
+        self.positions = positions
+        self.length = len(positions)
+        self.sparse = False
+        super().__init__(source.node.name, source.node.options, arguments=(source,))
+
+    @property
+    def start(self) -> int:
+        """Position of the first item in the source."""
+        return self.positions.start
+
+    @property
+    def stop(self) -> int:
+        """Position before which it ends; -1 where a negative step goes down to the first item."""
+        return self.positions.stop
+
+    @property
+    def step(self) -> int:
+        """Distance of the positions; may be negative."""
+        return self.positions.step
+
+    def item_name(self, index: int) -> str:
+        """What errors call an item: its name in the source."""
+        return self.source.node.item_name(self.positions[index])
+
+
+def source_node(source: Source) -> Node:
+    """The node that a source reads."""
+    return source if isinstance(source, SourceNode) else source.node
+
+
+def _shape(sources: tuple[Source, ...], what: str) -> tuple[int | None, bool]:
+    """Length and sparseness of a collection made of the sources, item by item."""
+    nodes = [source_node(source) for source in sources]
+    sparse = any(isinstance(node, CollectionNode) and node.sparse for node in nodes)
+    if sparse and len(nodes) > 1:
+        raise CollectionError(
+            f"{what}: what filter() leaves cannot be paired with other items, because which "
+            "positions are left is known only after it ran. Pair first and filter the pairs, or "
+            "give collection.gather(), which is the items left as one list"
+        )
+    lengths = [node.length if isinstance(node, CollectionNode) else None for node in nodes]
+    known = [length for length in lengths if length is not None]
+    return (min(known) if len(known) == len(lengths) else None), sparse
+
+
+def _freeze(
+    task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Reference, ...]]:
+    """Find the lazy values in arguments, and copy the containers around them.
+
+    Without the copy, appending a result to a list that was an argument of it would close a cycle.
+    Containers that hold nothing lazy are not copied: they may be large, and shared by many calls.
+    """
+    lazy: dict[Lazy, None] = {}
+    nested = False
+    for value in chain(args, kwargs.values()) if kwargs else args:
+        if type(value) in ATOMS:
+            continue
+        if isinstance(value, Lazy):
+            lazy[value] = None
+        else:
+            nested = True
+    if not nested:
+        return args, kwargs, cast("tuple[Reference, ...]", tuple(lazy))
+    try:
+        found = find_dependencies((args, kwargs))
+    except ArgumentCycleError as error:
+        message = f"task {task.name!r}: an argument contains itself: {error}"
+        raise ArgumentCycleError(message) from None
+    if found:
+        args, kwargs = substitute((args, kwargs), lambda reference: reference)
+    return args, kwargs, tuple(found)

@@ -1,0 +1,361 @@
+"""``@task``: a function whose calls are nodes of a graph."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Literal, TypedDict, TypeVar, cast, overload
+
+from typing_extensions import ParamSpec, Self, Unpack
+
+from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.graph.collection import DelayedList, map_items
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.lazy import Lazy
+from armoflow.graph.nodes import CallNode
+from armoflow.options import TaskOptions, make_options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+CallsT_co = TypeVar("CallsT_co", covariant=True)
+ListsT_co = TypeVar("ListsT_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class Options(TypedDict, total=False):
+    """The options of a task, for type checkers; see :class:`armoflow.options.TaskOptions`."""
+
+    retries: int
+    backoff: float
+    timeout: float | None
+    crash_retries: int
+    partition: str | None
+    priority: int
+    batch_size: int | None
+    max_retries: int
+    keep: bool
+
+
+class BaseTask(Generic[P, R_co]):
+    """What :class:`Task` and :class:`MultiTask` share.
+
+    Attributes:
+        function: The plain function.
+        name: What errors and pictures call it.
+        options: How it runs.
+        outputs: How many results a call has.
+    """
+
+    function: Callable[P, R_co]
+    name: str
+    options: TaskOptions
+    outputs: int
+
+    def __init__(
+        self,
+        function: Callable[P, R_co],
+        *,
+        name: str | None = None,
+        options: TaskOptions | None = None,
+        outputs: int = 1,
+    ) -> None:
+        self._set(function, name or _name_of(function), options or TaskOptions(), outputs)
+
+    def _set(
+        self, function: Callable[P, R_co], name: str, options: TaskOptions, outputs: int
+    ) -> None:
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
+        self.function = function
+        self.name = name
+        self.options = options
+        self.outputs = outputs
+        self._signature = _signature_of(function)
+        self._least, self._most = _arity(self._signature)
+
+    def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the plain function, here and now."""
+        return self.function(*args, **kwargs)
+
+    def with_options(self, *, name: str | None = None, **options: Unpack[Options]) -> Self:
+        """The same task with other options; those not named stay.
+
+        Example:
+            >>> task(abs).with_options(retries=2).options.retries
+            2
+        """
+        changed = make_options(options).over(self.options)
+        return type(self)(
+            self.function, name=name or self.name, options=changed, outputs=self.outputs
+        )
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Check a call's arguments against the signature.
+
+        Raises:
+            SignatureError: If they do not fit.
+        """
+        if not kwargs and self._least <= len(args) <= self._most:
+            return  # most calls, quickly
+        if self._signature is not None:
+            self._bind(self._signature.bind, args, kwargs)
+
+    def _bind(self, bind: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> None:
+        try:
+            bind(*args, **kwargs)
+        except TypeError as error:
+            raise SignatureError(
+                f"task {self.name!r}: {error}; its signature is {self.name}{self._signature}"
+            ) from None
+
+    def _map(self, iterables: tuple[Any, ...], fixed: dict[str, Any]) -> Any:
+        if iterables:
+            self.check((None,) * len(iterables), fixed)
+        return map_items(self, iterables, fixed, star=False)
+
+    def _starmap(self, iterable: Any, fixed: dict[str, Any]) -> Any:
+        if self._signature is not None:  # how many positional ones come is told by the items
+            self._bind(self._signature.bind_partial, (), fixed)
+        return map_items(self, (iterable,), fixed, star=True)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        name = getattr(self, "__qualname__", "")
+        module = getattr(self, "__module__", None)
+        if module != "__main__" and _find(module, name) is self:
+            return name  # importable: by reference, as functions are
+        # In two steps, because a recursive function refers to its own task.
+        state = (self.function, self.name, self.options, self.outputs)
+        return type(self).__new__, (type(self),), state
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._set(*state)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class Task(BaseTask[P, R_co]):
+    """A function whose calls are lazy: made by :func:`task`.
+
+    Calling it gives a :class:`Delayed` at once; nothing runs before that is computed. Arguments
+    may be or hold other ``Delayed``.
+
+    Example:
+        >>> @task
+        ... def add(a: int, b: int) -> int:
+        ...     return a + b
+        >>> add(add(1, 2), 3)
+        <Delayed add>
+        >>> add.local(1, 2)
+        3
+        >>> add.map([1, 2, 3], b=1)
+        <DelayedList add, 3 items>
+    """
+
+    # The first signature is what editors show; the second one lets Delayed in for any argument.
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Delayed[R_co]: ...
+    @overload
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed[R_co]: ...
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed[R_co]:
+        """A call of the task, to be run later."""
+        self.check(args, kwargs)
+        return Delayed(CallNode(self, args, kwargs))
+
+    def map(self, /, *iterables: Iterable[Any] | Lazy, **fixed: Any) -> DelayedList[R_co]:
+        """Call the task for each item of one or several iterables, up to the shortest.
+
+        Args:
+            iterables: Of any kind, read lazily, endless generators too; also a ``DelayedList``, or
+                a ``Delayed`` whose value is an iterable.
+            fixed: Keyword arguments that are the same for every item.
+        """
+        collection: DelayedList[R_co] = self._map(iterables, fixed)
+        return collection
+
+    def starmap(self, iterable: Iterable[Any] | Lazy, /, **fixed: Any) -> DelayedList[R_co]:
+        """As :meth:`map`, of an iterable of tuples of positional arguments."""
+        collection: DelayedList[R_co] = self._starmap(iterable, fixed)
+        return collection
+
+
+class MultiTask(BaseTask[P, R_co], Generic[P, R_co, CallsT_co, ListsT_co]):
+    """A task of several outputs: calling it gives a ``Delayed`` for each.
+
+    Example:
+        >>> @task(outputs=2)
+        ... def split(number: int) -> tuple[int, int]:
+        ...     return divmod(number, 10)
+        >>> tens, ones = split(42)
+        >>> tens
+        <Delayed split output 0>
+    """
+
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> CallsT_co: ...
+    @overload
+    def __call__(self, /, *args: Any, **kwargs: Any) -> CallsT_co: ...
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> CallsT_co:
+        """A call of the task, to be run later."""
+        self.check(args, kwargs)
+        node = CallNode(self, args, kwargs)
+        delayed: Any = tuple(Delayed[Any](node, output) for output in range(self.outputs))
+        calls: CallsT_co = delayed
+        return calls
+
+    def map(self, /, *iterables: Iterable[Any] | Lazy, **fixed: Any) -> ListsT_co:
+        """As :meth:`Task.map`; gives a ``DelayedList`` for each output."""
+        lists: ListsT_co = self._map(iterables, fixed)
+        return lists
+
+    def starmap(self, iterable: Iterable[Any] | Lazy, /, **fixed: Any) -> ListsT_co:
+        """As :meth:`Task.starmap`; gives a ``DelayedList`` for each output."""
+        lists: ListsT_co = self._starmap(iterable, fixed)
+        return lists
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(  # type: ignore[overload-overlap]
+    *, name: str | None = None, outputs: Literal[1] = 1, **options: Unpack[Options]
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+@overload
+def task(  # type: ignore[overload-overlap]
+    *, outputs: Literal[2], name: str | None = None, **options: Unpack[Options]
+) -> Callable[
+    [Callable[P, tuple[A, B]]],
+    MultiTask[
+        P,
+        tuple[A, B],
+        tuple[Delayed[A], Delayed[B]],
+        tuple[DelayedList[A], DelayedList[B]],
+    ],
+]: ...
+@overload
+def task(  # type: ignore[overload-overlap]
+    *, outputs: Literal[3], name: str | None = None, **options: Unpack[Options]
+) -> Callable[
+    [Callable[P, tuple[A, B, C]]],
+    MultiTask[
+        P,
+        tuple[A, B, C],
+        tuple[Delayed[A], Delayed[B], Delayed[C]],
+        tuple[DelayedList[A], DelayedList[B], DelayedList[C]],
+    ],
+]: ...
+@overload
+def task(
+    *, outputs: int, name: str | None = None, **options: Unpack[Options]
+) -> Callable[
+    [Callable[P, R]],
+    MultiTask[P, R, tuple[Delayed[Any], ...], tuple[DelayedList[Any], ...]],
+]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    outputs: int = 1,
+    **options: Any,
+) -> Any:
+    """Make a task of a function.
+
+    Args:
+        function: The function, where there are no options: ``@task``.
+        name: What errors and pictures call it; by default the function's name.
+        outputs: How many results it has. With more than one, the function returns a tuple, and
+            calling the task gives a tuple of ``Delayed``, each a result of its own.
+        options: How it runs; see :class:`armoflow.options.TaskOptions`.
+
+    Returns:
+        The task, or with options a decorator that makes it.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+
+    Example:
+        >>> @task(retries=2, timeout=60)
+        ... def load(path: str) -> bytes: ...
+        >>> load("a.bin")
+        <Delayed load>
+    """
+    if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
+        raise OptionError(f"outputs must be an integer of at least 1, not {outputs!r}")
+    if name is not None and not (isinstance(name, str) and name):
+        raise OptionError(f"name must be a non-empty string, not {name!r}")
+    checked = make_options(options)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        _check_function(function)
+        kind: Any = Task if outputs == 1 else MultiTask
+        return kind(function, name=name, options=checked, outputs=outputs)
+
+    return decorate if function is None else decorate(function)
+
+
+def as_task(function: Any) -> Task[..., Any] | MultiTask[..., Any, Any, Any]:
+    """The task itself, or a plain function made one."""
+    if isinstance(function, (Task, MultiTask)):
+        return function
+    _check_function(function)
+    return Task(function)
+
+
+def _check_function(function: Any) -> None:
+    if isinstance(function, BaseTask):
+        raise GraphError(
+            f"{function!r} is a task already; use .with_options(...) to change its options"
+        )
+    if not callable(function):
+        raise GraphError(f"a task is made of a function, not of {function!r}")
+    if inspect.iscoroutinefunction(function):
+        raise GraphError(
+            f"{_name_of(function)!r} is a coroutine function (async def), which a task cannot run: "
+            "write it with def, and asyncio.run(...) inside if it needs a loop"
+        )
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None  # some built-in functions have none
+
+
+def _arity(signature: inspect.Signature | None) -> tuple[int, float]:
+    """Least and most arguments of a call with positional ones only; (1, 0) if none is possible."""
+    if signature is None:
+        return 0, float("inf")
+    least, most = 0, 0.0
+    for parameter in signature.parameters.values():
+        required = parameter.default is parameter.empty
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            least += required
+            most += 1
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind is parameter.KEYWORD_ONLY and required:
+            return 1, 0
+    return least, most
+
+
+def _find(module: str | None, name: str) -> Any:
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
