@@ -8,7 +8,7 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 endif
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
