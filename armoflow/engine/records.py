@@ -115,6 +115,8 @@ class TaskRecord:
 
     ``order`` is the place in its partition's queue among tasks of equal priority: client tasks in
     the order of submission, children before everything older, so that graphs run depth first.
+    ``may_submit`` is the session's ``worker_submission`` when the task was acquired: a running task
+    keeps the right to submit children. It is not journalled, no acquisition survives a restart.
     """
 
     id: str
@@ -142,6 +144,7 @@ class TaskRecord:
     processed_at: float | None = None
     ended_at: float | None = None
     pod_ttl: float | None = None
+    may_submit: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +187,17 @@ class NewTask(NamedTuple):
 
 
 class StateError(Exception):
-    """A command that is refused; nothing was changed. ``code`` is a gRPC status code's name."""
+    """A command that is refused; nothing was changed.
 
-    def __init__(self, code: str, message: str) -> None:
+    Attributes:
+        code: A gRPC status code's name.
+        result_ids: Where inputs are aborted or deleted, all of them.
+    """
+
+    def __init__(self, code: str, message: str, result_ids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.result_ids = tuple(result_ids)
 
 
 class EventKind(enum.IntEnum):

@@ -1,0 +1,84 @@
+"""How task options of several levels become one, and what they may be."""
+
+from __future__ import annotations
+
+from armoflow.engine.records import Options, SessionRecord, StateError
+
+
+def merge_options(lower: Options, higher: Options | None, *, strict: bool = False) -> Options:
+    """Lay the more specific level over the other: empty and zero inherit, maps are united.
+
+    ArmoniK.Core takes the priority of the higher level even if it is zero; so does ``strict``.
+
+    >>> session = Options(max_duration=60.0, priority=2, options={"a": "1"})
+    >>> merged = merge_options(session, Options(priority=5, options={"b": "2"}))
+    >>> merged.max_duration, merged.priority, dict(merged.options)
+    (60.0, 5, {'a': '1', 'b': '2'})
+    """
+    if higher is None or higher is lower:
+        return lower
+    options = lower.options
+    if higher.options:
+        options = {**options, **higher.options}
+    return Options(
+        max_duration=higher.max_duration or lower.max_duration,
+        max_retries=higher.max_retries or lower.max_retries,
+        priority=higher.priority if strict else higher.priority or lower.priority,
+        partition_id=higher.partition_id or lower.partition_id,
+        application_name=higher.application_name or lower.application_name,
+        application_version=higher.application_version or lower.application_version,
+        application_namespace=higher.application_namespace or lower.application_namespace,
+        application_service=higher.application_service or lower.application_service,
+        engine_type=higher.engine_type or lower.engine_type,
+        options=options,
+    )
+
+
+def check_default_options(options: Options, *, strict: bool) -> None:
+    """Refuse a session's default options as ArmoniK.Core's validator does.
+
+    Raises:
+        StateError: INVALID_ARGUMENT, naming the field.
+    """
+    if options.max_retries < 1:
+        problem = f"max_retries is {options.max_retries}; give at least 1"
+    elif not 1 <= options.priority <= 99:
+        problem = f"priority is {options.priority}; give 1 to 99"
+    elif options.max_duration < 0 or (options.max_duration == 0 and not strict):
+        problem = f"max_duration is {options.max_duration} s; give how long a task may run"
+    else:
+        return
+    raise StateError("INVALID_ARGUMENT", f"default_task_option: {problem}")
+
+
+def check_task_options(
+    options: Options, session: SessionRecord, max_priority: int, *, strict: bool
+) -> None:
+    """Refuse merged options that the session's partitions or queues cannot serve.
+
+    Raises:
+        StateError: INVALID_ARGUMENT, naming the field (strict: UNKNOWN for the partition).
+    """
+    if options.partition_id not in session.partition_ids:
+        allowed = ", ".join(map(repr, session.partition_ids))
+        raise StateError(
+            "UNKNOWN" if strict else "INVALID_ARGUMENT",
+            f"partition_id {options.partition_id!r} is not one of session {session.id}: "
+            f"use one of {allowed}, or create the session with it",
+        )
+    if options.priority > max_priority:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"priority {options.priority} is above the maximum: give at most {max_priority}",
+        )
+    if strict:
+        return
+    if options.priority < 1:
+        raise StateError(
+            "INVALID_ARGUMENT", f"priority is {options.priority}: give 1 to {max_priority}"
+        )
+    if options.max_duration < 0:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"max_duration is {options.max_duration} s: give how long a task may run",
+        )

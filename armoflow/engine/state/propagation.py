@@ -1,0 +1,183 @@
+"""What follows by itself: queueing what is ready, aborting what can no longer come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from armoflow.engine.records import (
+    Changes,
+    Event,
+    ResultRecord,
+    Stored,
+    TaskRecord,
+    TaskStatus,
+)
+from armoflow.engine.state.base import Base
+from armoflow.engine.state.record_changes import (
+    ABORTED,
+    CANCELLED,
+    COMPLETED,
+    CREATED,
+    CREATING,
+    DISPATCHED,
+    ERROR,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    RESULT_STATUS,
+    RUNNING,
+    SESSION_PAUSED,
+    SUBMITTED,
+    TASK_STATUS,
+    end_task,
+    make_event,
+    set_result,
+    set_task,
+)
+
+_ENDINGS = {
+    TaskStatus.ERROR: "ended in error",
+    TaskStatus.TIMEOUT: "ran out of time",
+    TaskStatus.CANCELLED: "was cancelled",
+    TaskStatus.CANCELLING: "was cancelled",
+}
+
+
+class Propagation(Base):
+    """The consequences of a change for other records."""
+
+    def _complete(self, changes: Changes, now: float, result: ResultRecord, stored: Stored) -> None:
+        """Give a result its data; ``_wake`` comes later, when all of a command's have theirs."""
+        result.status = COMPLETED
+        result.opaque_id, result.size = stored
+        result.completed_at = now
+        changes.results[result.id] = result
+        changes.events.append(make_event(Event, (RESULT_STATUS, result, COMPLETED)))
+
+    def _wake(self, changes: Changes, now: float, result: ResultRecord) -> None:
+        """Queue the tasks that waited only for this result, which is completed now."""
+        dependents = result.dependents
+        if dependents is None:
+            return
+        result.dependents = None
+        for task_id in dependents:
+            task = self.tasks.get(task_id)
+            if task is None or task.status is not PENDING:
+                continue
+            task.remaining -= 1
+            if task.remaining:
+                continue
+            if task.dependencies and self._has_lost_input(task):
+                self._fail_for_lost_input(changes, now, task)
+            else:
+                self._queue(changes, now, task)
+
+    def _queue(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        """Queue a task that has all its inputs, as its session's status allows."""
+        status = self.sessions[task.session_id].status
+        if status is RUNNING:
+            task.status = SUBMITTED
+            task.submitted_at = now
+            changes.tasks[task.id] = task
+            changes.events.append(make_event(Event, (TASK_STATUS, task, SUBMITTED)))
+            changes.ready.append(task)
+        elif status is SESSION_PAUSED:
+            task.submitted_at = now
+            set_task(changes, task, PAUSED)
+        else:
+            text = f"session {task.session_id} is {status.name.lower()}: the task was not run"
+            self._fail(changes, now, task, CANCELLED, text)
+
+    def _give_back(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        """Queue a task again that an agent held."""
+        return_to_queue(task)
+        task.fetched_at = task.started_at = task.pod_ttl = None
+        self._queue(changes, now, task)
+
+    def _fail(
+        self, changes: Changes, now: float, task: TaskRecord, status: TaskStatus, error: str
+    ) -> None:
+        """End a task for good, and all that depends on it."""
+        end_task(changes, now, task, status, error)
+        self._abort_outputs(changes, now, task, _reason(task))
+
+    def _fail_for_lost_input(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        lost = [
+            result_id
+            for result_id in (task.payload_id, *task.dependencies)
+            if (result := self.results.get(result_id)) is None or result.status is not COMPLETED
+        ]
+        text = f"the data of input(s) {', '.join(lost)} was deleted before the task ran"
+        self._fail(changes, now, task, ERROR, text)
+
+    def _abort_outputs(self, changes: Changes, now: float, root: TaskRecord, reason: str) -> None:
+        """Abort what a task still owned; dependents end in error, and so on down.
+
+        Iterative, as chains may be longer than Python's stack. The reason is one string for all.
+        """
+        results = self.results
+        roots = [root]
+        for task in roots:
+            for output in task.outputs:
+                result = results.get(output)
+                if result is not None and result.status is CREATED:
+                    owner = result.owner_task_id
+                    if owner == task.id or not owner:
+                        roots.extend(self._abort(changes, now, result, reason))
+
+    def _abort(
+        self, changes: Changes, now: float, result: ResultRecord, reason: str
+    ) -> list[TaskRecord]:
+        """Abort one result; returns its dependents, which end in error."""
+        result.completed_at = now
+        set_result(changes, result, ABORTED)
+        dependents, result.dependents = result.dependents, None
+        ended = []
+        for task_id in dependents or ():
+            task = self.tasks.get(task_id)
+            if task is not None and task.status in (PENDING, CREATING):
+                end_task(changes, now, task, ERROR, reason)
+                ended.append(task)
+        return ended
+
+    def _abort_all(
+        self, changes: Changes, now: float, results: Iterable[ResultRecord], reason: str
+    ) -> None:
+        """Abort results whatever their owners do, with all that depends on them."""
+        for result in results:
+            if result.status is CREATED:
+                for task in self._abort(changes, now, result, reason):
+                    self._abort_outputs(changes, now, task, reason)
+
+    def _begin_cancel(
+        self, changes: Changes, now: float, tasks: Iterable[TaskRecord], error: str
+    ) -> list[TaskRecord]:
+        """Make tasks cancelling; returns those that no agent holds, for ``_end_cancel``.
+
+        Those that an agent holds are interrupted, and end when it says that it has stopped.
+        """
+        free = []
+        for task in tasks:
+            status = task.status
+            end_task(changes, now, task, TaskStatus.CANCELLING, error)
+            if status in (DISPATCHED, PROCESSING):
+                changes.interrupted.append(task)
+            elif status is SUBMITTED or not self.strict:
+                # ArmoniK.Core leaves tasks cancelling for ever that were not queued.
+                free.append(task)
+        return free
+
+    def _end_cancel(self, changes: Changes, tasks: Iterable[TaskRecord]) -> None:
+        for task in tasks:
+            set_task(changes, task, CANCELLED)
+
+
+def return_to_queue(task: TaskRecord) -> None:
+    """Take a task from the agent that holds it."""
+    task.owner = ""
+    task.received_at = task.acquired_at = None
+
+
+def _reason(root: TaskRecord) -> str:
+    """Why the dependents of a task end in error: its whole error text is in it."""
+    return f"task {root.id} {_ENDINGS[root.status]}: {root.error}"

@@ -1,0 +1,139 @@
+"""Taking over what the journal holds when the engine starts again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from armoflow.engine.records import (
+    FINAL,
+    Changes,
+    ResultRecord,
+    ResultStatus,
+    SessionRecord,
+    SessionStatus,
+    TaskRecord,
+    TaskStatus,
+)
+from armoflow.engine.state.execution import ExecutionCommands
+from armoflow.engine.state.record_changes import (
+    ABORTED,
+    CANCELLED,
+    CANCELLING,
+    CREATED,
+    CREATING,
+    DISPATCHED,
+    ERROR,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    RUNNING,
+    SUBMITTED,
+    set_task,
+)
+
+_LOST = "the engine stopped while the task was running"
+
+
+class Recovery(ExecutionCommands):
+    """Restore."""
+
+    def restore(
+        self,
+        now: float,
+        sessions: Iterable[SessionRecord],
+        tasks: Iterable[TaskRecord],
+        results: Iterable[ResultRecord],
+    ) -> Changes:
+        """Take over what the journal holds after a restart, and repair what the stop cut short.
+
+        What waits is counted afresh. A dispatched task is queued again, one that was running is
+        retried, one that was being cancelled is cancelled. Tasks that have ended are not taken, nor
+        do ``remaining`` and ``dependents`` matter as they were stored.
+
+        Raises:
+            ValueError: If the state is not empty.
+        """
+        if self.sessions or self.results:
+            raise ValueError("restore is for a state that is still empty")
+        for session in sessions:
+            session.status = SessionStatus(session.status)
+            self.sessions[session.id] = session
+            self._members_of(session.id)
+        self._take_results(results)
+        taken = self._take_tasks(tasks)
+        changes = Changes()
+        for task in taken:
+            if task.status in (PENDING, CREATING):
+                self._recount(task)
+        for task in taken:
+            self._resume(changes, now, task)
+        return changes
+
+    def _take_results(self, results: Iterable[ResultRecord]) -> None:
+        objects: set[bytes] = set()
+        for result in results:
+            result.status = ResultStatus(result.status)
+            result.dependents = None
+            self.results[result.id] = result
+            self._members_of(result.session_id).results[result.id] = result
+            if result.opaque_id:
+                shared = self._shared_objects if result.opaque_id in objects else objects
+                shared.add(result.opaque_id)
+
+    def _take_tasks(self, tasks: Iterable[TaskRecord]) -> list[TaskRecord]:
+        taken = []
+        for task in tasks:
+            task.status = TaskStatus(task.status)
+            if task.status in FINAL:
+                continue
+            self.tasks[task.id] = task
+            self._members[task.session_id].tasks[task.id] = task
+            taken.append(task)
+        taken.sort(key=lambda task: task.order)
+        if taken:
+            self._front = min(0, taken[0].order)
+            self._last = max(0, taken[-1].order)
+        return taken
+
+    def _recount(self, task: TaskRecord) -> None:
+        task.status = PENDING
+        task.remaining = 0
+        for result_id in (task.payload_id, *task.dependencies):
+            result = self.results.get(result_id)
+            if result is not None and result.status is CREATED:
+                task.remaining += 1
+                if result.dependents is None:
+                    result.dependents = []
+                result.dependents.append(task.id)
+
+    def _resume(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        """Put a task where it belongs; an earlier one's failure may have ended it already."""
+        status = task.status
+        if status is PENDING:
+            self._resume_waiting(changes, now, task)
+        elif status is SUBMITTED:
+            changes.ready.append(task)
+        elif status is DISPATCHED:
+            self._give_back(changes, now, task)
+        elif status is PROCESSING:
+            self._fail_or_retry(changes, now, task, ERROR, _LOST, retry=True)
+        elif status is CANCELLING:
+            self._abort_outputs(changes, now, task, f"task {task.id} was cancelled: {task.error}")
+            set_task(changes, task, CANCELLED)
+        elif status is PAUSED and self.sessions[task.session_id].status is RUNNING:
+            self._queue(changes, now, task)
+
+    def _resume_waiting(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        aborted = [
+            result_id
+            for result_id in (task.payload_id, *task.dependencies)
+            if (result := self.results.get(result_id)) is not None and result.status is ABORTED
+        ]
+        if aborted:
+            text = f"input(s) {', '.join(aborted)} were aborted before the engine stopped"
+            self._fail(changes, now, task, ERROR, text)
+        elif not task.remaining:
+            if self._has_lost_input(task):
+                self._fail_for_lost_input(changes, now, task)
+            else:
+                self._queue(changes, now, task)

@@ -1,0 +1,228 @@
+"""Submitting tasks: the client's, and the children of running ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from armoflow.engine.records import (
+    Changes,
+    NewResult,
+    NewTask,
+    Options,
+    ResultRecord,
+    SessionRecord,
+    StateError,
+    Stored,
+    TaskRecord,
+)
+from armoflow.engine.state.record_changes import (
+    CREATED,
+    CREATING,
+    NEW_TASK,
+    PENDING,
+    RESULT_OWNER,
+    TASK_STATUS,
+    tell,
+)
+from armoflow.engine.state.submission_checks import Checked, SubmissionChecks
+
+
+class SubmissionCommands(SubmissionChecks):
+    """Submit."""
+
+    def submit_tasks(
+        self,
+        now: float,
+        session_id: str,
+        request_options: Options | None,
+        tasks: Sequence[NewTask],
+    ) -> Changes:
+        """Submit a client's tasks: all of them or, if one is refused, none."""
+        if not tasks:
+            raise StateError("INVALID_ARGUMENT", "task_creations is empty: name at least one task")
+        session = self._session(session_id)
+        checked = self._check_client_tasks(session, request_options, tasks)
+        changes = Changes()
+        self._create_client_tasks(changes, now, session, checked)
+        return changes
+
+    def submit_with_data(
+        self,
+        now: float,
+        session_id: str,
+        results: Sequence[NewResult],
+        tasks: Sequence[NewTask],
+        payloads: Sequence[tuple[str, Stored]],
+    ) -> Changes:
+        """Create results, submit tasks and complete payloads, in this order, in one command.
+
+        May be repeated with the same ids after an unknown outcome: results and tasks that exist are
+        left as they are, and a payload that is no longer awaited is dropped.
+        """
+        session = self._session(session_id)
+        known = self.results
+        fresh = [new for new in results if new.id not in known]
+        repeated = [new for new in results if new.id in known] if len(fresh) < len(results) else []
+        wanted = self._not_yet_submitted(tasks, repeated) if repeated else tasks
+        self._check_new(fresh)
+        changes = Changes()
+        self._insert(changes, now, session_id, fresh, "")
+        try:
+            checked = self._check_client_tasks(session, None, wanted) if wanted else []
+            uploads = [(self._result(result_id), stored) for result_id, stored in payloads]
+        except StateError:
+            self._take_back(session_id, fresh)
+            raise
+        if checked:
+            self._create_client_tasks(changes, now, session, checked)
+        for new in repeated:
+            if new.stored is not None:
+                self._drop_copy(changes, known[new.id], new.stored)
+        awaited = []
+        for result, stored in uploads:
+            if result.status is CREATED:
+                self._complete(changes, now, result, stored)
+                awaited.append(result)
+            else:
+                self._drop_copy(changes, result, stored)
+        for result in awaited:
+            self._wake(changes, now, result)
+        return changes
+
+    def check_children(self, task_id: str, options: Iterable[Options | None]) -> None:
+        """Refuse a running task's submission early, for what is known before its commit.
+
+        Args:
+            task_id: The running task.
+            options: Those of the request, and with ``strict=False`` of each child.
+
+        Raises:
+            StateError: If submission was stopped when the task started, or options are refused.
+        """
+        task = self._task(task_id)
+        session = self._session(task.session_id)
+        self._check_may_submit(task)
+        self._merge_all(session, session.options, list(options), check=True)
+
+    def _not_yet_submitted(
+        self, tasks: Sequence[NewTask], repeated: Sequence[NewResult]
+    ) -> list[NewTask]:
+        """The tasks that an earlier, identical command did not submit.
+
+        Ended tasks may be evicted, so the trace that counts is the owner of an output. A task
+        without outputs was submitted if its payload was created.
+        """
+        ids = {new.id for new in repeated}
+        results = self.results
+
+        def is_submitted(task: NewTask) -> bool:
+            if task.id in self.tasks:
+                return True
+            if not task.outputs:
+                return task.payload_id in ids
+            return any(output in ids and results[output].owner_task_id for output in task.outputs)
+
+        return [task for task in tasks if not is_submitted(task)]
+
+    def _take_back(self, session_id: str, results: Iterable[NewResult]) -> None:
+        members = self._members[session_id]
+        for new in results:
+            del self.results[new.id]
+            del members.results[new.id]
+
+    def _drop_copy(self, changes: Changes, result: ResultRecord, stored: Stored) -> None:
+        if stored.opaque_id != result.opaque_id:
+            self._discard(changes, stored.opaque_id)
+
+    def _create_client_tasks(
+        self, changes: Changes, now: float, session: SessionRecord, checked: Sequence[Checked]
+    ) -> None:
+        order = self._last + 1
+        self._last += len(checked)
+        self._create_tasks(
+            changes, now, session, checked, parent_ids=(session.id,), created_by="", order=order
+        )
+
+    def _create_children(
+        self,
+        changes: Changes,
+        now: float,
+        session: SessionRecord,
+        checked: Sequence[Checked],
+        parent: TaskRecord,
+    ) -> None:
+        """Children stand in front of everything older, so that graphs run depth first."""
+        self._front -= len(checked)
+        self._create_tasks(
+            changes,
+            now,
+            session,
+            checked,
+            parent_ids=(*parent.parent_ids, parent.id),
+            created_by=parent.id,
+            order=self._front,
+        )
+
+    def _create_tasks(
+        self,
+        changes: Changes,
+        now: float,
+        session: SessionRecord,
+        checked: Iterable[Checked],
+        *,
+        parent_ids: tuple[str, ...],
+        created_by: str,
+        order: int,
+    ) -> None:
+        session_id = session.id
+        changed_results = changes.results
+        records: dict[str, TaskRecord] = {}
+        owned: list[ResultRecord] = []
+        ready: list[TaskRecord] = []
+        for (task_id, payload_id, dependencies, output_ids, _), options, inputs, outputs in checked:
+            task = TaskRecord(
+                task_id,
+                session_id,
+                payload_id,
+                tuple(dependencies),
+                tuple(output_ids),
+                options,
+                now,
+                task_id,
+                parent_ids,
+                created_by,
+                (),
+                PENDING,
+            )
+            task.order = order
+            order += 1
+            for result in outputs:
+                result.owner_task_id = task_id
+                changed_results[result.id] = result
+            owned += outputs
+            if not _await_inputs(task, inputs):
+                ready.append(task)
+            records[task_id] = task
+        tasks = records.values()
+        tell(changes, NEW_TASK, tasks, CREATING)
+        tell(changes, RESULT_OWNER, owned, CREATED)
+        tell(changes, TASK_STATUS, tasks, PENDING)
+        self.tasks.update(records)
+        self._members[session_id].tasks.update(records)
+        changes.tasks.update(records)
+        for task in ready:
+            self._queue(changes, now, task)
+
+
+def _await_inputs(task: TaskRecord, inputs: Iterable[ResultRecord]) -> int:
+    """Make the task wait for the inputs that are open; returns how many."""
+    remaining = 0
+    for result in inputs:
+        if result.status is CREATED:
+            remaining += 1
+            if result.dependents is None:
+                result.dependents = [task.id]
+            else:
+                result.dependents.append(task.id)
+    task.remaining = remaining
+    return remaining
