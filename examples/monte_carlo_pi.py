@@ -22,9 +22,6 @@ def throw(seed: int, points: int) -> int:
     return sum(uniform() ** 2 + uniform() ** 2 <= 1.0 for _ in range(points))
 
 
-add = task(operator.add)
-
-
 def main() -> None:
     """Throw the points and print the estimate."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -33,7 +30,7 @@ def main() -> None:
     parser.add_argument("--local", action="store_true", help="run in this thread, to debug")
     arguments = parser.parse_args()
 
-    hits = throw.map(range(arguments.throws), points=arguments.points).reduce(add)
+    hits = throw.map(range(arguments.throws), points=arguments.points).reduce(operator.add)
     with Client(local=arguments.local) as client:
         inside = client.compute(hits)
 
@@ -47,3 +44,5 @@ if __name__ == "__main__":
     main()
 
 # Output:
+# 3,142,416 of 4,000,000 points inside
+# pi is about 3.14242, off by 0.00082

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import operator
 import random
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -101,12 +102,6 @@ def simulated(value: Value) -> float:
 
 
 @task
-def add(left: float, right: float) -> float:
-    """Add two values."""
-    return left + right
-
-
-@task
 def further_off(left: Value, right: Value) -> Value:
     """The one with the larger gap."""
     return max(left, right, key=lambda value: value.gap)
@@ -128,7 +123,7 @@ def main() -> None:
     grid = list(itertools.product(range(60, 150, 10), [0.25, 0.5, 1.0, 2.0], [0.1, 0.2, 0.4]))
     contracts = make_contract.starmap(grid).filter(near_the_money)
     values, deltas = price.map(contracts, paths=arguments.paths)
-    book = values.map(simulated).reduce(add)
+    book = values.map(simulated).reduce(operator.add)
     worst = values.reduce(further_off)
     riskiest = deltas.reduce(more_sensitive)
     with Client(local=arguments.local) as client:
@@ -143,3 +138,6 @@ if __name__ == "__main__":
     main()
 
 # Output:
+# 49 of 108 contracts are near the money, worth 663.47 in all
+# largest gap   call 120, 2 years, volatility 40%: 17.939, exactly 17.750
+# largest delta call 60, 2 years, volatility 40%: 0.904

@@ -14,7 +14,7 @@ from pathlib import Path
 from armoflow import Client, task
 
 BOOK = Path(__file__).parent / "data" / "moby_dick.txt"
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = "·▁▂▃▄▅▆▇█"
 
 
 @task
@@ -41,10 +41,11 @@ def read_chapters(limit: int) -> list[str]:
     return re.split(r"^(?=CHAPTER \d+\. )", text, flags=re.MULTILINE)[1 : limit + 1]
 
 
-def draw(values: list[int]) -> str:
-    """One bar a value, as a line of text; by square roots, one chapter stands out so far."""
+def draw(values: list[int], start: int, count: int) -> str:
+    """Some values as a line of bars; by square roots, one chapter stands out so far."""
     highest = max(*values, 1)
-    return "".join(BARS[round(math.sqrt(value / highest) * (len(BARS) - 1))] for value in values)
+    heights = (math.sqrt(value / highest) for value in values[start : start + count])
+    return "".join(BARS[round(height * (len(BARS) - 1))] for height in heights)
 
 
 def main() -> None:
@@ -65,10 +66,26 @@ def main() -> None:
     for word, count in longer.most_common(10):
         print(f"{word:>10} {count:>5}  {'█' * (30 * count // longer.most_common(1)[0][1])}")
     print("whales, chapter by chapter:")
-    print(draw(whales_by_chapter))
+    for start in range(0, len(whales_by_chapter), 45):
+        print(f"{start + 1:>10}  {draw(whales_by_chapter, start, 45)}")
 
 
 if __name__ == "__main__":
     main()
 
 # Output:
+# 212,312 words, 17,091 different ones; the most frequent longer ones:
+#     though   382  ██████████████████████████████
+#    captain   306  ████████████████████████
+#     before   295  ███████████████████████
+#     seemed   282  ██████████████████████
+#     little   247  ███████████████████
+#     whales   246  ███████████████████
+#    through   226  █████████████████
+#   queequeg   225  █████████████████
+#    himself   204  ████████████████
+#     almost   194  ███████████████
+# whales, chapter by chapter:
+#          1  ▁▁▁·▁▁▁·▂···▁▁·▂·▂▁··▁·▃·▁▂··▁▁█▂▁▂▃·▁·▂▄▁·▃▄
+#         46  ▁▁▂▂▁▁▁▂▃▄▃▃▁▂▂▃▂▁▃▂▁▂▃▁▂▂▂▃▃▂▂▂▁▂▁▄▃▂▂▃▃▅▂▂▂
+#         91  ▄▂▂▁▁▁·▁▁▃▂▂▂▃▄▁▁··▁▁·▁▁▁▂▁·▁·····▁▁·▂▁▁▁▁▃▃▄
