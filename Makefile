@@ -28,7 +28,7 @@ $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "armoflow needs Python 3.10 or later: $(PYTHON) is" \
 		"$$($(PYTHON) --version 2>&1)" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "cannot make a virtual environment: on Debian and Ubuntu," \
 		"'apt install python3-venv' adds what is missing" >&2; exit 1; }
 	@touch $@
