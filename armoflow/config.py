@@ -8,6 +8,9 @@ MIB = 1024 * KIB
 INLINE_DATA_LIMIT = 64 * KIB
 """Bytes of a result up to which it travels inside messages; larger ones go through files."""
 
+INLINE_CODE_BUDGET = 64 * KIB
+"""Bytes of one piece of code that ride in payloads before it is stored as a result of its own."""
+
 INLINE_FUNCTION_LIMIT = 16 * KIB
 """Bytes of a pickled function up to which it rides in each payload; larger: uploaded once."""
 
@@ -40,3 +43,12 @@ ERROR_RECORD_LIMIT = 4 * KIB
 
 SILENCE_BEFORE_RESYNC = 5.0
 """Seconds without any event, with work outstanding, before results are listed again."""
+
+OUT_OF_BAND_LIMIT = 64 * KIB
+"""Bytes of an array or of binary data from which it is not copied into the pickle around it."""
+
+CODE_CACHE_BYTES = 64 * MIB
+"""Bytes of pickled functions that a worker's process keeps loaded."""
+
+CODE_CACHE_GENERATIONS = 4
+"""Versions of the user's modules that a worker's process keeps loaded, to switch between them."""

@@ -59,7 +59,6 @@ class WireOptions:
     partition: str = ""
 
 
-@dataclass(slots=True)
 class Submission:
     """One ArmoniK task to be submitted.
 
@@ -67,21 +66,45 @@ class Submission:
         inputs: Handles of the data dependencies; each has its id, or is an output of an earlier
             submission of the same batch.
         outputs: Handles of the expected outputs, in order; the transport gives them their ids.
-        pack: Lays out the payload for the inputs' ids, called once these are known.
         options: The task's ArmoniK options.
         name: The node's name; results are named after it.
+        size: Estimated bytes of the payload.
+        wanted: The client will fetch the outputs: an engine that can, sends small ones along.
         task_id: Set by the transport.
         payload_id: Set by the transport.
     """
 
-    inputs: list[ResultHandle]
-    outputs: list[ResultHandle]
-    pack: Callable[[], list[Buffer]]
-    options: WireOptions
-    name: str = ""
-    size: int = 0
-    task_id: str = ""
-    payload_id: str = ""
+    __slots__ = (
+        "inputs",
+        "name",
+        "options",
+        "outputs",
+        "payload_id",
+        "size",
+        "task_id",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[ResultHandle],
+        outputs: Sequence[ResultHandle],
+        options: WireOptions,
+        size: int = 0,
+    ) -> None:
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.options = options
+        self.size = size
+        self.wanted = False
+        self.task_id = ""
+        self.payload_id = ""
+
+    def pack(self) -> list[Buffer]:
+        """Lay out the payload; called once the inputs have their ids."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,225 @@
+"""Collections as streams of chunks: planned once, read by several consumers, each at its own pace.
+
+Planning is written as coroutines that *ask*: ``yield NeedValue(node)`` for the place of a value,
+``yield NeedChunk(cursor)`` for a collection's next chunk. The planner answers from an explicit
+stack, so that a chain of any depth plans without recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from armoflow.graph.nodes import CollectionNode, Node
+from armoflow.orchestrator.planned import (
+    Constant,
+    LocalItems,
+    PlannedTask,
+    PlanPiece,
+    SlotRange,
+)
+
+
+class Chunk(NamedTuple):
+    """Consecutive items of a collection.
+
+    Attributes:
+        columns: Where the items are: a list of pieces per output of the node; of a zip, a list per
+            zipped collection.
+        length: Number of items; each column's pieces sum up to it.
+    """
+
+    columns: Sequence[list[PlanPiece]]
+    length: int
+
+
+class NeedValue(NamedTuple):
+    """Asks for the places of a node's values, one slot an output."""
+
+    node: Node
+
+
+class NeedChunk(NamedTuple):
+    """Asks for a cursor's next chunk, or None at the end; sources cut ``hint`` items."""
+
+    cursor: Cursor
+    hint: int
+
+
+Step: TypeAlias = "PlannedTask | Constant | NeedValue | NeedChunk | Chunk"
+Planning: TypeAlias = "Generator[Step, Any, Any]"
+
+
+class _Link:
+    __slots__ = ("chunk", "next")
+
+    def __init__(self) -> None:
+        self.chunk: Chunk | None = None
+        self.next: _Link | None = None
+
+
+class Stream:
+    """A collection being planned; its chunks are kept only while a cursor has yet to pass them."""
+
+    __slots__ = ("_head", "_unopened", "ended", "error", "generator", "hint", "node", "tail")
+
+    def __init__(self, node: CollectionNode, generator: Planning, readers: int) -> None:
+        self.node = node
+        self.generator = generator
+        self.tail = _Link()
+        self._head: _Link | None = self.tail
+        self._unopened = readers
+        self.ended = False
+        self.error: Exception | None = None
+        self.hint = 1
+
+    def open(self) -> Cursor:
+        """A cursor at the first chunk; as many may be opened as readers were announced."""
+        head = self._head
+        if head is None:
+            raise RuntimeError(f"{self.node.name!r} has more readers than were counted")
+        self._unopened -= 1
+        if self._unopened <= 0:
+            self._head = None
+        return Cursor(self, head)
+
+    def append(self, chunk: Chunk) -> None:
+        """Add a chunk for the cursors to find."""
+        link = _Link()
+        self.tail.chunk = chunk
+        self.tail.next = link
+        self.tail = link
+
+
+class Cursor:
+    """One reader's place in a stream."""
+
+    __slots__ = ("_link", "stream")
+
+    def __init__(self, stream: Stream, link: _Link) -> None:
+        self.stream = stream
+        self._link = link
+
+    def advance(self) -> Chunk | None:
+        """The next chunk if it is planned already."""
+        link = self._link
+        if link.next is None:
+            return None
+        self._link = link.next
+        return link.chunk
+
+
+class Reader:
+    """Takes items from a cursor in the sizes that its consumer wants.
+
+    Args:
+        cursor: Where to read.
+        outputs: Which of the chunks' columns to read; None for all of them (a zip, unpacked).
+    """
+
+    __slots__ = ("_cursor", "_outputs", "_rest")
+
+    def __init__(self, cursor: Cursor, outputs: Sequence[int] | None) -> None:
+        self._cursor = cursor
+        self._outputs = outputs
+        self._rest: Chunk | None = None
+
+    def chunk(self, hint: int) -> Generator[Step, Any, Chunk | None]:
+        """The next chunk as it was planned, or None at the end."""
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            return rest
+        chunk = yield NeedChunk(self._cursor, hint)
+        if chunk is None or self._outputs is None:
+            return chunk  # type: ignore[no-any-return]
+        return Chunk([chunk.columns[output] for output in self._outputs], chunk.length)
+
+    def take(self, count: int) -> Generator[Step, Any, Chunk | None]:
+        """Up to ``count`` items, fewer only at the end, None when there are none."""
+        columns: list[list[PlanPiece]] = []
+        length = 0
+        while length < count:
+            chunk = yield from self.chunk(count - length)
+            if chunk is None:
+                break
+            if length + chunk.length > count:
+                chunk, self._rest = split(chunk, count - length)
+            if not columns:
+                columns = [list(column) for column in chunk.columns]
+            else:
+                for column, more in zip(columns, chunk.columns, strict=True):
+                    column.extend(more)
+            length += chunk.length
+        return Chunk(columns, length) if length else None
+
+    def put_back(self, chunk: Chunk, count: int) -> Chunk:
+        """Keep only the first ``count`` items of a chunk just read; the others come next."""
+        first, self._rest = split(chunk, count)
+        return first
+
+
+def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:
+    """The first ``count`` items, and the others."""
+    pairs = [_split_column(column, count) for column in chunk.columns]
+    first = Chunk([pair[0] for pair in pairs], count)
+    return first, Chunk([pair[1] for pair in pairs], chunk.length - count)
+
+
+def _split_column(
+    column: Sequence[PlanPiece], count: int
+) -> tuple[list[PlanPiece], list[PlanPiece]]:
+    first: list[PlanPiece] = []
+    others: list[PlanPiece] = []
+    for piece in column:
+        if count >= piece.length:
+            first.append(piece)
+        elif count <= 0:
+            others.append(piece)
+        else:
+            first.append(_cut(piece, 0, count))
+            others.append(_cut(piece, count, piece.length))
+        count -= piece.length
+    return first, others
+
+
+def _cut(piece: PlanPiece, start: int, stop: int) -> PlanPiece:
+    if isinstance(piece, LocalItems):
+        return LocalItems(piece.values[start:stop])
+    return SlotRange(piece.result, piece.start + start, piece.start + stop)
+
+
+def select(column: Sequence[PlanPiece], positions: Sequence[int]) -> list[PlanPiece]:
+    """The items at these positions of a column, neighbours joined."""
+    selected: list[PlanPiece] = []
+    ends: list[int] = []
+    total = 0
+    for piece in column:
+        total += piece.length
+        ends.append(total)
+    for position in positions:
+        index = _piece_at(ends, position)
+        piece = column[index]
+        offset = position - (ends[index] - piece.length)
+        _join(selected, _cut(piece, offset, offset + 1))
+    return selected
+
+
+def _piece_at(ends: Sequence[int], position: int) -> int:
+    from bisect import bisect_right
+
+    return bisect_right(ends, position)
+
+
+def _join(column: list[PlanPiece], piece: PlanPiece) -> None:
+    last = column[-1] if column else None
+    if isinstance(last, LocalItems) and isinstance(piece, LocalItems):
+        last.values.extend(piece.values)
+    elif (
+        isinstance(last, SlotRange)
+        and isinstance(piece, SlotRange)
+        and last.result is piece.result
+        and last.stop == piece.start
+    ):
+        column[-1] = SlotRange(last.result, last.start, piece.stop)
+    else:
+        column.append(piece)

@@ -1,0 +1,139 @@
+"""Code that travels: a task's function and the user's modules, inline at first, then stored once.
+
+A few tasks carry their code in the payload, which costs no round trip; once a piece of code has
+travelled often enough it is stored as a result of its own, and payloads only name it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from armoflow import config
+from armoflow.codec.functions import ModuleBundle, encode_function
+from armoflow.codec.payload import CodeReference
+from armoflow.orchestrator.planned import Constant
+
+
+class _Piece:
+    """One piece of code: its bytes until they are stored, and how much of it went inline."""
+
+    __slots__ = ("constant", "data", "digest", "inline")
+
+    def __init__(self, digest: str, data: bytes) -> None:
+        self.digest = digest
+        self.data = data
+        self.inline = 0
+        self.constant: Constant | None = None
+
+
+class KnownCode(Protocol):
+    """Where a worker finds code that it has loaded already, so as not to pickle it again."""
+
+    def reference(self, function: Any) -> CodeReference | None:
+        """How this function came here, or None."""
+
+
+class CodeBook:
+    """What code a session has sent, by content.
+
+    Args:
+        known: In a worker, the code that came with its tasks.
+    """
+
+    def __init__(self, known: KnownCode | None = None) -> None:
+        self._known = known
+        self._pieces: dict[str, _Piece] = {}
+        self._bundle = ModuleBundle()
+        self._bundle_names: frozenset[str] = frozenset()
+        self._modules: _Piece | None = None
+        self._inherited: CodeReference | None = None
+
+    def inherit_modules(self, reference: CodeReference | None) -> None:
+        """In a worker: children get the modules that their parent got."""
+        self._inherited = reference
+
+    def function(self, function: Any) -> EncodedCode:
+        """Encode a function; call it once per plan, for captured values may change between."""
+        known = self._known.reference(function) if self._known is not None else None
+        if known is not None:
+            if known.result_id is not None:
+                constant = Constant.stored(known.digest, known.result_id)
+                return EncodedCode(self, known.digest, None, constant)
+            return EncodedCode(self, known.digest, self._piece(known.digest, known.data or b""))
+        encoded = encode_function(function)
+        self.add_modules(encoded.modules)
+        return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
+
+    def add_modules(self, names: frozenset[str] | set[str]) -> None:
+        """Note that tasks may import these modules of the user's own."""
+        if not names <= self._bundle_names:
+            self._bundle_names |= names
+            self._bundle.add(names)
+            self._modules = None
+
+    def modules(self) -> EncodedCode | None:
+        """The modules that tasks need, or None when there are none."""
+        if self._bundle_names and self._modules is None:
+            encoded = self._bundle.encode()
+            if encoded is not None:
+                self._modules = self._piece(*encoded)
+        if self._modules is not None:
+            return EncodedCode(self, self._modules.digest, self._modules)
+        inherited = self._inherited
+        if inherited is None:
+            return None
+        if inherited.result_id is not None:
+            constant = Constant.stored(inherited.digest, inherited.result_id)
+            return EncodedCode(self, inherited.digest, None, constant)
+        piece = self._piece(inherited.digest, inherited.data or b"")
+        return EncodedCode(self, inherited.digest, piece)
+
+    def forget_stored(self) -> None:
+        """A new session holds nothing: code is sent again."""
+        for piece in self._pieces.values():
+            piece.constant = None
+            piece.inline = 0
+
+    def _piece(self, digest: str, data: bytes) -> _Piece:
+        piece = self._pieces.get(digest)
+        if piece is None:
+            piece = self._pieces[digest] = _Piece(digest, data)
+        return piece
+
+
+class EncodedCode:
+    """A piece of code as the tasks of one plan refer to it."""
+
+    __slots__ = ("_constant", "_piece", "digest")
+
+    def __init__(
+        self,
+        book: CodeBook,
+        digest: str,
+        piece: _Piece | None,
+        constant: Constant | None = None,
+    ) -> None:
+        self.digest = digest
+        self._piece = piece
+        self._constant = constant
+
+    def refer(self) -> tuple[CodeReference, Constant | None, bool]:
+        """A reference for one more payload.
+
+        Returns:
+            The reference, the constant that must be stored before (or None when the code is
+            inline), and whether that constant is new and has to be announced.
+        """
+        piece = self._piece
+        if piece is None:
+            return CodeReference(self.digest), self._constant, False
+        if piece.constant is None:
+            size = len(piece.data)
+            if size <= config.INLINE_FUNCTION_LIMIT and (
+                piece.inline + size <= config.INLINE_CODE_BUDGET
+            ):
+                piece.inline += size
+                return CodeReference(self.digest, piece.data), None, False
+            piece.constant = Constant(f"code {self.digest[:12]}", [piece.data])
+            return CodeReference(self.digest), piece.constant, True
+        return CodeReference(self.digest), piece.constant, False

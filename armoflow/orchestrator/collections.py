@@ -1,0 +1,203 @@
+"""How collections are planned: each kind of collection node as a coroutine that gives chunks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from armoflow.codec.payload import Operation
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.nodes import (
+    CollectionNode,
+    FilterNode,
+    MapNode,
+    SliceNode,
+    SourceNode,
+    ZipNode,
+)
+from armoflow.orchestrator.chunks import Chunk, Planning, Reader, Step, select, split
+from armoflow.orchestrator.drafts import Draft, is_local
+from armoflow.orchestrator.planned import LocalItems, PlanPiece, SlotRange
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.plan import Planner
+
+
+def plan_source(planner: Planner, node: SourceNode) -> Planning:
+    """Items that the client holds or reads lazily, cut as the first reader wants them."""
+    items = node.open()
+    stream = planner.stream(node)
+    while values := list(itertools.islice(items, max(stream.hint, 1))):
+        yield Chunk([[LocalItems(values)]], len(values))
+
+
+def plan_map(planner: Planner, node: MapNode) -> Planning:
+    """A task per batch; its outputs hold a slot per item."""
+    draft = Draft()
+    yield from planner.resolve_fixed(draft, node)
+    arguments = planner.fixed(draft, node.fixed, node)
+    star, unzip = node.star, _is_zip(node)
+    readers = [planner.reader(source) for source in node.sources]
+    batches = _Batches(planner, node, readers)
+    position = 0
+    while (chunk := (yield from batches.next(position))) is not None:
+        own = Draft(draft)
+        columns = chunk.columns
+        if unzip and not star:
+            columns = [(yield from planner.single_of(chunk, node.sources[0]))]
+        yield from planner.resolve_items(own, columns, node)
+        what = f"items of {node.name!r} from {position}"
+        task = yield from planner.emit(
+            node,
+            Operation.MAP,
+            own,
+            function=node.task,
+            arguments=arguments,
+            columns=[own.column(column, what) for column in columns],
+            start=position,
+            count=chunk.length,
+            star=star and not unzip,
+            collection=True,
+            outputs=[planner.result(node, output) for output in range(node.task.outputs)],
+        )
+        slots: list[list[PlanPiece]] = [
+            [SlotRange(result, 0, chunk.length)] for result in task.outputs
+        ]
+        position += chunk.length
+        yield Chunk(slots, chunk.length)
+
+
+def plan_filter(planner: Planner, node: FilterNode) -> Planning:
+    """A task per batch; items that go leave an absent slot, so that positions stay."""
+    draft = Draft()
+    yield from planner.resolve_fixed(draft, node)
+    arguments = planner.fixed(draft, node.fixed, node)
+    batches = _Batches(planner, node, [planner.reader(node.source)])
+    position = 0
+    while (chunk := (yield from batches.next(position))) is not None:
+        column = yield from planner.single_of(chunk, node.source)
+        own = Draft(draft)
+        yield from planner.resolve_items(own, [column], node)
+        task = yield from planner.emit(
+            node,
+            Operation.FILTER,
+            own,
+            function=node.task,
+            arguments=arguments,
+            columns=[own.column(column, f"items of {node.name!r} from {position}")],
+            start=position,
+            count=chunk.length,
+            collection=True,
+        )
+        position += chunk.length
+        yield Chunk([[SlotRange(task.outputs[0], 0, chunk.length)]], chunk.length)
+
+
+def plan_zip(planner: Planner, node: ZipNode) -> Planning:
+    """No task: the columns side by side; whoever reads the zip takes them together."""
+    readers = [planner.reader(source) for source in node.sources]
+    while (first := (yield from readers[0].chunk(planner.stream(node).hint))) is not None:
+        column = yield from planner.single_of(first, node.sources[0])
+        aligned = yield from _align(planner, node, Chunk([column], first.length), readers)
+        if aligned is None:
+            return
+        yield aligned
+        if aligned.length < first.length:
+            return
+
+
+def plan_slice(planner: Planner, node: SliceNode) -> Planning:
+    """No task: some slots of the source's tasks."""
+    reader = planner.reader(node.source)
+    wanted = node.positions
+    if wanted.step < 0:
+        length = node.source.node.length or 0
+        whole = yield from reader.take(length)
+        if whole is not None:
+            column = yield from planner.single_of(whole, node.source)
+            if wanted:
+                yield Chunk([select(column, wanted)], len(wanted))
+        return
+    position = 0
+    stop = wanted[-1] + 1 if wanted else 0
+    while position < stop:
+        chunk = yield from reader.chunk(stop - position)
+        if chunk is None:
+            return
+        column = yield from planner.single_of(chunk, node.source)
+        inside = range(
+            wanted.start + max(-(-(position - wanted.start) // wanted.step), 0) * wanted.step,
+            min(position + chunk.length, stop),
+            wanted.step,
+        )
+        if inside:
+            offsets = [index - position for index in inside]
+            yield Chunk([select(column, offsets)], len(offsets))
+        position += chunk.length
+
+
+class _Batches:
+    """Cuts what a collection operation reads into the batches that its tasks take."""
+
+    def __init__(self, planner: Planner, node: CollectionNode, readers: list[Reader]) -> None:
+        self._planner = planner
+        self._node = node
+        self._readers = readers
+        self._sizer = planner.sizer(node, node.length)
+        self._fixed = getattr(self._sizer, "fixed", None) is not None
+
+    def next(self, position: int) -> Generator[Step, Any, Chunk | None]:
+        size = self._sizer.next(position)
+        first = self._readers[0]
+        chunk = yield from (first.take(size) if self._fixed else first.chunk(size))
+        if chunk is None:
+            return None
+        if not self._fixed and chunk.length > size and is_local(chunk.columns[0]):
+            chunk = first.put_back(chunk, size)
+        if len(self._readers) == 1:
+            return chunk
+        return (yield from _align(self._planner, self._node, chunk, self._readers))
+
+
+def _align(
+    planner: Planner, node: Any, first: Chunk, readers: list[Reader]
+) -> Generator[Step, Any, Chunk | None]:
+    """The other columns beside the first; the shortest ends them all, as in Python's map."""
+    columns: list[list[PlanPiece]] = [
+        (yield from planner.single_of(first, node.sources[0]))
+    ]
+    length = first.length
+    for reader, source in zip(readers[1:], node.sources[1:], strict=True):
+        chunk = yield from reader.take(length)
+        if chunk is None:
+            return None
+        columns.append((yield from planner.single_of(chunk, source)))
+        length = min(length, chunk.length)
+    cut = [
+        column if _length(column) == length else split(Chunk([column], _length(column)), length)[0].columns[0]
+        for column in columns
+    ]
+    return Chunk(cut, length)
+
+
+def _length(column: list[PlanPiece]) -> int:
+    return sum(piece.length for piece in column)
+
+
+def _is_zip(node: MapNode) -> bool:
+    source = node.sources[0]
+    return (
+        len(node.sources) == 1
+        and isinstance(source, DelayedList)
+        and isinstance(source.node, ZipNode)
+    )
+
+
+STREAMS: dict[type[CollectionNode], Callable[[Planner, Any], Planning]] = {
+    SourceNode: plan_source,
+    MapNode: plan_map,
+    FilterNode: plan_filter,
+    ZipNode: plan_zip,
+    SliceNode: plan_slice,
+}

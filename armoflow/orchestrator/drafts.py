@@ -1,0 +1,129 @@
+"""Drafts of payloads: arguments pickled with their dependencies as references.
+
+A draft collects what one task needs: inputs in order, constants, and which object inside the
+arguments stands for which of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
+from armoflow.codec.pickling import dumps, explain_failure, is_scalar
+from armoflow.errors import GraphError, SerializationError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.orchestrator.planned import (
+    Constant,
+    LocalItems,
+    PlanPiece,
+    Result,
+    SlotRange,
+)
+
+import pickle
+
+
+class ConstantValue:
+    """Stands inside arguments for a constant that goes up once."""
+
+    __slots__ = ("constant",)
+
+    def __init__(self, constant: Constant) -> None:
+        self.constant = constant
+
+
+class Draft:
+    """What one task of a plan needs.
+
+    Args:
+        base: A draft whose inputs and constants come first (the fixed arguments of a map).
+    """
+
+    __slots__ = ("_inputs", "_references", "constants", "inputs", "modules", "size")
+
+    def __init__(self, base: Draft | None = None) -> None:
+        self.inputs: list[Result] = list(base.inputs) if base else []
+        self._inputs: dict[Result, int] = dict(base._inputs) if base else {}
+        self.constants: list[Constant] = list(base.constants) if base else []
+        self._references: dict[Any, tuple[Any, ...]] = dict(base._references) if base else {}
+        self.modules: set[str] = set()
+        self.size = 0
+
+    def input(self, result: Result) -> int:
+        """The position of a result among the inputs; added if it is not there."""
+        position = self._inputs.get(result)
+        if position is None:
+            position = self._inputs[result] = len(self.inputs)
+            self.inputs.append(result)
+        return position
+
+    def refer_to_slot(self, delayed: Delayed[Any], place: SlotRange) -> None:
+        """Let a delayed value inside the arguments stand for a slot."""
+        reference = ("slot", self.input(place.result), place.start)
+        self._references[delayed.node, delayed.output] = reference
+
+    def refer_to_list(
+        self, delayed: Delayed[Any] | DelayedList[Any], column: Iterable[SlotRange]
+    ) -> None:
+        """Let a delayed list inside the arguments stand for the values of slots."""
+        ranges = tuple((self.input(piece.result), piece.start, piece.stop) for piece in column)
+        self._references[delayed.node, delayed.output] = ("list", ranges)
+
+    def persistent_id(self, value: object) -> tuple[Any, ...] | None:
+        """The reference that stands for a value in a pickle, or None."""
+        kind = type(value)
+        if kind is Delayed or kind is DelayedList:
+            reference = self._references.get((value.node, value.output))  # type: ignore[attr-defined]
+            if reference is None:
+                raise GraphError(
+                    f"{value!r} is inside an object that armoflow does not look into: pass it as "
+                    "an argument, or in a list, tuple, set, dict or dataclass"
+                )
+            return reference
+        if kind is ConstantValue:
+            return self.constant(value.constant)  # type: ignore[attr-defined]
+        return None
+
+    def constant(self, constant: Constant) -> tuple[str, int]:
+        """The reference to a constant; added if it is not there."""
+        if constant not in self.constants:
+            self.constants.append(constant)
+        return ("constant", self.constants.index(constant))
+
+    def dumps(self, value: Any, what: str) -> Pickled:
+        """Pickle a value with its references.
+
+        Raises:
+            SerializationError: If a part of it cannot be pickled; ``what`` names it.
+        """
+        try:
+            pickled = dumps(value, self.persistent_id, self.modules)
+        except (GraphError, KeyboardInterrupt):
+            raise
+        except SerializationError as error:
+            raise SerializationError(f"{what}: {error}") from error
+        except Exception as error:
+            raise SerializationError(f"{what}: {explain_failure(value, error)}") from error
+        self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
+        return pickled
+
+    def column(self, pieces: Sequence[PlanPiece], what: str) -> list[Piece]:
+        """A column of the payload."""
+        return [self._piece(piece, what) for piece in pieces]
+
+    def _piece(self, piece: PlanPiece, what: str) -> Piece:
+        if isinstance(piece, SlotRange):
+            return Slots(self.input(piece.result), piece.start, piece.stop)
+        values = piece.values
+        if all(map(is_scalar, values)):
+            data = pickle.dumps(values, protocol=5)
+            self.size += len(data)
+            return Values(data, len(values))
+        return Items([self.dumps(value, what) for value in values])
+
+
+def is_local(column: Sequence[PlanPiece]) -> bool:
+    """Whether the client holds all items of a column."""
+    return all(isinstance(piece, LocalItems) for piece in column)

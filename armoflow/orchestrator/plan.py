@@ -1,0 +1,651 @@
+"""The plan: a lazy graph becomes a stream of tasks, depth first, so that the first runs at once.
+
+:class:`Planner` walks from the targets down to what they need and emits a task as soon as the places
+of its inputs are known. Collections are planned chunk by chunk (see ``chunks``), so a million items
+need neither a million nodes nor a finished plan before the first result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from armoflow import config
+from armoflow.codec.payload import Operation, Payload, Pickled, Piece, Settings
+from armoflow.codec.pickling import is_scalar
+from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import (
+    CallNode,
+    CollectionNode,
+    GatherNode,
+    ItemNode,
+    Node,
+    SourceNode,
+    ZipNode,
+)
+from armoflow.graph.task import BaseTask
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+from armoflow.orchestrator import builtins, dynamic
+from armoflow.orchestrator.chunks import (
+    Chunk,
+    Cursor,
+    NeedChunk,
+    NeedValue,
+    Planning,
+    Reader,
+    Step,
+    Stream,
+    select,
+)
+from armoflow.orchestrator.code import CodeBook, EncodedCode
+from armoflow.orchestrator.collections import STREAMS
+from armoflow.orchestrator.drafts import ConstantValue, Draft
+from armoflow.orchestrator.planned import (
+    Constant,
+    LocalItems,
+    PlannedTask,
+    PlanPiece,
+    Result,
+    SlotRange,
+)
+from armoflow.orchestrator.reduction import VALUES
+from armoflow.orchestrator.sizes import BatchSizer, CountSizer
+from armoflow.protocol.transport import WireOptions
+
+
+_ALWAYS = 1 << 30
+"""Reads of a node that is kept to the end of the plan."""
+
+
+class Target(Protocol):
+    """Who asked for a value or a collection: told where it will be."""
+
+    value: Delayed[Any] | DelayedList[Any]
+
+    def place(self, column: Sequence[PlanPiece], whole: bool) -> None:
+        """Some items (``whole``: the one value) will be here, in order."""
+
+    def seal(self) -> None:
+        """That was all."""
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be planned: an iterator raised, an argument cannot be pickled."""
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What a plan depends on besides its graph.
+
+    Attributes:
+        options: What holds for tasks that do not say otherwise.
+        workers: How many tasks may run at once; batches leave work for all of them.
+        capture: Failures of every task become error slots (a subtree under a packed item).
+        sizer: Makes the batch sizer of a collection operation.
+        external: The place of a future or ``put`` reference inside arguments, or None.
+    """
+
+    options: TaskOptions = DEFAULT_OPTIONS
+    workers: int = 2
+    capture: bool = False
+    sizer: Callable[[Node, int | None, int, int | None], BatchSizer] = field(default=CountSizer)
+    external: Callable[[Any], SlotRange | Constant | None] | None = None
+
+
+class Planner:
+    """Plans graphs for one client, or for one task that returned a graph.
+
+    Args:
+        book: The code that was sent already.
+        settings: Defaults and sizes.
+    """
+
+    def __init__(self, book: CodeBook, settings: PlanSettings) -> None:
+        self.book = book
+        self.settings = settings
+        self._streams: dict[Node, Stream] = {}
+        self._values: dict[Node, list[SlotRange]] = {}
+        self._failed: dict[Node, Exception] = {}
+        self._lists: dict[Node, list[SlotRange]] = {}
+        self._readers: dict[Node, int] = {}
+        self._indexes: dict[Node, _ItemIndex] = {}
+        self._codes: dict[Any, EncodedCode] = {}
+        self._modules: EncodedCode | None = None
+        self._gatherings: dict[tuple[Node, int], Node] = {}
+        self._wanted: set[Node] = set()
+        self._bound: dict[tuple[Node, int], Result] = {}
+        self._sightings: dict[int, tuple[Any, Constant | None]] = {}
+        self._options: dict[Node, tuple[TaskOptions, WireOptions | None]] = {}
+
+    def bind(self, value: Delayed[Any], result: Result) -> None:
+        """Let the task that makes a value write it to this result, where that is possible."""
+        self._bound[value.node, value.output] = result
+
+    def plan(self, targets: Sequence[Target]) -> Iterator[PlannedTask | Constant]:
+        """Plan the targets one after the other.
+
+        Yields:
+            Tasks, each after those that make its inputs, and constants, each before the tasks
+            that use it.
+        """
+        for target in targets:
+            self._count(target.value.node)
+            self._wanted.add(target.value.node)
+            if isinstance(target.value.node, ItemNode):
+                self._wanted.add(target.value.node.source.node)
+        for target in targets:
+            try:
+                yield from self._run(self._target(target))
+            except Exception as error:
+                target.fail(error)
+
+    # --- counting readers -----------------------------------------------------------------------
+
+    def _count(self, node: Node, reads: int = 1) -> None:
+        """Count how often each node will be read, so that nothing is kept longer than needed."""
+        stack = [(node, reads)]
+        while stack:
+            node, reads = stack.pop()
+            first = node not in self._readers
+            self._readers[node] = self._readers.get(node, 0) + reads
+            if not first:
+                continue
+            if isinstance(node, ItemNode):
+                # All items of a collection share one reader of it.
+                if node.source.node not in self._indexes:
+                    self._indexes[node.source.node] = _ItemIndex()
+                    stack.append((node.source.node, 1))
+            elif isinstance(node, SourceNode):
+                # Several items may hold the same delayed value: kept to the end.
+                stack.extend((upstream, _ALWAYS) for upstream in node.inputs)
+            else:
+                stack.extend((upstream, 1) for upstream in node.inputs)
+
+    # --- the stack ------------------------------------------------------------------------------
+
+    def _run(self, planning: Planning) -> Iterator[PlannedTask | Constant]:
+        stack = [_Frame(planning)]
+        answer: Any = None
+        try:
+            while stack:
+                frame = stack[-1]
+                try:
+                    step = frame.planning.send(answer)
+                except StopIteration as stop:
+                    stack.pop()
+                    answer = self._finish(frame, stop.value)
+                    continue
+                answer = None
+                if isinstance(step, NeedValue):
+                    answer = self._value(step.node, stack)
+                elif isinstance(step, NeedChunk):
+                    answer = self._chunk(step, stack)
+                elif isinstance(step, Chunk):
+                    stack.pop()
+                    answer = frame.give(step)
+                else:
+                    yield step
+        except Exception as error:
+            for frame in stack:
+                self._fail(frame, error)
+            raise
+
+    def _value(self, node: Node, stack: list[_Frame]) -> list[SlotRange] | None:
+        failed = self._failed.get(node)
+        if failed is not None:
+            raise failed
+        if node not in self._readers:
+            self._count(node, _ALWAYS)  # an item of an iterator held it
+        places = self._values.get(node)
+        if places is None:
+            stack.append(_Frame(VALUES[type(node)](self, node), node=node))
+        else:
+            self._read(node)
+        return places
+
+    def _chunk(self, step: NeedChunk, stack: list[_Frame]) -> Chunk | None:
+        stream = step.cursor.stream
+        chunk = step.cursor.advance()
+        if chunk is None and not stream.ended:
+            if stream.error is not None:
+                raise stream.error
+            stream.hint = step.hint
+            stack.append(_Frame(stream.generator, cursor=step.cursor))
+        return chunk
+
+    def _finish(self, frame: _Frame, value: Any) -> Any:
+        if frame.cursor is not None:
+            frame.cursor.stream.ended = True
+            return None
+        if frame.node is not None:
+            self._values[frame.node] = value
+            self._read(frame.node)
+        return value
+
+    def _fail(self, frame: _Frame, error: Exception) -> None:
+        """Whoever else reads what failed gets the same error, not a short collection."""
+        if frame.cursor is not None:
+            frame.cursor.stream.error = error
+        if frame.node is not None:
+            self._failed[frame.node] = error
+
+    def _read(self, node: Node) -> None:
+        self._readers[node] -= 1
+        if self._readers[node] <= 0:
+            self._values.pop(node, None)
+            self._lists.pop(node, None)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def reader(self, source: DelayedList[Any] | SourceNode) -> Reader:
+        """A reader of one output of a collection, or of all columns of a zip."""
+        node = source if isinstance(source, SourceNode) else source.node
+        if isinstance(node, ZipNode):
+            return Reader(self._cursor(node), None)
+        output = 0 if isinstance(source, SourceNode) else source.output
+        return Reader(self._cursor(node), [output])
+
+    def _cursor(self, node: CollectionNode) -> Cursor:
+        stream = self._streams.get(node)
+        if stream is None:
+            readers = self._readers.get(node, 1)
+            stream = Stream(node, STREAMS[type(node)](self, node), readers)
+            self._streams[node] = stream
+        return stream.open()
+
+    def drain(self, source: DelayedList[Any]) -> Generator[Step, Any, list[PlanPiece]]:
+        """All pieces of a collection, at most ``MAXIMUM_INPUTS`` results."""
+        reader = self.reader(source)
+        column: list[PlanPiece] = []
+        while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
+            column.extend((yield from self.single(chunk, source.node)))
+        return column
+
+    def single(self, chunk: Chunk, node: Node) -> Generator[Step, Any, list[PlanPiece]]:
+        """A chunk's only column; the items of a zip become tuples first."""
+        if not isinstance(node, ZipNode):
+            return chunk.columns[0]
+        draft = Draft()
+        columns = [draft.column(column, f"items of {node.name!r}") for column in chunk.columns]
+        task = yield from self.emit(
+            node,
+            Operation.MAP,
+            draft,
+            function=builtins.pack_tuple,
+            columns=columns,
+            count=chunk.length,
+        )
+        return [SlotRange(task.outputs[0], 0, chunk.length)]
+
+    def single_of(
+        self, chunk: Chunk, source: DelayedList[Any] | SourceNode
+    ) -> Generator[Step, Any, list[PlanPiece]]:
+        """A chunk's only column, read from this source."""
+        return (yield from self.single(chunk, self.node_of(source)))
+
+    def node_of(self, source: DelayedList[Any] | Delayed[Any] | SourceNode) -> Node:
+        """The node behind a source."""
+        return source if isinstance(source, SourceNode) else source.node
+
+    def sparse(self, source: DelayedList[Any] | SourceNode) -> bool:
+        """Whether some items of a collection may be absent."""
+        node = self.node_of(source)
+        return isinstance(node, CollectionNode) and node.sparse
+
+    def stream(self, node: CollectionNode) -> Stream:
+        """The stream of a collection that is being planned."""
+        return self._streams[node]
+
+    def resolve(
+        self, draft: Draft, dependencies: Iterable[Any], node: Node
+    ) -> Generator[Step, Any, None]:
+        """Find the places of what arguments depend on."""
+        for dependency in dependencies:
+            if isinstance(dependency, DelayedList) and not dynamic.is_dynamic(dependency.node):
+                column = yield from self.drain(dependency)
+                draft.refer_to_list(dependency, (yield from self._few(column, node)))
+            elif isinstance(dependency.node, GatherNode) and not dynamic.is_dynamic(
+                dependency.node
+            ):
+                # A list of values needs no task of its own.
+                draft.refer_to_list(dependency, (yield from self._list(dependency.node)))
+                if dependency.node is not node:
+                    self._read(dependency.node)
+            else:
+                places = yield NeedValue(self._gathered(dependency))
+                draft.refer_to_slot(dependency, places[dependency.output])
+
+    def _list(self, node: GatherNode) -> Generator[Step, Any, list[SlotRange]]:
+        ranges = self._lists.get(node)
+        if ranges is None:
+            if node not in self._readers:
+                self._count(node, _ALWAYS)
+            column = yield from self.drain(node.source)
+            ranges = self._lists[node] = yield from self._few(column, node)
+        return ranges
+
+    def resolve_value(self, draft: Draft, value: Any, node: Node) -> Generator[Step, Any, None]:
+        """Find the places of what one value depends on."""
+        if not is_scalar(value):
+            yield from self.resolve(draft, find_dependencies(value), node)
+
+    def resolve_fixed(self, draft: Draft, node: Any) -> Generator[Step, Any, None]:
+        """Find the places of what the fixed arguments of a collection operation depend on."""
+        yield from self.resolve_value(draft, node.fixed, node)
+
+    def resolve_items(
+        self, draft: Draft, columns: Sequence[Sequence[PlanPiece]], node: Node
+    ) -> Generator[Step, Any, None]:
+        """Find the places of what local items depend on."""
+        for column in columns:
+            for piece in column:
+                if isinstance(piece, LocalItems):
+                    for value in piece.values:
+                        if not is_scalar(value):
+                            yield from self.resolve(draft, find_dependencies(value), node)
+
+    def _gathered(self, value: Delayed[Any] | DelayedList[Any]) -> Node:
+        """The node that gathers a dynamic collection; one for all who ask."""
+        if isinstance(value, Delayed):
+            return value.node
+        gathered = self._gatherings.get((value.node, value.output))
+        if gathered is None:
+            gathered = value.gather().node
+            self._gatherings[value.node, value.output] = gathered
+            self._count(gathered, _ALWAYS)
+        return gathered
+
+    def _few(
+        self, column: Sequence[PlanPiece], node: Node
+    ) -> Generator[Step, Any, list[SlotRange]]:
+        """The same slots in at most ``MAXIMUM_INPUTS`` results, gathered level by level."""
+        ranges: list[SlotRange] = []
+        for piece in column:
+            if isinstance(piece, SlotRange):
+                ranges.append(piece)
+            else:
+                ranges.append((yield from self.gather([piece], node)))
+        while len({piece.result for piece in ranges}) > config.MAXIMUM_INPUTS:
+            gathered = []
+            for first in range(0, len(ranges), config.MAXIMUM_INPUTS):
+                group = ranges[first : first + config.MAXIMUM_INPUTS]
+                gathered.append((yield from self.gather(group, node)))
+            ranges = gathered
+        return ranges
+
+    def gather(
+        self, pieces: Sequence[PlanPiece], node: Node, result: Result | None = None
+    ) -> Generator[Step, Any, SlotRange]:
+        """A task that copies slots, errors and all, into one result."""
+        draft = Draft()
+        column = draft.column(pieces, f"items of {node.name!r}")
+        length = sum(piece.length for piece in pieces)
+        task = yield from self.emit(
+            node,
+            Operation.GATHER,
+            draft,
+            columns=[column],
+            count=length,
+            outputs=None if result is None else [result],
+        )
+        return SlotRange(task.outputs[0], 0, length)
+
+    # --- values ---------------------------------------------------------------------------------
+
+    def call(
+        self, node: Node, function: BaseTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Planning:
+        """One task that calls a function."""
+        draft = Draft()
+        if isinstance(node, CallNode):
+            dependencies: Sequence[Any] = node.dependencies
+        else:
+            dependencies = find_dependencies((args, kwargs))
+        yield from self.resolve(draft, dependencies, node)
+        shared = self._shared(args, kwargs)
+        task = yield from self.emit(
+            node,
+            Operation.CALL,
+            draft,
+            function=function,
+            arguments=draft.dumps(shared, f"arguments of task {node.name!r}"),
+            outputs=[self.result(node, output) for output in range(function.outputs)],
+        )
+        return [SlotRange(result, 0, 1) for result in task.outputs]
+
+    def item(self, node: ItemNode) -> Planning:
+        """One item of a collection: a slot of the task that runs it."""
+        source = node.source
+        index = self._indexes[source.node]
+        if index.reader is None:
+            index.reader = Reader(self._cursor(source.node), None)
+        while index.length <= node.index:
+            chunk = yield from index.reader.chunk(node.index - index.length + 1)
+            if chunk is None:
+                raise IndexError(f"{source!r} has {index.length} items: no item {node.index}")
+            index.add(chunk)
+        chunk, offset = index.find(node.index)
+        if isinstance(source.node, ZipNode):
+            selected = Chunk([select(column, [offset]) for column in chunk.columns], 1)
+            column = yield from self.single(selected, source.node)
+        else:
+            column = select(chunk.columns[source.output], [offset])
+        if isinstance(column[0], LocalItems):
+            return [(yield from self.gather(column, node))]
+        return column
+
+    def result(self, node: Node, output: int = 0) -> Result:
+        """A new result for an output of a node, or the one that was bound to it."""
+        bound = self._bound.get((node, output))
+        return bound if bound is not None else Result(node.name)
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        node: Node,
+        operation: Operation,
+        draft: Draft,
+        *,
+        function: BaseTask[Any, Any] | None = None,
+        arguments: Pickled | None = None,
+        columns: Sequence[list[Piece]] = (),
+        start: int = 0,
+        count: int = 1,
+        star: bool = False,
+        final: bool = False,
+        collection: bool = False,
+        outputs: Sequence[Result] | None = None,
+    ) -> Generator[Step, Any, PlannedTask]:
+        """Emit one task, after the constants that it is the first to need."""
+        many = operation in (Operation.MAP, Operation.FILTER, Operation.GATHER)
+        settings, wire = self._settings(node, count, many)
+        payload = Payload(
+            operation,
+            node.name,
+            arguments=arguments,
+            columns=list(columns),
+            start=start,
+            count=count,
+            star=star,
+            final=final,
+            collection=collection,
+            settings=settings,
+        )
+        if outputs is None:
+            outputs = [Result(node.name)]
+        task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
+        task.size = draft.size
+        task.wanted = node in self._wanted
+        if draft.modules:
+            self.book.add_modules(draft.modules)
+            self._modules = None
+        if function is not None:
+            code = self._codes.get(function)
+            if code is None:
+                code = self._codes[function] = self.book.function(function.function)
+                self._modules = None
+            payload.function, task.function, announced = code.refer()
+            if announced and task.function is not None:
+                yield task.function
+            yield from self._add_modules(task, payload)
+        for constant in draft.constants:
+            if constant.parts is not None and not constant.result_id:
+                yield constant
+        yield task
+        return task
+
+    def _add_modules(self, task: PlannedTask, payload: Payload) -> Iterator[Constant]:
+        if self._modules is None:
+            self._modules = self.book.modules()
+        if self._modules is not None:
+            payload.modules, task.modules, announced = self._modules.refer()
+            if announced and task.modules is not None:
+                yield task.modules
+
+    def _settings(self, node: Node, count: int, many: bool) -> tuple[Settings, WireOptions]:
+        options = node.options.over(self.settings.options)
+        items = count if many else 1
+        settings = Settings(
+            retries=options.retries or 0,
+            backoff=0.1 if options.backoff is None else options.backoff,
+            timeout=options.timeout,
+            crash_retries=2 if options.crash_retries is None else options.crash_retries,
+            packed=many and count > 1,
+            capture=self.settings.capture,
+            priority=options.priority,
+            partition=options.partition,
+            batch_size=self.settings.options.batch_size,
+        )
+        wire = WireOptions(
+            max_duration=_max_duration(settings, items),
+            max_retries=3 if options.max_retries is None else options.max_retries,
+            priority=options.priority or 1,
+            partition=options.partition or "",
+        )
+        return settings, wire
+
+    def sizer(self, node: Node, length: int | None) -> BatchSizer:
+        """How many items of a node each of its tasks takes."""
+        size = node.options.over(self.settings.options).batch_size
+        return self.settings.sizer(node, size, self.settings.workers, length)
+
+    # --- shared arguments -----------------------------------------------------------------------
+
+    def _shared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Arguments, with large ones that were seen before replaced by constants."""
+        return (
+            tuple(self._share(value) for value in args),
+            {name: self._share(value) for name, value in kwargs.items()},
+        )
+
+    def _share(self, value: Any) -> Any:
+        if _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:
+            return value
+        _, constant = self._sightings.get(id(value), (value, None))
+        if id(value) not in self._sightings:
+            self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
+            return value
+        if constant is None:
+            constant = self.constant(value, "shared argument")
+            self._sightings[id(value)] = (value, constant)
+        return ConstantValue(constant)
+
+    def constant(self, value: Any, name: str) -> Constant:
+        """A value that goes up once."""
+        draft = Draft()
+        return Constant(name, value_parts(draft.dumps(value, name)))
+
+    def fixed(self, draft: Draft, fixed: dict[str, Any], node: Node) -> Pickled | None:
+        """Pickle the fixed arguments of a collection operation; large ones go up once."""
+        if not fixed:
+            return None
+        what = f"fixed arguments of {node.name!r}"
+        values = {}
+        for name, value in fixed.items():
+            values[name] = value
+            if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
+                values[name] = ConstantValue(self.constant(value, f"argument {name!r}"))
+        return draft.dumps(values, what)
+
+    # --- targets --------------------------------------------------------------------------------
+
+    def _target(self, target: Target) -> Planning:
+        value = target.value
+        if isinstance(value, DelayedList) and not dynamic.is_dynamic(value.node):
+            reader = self.reader(value)
+            while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
+                target.place((yield from self.single(chunk, value.node)), False)
+        else:
+            output = 0 if isinstance(value, DelayedList) else value.output
+            places = yield NeedValue(self._gathered(value))
+            target.place([places[output]], True)
+        target.seal()
+
+
+class _Frame:
+    """One entry of the planner's stack: a coroutine, and whom it works for."""
+
+    __slots__ = ("cursor", "node", "planning")
+
+    def __init__(
+        self, planning: Planning, node: Node | None = None, cursor: Cursor | None = None
+    ) -> None:
+        self.planning = planning
+        self.node = node
+        self.cursor = cursor
+
+    def give(self, chunk: Chunk) -> Chunk | None:
+        """Add a chunk to the stream; returns the one that the asking cursor gets."""
+        if self.cursor is None:
+            raise TypeError("only collections give chunks")
+        self.cursor.stream.append(chunk)
+        return self.cursor.advance()
+
+
+class _ItemIndex:
+    """The chunks of a collection whose items are asked for one by one."""
+
+    def __init__(self) -> None:
+        self.reader: Reader | None = None
+        self.length = 0
+        self._chunks: list[Chunk] = []
+        self._starts: list[int] = []
+
+    def add(self, chunk: Chunk) -> None:
+        self._chunks.append(chunk)
+        self._starts.append(self.length)
+        self.length += chunk.length
+
+    def find(self, index: int) -> tuple[Chunk, int]:
+        from bisect import bisect_right
+
+        position = bisect_right(self._starts, index) - 1
+        return self._chunks[position], index - self._starts[position]
+
+
+def value_parts(pickled: Pickled) -> list[Any]:
+    """The stored form of one value: an envelope of one slot."""
+    from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+
+    return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
+
+
+def _max_duration(settings: Settings, items: int) -> float:
+    """Longest that ``Process`` may take: every attempt of every item, and the waits between."""
+    if settings.timeout is None:
+        return config.MAXIMUM_DURATION
+    attempts = settings.retries + settings.crash_retries + 1
+    backoffs = settings.backoff * (2**settings.retries - 1)
+    total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
+    return min(math.ceil(total), config.MAXIMUM_DURATION)
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0
+    return size if isinstance(size, int) else 0

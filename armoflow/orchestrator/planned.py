@@ -1,0 +1,156 @@
+"""What a plan consists of: results to be, tasks that make them, constants that go up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from armoflow.codec.container import Buffer
+from armoflow.codec.payload import CodeReference, Payload, pack_payload
+from armoflow.errors import ArmoflowError
+from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.failures import Blame
+
+
+class Result(ResultHandle):
+    """A result of the plan, with who waits for it.
+
+    Attributes:
+        consumers: Planned tasks that have it as an input and have not ended.
+        waiters: Called with the result when it is completed or aborted.
+        data: Its data, once it is here.
+        size: Bytes of its data, where known.
+        blame: Why it was aborted.
+    """
+
+    __slots__ = ("blame", "consumers", "data", "size", "waiters")
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self.consumers: list[PlannedTask] = []
+        self.waiters: list[Callable[[Result], None]] = []
+        self.data: Buffer | None = None
+        self.size = 0
+        self.blame: Blame | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in (ResultState.COMPLETED, ResultState.ABORTED, ResultState.DELETED)
+
+
+class Constant:
+    """Data that goes up once and is fetched by the workers that miss it: code, ``put`` values."""
+
+    __slots__ = ("__weakref__", "error", "name", "parts", "result_id", "size")
+
+    def __init__(self, name: str, parts: Sequence[Buffer]) -> None:
+        self.name = name
+        self.parts: Sequence[Buffer] | None = parts
+        self.size = sum(len(part) for part in parts)
+        self.result_id = ""
+        self.error: BaseException | None = None
+
+    @classmethod
+    def stored(cls, name: str, result_id: str) -> Constant:
+        """A constant that is stored already."""
+        constant = cls(name, ())
+        constant.parts = None
+        constant.result_id = result_id
+        return constant
+
+
+class SlotRange(NamedTuple):
+    """Slots ``start`` to ``stop`` of a result."""
+
+    result: Result
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """Number of slots."""
+        return self.stop - self.start
+
+
+class LocalItems(NamedTuple):
+    """Items that the client holds: not pickled yet."""
+
+    values: list[Any]
+
+    @property
+    def length(self) -> int:
+        """Number of items."""
+        return len(self.values)
+
+
+PlanPiece = SlotRange | LocalItems
+
+
+class PlannedTask(Submission):
+    """One ArmoniK task of the plan: a payload, and the constants that must be up before it.
+
+    Attributes:
+        payload: The payload, but for ids.
+        constants: What ``payload.constants`` names, in order.
+        function: The function's constant, if its code is stored and not inline.
+        modules: The same for the user's modules.
+        items: How many items it runs: 1 for a call.
+        open_outputs: Outputs that are neither completed nor aborted.
+    """
+
+    __slots__ = ("constants", "function", "items", "modules", "open_outputs", "payload", "seconds")
+
+    inputs: Sequence[Result]
+    outputs: Sequence[Result]
+
+    def __init__(
+        self,
+        payload: Payload,
+        inputs: Sequence[Result],
+        outputs: Sequence[Result],
+        options: WireOptions,
+        constants: Sequence[Constant] = (),
+    ) -> None:
+        super().__init__(payload.name, inputs, outputs, options)
+        self.payload: Payload | None = payload
+        self.constants = constants
+        self.function: Constant | None = None
+        self.modules: Constant | None = None
+        self.items = max(payload.count, 1)
+        self.open_outputs = len(outputs)
+        self.seconds: float | None = None
+
+    def pending_constants(self) -> list[Constant]:
+        """Constants without an id yet."""
+        needed = [*self.constants]
+        if self.function is not None:
+            needed.append(self.function)
+        if self.modules is not None:
+            needed.append(self.modules)
+        return [constant for constant in needed if not constant.result_id]
+
+    def pack(self) -> list[Buffer]:
+        """Lay out the payload for the inputs' ids."""
+        payload = self.payload
+        if payload is None:
+            raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
+        payload.inputs = [handle.id for handle in self.inputs]
+        payload.constants = [constant.result_id for constant in self.constants]
+        if self.function is not None and payload.function is not None:
+            payload.function = CodeReference(
+                payload.function.digest, None, self.function.result_id
+            )
+        if self.modules is not None and payload.modules is not None:
+            payload.modules = CodeReference(payload.modules.digest, None, self.modules.result_id)
+        return pack_payload(payload)
+
+    def let_go(self) -> None:
+        """Drop all references: the task has ended, its inputs may be freed."""
+        self.payload = None
+        self.inputs = ()
+        self.outputs = ()
+        self.constants = ()
+        self.function = self.modules = None

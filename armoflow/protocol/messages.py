@@ -1,0 +1,136 @@
+"""Protobuf messages from armoflow's types, and filters for the List and Events calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from armonik.protogen.common import (
+    filters_common_pb2,
+    objects_pb2,
+    results_common_pb2,
+    results_fields_pb2,
+    results_filters_pb2,
+    sort_direction_pb2,
+    tasks_common_pb2,
+    tasks_fields_pb2,
+    tasks_filters_pb2,
+)
+from google.protobuf.duration_pb2 import Duration
+
+from armoflow.protocol.transport import WireOptions
+
+OUTPUT_PREFIX = "o/"
+"""Names of expected outputs start so: events are filtered by name, payloads make none."""
+
+PAYLOAD_PREFIX = "p/"
+CONSTANT_PREFIX = "k/"
+
+NAME_LIMIT = 200
+
+
+def output_name(name: str) -> str:
+    """The name of an expected output's result."""
+    return OUTPUT_PREFIX + name[:NAME_LIMIT]
+
+
+def task_options(options: WireOptions) -> Any:
+    """TaskOptions of the API."""
+    seconds = int(options.max_duration)
+    nanos = int((options.max_duration - seconds) * 1e9)
+    return objects_pb2.TaskOptions(
+        max_duration=Duration(seconds=seconds, nanos=nanos),
+        # Inside a task, 0 means inherit and -1 none.
+        max_retries=options.max_retries or -1,
+        priority=options.priority,
+        partition_id=options.partition,
+    )
+
+
+def session_options(options: WireOptions) -> Any:
+    """TaskOptions of a session: max_retries must be at least 1 there."""
+    message = task_options(options)
+    message.max_retries = max(options.max_retries, 1)
+    return message
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    """The items in lists of at most ``size``."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def _result_field(field: int) -> Any:
+    return results_fields_pb2.ResultField(
+        result_raw_field=results_fields_pb2.ResultRawField(field=field)
+    )
+
+
+def _string(value: str, operator: int) -> Any:
+    return filters_common_pb2.FilterString(value=value, operator=operator)
+
+
+def result_filters(alternatives: Iterable[Sequence[tuple[int, str, int]]]) -> Any:
+    """Filters on results: an OR of ANDs of (field, value, operator)."""
+    filters = results_filters_pb2.Filters()
+    for alternative in alternatives:
+        conditions = getattr(filters, "or").add()
+        for field, value, operator in alternative:
+            condition = getattr(conditions, "and").add()
+            condition.field.CopyFrom(_result_field(field))
+            condition.filter_string.CopyFrom(_string(value, operator))
+    return filters
+
+
+def outputs_filter() -> Any:
+    """Results that are expected outputs, by name."""
+    return result_filters(
+        [
+            [
+                (
+                    results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME,
+                    OUTPUT_PREFIX,
+                    filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH,
+                )
+            ]
+        ]
+    )
+
+
+def list_results(session_id: str, result_ids: Sequence[str]) -> Any:
+    """ListResults of these results."""
+    equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
+    identifier = results_fields_pb2.RESULT_RAW_ENUM_FIELD_RESULT_ID
+    return results_common_pb2.ListResultsRequest(
+        page=0,
+        page_size=len(result_ids),
+        filters=result_filters([[(identifier, result, equal)] for result in result_ids]),
+        sort=results_common_pb2.ListResultsRequest.Sort(
+            field=_result_field(identifier), direction=sort_direction_pb2.SORT_DIRECTION_ASC
+        ),
+    )
+
+
+def list_tasks(task_ids: Sequence[str]) -> Any:
+    """ListTasks of these tasks, with their errors."""
+    field = tasks_fields_pb2.TaskField(
+        task_summary_field=tasks_fields_pb2.TaskSummaryField(
+            field=tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID
+        )
+    )
+    filters = tasks_filters_pb2.Filters()
+    for task_id in task_ids:
+        condition = getattr(getattr(filters, "or").add(), "and").add()
+        condition.field.CopyFrom(field)
+        condition.filter_string.CopyFrom(
+            _string(task_id, filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL)
+        )
+    return tasks_common_pb2.ListTasksRequest(
+        page=0,
+        page_size=len(task_ids),
+        filters=filters,
+        sort=tasks_common_pb2.ListTasksRequest.Sort(
+            field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
+        ),
+        with_errors=True,
+    )

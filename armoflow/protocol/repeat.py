@@ -1,0 +1,101 @@
+"""Repeating calls whose outcome is unknown.
+
+A call that ends in UNAVAILABLE or DEADLINE_EXCEEDED may or may not have been carried out. Every
+call of armoflow says what to do then: most are simply made again; a submission first looks whether
+it took effect (see ``standard``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from armoflow.errors import EngineError, EngineUnreachableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+AMBIGUOUS = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+CALL_DEADLINE = 60.0
+"""Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
+
+PATIENCE = 120.0
+"""Seconds that a call is repeated before the engine counts as gone: it may be restarting."""
+
+
+def is_ambiguous(error: grpc.RpcError) -> bool:
+    """Whether a failed call may have been carried out and should be repeated."""
+    return error.code() in AMBIGUOUS or (
+        # What gRPC makes of a connection that is cut while an answer is under way.
+        error.code() is grpc.StatusCode.UNKNOWN and "Stream removed" in (error.details() or "")
+    )
+
+
+def refused(error: grpc.RpcError, what: str) -> EngineError:
+    """The error for a call that the engine refused."""
+    return EngineError(f"{what}: {error.details()} ({error.code().name})", error.code().name)
+
+
+async def repeat(
+    call: Callable[[], Awaitable[T]],
+    what: str,
+    endpoint: str,
+    *,
+    patience: float = PATIENCE,
+    settled: Callable[[], Awaitable[T | None]] | None = None,
+) -> T:
+    """Make a call, again and again while its outcome is unknown.
+
+    Args:
+        call: Makes the call.
+        what: What it does, for errors.
+        endpoint: Where, for errors.
+        patience: Seconds after which to give up.
+        settled: Asked before each repetition: a value if the earlier call took effect.
+
+    Raises:
+        EngineError: If the engine refuses the call.
+        EngineUnreachableError: If nothing answered for ``patience`` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    pause = 0.05
+    while True:
+        try:
+            return await call()
+        except grpc.RpcError as error:
+            if not is_ambiguous(error):
+                raise
+            last = error
+        while True:
+            if loop.time() > deadline:
+                raise EngineUnreachableError(
+                    f"{what}: no answer from {endpoint} for {patience:.0f} s: {last.details()}"
+                ) from last
+            logger.info("%s: %s, repeating", what, last.code().name)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, 2.0)
+            if settled is None:
+                break
+            try:
+                value = await settled()
+            except grpc.RpcError as error:
+                if not is_ambiguous(error):
+                    raise
+                last = error
+                continue
+            if value is not None:
+                return value
+            break
+
+
+async def unary(method: Any, request: Any) -> Any:
+    """One unary call with a deadline."""
+    return await method(request, timeout=CALL_DEADLINE)

@@ -1,0 +1,367 @@
+"""The transport over the calls that every ArmoniK serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from armonik.protogen.client import (
+    events_service_pb2_grpc,
+    partitions_service_pb2_grpc,
+    results_service_pb2_grpc,
+    sessions_service_pb2_grpc,
+    tasks_service_pb2_grpc,
+    versions_service_pb2_grpc,
+)
+from armonik.protogen.common import (
+    events_common_pb2,
+    objects_pb2,
+    partitions_common_pb2,
+    partitions_fields_pb2,
+    partitions_filters_pb2,
+    result_status_pb2,
+    results_common_pb2,
+    sessions_common_pb2,
+    sort_direction_pb2,
+    task_status_pb2,
+    tasks_common_pb2,
+    versions_common_pb2,
+)
+
+from armoflow import config
+from armoflow.codec.container import Buffer
+from armoflow.errors import DataLostError, EngineError, EngineUnreachableError
+from armoflow.protocol import messages
+from armoflow.protocol.repeat import is_ambiguous, refused, repeat, unary
+from armoflow.protocol.submission import PayloadMode, StandardSubmitter
+from armoflow.protocol.transport import (
+    EngineInfo,
+    Failure,
+    ResultChange,
+    ResultState,
+    Submission,
+    WireOptions,
+)
+
+logger = logging.getLogger(__name__)
+
+LIST_SIZE = 500
+"""Ids in the filter of one List call."""
+
+STREAMS = 16
+"""Uploads and downloads under way at once."""
+
+_STATES = {
+    result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
+    result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
+}
+_GONE = ResultState.DELETED
+_DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
+
+
+class StandardTransport:
+    """Speaks to an engine over a channel; see :class:`~armoflow.protocol.transport.Transport`.
+
+    Args:
+        channel: An open channel.
+        endpoint: Where it leads, for errors.
+        info: What the engine says of itself (see :func:`describe_engine`).
+        payloads: When payloads go up.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        endpoint: str,
+        info: EngineInfo,
+        payloads: PayloadMode = "auto",
+    ) -> None:
+        self.info = info
+        self.endpoint = endpoint
+        self._channel = channel
+        self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
+        self._results = results_service_pb2_grpc.ResultsStub(channel)
+        self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
+        self._events = events_service_pb2_grpc.EventsStub(channel)
+        self._streams = asyncio.Semaphore(STREAMS)
+        self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
+
+    async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
+        """Open a session over these partitions; returns its id."""
+        request = sessions_common_pb2.CreateSessionRequest(
+            default_task_option=messages.session_options(options), partition_ids=partitions
+        )
+        reply = await self.call(self._sessions.CreateSession, request, "creating a session")
+        return str(reply.session_id)
+
+    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """Create the results, submit the tasks, upload the payloads."""
+        await self._submitter.submit(session_id, submissions)
+
+    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
+        """Store data as a completed result; returns its id."""
+        name = messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
+        if sum(map(len, parts)) <= config.BATCH_BYTES:
+            request = results_common_pb2.CreateResultsRequest(session_id=session_id)
+            request.results.add(name=name, data=b"".join(parts))
+            reply = await self.call(self._results.CreateResults, request, "storing data")
+            return str(reply.results[0].result_id)
+        created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)
+        created.results.add(name=name)
+        reply = await self.call(self._results.CreateResultsMetaData, created, "storing data")
+        result_id = str(reply.results[0].result_id)
+        await self.upload(session_id, result_id, parts)
+        return result_id
+
+    async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+        """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
+        request = events_common_pb2.EventSubscriptionRequest(
+            session_id=session_id,
+            results_filters=messages.outputs_filter(),
+            returned_events=[events_common_pb2.EVENTS_ENUM_RESULT_STATUS_UPDATE],
+        )
+        pause = 0.05
+        while True:
+            stream = self._events.GetEvents(request)
+            try:
+                await _headers(stream)
+                yield ()
+                async for message in stream:
+                    pause = 0.05
+                    update = message.result_status_update
+                    state = _STATES.get(update.status)
+                    if state is not None:
+                        yield (ResultChange(update.result_id, state),)
+            except grpc.RpcError as error:
+                if not is_ambiguous(error):
+                    logger.warning("the event stream ended: %s", error.details())
+            finally:
+                stream.cancel()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
+        """The final ones among these results."""
+        changes = []
+        for raw in await self.list_results(session_id, result_ids):
+            state = _STATES.get(raw.status)
+            if raw.status == result_status_pb2.RESULT_STATUS_DELETED:
+                state = _GONE
+            if state is not None:
+                changes.append(ResultChange(raw.result_id, state, raw.size))
+        return changes
+
+    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
+        """Download results, in order."""
+        return list(
+            await asyncio.gather(*(self._download(session_id, result) for result in result_ids))
+        )
+
+    async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
+        """Why results were aborted."""
+        owners = {
+            raw.result_id: raw.owner_task_id
+            for raw in await self.list_results(session_id, result_ids)
+            if raw.owner_task_id
+        }
+        tasks: dict[str, Any] = {}
+        for ids in messages.chunks(sorted(set(owners.values())), LIST_SIZE):
+            reply = await self.call(
+                self._tasks.ListTasks, messages.list_tasks(ids), "listing failed tasks"
+            )
+            tasks.update((task.id, task) for task in reply.tasks)
+        failures = {}
+        for result_id, owner in owners.items():
+            task = tasks.get(owner)
+            if task is not None:
+                status = task_status_pb2.TaskStatus.Name(task.status)
+                status = status.removeprefix("TASK_STATUS_").lower()
+                failures[result_id] = Failure(owner, status, task.error)
+        return failures
+
+    async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
+        """Delete the data of results."""
+        for ids in messages.chunks(result_ids, LIST_SIZE):
+            request = results_common_pb2.DeleteResultsDataRequest(
+                session_id=session_id, result_id=ids
+            )
+            await self.call(self._results.DeleteResultsData, request, "deleting data")
+
+    async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
+        """Cancel tasks that have not ended."""
+        for ids in messages.chunks(task_ids, LIST_SIZE):
+            request = tasks_common_pb2.CancelTasksRequest(task_ids=ids)
+            await self.call(self._tasks.CancelTasks, request, "cancelling tasks")
+
+    async def cancel_session(self, session_id: str) -> None:
+        """Cancel everything in a session."""
+        request = sessions_common_pb2.CancelSessionRequest(session_id=session_id)
+        await self._end(self._sessions.CancelSession, request, "cancelling a session")
+
+    async def end_session(self, session_id: str) -> None:
+        """Close, purge and delete a session."""
+        close = sessions_common_pb2.CloseSessionRequest(session_id=session_id)
+        purge = sessions_common_pb2.PurgeSessionRequest(session_id=session_id)
+        delete = sessions_common_pb2.DeleteSessionRequest(session_id=session_id)
+        await self._end(self._sessions.CloseSession, close, "closing a session")
+        await self._end(self._sessions.PurgeSession, purge, "purging a session")
+        await self._end(self._sessions.DeleteSession, delete, "deleting a session")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    # --- shared with the submitter ---------------------------------------------------------------
+
+    async def call(self, method: Any, request: Any, what: str, **repeating: Any) -> Any:
+        """A unary call, repeated while its outcome is unknown.
+
+        Raises:
+            EngineError: If the engine refuses it.
+            EngineUnreachableError: If nothing answers.
+        """
+        try:
+            return await repeat(
+                lambda: unary(method, request), what, self.endpoint, **repeating
+            )
+        except grpc.RpcError as error:
+            raise refused(error, what) from error
+
+    async def list_results(self, session_id: str, result_ids: Sequence[str]) -> list[Any]:
+        """The ResultRaw messages of these results, in any order."""
+        found: list[Any] = []
+        for ids in messages.chunks(result_ids, LIST_SIZE):
+            request = messages.list_results(session_id, ids)
+            reply = await self.call(self._results.ListResults, request, "listing results")
+            found.extend(reply.results)
+        return found
+
+    async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
+        """Upload a result's data by chunks; again after an unknown outcome."""
+        identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
+            session_id=session_id, result_id=result_id
+        )
+
+        async def requests() -> AsyncIterator[Any]:
+            yield results_common_pb2.UploadResultDataRequest(id=identifier)
+            for part in parts:
+                for first in range(0, len(part), self.info.chunk_bytes):
+                    chunk = bytes(part[first : first + self.info.chunk_bytes])
+                    yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
+
+        async def call() -> Any:
+            return await self._results.UploadResultData(requests())
+
+        async with self._streams:
+            try:
+                await repeat(call, "uploading data", self.endpoint)
+            except grpc.RpcError as error:
+                raise refused(error, "uploading data") from error
+
+    async def _download(self, session_id: str, result_id: str) -> Buffer:
+        request = results_common_pb2.DownloadResultDataRequest(
+            session_id=session_id, result_id=result_id
+        )
+
+        async def call() -> Buffer:
+            pieces = [reply.data_chunk async for reply in self._results.DownloadResultData(request)]
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+        async with self._streams:
+            try:
+                return await repeat(call, "downloading data", self.endpoint)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise DataLostError(
+                        f"the data of result {result_id} is no longer stored: it was deleted, or "
+                        "kept for too short a time by the cluster"
+                    ) from error
+                raise refused(error, "downloading data") from error
+
+    async def _end(self, method: Any, request: Any, what: str) -> None:
+        try:
+            await repeat(lambda: unary(method, request), what, self.endpoint, patience=5.0)
+        except grpc.RpcError as error:
+            if error.code() not in _DONE_ALREADY:
+                raise refused(error, what) from error
+
+
+async def _headers(stream: Any) -> None:
+    # Headers say that the subscription stands, but not every server sends them before the first
+    # event; then the poll that follows may come too early, and the next resync makes up for it.
+    try:
+        await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(stream.initial_metadata())), 1.0)
+    except asyncio.TimeoutError:
+        logger.debug("no headers on the event stream yet")
+
+
+async def describe_engine(
+    channel: grpc.aio.Channel, endpoint: str, timeout: float, extensions: frozenset[str]
+) -> EngineInfo:
+    """Ask an engine for its versions, partitions and chunk size.
+
+    Raises:
+        EngineUnreachableError: If nothing answers within ``timeout`` seconds.
+        EngineError: If what answers is not an ArmoniK.
+    """
+    versions = versions_service_pb2_grpc.VersionsStub(channel)
+    partitions = partitions_service_pb2_grpc.PartitionsStub(channel)
+    results = results_service_pb2_grpc.ResultsStub(channel)
+    field = partitions_fields_pb2.PartitionField(
+        partition_raw_field=partitions_fields_pb2.PartitionRawField(
+            field=partitions_fields_pb2.PARTITION_RAW_ENUM_FIELD_ID
+        )
+    )
+    listing = partitions_common_pb2.ListPartitionsRequest(
+        page=0,
+        page_size=1000,
+        filters=partitions_filters_pb2.Filters(),
+        sort=partitions_common_pb2.ListPartitionsRequest.Sort(
+            field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
+        ),
+    )
+    try:
+        version, listed, configuration = await asyncio.wait_for(
+            asyncio.gather(
+                repeat(
+                    lambda: unary(
+                        versions.ListVersions, versions_common_pb2.ListVersionsRequest()
+                    ),
+                    "connecting",
+                    endpoint,
+                    patience=timeout,
+                ),
+                repeat(
+                    lambda: unary(partitions.ListPartitions, listing),
+                    "connecting",
+                    endpoint,
+                    patience=timeout,
+                ),
+                repeat(
+                    lambda: unary(results.GetServiceConfiguration, objects_pb2.Empty()),
+                    "connecting",
+                    endpoint,
+                    patience=timeout,
+                ),
+            ),
+            timeout,
+        )
+    except (EngineUnreachableError, asyncio.TimeoutError) as error:
+        raise EngineUnreachableError(
+            f"no ArmoniK answers at {endpoint}: start one with `armoflow up --listen "
+            f"{endpoint.removeprefix('http://')}`, or leave the endpoint out to run on this machine"
+        ) from error
+    except grpc.RpcError as error:
+        raise EngineError(
+            f"what answers at {endpoint} is not an ArmoniK: {error.details()}", error.code().name
+        ) from error
+    return EngineInfo(
+        core_version=version.core,
+        api_version=version.api,
+        partitions=tuple(partition.id for partition in listed.partitions),
+        chunk_bytes=configuration.data_chunk_max_size or config.CHUNK_BYTES,
+        extensions=extensions,
+    )

@@ -1,0 +1,230 @@
+"""Submitting a batch of tasks over the standard calls, in the order that the payload mode says.
+
+===========  ======================================================================================
+``delayed``  metadata of payloads, metadata of outputs, SubmitTasks, then the uploads: each upload
+             queues the tasks that waited for it
+``eager``    metadata of payloads, their uploads, metadata of outputs, SubmitTasks
+``inline``   CreateResults (payloads with their data), metadata of outputs, SubmitTasks
+``auto``     ``delayed``, but small payloads of large batches ``inline``: two calls a batch instead
+             of one upload a task
+===========  ======================================================================================
+
+A payload that refers to an output of its own batch can be laid out only after that output has its
+id; then the outputs' metadata come first in every mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import grpc
+from armonik.protogen.common import results_common_pb2, task_status_pb2, tasks_common_pb2
+
+from armoflow import config
+from armoflow.codec.container import Buffer, size
+from armoflow.errors import EngineError
+from armoflow.protocol import messages
+from armoflow.protocol.transport import InputsAbortedError, ResultState, Submission
+
+if TYPE_CHECKING:
+    from armoflow.protocol.standard import StandardTransport
+
+logger = logging.getLogger(__name__)
+
+PayloadMode: TypeAlias = Literal["auto", "delayed", "eager", "inline"]
+
+INLINE_FROM = 4
+"""Small payloads in a batch from which on ``auto`` sends them with their metadata."""
+
+CREATING_PATIENCE = 2.0
+"""Seconds after which a task that an engine left in creating counts as lost."""
+
+
+class StandardSubmitter:
+    """Submits batches for a :class:`~armoflow.protocol.standard.StandardTransport`."""
+
+    def __init__(
+        self, transport: StandardTransport, results: Any, tasks: Any, payloads: PayloadMode
+    ) -> None:
+        self._transport = transport
+        self._results = results
+        self._tasks = tasks
+        self._payloads = payloads
+
+    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """Submit a batch; see :meth:`Transport.submit`."""
+        if _refers_to_itself(submissions):
+            await self._create_outputs(session_id, submissions)
+        inline = self._inline(submissions)
+        later = [task for task in submissions if task not in inline]
+        if inline:
+            await self._create_payloads_with_data(session_id, submissions, inline)
+        if later:
+            await self._create_payloads(session_id, later)
+            if self._payloads == "eager":
+                await self._upload(session_id, later)
+                later = []
+        if not submissions[0].outputs[0].id:
+            await self._create_outputs(session_id, submissions)
+        await self._submit(session_id, submissions)
+        await self._upload(session_id, later)
+
+    def _inline(self, submissions: Sequence[Submission]) -> set[Submission]:
+        if self._payloads in ("delayed", "eager"):
+            return set()
+        limit = config.BATCH_BYTES if self._payloads == "inline" else config.INLINE_DATA_LIMIT
+        small = {task for task in submissions if task.size <= limit}
+        if self._payloads == "auto" and len(small) < INLINE_FROM:
+            return set()
+        return small
+
+    async def _create_outputs(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        handles = [handle for task in submissions for handle in task.outputs]
+        ids = await self._create(session_id, [messages.output_name(h.name) for h in handles])
+        for handle, result_id in zip(handles, ids, strict=True):
+            handle.id = result_id
+            handle.state = ResultState.CREATED
+
+    async def _create_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        names = [messages.PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in submissions]
+        ids = await self._create(session_id, names)
+        for task, payload_id in zip(submissions, ids, strict=True):
+            task.payload_id = payload_id
+
+    async def _create(self, session_id: str, names: Sequence[str]) -> list[str]:
+        request = results_common_pb2.CreateResultsMetaDataRequest(
+            session_id=session_id,
+            results=[
+                results_common_pb2.CreateResultsMetaDataRequest.ResultCreate(name=name)
+                for name in names
+            ],
+        )
+        reply = await self._transport.call(
+            self._results.CreateResultsMetaData, request, "creating results"
+        )
+        return [raw.result_id for raw in reply.results]
+
+    async def _create_payloads_with_data(
+        self, session_id: str, submissions: Sequence[Submission], inline: set[Submission]
+    ) -> None:
+        """CreateResults in calls of bounded bytes."""
+        batch: list[tuple[Submission, bytes]] = []
+        total = 0
+        for task in submissions:
+            if task not in inline:
+                continue
+            data = b"".join(task.pack())
+            if batch and total + len(data) > config.BATCH_BYTES:
+                await self._create_with_data(session_id, batch)
+                batch, total = [], 0
+            batch.append((task, data))
+            total += len(data)
+        await self._create_with_data(session_id, batch)
+
+    async def _create_with_data(
+        self, session_id: str, batch: Sequence[tuple[Submission, bytes]]
+    ) -> None:
+        request = results_common_pb2.CreateResultsRequest(session_id=session_id)
+        for task, data in batch:
+            name = messages.PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
+            request.results.add(name=name, data=data)
+        reply = await self._transport.call(
+            self._results.CreateResults, request, "creating payloads"
+        )
+        for (task, _), raw in zip(batch, reply.results, strict=True):
+            task.payload_id = raw.result_id
+
+    async def _upload(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        async def upload(task: Submission) -> None:
+            parts: list[Buffer] = task.pack()
+            if size(parts) <= self._transport.info.chunk_bytes:
+                parts = [b"".join(parts)]
+            await self._transport.upload(session_id, task.payload_id, parts)
+
+        await asyncio.gather(*map(upload, submissions))
+
+    async def _submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        request = tasks_common_pb2.SubmitTasksRequest(session_id=session_id)
+        for task in submissions:
+            request.task_creations.add(
+                payload_id=task.payload_id,
+                expected_output_keys=[handle.id for handle in task.outputs],
+                data_dependencies=dict.fromkeys(handle.id for handle in task.inputs),
+                task_options=messages.task_options(task.options),
+            )
+
+        async def settled() -> list[str] | None:
+            return await self._already_submitted(session_id, submissions)
+
+        try:
+            reply = await self._transport.call(
+                self._tasks.SubmitTasks, request, "submitting tasks", settled=settled
+            )
+        except EngineError as error:
+            if error.code in ("FAILED_PRECONDITION", "NOT_FOUND"):
+                await self._blame_inputs(session_id, submissions)
+            raise
+        task_ids = reply if isinstance(reply, list) else [i.task_id for i in reply.task_infos]
+        for task, task_id in zip(submissions, task_ids, strict=True):
+            task.task_id = task_id
+
+    async def _already_submitted(
+        self, session_id: str, submissions: Sequence[Submission]
+    ) -> list[str] | None:
+        """The ids of the tasks if an earlier call took effect; a batch is submitted whole."""
+        deadline = asyncio.get_running_loop().time() + CREATING_PATIENCE
+        outputs = [task.outputs[0].id for task in submissions]
+        while True:
+            raws = await self._transport.list_results(session_id, outputs)
+            owners = {raw.result_id: raw.owner_task_id for raw in raws}
+            owned = [owners.get(output, "") for output in outputs]
+            if not any(owned):
+                return None
+            if all(owned) and not await self._creating(owned):
+                return owned
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.1)
+        logger.warning("an engine left %d task(s) half created: replacing them", len(owned))
+        lost = [owner for owner in owned if owner]
+        await self._transport.cancel_tasks(session_id, lost)
+        await self._replace(session_id, submissions)
+        return [task.task_id for task in submissions]
+
+    async def _creating(self, task_ids: Sequence[str]) -> bool:
+        for ids in messages.chunks(list(task_ids), 500):
+            reply = await self._transport.call(
+                self._tasks.ListTasks, messages.list_tasks(ids), "listing tasks"
+            )
+            if any(task.status == task_status_pb2.TASK_STATUS_CREATING for task in reply.tasks):
+                return True
+        return False
+
+    async def _replace(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """Submit the batch anew, with new results: the old ones belong to lost tasks."""
+        await self._create_outputs(session_id, submissions)
+        await self._create_payloads(session_id, submissions)
+        await self._submit(session_id, submissions)
+        await self._upload(session_id, submissions)
+
+    async def _blame_inputs(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """A refused batch: raise with the inputs that are aborted or deleted, if any is.
+
+        Recent engines refuse a whole batch for one aborted dependency (ArmoniK.Core from 0.40 on).
+        """
+        own = {handle.id for task in submissions for handle in task.outputs}
+        inputs = {handle.id for task in submissions for handle in task.inputs} - own
+        if not inputs:
+            return
+        changes = await self._transport.poll(session_id, sorted(inputs))
+        lost = [c.result_id for c in changes if c.state is not ResultState.COMPLETED]
+        if lost:
+            raise InputsAbortedError(lost)
+
+
+def _refers_to_itself(submissions: Sequence[Submission]) -> bool:
+    outputs = {handle for task in submissions for handle in task.outputs}
+    return any(handle in outputs for task in submissions for handle in task.inputs)
