@@ -1,0 +1,205 @@
+"""CPU time, memory and stored bytes of a whole tree of processes.
+
+Systems start daemons, and some of these leave their parent. The process that measures therefore
+becomes the one that orphans are handed to (Linux's child subreaper), so that its descendants are
+all that the system started, and nothing outlives a trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of descendants whose own parent ended (on Linux)."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def descendants(root: psutil.Process) -> list[psutil.Process]:
+    """All living processes below ``root``."""
+    try:
+        return root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(root: psutil.Process) -> float:
+    """CPU time of the tree, with that of the descendants that ended and were waited for.
+
+    Only differences mean something: two calls around a section give what the section cost.
+    """
+    total = 0.0
+    for process in [root, *descendants(root)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def private_memory(root: psutil.Process) -> int:
+    """Bytes of memory that belong to the tree's processes alone.
+
+    Pages of files and of shared memory are left out: each process that maps them would count them
+    again, and data in them is counted once as stored bytes. Pages shared since a fork count in
+    each process.
+    """
+    total = 0
+    for process in [root, *descendants(root)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            memory = process.memory_info()
+            total += memory.rss - getattr(memory, "shared", 0)
+    return total
+
+
+def stored_bytes(directory: Path) -> int:
+    """Bytes on disk below a directory (files come and go while it is read)."""
+    total = 0
+    pending = [str(directory)]
+    while pending:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(pending.pop()):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill processes and wait until they are gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=10)
+
+
+@dataclass(slots=True)
+class Sample:
+    """Memory and stored bytes at one moment."""
+
+    time: float
+    memory: int
+    store: int
+
+
+class Peaks(NamedTuple):
+    """The largest samples of a section, and what was stored before it."""
+
+    memory: int
+    store: int
+    together: int
+    idle_store: int
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Memory and stored bytes of a trial over time, read from outside of it.
+
+    Attributes:
+        root: The trial's process.
+        directory: The trial's own directory: everything in it counts as stored.
+        shared: File systems that the system keeps data in; what they grow by counts as stored.
+    """
+
+    root: psutil.Process
+    directory: Path
+    shared: list[Path] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    _initial: int = 0
+
+    def __post_init__(self) -> None:
+        self._initial = self._used()
+
+    def _used(self) -> int:
+        return sum(shutil.disk_usage(path).used for path in self.shared if path.exists())
+
+    def sample(self) -> None:
+        """Take one sample now."""
+        store = stored_bytes(self.directory) + max(0, self._used() - self._initial)
+        self.samples.append(Sample(time.monotonic(), private_memory(self.root), store))
+
+    def peaks(self, started: float, ended: float) -> Peaks:
+        """The largest values between two moments (monotonic time).
+
+        The samples just before and after count too: a short section may fall between two samples.
+        """
+        before = [sample for sample in self.samples if sample.time < started][-1:]
+        after = [sample for sample in self.samples if sample.time > ended][:1]
+        inside = [sample for sample in self.samples if started <= sample.time <= ended]
+        chosen = [*before, *inside, *after]
+        return Peaks(
+            memory=max((sample.memory for sample in chosen), default=0),
+            store=max((sample.store for sample in chosen), default=0),
+            together=max((sample.memory + sample.store for sample in chosen), default=0),
+            idle_store=before[0].store if before else 0,
+        )
+
+
+class Meter:
+    """Measures the sections of a workload from inside the trial's process.
+
+    Attributes:
+        seconds: Wall time of all sections.
+        cpu_seconds: CPU time of all processes in all sections.
+        started: When the first section began (monotonic time).
+        ended: When the last section ended.
+        idle_memory: Private memory of all processes before the first section.
+    """
+
+    def __init__(self) -> None:
+        self._root = psutil.Process()
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.started = self.ended = time.monotonic()
+        self.idle_memory = 0
+        self._used = False
+
+    @contextlib.contextmanager
+    def section(self) -> Iterator[None]:
+        """Time what is inside; the reading of the counters itself is left out."""
+        if not self._used:
+            self.idle_memory = self.memory()
+            self.started, self._used = time.monotonic(), True
+        cpu = cpu_seconds(self._root)
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+        self.ended = time.monotonic()
+        self.cpu_seconds += cpu_seconds(self._root) - cpu
+
+    def memory(self) -> int:
+        """Private memory of all processes now."""
+        return private_memory(self._root)
+
+    def wait_until_idle(self, share: float = 0.05, limit: float = 60.0) -> None:
+        """Wait until all processes together use little CPU.
+
+        Args:
+            share: CPU seconds per second that count as idle.
+            limit: Seconds after which it goes on anyhow.
+        """
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            cpu = cpu_seconds(self._root)
+            time.sleep(1.0)
+            if cpu_seconds(self._root) - cpu <= share:
+                return
