@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import sqlite3
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from armoflow.agent.effects import Effects
+from armoflow.engine import completion, recovery
+from armoflow.engine.journal import Batch, Journal
+from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import EngineOptions
 from armoflow.engine.queries import Queries
+from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
+    FINAL,
     Changes,
     Event,
     Partition,
     ResultRecord,
+    ResultStatus,
+    StateError,
     TaskRecord,
     TaskStatus,
 )
 from armoflow.engine.scheduler import Scheduler
-from armoflow.engine.watchers import ResultChange, Watcher
-
-if TYPE_CHECKING:
-    from armoflow.engine.state import State
+from armoflow.engine.schema import damaged, open_journal
+from armoflow.engine.state import State
+from armoflow.engine.watchers import ResultChange, Watcher, Watchers
+from armoflow.errors import EngineError
 
 
 class Engine:
@@ -47,7 +56,19 @@ class Engine:
     failed: asyncio.Future[None]
 
     def __init__(self, options: EngineOptions) -> None:
-        raise NotImplementedError
+        self.options = options
+        self.partitions = {partition.id: partition for partition in options.partitions}
+        self.state = State(
+            options.partitions,
+            options.default_partition,
+            max_priority=options.max_priority,
+            delete_payload=options.delete_payload,
+            strict=options.strict,
+        )
+        self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
+        self._watchers = Watchers(options.watcher_limit)
+        self._id_prefix = _random_prefix()
+        self._next_id = 0
 
     async def start(self) -> None:
         """Lock the state directory, recover what it holds, queue what was ready.
@@ -55,19 +76,36 @@ class Engine:
         Raises:
             EngineError: If another engine uses the directory, or its journal is corrupt or newer.
         """
-        raise NotImplementedError
+        directory = self.options.state_directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = DirectoryLock(directory)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
 
     async def stop(self) -> None:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
-        raise NotImplementedError
+        try:
+            await self._journal.stop()
+        finally:
+            self._watchers.close()
+            self._reader.close()
+            self._lock.release()
 
     def now(self) -> float:
         """The time given to commands: seconds since the epoch."""
-        raise NotImplementedError
+        return time.time()
 
     def new_id(self) -> str:
-        """A new id, shaped as a GUID, for a session, task or result."""
-        raise NotImplementedError
+        """A new id, shaped as a GUID, for a session, task or result.
+
+        Ids of one run follow each other, so that their rows are written side by side.
+        """
+        number = self._next_id
+        self._next_id = number + 1
+        return f"{self._id_prefix}{number:012x}"
 
     def apply(self, changes: Changes) -> asyncio.Future[None]:
         """Take over what a command changed; call it at once after the command, without awaiting.
@@ -78,27 +116,40 @@ class Engine:
             A future, shared by many calls, that is done when the changes are committed and
             watchers are told. Never cancel it: ``await asyncio.shield(future)`` under a timeout.
         """
-        raise NotImplementedError
+        if changes.deleted:
+            self.objects.delete(changes.deleted)
+        future = self._journal.add(changes)
+        if changes.ready:
+            self.scheduler.push(changes.ready)
+        if changes.interrupted:
+            self.scheduler.interrupt(changes.interrupted)
+        return future
 
     def committed(self) -> asyncio.Future[None]:
         """A future that is done when everything applied so far is committed."""
-        raise NotImplementedError
+        return self._journal.committed()
 
     def watch(self, session_id: str) -> Watcher[Event]:
         """All events of a session, from now on, in batches as they are committed."""
-        raise NotImplementedError
+        return self._watchers.watch(session_id)
 
     def watch_results(self, session_id: str) -> Watcher[ResultChange]:
         """Final status changes of the results of a session, in batches as they are committed."""
-        raise NotImplementedError
+        return self._watchers.watch_results(session_id)
 
     async def read_task(self, task_id: str) -> TaskRecord | None:
         """A task, live or from the journal."""
-        raise NotImplementedError
+        live = self.state.tasks.get(task_id)
+        if live is not None:
+            return live
+        return (await self.queries.read_tasks([task_id])).get(task_id)
 
     async def read_result(self, result_id: str) -> ResultRecord | None:
         """A result, live or from the journal."""
-        raise NotImplementedError
+        live = self.state.results.get(result_id)
+        if live is not None:
+            return live
+        return (await self.queries.read_results([result_id])).get(result_id)
 
     def complete(self, completions: Sequence[tuple[str, Effects]]) -> asyncio.Future[None]:
         """Commit executions that ended in success, as one change.
@@ -107,7 +158,19 @@ class Engine:
         removed. One whose effects are refused (a child with an unknown input...) fails with that
         message; the others are not harmed.
         """
-        raise NotImplementedError
+        commits = []
+        for task_id, effects in completions:
+            task = self.state.tasks.get(task_id)
+            if task is None or task.status is not TaskStatus.PROCESSING:
+                self._skip(task, effects)
+                continue
+            try:
+                commits.append(completion.prepare(task_id, effects, self.objects, self.new_id))
+            except StateError as error:
+                self.fail(task_id, str(error), effects=effects)
+        if not commits:
+            return self.committed()
+        return self.apply(self.state.complete_tasks(self.now(), commits))
 
     def fail(
         self,
@@ -127,4 +190,76 @@ class Engine:
             retry: Try it again while its ``max_retries`` allow (lost workers).
             effects: What the execution had asked for.
         """
-        raise NotImplementedError
+        if effects is not None:
+            completion.discard(effects)
+        task = self.state.tasks.get(task_id)
+        if task is None or task.status not in (TaskStatus.PROCESSING, TaskStatus.DISPATCHED):
+            self._skip(task, Effects())
+            return self.committed()
+        changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
+        return self.apply(changes)
+
+    # --- parts --------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        path = self.options.state_directory / "journal.db"
+        connection = open_journal(path, self.options.durability)
+        self.failed = asyncio.get_running_loop().create_future()
+        self._reader = Reader(path)
+        self.queries = Queries(self._reader, self.partitions)
+        try:
+            self.identity = recovery.load_identity(connection)
+            recovery.write_partitions(connection, self.options.partitions)
+            recovered = recovery.load(connection)
+            self._journal = Journal(
+                connection, self.options.durability, self._committed, self._fail
+            )
+            self.objects = ObjectStore(
+                self.options.state_directory,
+                self._journal,
+                self._reader,
+                self.options.memory_limit,
+            )
+            recovery.remove_orphans(connection, self.objects, recovered.results)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise damaged(path, error) from error
+        self._journal.start()
+        self.apply(
+            self.state.restore(self.now(), recovered.sessions, recovered.tasks, recovered.results)
+        )
+
+    def _run(self, task_ids: list[str], owner: str) -> None:
+        self.apply(self.state.run(self.now(), task_ids, owner))
+
+    def _acquire(self, task_id: str, owner: str) -> None:
+        self.apply(self.state.acquire(self.now(), task_id, owner))
+
+    def _skip(self, task: TaskRecord | None, effects: Effects) -> None:
+        completion.discard(effects)
+        if task is not None and task.status is TaskStatus.CANCELLING:
+            self.apply(self.state.stopped(self.now(), [task.id]))
+
+    def _committed(self, batch: Batch) -> None:
+        state, journal = self.state, self._journal
+        for events in batch.events:
+            self._watchers.tell(events, state.tasks.get)
+        ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
+        self.scheduler.forget(ended)
+        # What changed again meanwhile leaves memory with the commit of that change.
+        for task_id in ended:
+            if not journal.is_dirty(task_id):
+                state.evict(task_id)
+        for result_id, result in batch.results.items():
+            if result.status is ResultStatus.DELETED and not journal.is_dirty(result_id):
+                state.evict_result(result_id)
+
+    def _fail(self, error: EngineError) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+            self.failed.exception()  # a stopping engine does not wait for it
+
+
+def _random_prefix() -> str:
+    digits = secrets.token_hex(10)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-8{digits[15:18]}-"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from armoflow.engine.records import StateError
 
 Operator: TypeAlias = Literal[
     "==", "!=", "<", "<=", ">", ">=", "contains", "not contains", "starts with", "ends with"
 ]
-
 Entity: TypeAlias = Literal["sessions", "tasks", "results", "partitions"]
 
 
@@ -16,9 +18,9 @@ class Condition(NamedTuple):
     """One test of a field.
 
     Attributes:
-        field: A field of the entity's record (``TaskRecord.created_at``...); task options as
-            ``options.partition_id``, generic options as ``options.options.<key>``; of tasks also
-            ``creation_to_end``, ``processing_to_end`` and ``received_to_end``.
+        field: A field of the entity's record (``created_at``, ``owner_task_id``...); task options
+            as ``options.partition_id``, generic options as ``options.options.<key>``; of tasks
+            also ``creation_to_end``, ``processing_to_end`` and ``received_to_end``.
         operator: Text knows all but the orders; numbers, dates (seconds since the epoch) and
             durations (seconds) know equality and orders; status (a number) and booleans equality;
             lists ``contains`` and ``not contains`` (an element).
@@ -34,10 +36,309 @@ Filters: TypeAlias = Sequence[Sequence[Condition]]
 """An OR of ANDs; empty: everything."""
 
 
+class Field(NamedTuple):
+    """How a field is read: its kind, as SQL (with parameters), and from a record."""
+
+    kind: Literal["text", "number", "boolean", "list"]
+    sql: str
+    parameters: tuple[Any, ...]
+    get: Callable[[Any], Any]
+
+
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    **_ORDERS,
+    "contains": operator.contains,
+    "starts with": str.startswith,
+    "ends with": str.endswith,
+}
+_TEXT = ("==", "!=", "contains", "not contains", "starts with", "ends with")
+_OPERATORS: Mapping[str, tuple[str, ...]] = {
+    "text": _TEXT,
+    "number": ("==", "!=", *_ORDERS),
+    "boolean": ("==", "!="),
+    "list": ("contains", "not contains"),
+}
+_VALUES: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "list": (str,),
+}
+MAXIMUM_CONDITIONS: Final = 16_000
+"""Conditions in one list call: what SQLite takes as parameters, halved."""
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+def _plain(kind: Any, column: str, attribute: str = "") -> Field:
+    return Field(kind, column, (), operator.attrgetter(attribute or column.removeprefix("e.")))
+
+
+def _date(column: str) -> Field:
+    get = operator.attrgetter(column.removeprefix("e."))
+    return Field("number", f"NULLIF({column},0.0)", (), get)
+
+
+def _span(start: str) -> Field:
+    def get(task: Any) -> float | None:
+        begin = getattr(task, start)
+        return None if task.ended_at is None or begin is None else task.ended_at - begin
+
+    return Field("number", f"(NULLIF(e.ended_at,0.0)-NULLIF(e.{start},0.0))", (), get)
+
+
+def _option_fields() -> dict[str, Field]:
+    fields = {
+        f"options.{name}": _plain("text", f"o.{name}", f"options.{name}")
+        for name in (
+            "partition_id",
+            "application_name",
+            "application_version",
+            "application_namespace",
+            "application_service",
+            "engine_type",
+        )
+    }
+    for name in ("max_duration", "max_retries", "priority"):
+        fields[f"options.{name}"] = _plain("number", f"o.{name}", f"options.{name}")
+    return fields
+
+
+_FIELDS: Mapping[Entity, dict[str, Field]] = {
+    "sessions": {
+        "id": _plain("text", "e.id"),
+        "status": _plain("number", "e.status"),
+        "client_submission": _plain("boolean", "e.client_submission"),
+        "worker_submission": _plain("boolean", "e.worker_submission"),
+        "partition_ids": _plain("list", "e.partition_ids"),
+        "duration": _date("e.duration"),
+        **{
+            name: _date(f"e.{name}")
+            for name in ("created_at", "cancelled_at", "closed_at", "purged_at", "deleted_at")
+        },
+        **_option_fields(),
+    },
+    "tasks": {
+        **{
+            name: _plain("text", f"e.{name}")
+            for name in ("id", "session_id", "payload_id", "initial_id", "created_by", "owner")
+        },
+        "error": _plain("text", "e.error"),
+        "status": _plain("number", "e.status"),
+        **{
+            name: _date(f"e.{name}")
+            for name in (
+                "created_at",
+                "submitted_at",
+                "received_at",
+                "acquired_at",
+                "fetched_at",
+                "started_at",
+                "processed_at",
+                "ended_at",
+                "pod_ttl",
+            )
+        },
+        "creation_to_end": _span("created_at"),
+        "processing_to_end": _span("started_at"),
+        "received_to_end": _span("received_at"),
+        **_option_fields(),
+    },
+    "results": {
+        **{
+            name: _plain("text", f"e.{name}")
+            for name in ("id", "session_id", "name", "created_by", "owner_task_id")
+        },
+        "opaque_id": Field("text", "e.opaque_id", (), lambda result: result.opaque_id.hex()),
+        "status": _plain("number", "e.status"),
+        "size": _plain("number", "e.size"),
+        "created_at": _date("e.created_at"),
+        "completed_at": _date("e.completed_at"),
+        "manual_deletion": _plain("boolean", "e.manual_deletion"),
+    },
+    "partitions": {
+        "id": _plain("text", "e.id"),
+        "parent_ids": _plain("list", "e.parent_ids"),
+        **{
+            name: _plain("number", f"e.{name}")
+            for name in ("pod_reserved", "pod_max", "preemption_percentage", "priority")
+        },
+    },
+}
+
+_GENERIC: Final = "options.options."
+
+
+def find_field(entity: Entity, name: str) -> Field:
+    """A field by name.
+
+    Raises:
+        StateError: INVALID_ARGUMENT, if the entity has none of that name.
+    """
+    field = _FIELDS[entity].get(name)
+    if field is not None:
+        return field
+    if name.startswith(_GENERIC) and entity in ("sessions", "tasks"):
+        key = name[len(_GENERIC) :]
+        sql = "(SELECT value FROM json_each(o.options) WHERE key=?)"
+        return Field("text", sql, (key,), lambda record: record.options.options.get(key))
+    raise StateError("INVALID_ARGUMENT", f"{entity} have no field {name!r}")
+
+
+def _check(entity: Entity, condition: Condition) -> Field:
+    field = find_field(entity, condition.field)
+    if condition.operator not in _OPERATORS[field.kind]:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"{condition.operator!r} does not apply to {condition.field} of {entity}; "
+            f"what does: {', '.join(_OPERATORS[field.kind])}",
+        )
+    value = condition.value
+    if value is None and condition.operator in ("==", "!="):
+        return field
+    if not isinstance(value, _VALUES[field.kind]):
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"{condition.field} of {entity} is compared with a {field.kind}, not {value!r}",
+        )
+    return field
+
+
+# --- as SQL -------------------------------------------------------------------------------------
+
+
+class Clause(NamedTuple):
+    """A condition in SQL, with its parameters."""
+
+    sql: str
+    parameters: list[Any]
+
+
+def make_clause(entity: Entity, filters: Filters) -> Clause:
+    """The WHERE clause of filters: rows are ``e``, their options ``o``.
+
+    Raises:
+        StateError: INVALID_ARGUMENT, for an unknown field or an operator that it has not.
+    """
+    if not filters or not all(filters):
+        for alternative in filters:
+            for condition in alternative:
+                _check(entity, condition)
+        return Clause("1", [])
+    if sum(map(len, filters)) > MAXIMUM_CONDITIONS:
+        raise StateError("INVALID_ARGUMENT", f"more than {MAXIMUM_CONDITIONS} conditions")
+    return _membership(entity, filters) or _any_of(
+        [_all_of(entity, alternative) for alternative in filters]
+    )
+
+
+def _membership(entity: Entity, filters: Filters) -> Clause | None:
+    """``common AND field IN (...)``, for alternatives that only differ in one equality.
+
+    Clients ask so for many results at once; as an OR it would not use the index on ids.
+    """
+    if len(filters) == 1:
+        return None
+    common = set(filters[0]).intersection(*filters[1:])
+    rest = [[c for c in alternative if c not in common] for alternative in filters]
+    if any(len(conditions) != 1 for conditions in rest):
+        return None
+    names = {conditions[0][:2] for conditions in rest}
+    _, sign = names.pop()
+    if names or sign != "==" or any(conditions[0].value is None for conditions in rest):
+        return None
+    field = [_check(entity, conditions[0]) for conditions in rest][-1]
+    values = [conditions[0].value for conditions in rest]
+    sql = f"{field.sql} IN ({','.join('?' * len(values))})"
+    parameters = [*field.parameters, *values]
+    if common:
+        others = _all_of(entity, sorted(common, key=repr))
+        return Clause(f"{sql} AND {others.sql}", [*parameters, *others.parameters])
+    return Clause(sql, parameters)
+
+
+def _any_of(clauses: list[Clause]) -> Clause:
+    # A balanced tree: SQLite refuses expressions that are more than 1,000 deep.
+    if len(clauses) == 1:
+        return clauses[0]
+    middle = len(clauses) // 2
+    left, right = _any_of(clauses[:middle]), _any_of(clauses[middle:])
+    return Clause(f"({left.sql} OR {right.sql})", left.parameters + right.parameters)
+
+
+def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
+    clauses = [_condition_clause(entity, condition) for condition in conditions]
+    parameters = [value for clause in clauses for value in clause.parameters]
+    return Clause("(" + " AND ".join(clause.sql for clause in clauses) + ")", parameters)
+
+
+def _condition_clause(entity: Entity, condition: Condition) -> Clause:
+    field = _check(entity, condition)
+    sql = field.sql
+    value: Any = condition.value
+    if field.kind == "boolean" and value is not None:
+        value = int(value)
+    match condition.operator:
+        case "==":
+            clause = Clause(f"{sql} IS ?", [value])
+        case "!=":
+            clause = Clause(f"{sql} IS NOT ?", [value])
+        case "contains" | "not contains" if field.kind == "list":
+            negation = "NOT " if condition.operator == "not contains" else ""
+            clause = Clause(
+                f"{negation}EXISTS(SELECT 1 FROM json_each({sql}) WHERE value=?)", [value]
+            )
+        case "contains":
+            clause = Clause(f"instr({sql},?)>0", [value])
+        case "not contains":
+            clause = Clause(f"instr(coalesce({sql},''),?)=0", [value])
+        case "starts with":
+            clause = Clause(f"substr({sql},1,?)=?", [len(value), value])
+        case "ends with":
+            clause = Clause(f"substr({sql},max(1,length({sql})-?+1))=?", [len(value), value])
+            return Clause(clause.sql, [*field.parameters * 2, *clause.parameters])
+        case order:
+            clause = Clause(f"{sql}{order}?", [value])
+    return Clause(clause.sql, [*field.parameters, *clause.parameters])
+
+
+# --- as a predicate -----------------------------------------------------------------------------
+
+
 def make_predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
     """A test of records in memory, for events.
 
     Raises:
         StateError: INVALID_ARGUMENT, for an unknown field or an operator that it has not.
+
+    Example:
+        >>> test = make_predicate("partitions", [[Condition("id", "starts with", "gpu")]])
+        >>> from armoflow.engine.records import Partition
+        >>> test(Partition("gpu-large")), test(Partition("cpu"))
+        (True, False)
     """
-    raise NotImplementedError
+    alternatives = [
+        [_make_test(_check(entity, condition), condition) for condition in alternative]
+        for alternative in filters
+    ]
+    if not alternatives:
+        return lambda record: True
+    return lambda record: any(all(test(record) for test in tests) for tests in alternatives)
+
+
+def _make_test(field: Field, condition: Condition) -> Callable[[Any], bool]:
+    get, value, sign = field.get, condition.value, condition.operator
+    if sign in ("==", "!="):
+        compare = operator.eq if sign == "==" else operator.ne
+        return lambda record: bool(compare(get(record), value))
+    if sign == "not contains":
+        return lambda record: (found := get(record)) is None or value not in found
+    test = _TESTS[sign]
+    return lambda record: (found := get(record)) is not None and bool(test(found, value))

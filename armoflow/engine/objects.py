@@ -1,27 +1,36 @@
-"""The data of results: small in the journal, large in files, named by opaque ids of our own."""
+"""The data of results: small in the journal, large in files, named by opaque ids of our own.
+
+An opaque id is 8 bytes: 31 random bits of this run of the engine, a counter, and one bit that says
+whether the data is in a file. File names are made of these ids only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import itertools
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
+from typing import IO, Final
 
-from armoflow.engine.records import Stored
+from armoflow.config import INLINE_DATA_LIMIT, KIB, MIB
+from armoflow.engine.journal import Journal
+from armoflow.engine.reader import Reader
+from armoflow.engine.records import StateError, Stored
 
+OPAQUE_LENGTH: Final = 8
+ENTRY_OVERHEAD: Final = 160
+"""Bytes that a piece of data costs in memory besides its own."""
 
-class ObjectWriter:
-    """Takes data in chunks; ``await writer.finish()`` gives its :class:`Stored`."""
+READ_AT_ONCE: Final = 256
+BUFFER_BYTES: Final = 256 * KIB
+"""Bytes of an upload that gather before a thread writes them."""
 
-    async def write(self, chunk: bytes) -> None:
-        """Add a chunk."""
-        raise NotImplementedError
-
-    async def finish(self) -> Stored:
-        """Store what was written."""
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        """Forget what was written; does nothing after ``finish``."""
-        raise NotImplementedError
+_FILE_NAME = re.compile(r"[0-9a-f]{16}")
 
 
 class ObjectStore:
@@ -29,26 +38,112 @@ class ObjectStore:
 
     Data that was put is journalled with the next changes that are applied, in one transaction with
     the result row that names it, or earlier.
+
+    Attributes:
+        staging: Directory, on the same file system, where agents write files to be adopted.
     """
 
-    staging: Path
-    """Directory, on the same file system, where agents write files to be adopted."""
+    def __init__(
+        self, directory: Path, journal: Journal, reader: Reader, memory_limit: int = 64 * MIB
+    ) -> None:
+        self.staging = directory / "staging"
+        self._directory = directory / "objects"
+        self._journal = journal
+        self._reader = reader
+        self._memory_limit = memory_limit
+        self._memory: dict[int, bytes] = {}
+        self._memory_used = 0
+        self._files: dict[int, int] = {}
+        self._next_key = secrets.randbits(31) << 32
+        self._staged = itertools.count()
+
+    def recover(self, referenced: Iterable[bytes]) -> list[int]:
+        """Learn the files that results name; remove all other files.
+
+        Returns:
+            The keys of ``referenced``, for whoever removes the other rows of small data.
+        """
+        keys = {_key(opaque_id) for opaque_id in referenced}
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True)
+        self._directory.mkdir(exist_ok=True)
+        for path in self._directory.glob("*/*"):
+            key = int(path.name, 16) if _FILE_NAME.fullmatch(path.name) else -1
+            if key in keys and path == self._path(key):
+                self._files[key] = path.stat().st_size
+            else:
+                path.unlink()
+        prefixes = {key >> 32 for key in keys}
+        while self._next_key >> 32 in prefixes:
+            self._next_key = secrets.randbits(31) << 32
+        return [key for key in keys if not key & 1]
+
+    # --- storing ---
 
     def put(self, data: bytes) -> Stored:
         """Store bytes; more than ``INLINE_DATA_LIMIT`` are written to a file on the spot."""
-        raise NotImplementedError
+        size = len(data)
+        if size > INLINE_DATA_LIMIT:
+            path = self.staging_path()
+            path.write_bytes(data)
+            return self.adopt(path, size)
+        key = self._next_key
+        self._next_key = key + 2
+        self._journal.put_data(key, data)
+        self._memory[key] = data
+        self._memory_used += size + ENTRY_OVERHEAD
+        if self._memory_used > self._memory_limit:
+            self._shrink()
+        return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), size)
 
     def writer(self) -> ObjectWriter:
         """A writer for data that comes in chunks (uploads)."""
-        raise NotImplementedError
+        return ObjectWriter(self)
 
     def adopt(self, path: str | Path, size: int | None = None) -> Stored:
         """Move a staged file into the store."""
-        raise NotImplementedError
+        if size is None:
+            size = Path(path).stat().st_size
+        key = self._next_key | 1
+        self._next_key += 2
+        target = self._path(key)
+        try:
+            os.rename(path, target)  # noqa: PTH104 - no Path is made of a str on this hot path
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            os.rename(path, target)  # noqa: PTH104
+        self._files[key] = size
+        self._journal.put_file(target)
+        return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), size)
+
+    def staging_path(self) -> Path:
+        """A new path in ``staging``."""
+        return self.staging / f"engine-{next(self._staged)}"
+
+    def delete(self, opaque_ids: Iterable[bytes]) -> None:
+        """Delete data: at once for readers, for good with the next commit; unknown ids are fine."""
+        for opaque_id in opaque_ids:
+            key = _key(opaque_id)
+            if key & 1:
+                if self._files.pop(key, None) is not None:
+                    self._journal.delete_file(self._path(key))
+            elif key >= 0:
+                data = self._memory.pop(key, None)
+                if data is not None:
+                    self._memory_used -= len(data) + ENTRY_OVERHEAD
+                self._journal.delete_data(key)
+
+    # --- reading ---
 
     def peek(self, opaque_id: bytes) -> bytes | Path | None:
         """Data in memory, or the path of its file, without waiting; None: unknown or not here."""
-        raise NotImplementedError
+        key = _key(opaque_id)
+        data = self._memory.get(key)
+        if data is not None:
+            return data
+        if key & 1:
+            return self._path(key) if key in self._files else None
+        return self._journal.find_data(key)
 
     async def read(self, opaque_id: bytes) -> bytes | Path:
         """Data, or the path of its file.
@@ -56,24 +151,177 @@ class ObjectStore:
         Raises:
             StateError: NOT_FOUND, if there is no such data.
         """
-        raise NotImplementedError
+        found = self.peek(opaque_id)
+        if found is None:
+            found = (await self.read_many([opaque_id])).get(opaque_id)
+        if found is None:
+            raise StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex() or 'empty id'}")
+        return found
 
     async def read_many(self, opaque_ids: Iterable[bytes]) -> dict[bytes, bytes | Path]:
         """Data or paths by opaque id, in one read; those that are not stored are missing."""
-        raise NotImplementedError
+        found: dict[bytes, bytes | Path] = {}
+        missing: dict[int, bytes] = {}
+        for opaque_id in opaque_ids:
+            data = self.peek(opaque_id)
+            if data is not None:
+                found[opaque_id] = data
+            else:
+                key = _key(opaque_id)
+                if key >= 0 and not key & 1:
+                    missing[key] = opaque_id
+        if missing:
+            keys = list(missing)
+            rows = await self._reader.run(lambda connection: _read_rows(connection, keys))
+            for key, data in rows.items():
+                found[missing[key]] = data
+        return found
 
-    def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncIterator[bytes]:
-        """Data in chunks, for downloads; goes on to the end even if deleted meanwhile."""
-        raise NotImplementedError
+    async def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncIterator[bytes]:
+        """Data in chunks, for downloads; goes on to the end even if deleted meanwhile.
+
+        Raises:
+            StateError: NOT_FOUND, if there is no such data.
+        """
+        data = await self.read(opaque_id)
+        if isinstance(data, bytes):
+            for start in range(0, len(data), chunk_size):
+                yield data[start : start + chunk_size]
+            return
+        try:
+            file = await asyncio.to_thread(data.open, "rb", 0)
+        except FileNotFoundError:
+            raise StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex()}") from None
+        with file:
+            while chunk := await asyncio.to_thread(file.read, chunk_size):
+                yield chunk
 
     async def size(self, opaque_id: bytes) -> int | None:
         """Size of stored data, or None if there is none by that id (for imports)."""
-        raise NotImplementedError
+        key = _key(opaque_id)
+        if key & 1:
+            return self._files.get(key)
+        data = (await self.read_many([opaque_id])).get(opaque_id)
+        return len(data) if isinstance(data, bytes) else None
 
     async def materialize(self, opaque_id: bytes, path: str | Path) -> None:
-        """Make a file of the data: a hard link where it is a file already."""
-        raise NotImplementedError
+        """Make a file of the data: a hard link where it is a file already.
 
-    def delete(self, opaque_ids: Iterable[bytes]) -> None:
-        """Delete data that no result names; ``Changes.deleted`` is deleted by ``apply``."""
-        raise NotImplementedError
+        Raises:
+            StateError: NOT_FOUND, if there is no such data.
+        """
+        data = await self.read(opaque_id)
+        if isinstance(data, bytes):
+            _write_file(Path(path), data)
+            return
+        try:
+            os.link(data, path)
+        except FileNotFoundError:
+            raise StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex()}") from None
+        except OSError:  # another file system, or one without links
+            await asyncio.to_thread(shutil.copyfile, data, path)
+
+    def _path(self, key: int) -> Path:
+        name = f"{key:016x}"
+        return self._directory / name[-3:-1] / name
+
+    def _shrink(self) -> None:
+        # An eighth at once: looking for the oldest entry of a dictionary costs its removed ones.
+        goal = self._memory_limit * 7 // 8
+        keys: list[int] = []
+        for key, data in self._memory.items():
+            if self._memory_used <= goal:
+                break
+            self._memory_used -= len(data) + ENTRY_OVERHEAD
+            keys.append(key)
+        for key in keys:
+            del self._memory[key]
+
+
+class ObjectWriter:
+    """Takes data in chunks; ``await writer.finish()`` gives its :class:`Stored`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._buffer = bytearray()
+        self._size = 0
+        self._path: Path | None = None
+        self._file: IO[bytes] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Add a chunk."""
+        self._buffer += chunk
+        self._size += len(chunk)
+        if len(self._buffer) >= BUFFER_BYTES:
+            await self._spill()
+
+    async def finish(self) -> Stored:
+        """Store what was written."""
+        if self._path is None and self._size <= INLINE_DATA_LIMIT:
+            return self._store.put(bytes(self._buffer))
+        await self._spill()
+        assert self._file is not None
+        assert self._path is not None
+        self._file.close()
+        path, self._path = self._path, None
+        return self._store.adopt(path, self._size)
+
+    def abort(self) -> None:
+        """Forget what was written; does nothing after ``finish``."""
+        if self._file is not None:
+            self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    async def _spill(self) -> None:
+        if self._file is None:
+            self._path = self._store.staging_path()
+            self._file = self._path.open("wb", 0)
+        data, self._buffer = self._buffer, bytearray()
+        if data:
+            await asyncio.to_thread(_write_all, self._file, data)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _write_all(file: IO[bytes], data: bytearray) -> None:
+    with memoryview(data) as view:
+        written = 0
+        while written < len(view):
+            written += file.write(view[written:])
+
+
+def _key(opaque_id: bytes) -> int:
+    """The key of an opaque id, or -2 (even, and no key) if it is none of ours."""
+    if len(opaque_id) != OPAQUE_LENGTH or opaque_id[0] > 0x7F:
+        return -2
+    return int.from_bytes(opaque_id, "big")
+
+
+def _read_rows(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, bytes]:
+    """Small data by key.
+
+    All rows come as one, because each row that the driver fetches costs a wait for the interpreter
+    lock while the event loop is busy.
+    """
+    found: dict[int, bytes] = {}
+    for start in range(0, len(keys), READ_AT_ONCE):
+        part = keys[start : start + READ_AT_ONCE]
+        marks = ",".join("?" * len(part))
+        names, sizes, data = connection.execute(
+            "SELECT group_concat(id), group_concat(length(data)), "
+            "CAST(group_concat(data, '') AS BLOB) "
+            f"FROM (SELECT id, data FROM objects WHERE id IN ({marks}))",
+            part,
+        ).fetchone()
+        if names is None:
+            continue
+        position = 0
+        for name, size in zip(names.split(","), sizes.split(","), strict=True):
+            end = position + int(size)
+            found[int(name)] = data[position:end]
+            position = end
+    return found

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from armoflow.engine.filters import Filters
+from armoflow.engine.filters import Clause, Entity, Filters, find_field, make_clause
+from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
+    Options,
     Partition,
     ResultRecord,
     SessionRecord,
+    StateError,
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.rows import make_options, make_result, make_session, make_task
+from armoflow.engine.schema import COLUMNS, OPTIONS_COLUMNS
 
 T = TypeVar("T")
+
+READ_AT_ONCE: Final = 500
+FRACTIONS: Final = 4194304.0
+"""2**22: a date times this is a whole number, so that it goes through JSON unchanged.
+
+A float of today's seconds since the epoch has 22 bits after the point; SQLite writes floats in
+JSON with 15 digits, which is less.
+"""
+KNOWN_OPTIONS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,11 @@ class Queries:
     unset values come first. ``page`` counts from zero; ``page_size`` 0 gives the total only.
     """
 
+    def __init__(self, reader: Reader, partitions: Mapping[str, Partition]) -> None:
+        self._reader = reader
+        self._partitions = partitions
+        self._options: dict[int, Options] = {}
+
     async def sessions(
         self,
         filters: Filters = (),
@@ -51,7 +73,10 @@ class Queries:
         page_size: int = 100,
     ) -> Page[SessionRecord]:
         """Sessions that match."""
-        raise NotImplementedError
+        query = _Query(
+            "sessions", filters, sort=sort, descending=descending, page=page, page_size=page_size
+        )
+        return await self._page(query, self._make_sessions)
 
     async def tasks(
         self,
@@ -63,7 +88,10 @@ class Queries:
         page_size: int = 100,
     ) -> Page[TaskRecord]:
         """Tasks that match."""
-        raise NotImplementedError
+        query = _Query(
+            "tasks", filters, sort=sort, descending=descending, page=page, page_size=page_size
+        )
+        return await self._page(query, self._make_tasks)
 
     async def results(
         self,
@@ -75,7 +103,10 @@ class Queries:
         page_size: int = 100,
     ) -> Page[ResultRecord]:
         """Results that match."""
-        raise NotImplementedError
+        query = _Query(
+            "results", filters, sort=sort, descending=descending, page=page, page_size=page_size
+        )
+        return await self._page(query, _make_results)
 
     async def partitions(
         self,
@@ -87,28 +118,199 @@ class Queries:
         page_size: int = 100,
     ) -> Page[Partition]:
         """Partitions that match."""
-        raise NotImplementedError
+        query = _Query(
+            "partitions", filters, sort=sort, descending=descending, page=page, page_size=page_size
+        )
+        return await self._page(query, self._make_partitions)
 
     async def applications(
         self,
         filters: Filters = (),
         *,
-        sort: tuple[str, ...] = ("options.application_name",),
+        sort: Sequence[str] = ("options.application_name",),
         descending: bool = False,
         page: int = 0,
         page_size: int = 100,
     ) -> Page[Application]:
         """Applications of the tasks that match (fields as of tasks)."""
-        raise NotImplementedError
+        _check_page(page, page_size)
+        where = make_clause("tasks", filters)
+        direction = "DESC" if descending else "ASC"
+        order = [f"{find_field('tasks', name).sql} {direction}" for name in sort]
+        columns = (
+            "o.application_name,o.application_namespace,o.application_version,o.application_service"
+        )
+        # Options are few and tasks many: which options match is found first.
+        distinct = f"SELECT DISTINCT {columns} {_from('tasks')} WHERE {where.sql}"
+
+        def read(connection: sqlite3.Connection) -> Page[Application]:
+            count = f"SELECT count(*) FROM ({distinct})"
+            total = connection.execute(count, where.parameters).fetchone()[0]
+            sql = f"{distinct} ORDER BY {','.join([*order, columns])} LIMIT ? OFFSET ?"
+            rows = connection.execute(sql, [*where.parameters, page_size, page * page_size])
+            return Page([Application(*row) for row in rows], total)
+
+        return await self._reader.run(read)
 
     async def count_tasks(self, filters: Filters = ()) -> dict[TaskStatus, int]:
         """How many matching tasks there are of each status; statuses without any are missing."""
-        raise NotImplementedError
+        where = make_clause("tasks", filters)
+        sql = f"SELECT e.status, count(*) {_from('tasks')} WHERE {where.sql} GROUP BY e.status"
+        rows = await self._reader.run(
+            lambda connection: connection.execute(sql, where.parameters).fetchall()
+        )
+        return {TaskStatus(status): count for status, count in rows}
 
-    async def read_tasks(self, ids: list[str]) -> dict[str, TaskRecord]:
+    async def read_tasks(self, ids: Sequence[str]) -> dict[str, TaskRecord]:
         """Tasks by id; unknown ones are missing."""
-        raise NotImplementedError
+        tasks = await self._reader.run(lambda c: self._make_tasks(c, _read_by_id(c, "tasks", ids)))
+        return {task.id: task for task in tasks}
 
-    async def read_results(self, ids: list[str]) -> dict[str, ResultRecord]:
+    async def read_results(self, ids: Sequence[str]) -> dict[str, ResultRecord]:
         """Results by id; unknown ones are missing."""
-        raise NotImplementedError
+        rows = await self._reader.run(lambda c: _make_results(c, _read_by_id(c, "results", ids)))
+        return {result.id: result for result in rows}
+
+    # --- in the reader's threads ---
+
+    async def _page(
+        self, query: _Query, make: Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
+    ) -> Page[T]:
+        def read(connection: sqlite3.Connection) -> Page[T]:
+            total = query.count(connection)
+            return Page(make(connection, query.rows(connection)) if total else [], total)
+
+        return await self._reader.run(read)
+
+    def _make_sessions(
+        self, connection: sqlite3.Connection, rows: list[list[Any]]
+    ) -> list[SessionRecord]:
+        options = self._load_options(connection, {row[2] for row in rows})
+        return [make_session(row, options) for row in rows]
+
+    def _make_tasks(
+        self, connection: sqlite3.Connection, rows: list[list[Any]]
+    ) -> list[TaskRecord]:
+        options = self._load_options(connection, {row[3] for row in rows})
+        return [make_task(row, options) for row in rows]
+
+    def _make_partitions(
+        self, connection: sqlite3.Connection, rows: list[list[Any]]
+    ) -> list[Partition]:
+        return [self._partitions[row[0]] for row in rows]
+
+    def _load_options(self, connection: sqlite3.Connection, ids: set[int]) -> dict[int, Options]:
+        # A copy for this call: another thread may forget what is known meanwhile.
+        known = {key: self._options[key] for key in ids if key in self._options}
+        missing = ids - known.keys()
+        if missing:
+            read = read_options(connection, missing)
+            known |= read
+            if len(self._options) > KNOWN_OPTIONS:
+                self._options = {}
+            self._options |= read
+        return known
+
+
+def read_options(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Options]:
+    """Options by the ids of their rows."""
+    sql = f"SELECT {','.join(OPTIONS_COLUMNS[1:])} FROM options WHERE id=?"
+    return {row: make_options(connection.execute(sql, (row,)).fetchone()) for row in ids}
+
+
+def _make_results(connection: sqlite3.Connection, rows: list[list[Any]]) -> list[ResultRecord]:
+    return [make_result(row) for row in rows]
+
+
+class _Query:
+    """A list call as SQL."""
+
+    def __init__(
+        self,
+        entity: Entity,
+        filters: Filters,
+        *,
+        sort: str,
+        descending: bool,
+        page: int,
+        page_size: int,
+    ) -> None:
+        _check_page(page, page_size)
+        self._entity: Entity = entity
+        self._where = make_clause(entity, filters)
+        direction = "DESC" if descending else "ASC"
+        field = find_field(entity, sort)
+        self._order = Clause(f"{field.sql} {direction}, e.id {direction}", [*field.parameters])
+        self._page = page
+        self._page_size = page_size
+
+    def count(self, connection: sqlite3.Connection) -> int:
+        joins = _from(self._entity, "o." in self._where.sql)
+        sql = f"SELECT count(*) {joins} WHERE {self._where.sql}"
+        return int(connection.execute(sql, self._where.parameters).fetchone()[0])
+
+    def rows(self, connection: sqlite3.Connection) -> list[list[Any]]:
+        rows: list[list[Any]] = []
+        start = self._page * self._page_size
+        end = start + self._page_size
+        joins = _from(self._entity, "o." in self._where.sql or "o." in self._order.sql)
+        source = f"{joins} WHERE {self._where.sql} ORDER BY {self._order.sql} LIMIT ? OFFSET ?"
+        while start < end:
+            count = min(READ_AT_ONCE, end - start)
+            parameters = [*self._where.parameters, *self._order.parameters, count, start]
+            part = _fetch(connection, self._entity, source, parameters)
+            rows += part
+            start += count
+            if len(part) < count:
+                break
+        return rows
+
+
+def _check_page(page: int, page_size: int) -> None:
+    if page < 0 or page_size < 0:
+        raise StateError("INVALID_ARGUMENT", "page and page_size must not be negative")
+
+
+def _from(entity: Entity, options: bool = True) -> str:
+    join = " JOIN options o ON o.id=e.options_id"
+    return f"FROM {entity} e{join if options and entity in ('sessions', 'tasks') else ''}"
+
+
+def _read_by_id(
+    connection: sqlite3.Connection, entity: Entity, ids: Sequence[str]
+) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for start in range(0, len(ids), READ_AT_ONCE):
+        part = list(ids[start : start + READ_AT_ONCE])
+        marks = ",".join("?" * len(part))
+        rows += _fetch(connection, entity, f"FROM {entity} e WHERE e.id IN ({marks})", part)
+    return rows
+
+
+def _fetch(
+    connection: sqlite3.Connection, entity: Entity, source: str, parameters: list[Any]
+) -> list[list[Any]]:
+    """The rows of ``source``, in its order.
+
+    SQLite hands them over as one text, a JSON list a line: each row that the driver fetches costs
+    a wait for the interpreter lock while the event loop is busy.
+    """
+    columns = COLUMNS.get(entity, ("id",))
+    dates = [number for number, name in enumerate(columns) if _is_date(name)]
+    values = ",".join(
+        f"CAST(e.{name}*{FRACTIONS} AS INTEGER)" if _is_date(name) else f"e.{name}"
+        for name in columns
+    )
+    sql = f"SELECT group_concat(line, char(10)) FROM (SELECT json_array({values}) AS line {source})"
+    text = connection.execute(sql, parameters).fetchone()[0]
+    if text is None:
+        return []
+    rows = [json.loads(line) for line in text.split("\n")]
+    for row in rows:
+        for number in dates:
+            row[number] /= FRACTIONS
+    return rows
+
+
+def _is_date(column: str) -> bool:
+    return column.endswith("_at") or column in ("pod_ttl", "duration")

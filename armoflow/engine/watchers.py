@@ -107,10 +107,8 @@ class Watchers:
 
     def close(self) -> None:
         """End all iterations."""
-        for table in (self._events, self._results):
-            for watchers in list(table.values()):
-                for watcher in list(watchers):
-                    watcher.close()
+        _close(self._events)
+        _close(self._results)
 
     def tell(self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]) -> None:
         """Hand committed events to those who watch their sessions."""
@@ -163,3 +161,8 @@ def _push(table: dict[str, list[Watcher[T]]], batches: dict[str, list[T]]) -> No
         if batch:
             for watcher in list(table.get(session_id, ())):
                 watcher.push(batch)
+
+
+def _close(table: dict[str, list[Watcher[T]]]) -> None:
+    for watcher in [watcher for watchers in table.values() for watcher in watchers]:
+        watcher.close()

@@ -1,0 +1,107 @@
+"""What a state directory holds when an engine starts on it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from armoflow.engine.objects import ObjectStore
+from armoflow.engine.queries import read_options
+from armoflow.engine.records import (
+    FINAL,
+    Options,
+    Partition,
+    ResultRecord,
+    ResultStatus,
+    SessionRecord,
+    TaskRecord,
+)
+from armoflow.engine.rows import make_result, make_session, make_task
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What goes back into memory: all sessions, what is unfinished, and data that exists."""
+
+    sessions: list[SessionRecord]
+    tasks: list[TaskRecord]
+    results: list[ResultRecord]
+
+
+def load(connection: sqlite3.Connection) -> Recovered:
+    """Read what the state machine needs to go on; final tasks and deleted results stay out."""
+    final = ",".join(str(int(status)) for status in FINAL)
+    task_rows = connection.execute(f"SELECT * FROM tasks WHERE status NOT IN ({final})").fetchall()
+    session_rows = connection.execute("SELECT * FROM sessions").fetchall()
+    options = _load_options(connection, [row[3] for row in task_rows], session_rows)
+    tasks = [make_task(row, options) for row in task_rows]
+    results = {
+        row[0]: make_result(row)
+        for row in connection.execute(
+            "SELECT * FROM results WHERE status<>?", (int(ResultStatus.DELETED),)
+        )
+    }
+    # A deleted result that an unfinished task names says why the task cannot run.
+    for task in tasks:
+        for result_id in (task.payload_id, *task.dependencies, *task.outputs):
+            if result_id not in results:
+                row = connection.execute(
+                    "SELECT * FROM results WHERE id=?", (result_id,)
+                ).fetchone()
+                if row is not None:
+                    results[result_id] = make_result(row)
+    sessions = [make_session(row, options) for row in session_rows]
+    return Recovered(sessions, tasks, list(results.values()))
+
+
+def remove_orphans(
+    connection: sqlite3.Connection, objects: ObjectStore, results: Iterable[ResultRecord]
+) -> None:
+    """Remove data that no result names: stored, but the process died before the command."""
+    named = set(objects.recover(result.opaque_id for result in results if result.opaque_id))
+    stored = {row[0] for row in connection.execute("SELECT id FROM objects")}
+    orphans = [(key,) for key in stored - named]
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("DELETE FROM objects WHERE id=?", orphans)
+    connection.execute(
+        "DELETE FROM options WHERE id NOT IN "
+        "(SELECT options_id FROM tasks UNION SELECT options_id FROM sessions)"
+    )
+    connection.execute("COMMIT")
+
+
+def load_identity(connection: sqlite3.Connection) -> str:
+    """The name of this journal, made once."""
+    connection.execute("INSERT OR IGNORE INTO meta VALUES('identity', ?)", (secrets.token_hex(16),))
+    row = connection.execute("SELECT value FROM meta WHERE name='identity'").fetchone()
+    return str(row[0])
+
+
+def write_partitions(connection: sqlite3.Connection, partitions: Iterable[Partition]) -> None:
+    """Replace the table of partitions, which list calls read, by those of this start."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM partitions")
+    connection.executemany(
+        "INSERT INTO partitions VALUES(?, ?, ?, ?, ?, ?)",
+        [
+            (
+                partition.id,
+                json.dumps(partition.parent_ids),
+                partition.pod_reserved,
+                partition.pod_max,
+                partition.preemption_percentage,
+                partition.priority,
+            )
+            for partition in partitions
+        ],
+    )
+    connection.execute("COMMIT")
+
+
+def _load_options(
+    connection: sqlite3.Connection, task_options: list[int], session_rows: list[tuple[int, ...]]
+) -> dict[int, Options]:
+    return read_options(connection, {*task_options, *(row[2] for row in session_rows)})

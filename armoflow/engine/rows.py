@@ -1,0 +1,199 @@
+"""Records as rows of the journal, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from armoflow.engine.records import (
+    Options,
+    ResultRecord,
+    ResultStatus,
+    SessionRecord,
+    SessionStatus,
+    TaskRecord,
+    TaskStatus,
+)
+from armoflow.engine.schema import OPTIONS_COLUMNS
+
+# --- records as rows ----------------------------------------------------------------------------
+
+_join = "\n".join
+
+
+def task_values(tasks: Iterable[TaskRecord], options_ids: Mapping[int, int]) -> list[Any]:
+    """The rows of tasks, one after the other; ``options_ids`` by identity of the options."""
+    values: list[Any] = []
+    extend = values.extend
+    for task in tasks:
+        extend(
+            (
+                task.id,
+                task.session_id,
+                task.status._value_,
+                options_ids[id(task.options)],
+                task.payload_id,
+                task.initial_id,
+                task.created_by,
+                _join(task.dependencies),
+                _join(task.outputs),
+                _join(task.parent_ids),
+                _join(task.retry_of),
+                task.order,
+                task.owner,
+                1 if task.success else 0,
+                task.error,
+                task.created_at,
+                task.submitted_at or 0.0,
+                task.received_at or 0.0,
+                task.acquired_at or 0.0,
+                task.fetched_at or 0.0,
+                task.started_at or 0.0,
+                task.processed_at or 0.0,
+                task.ended_at or 0.0,
+                task.pod_ttl or 0.0,
+            )
+        )
+    return values
+
+
+def result_values(results: Iterable[ResultRecord]) -> list[Any]:
+    """The rows of results, one after the other."""
+    values: list[Any] = []
+    extend = values.extend
+    for result in results:
+        extend(
+            (
+                result.id,
+                result.session_id,
+                result.name,
+                result.status._value_,
+                result.created_by,
+                result.owner_task_id,
+                result.created_at,
+                result.completed_at or 0.0,
+                result.size,
+                result.opaque_id.hex(),
+                1 if result.manual_deletion else 0,
+            )
+        )
+    return values
+
+
+def session_values(sessions: Iterable[SessionRecord], options_ids: Mapping[int, int]) -> list[Any]:
+    """The rows of sessions, one after the other."""
+    values: list[Any] = []
+    for session in sessions:
+        values += (
+            session.id,
+            int(session.status),
+            options_ids[id(session.options)],
+            json.dumps(session.partition_ids),
+            int(session.client_submission),
+            int(session.worker_submission),
+            session.created_at,
+            session.cancelled_at or 0.0,
+            session.closed_at or 0.0,
+            session.purged_at or 0.0,
+            session.deleted_at or 0.0,
+            session.duration or 0.0,
+        )
+    return values
+
+
+def options_values(options: Options, row: int) -> list[Any]:
+    """The row of options."""
+    return [
+        row,
+        float(options.max_duration),
+        options.max_retries,
+        options.priority,
+        options.partition_id,
+        options.application_name,
+        options.application_version,
+        options.application_namespace,
+        options.application_service,
+        options.engine_type,
+        json.dumps(dict(options.options)),
+    ]
+
+
+# --- rows as records ----------------------------------------------------------------------------
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split("\n")) if text else ()
+
+
+def make_task(row: list[Any], options: Mapping[int, Options]) -> TaskRecord:
+    """The task of a row."""
+    return TaskRecord(
+        id=row[0],
+        session_id=row[1],
+        status=TaskStatus(row[2]),
+        options=options[row[3]],
+        payload_id=row[4],
+        initial_id=row[5],
+        created_by=row[6],
+        dependencies=_split(row[7]),
+        outputs=_split(row[8]),
+        parent_ids=_split(row[9]),
+        retry_of=_split(row[10]),
+        order=row[11],
+        owner=row[12],
+        success=bool(row[13]),
+        error=row[14],
+        created_at=row[15],
+        submitted_at=row[16] or None,
+        received_at=row[17] or None,
+        acquired_at=row[18] or None,
+        fetched_at=row[19] or None,
+        started_at=row[20] or None,
+        processed_at=row[21] or None,
+        ended_at=row[22] or None,
+        pod_ttl=row[23] or None,
+    )
+
+
+def make_result(row: list[Any]) -> ResultRecord:
+    """The result of a row."""
+    return ResultRecord(
+        id=row[0],
+        session_id=row[1],
+        name=row[2],
+        status=ResultStatus(row[3]),
+        created_by=row[4],
+        owner_task_id=row[5],
+        created_at=row[6],
+        completed_at=row[7] or None,
+        size=row[8],
+        opaque_id=bytes.fromhex(row[9]),
+        manual_deletion=bool(row[10]),
+    )
+
+
+def make_session(row: list[Any], options: Mapping[int, Options]) -> SessionRecord:
+    """The session of a row."""
+    closed_at = row[8] or None
+    return SessionRecord(
+        id=row[0],
+        status=SessionStatus(row[1]),
+        options=options[row[2]],
+        partition_ids=tuple(json.loads(row[3])),
+        client_submission=bool(row[4]),
+        worker_submission=bool(row[5]),
+        created_at=row[6],
+        cancelled_at=row[7] or None,
+        closed_at=closed_at,
+        purged_at=row[9] or None,
+        deleted_at=row[10] or None,
+        duration=row[11] if closed_at is not None else None,
+    )
+
+
+def make_options(row: Sequence[Any]) -> Options:
+    """The options of a row, its id left out."""
+    values = dict(zip(OPTIONS_COLUMNS[1:], row, strict=True))
+    values["options"] = json.loads(values["options"])
+    return Options(**values)

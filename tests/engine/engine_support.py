@@ -1,0 +1,81 @@
+"""What the tests of the engine share."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from armoflow.engine.core import Engine
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.records import NewResult, NewTask, Options, TaskRecord
+
+
+def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an asynchronous test in an event loop of its own."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **values: Any) -> None:
+        async def bounded() -> None:
+            await asyncio.wait_for(function(*arguments, **values), 100)
+
+        asyncio.run(bounded())
+
+    return run
+
+
+class FakeAgent:
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.interrupted: list[str] = []
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def interrupt(self, task: TaskRecord) -> None:
+        self.interrupted.append(task.id)
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Running:
+    """An engine with an open session and an agent."""
+
+    def __init__(self, directory: Path, **options: object) -> None:
+        self.engine = Engine(EngineOptions(directory, **options))  # type: ignore[arg-type]
+        self.agent = FakeAgent()
+        self.session = ""
+
+    async def __aenter__(self) -> Running:
+        await self.engine.start()
+        self.engine.scheduler.add_agent("default", self.agent)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.wait_for(self.engine.stop(), 30)
+
+    def open_session(self) -> str:
+        engine = self.engine
+        self.session = engine.new_id()
+        options = Options(max_duration=60.0, max_retries=2, priority=1)
+        engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
+        return self.session
+
+    def submit(self, data: bytes = b"payload", dependencies: tuple[str, ...] = ()) -> NewTask:
+        engine, now = self.engine, self.engine.now()
+        task = NewTask(engine.new_id(), engine.new_id(), dependencies, (engine.new_id(),))
+        results = [
+            NewResult(task.payload_id, "payload", stored=engine.objects.put(data)),
+            NewResult(task.outputs[0], "output"),
+        ]
+        engine.apply(engine.state.create_results(now, self.session, results))
+        engine.apply(engine.state.submit_tasks(now, self.session, None, [task]))
+        return task
+
+    def take(self, count: int = 100) -> list[str]:
+        tasks = self.engine.scheduler.take("default", count, self.agent, "agent")
+        return [task.id for task in tasks]

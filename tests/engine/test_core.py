@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.engine.core import Engine
+from armoflow.engine.filters import Condition
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.records import (
+    EventKind,
+    ResultStatus,
+    StateError,
+    TaskStatus,
+)
+from armoflow.engine.watchers import WatcherOverflowError
+from armoflow.errors import EngineError
+
+
+@in_loop
+async def test_a_task_from_submission_to_its_value(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        events = engine.watch(running.session)
+        results = engine.watch_results(running.session)
+        task = running.submit()
+        assert running.agent.woken.is_set()
+        assert running.take() == [task.id]
+        payload = engine.state.results[task.payload_id]
+        assert engine.objects.peek(payload.opaque_id) == b"payload"
+        await engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
+
+        batch = await anext(results)
+        assert [(change.record.id, change.status) for change in batch][-1] == (
+            task.outputs[0],
+            ResultStatus.COMPLETED,
+        )
+        kinds = {event.kind for event in await anext(events)}
+        assert EventKind.NEW_TASK in kinds
+        assert EventKind.TASK_STATUS_UPDATE in kinds
+        assert task.id not in engine.state.tasks
+        assert task.id not in engine.scheduler.running
+        record = await engine.read_task(task.id)
+        assert record is not None
+        assert record.status is TaskStatus.COMPLETED
+        assert record.owner == "agent"
+        output = engine.state.results[task.outputs[0]]
+        assert await engine.objects.read(output.opaque_id) == b"value"
+
+
+@in_loop
+async def test_a_restart_goes_on_where_the_last_run_stopped(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        done, run, queued = running.submit(), running.submit(), running.submit(b"q" * 10)
+        waiting = running.submit(dependencies=(queued.outputs[0],))
+        assert running.take(2) == [done.id, run.id]
+        running.engine.complete([(done.id, Effects(data={done.outputs[0]: b"1"}))])
+        session, identity = running.session, running.engine.identity
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.session = session
+        assert engine.identity == identity
+        assert done.id not in engine.state.tasks
+        assert engine.state.tasks[waiting.id].status is TaskStatus.PENDING
+        taken = running.take()
+        assert sorted(taken) == sorted([f"{run.id}###1", queued.id])
+        payload = engine.state.results[queued.payload_id]
+        assert await engine.objects.read(payload.opaque_id) == b"q" * 10
+        await engine.complete([(queued.id, Effects(data={queued.outputs[0]: b"2"}))])
+        assert running.take() == [waiting.id]
+        page = await engine.queries.tasks([[Condition("session_id", "==", session)]])
+        assert page.total == 5
+
+
+@in_loop
+async def test_children_get_real_ids_and_the_parents_output(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        parent = running.submit()
+        running.take()
+        part = engine.new_id()
+        staged = engine.objects.staging / "child-1"
+        staged.write_bytes(b"x" * 100_000)
+        effects = Effects(
+            created=[CreatedResult(part, "part")],
+            data={"~1": b"first", "~2": StagedFile(str(staged), 100_000)},
+            children=[
+                ChildTask("~1", [], [part], {"priority": 2}),
+                ChildTask("~2", [part], [parent.outputs[0]]),
+            ],
+        )
+        await engine.complete([(parent.id, effects)])
+        (first,) = running.take()
+        record = engine.state.tasks[first]
+        assert record.options.priority == 2
+        payload = engine.state.results[record.payload_id]
+        assert engine.objects.peek(payload.opaque_id) == b"first"
+        await engine.complete([(first, Effects(data={part: b"part"}))])
+        (second,) = running.take()
+        payload = engine.state.results[engine.state.tasks[second].payload_id]
+        path = await engine.objects.read(payload.opaque_id)
+        assert isinstance(path, Path)
+        assert path.stat().st_size == 100_000
+        assert not staged.exists()
+        assert engine.state.results[parent.outputs[0]].owner_task_id == second
+
+
+@in_loop
+async def test_refused_effects_fail_that_task_alone(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        good, unknown, malformed = running.submit(), running.submit(), running.submit()
+        running.take()
+        await engine.complete(
+            [
+                (good.id, Effects(data={good.outputs[0]: b"1"})),
+                (unknown.id, Effects(children=[ChildTask("nothing", [], [unknown.outputs[0]])])),
+                (malformed.id, Effects(children=[ChildTask("~1", [], [malformed.outputs[0]])])),
+            ]
+        )
+        await engine.committed()
+        assert engine.state.results[good.outputs[0]].status is ResultStatus.COMPLETED
+        record = await engine.read_task(unknown.id)
+        assert record is not None
+        assert record.status is not TaskStatus.COMPLETED
+        record = await engine.read_task(malformed.id)
+        assert record is not None
+        assert "payload" in record.error
+        assert engine.state.results[malformed.outputs[0]].status is ResultStatus.ABORTED
+
+
+@in_loop
+async def test_a_cancelled_task_has_no_effects(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        engine.apply(engine.state.cancel_tasks(engine.now(), [task.id]))
+        assert running.agent.interrupted == [task.id]
+        staged = engine.objects.staging / "late"
+        staged.write_bytes(b"late")
+        effects = Effects(data={task.outputs[0]: StagedFile(str(staged), 4)})
+        await engine.complete([(task.id, effects)])
+        assert not staged.exists()
+        record = await engine.read_task(task.id)
+        assert record is not None
+        assert record.status is TaskStatus.CANCELLED
+
+
+@in_loop
+async def test_a_failed_task_tells_its_error_with_the_aborted_result(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        watcher = engine.watch_results(running.session)
+        await engine.fail(task.id, "it went wrong")
+        aborted = [
+            change for change in await anext(watcher) if change.status == ResultStatus.ABORTED
+        ]
+        assert [(change.record.id, change.error) for change in aborted] == [
+            (task.outputs[0], "it went wrong")
+        ]
+
+
+@in_loop
+async def test_a_lost_worker_is_retried(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await engine.fail(task.id, "the worker vanished", retry=True)
+        assert running.take() == [f"{task.id}###1"]
+        record = await engine.read_task(task.id)
+        assert record is not None
+        assert record.status is TaskStatus.RETRIED
+
+
+@in_loop
+async def test_deleted_data_is_gone_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        small, large = running.submit(b"small"), running.submit(b"l" * 70_000)
+        records = [engine.state.results[task.payload_id] for task in (small, large)]
+        opaque_ids = [record.opaque_id for record in records]
+        await engine.committed()
+        files = list((tmp_path / "objects").glob("*/*"))
+        assert len(files) == 1
+        ids = [record.id for record in records]
+        await engine.apply(engine.state.delete_results(engine.now(), ids))
+        for opaque_id in opaque_ids:
+            with pytest.raises(StateError, match="no data"):
+                await engine.objects.read(opaque_id)
+        assert not files[0].exists()
+        assert ids[0] not in engine.state.results
+        record = await engine.read_result(ids[0])
+        assert record is not None
+        assert record.status is ResultStatus.DELETED
+        assert record.size == 5
+        await engine.apply(engine.state.delete_session(engine.now(), session))
+        assert (await engine.queries.tasks()).total == 0
+        assert (await engine.queries.results()).total == 0
+        assert (await engine.queries.sessions()).total == 0
+
+
+@in_loop
+async def test_one_engine_per_directory(tmp_path: Path) -> None:
+    async with Running(tmp_path):
+        with pytest.raises(EngineError, match=f"{tmp_path}.*process [0-9]+"):
+            await Engine(EngineOptions(tmp_path)).start()
+    async with Running(tmp_path):
+        pass
+
+
+@in_loop
+async def test_a_watcher_that_falls_behind_is_closed(tmp_path: Path) -> None:
+    async with Running(tmp_path, watcher_limit=50) as running:
+        engine = running.engine
+        session = running.open_session()
+        watcher = engine.watch(session)
+        for _ in range(40):
+            running.submit()
+            await engine.committed()
+        with pytest.raises(WatcherOverflowError, match="50 events"):
+            await anext(watcher)
+        again = engine.watch(session)
+        running.submit()
+        assert await anext(again)
+
+
+@in_loop
+async def test_watchers_end_when_the_engine_stops(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        watcher = running.engine.watch("session")
+    assert [batch async for batch in watcher] == []
+
+
+@in_loop
+async def test_an_empty_change_waits_for_what_came_before(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        nothing = engine.state.cancel_tasks(engine.now(), [])
+        await asyncio.wait_for(engine.apply(nothing), 30)
+        assert (await engine.queries.sessions()).items[0].id == session
+        await asyncio.wait_for(engine.apply(nothing), 30)
