@@ -44,6 +44,7 @@ MISSING = Missing.MISSING
 
 _NO_OPTIONS = TaskOptions()
 _SCANNED = (list, tuple, set, frozenset, dict)
+_PLAIN = (range, str, bytes, bytearray)
 
 
 class Node:
@@ -53,9 +54,10 @@ class Node:
         name: What errors and pictures call it.
         options: How it runs.
         outputs: How many results it has (each item of it, of a collection).
+        arguments: The lazy values in its arguments (of a collection operation: the fixed ones).
     """
 
-    __slots__ = ("__weakref__", "_arguments", "_sources", "name", "options", "outputs")
+    __slots__ = ("__weakref__", "_sources", "arguments", "name", "options", "outputs")
 
     def __init__(
         self,
@@ -70,20 +72,20 @@ class Node:
         self.options = options
         self.outputs = outputs
         self._sources = sources
-        self._arguments = arguments
+        self.arguments = arguments
 
     @property
     def dependencies(self) -> tuple[Reference, ...]:
         """The lazy values that it reads: its sources, then those in its arguments."""
         if not self._sources:
-            return self._arguments
+            return self.arguments
         lazy = (source for source in self._sources if not isinstance(source, SourceNode))
-        return (*lazy, *self._arguments)
+        return (*lazy, *self.arguments)
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         """The nodes that it reads, in order, one for each time that it reads it."""
-        arguments = (reference.node for reference in self._arguments)
+        arguments = (reference.node for reference in self.arguments)
         return (*map(source_node, self._sources), *arguments)
 
     def __repr__(self) -> str:
@@ -190,14 +192,19 @@ class SourceNode(CollectionNode):
         """The lazy values among the items, where that can be told without reading an iterator."""
         if not self._scanned:
             if isinstance(self.iterable, _SCANNED):
-                self._arguments = tuple(find_dependencies(list(self.iterable)))
+                self.arguments = tuple(find_dependencies(list(self.iterable)))
             self._scanned = True
-        return self._arguments
+        return self.arguments
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         """The nodes of the dependencies."""
         return tuple(reference.node for reference in self.dependencies)
+
+    @property
+    def settled(self) -> bool:
+        """Whether ``dependencies`` is complete before the items are read."""
+        return isinstance(self.iterable, (*_SCANNED, *_PLAIN))
 
     def open(self) -> Iterator[Any]:
         """Start reading the items.

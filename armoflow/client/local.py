@@ -1,0 +1,132 @@
+"""The debug mode: a graph run in the caller's thread, to step through it with pdb.
+
+The rules are those of a real run (expansion, retries, errors, skipped items), without codec,
+engine or packing; timeouts are ignored.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from armoflow.client.local_machine import ABSENT, END, Failure, drive, next_slot
+from armoflow.client.local_scope import Attempts, Scope
+from armoflow.errors import RemoteTraceback
+from armoflow.graph.arguments import Reference
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import Node
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one value ended.
+
+    Attributes:
+        value: The value, if there is no exception.
+        exception: The task's own exception; its ``__cause__`` says where it happened.
+    """
+
+    value: Any = None
+    exception: BaseException | None = None
+
+    def result(self) -> Any:
+        """The value; raises the exception if there is one."""
+        if self.exception is not None:
+            raise self.exception
+        return self.value
+
+
+class LocalRunner:
+    """Runs graphs here and now, depth first and lazily.
+
+    Args:
+        options: Options of the tasks that do not say otherwise.
+        sleep: Waits between attempts.
+
+    Example:
+        >>> from armoflow.graph.task import task
+        >>> double = task(lambda number: 2 * number)
+        >>> LocalRunner().run(double(double(1)))
+        Outcome(value=4, exception=None)
+    """
+
+    def __init__(
+        self, options: TaskOptions | None = None, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._options = (options or TaskOptions()).over(DEFAULT_OPTIONS)
+        self._sleep = sleep
+        self._warned = False
+
+    @overload
+    def run(self, value: Delayed[Any]) -> Outcome: ...
+    @overload
+    def run(self, value: DelayedList[Any]) -> list[Outcome]: ...
+
+    def run(self, value: Reference) -> Outcome | list[Outcome]:
+        """Run the graph of one value.
+
+        Returns:
+            The outcome; of a ``DelayedList`` those of its items, absent ones left out.
+        """
+        return self.run_all([value])[0]
+
+    def run_all(self, values: Sequence[Reference]) -> list[Outcome | list[Outcome]]:
+        """As :meth:`run`, for several values; what they share runs once."""
+        scope = Scope(values, self._attempts)
+        ended = [drive(scope.target(value)) for value in values]
+        # Only now, because how many items an error skipped is known at the end.
+        delivered: set[int] = set()
+        return [
+            [_outcome(slot, delivered) for slot in end]
+            if isinstance(value, DelayedList)
+            else _outcome(end, delivered)
+            for value, end in zip(values, ended, strict=True)
+        ]
+
+    def iterate(self, collection: DelayedList[Any]) -> Iterator[Outcome]:
+        """Run a collection, which may be endless, each item when its outcome is asked for."""
+        cursor = Scope([collection], self._attempts).read(collection)
+        delivered: set[int] = set()
+        while (slot := drive(next_slot(cursor))) is not END:
+            if slot is not ABSENT:
+                yield _outcome(slot, delivered)
+
+    def _attempts(self, node: Node) -> Attempts:
+        options = node.options.over(self._options)
+        if options.timeout is not None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "timeouts are ignored when tasks run in the caller's thread (local=True)",
+                stacklevel=2,
+            )
+        return Attempts(options.retries or 0, options.backoff or 0.0, self._sleep)
+
+
+def _outcome(slot: Any, delivered: set[int]) -> Outcome:
+    if type(slot) is not Failure:
+        return Outcome(slot)
+    root = slot.root
+    exception = root.exception
+    if id(root) in delivered:  # each outcome has a path of its own
+        exception = _copy(exception)
+    delivered.add(id(root))
+    exception.__cause__ = RemoteTraceback(
+        root.name, root.traceback, slot.path(), root.skipped, root.attempts
+    )
+    return Outcome(exception=exception)
+
+
+def _copy(exception: Exception) -> Exception:
+    try:
+        copied = copy.copy(exception)
+    except Exception:  # not all exceptions can be rebuilt; then the outcomes share this one
+        return exception
+    if type(copied) is not type(exception):
+        return exception
+    return copied.with_traceback(exception.__traceback__)

@@ -1,0 +1,183 @@
+"""The machinery of the debug mode: evaluations, streams of items, failures, and the loop.
+
+Evaluations are generators driven by one loop, so that a graph may be deeper than Python's stack.
+A collection's evaluation is suspended after each item: a map that is reduced holds a few items at
+a time.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from typing import Any, TypeAlias
+
+from armoflow.errors import GraphError
+from armoflow.graph.nodes import Node
+
+Evaluation: TypeAlias = Generator[Any, Any, Any]
+"""Yields an evaluation to have it run, a cursor to read from, or (a stream's) ``(slot,)``.
+
+A slot is a value, a ``Failure``, or ``ABSENT``.
+"""
+
+
+class Mark:
+    """A value that is like no other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+ABSENT = Mark("ABSENT")
+"""An item that a filter dropped."""
+
+END = Mark("END")
+"""There are no more items."""
+
+
+class Root:
+    """A task that failed, and what it caused.
+
+    Attributes:
+        exception: What it raised.
+        name: Its node's name, with the item's index.
+        attempts: How often it was tried.
+        skipped: How many items did not run because of it, so far.
+        traceback: The traceback's text, from the user's first frame on.
+    """
+
+    __slots__ = ("attempts", "exception", "name", "skipped", "traceback")
+
+    def __init__(self, exception: Exception, name: str, attempts: int = 1) -> None:
+        self.exception = exception
+        self.name = name
+        self.attempts = attempts
+        self.skipped = 0
+        frames = exception.__traceback__
+        while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
+            frames = frames.tb_next
+        lines = traceback.format_exception(type(exception), exception, frames)
+        self.traceback = "".join(lines)
+
+
+class Failure:
+    """Stands where a value would be; linked, through the nodes that it reached, to its root."""
+
+    __slots__ = ("name", "node", "root", "via")
+
+    def __init__(self, root: Root, node: Node, name: str, via: Failure | None = None) -> None:
+        self.root = root
+        self.node = node
+        self.name = name
+        self.via = via
+
+    def reaching(self, node: Node, name: str) -> Failure:
+        """The failure as it is seen by a node that needed the value."""
+        return self if self.node is node else Failure(self.root, node, name, self)
+
+    def skipping(self, node: Node, name: str) -> Failure:
+        """The same, of a task that did not run because of it."""
+        self.root.skipped += 1
+        return self.reaching(node, name)
+
+    def path(self) -> list[str]:
+        """Names from the root to here."""
+        names = []
+        link: Failure | None = self
+        while link is not None:
+            names.append(link.name)
+            link = link.via
+        return names[::-1]
+
+
+def fail(error: Exception, node: Node, name: str, attempts: int = 1) -> Failure:
+    """A node's own failure."""
+    return Failure(Root(error, name, attempts), node, name)
+
+
+class Stream:
+    """A collection being evaluated item by item; with a buffer if it is read more than once."""
+
+    __slots__ = ("body", "buffer", "finished", "reader")
+
+    def __init__(self, body: Evaluation, *, buffered: bool = False) -> None:
+        self.body = body
+        self.buffer: list[Any] | None = [] if buffered else None
+        self.finished = False
+        self.reader: Cursor | None = None  # who waits for the item being made
+
+
+class Cursor:
+    """A reader's place in a stream; yielding it gives the next slot, or ``END``.
+
+    Args:
+        stream: What is read.
+        output: Which output of each item, where items have several.
+    """
+
+    __slots__ = ("output", "position", "stream")
+
+    def __init__(self, stream: Stream, output: int | None = None) -> None:
+        self.stream = stream
+        self.output = output
+        self.position = 0
+
+    def take(self, slot: Any) -> Any:
+        """Step over a slot, and pick the output from it."""
+        self.position += 1
+        if self.output is None or slot is ABSENT or type(slot) is Failure:
+            return slot
+        return slot[self.output]
+
+
+def next_slot(cursor: Cursor) -> Evaluation:
+    """Read one slot."""
+    return (yield cursor)
+
+
+def drive(evaluation: Evaluation) -> Any:
+    """Run an evaluation, and those that it asks for, to its end."""
+    stack: list[tuple[Evaluation, Stream | None]] = [(evaluation, None)]
+    answer: Any = None
+    while stack:
+        top, stream = stack[-1]
+        try:
+            request = top.send(answer)
+        except StopIteration as stop:
+            stack.pop()
+            answer = stop.value
+            if stream is not None:
+                stream.finished = True
+                stream.reader = None
+                answer = END
+            continue
+        answer = None
+        if type(request) is Cursor:
+            source = request.stream
+            if source.buffer is not None and request.position < len(source.buffer):
+                answer = request.take(source.buffer[request.position])
+            elif source.finished:
+                answer = END
+            elif source.reader is not None:
+                raise GraphError(
+                    "an iterator gave an item that depends on the iterator's own items"
+                )
+            else:
+                source.reader = request
+                stack.append((source.body, source))
+        elif stream is not None and type(request) is tuple:
+            stack.pop()
+            answer = _deliver(stream, request[0])
+        else:
+            stack.append((request, None))
+    return answer
+
+
+def _deliver(stream: Stream, slot: Any) -> Any:
+    if stream.buffer is not None:
+        stream.buffer.append(slot)
+    reader, stream.reader = stream.reader, None
+    return slot if reader is None else reader.take(slot)

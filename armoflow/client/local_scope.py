@@ -1,0 +1,432 @@
+"""How the debug mode evaluates each kind of node."""
+
+from __future__ import annotations
+
+import bdb
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from armoflow.client.local_machine import (
+    ABSENT,
+    END,
+    Cursor,
+    Evaluation,
+    Failure,
+    Stream,
+    fail,
+)
+from armoflow.errors import GraphError
+from armoflow.graph.arguments import Reference, contains_lazy, substitute
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.context import INSIDE_TASK, current_client
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.graph import Graph
+from armoflow.graph.nodes import (
+    MISSING,
+    CallNode,
+    CollectionNode,
+    FilterNode,
+    FoldNode,
+    GatherNode,
+    ItemNode,
+    MapNode,
+    Node,
+    ReduceNode,
+    SliceNode,
+    Source,
+    SourceNode,
+    ZipNode,
+)
+
+
+class Attempts(NamedTuple):
+    """How often a task is tried again after it raised, and how long it waits before."""
+
+    retries: int
+    backoff: float
+    sleep: Callable[[float], None]
+
+
+class Scope:
+    """One graph being run: the one asked for, or one that a task returned.
+
+    Args:
+        values: What is asked for: lazy values, or containers holding some.
+        attempts: Says how often a node's task is tried.
+    """
+
+    def __init__(self, values: Sequence[Any], attempts: Callable[[Node], Attempts]) -> None:
+        graph = Graph(*values)
+        self.targets = graph.targets
+        self._attempts = attempts
+        self._values: dict[Node, Any] = {}
+        self._streams: dict[Node, Stream] = {}
+        # Values are forgotten after their last use, and collections that are read once are never
+        # held. Uses that cannot be counted keep them: those by position or by the items of a
+        # source; and what an unread iterator's items will use is not known at all.
+        self._uses = Counter(target.node for target in graph.targets)
+        self._kept: set[Node] = set()
+        self._keeps_all = False
+        for node in graph:
+            self._uses.update(node.inputs)
+            if isinstance(node, (ItemNode, SourceNode)):
+                self._kept.update(node.inputs)
+            if isinstance(node, SourceNode) and not node.settled:
+                self._keeps_all = True
+
+    def target(self, reference: Reference) -> Evaluation:
+        """A value, or the list of a collection's slots."""
+        if isinstance(reference, DelayedList):
+            return self._slots(reference)
+        return self._value(reference)
+
+    def read(self, source: Source) -> Cursor:
+        """Start reading the items of a source."""
+        if isinstance(source, Delayed):
+            return Cursor(Stream(self._elements(source)))
+        if isinstance(source, SourceNode):
+            return Cursor(self._stream(source))
+        return Cursor(self._stream(source.node), source.output if source.node.outputs > 1 else None)
+
+    def _value(self, reference: Reference) -> Evaluation:
+        """The value of a reference, or its failure."""
+        if isinstance(reference, DelayedList):
+            slots = yield self._slots(reference)
+            return _first_failure(slots) or slots
+        node = reference.node
+        if node in self._values:
+            value = self._values[node]
+        else:
+            value = self._values[node] = yield _EVALUATIONS[type(node)](self, node)
+        self._uses[node] -= 1
+        if self._uses[node] <= 0 and not self._keeps_all and node not in self._kept:
+            del self._values[node]
+        return value if node.outputs == 1 or type(value) is Failure else value[reference.output]
+
+    def _stream(self, node: CollectionNode) -> Stream:
+        stream = self._streams.get(node)
+        if stream is None:
+            buffered = self._keeps_all or node in self._kept or self._uses[node] > 1
+            stream = Stream(_EVALUATIONS[type(node)](self, node), buffered=buffered)
+            self._streams[node] = stream
+        return stream
+
+    def _slots(self, collection: Source) -> Evaluation:
+        """All slots that are not absent."""
+        cursor = self.read(collection)
+        slots = []
+        while (slot := (yield cursor)) is not END:
+            if slot is not ABSENT:
+                slots.append(slot)
+        return slots
+
+    def _resolve(self, references: Sequence[Reference]) -> Evaluation:
+        """The values of references by their ids, or the first failure; all of them are run."""
+        values = {}
+        for reference in references:
+            values[id(reference)] = yield self._value(reference)
+        return _first_failure(values.values()) or values
+
+    def _run(
+        self, node: Node, name: str, function: Callable[[], Any], attempts: Attempts
+    ) -> Evaluation:
+        """Call a task's function, again if it raises, and run the graph that it returns."""
+        for attempt in itertools.count(1):
+            token = current_client.set(INSIDE_TASK)
+            try:
+                result = function()
+                break
+            except bdb.BdbQuit:
+                raise  # the user left the debugger
+            except Exception as error:
+                if attempt > attempts.retries:
+                    return fail(error, node, name, attempt)
+            finally:
+                current_client.reset(token)
+            attempts.sleep(attempts.backoff * 2 ** (attempt - 1))
+        if contains_lazy(result):
+            result = yield self._expand(node, name, result)
+        if node.outputs == 1 or type(result) is Failure:
+            return result
+        return _checked_outputs(node, name, result)
+
+    def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
+        try:
+            inner = Scope([result], self._attempts)
+        except GraphError as error:
+            return fail(error, node, name)
+        values = yield inner._resolve(inner.targets)
+        return values.reaching(node, name) if type(values) is Failure else _insert(result, values)
+
+    def _call(self, node: CallNode) -> Evaluation:
+        values = yield self._resolve(node.arguments)
+        if type(values) is Failure:
+            return values.skipping(node, node.name)
+
+        def call() -> Any:
+            args, kwargs = _insert((node.args, node.kwargs), values)
+            return node.task.function(*args, **kwargs)
+
+        return (yield self._run(node, node.name, call, self._attempts(node)))
+
+    def _item(self, node: ItemNode) -> Evaluation:
+        cursor = self.read(node.source)
+        buffer = cursor.stream.buffer or []
+        cursor.position = max(0, min(node.index, len(buffer) - 1))
+        slot: Any = None
+        while cursor.position <= node.index:
+            following = yield cursor
+            if following is END:
+                break  # early: the last slot is the failure that ended it
+            slot = following
+        return slot
+
+    def _gather(self, node: GatherNode) -> Evaluation:
+        slots = yield self._slots(node.source)
+        failure = _first_failure(slots)
+        return slots if failure is None else failure.reaching(node, node.name)
+
+    def _reduce(self, node: ReduceNode) -> Evaluation:
+        # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
+        levels: list[list[Any]] = []
+        attempts = self._attempts(node)
+        cursor = Cursor(Stream(self._combined_items(node)))
+        while (slot := (yield cursor)) is not END:
+            for level in itertools.count():
+                if level == len(levels):
+                    levels.append([])
+                levels[level].append(slot)
+                if len(levels[level]) < node.fan_in:
+                    break
+                slot = yield self._combine(node, levels[level], attempts)
+                levels[level] = []
+        result: Any = END
+        for waiting in levels:
+            entries = waiting if result is END else [*waiting, result]
+            if entries:
+                result = yield self._combine(node, entries, attempts)
+        return _combined(node, result)
+
+    def _fold(self, node: FoldNode) -> Evaluation:
+        attempts = self._attempts(node)
+        cursor = Cursor(Stream(self._combined_items(node)))
+        result = yield cursor
+        while (slot := (yield cursor)) is not END:
+            # After a failure the items still run: others may need them.
+            if type(result) is not Failure:
+                result = yield self._combine(node, [result, slot], attempts)
+        return _combined(node, result)
+
+    def _combined_items(self, node: ReduceNode | FoldNode) -> Evaluation:
+        """Stream: the initial value, then the items that are there."""
+        if node.initial is not MISSING:
+            values = yield self._resolve(node.arguments)
+            yield (values if type(values) is Failure else _insert(node.initial, values),)
+        cursor = self.read(node.source)
+        while (slot := (yield cursor)) is not END:
+            if slot is not ABSENT:
+                yield (slot,)
+
+    def _combine(
+        self, node: ReduceNode | FoldNode, entries: list[Any], attempts: Attempts
+    ) -> Evaluation:
+        result = entries[0]
+        if len(entries) == 1:
+            return result
+        failure = _first_failure(entries)
+        if failure is not None:
+            return failure.skipping(node, node.name)
+        for entry in entries[1:]:
+            call = _bind(node.task.function, (result, entry))
+            result = yield self._run(node, node.name, call, attempts)
+            if type(result) is Failure:
+                break
+        return result
+
+    def _source(self, node: SourceNode) -> Evaluation:
+        """Stream: local items, with the values of the lazy ones."""
+        iterator = node.open()
+        count = 0
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:
+                yield (fail(error, node, node.name),)
+                return
+            if contains_lazy(item):
+                values = yield self._resolve(Graph(item).targets)
+                item = values if type(values) is Failure else _insert(item, values)
+            yield (item,)
+            count += 1
+        if node.length is not None and count != node.length:
+            message = f"a {node.name} gave {count} items, its len() said {node.length}"
+            yield (fail(GraphError(message), node, node.name),)
+
+    def _elements(self, delayed: Delayed[Any]) -> Evaluation:
+        """Stream: the items of a value."""
+        value = yield self._value(delayed)
+        if type(value) is Failure:
+            yield (value,)
+            return
+        try:
+            iterator = iter(value)
+        except TypeError as error:
+            yield (fail(error, delayed.node, delayed.node.name),)
+            return
+        for element in iterator:
+            yield (element,)
+
+    def _map(self, node: MapNode) -> Evaluation:
+        """Stream."""
+        fixed = yield self._fixed(node)
+        cursors = [self.read(source) for source in node.sources]
+        attempts = self._attempts(node)
+        bind = _bind_star if node.star else _bind
+        for index in itertools.count():
+            slots = yield _row(cursors)
+            if slots is None:
+                return
+            if slots[0] is ABSENT:
+                yield (ABSENT,)
+                continue
+            name = node.item_name(index)
+            failure = _first_failure((fixed, *slots))
+            if failure is not None:
+                yield (failure.skipping(node, name),)
+                continue
+            slot = yield self._run(node, name, bind(node.task.function, slots, fixed), attempts)
+            yield (slot,)
+
+    def _filter(self, node: FilterNode) -> Evaluation:
+        """Stream."""
+        fixed = yield self._fixed(node)
+        cursor = self.read(node.source)
+        attempts = self._attempts(node)
+        for index in itertools.count():
+            slot = yield cursor
+            if slot is END:
+                return
+            if slot is ABSENT:
+                yield (ABSENT,)
+                continue
+            name = node.item_name(index)
+            failure = _first_failure((fixed, slot))
+            if failure is not None:
+                yield (failure.skipping(node, name),)
+                continue
+            call = _bind(node.task.function, (slot,), fixed)
+            kept = yield self._run(node, name, call, attempts)
+            yield (_keep(node, name, kept, slot),)
+
+    def _zip(self, node: ZipNode) -> Evaluation:
+        """Stream."""
+        cursors = [self.read(source) for source in node.sources]
+        while cursors:
+            slots = yield _row(cursors)
+            if slots is None:
+                return
+            yield (ABSENT if slots[0] is ABSENT else _first_failure(slots) or slots,)
+
+    def _slice(self, node: SliceNode) -> Evaluation:
+        """Stream."""
+        positions = node.positions
+        cursor = self.read(node.source)
+        slots: list[Any] = []
+        slot: Any = None
+        while positions and len(slots) <= max(positions[0], positions[-1]):
+            slot = yield cursor
+            if slot is END:
+                break
+            slots.append(slot)
+        for position in positions:
+            if position < len(slots):
+                yield (slots[position],)
+        if slot is END:
+            yield (slots[-1],)  # early: the last slot is the failure that ended it
+
+    def _fixed(self, node: MapNode | FilterNode) -> Evaluation:
+        values = yield self._resolve(node.arguments)
+        return values if type(values) is Failure else _insert(node.fixed, values)
+
+
+_EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
+    CallNode: Scope._call,
+    ItemNode: Scope._item,
+    GatherNode: Scope._gather,
+    ReduceNode: Scope._reduce,
+    FoldNode: Scope._fold,
+    SourceNode: Scope._source,
+    MapNode: Scope._map,
+    FilterNode: Scope._filter,
+    ZipNode: Scope._zip,
+    SliceNode: Scope._slice,
+}
+
+
+def _row(cursors: Sequence[Cursor]) -> Evaluation:
+    """One slot of each, or None at the end of the shortest."""
+    slots = []
+    for cursor in cursors:
+        slot = yield cursor
+        if slot is END:
+            return None
+        slots.append(slot)
+    return tuple(slots)
+
+
+def _first_failure(slots: Iterable[Any]) -> Failure | None:
+    return next((slot for slot in slots if type(slot) is Failure), None)
+
+
+def _insert(value: Any, values: dict[int, Any]) -> Any:
+    if not values:
+        return value
+
+    def find(reference: Reference) -> Any:
+        if id(reference) not in values:
+            raise GraphError(f"{reference!r} was put into an argument after the call")
+        return values[id(reference)]
+
+    return substitute(value, find)
+
+
+def _bind(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None
+) -> Callable[[], Any]:
+    return lambda: function(*args, **(kwargs or {}))
+
+
+def _bind_star(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    return lambda: function(*args[0], **kwargs)
+
+
+def _checked_outputs(node: Node, name: str, result: Any) -> Any:
+    if isinstance(result, (tuple, list)) and len(result) == node.outputs:
+        return tuple(result)
+    what = f"{len(result)} values" if isinstance(result, (tuple, list)) else repr(result)
+    message = f"task {name!r} has {node.outputs} outputs, but returned {what}"
+    return fail(TypeError(message), node, name)
+
+
+def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
+    if type(kept) is Failure:
+        return kept
+    try:
+        return slot if kept else ABSENT
+    except Exception as error:  # an array's truth, for example
+        return fail(error, node, name)
+
+
+def _combined(node: ReduceNode | FoldNode, result: Any) -> Any:
+    if result is END:
+        message = (
+            f"{node.name}: nothing to reduce: the collection is empty, and there is no initial"
+        )
+        return fail(TypeError(message), node, node.name)
+    return result.reaching(node, node.name) if type(result) is Failure else result
