@@ -7,7 +7,7 @@ while a task runs.
 
 ============  =========  =======================================================================
 owner, main   RUN        tasks, each ``[serial, task id, session id, expected outputs, payload,
-                         inputs, folder, progress]``, and the data of inputs by result id
+                         folder, progress]``, and the data of all their inputs by result id
 owner, main   REPLY      number, success, value or error text
 owner, main   STOP
 owner, ctrl   RECALL     serials of tasks to give back unless they have been started

@@ -17,10 +17,12 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
+
+from armoflow.codec.envelope import Cell, Slot, SlotKind
 
 _HEADER = 512
 ENTRIES = 16384
@@ -46,10 +48,11 @@ _LENGTH = (1 << 28) - 1
 PLAIN = 0
 MANY = 1 << 28
 LOST = 2 << 28
+LARGEST_ENTRY = SPOOL_BYTES // 4
 
 
 class Entry(NamedTuple):
-    """A finished item: its slot in each output, as they stand in an envelope's entries."""
+    """A finished item: its slot in each output, as :func:`cell_to_wire` writes them."""
 
     item: int
     cells: list[Any]
@@ -92,19 +95,16 @@ class Mark:
 
     def entries(self) -> list[Entry]:
         """The finished items of the running task that are still in the spool."""
-        words = self.words
-        return decode_entries(
-            words[BASE], self.lengths[: max(0, words[ITEM] - words[BASE])], self.spool
-        )
+        base = self.words[BASE]
+        count = max(0, self.words[ITEM] - base)
+        return decode_entries(base, self.lengths[:count], self.spool)
 
     def unsent(self) -> bytes:
         """The completions that the child may not have sent."""
         return bytes(self.outbox[: self.words[WAITING]])
 
 
-def decode_entries(
-    base: int, lengths: Sequence[int] | memoryview, spool: bytes | memoryview
-) -> list[Entry]:
+def decode_entries(base: int, lengths: Iterable[int], spool: bytes | memoryview) -> list[Entry]:
     """Read entries; those that were too large to be kept are left out."""
     entries = []
     position = 0
@@ -115,9 +115,115 @@ def decode_entries(
         if kind == PLAIN:
             entries.append(Entry(item, [data]))
         elif kind == MANY:
-            entries.append(Entry(item, msgpack.unpackb(data, raw=False)))
+            entries.append(Entry(item, msgpack.unpackb(data)))
         position = end
     return entries
+
+
+class Recorder:
+    """The child's side: notes what starts and keeps what is finished.
+
+    Args:
+        mark: The shared memory.
+        ship: Sends the spool to the owner when it is full: serial, first item, lengths, bytes.
+
+    Attributes:
+        words: See the module; ``words[ITEM] = item`` starts an item without a deadline.
+        position: Where the next entry's bytes go in the spool.
+        count: Entries in the spool.
+    """
+
+    def __init__(self, mark: Mark, ship: Callable[[int, int, bytes, bytes], None]) -> None:
+        self.mark = mark
+        self.words = mark.words
+        self.position = 0
+        self.count = 0
+        self._ship = ship
+
+    def begin(self, serial: int) -> None:
+        """A task starts: its code and inputs are loaded first."""
+        words = self.words
+        words[SERIAL] = 0
+        words[DEADLINE] = 0
+        words[ITEM] = LOADING
+        words[BASE] = 0
+        words[ATTEMPT] = 1
+        words[SERIAL] = serial
+        self.position = self.count = 0
+
+    def end(self) -> None:
+        """Nothing runs."""
+        self.words[SERIAL] = 0
+
+    def start(self, item: int, attempt: int, deadline: int) -> None:
+        """An attempt of an item starts; ``deadline`` in CLOCK_MONOTONIC nanoseconds, or 0."""
+        words = self.words
+        words[DEADLINE] = deadline
+        words[ATTEMPT] = attempt
+        words[ITEM] = item
+
+    def pause(self) -> None:
+        """The item waits for its next attempt: nothing of the user's runs."""
+        self.words[DEADLINE] = 0
+
+    def keep(self, item: int, cells: Sequence[Cell]) -> None:
+        """An item is finished."""
+        if len(cells) == 1 and isinstance(cells[0], bytes):
+            self.add(item, PLAIN, cells[0])
+        elif sum(map(_weight, cells)) > LARGEST_ENTRY:
+            self.add(item, LOST, b"")
+        else:
+            self.add(item, MANY, msgpack.packb([cell_to_wire(cell) for cell in cells]))
+
+    def skip(self, item: int) -> None:
+        """The owner has this item's slots already."""
+        self.add(item, LOST, b"")
+
+    def add(self, item: int, kind: int, data: bytes) -> None:
+        """Append one entry, after sending the spool if it has no room."""
+        length = len(data)
+        if length > LARGEST_ENTRY:
+            kind, data, length = LOST, b"", 0
+        if self.position + length > SPOOL_BYTES or self.count == ENTRIES:
+            self.flush(item)
+        end = self.position + length
+        self.mark.spool[self.position : end] = data
+        self.mark.lengths[self.count] = length | kind
+        self.position = end
+        self.count += 1
+
+    def flush(self, item: int) -> None:
+        """Send what the spool holds; ``item`` is the first that is not in it."""
+        if self.count:
+            self._ship(
+                self.words[SERIAL],
+                self.words[BASE],
+                bytes(self.mark.lengths[: self.count]),
+                bytes(self.mark.spool[: self.position]),
+            )
+        self.words[BASE] = item
+        self.position = self.count = 0
+
+
+def cell_to_wire(cell: Cell) -> Any:
+    """A cell as it stands in messages and in the spool."""
+    if cell is None or isinstance(cell, bytes):
+        return cell
+    return [int(cell.kind), bytes(cell.data), [bytes(buffer) for buffer in cell.buffers]]
+
+
+def cell_from_wire(value: Any) -> Cell:
+    """The reverse of :func:`cell_to_wire`."""
+    if value is None or isinstance(value, bytes):
+        return value
+    kind, data, buffers = value
+    return Slot(SlotKind(kind), data, buffers)
+
+
+def _weight(cell: Cell) -> int:
+    if cell is None or isinstance(cell, bytes):
+        return len(cell or b"")
+    return len(cell.data) + sum(len(buffer) for buffer in cell.buffers)
 
 
 def create_mark_file(directory: str) -> int:

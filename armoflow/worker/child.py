@@ -1,0 +1,326 @@
+"""The process that runs tasks: messages in, messages out (see ``armoflow.agent.frames``).
+
+The main thread reads its socket, runs tasks and sends completions, several at a time where tasks
+are short. A second thread waits on the control socket: it gives back tasks that were not started,
+and ends the process when the owner is gone. Nothing is imported here that is not needed to run a
+task: a process is ready in the time that Python takes to start.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from time import monotonic_ns
+from typing import Any
+
+from armoflow.agent import frames
+from armoflow.errors import ProtocolError
+from armoflow.worker.data import Source
+from armoflow.worker.failures import MissingDataError
+from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder, cell_from_wire
+from armoflow.worker.runner import FullAgent, Progress, Runner, Task, TaskFailure
+
+_READ_BYTES = 256 * 1024
+_HOLD_NANOSECONDS = 200_000
+"""How long a completion may wait for others before the next task starts."""
+
+
+class Inbox:
+    """Tasks that were received and not started; read by both threads."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._unpacker = frames.unpacker()
+        self._tasks: deque[Task | None] = deque()
+        self._tasks_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._replies: dict[int, list[Any]] = {}
+
+    def pop(self) -> Task | None:
+        """The next task, None to stop.
+
+        Raises:
+            IndexError: If there is none.
+        """
+        with self._tasks_lock:
+            return self._tasks.popleft()
+
+    def wait(self) -> None:
+        """Read, waiting for something to read."""
+        with self._read_lock:
+            if not self._tasks:
+                self._read(0)
+
+    def reply(self, number: int) -> list[Any]:
+        """Wait for the reply to a request."""
+        while True:
+            with self._read_lock:
+                reply = self._replies.pop(number, None)
+                if reply is not None:
+                    return reply
+                self._read(0)
+
+    def take_back(self, serials: set[int]) -> list[int]:
+        """Remove tasks that were not started; returns their serials."""
+        if self._read_lock.acquire(blocking=False):
+            try:
+                with suppress(BlockingIOError):
+                    self._read(socket.MSG_DONTWAIT)
+            finally:
+                self._read_lock.release()
+        with self._tasks_lock:
+            taken = [task for task in self._tasks if task is not None and task.serial in serials]
+            for task in taken:
+                self._tasks.remove(task)
+        return [task.serial for task in taken]
+
+    def _read(self, flags: int) -> None:
+        content = self._channel.recv(_READ_BYTES, flags)
+        if not content:
+            _leave()
+        self._unpacker.feed(content)
+        for message in self._unpacker:
+            kind = message[0]
+            if kind == frames.RUN:
+                tasks = [_decode_task(entry, message[2]) for entry in message[1]]
+                with self._tasks_lock:
+                    self._tasks.extend(tasks)
+            elif kind == frames.REPLY:
+                self._replies[message[1]] = message
+            elif kind == frames.STOP:
+                with self._tasks_lock:
+                    self._tasks.append(None)
+            else:
+                raise ProtocolError(f"message of kind {kind!r} from the owner")
+
+
+class Outbox:
+    """Completions on their way, kept in shared memory until they are sent."""
+
+    def __init__(self, channel: socket.socket, mark: Mark) -> None:
+        self._channel = channel
+        self._view = mark.outbox
+        self._words = mark.words
+        self._length = 0
+        self.since = 0
+
+    def put(self, message: bytes, now: int) -> None:
+        """Send a message soon."""
+        end = self._length + len(message)
+        if end > OUTBOX_BYTES:
+            self.flush()
+            end = len(message)
+            if end > OUTBOX_BYTES:
+                self._channel.sendall(message)
+                return
+        if not self._length:
+            self.since = now
+        self._view[self._length : end] = message
+        self._words[WAITING] = self._length = end
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._length:
+            self._channel.sendall(self._view[: self._length])
+            self._words[WAITING] = self._length = 0
+
+    def send(self, message: bytes) -> None:
+        """Send a message now, after what waits."""
+        self.flush()
+        self._channel.sendall(message)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits."""
+        return self._length > 0
+
+
+class OwnerAgent(FullAgent):
+    """The agent, asked through the owner of this process."""
+
+    def __init__(self, inbox: Inbox, outbox: Outbox) -> None:
+        self._inbox = inbox
+        self._outbox = outbox
+        self._number = 0
+        self._prefix = os.urandom(10).hex()
+        self._made = 0
+        self.local = True
+
+    def new_results(self, names: Sequence[str]) -> list[str]:
+        """Create results; on the embedded engine their ids are made here."""
+        if self.local:
+            return [self._new_id() for _ in names]
+        ids: list[str] = self._ask("new_results", list(names))
+        return ids
+
+    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Create results with data."""
+        ids: list[str] = self._ask("store_results", [list(item) for item in items])
+        return ids
+
+    def fetch(self, result_id: str) -> Source:
+        """The data of any result."""
+        source: Source = self._ask("fetch", result_id)
+        return source
+
+    def _new_id(self) -> str:
+        self._made += 1
+        prefix = self._prefix
+        return f"{prefix[:8]}-{prefix[8:12]}-{prefix[12:16]}-{prefix[16:]}-{self._made:012x}"
+
+    def _ask(self, method: str, argument: object) -> Any:
+        self._number += 1
+        self._outbox.send(frames.packer().pack([frames.REQUEST, self._number, method, argument]))
+        _, _, success, value = self._inbox.reply(self._number)
+        if not success:
+            raise MissingDataError(value)
+        return value
+
+
+class Child:
+    """The program.
+
+    Args:
+        channel: The main socket.
+        mark: Memory shared with the owner.
+        directory: Where large outputs are staged.
+    """
+
+    def __init__(self, channel: socket.socket, mark: Mark, directory: str) -> None:
+        self._inbox = Inbox(channel)
+        self._outbox = Outbox(channel, mark)
+        self._recorder = Recorder(mark, self._ship)
+        self._agent = OwnerAgent(self._inbox, self._outbox)
+        self._runner = Runner(self._agent, self._recorder, directory)
+        self._pack = frames.packer().pack
+
+    def announce(self) -> None:
+        """Tell the owner that work may come."""
+        self._outbox.send(self._pack([frames.READY, os.getpid()]))
+
+    def serve(self) -> None:
+        """Run tasks until told to stop."""
+        inbox, outbox = self._inbox, self._outbox
+        while True:
+            try:
+                task = inbox.pop()
+            except IndexError:
+                outbox.flush()
+                inbox.wait()
+                continue
+            if task is None:
+                outbox.flush()
+                return
+            if outbox.waiting and monotonic_ns() - outbox.since > _HOLD_NANOSECONDS:
+                outbox.flush()
+            self._run(task)
+
+    def control(self, channel: socket.socket) -> None:
+        """Answer on the control socket until the owner is gone."""
+        unpacker = frames.unpacker()
+        pack = frames.packer().pack
+        with suppress(OSError):
+            while content := channel.recv(_READ_BYTES):
+                unpacker.feed(content)
+                for message in unpacker:
+                    returned = self._inbox.take_back(set(message[1]))
+                    channel.sendall(pack([frames.RETURNED, returned]))
+        _leave()
+
+    def _run(self, task: Task) -> None:
+        started = monotonic_ns()
+        self._recorder.begin(task.serial)
+        self._agent.local = task.folder is None
+        try:
+            effects = self._runner.run(task)
+        except TaskFailure as failure:
+            now = monotonic_ns()
+            message = [frames.FAILED, task.serial, now - started, failure.kind, failure.text]
+        else:
+            now = monotonic_ns()
+            message = [frames.DONE, task.serial, now - started, *frames.encode_effects(effects)]
+        self._outbox.put(self._pack(message), now)
+        self._recorder.end()
+
+    def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:
+        self._outbox.send(self._pack([frames.PARTIAL, serial, base, lengths, spool]))
+
+
+def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> Task:
+    serial, task_id, session_id, outputs, payload, folder, progress = entry
+    return Task(
+        serial,
+        task_id,
+        session_id,
+        outputs,
+        payload,
+        inputs,
+        folder,
+        None if progress is None else _decode_progress(*progress),
+    )
+
+
+def _decode_progress(item: int, attempts: int, entries: Iterable[Any]) -> Progress:
+    progress = Progress(item, attempts)
+    for index, cells in entries:
+        progress.finished[index] = [cell_from_wire(cell) for cell in cells]
+    return progress
+
+
+def _leave() -> None:
+    """The owner is gone: end at once, with every process that tasks have started."""
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _die_with(owner: int) -> None:
+    """Let the kernel kill this process when its owner dies, even inside a C call."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != owner:
+        _leave()
+
+
+def _refuse_nested_computing() -> None:
+    from armoflow.graph.context import INSIDE_TASK, current_client
+
+    current_client.set(INSIDE_TASK)
+
+
+def main() -> None:
+    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid`` as arguments."""
+    channel_fd, control_fd, mark_fd = map(int, sys.argv[1:4])
+    directory, owner = sys.argv[4], int(sys.argv[5])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner to handle
+    for fd in (channel_fd, control_fd, mark_fd):
+        os.set_inheritable(fd, False)
+    if sys.path and not sys.path[0]:
+        del sys.path[0]  # where the owner happens to stand is no place to import from
+    faulthandler.enable()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory)
+    control = socket.socket(fileno=control_fd)
+    threading.Thread(target=child.control, args=(control,), daemon=True).start()
+    child.announce()
+    _die_with(owner)
+    _refuse_nested_computing()
+    child.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""User code on the worker: fetched on a miss, loaded once, checked once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from armoflow.codec.container import Buffer
+from armoflow.codec.functions import CodeCache
+from armoflow.codec.payload import CodeReference, Payload
+from armoflow.errors import TaskError
+from armoflow.worker.failures import MissingDataError
+from armoflow.worker.inputs import code_bytes
+
+Function = Callable[..., Any]
+
+_ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
+_GENERATOR = inspect.CO_GENERATOR
+_COROUTINE = inspect.CO_COROUTINE
+
+
+class Code:
+    """The functions that this process knows.
+
+    Args:
+        fetch: Reads the data of a stored result.
+    """
+
+    def __init__(self, fetch: Callable[[str], Buffer]) -> None:
+        self._cache = CodeCache()
+        self._fetch = fetch
+        self._ready: dict[str, tuple[Function, Function]] = {}
+
+    def install_modules(self, payload: Payload) -> None:
+        """Let the task import the user's modules that came with it."""
+        modules = payload.modules
+        if modules is not None:
+            missing = self._cache.missing_modules(modules.digest)
+            self._cache.install_modules(modules.digest, self._read(modules) if missing else None)
+
+    def function(self, payload: Payload) -> tuple[Function, Function]:
+        """A payload's function: what to call, and the function itself.
+
+        Raises:
+            TaskError: If it is a generator function.
+            Exception: Whatever loading the code raises.
+        """
+        reference = payload.function
+        if reference is None:
+            raise TaskError(f"the task {payload.name!r} came without its function")
+        function = self._cache.function(reference.digest, self._data(reference))
+        known = self._ready.get(reference.digest)
+        if known is None or known[1] is not function:
+            known = self._ready[reference.digest] = (prepare(function, payload.name), function)
+        return known
+
+    def _data(self, reference: CodeReference) -> bytes | None:
+        return self._read(reference) if self._cache.missing(reference.digest) else None
+
+    def _read(self, reference: CodeReference) -> bytes:
+        if reference.data is not None:
+            return reference.data
+        if reference.result_id is None:
+            raise MissingDataError(f"code {reference.digest} is neither here nor stored")
+        return code_bytes(self._fetch(reference.result_id))
+
+
+def prepare(function: Function, name: str) -> Function:
+    """What to call for a task's function: a coroutine function is run to its end.
+
+    Raises:
+        TaskError: If it is a generator function: its value would be lazy, and lost.
+
+    Example:
+        >>> async def double(x): return 2 * x
+        >>> prepare(double, "double")(4)
+        8
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    flags = code.co_flags if code is not None else 0
+    if flags & (_GENERATOR | _ASYNC_GENERATOR):
+        raise TaskError(
+            f"the task {name!r} is a generator function: a task's result is a value, "
+            "return a list instead"
+        )
+    return _run_coroutine(function) if flags & _COROUTINE else function
+
+
+def _run_coroutine(function: Function) -> Function:
+    import asyncio
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(function(*args, **kwargs))
+
+    return run

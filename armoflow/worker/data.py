@@ -1,0 +1,125 @@
+"""Reading and writing stored data in files: mapped in, written straight from its buffers."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from armoflow.agent.effects import StagedFile
+from armoflow.codec.container import Buffer
+from armoflow.worker.failures import MissingDataError
+
+Source: TypeAlias = "bytes | Sequence[object]"
+"""Data in a message: bytes, or path and size of a file."""
+
+_PARTS_PER_CALL = 512
+
+
+def read(source: Source) -> Buffer:
+    """The data; a file is mapped copy-on-write, so that whoever gets views may write to them.
+
+    Raises:
+        MissingDataError: If the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return source
+    path = str(source[0])
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise MissingDataError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return map_file(fd)
+    finally:
+        os.close(fd)
+
+
+def map_file(fd: int) -> Buffer:
+    """A private, writable map of a whole file; its pages live as long as a view of it does."""
+    if os.fstat(fd).st_size == 0:
+        return b""
+    return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
+
+
+def write(path: str, parts: Sequence[Buffer]) -> StagedFile:
+    """Write the parts one after the other, without joining them.
+
+    The file appears under its name only when it is complete.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        total = 0
+        for first in range(0, len(parts), _PARTS_PER_CALL):
+            total += _write_all(fd, parts[first : first + _PARTS_PER_CALL])
+    finally:
+        os.close(fd)
+    return StagedFile(path, total)
+
+
+def _write_all(fd: int, parts: Sequence[Buffer]) -> int:
+    rest = [memoryview(part) for part in parts if len(part)]
+    total = sum(len(part) for part in rest)
+    while rest:
+        written = os.writev(fd, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
+    return total
+
+
+class FetchedData:
+    """Data that tasks name without depending on it, kept between tasks: least recent goes first.
+
+    Args:
+        fetch: Asks the agent for the data of a result.
+        limit: Bytes to keep.
+    """
+
+    def __init__(self, fetch: Callable[[str], Source], limit: int) -> None:
+        self._fetch = fetch
+        self._limit = limit
+        self._size = 0
+        self._kept: OrderedDict[str, bytes | _OpenFile] = OrderedDict()
+
+    def read(self, result_id: str) -> Buffer:
+        """The data of a result; a file is mapped anew each time."""
+        kept = self._kept.get(result_id)
+        if kept is None:
+            source = self._fetch(result_id)
+            kept = source if isinstance(source, bytes) else _OpenFile(str(source[0]))
+            self._keep(result_id, kept)
+        else:
+            self._kept.move_to_end(result_id)
+        return kept if isinstance(kept, bytes) else kept.map()
+
+    def _keep(self, result_id: str, kept: bytes | _OpenFile) -> None:
+        self._kept[result_id] = kept
+        self._size += len(kept)
+        while self._size > self._limit and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= len(oldest)
+
+
+class _OpenFile:
+    """A file held open: the agent removes fetched files when the task ends."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise MissingDataError(f"cannot read {path}: {error.strerror}") from error
+        self._size = os.fstat(self._fd).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def map(self) -> Buffer:
+        return map_file(self._fd)

@@ -1,0 +1,231 @@
+"""What one task reads: slots of its dependencies, constants, the items of its columns."""
+
+from __future__ import annotations
+
+import pickle
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from armoflow.codec.container import MAGIC, Buffer
+from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
+from armoflow.codec.payload import Items, Payload, Pickled, Piece, Slots, Values
+from armoflow.codec.pickling import dumps, loads
+from armoflow.worker import data
+from armoflow.worker.failures import MissingDataError, skip
+
+
+class AbsentItem(Exception):
+    """The item was filtered out."""
+
+
+class Inputs:
+    """The dependencies and constants of one task.
+
+    Args:
+        payload: The task's payload.
+        sources: Data of the dependencies by result id.
+        fetch: Reads the data of a constant.
+    """
+
+    def __init__(
+        self,
+        payload: Payload,
+        sources: Mapping[str, data.Source],
+        fetch: Callable[[str], Buffer],
+    ) -> None:
+        self._ids = payload.inputs
+        self._constants = payload.constants
+        self._sources = sources
+        self._fetch = fetch
+        self._cells: dict[int, list[Cell]] = {}
+        self._values: dict[tuple[int, int], Any] = {}
+        self._fetched: dict[int, Any] = {}
+
+    @property
+    def referable(self) -> bool:
+        """Whether pickles in the payload may refer to something outside."""
+        return bool(self._ids or self._constants)
+
+    def forget(self) -> None:
+        """Read again from now on: a failed attempt may have changed what it was given."""
+        self._cells.clear()
+        self._values.clear()
+        self._fetched.clear()
+
+    def cells(self, index: int) -> list[Cell]:
+        """All slots of one dependency.
+
+        Raises:
+            MissingDataError: If its data is not there.
+            EnvelopeError: If it is not a result of armoflow.
+        """
+        cells = self._cells.get(index)
+        if cells is None:
+            result_id = self._ids[index]
+            source = self._sources.get(result_id)
+            if source is None:
+                raise MissingDataError(f"the data of input {result_id} did not come with the task")
+            cells = self._cells[index] = unpack_cells(data.read(source))
+        return cells
+
+    def slice(self, piece: Slots) -> list[Cell]:
+        """The slots that a piece of a column names."""
+        cells = self.cells(piece.input)
+        if piece.stop > len(cells):
+            raise MissingDataError(
+                f"input {self._ids[piece.input]} has {len(cells)} slots, {piece.stop} are needed"
+            )
+        return cells[piece.start : piece.stop]
+
+    def load(self, pickled: Pickled) -> Any:
+        """A pickled value, its references resolved."""
+        return loads(_writable(pickled), self.resolve)
+
+    def value(self, cell: Cell) -> Any:
+        """The value in a slot.
+
+        Raises:
+            AbsentItem: If it was filtered out.
+            ItemFailure: If it holds an error; the item that needed it is skipped.
+        """
+        if isinstance(cell, bytes):
+            return pickle.loads(cell)
+        if cell is None or cell.kind is SlotKind.ABSENT:
+            raise AbsentItem
+        if cell.kind is not SlotKind.VALUE:
+            raise skip(cell)
+        return loads(_writable(Pickled(cell.data, cell.buffers)))
+
+    def resolve(self, reference: Any) -> Any:
+        """What a reference inside a pickle stands for."""
+        kind = reference[0]
+        if kind == "slot":
+            return self._slot(reference[1], reference[2])
+        if kind == "list":
+            return list(self._list(reference[1]))
+        if kind == "constant":
+            return self._constant(reference[1])
+        raise pickle.UnpicklingError(f"unknown reference {reference!r}")
+
+    def _slot(self, index: int, slot: int) -> Any:
+        key = (index, slot)
+        if key not in self._values:
+            try:
+                self._values[key] = self.value(self.slice(Slots(index, slot, slot + 1))[0])
+            except AbsentItem:
+                raise MissingDataError(
+                    f"slot {slot} of input {self._ids[index]} was filtered out"
+                ) from None
+        return self._values[key]
+
+    def _list(self, ranges: Iterable[tuple[int, int, int]]) -> Iterator[Any]:
+        for piece in ranges:
+            for cell in self.slice(Slots(*piece)):
+                if cell is not None:
+                    yield self.value(cell)
+
+    def _constant(self, index: int) -> Any:
+        if index not in self._fetched:
+            content = self._fetch(self._constants[index])
+            self._fetched[index] = self.value(unpack_cells(content)[0])
+        return self._fetched[index]
+
+
+def _writable(pickled: Pickled) -> Pickled:
+    """Buffers that came inside a message are copied: what was writable must be again."""
+    if not any(memoryview(buffer).readonly for buffer in pickled.buffers):
+        return pickled
+    return Pickled(pickled.data, [bytearray(buffer) for buffer in pickled.buffers])
+
+
+def code_bytes(content: Buffer) -> bytes:
+    """Stored code, whether it was stored as it is or as the value of an envelope."""
+    if bytes(content[: len(MAGIC)]) != MAGIC:
+        return bytes(content)
+    cell = unpack_cells(content)[0]
+    return bytes(cell.data) if isinstance(cell, Slot) else cell or b""
+
+
+class Column:
+    """The items of one argument of a collection operation.
+
+    Attributes:
+        plain: Every item is a value in its cheapest form: no failed, absent or large one.
+        length: How many items there are.
+    """
+
+    def __init__(self, inputs: Inputs, pieces: Sequence[Piece]) -> None:
+        self._inputs = inputs
+        self._runs: list[tuple[type[Any], list[Any]]] = []
+        self._starts: list[int] = []
+        self.plain = True
+        self.length = 0
+        for piece in pieces:
+            self._add(piece)
+
+    def _add(self, piece: Piece) -> None:
+        if isinstance(piece, Values):
+            items = pickle.loads(piece.pickled)
+        elif isinstance(piece, Items):
+            items = [item if item.buffers else bytes(item.data) for item in piece.pickles]
+        else:
+            items = self._inputs.slice(piece)
+        if not isinstance(piece, Values):
+            self.plain = self.plain and set(map(type, items)) <= {bytes}
+        self._runs.append((type(piece), items))
+        self._starts.append(self.length)
+        self.length += len(items)
+
+    def iterate(self, start: int) -> Iterator[Any]:
+        """The values from ``start`` on; only of a plain column, and without references."""
+        runs = []
+        for kind, items in self._runs:
+            if start < len(items):
+                rest = items[start:] if start else items
+                runs.append(iter(rest) if kind is Values else map(pickle.loads, rest))
+            start = max(0, start - len(items))
+        return runs[0] if len(runs) == 1 else chain.from_iterable(runs)
+
+    def value(self, index: int) -> Any:
+        """One value, loaded anew.
+
+        Raises:
+            AbsentItem: If it was filtered out.
+            ItemFailure: If it holds an error.
+        """
+        kind, raw = self._raw(index)
+        if kind is Values:
+            return raw
+        if kind is Items:
+            return self._inputs.load(raw if isinstance(raw, Pickled) else Pickled(raw))
+        return self._inputs.value(raw)
+
+    def cell(self, index: int) -> Cell:
+        """One item as it is copied into a result, errors and all."""
+        kind, raw = self._raw(index)
+        if kind is Slots:
+            cell: Cell = raw
+            return cell
+        if kind is Items and not self._inputs.referable:
+            return Slot(SlotKind.VALUE, *raw) if isinstance(raw, Pickled) else bytes(raw)
+        return pickle_value(self.value(index))
+
+    def _raw(self, index: int) -> tuple[type[Any], Any]:
+        position = bisect_right(self._starts, index) - 1
+        kind, items = self._runs[position]
+        return kind, items[index - self._starts[position]]
+
+
+def pickle_value(value: Any, *, copy: bool = True) -> Cell:
+    """A value as a cell.
+
+    Args:
+        value: The value.
+        copy: Copy its buffers, because whoever made them may go on to change them.
+    """
+    data, buffers = dumps(value)
+    if not buffers:
+        return bytes(data)
+    return Slot(SlotKind.VALUE, data, list(map(bytes, buffers)) if copy else buffers)

@@ -1,0 +1,154 @@
+"""One task at work: what it was given, and the cells that it has made so far."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from armoflow.codec.envelope import Cell
+from armoflow.codec.payload import Operation, Payload
+from armoflow.errors import TaskError
+from armoflow.worker.attempts import Attempts
+from armoflow.worker.failures import ItemFailure
+from armoflow.worker.inputs import Inputs, pickle_value
+
+_NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
+
+
+def _no_function(*args: Any, **kwargs: Any) -> Any:
+    raise TaskError("the task has no function")
+
+
+class Job:
+    """One task at work: what it was given and what it has made so far.
+
+    Attributes:
+        tolerant: Failures become slots and the task goes on.
+        function: What to call.
+        original: The user's function itself.
+        finished: Items that an earlier process finished.
+        cells: For each output, the cells of the items so far.
+        pending: Values that hold a graph, by item; their cells are None.
+    """
+
+    def __init__(
+        self, payload: Payload, inputs: Inputs, attempts: Attempts, output_count: int
+    ) -> None:
+        self.payload = payload
+        self.inputs = inputs
+        self.attempts = attempts
+        self.recorder = attempts.recorder
+        self.function: Callable[..., Any] = _no_function
+        self.original: Callable[..., Any] | None = None
+        self.finished: Mapping[int, Sequence[Cell]] = {}
+        self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
+        self.pending: dict[int, Any] = {}
+        self.tolerant = payload.settings.packed or payload.settings.capture
+        # A call's value is written before any more of the user's code runs; an item's is not.
+        self._copies = payload.operation is not Operation.CALL
+
+    def check_outputs(self, count: int) -> None:
+        """Refuse a task that was asked for another number of outputs.
+
+        Raises:
+            TaskError: If it was.
+        """
+        if len(self.cells) != count:
+            raise TaskError(
+                f"task {self.payload.name!r} makes {count} output(s), not {len(self.cells)}"
+            )
+
+    def is_finished(self, item: int) -> bool:
+        """Whether an earlier process finished an item; its cells are taken over."""
+        cells = self.finished.get(item)
+        if cells is None:
+            return False
+        for output, cell in zip(self.cells, cells, strict=True):
+            output.append(cell)
+        self.recorder.skip(item)
+        return True
+
+    def keep(self, item: int, cells: Sequence[Cell]) -> None:
+        """An item is finished: one cell for each output."""
+        for output, cell in zip(self.cells, cells, strict=True):
+            output.append(cell)
+        self.recorder.keep(item, cells)
+
+    def keep_value(self, item: int, value: Any) -> None:
+        """A function returned: make cells of it, or put it aside if it holds a graph."""
+        try:
+            cells = self._cells(value)
+        except Exception as error:
+            if not holds_graph(value):
+                self.fail(item, self.attempts.failure(item, error))
+                return
+            self.pending[item] = value
+            for output in self.cells:
+                output.append(None)
+            self.recorder.skip(item)
+        else:
+            self.keep(item, cells)
+
+    def fail(self, item: int, failure: ItemFailure) -> None:
+        """An item has no value.
+
+        Raises:
+            ItemFailure: Unless failures become slots.
+        """
+        if not self.tolerant:
+            raise failure
+        self.keep(item, [failure.slot()] * len(self.cells))
+
+    def fail_rest(self, failure: ItemFailure) -> None:
+        """No further item can run.
+
+        Raises:
+            ItemFailure: Unless failures become slots.
+        """
+        if not self.tolerant:
+            raise failure
+        cells = [failure.slot()] * len(self.cells)
+        for item in range(len(self.cells[0]), slot_count(self.payload)):
+            if not self.is_finished(item):
+                for output, cell in zip(self.cells, cells, strict=True):
+                    output.append(cell)
+
+    def _cells(self, value: Any) -> list[Cell]:
+        count = len(self.cells)
+        values = [value] if count == 1 else split_outputs(value, count, self.payload.name)
+        return [pickle_value(single, copy=self._copies) for single in values]
+
+
+def slot_count(payload: Payload) -> int:
+    """How many slots a task writes to each output."""
+    return 1 if payload.operation is Operation.COMBINE else payload.count
+
+
+def split_outputs(value: Any, count: int, name: str) -> list[Any]:
+    """The values for several outputs.
+
+    Raises:
+        TaskError: If there are not as many as declared.
+    """
+    if not hasattr(value, "__iter__") or isinstance(value, _NOT_SEQUENCES):
+        raise TaskError(
+            f"task {name!r} has outputs={count} and must return a sequence of {count} values, "
+            f"not a {type(value).__name__}"
+        )
+    values = list(value)
+    if len(values) != count:
+        raise TaskError(
+            f"task {name!r} has outputs={count} and must return a sequence of {count} values, "
+            f"not of {len(values)}"
+        )
+    return values
+
+
+def holds_graph(value: Any) -> bool:
+    """Whether a returned value, which could not be pickled, holds something lazy."""
+    if "armoflow.graph.lazy" not in sys.modules:
+        return False  # nobody can have made a lazy value
+    from armoflow.graph.arguments import contains_lazy
+
+    return contains_lazy(value)

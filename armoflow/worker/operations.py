@@ -1,0 +1,296 @@
+"""What a task does with its items, operation by operation (see ``armoflow.codec.payload``)."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from armoflow.codec.payload import Operation
+from armoflow.errors import EnvelopeError, TaskError
+from armoflow.worker.failures import ItemFailure
+from armoflow.worker.inputs import AbsentItem, Column
+from armoflow.worker.job import Job, holds_graph
+from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
+
+_MISSING = object()
+
+SCALARS = frozenset({int, float, bool, str, bytes, type(None), complex})
+"""Types whose values hold nothing, pickle to one piece, and are worth a shorter way."""
+
+
+def run_call(job: Job) -> None:
+    """``function(*args, **kwargs)``."""
+    arguments = job.payload.arguments
+
+    def attempt() -> Any:
+        if arguments is None:
+            return job.function()
+        args, kwargs = job.inputs.load(arguments)
+        return job.function(*args, **kwargs)
+
+    _run_item(job, 0, attempt)
+
+
+def run_map(job: Job) -> None:
+    """``function`` of each item."""
+    mapping = _Mapping(job)
+    error: BaseException | None = None
+    item = 0
+    while item < job.payload.count:
+        if mapping.quick:
+            item, error = mapping.run_quickly(item)
+            if item == job.payload.count:
+                break
+        _run_item(job, item, functools.partial(mapping.attempt, item), error)
+        item += 1
+
+
+def run_filter(job: Job) -> None:
+    """Keep the items for which ``function`` is true."""
+    job.check_outputs(1)
+    column = _column(job, 0)
+    attempt = functools.partial(_decide, job, _with_fixed(job), column)
+    for item in range(job.payload.count):
+        if job.is_finished(item):
+            continue
+        try:
+            keep = job.attempts.run(item, functools.partial(attempt, item))
+            job.keep(item, [column.cell(item) if keep else None])
+        except AbsentItem:
+            job.keep(item, [None])
+        except ItemFailure as failure:
+            job.fail(item, failure)
+
+
+def run_combine(job: Job) -> None:
+    """Fold the only column, left to right; the whole fold is one item."""
+    payload = job.payload
+    job.check_outputs(1)
+    if job.is_finished(0):
+        return
+    fold = _Fold(job, _column(job, 0))
+    try:
+        held = fold.run()
+    except ItemFailure as failure:
+        job.fail(0, failure)
+        return
+    if held:
+        job.keep_value(0, held[0])
+    elif payload.final:
+        error = TypeError(f"reduce of no items with no initial value, in {payload.name!r}")
+        job.fail(0, job.attempts.failure(0, error))
+    else:
+        job.keep(0, [None])
+
+
+def run_gather(job: Job) -> None:
+    """Copy the slots of the only column, errors and all."""
+    job.check_outputs(1)
+    column = _column(job, 0)
+    job.cells[0].extend(column.cell(index) for index in range(column.length))
+
+
+RUN: dict[Operation, Callable[[Job], None]] = {
+    Operation.CALL: run_call,
+    Operation.MAP: run_map,
+    Operation.FILTER: run_filter,
+    Operation.COMBINE: run_combine,
+    Operation.GATHER: run_gather,
+}
+
+
+def _run_item(
+    job: Job, item: int, attempt: Callable[[], Any], error: BaseException | None = None
+) -> None:
+    if job.is_finished(item):
+        return
+    try:
+        value = job.attempts.run(item, attempt, error)
+    except AbsentItem:
+        job.keep(item, [None] * len(job.cells))
+    except ItemFailure as failure:
+        job.fail(item, failure)
+    else:
+        job.keep_value(item, value)
+
+
+def _with_fixed(job: Job) -> Callable[..., Any]:
+    """The function with the keyword arguments that are the same for every item."""
+    if job.payload.arguments is None:
+        return job.function
+    fixed = job.inputs.load(job.payload.arguments)
+    return functools.partial(job.function, **fixed) if fixed else job.function
+
+
+def _column(job: Job, index: int) -> Column:
+    """A column of as many items as the task has.
+
+    Raises:
+        EnvelopeError: If it has more or fewer.
+    """
+    column = Column(job.inputs, job.payload.columns[index])
+    if column.length != job.payload.count:
+        raise EnvelopeError(
+            f"task {job.payload.name!r} has {job.payload.count} items, "
+            f"but its column {index} has {column.length}"
+        )
+    return column
+
+
+def _decide(job: Job, function: Callable[..., Any], column: Column, item: int) -> bool:
+    answer = function(column.value(item))
+    if answer.__class__ not in SCALARS and holds_graph(answer):
+        raise TaskError(
+            f"task {job.payload.name!r} decides which items stay: it cannot return a Delayed"
+        )
+    return bool(answer)
+
+
+class _Fold:
+    """The items of a COMBINE."""
+
+    def __init__(self, job: Job, column: Column) -> None:
+        self._job = job
+        self._column = column
+
+    def run(self) -> list[Any]:
+        """Fold; returns the value, or nothing if there was nothing to fold.
+
+        Raises:
+            ItemFailure: If an item is a failure or a step failed for good.
+        """
+        job, column = self._job, self._column
+        arguments = job.payload.arguments
+        held = [] if arguments is None else [job.inputs.load(arguments)]
+        quick = column.plain and not job.attempts.timeout and not job.attempts.resumed
+        position = 0
+        while position < column.length:
+            error = None
+            if quick:
+                position, error = self._run_quickly(position, held)
+                if position == column.length:
+                    break
+            try:
+                value = column.value(position)
+            except AbsentItem:
+                position += 1
+                continue
+            held[:] = [self._step(held[0], value, error) if held else value]
+            position += 1
+        return held
+
+    def _step(self, left: Any, right: Any, error: BaseException | None) -> Any:
+        job = self._job
+        return self._checked(job.attempts.run(0, lambda: job.function(left, right), error))
+
+    def _checked(self, result: Any) -> Any:
+        if result.__class__ not in SCALARS and holds_graph(result):
+            error = TaskError(
+                f"task {self._job.payload.name!r} combines values in a reduce: "
+                "it cannot return a Delayed"
+            )
+            raise self._job.attempts.failure(0, error)
+        return result
+
+    def _run_quickly(self, start: int, held: list[Any]) -> tuple[int, BaseException | None]:
+        """Fold until a step needs care; returns where, and what it raised."""
+        job, function = self._job, self._job.function
+        job.recorder.start(0, 1, 0)
+        position = start
+        left = held[0] if held else _MISSING
+        try:
+            for value in self._column.iterate(start):
+                if left is _MISSING:
+                    left = value
+                else:
+                    try:
+                        left = function(left, value)
+                    except BaseException as error:
+                        return position, error
+                    if left.__class__ not in SCALARS:
+                        self._checked(left)
+                position += 1
+        except ItemFailure:
+            raise
+        except Exception:
+            return position, None  # the item could not be loaded: that is told with care
+        finally:
+            held[:] = [] if left is _MISSING else [left]
+        return position, None
+
+
+class _Mapping:
+    """The items of a MAP.
+
+    Attributes:
+        quick: No item needs more than a plain call: they can run in the short loop.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._columns = [_column(job, index) for index in range(len(job.payload.columns))]
+        self._function = _with_fixed(job)
+        self.quick = (
+            len(job.cells) == 1
+            and not job.finished
+            and not job.attempts.resumed
+            and all(column.plain for column in self._columns)
+        )
+
+    def attempt(self, item: int) -> Any:
+        """Call the function with one item."""
+        values = [column.value(item) for column in self._columns]
+        arguments = values[0] if self._job.payload.star else values
+        return self._function(*arguments)
+
+    def _arguments(self, start: int) -> Iterator[Any]:
+        if self._job.payload.star:
+            return self._columns[0].iterate(start)
+        return zip(*(column.iterate(start) for column in self._columns), strict=True)
+
+    def run_quickly(self, start: int) -> tuple[int, BaseException | None]:
+        """Run items until one needs care.
+
+        Returns:
+            That item and, if it raised, its error; or the number of items when all have run.
+        """
+        job, recorder = self._job, self._job.recorder
+        words, lengths, spool = recorder.words, recorder.mark.lengths, recorder.mark.spool
+        function, dumps, append = self._function, pickle.dumps, job.cells[0].append
+        deadline = job.attempts.deadline if job.attempts.timeout else None
+        position, count = recorder.position, recorder.count
+        item, keeping = start - 1, False
+        try:
+            for item, arguments in enumerate(self._arguments(start), start):
+                if deadline is not None:
+                    words[DEADLINE] = deadline()
+                words[ITEM] = item
+                try:
+                    value = function(*arguments)
+                except BaseException as error:
+                    recorder.position, recorder.count = position, count
+                    return item, error
+                if value.__class__ in SCALARS:
+                    data = dumps(value, 5)
+                    length = len(data)
+                    end = position + length
+                    if end <= SPOOL_BYTES and count < ENTRIES and length <= LARGEST_ENTRY:
+                        spool[position:end] = data
+                        lengths[count] = length
+                        position = end
+                        count += 1
+                        append(data)
+                        continue
+                recorder.position, recorder.count = position, count
+                keeping = True
+                job.keep_value(item, value)
+                keeping = False
+                position, count = recorder.position, recorder.count
+        except Exception:
+            # The next item's arguments could not be loaded: that is told with care.
+            if keeping:
+                raise
+        recorder.position, recorder.count = position, count
+        return item + 1, None

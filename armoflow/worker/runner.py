@@ -1,0 +1,208 @@
+"""Runs one task: payload and inputs in, effects or a failure out. Knows no transport.
+
+See :mod:`armoflow.codec.payload` for what a payload asks for. A task whose settings say ``packed``
+(or ``capture``) ends in success with its failures as error slots; any other fails with the error
+record of its first failing item.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from armoflow import config
+from armoflow.agent.effects import Effects, StagedFile
+from armoflow.codec.container import Buffer, size
+from armoflow.codec.envelope import Cell, pack_envelope
+from armoflow.codec.failure import record_exception
+from armoflow.codec.payload import Operation, Payload, unpack_payload
+from armoflow.errors import ArmoflowError, EnvelopeError
+from armoflow.worker import data, operations
+from armoflow.worker.attempts import Attempts
+from armoflow.worker.code import Code
+from armoflow.worker.context import Agent, Context
+from armoflow.worker.failures import ItemFailure, MissingDataError
+from armoflow.worker.inputs import Inputs
+from armoflow.worker.job import Job, slot_count
+from armoflow.worker.mark import Recorder
+
+FETCHED_BYTES = 256 * config.MIB
+"""Bytes of code and constants that a worker process keeps between tasks."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an earlier process did for a task before it died.
+
+    Attributes:
+        item: The item that it ran.
+        attempts: The attempts that this item has spent.
+        finished: Cells of finished items in each output, by item.
+    """
+
+    item: int = 0
+    attempts: int = 0
+    finished: dict[int, Sequence[Cell]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Task:
+    """One task to run.
+
+    Attributes:
+        serial: Its number between child and owner.
+        task_id: ArmoniK's id.
+        session_id: ArmoniK's id of the session.
+        outputs: Ids of the expected outputs.
+        payload: Its payload.
+        inputs: Data of its dependencies by result id.
+        folder: The agent's data folder, where all outputs go; None on the embedded engine.
+        progress: What was done before.
+    """
+
+    serial: int
+    task_id: str
+    session_id: str
+    outputs: Sequence[str]
+    payload: data.Source
+    inputs: Mapping[str, data.Source]
+    folder: str | None = None
+    progress: Progress | None = None
+
+
+class TaskFailure(Exception):
+    """The task fails.
+
+    Attributes:
+        kind: The kind of its error record, or "invalid" where there is no record.
+        text: What the engine is told.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
+class FullAgent(Agent):
+    """What a runner needs of the agent."""
+
+    def fetch(self, result_id: str) -> data.Source:
+        """The data of any result.
+
+        Raises:
+            MissingDataError: If it has none.
+        """
+        raise NotImplementedError
+
+
+class Runner:
+    """Runs tasks one after the other, and keeps code and constants between them.
+
+    Args:
+        agent: Answers what a task asks for while it runs.
+        recorder: Notes what runs.
+        directory: Where large outputs are staged, unless a task names a folder.
+    """
+
+    def __init__(self, agent: FullAgent, recorder: Recorder, directory: str) -> None:
+        self._agent = agent
+        self._recorder = recorder
+        self._directory = directory
+        self._fetched = data.FetchedData(agent.fetch, FETCHED_BYTES)
+        self._code = Code(self._fetched.read)
+
+    def run(self, task: Task) -> Effects:
+        """Run a task.
+
+        Raises:
+            TaskFailure: If it fails; files that it staged are removed.
+        """
+        effects = Effects()
+        try:
+            self._run(task, effects)
+        except Exception as error:
+            for staged in effects.staged_files():
+                os.unlink(staged.path)  # noqa: PTH108 - pathlib is not imported in children
+            if isinstance(error, TaskFailure):
+                raise
+            if not isinstance(error, ItemFailure):
+                error = _describe(error, task.task_id)
+            raise TaskFailure(error.record.kind, error.record.to_text()) from error
+        return effects
+
+    def _run(self, task: Task, effects: Effects) -> None:
+        try:
+            payload = unpack_payload(data.read(task.payload))
+        except (EnvelopeError, MissingDataError) as error:
+            raise TaskFailure(
+                "invalid", f"armoflow's worker cannot run task {task.task_id}: {error}"
+            ) from error
+        job = self._prepare(task, payload)
+        if job.pending:
+            self._expand(task, job, effects)
+        else:
+            for output, cells in zip(task.outputs, job.cells, strict=True):
+                self._store(task, effects, output, pack_envelope(cells))
+
+    def _prepare(self, task: Task, payload: Payload) -> Job:
+        inputs = Inputs(payload, task.inputs, self._fetched.read)
+        attempts = Attempts(payload, self._recorder, inputs)
+        job = Job(payload, inputs, attempts, len(task.outputs))
+        if task.progress is not None:
+            attempts.resume(task.progress.item, task.progress.attempts)
+            job.finished = task.progress.finished
+        try:
+            self._code.install_modules(payload)
+            if payload.operation is not Operation.GATHER:
+                job.function, job.original = self._code.function(payload)
+            operations.RUN[payload.operation](job)
+        except ItemFailure as failure:
+            job.fail_rest(failure)
+        except BaseException as error:  # user modules may do anything when they are imported
+            job.fail_rest(_describe(error, payload.name))
+        # What is left to do is not an attempt of any item.
+        self._recorder.start(slot_count(payload), 1, 0)
+        return job
+
+    def _expand(self, task: Task, job: Job, effects: Effects) -> None:
+        from armoflow.worker.expand import expand
+
+        context = Context(
+            payload=job.payload,
+            function=job.original,
+            outputs=task.outputs,
+            agent=self._agent,
+            stage=functools.partial(self._stage, task),
+            effects=effects,
+            local=task.folder is None,
+        )
+        try:
+            expand(job.pending, job.cells, context)
+            context.finish()
+            missing = effects.undelivered(task.outputs)
+            if missing:
+                raise ArmoflowError(f"the graph that {job.payload.name!r} returned makes no output")
+        except Exception as error:
+            raise _describe(error, job.payload.name) from error
+
+    def _store(self, task: Task, effects: Effects, output: str, parts: Sequence[Buffer]) -> None:
+        if task.folder is None and size(parts) <= config.INLINE_DATA_LIMIT:
+            effects.data[output] = parts[0] if len(parts) == 1 else b"".join(parts)  # type: ignore[assignment]
+        else:
+            effects.data[output] = self._stage(task, output, parts)
+
+    def _stage(self, task: Task, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
+        folder = self._directory if task.folder is None else task.folder
+        return data.write(f"{folder}/{result_id}", parts)
+
+
+def _describe(error: BaseException, name: str) -> ItemFailure:
+    """What a task ends with for a reason that is none of its items'."""
+    record = record_exception(error, node=name, item=None, attempts=1)
+    if isinstance(error, (EnvelopeError, MissingDataError)):
+        record = dataclasses.replace(record, kind="lost")
+    return ItemFailure(record)
