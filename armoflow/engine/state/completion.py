@@ -102,6 +102,7 @@ class Completion(SubmissionCommands):
         if self.delete_payload:
             self._delete_payload(changes, task)
         task.processed_at = task.ended_at = now
+        task.success = True
         task.status = TASK_COMPLETED
         changes.tasks[task.id] = task
         changes.events.append(make_event(Event, (TASK_STATUS, task, TASK_COMPLETED)))
