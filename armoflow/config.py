@@ -52,3 +52,24 @@ CODE_CACHE_BYTES = 64 * MIB
 
 CODE_CACHE_GENERATIONS = 4
 """Versions of the user's modules that a worker's process keeps loaded, to switch between them."""
+
+BATCHES_IN_FLIGHT = 4
+"""Batches of tasks being submitted at once."""
+
+TASKS_QUEUED = 2_000
+"""Planned tasks that wait to be submitted: a plan that is ahead waits for the engine."""
+
+BYTES_QUEUED = 64 * MIB
+"""Bytes of planned payloads that wait to be submitted."""
+
+TASKS_UNDER_WAY = 200_000
+"""Tasks that were submitted and have not ended: the client's memory stays bounded."""
+
+RELEASE_DELAY = 0.05
+"""Seconds in which results that nobody needs any more are collected before they are deleted."""
+
+RESYNC_RESULTS = 2_000
+"""Open results that are listed after a silence: a bounded question."""
+
+FETCHES_IN_FLIGHT = 8
+"""Groups of results being downloaded at once."""

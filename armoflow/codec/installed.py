@@ -1,0 +1,214 @@
+"""The user's modules as a worker's process imports them: from a bundle, not from its own disk.
+
+One bundle is active at a time. Another one that only adds modules extends it; one that changes a
+module becomes a new *generation*: the modules of the old one leave ``sys.modules`` (and are kept
+aside, for tasks submitted before the change), so that no code is ever stale or mixed.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import spec_from_file_location
+from pathlib import Path
+
+from armoflow import config
+from armoflow.codec.modules import ModuleSource, decode_bundle
+
+
+class Generation:
+    """Modules that belong together.
+
+    Attributes:
+        sources: The bundled sources, by module name.
+        modules: What was imported of them, while the generation is not active.
+    """
+
+    def __init__(self, sources: Mapping[str, ModuleSource]) -> None:
+        self.sources = dict(sources)
+        self.modules: dict[str, types.ModuleType] = {}
+
+    def extends_to(self, sources: Mapping[str, ModuleSource]) -> bool:
+        """Whether a bundle changes nothing here; what it adds must not be imported yet."""
+        for name, source in sources.items():
+            known = self.sources.get(name)
+            if (
+                known != source
+                and source.text is not None
+                and (known is not None or name in sys.modules)
+            ):
+                return False
+        return True
+
+    def owns(self, name: str) -> bool:
+        """Whether a module is bundled, or lies in a bundled package (found there on disk).
+
+        Namespace packages do not count: other modules share them.
+        """
+        while name not in self.sources:
+            name = name.rpartition(".")[0]
+            if not name:
+                return False
+        return self.sources[name].text is not None
+
+    def take_out(self) -> None:
+        """Remove the generation's modules from ``sys.modules``, and keep them."""
+        self.modules = remove_modules(self)
+
+    def put_back(self) -> None:
+        """Bring them back, with their source lines."""
+        sys.modules.update(self.modules)
+        for name, module in self.modules.items():
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules and not self.owns(parent):
+                setattr(sys.modules[parent], child, module)
+            source = self.sources.get(name)
+            if source is not None:
+                show_lines(source)
+        self.modules = {}
+
+
+def remove_modules(generation: Generation) -> dict[str, types.ModuleType]:
+    """Remove what a generation owns from ``sys.modules`` and from namespace packages."""
+    removed = {name: sys.modules.pop(name) for name in list(sys.modules) if generation.owns(name)}
+    for name in removed:
+        parent, _, child = name.rpartition(".")
+        if parent in sys.modules:  # or "from parent import child" would find the old module
+            vars(sys.modules[parent]).pop(child, None)
+    return removed
+
+
+class InstalledModules(MetaPathFinder):
+    """Serves the active generation's modules to ``import``; one for a process.
+
+    Attributes:
+        active: The generation that is served, or None.
+    """
+
+    def __init__(self, limit: int = config.CODE_CACHE_GENERATIONS) -> None:
+        self.active: Generation | None = None
+        self._limit = limit
+        self._generations: OrderedDict[str, Generation] = OrderedDict()
+
+    def missing(self, digest: str) -> bool:
+        """Whether ``install`` needs the bundle's data."""
+        return digest not in self._generations
+
+    def install(self, digest: str, data: bytes | memoryview | None = None) -> None:
+        """Serve the modules of a bundle from now on; cheap when they are served already.
+
+        Raises:
+            EnvelopeError: If the data is not a bundle.
+            LookupError: If the bundle is not known and comes without data.
+        """
+        generation = self._generations.get(digest)
+        if generation is not None and generation is self.active:
+            return
+        if generation is None:
+            if data is None:
+                raise LookupError(f"modules {digest} are not here")
+            generation = self._generation(decode_bundle(data))
+            self._generations[digest] = generation
+        self._activate(generation)
+        self._generations.move_to_end(digest)
+        while len(self._generations) > self._limit:
+            self._generations.popitem(last=False)
+
+    def close(self) -> None:
+        """Serve nothing any more, and forget all."""
+        if self.active is not None:
+            self.active.take_out()
+            self.active = None
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        self._generations.clear()
+
+    def _generation(self, sources: Mapping[str, ModuleSource]) -> Generation:
+        if self.active is not None and self.active.extends_to(sources):
+            self.active.sources.update(sources)
+            return self.active
+        return Generation(sources)
+
+    def _activate(self, generation: Generation) -> None:
+        if generation is self.active:
+            return
+        if self.active is not None:
+            self.active.take_out()
+        remove_modules(generation)  # imported from this process's own disk: may be different
+        generation.put_back()
+        self.active = generation
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Called by ``import``."""
+        source = self.active.sources.get(fullname) if self.active is not None else None
+        if source is None:
+            return None
+        if source.text is None:
+            return _namespace(fullname, path, source)
+        locations = [str(Path(source.path).parent)] if source.is_package else None
+        return spec_from_file_location(
+            fullname, source.path, loader=_Loader(source), submodule_search_locations=locations
+        )
+
+
+def _namespace(name: str, path: Sequence[str] | None, source: ModuleSource) -> ModuleSpec:
+    """A namespace package: this process may have another part of it."""
+    spec = PathFinder.find_spec(name, path)
+    if spec is None or spec.submodule_search_locations is None:
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [source.path]
+    return spec
+
+
+class _Loader(Loader):
+    def __init__(self, source: ModuleSource) -> None:
+        self._source = source
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        source = self._source
+        show_lines(source)
+        code = compile(source.text or "", source.path, "exec", dont_inherit=True)
+        try:
+            exec(code, vars(module))
+        except ImportError as error:
+            explain_import_error(error, f"module {module.__name__!r} ({source.path})")
+            raise
+
+    def get_source(self, fullname: str) -> str:
+        return self._source.text or ""
+
+    def is_package(self, fullname: str) -> bool:
+        return self._source.is_package
+
+
+def explain_import_error(error: ImportError, importer: str) -> None:
+    """Add to an import error who imports, and what can be done, once."""
+    if getattr(error, "armoflow_explained", False):
+        return
+    error.msg = (
+        f"{error}: it is imported by {importer}, which came with the task, and has to be "
+        "installed where the worker runs"
+    )
+    error.args = (error.msg,)
+    error.armoflow_explained = True  # type: ignore[attr-defined]
+
+
+def show_lines(source: ModuleSource) -> None:
+    """Let tracebacks show the lines that run, whatever lies on this process's disk."""
+    text = source.text or ""
+    linecache.cache[source.path] = (len(text), None, text.splitlines(True), source.path)

@@ -1,0 +1,399 @@
+"""Which modules are the user's own, what they import, and their sources in one bundle.
+
+A module is the user's own when its source is a ``.py`` file outside the standard library, outside
+``site-packages`` and ``dist-packages``, and not of armoflow. Functions and classes of such modules
+are pickled by reference, and the sources travel with them: a project of several files runs
+unconfigured, and what runs is what was submitted.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import importlib
+import os
+import sys
+import tokenize
+import types
+import weakref
+import zlib
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cloudpickle
+import msgpack
+
+from armoflow.errors import EnvelopeError
+
+_FORMAT = 1
+_MAIN = frozenset({"__main__", "__mp_main__"})
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_ARMOFLOW = Path(__file__).absolute().parent.parent
+_STANDARD_LIBRARY = Path(os.__file__).absolute().parent
+_FOREIGN_ROOTS = frozenset(
+    path for root in (_ARMOFLOW, _STANDARD_LIBRARY) for path in (root, root.resolve())
+)
+_LONGEST_CHAIN = 16  # decorators on one function
+
+_own: set[str] = set()  # modules found to be the user's
+_foreign: set[str] = set(sys.builtin_module_names)  # top-level names found to be somebody else's
+
+
+class ModuleSource(NamedTuple):
+    """A module as it travels; ``text`` is None for a namespace package."""
+
+    text: str | None
+    path: str
+    is_package: bool
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+def is_importable(name: str | None) -> bool:
+    """Whether another process can import a module that this process has under this name."""
+    if name is None or name in _MAIN:
+        return False
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    return (
+        getattr(module, "__spec__", None) is not None
+        or getattr(module, "__file__", None) is not None
+        or name in sys.builtin_module_names
+    )
+
+
+def find_wrapped(function: types.FunctionType) -> tuple[str, str, int] | None:
+    """How to reach a decorated function from the name that its decorator's result has.
+
+    Returns:
+        Module, qualified name, and how many ``__wrapped__`` to follow; None where the function is
+        found by its own name, or not at all.
+    """
+    module, name = function.__module__, function.__qualname__
+    if not is_importable(module) or _travels_by_value(module):
+        return None
+    target: Any = sys.modules[module]
+    for part in name.split("."):
+        target = getattr(target, "__dict__", {}).get(part)
+    if target is function:
+        return None
+    for depth in range(1, _LONGEST_CHAIN):
+        if target is None:
+            return None
+        target = getattr(target, "__dict__", {}).get("__wrapped__")
+        if target is function:
+            return module, name, depth
+    return None
+
+
+def load_wrapped(module: str, name: str, depth: int) -> Any:
+    """The function that :func:`find_wrapped` found, in another process."""
+    target: Any = importlib.import_module(module)
+    for part in name.split("."):
+        target = getattr(target, part)
+    for _ in range(depth):
+        target = target.__wrapped__
+    return target
+
+
+def _travels_by_value(name: str) -> bool:
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return bool(registered) and any(parent in registered for parent in [name, *_parents(name)])
+
+
+_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+_code_imports: weakref.WeakKeyDictionary[types.CodeType, tuple[tuple[int, str], ...]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def code_imports(function: types.FunctionType) -> Iterator[str]:
+    """Names that may be modules, imported by a function's body."""
+    imports = _imports_of_code(function.__code__)
+    if not imports:
+        return
+    scope = function.__globals__
+    package = scope.get("__package__")
+    if package is None:
+        package = str(scope.get("__name__", "")).rpartition(".")[0]
+    for level, name in imports:
+        absolute = _absolute(package, level, name)
+        if absolute:
+            yield absolute
+
+
+def _imports_of_code(code: types.CodeType) -> tuple[tuple[int, str], ...]:
+    known = _code_imports.get(code)
+    if known is not None:
+        return known
+    found: list[tuple[int, str]] = []
+    if _IMPORT_NAME in code.co_code[::2]:
+        level: Any = 0
+        names: Any = None
+        for instruction in dis.get_instructions(code):
+            if instruction.opcode == _IMPORT_NAME:
+                found.append((level, instruction.argval))
+                prefix = f"{instruction.argval}." if instruction.argval else ""
+                found.extend((level, prefix + name) for name in names or ())
+            elif instruction.opname != "EXTENDED_ARG":
+                level, names = names, instruction.argval  # the last two values loaded
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.extend(_imports_of_code(constant))
+    _code_imports[code] = tuple(found)
+    return tuple(found)
+
+
+def _absolute(package: str, level: int, name: str) -> str:
+    if not level:
+        return name
+    parts = package.split(".")
+    if level > len(parts) or not package:
+        return ""
+    base = ".".join(parts[: len(parts) - level + 1])
+    return f"{base}.{name}" if name else base
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+def is_user_module(name: str) -> bool:
+    """Whether a module is the user's own; nothing is imported to find out.
+
+    Example:
+        >>> is_user_module("json"), is_user_module("armoflow.codec"), is_user_module("__main__")
+        (False, False, False)
+    """
+    if name not in _own and _search(name):
+        _own.add(name)
+    return name in _own
+
+
+def _search(name: str) -> bool:
+    top = name.partition(".")[0]
+    if name in _MAIN or top in _foreign or (top != name and _find(top) is None):
+        return False
+    found = _find(name)
+    if found is None:
+        return False
+    own = _is_own(found)
+    if not own and top == name and not _is_namespace(found):
+        _foreign.add(top)
+    return own
+
+
+class _Found(NamedTuple):
+    """Where a module comes from."""
+
+    origin: str | None
+    locations: list[str] | None
+    loader: Any
+    token: object  # changes when the module is loaded again
+
+
+def _find(name: str) -> _Found | None:
+    module = sys.modules.get(name)
+    if module is not None:
+        spec = getattr(module, "__spec__", None)
+        path = getattr(module, "__path__", None)
+        locations = None if path is None else list(path)
+        if spec is not None:
+            return _Found(spec.origin, locations, spec.loader, spec)
+        return _Found(getattr(module, "__file__", None), locations, None, module)
+    spec = _find_spec(name)
+    if spec is None:
+        return None
+    locations = spec.submodule_search_locations
+    token = _stat(spec.origin)
+    return _Found(spec.origin, None if locations is None else list(locations), spec.loader, token)
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    parent = name.rpartition(".")[0]
+    path = None
+    if parent:
+        found = _find(parent)
+        if found is None or found.locations is None:
+            return None
+        path = found.locations
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = None if find is None else find(name, path, None)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _stat(path: str | None) -> object:
+    try:
+        status = Path(path or "").stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _is_namespace(found: _Found) -> bool:
+    return found.locations is not None and not (found.origin or "").endswith(".py")
+
+
+def _is_own(found: _Found) -> bool:
+    if _is_namespace(found):
+        return found.origin in (None, "namespace") and any(
+            _is_own_path(location) for location in found.locations or ()
+        )
+    return found.origin is not None and found.origin.endswith(".py") and _is_own_path(found.origin)
+
+
+def _is_own_path(path: str) -> bool:
+    absolute = Path(path).absolute()
+    return _INSTALLED.isdisjoint(absolute.parts) and _FOREIGN_ROOTS.isdisjoint(
+        (absolute, *absolute.parents)
+    )
+
+
+def _read(name: str, found: _Found) -> ModuleSource | None:
+    if _is_namespace(found):
+        return ModuleSource(None, str(Path((found.locations or [""])[0]).absolute()), True)
+    path = str(Path(found.origin or "").absolute())
+    get_source = getattr(found.loader, "get_source", None)
+    text: str | None = None
+    try:
+        if get_source is not None:
+            text = get_source(name)
+        if text is None:
+            with tokenize.open(path) as file:
+                text = file.read()
+    except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
+        return None  # it cannot be imported either: whoever imports it is told why
+    return ModuleSource(text, path, found.locations is not None)
+
+
+def imports_of(name: str, source: ModuleSource) -> set[str]:
+    r"""Names that may be modules, imported anywhere in a module's source.
+
+    Example:
+        >>> source = ModuleSource("from . import b\nimport c.d", "/a/__init__.py", True)
+        >>> sorted(imports_of("a", source))
+        ['a', 'a.b', 'c.d']
+    """
+    import ast
+
+    try:
+        tree = ast.parse(source.text or "")
+    except (SyntaxError, ValueError):
+        return set()
+    package = name if source.is_package else name.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(package, node.level, node.module or "")
+            if base:
+                found.add(base)
+                found.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call):
+            found.update(_dynamic_import(node, package))
+    return found
+
+
+def _dynamic_import(call: Any, package: str) -> Iterator[str]:
+    """The literal name in ``import_module("name")`` or ``__import__("name")``."""
+    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if called in ("import_module", "__import__") and call.args:
+        name = getattr(call.args[0], "value", None)
+        if isinstance(name, str) and name:
+            level = len(name) - len(name.lstrip("."))
+            yield _absolute(package, level, name.lstrip("."))
+
+
+# --- the bundle ---------------------------------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    token: object
+    source: ModuleSource
+
+
+class ModuleBundle:
+    """The sources of the user's own modules, and of all those of them that they import.
+
+    What is bundled is what this process runs: a file that is edited after its module was imported
+    is read again when the module is reloaded, and at once when it has not been imported here.
+
+    Example:
+        >>> bundle = ModuleBundle()
+        >>> bundle.add(["json"])  # not the user's own
+        >>> bundle.encode() is None
+        True
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[str, _Member] = {}
+        self._encoded: tuple[str, bytes] | None = None
+
+    def add(self, names: Iterable[str]) -> None:
+        """Add modules by name, with what they import."""
+        pending = [name for name in names if name not in self._members]
+        while pending:
+            name = pending.pop()
+            if name in self._members or not is_user_module(name):
+                continue
+            found = _find(name)
+            source = None if found is None else _read(name, found)
+            if found is None or source is None:
+                continue
+            self._put(name, found.token, source)
+            pending.extend(_parents(name))
+            pending.extend(imports_of(name, source))
+
+    def encode(self) -> tuple[str, bytes] | None:
+        """The digest and the data of the bundle, or None when it is empty.
+
+        Modules that were loaded again since the last time are read again.
+        """
+        for name, member in list(self._members.items()):
+            found = _find(name)
+            if found is None or found.token is member.token or found.token == member.token:
+                continue
+            source = _read(name, found)
+            if source is not None and source != member.source:
+                self._put(name, found.token, source)
+                self.add(imports_of(name, source))
+        if self._encoded is None and self._members:
+            members = sorted((name, *member.source) for name, member in self._members.items())
+            packed = msgpack.packb(members, use_bin_type=True)
+            digest = hashlib.blake2b(packed, digest_size=16).hexdigest()
+            self._encoded = digest, msgpack.packb([_FORMAT, zlib.compress(packed)])
+        return self._encoded
+
+    def _put(self, name: str, token: object, source: ModuleSource) -> None:
+        self._members[name] = _Member(token, source)
+        self._encoded = None
+
+
+def decode_bundle(data: bytes | memoryview) -> dict[str, ModuleSource]:
+    """The sources in a bundle, by module name.
+
+    Raises:
+        EnvelopeError: If the data is not a bundle.
+    """
+    try:
+        version, packed = msgpack.unpackb(data)
+        if version != _FORMAT:
+            raise EnvelopeError(f"modules have format {version!r}, this armoflow reads {_FORMAT}")
+        return {
+            name: ModuleSource(text, path, is_package)
+            for name, text, path, is_package in msgpack.unpackb(zlib.decompress(packed))
+        }
+    except (ValueError, TypeError, zlib.error, msgpack.UnpackException) as error:
+        raise EnvelopeError(f"stored data is not a bundle of modules: {error}") from error

@@ -1,0 +1,407 @@
+"""Values to bytes and back: cloudpickle, protocol 5, large buffers out of band.
+
+Buffers from ``config.OUT_OF_BAND_LIMIT`` bytes up (numpy arrays, ``bytes``, ``bytearray``) are not
+copied into the pickle: they come beside it as views of the value's own memory, and a value that is
+read back views the memory that it was read from. Smaller ones are copied, which is cheaper than
+keeping them apart, and gives the reader memory of its own to write to.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import types
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import cloudpickle
+
+from armoflow import config
+from armoflow.codec.explain import explain_failure as explain
+from armoflow.codec.modules import (
+    code_imports,
+    find_wrapped,
+    is_importable,
+    is_user_module,
+    load_wrapped,
+)
+from armoflow.codec.payload import Pickled
+from armoflow.errors import ArmoflowError, SerializationError
+
+PROTOCOL = 5
+
+PersistentId: TypeAlias = Callable[[Any], Any]
+"""Gives the reference that stands for an object in a pickle, or None to pickle the object."""
+
+_SCALARS = frozenset({types.NoneType, bool, int, float, complex, str, bytes})
+_FIXED_SIZE = frozenset({types.NoneType, bool, int, float, complex})
+_BINARY = frozenset({bytes, bytearray})
+_ATOMS = _SCALARS | _BINARY
+_CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
+_SMALL = 1024  # longer strings are pickled one by one, so that a packed list stays balanced
+
+_OBJECTS = 1  # survey: there is something besides scalars and plain containers
+_LARGE = 2  # survey: there is binary data to be kept out of the pickle
+_SURVEY_DEPTH = 4
+_SURVEY_LENGTH = 64
+_LARGE_MARK = "\0large"
+
+_POOL_SIZE = 4
+_POOL_BYTES = 8 * config.KIB  # a pickler keeps a table as large as its largest pickle needed
+
+_new_tuple = tuple.__new__
+_plain_dumps = pickle.dumps
+_c_dump = pickle.Pickler.dump
+
+
+def is_scalar(value: object) -> bool:
+    """Whether a value is an immutable scalar that any number of may be pickled in one list.
+
+    Example:
+        >>> is_scalar(1), is_scalar("x" * 5000), is_scalar([1])
+        (True, False, False)
+    """
+    kind = type(value)
+    return kind in _FIXED_SIZE or (
+        kind in _SCALARS and len(value) <= _SMALL  # type: ignore[arg-type]
+    )
+
+
+def are_scalars(values: Sequence[object]) -> bool:
+    """Whether :func:`is_scalar` holds for every one, found out several times faster.
+
+    Example:
+        >>> are_scalars([1, 2.0, "three"]), are_scalars([1, [2]])
+        (True, False)
+    """
+    kinds = set(map(type, values))
+    if kinds <= _FIXED_SIZE:
+        return True
+    return kinds <= _SCALARS and all(map(is_scalar, values))
+
+
+def dumps(
+    value: Any,
+    persistent_id: PersistentId | None = None,
+    modules: set[str] | None = None,
+) -> Pickled:
+    """Pickle a value.
+
+    Args:
+        value: Anything that cloudpickle can pickle.
+        persistent_id: Asked for every object, at any depth, except scalars and plain containers
+            that hold nothing else (it may be asked for these too): the reference that stands for
+            the object in the pickle, or None.
+        modules: Gets the names of the user's own modules that the reader will import.
+
+    Returns:
+        The pickle, and its out-of-band buffers as one-dimensional views of bytes.
+
+    Raises:
+        SerializationError: If a part of the value cannot be pickled; the message says which.
+
+    Example:
+        >>> loads(dumps({"a": [1, 2]}))
+        {'a': [1, 2]}
+        >>> import threading
+        >>> dumps({"a": [1, threading.Lock()]})
+        Traceback (most recent call last):
+        armoflow.errors.SerializationError: _thread.lock at value['a'][1] cannot be pickled: ...
+    """
+    kind = type(value)
+    found = _OBJECTS
+    if kind in _ATOMS:
+        if kind not in _BINARY or len(value) < config.OUT_OF_BAND_LIMIT:
+            return _new_tuple(Pickled, (_plain_dumps(value, PROTOCOL), ()))
+        found = _LARGE
+    elif kind in _CONTAINERS:
+        found = _survey(value, _SURVEY_DEPTH)
+    try:
+        if not found:
+            return _dump(_PLAIN_POOL, value, None, modules)
+        if found & _LARGE:
+            return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), modules)
+        if persistent_id is not None:
+            return _dump(_HOOKED_POOL, value, persistent_id, modules)
+        return _dump(_PLAIN_POOL, value, None, modules)
+    except ArmoflowError:
+        raise
+    except Exception as error:
+        raise SerializationError(explain_failure(value, error, persistent_id)) from error
+
+
+def dumps_whole(value: Any, modules: set[str] | None = None) -> bytes:
+    """As :func:`dumps`, into one string of bytes; for code and exceptions, which are small."""
+    pickler = Pickler(whole=True)
+    try:
+        pickler.dump(value)
+    except ArmoflowError:
+        raise
+    except Exception as error:
+        raise SerializationError(explain_failure(value, error)) from error
+    if modules is not None:
+        pickler.report_modules(modules)
+    return pickler.file.getvalue()
+
+
+def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None) -> Any:
+    """Read a value back; large arrays in it are views of the buffers.
+
+    Args:
+        pickled: What :func:`dumps` returned.
+        persistent_load: Gives the object that a reference stands for.
+    """
+    data, buffers = pickled
+    if persistent_load is None and not buffers:
+        return pickle.loads(data)
+    return _Unpickler(data, buffers, persistent_load).load()
+
+
+def explain_failure(
+    value: Any,
+    error: BaseException,
+    persistent_id: PersistentId | None = None,
+    root: str = "value",
+) -> str:
+    """Say which part of a value cannot be pickled, and where it is.
+
+    Args:
+        value: What was to be pickled.
+        error: What pickling it raised.
+        persistent_id: The hook that was used.
+        root: What to call the value.
+    """
+
+    def attempt(part: Any) -> None:
+        pickler = Pickler(whole=True)
+        if persistent_id is not None:
+            pickler.persistent_id = persistent_id
+        pickler.dump(part)
+
+    return explain(value, error, attempt, root)
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """A pickler that notes the modules it refers to, and that can be used again.
+
+    Attributes:
+        file: Where it writes.
+        names: Names of the modules that it referred to.
+        buffers: Out-of-band buffers.
+    """
+
+    file: io.BytesIO
+    globals_ref: dict[int, dict[str, Any]]
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.file = io.BytesIO()
+        self.names: set[Any] = set()
+        self.buffers: list[memoryview] = []
+        callback = None if whole else self._keep_buffer
+        super().__init__(self.file, protocol=PROTOCOL, buffer_callback=callback)
+
+    def reset(self) -> None:
+        """Forget everything about the last value."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.clear_memo()
+        if self.names:
+            self.names.clear()
+            self.globals_ref = {}
+        if self.buffers:
+            self.buffers = []
+
+    def report_modules(self, modules: set[str]) -> None:
+        """Add the user's own modules among those referred to."""
+        for name in self.names:
+            if name not in modules and isinstance(name, str) and is_user_module(name):
+                modules.add(name)
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called by pickle for whatever is not a builtin scalar or container."""
+        kind = type(value)
+        if kind is types.FunctionType:
+            return self._reduce_function(value)
+        if issubclass(kind, type):
+            return self._reduce_class(value)
+        self.names.add(kind.__module__)
+        if kind is types.ModuleType:
+            self.names.add(value.__name__)
+        elif callable(value):
+            self.names.add(getattr(value, "__module__", None))
+        elif kind.__name__ == "ndarray":
+            return _reduce_array(value)
+        return NotImplemented
+
+    def _reduce_function(self, function: types.FunctionType) -> Any:
+        self.names.add(function.__module__)
+        wrapped = find_wrapped(function)
+        if wrapped is not None:
+            return load_wrapped, wrapped
+        reduced = super().reducer_override(function)
+        if reduced is NotImplemented:
+            if is_importable(function.__module__):
+                return NotImplemented
+            reduced = self._dynamic_function_reduce(function)
+        self.names.update(code_imports(function))
+        return reduced
+
+    def _reduce_class(self, cls: type) -> Any:
+        self.names.add(cls.__module__)
+        reduced = super().reducer_override(cls)
+        if isinstance(reduced, tuple) and len(reduced) == 6:
+            if cls not in _loaded_classes:
+                _own_classes.add(cls)
+            return (*reduced[:5], _ClassState(reduced[5]))
+        return reduced
+
+    def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous: pickle says so itself
+            return True
+        if view.nbytes < config.OUT_OF_BAND_LIMIT:
+            return True
+        self.buffers.append(view)
+        return False
+
+
+_PLAIN_POOL: list[Pickler] = []
+_HOOKED_POOL: list[Pickler] = []
+
+
+def _dump(
+    pool: list[Pickler], value: Any, hook: PersistentId | None, modules: set[str] | None
+) -> Pickled:
+    # Making a pickler costs several times as much as pickling a few arguments with it. One that
+    # failed is not used again; popping from and appending to a list are atomic.
+    try:
+        pickler = pool.pop()
+    except IndexError:
+        pickler = Pickler()
+    if hook is not None:
+        pickler.persistent_id = hook
+    try:
+        _c_dump(pickler, value)
+    except RecursionError as error:
+        raise pickle.PicklingError("it is nested too deeply") from error
+    data = pickler.file.getvalue()
+    buffers = pickler.buffers
+    if modules is not None and pickler.names:
+        pickler.report_modules(modules)
+    if len(data) <= _POOL_BYTES and len(pool) < _POOL_SIZE:
+        if hook is not None:
+            pickler.persistent_id = _no_reference
+        pickler.reset()
+        pool.append(pickler)
+    return _new_tuple(Pickled, (data, buffers or ()))
+
+
+def _no_reference(_value: Any) -> None:
+    return None
+
+
+def _survey(items: Any, depth: int) -> int:
+    """What is in a builtin container: nothing but scalars, other objects, large binary data."""
+    found = 0
+    if len(items) > _SURVEY_LENGTH:
+        kinds = set(map(type, items))
+        if not kinds <= _ATOMS:
+            found = _OBJECTS
+        if not kinds.isdisjoint(_BINARY) and any(map(_is_large, items)):
+            found |= _LARGE
+    else:
+        for item in items:
+            kind = type(item)
+            if kind in _ATOMS:
+                if kind in _BINARY and len(item) >= config.OUT_OF_BAND_LIMIT:
+                    found |= _LARGE
+            elif kind not in _CONTAINERS or not depth:
+                found |= _OBJECTS
+            elif item:
+                found |= _survey(item, depth - 1)
+    if type(items) is dict:
+        found |= _survey(items.values(), depth)
+    return found
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in _BINARY and len(value) >= config.OUT_OF_BAND_LIMIT
+
+
+def _large_hook(persistent_id: PersistentId | None) -> PersistentId:
+    """A hook that keeps large binary data out of the pickle.
+
+    Pickle asks about ``bytes`` nowhere else, and would copy them. The reference holds a buffer,
+    which goes out of band; data that occurs again is referred to by its number.
+    """
+    numbers: dict[int, int] = {}
+
+    def refer(value: Any) -> Any:
+        kind = type(value)
+        if kind in _BINARY and len(value) >= config.OUT_OF_BAND_LIMIT:
+            number = numbers.get(id(value))
+            if number is not None:
+                return _LARGE_MARK, number
+            numbers[id(value)] = len(numbers)
+            return _LARGE_MARK, kind, pickle.PickleBuffer(value)
+        return None if persistent_id is None else persistent_id(value)
+
+    return refer
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, data: Any, buffers: Sequence[Any], persistent_load: Callable[[Any], Any] | None
+    ) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._persistent_load = persistent_load
+        self._large: list[Any] = []
+
+    def persistent_load(self, reference: Any) -> Any:
+        if type(reference) is tuple and reference and reference[0] == _LARGE_MARK:
+            if len(reference) == 2:
+                return self._large[reference[1]]
+            self._large.append(reference[1](reference[2]))
+            return self._large[-1]
+        if self._persistent_load is None:
+            raise pickle.UnpicklingError(f"nothing to resolve the reference {reference!r} with")
+        return self._persistent_load(reference)
+
+
+def _reduce_array(value: Any) -> Any:
+    """A numpy array whose memory is not contiguous is made so, to go out of band as others do."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(value) is not numpy.ndarray or value.dtype.hasobject:
+        return NotImplemented
+    flags = value.flags
+    if flags.forc or value.nbytes < config.OUT_OF_BAND_LIMIT:
+        return NotImplemented
+    return numpy.ascontiguousarray(value).__reduce_ex__(PROTOCOL)
+
+
+# Classes pickled by value (those of __main__ and of functions) keep their identity between
+# processes: cloudpickle numbers them. But when a value comes home, it would also set the class's
+# attributes again, to copies whose functions see other globals. A class that was defined here is
+# therefore left alone.
+_own_classes: weakref.WeakSet[type] = weakref.WeakSet()
+_loaded_classes: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+class _ClassState:
+    """Sets the state of a class pickled by value, unless the class is this process's own."""
+
+    __slots__ = ("_set_state",)
+
+    def __init__(self, set_state: Callable[[type, Any], Any]) -> None:
+        self._set_state = set_state
+
+    def __call__(self, cls: type, state: Any) -> None:
+        if cls not in _own_classes:
+            _loaded_classes.add(cls)
+            self._set_state(cls, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ClassState, (self._set_state,)
