@@ -51,7 +51,7 @@ class ObjectStore:
         self._journal = journal
         self._reader = reader
         self._memory_limit = memory_limit
-        self._memory: dict[int, bytes] = {}
+        self._memory: dict[bytes, bytes] = {}
         self._memory_used = 0
         self._files: dict[int, int] = {}
         self._next_key = secrets.randbits(31) << 32
@@ -89,12 +89,13 @@ class ObjectStore:
             return self.adopt(path, size)
         key = self._next_key
         self._next_key = key + 2
+        opaque_id = key.to_bytes(OPAQUE_LENGTH, "big")
         self._journal.put_data(key, data)
-        self._memory[key] = data
+        self._memory[opaque_id] = data
         self._memory_used += size + ENTRY_OVERHEAD
         if self._memory_used > self._memory_limit:
             self._shrink()
-        return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), size)
+        return Stored(opaque_id, size)
 
     def writer(self) -> ObjectWriter:
         """A writer for data that comes in chunks (uploads)."""
@@ -128,7 +129,7 @@ class ObjectStore:
                 if self._files.pop(key, None) is not None:
                     self._journal.delete_file(self._path(key))
             elif key >= 0:
-                data = self._memory.pop(key, None)
+                data = self._memory.pop(opaque_id, None)
                 if data is not None:
                     self._memory_used -= len(data) + ENTRY_OVERHEAD
                 self._journal.delete_data(key)
@@ -137,10 +138,10 @@ class ObjectStore:
 
     def peek(self, opaque_id: bytes) -> bytes | Path | None:
         """Data in memory, or the path of its file, without waiting; None: unknown or not here."""
-        key = _key(opaque_id)
-        data = self._memory.get(key)
+        data = self._memory.get(opaque_id)
         if data is not None:
             return data
+        key = _key(opaque_id)
         if key & 1:
             return self._path(key) if key in self._files else None
         return self._journal.find_data(key)
@@ -228,14 +229,14 @@ class ObjectStore:
     def _shrink(self) -> None:
         # An eighth at once: looking for the oldest entry of a dictionary costs its removed ones.
         goal = self._memory_limit * 7 // 8
-        keys: list[int] = []
-        for key, data in self._memory.items():
+        oldest: list[bytes] = []
+        for opaque_id, data in self._memory.items():
             if self._memory_used <= goal:
                 break
             self._memory_used -= len(data) + ENTRY_OVERHEAD
-            keys.append(key)
-        for key in keys:
-            del self._memory[key]
+            oldest.append(opaque_id)
+        for opaque_id in oldest:
+            del self._memory[opaque_id]
 
 
 class ObjectWriter:

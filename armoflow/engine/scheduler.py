@@ -26,9 +26,6 @@ class Agent(Protocol):
         """Give back what it runs, and end."""
 
 
-_Entry = tuple[int, int, TaskRecord]
-
-
 class _Queue:
     """Tasks of one priority by ``order``.
 
@@ -36,23 +33,25 @@ class _Queue:
     which are children and retries, in ``heap``.
     """
 
-    __slots__ = ("heap", "run")
+    __slots__ = ("heap", "run", "serial")
 
     def __init__(self) -> None:
-        self.run: deque[_Entry] = deque()
-        self.heap: list[_Entry] = []
+        self.run: deque[TaskRecord] = deque()
+        self.heap: list[tuple[int, int, TaskRecord]] = []
+        self.serial = 0
 
-    def push(self, entry: _Entry) -> None:
+    def push(self, task: TaskRecord) -> None:
         run = self.run
-        if not run or run[-1] < entry:
-            run.append(entry)
+        if not run or run[-1].order <= task.order:
+            run.append(task)
         else:
-            heapq.heappush(self.heap, entry)
+            self.serial += 1
+            heapq.heappush(self.heap, (task.order, self.serial, task))
 
     def pop(self) -> TaskRecord | None:
-        if self.heap and (not self.run or self.heap[0] < self.run[0]):
+        if self.heap and (not self.run or self.heap[0][0] < self.run[0].order):
             return heapq.heappop(self.heap)[2]
-        return self.run.popleft()[2] if self.run else None
+        return self.run.popleft() if self.run else None
 
     def __len__(self) -> int:
         return len(self.run) + len(self.heap)
@@ -78,7 +77,6 @@ class Scheduler:
         self._acquire = acquire
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, _Queue]] = {name: {} for name in self._agents}
-        self._serial = 0
 
     def add_agent(self, partition_id: str, agent: Agent) -> None:
         """Let an agent take tasks of a partition; it is woken if some wait already."""
@@ -103,8 +101,7 @@ class Scheduler:
             queue = queues.get(options.priority)
             if queue is None:
                 queue = queues[options.priority] = _Queue()
-            self._serial += 1
-            queue.push((task.order, self._serial, task))
+            queue.push(task)
         for partition_id in touched:
             for agent in self._agents[partition_id]:
                 agent.wake()
@@ -130,9 +127,13 @@ class Scheduler:
             return tasks
         if start:
             self._run([task.id for task in tasks], owner)
+            started = TaskStatus.PROCESSING
         else:
             for task in tasks:
                 self._acquire(task.id, owner)
+            started = TaskStatus.DISPATCHED
+        # One whose data was deleted meanwhile has ended in error instead.
+        tasks = [task for task in tasks if task.status is started]
         for task in tasks:
             self.running[task.id] = agent
         return tasks

@@ -1,0 +1,313 @@
+"""List calls: SQL over the journal gives what a predicate over the records gives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_support import Running, in_loop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from armoflow.agent.effects import Effects
+from armoflow.engine.filters import Condition, find_field, make_clause, make_predicate
+from armoflow.engine.queries import Application
+from armoflow.engine.records import (
+    NewResult,
+    NewTask,
+    Options,
+    Partition,
+    ResultStatus,
+    StateError,
+    TaskRecord,
+    TaskStatus,
+)
+
+NAMES = ["alpha", "Alpha", "al%pha", "a_l*", "beta ']\"\\", "", "été\n"]
+PARTITIONS = (
+    Partition("default", pod_max=4),
+    Partition("gpu", ("default",), priority=3),
+    Partition("gpu-large", ("default", "gpu")),
+)
+
+
+async def fill(running: Running) -> None:
+    """Tasks in every state, with options of all sorts."""
+    engine, dice = running.engine, random.Random(5)
+    for number in range(3):
+        running.session = engine.new_id()
+        options = Options(60.0, 2, 1, application_name=NAMES[number], options={"s": str(number)})
+        ids = ("default", "gpu") if number else ("default",)
+        now = 1_700_000_000.0 + number
+        engine.apply(engine.state.create_session(now, running.session, options, ids))
+        for serial in range(20):
+            now += 0.1
+            task = NewTask(
+                engine.new_id(),
+                engine.new_id(),
+                (),
+                (engine.new_id(),),
+                Options(
+                    max_duration=dice.choice([0.1, 5.0]),
+                    priority=dice.randrange(1, 4),
+                    application_name=dice.choice(NAMES),
+                    options=dice.choice([{}, {"k": dice.choice(NAMES)}]),
+                ),
+            )
+            results = [
+                NewResult(task.payload_id, dice.choice(NAMES), manual_deletion=serial % 3 == 0),
+                NewResult(task.outputs[0], dice.choice(NAMES)),
+            ]
+            state = engine.state
+            engine.apply(state.create_results(now, running.session, results))
+            engine.apply(state.submit_tasks(now, running.session, None, [task]))
+            if serial % 4:
+                stored = engine.objects.put(b"x" * serial)
+                engine.apply(
+                    state.complete_results(now, running.session, [(task.payload_id, stored)])
+                )
+        for position, task_id in enumerate(running.take(10)):
+            record = engine.state.tasks[task_id]
+            if position % 3 == 0:
+                engine.complete([(task_id, Effects(data={record.outputs[0]: b"1"}))])
+            elif position % 3 == 1:
+                engine.fail(task_id, dice.choice(NAMES))
+    await engine.committed()
+
+
+TASK_FIELDS = {
+    "text": [
+        "id",
+        "session_id",
+        "owner",
+        "error",
+        "options.application_name",
+        "options.partition_id",
+        "options.options.k",
+        "options.options.none",
+    ],
+    "number": [
+        "status",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "creation_to_end",
+        "received_to_end",
+        "options.priority",
+        "options.max_duration",
+    ],
+}
+RESULT_FIELDS = {
+    "text": ["id", "session_id", "name", "owner_task_id", "opaque_id"],
+    "number": ["status", "size", "created_at", "completed_at"],
+}
+TEXT = ["==", "!=", "contains", "not contains", "starts with", "ends with"]
+NUMBER = ["==", "!=", "<", "<=", ">", ">="]
+
+
+def conditions(fields: dict[str, list[str]], records: list[Any], entity: Any) -> Any:
+    """Conditions whose values are near those that occur."""
+
+    @st.composite
+    def draw_condition(draw: Any) -> Condition:
+        kind = draw(st.sampled_from(sorted(fields)))
+        name = draw(st.sampled_from(fields[kind]))
+        value = find_field(entity, name).get(draw(st.sampled_from(records)))
+        operator = draw(st.sampled_from(TEXT if kind == "text" else NUMBER))
+        if kind == "text" and draw(st.booleans()):
+            value = draw(st.sampled_from([*NAMES, "a", "%", "_", "lph", "ta ']\"\\"]))
+        if value is None and operator not in ("==", "!="):
+            value = "" if kind == "text" else 0.0
+        return Condition(name, operator, value)
+
+    return st.lists(st.lists(draw_condition(), max_size=3), max_size=3)
+
+
+@in_loop
+async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> None:
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        queries = running.engine.queries
+        loop = asyncio.get_running_loop()
+        tasks = (await queries.tasks(page_size=1000)).items
+        results = (await queries.results(page_size=1000)).items
+        assert (len(tasks), len(results)) == (60, 120)
+
+        def check(entity: Any, records: list[Any], filters: Any, sort: str, down: bool) -> None:
+            list_call = getattr(queries, entity)(
+                filters, sort=sort, descending=down, page_size=1000
+            )
+            page = asyncio.run_coroutine_threadsafe(list_call, loop).result(30)
+            expected = list(filter(make_predicate(entity, filters), records))
+            get = find_field(entity, sort).get
+            expected.sort(
+                key=lambda record: (
+                    (get(record) is not None, get(record) or 0, record.id)
+                    if not isinstance(get(record), str)
+                    else (True, get(record).encode(), record.id)
+                ),
+                reverse=down,
+            )
+            assert page.total == len(expected)
+            assert [record.id for record in page.items] == [record.id for record in expected]
+
+        @settings(max_examples=150)
+        @given(
+            conditions(TASK_FIELDS, tasks, "tasks"),
+            st.sampled_from(["id", "created_at", "ended_at", "options.application_name", "owner"]),
+            st.booleans(),
+        )
+        def check_tasks(filters: Any, sort: str, down: bool) -> None:
+            check("tasks", tasks, filters, sort, down)
+
+        @settings(max_examples=100)
+        @given(
+            conditions(RESULT_FIELDS, results, "results"),
+            st.sampled_from(["id", "name", "size", "completed_at", "opaque_id"]),
+            st.booleans(),
+        )
+        def check_results(filters: Any, sort: str, down: bool) -> None:
+            check("results", results, filters, sort, down)
+
+        await asyncio.to_thread(check_tasks)
+        await asyncio.to_thread(check_results)
+
+
+@in_loop
+async def test_records_read_back_as_they_are(tmp_path: Path) -> None:
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        engine = running.engine
+        live: list[TaskRecord] = list(engine.state.tasks.values())
+        read = await engine.queries.read_tasks([task.id for task in live])
+        for task in live:
+            for name in TaskRecord.__slots__:
+                if name != "remaining":
+                    assert getattr(read[task.id], name) == getattr(task, name), name
+        results = list(engine.state.results.values())
+        found = await engine.queries.read_results([result.id for result in results])
+        for result in results:
+            for name in ("name", "status", "created_at", "completed_at", "opaque_id", "size"):
+                assert getattr(found[result.id], name) == getattr(result, name), name
+        sessions = (await engine.queries.sessions(page_size=10)).items
+        assert [s.partition_ids for s in sessions][1] == ("default", "gpu")
+        assert await engine.queries.read_tasks(["unknown"]) == {}
+
+
+@in_loop
+async def test_pages(tmp_path: Path) -> None:
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        queries = running.engine.queries
+        everything = (await queries.tasks(page_size=1000, sort="created_at")).items
+        seen = []
+        for number in range(9):
+            page = await queries.tasks(page=number, page_size=7, sort="created_at")
+            assert page.total == 60
+            seen += [task.id for task in page.items]
+        assert seen == [task.id for task in everything]
+        assert (await queries.tasks(page=100, page_size=7)).items == []
+        none = await queries.tasks(page_size=0)
+        assert (none.items, none.total) == ([], 60)
+        with pytest.raises(StateError, match="negative"):
+            await queries.tasks(page=-1)
+
+
+@in_loop
+async def test_more_rows_than_are_read_at_once(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        results = [NewResult(engine.new_id(), f"{number:05}") for number in range(1800)]
+        engine.apply(engine.state.create_results(engine.now(), session, results))
+        await engine.committed()
+        page = await engine.queries.results(sort="name", descending=True, page_size=1700)
+        assert [result.name for result in page.items] == [
+            f"{number:05}" for number in range(1799, 99, -1)
+        ]
+        wanted = [[Condition("id", "==", r.id), Condition("status", "==", 1)] for r in results]
+        page = await engine.queries.results(wanted, page_size=5000)
+        assert page.total == len(page.items) == 1800
+        assert len(await engine.queries.read_results([r.id for r in results])) == 1800
+
+
+def test_many_alternatives_use_the_index() -> None:
+    clause = make_clause(
+        "results",
+        [[Condition("session_id", "==", "s"), Condition("id", "==", f"{n}")] for n in range(3)],
+    )
+    assert clause.sql == "e.id IN (?,?,?) AND (e.session_id IS ?)"
+    assert clause.parameters == ["0", "1", "2", "s"]
+
+
+def test_deep_alternatives_are_balanced() -> None:
+    filters = [[Condition("size", ">", n), Condition("status", "!=", n)] for n in range(3000)]
+    depth = deepest = 0
+    for character in make_clause("results", filters).sql:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        deepest = max(deepest, depth)
+    assert deepest < 20
+    with pytest.raises(StateError, match="conditions"):
+        make_clause("results", filters * 3)
+
+
+@in_loop
+async def test_sessions_partitions_applications_and_counts(tmp_path: Path) -> None:
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        queries = running.engine.queries
+        tasks = (await queries.tasks(page_size=1000)).items
+        page = await queries.sessions([[Condition("partition_ids", "contains", "gpu")]])
+        assert page.total == 2
+        page = await queries.sessions([[Condition("partition_ids", "not contains", "gpu")]])
+        assert page.total == 1
+        page = await queries.sessions([[Condition("client_submission", "==", True)]])
+        assert page.total == 3
+        page = await queries.sessions([[Condition("options.options.s", "==", "1")]])
+        assert [session.options.options for session in page.items] == [{"s": "1"}]
+        page = await queries.sessions([[Condition("closed_at", "==", None)]])
+        assert page.total == 3
+
+        found = await queries.partitions([[Condition("parent_ids", "contains", "default")]])
+        assert [partition.id for partition in found.items] == ["gpu", "gpu-large"]
+        assert found.items[0] is running.engine.partitions["gpu"]
+        found = await queries.partitions(sort="priority", descending=True, page_size=1)
+        assert ([p.id for p in found.items], found.total) == (["gpu"], 3)
+
+        names = {task.options.application_name for task in tasks}
+        applications = await queries.applications(page_size=2)
+        assert applications.total == len(names)
+        assert applications.items == [Application(n, "", "", "") for n in sorted(names)[:2]]
+        named = [[Condition("options.application_name", "==", "Alpha")]]
+        assert (await queries.applications(named)).total == 1
+
+        counts = await queries.count_tasks()
+        assert sum(counts.values()) == 60
+        assert counts[TaskStatus.COMPLETED] == 12
+        errors = await queries.count_tasks([[Condition("status", "==", TaskStatus.ERROR)]])
+        assert set(errors) == {TaskStatus.ERROR}
+        deleted = [[Condition("status", "==", ResultStatus.DELETED)]]
+        assert (await queries.results(deleted)).total == 0
+
+
+@pytest.mark.parametrize(
+    ("entity", "condition"),
+    [
+        ("tasks", Condition("colour", "==", "red")),
+        ("results", Condition("options.options.x", "==", "red")),
+        ("tasks", Condition("created_at", "contains", "red")),
+        ("tasks", Condition("id", "<", "red")),
+        ("tasks", Condition("created_at", "==", "red")),
+        ("tasks", Condition("created_at", "<", None)),
+        ("sessions", Condition("partition_ids", "==", "red")),
+        ("sessions", Condition("client_submission", "==", 2)),
+    ],
+)
+def test_conditions_that_make_no_sense(entity: Any, condition: Condition) -> None:
+    for make in (make_clause, make_predicate):
+        with pytest.raises(StateError) as caught:
+            make(entity, [[condition]])
+        assert caught.value.code == "INVALID_ARGUMENT"

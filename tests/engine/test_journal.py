@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.agent.effects import Effects
+from armoflow.engine import schema
+from armoflow.engine.core import Engine
+from armoflow.engine.options import EngineOptions, decode_options, encode_options
+from armoflow.engine.records import Changes, NewResult, Options
+from armoflow.errors import EngineError, OptionError
+
+
+@in_loop
+async def test_a_corrupt_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"this is not a database" * 1000)
+    for _ in range(2):  # and the directory is free again
+        with pytest.raises(EngineError, match=r"journal\.db is damaged") as caught:
+            await Engine(EngineOptions(tmp_path)).start()
+        assert caught.value.code == "DATA_LOSS"
+
+
+@in_loop
+async def test_a_truncated_journal_is_refused(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        for _ in range(200):
+            running.submit()
+    path = tmp_path / "journal.db"
+    data = bytearray(path.read_bytes())
+    for start in range(4096, len(data), 4096):
+        data[start : start + 512] = b"\xff" * 512
+    path.write_bytes(data)
+    with pytest.raises(EngineError, match="damaged"):
+        await Engine(EngineOptions(tmp_path)).start()
+
+
+@in_loop
+async def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
+    async with Running(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute(f"PRAGMA user_version={schema.VERSION + 1}")
+    connection.close()
+    with pytest.raises(EngineError, match="newer armoflow"):
+        await Engine(EngineOptions(tmp_path)).start()
+
+
+@in_loop
+async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute("CREATE TABLE other(x)")
+    connection.close()
+    with pytest.raises(EngineError, match="another program"):
+        await Engine(EngineOptions(tmp_path)).start()
+
+
+@pytest.mark.parametrize("durability", ["normal", "full"])
+@in_loop
+async def test_both_durabilities(tmp_path: Path, durability: str) -> None:
+    async with Running(tmp_path, durability=durability) as running:
+        running.open_session()
+        task = running.submit(b"x" * 100_000)
+        await running.engine.committed()
+    async with Running(tmp_path, durability=durability) as running:
+        payload = running.engine.state.results[task.payload_id]
+        path = await running.engine.objects.read(payload.opaque_id)
+        assert isinstance(path, Path)
+        assert path.read_bytes() == b"x" * 100_000
+
+
+def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="durability"):
+        EngineOptions(tmp_path, durability="eventual")  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_changes_that_come_during_a_commit_are_committed_too(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        futures = []
+        for number in range(300):
+            result = NewResult(engine.new_id(), f"result {number}")
+            changes = engine.state.create_results(engine.now(), session, [result])
+            futures.append(engine.apply(changes))
+            if number % 50 == 0:
+                await futures[-1]
+        assert len(set(futures)) < 60
+        for future in futures:
+            await future
+        assert (await engine.queries.results()).total == 300
+
+
+@in_loop
+async def test_text_that_cannot_be_encoded_is_escaped(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await engine.fail(task.id, "bad \ud800 text, null \0 and \U0001f600")
+        record = (await engine.queries.read_tasks([task.id]))[task.id]
+        assert record.error == "bad \\ud800 text, null \0 and \U0001f600"
+
+
+@in_loop
+async def test_a_journal_that_cannot_be_written_fails_the_engine(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        await engine.committed()
+        engine._journal._connection.execute("DROP TABLE results")
+        running.submit()
+        with pytest.raises(EngineError, match="cannot be written"):
+            await engine.committed()
+        with pytest.raises(EngineError, match="cannot be written"):
+            await engine.failed
+        running.submit()
+        with pytest.raises(EngineError, match="cannot be written"):
+            await engine.committed()
+
+
+@in_loop
+async def test_options_are_written_once_and_read_back(tmp_path: Path) -> None:
+    options = Options(
+        max_duration=0.1,
+        max_retries=3,
+        priority=2,
+        partition_id="default",
+        application_name="name",
+        engine_type="engine",
+        options={'key "quoted"': "value\n", "empty": ""},
+    )
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        for _ in range(3):
+            session = engine.new_id()
+            engine.apply(engine.state.create_session(engine.now(), session, options, ()))
+        await engine.committed()
+        page = await engine.queries.sessions()
+        assert [session.options for session in page.items] == [options] * 3
+        count = engine._journal._connection.execute("SELECT count(*) FROM options").fetchone()
+        assert count == (1,)
+    async with Running(tmp_path) as running:
+        assert {session.options.max_duration for session in page.items} == {0.1}
+        assert [s.options for s in running.engine.state.sessions.values()] == [options] * 3
+
+
+@in_loop
+async def test_data_deleted_before_its_commit_is_never_written(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        stored = engine.objects.put(b"short lived")
+        engine.objects.delete([stored.opaque_id])
+        running.open_session()
+        await engine.committed()
+        connection = engine._journal._connection
+        assert connection.execute("SELECT count(*) FROM objects").fetchone() == (0,)
+
+
+@in_loop
+async def test_a_session_created_and_removed_in_one_batch(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        running.submit()
+        await engine.apply(engine.state.delete_session(engine.now(), session))
+        for query in (engine.queries.sessions, engine.queries.tasks, engine.queries.results):
+            assert (await query()).total == 0
+        await engine.apply(Changes())
+
+
+@in_loop
+async def test_stopping_commits_what_was_applied(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        tasks = [running.submit() for _ in range(50)]
+        running.take(25)
+        running.engine.complete([(t.id, Effects(data={t.outputs[0]: b"1"})) for t in tasks[:25]])
+    async with Running(tmp_path) as running:
+        assert len(running.engine.state.tasks) == 25
+
+
+def test_options_as_frames_carry_them() -> None:
+    options = Options(priority=3, options={"a": "b"})
+    assert encode_options(options) == {"priority": 3, "options": {"a": "b"}}
+    assert decode_options(encode_options(options)) == options
+    assert decode_options(None) is None
+    with pytest.raises(OptionError, match="'colour'"):
+        decode_options({"colour": 1})

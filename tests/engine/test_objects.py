@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.engine.records import NewResult, StateError, Stored
+
+
+def name_data(running: Running, *stored: Stored) -> None:
+    """Have results name data, so that it is no orphan."""
+    engine = running.engine
+    results = [NewResult(engine.new_id(), "data", stored=item) for item in stored]
+    engine.apply(engine.state.create_results(engine.now(), running.session, results))
+
+
+@in_loop
+async def test_small_and_large_data_read_back_after_a_restart(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    sizes = [0, 1, 17, INLINE_DATA_LIMIT, INLINE_DATA_LIMIT + 1, 1_000_000]
+    values = [dice.randbytes(size) for size in sizes]
+    async with Running(tmp_path) as running:
+        running.open_session()
+        stored = [running.engine.objects.put(value) for value in values]
+        name_data(running, *stored)
+        assert [item.size for item in stored] == sizes
+        opaque_ids = [item.opaque_id for item in stored]
+        assert len(set(opaque_ids)) == len(sizes)
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        assert objects.peek(opaque_ids[0]) is None
+        found = await objects.read_many([*opaque_ids, b"", b"\xff" * 8, b"../etc/passwd"])
+        assert found.keys() == set(opaque_ids)
+        for opaque_id, value in zip(opaque_ids, values, strict=True):
+            data = found[opaque_id]
+            assert (data if isinstance(data, bytes) else data.read_bytes()) == value
+            assert await objects.size(opaque_id) == len(value)
+            parts = [part async for part in objects.chunks(opaque_id, 1000)]
+            assert b"".join(parts) == value
+
+
+@in_loop
+async def test_many_rows_in_one_read(tmp_path: Path) -> None:
+    dice = random.Random(2)
+    values = [dice.randbytes(dice.randrange(40)) for _ in range(1000)]
+    async with Running(tmp_path, memory_limit=1000) as running:
+        running.open_session()
+        stored = [running.engine.objects.put(value) for value in values]
+        name_data(running, *stored)
+        found = await running.engine.objects.read_many(item.opaque_id for item in stored)
+        assert [found[item.opaque_id] for item in stored] == values
+        await running.engine.committed()
+        found = await running.engine.objects.read_many(item.opaque_id for item in stored)
+        assert [found[item.opaque_id] for item in stored] == values
+        assert running.engine.objects._memory_used <= 1000
+
+
+@in_loop
+async def test_memory_does_not_leak(tmp_path: Path) -> None:
+    async with Running(tmp_path, memory_limit=100_000) as running:
+        objects = running.engine.objects
+        stored = [objects.put(b"x" * 100) for _ in range(1000)]
+        assert 0 < objects._memory_used <= 100_000
+        objects.delete([item.opaque_id for item in stored])
+        assert objects._memory_used == 0
+        assert not objects._memory
+
+
+@pytest.mark.parametrize("opaque_id", [b"", b"x", b"\0" * 8, b"\0" * 7 + b"\1", b"\xff" * 8])
+@in_loop
+async def test_unknown_ids(tmp_path: Path, opaque_id: bytes) -> None:
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        assert objects.peek(opaque_id) is None
+        assert await objects.size(opaque_id) is None
+        objects.delete([opaque_id])
+        with pytest.raises(StateError, match="no data"):
+            await objects.read(opaque_id)
+        with pytest.raises(StateError, match="no data"):
+            await objects.materialize(opaque_id, tmp_path / "file")
+        with pytest.raises(StateError, match="no data"):
+            _ = [part async for part in objects.chunks(opaque_id, 10)]
+
+
+@pytest.mark.parametrize("size", [0, 10, INLINE_DATA_LIMIT, INLINE_DATA_LIMIT + 1, 3_000_000])
+@in_loop
+async def test_uploads_in_chunks(tmp_path: Path, size: int) -> None:
+    value = os.urandom(size)
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        writer = objects.writer()
+        for start in range(0, size, 100_000):
+            await writer.write(value[start : start + 100_000])
+        stored = await writer.finish()
+        writer.abort()
+        assert stored.size == size
+        data = await objects.read(stored.opaque_id)
+        assert isinstance(data, bytes) == (size <= INLINE_DATA_LIMIT)
+        assert (data if isinstance(data, bytes) else data.read_bytes()) == value
+        assert not list(objects.staging.iterdir())
+
+
+@in_loop
+async def test_an_aborted_upload_leaves_nothing(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        writer = running.engine.objects.writer()
+        await writer.write(b"x" * 1_000_000)
+        assert len(list(running.engine.objects.staging.iterdir())) == 1
+        writer.abort()
+        assert not list(running.engine.objects.staging.iterdir())
+
+
+@in_loop
+async def test_materialized_files(tmp_path: Path) -> None:
+    async with Running(tmp_path / "state") as running:
+        objects = running.engine.objects
+        small, large = objects.put(b"small"), objects.put(b"l" * 100_000)
+        await objects.materialize(small.opaque_id, tmp_path / "small")
+        await objects.materialize(large.opaque_id, tmp_path / "large")
+        assert (tmp_path / "small").read_bytes() == b"small"
+        path = await objects.read(large.opaque_id)
+        assert isinstance(path, Path)
+        assert path.samefile(tmp_path / "large")
+
+
+@in_loop
+async def test_orphans_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        objects = running.engine.objects
+        kept = [objects.put(b"kept"), objects.put(b"k" * 100_000)]
+        name_data(running, *kept)
+        objects.put(b"orphan")
+        objects.put(b"o" * 100_000)
+        (objects.staging / "half written").write_bytes(b"x")
+        (tmp_path / "objects" / "00").mkdir(exist_ok=True)
+        (tmp_path / "objects" / "00" / "stray").write_bytes(b"x")
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        assert len(list((tmp_path / "objects").glob("*/*"))) == 1
+        connection = running.engine._journal._connection
+        assert connection.execute("SELECT count(*) FROM objects").fetchone() == (1,)
+        assert not list(objects.staging.iterdir())
+        for item in kept:
+            assert await objects.read(item.opaque_id)
+
+
+@in_loop
+async def test_a_download_goes_on_when_its_data_is_deleted(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        objects = running.engine.objects
+        stored = objects.put(b"d" * 100_000)
+        chunks = objects.chunks(stored.opaque_id, 30_000)
+        first = await anext(chunks)
+        objects.delete([stored.opaque_id])
+        name_data(running, objects.put(b"another change"))
+        await running.engine.committed()
+        assert objects.peek(stored.opaque_id) is None
+        assert not list((tmp_path / "objects").glob("*/*"))
+        rest = [chunk async for chunk in chunks]
+        assert first + b"".join(rest) == b"d" * 100_000
+
+
+@in_loop
+async def test_reads_do_not_hold_up_the_loop(tmp_path: Path) -> None:
+    async with Running(tmp_path, memory_limit=0) as running:
+        running.open_session()
+        stored = [running.engine.objects.put(b"x") for _ in range(10)]
+        name_data(running, *stored)
+        await running.engine.committed()
+        reads = [running.engine.objects.read(item.opaque_id) for item in stored]
+        assert await asyncio.gather(*reads) == [b"x"] * 10
