@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from armoflow.config import KIB, MIB
 from armoflow.engine.agents import guardian
@@ -111,7 +112,7 @@ class WorkerProcess:
         self._guardian = guardian
         self._output = OutputLog(directory / "worker.log")
         self._process: asyncio.subprocess.Process | None = None
-        self.ended: asyncio.Task[int] | None = None
+        self._ended: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
         """Start the command.
@@ -133,12 +134,22 @@ class WorkerProcess:
             self._output.close()
             raise
         self._guardian.tell("+", self._process.pid)
-        self.ended = asyncio.create_task(self._follow(self._process))
+        self._ended = asyncio.create_task(self._follow(self._process))
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process is not None and self._process.returncode is None
+
+    async def wait(self, limit: float) -> None:
+        """Wait for its end, for so many seconds."""
+        if self._ended is not None:
+            await asyncio.wait([self._ended], timeout=limit)
+
+    async def wait_for(self, other: asyncio.Future[Any]) -> None:
+        """Wait for something else, or for its end if that is first."""
+        if self._ended is not None:
+            await asyncio.wait([other, self._ended], return_when=asyncio.FIRST_COMPLETED)
 
     def describe_end(self) -> str:
         """How it ended, with its last output."""
@@ -154,13 +165,12 @@ class WorkerProcess:
 
     async def stop(self, grace: float) -> None:
         """Terminate it, and kill it after ``grace`` seconds; no process of its group is left."""
-        if self.ended is None:
+        if self._ended is None:
             return
         self._signal(signal.SIGTERM)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.ended), grace)
+        await self.wait(grace)
         self._signal(signal.SIGKILL)
-        await self.ended
+        await asyncio.shield(self._ended)
 
     def _signal(self, number: int) -> None:
         assert self._process is not None

@@ -9,15 +9,12 @@ from typing import Any
 from armonik.protogen.client.applications_service_pb2_grpc import ApplicationsServicer
 from armonik.protogen.common import applications_common_pb2 as messages
 
-from armoflow.engine.core import Engine
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.filters import APPLICATIONS, check_page, parse_filters, parse_sort
 
 
-class ApplicationsService(ApplicationsServicer):  # type: ignore[misc]
+class ApplicationsService(Service, ApplicationsServicer):  # type: ignore[misc]
     """Shows the applications that tasks name in their options."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def ListApplications(self, request: Any, context: Any) -> Any:
         """List the distinct applications of the tasks that match."""

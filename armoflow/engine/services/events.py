@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
 
 from armoflow.engine.core import Engine
-from armoflow.engine.filters import Condition, Filters, make_predicate
+from armoflow.engine.filters import Condition, Entity, Filters, make_predicate
 from armoflow.engine.records import Event, EventKind, StateError
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import event_to_message
 from armoflow.engine.services.filters import RESULTS, TASKS, parse_filters
 from armoflow.engine.watchers import Watcher, WatcherOverflowError
@@ -20,7 +21,7 @@ SNAPSHOT_PAGE = 5_000
 """Records read at once for the snapshot that a stream begins with."""
 
 
-class EventsService(EventsServicer):  # type: ignore[misc]
+class EventsService(Service, EventsServicer):  # type: ignore[misc]
     """Streams what happens in a session.
 
     A stream subscribes first and then sends what exists already, so that nothing is missed and
@@ -29,7 +30,7 @@ class EventsService(EventsServicer):  # type: ignore[misc]
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._watchers: set[Watcher[Event]] = set()
 
     def close(self) -> None:
@@ -100,12 +101,19 @@ class Subscription:
         return [[session, *conditions] for conditions in filters] or [[session]]
 
 
-def _predicate(entity: Any, filters: Filters) -> Callable[[Any], bool]:
-    return make_predicate(entity, filters) if filters else _everything
-
-
-def _everything(record: Any) -> bool:
-    return True
+def _predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
+    """The test of a record; an OR of ids, which waiting clients ask for, is one look-up."""
+    ids: set[str] = set()
+    others: list[Sequence[Condition]] = []
+    for conditions in filters:
+        if len(conditions) == 1 and conditions[0][:2] == ("id", "=="):
+            ids.add(conditions[0].value)
+        else:
+            others.append(conditions)
+    if ids and not others:
+        return lambda record: record.id in ids
+    matches = make_predicate(entity, others)
+    return lambda record: record.id in ids or matches(record)
 
 
 async def _all(query: Any, filters: Filters) -> AsyncIterator[Any]:

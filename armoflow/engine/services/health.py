@@ -9,17 +9,14 @@ from typing import Any
 from armonik.protogen.client.health_checks_service_pb2_grpc import HealthChecksServiceServicer
 from armonik.protogen.common import health_checks_common_pb2 as messages
 
-from armoflow.engine.core import Engine
+from armoflow.engine.services.base import Service
 
 COMPONENTS = ("database", "object", "queue")
 """The names that the reference engine reports on."""
 
 
-class HealthService(HealthChecksServiceServicer):  # type: ignore[misc]
+class HealthService(Service, HealthChecksServiceServicer):  # type: ignore[misc]
     """Says whether the engine can work."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def CheckHealth(self, request: Any, context: Any) -> Any:
         """The health of the journal, of the data and of the queues, which fail together."""

@@ -9,17 +9,14 @@ from typing import Any
 from armonik.protogen.client.partitions_service_pb2_grpc import PartitionsServicer
 from armonik.protogen.common import partitions_common_pb2 as messages
 
-from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import partition_to_message
 from armoflow.engine.services.filters import PARTITIONS, parse_list
 
 
-class PartitionsService(PartitionsServicer):  # type: ignore[misc]
+class PartitionsService(Service, PartitionsServicer):  # type: ignore[misc]
     """Shows the partitions, which are fixed when the engine starts."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def GetPartition(self, request: Any, context: Any) -> Any:
         """Read a partition."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
 from armonik.protogen.common import results_common_pb2 as messages
 
 from armoflow.config import CHUNK_BYTES, MIB
-from armoflow.engine.core import Engine
 from armoflow.engine.records import (
     Changes,
     NewResult,
@@ -20,15 +20,13 @@ from armoflow.engine.records import (
     StateError,
     Stored,
 )
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import result_to_message
 from armoflow.engine.services.filters import RESULTS, parse_list
 
 
-class ResultsService(ResultsServicer):  # type: ignore[misc]
+class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     """Creates results and carries their data. ``WatchResults`` is in the API but served nowhere."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
@@ -36,28 +34,33 @@ class ResultsService(ResultsServicer):  # type: ignore[misc]
             NewResult(self._engine.new_id(), item.name, item.manual_deletion)
             for item in request.results
         ]
-        results = await self._create(request.session_id, new)
+        changes = self._engine.state.create_results(self._engine.now(), request.session_id, new)
+        results = await self._apply(changes, [result.id for result in new])
         return messages.CreateResultsMetaDataResponse(results=results)
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data."""
+        engine = self._engine
         stored: list[Stored] = []
         try:
-            stored.extend([await self._store(item.data) for item in request.results])
+            for item in request.results:
+                stored.append(await self._store(item.data))  # noqa: PERF401 - kept if one fails
             new = [
-                NewResult(self._engine.new_id(), item.name, item.manual_deletion, data)
+                NewResult(engine.new_id(), item.name, item.manual_deletion, data)
                 for item, data in zip(request.results, stored, strict=True)
             ]
-            results = await self._create(request.session_id, new)
-        except StateError:
-            self._engine.objects.delete([data.opaque_id for data in stored])
+            changes = engine.state.create_results(engine.now(), request.session_id, new)
+        except (StateError, asyncio.CancelledError):
+            engine.objects.delete([data.opaque_id for data in stored])
             raise
+        results = await self._apply(changes, [result.id for result in new])
         return messages.CreateResultsResponse(results=results)
 
     async def GetResult(self, request: Any, context: Any) -> Any:
         """Read a result."""
-        result = await self._find(request.result_id)
-        return messages.GetResultResponse(result=result_to_message(result))
+        result = result_to_message(await self._find(request.result_id))
+        await self._committed()
+        return messages.GetResultResponse(result=result)
 
     async def ListResults(self, request: Any, context: Any) -> Any:
         """List results."""
@@ -98,7 +101,7 @@ class ResultsService(ResultsServicer):  # type: ignore[misc]
             changes = self._engine.state.complete_results(
                 self._engine.now(), target.session_id, [(target.result_id, stored)]
             )
-        except StateError:
+        except (StateError, asyncio.CancelledError):
             self._engine.objects.delete([stored.opaque_id])
             raise
         (result,) = await self._apply(changes, [target.result_id])
@@ -117,7 +120,7 @@ class ResultsService(ResultsServicer):  # type: ignore[misc]
     async def DeleteResultsData(self, request: Any, context: Any) -> Any:
         """Delete data; unknown results and those of manual deletion are skipped."""
         engine = self._engine
-        await engine.apply(engine.state.delete_results(engine.now(), request.result_id))
+        await self._commit(engine.state.delete_results(engine.now(), request.result_id))
         return messages.DeleteResultsDataResponse(
             session_id=request.session_id, result_id=request.result_id
         )
@@ -146,16 +149,11 @@ class ResultsService(ResultsServicer):  # type: ignore[misc]
         """The size that upload chunks should have."""
         return messages.ResultsServiceConfigurationResponse(data_chunk_max_size=CHUNK_BYTES)
 
-    async def _create(self, session_id: str, new: Sequence[NewResult]) -> list[Any]:
-        engine = self._engine
-        changes = engine.state.create_results(engine.now(), session_id, new)
-        return await self._apply(changes, [result.id for result in new])
-
     async def _apply(self, changes: Changes, ids: Sequence[str]) -> list[Any]:
         """The results as the command left them, once that is committed."""
         results = self._engine.state.results
         shown = [result_to_message(changes.results.get(key) or results[key]) for key in ids]
-        await self._engine.apply(changes)
+        await self._commit(changes)
         return shown
 
     async def _find(self, result_id: str) -> ResultRecord:

@@ -9,22 +9,18 @@ from typing import Any
 from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
 from armonik.protogen.common import sessions_common_pb2 as messages
 
-from armoflow.engine.core import Engine
 from armoflow.engine.records import Changes, SessionRecord, SessionStatus, StateError
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import (
     options_from_message,
     session_to_message,
     set_seconds,
 )
 from armoflow.engine.services.filters import SESSIONS, parse_list
-from armoflow.options import MAXIMUM_PRIORITY
 
 
-class SessionsService(SessionsServicer):  # type: ignore[misc]
+class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
     """Opens, changes and ends sessions."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def CreateSession(self, request: Any, context: Any) -> Any:
         """Open a session."""
@@ -37,13 +33,14 @@ class SessionsService(SessionsServicer):  # type: ignore[misc]
             options_from_message(request.default_task_option),
             tuple(request.partition_ids),
         )
-        await engine.apply(changes)
+        await self._commit(changes)
         return messages.CreateSessionReply(session_id=session_id)
 
     async def GetSession(self, request: Any, context: Any) -> Any:
         """Read a session."""
-        session = self._find(request.session_id)
-        return messages.GetSessionResponse(session=session_to_message(session))
+        session = session_to_message(self._find(request.session_id))
+        await self._committed()
+        return messages.GetSessionResponse(session=session)
 
     async def ListSessions(self, request: Any, context: Any) -> Any:
         """List sessions; their options are always shown, whatever ``with_task_options`` says."""
@@ -100,7 +97,7 @@ class SessionsService(SessionsServicer):  # type: ignore[misc]
         shown.status = int(SessionStatus.DELETED)
         shown.client_submission = shown.worker_submission = False
         set_seconds(shown.deleted_at, now)
-        await engine.apply(engine.state.delete_session(now, request.session_id))
+        await self._commit(engine.state.delete_session(now, request.session_id))
         return messages.DeleteSessionResponse(session=shown)
 
     async def StopSubmission(self, request: Any, context: Any) -> Any:
@@ -113,7 +110,7 @@ class SessionsService(SessionsServicer):  # type: ignore[misc]
     async def _apply(self, request: Any, changes: Changes) -> Any:
         """The session as the command left it, once that is committed."""
         shown = session_to_message(self._find(request.session_id))
-        await self._engine.apply(changes)
+        await self._commit(changes)
         return shown
 
     def _find(self, session_id: str) -> SessionRecord:
@@ -124,19 +121,8 @@ class SessionsService(SessionsServicer):  # type: ignore[misc]
 
 
 def _check_default_options(request: Any) -> None:
-    """What the reference engine's validator demands of a new session."""
-    options = request.default_task_option
+    """What must be present in the message; the values are the state machine's to judge."""
     if not request.HasField("default_task_option"):
         raise StateError("INVALID_ARGUMENT", "default_task_option is required")
-    if not options.HasField("max_duration"):
+    if not request.default_task_option.HasField("max_duration"):
         raise StateError("INVALID_ARGUMENT", "default_task_option.max_duration is required")
-    if options.max_retries < 1:
-        raise StateError(
-            "INVALID_ARGUMENT",
-            f"default_task_option.max_retries must be at least 1, not {options.max_retries}",
-        )
-    if not 1 <= options.priority <= MAXIMUM_PRIORITY:
-        raise StateError(
-            "INVALID_ARGUMENT",
-            f"default_task_option.priority must be 1 to {MAXIMUM_PRIORITY}, not {options.priority}",
-        )

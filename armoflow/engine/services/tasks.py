@@ -11,8 +11,8 @@ from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
 from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
-from armoflow.engine.core import Engine
 from armoflow.engine.records import NewTask, StateError, TaskRecord
+from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import (
     optional_options,
     task_to_detailed,
@@ -21,11 +21,8 @@ from armoflow.engine.services.convert import (
 from armoflow.engine.services.filters import TASKS, parse_filters, parse_list
 
 
-class TasksService(TasksServicer):  # type: ignore[misc]
+class TasksService(Service, TasksServicer):  # type: ignore[misc]
     """Submits, shows and cancels tasks."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def SubmitTasks(self, request: Any, context: Any) -> Any:
         """Submit a batch of tasks: all of them or none."""
@@ -47,7 +44,7 @@ class TasksService(TasksServicer):  # type: ignore[misc]
         changes = engine.state.submit_tasks(
             engine.now(), request.session_id, optional_options(request), tasks
         )
-        await engine.apply(changes)
+        await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
         return messages.SubmitTasksResponse(
             task_infos=[
@@ -66,7 +63,9 @@ class TasksService(TasksServicer):  # type: ignore[misc]
         task = await self._engine.read_task(request.task_id)
         if task is None:
             raise StateError("NOT_FOUND", f"task {request.task_id!r} does not exist")
-        return messages.GetTaskResponse(task=task_to_detailed(task))
+        shown = task_to_detailed(task)
+        await self._committed()
+        return messages.GetTaskResponse(task=shown)
 
     async def ListTasks(self, request: Any, context: Any) -> Any:
         """List tasks; their errors are always shown, whatever ``with_errors`` says."""
@@ -96,7 +95,7 @@ class TasksService(TasksServicer):  # type: ignore[misc]
         """Cancel tasks that have not ended; unknown ones are left out of the reply."""
         engine = self._engine
         changes = engine.state.cancel_tasks(engine.now(), request.task_ids)
-        await engine.apply(changes)
+        await self._commit(changes)
         tasks = await self._read(request.task_ids)
         return messages.CancelTasksResponse(tasks=map(task_to_summary, tasks))
 
@@ -104,6 +103,7 @@ class TasksService(TasksServicer):  # type: ignore[misc]
         """The expected outputs of tasks; unknown tasks are left out."""
         pair = messages.GetResultIdsResponse.MapTaskResult
         tasks = await self._read(request.task_id)
+        await self._committed()
         return messages.GetResultIdsResponse(
             task_results=[pair(task_id=task.id, result_ids=task.outputs) for task in tasks]
         )

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import grpc
 
 from armoflow.engine.records import StateError
+from armoflow.engine.services.call_log import CallLog
 
 logger = logging.getLogger(__name__)
-
-
-class CallLog:
-    """How often each RPC was called, and optionally when: one line of JSON a call.
-
-    Args:
-        path: File to write the calls to, in the order in which they began.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.counts: Counter[str] = Counter()
-        self._file: TextIO | None = None
-        if path is not None:
-            self._file = path.open("a", buffering=1, encoding="utf-8")
-
-    def record(self, method: str) -> None:
-        """Count one call, named like ``Sessions/CreateSession``."""
-        self.counts[method] += 1
-        if self._file is not None:
-            self._file.write(json.dumps({"time": time.time(), "method": method}) + "\n")
-
-    def close(self) -> None:
-        """Say what was called, and close the file."""
-        for method, count in sorted(self.counts.items()):
-            logger.info("%s was called %d times", method, count)
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -108,6 +77,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             raise error
         if isinstance(error, StateError):
             await context.abort(grpc.StatusCode[error.code], str(error))
+        if isinstance(error, NotImplementedError):
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served")
         if isinstance(error, grpc.aio.UsageError) and context.cancelled():
             return  # writing to a caller that has gone
         logger.error("%s failed", name, exc_info=error)

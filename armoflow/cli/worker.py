@@ -1,0 +1,24 @@
+"""``armoflow worker``: an ArmoniK worker that runs armoflow's tasks."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "worker",
+        help="serve an ArmoniK agent as a worker",
+        description="Run tasks for an ArmoniK agent. Where both listen is told by ArmoniK's own "
+        "environment variables: ComputePlane__WorkerChannel__Address and "
+        "ComputePlane__AgentChannel__Address, with their SocketType.",
+    )
+    parser.set_defaults(run=run_worker)
+
+
+def run_worker(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop; returns the exit code."""
+    from armoflow.worker.service import main
+
+    return main()

@@ -1,0 +1,110 @@
+"""Where a server listens: parsed and checked before anything is started."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import NamedTuple
+
+from armoflow.errors import OptionError
+
+SOCKET_PATH_LIMIT = 100
+"""Bytes that the path of a Unix socket may have, on the strictest of the platforms."""
+
+
+class Address(NamedTuple):
+    """A place to listen at: a path, or a host and a port (0: any free one).
+
+    Example:
+        >>> parse_address("unix:/run/armoflow.sock").url
+        'unix:/run/armoflow.sock'
+        >>> parse_address("127.0.0.1:5001").url
+        'http://127.0.0.1:5001'
+    """
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC binds it."""
+        return f"unix:{self.path}" if self.path else _join(self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        """The address as clients write it."""
+        return self.target if self.path else f"http://{self.target}"
+
+
+def parse_address(text: str) -> Address:
+    """Read ``unix:/path`` or ``host:port``.
+
+    Raises:
+        OptionError: If it is neither, or a host that is not this machine's loopback.
+    """
+    if text.startswith("unix:"):
+        path = os.path.abspath(text[len("unix:") :].replace("//", "/", 1))  # noqa: PTH100
+        if len(os.fsencode(path)) >= SOCKET_PATH_LIMIT:
+            raise OptionError(
+                f"the path of the socket, {path!r}, is too long: a Unix socket's path must be "
+                f"shorter than {SOCKET_PATH_LIMIT} bytes"
+            )
+        return Address(path=path)
+    host, separator, port = text.removeprefix("http://").rstrip("/").rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:
+        raise OptionError(f"{text!r} is no address to listen at: write host:port or unix:/path")
+    host = host.strip("[]")
+    if not _is_loopback(host):
+        raise OptionError(
+            f"refusing to listen at {text!r}: whoever reaches the engine can run code on this "
+            "machine. Listen at 127.0.0.1 or unix:/path, and reach it through an SSH tunnel"
+        )
+    return Address(host=host, port=int(port))
+
+
+def check_free(address: Address) -> None:
+    """Refuse an address at which somebody listens already; remove a dead socket's file.
+
+    Raises:
+        OptionError: If it is in use.
+    """
+    if address.path:
+        _check_path(address.path)
+    elif address.port:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address.host, address.port))
+            except OSError as error:
+                raise OptionError(f"cannot listen at {address.url}: {error.strerror}") from error
+
+
+def _check_path(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120
+                raise OptionError(f"cannot listen at unix:{path}: no such directory") from None
+        except ConnectionRefusedError:
+            os.unlink(path)  # noqa: PTH108 - left behind by a server that was killed
+        except OSError as error:
+            raise OptionError(f"cannot listen at unix:{path}: {error.strerror}") from error
+        else:
+            raise OptionError(f"cannot listen at unix:{path}: another server does")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,230 @@
+"""The Agent service: what a worker may ask while it runs a task."""
+
+# ruff: noqa: N802 (the API names the methods)
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from armonik.protogen.common import agent_common_pb2 as messages
+from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
+
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.engine.core import Engine
+from armoflow.engine.options import encode_options
+from armoflow.engine.records import (
+    Options,
+    ResultRecord,
+    ResultStatus,
+    StateError,
+    TaskRecord,
+)
+from armoflow.engine.services.convert import optional_options, set_seconds
+from armoflow.engine.state.options import merge_options
+
+READ_ONLY = 0o444
+"""Mode of inputs in the data folder, which may be links to what the store has."""
+
+
+class MissingDataError(Exception):
+    """An input has no data: the task cannot run, now or later."""
+
+
+class Execution:
+    """One attempt to run a task: its token, its data folder, and what it has asked for so far.
+
+    Args:
+        engine: The engine whose task it is.
+        task: The task.
+    """
+
+    def __init__(self, engine: Engine, task: TaskRecord) -> None:
+        self._engine = engine
+        self.task = task
+        self.token = str(uuid.uuid4())
+        self.folder = Path(engine.objects.staging) / self.token
+        self.effects = Effects()
+        self.notified: dict[str, None] = {}
+
+    async def prepare(self) -> None:
+        """Lay the payload and every dependency into the data folder.
+
+        Raises:
+            MissingDataError: If one of them has no data.
+        """
+        self.folder.mkdir(parents=True)
+        for result_id in (self.task.payload_id, *self.task.dependencies):
+            result = await self._engine.read_result(result_id)
+            try:
+                await self.fetch(result, result_id)
+            except StateError as error:
+                raise MissingDataError(f"input {result_id!r} is gone: {error}") from error
+
+    async def fetch(self, result: ResultRecord | None, result_id: str) -> None:
+        """Lay the data of a result into the data folder.
+
+        Raises:
+            StateError: NOT_FOUND, if it has none.
+        """
+        if result is None:
+            raise StateError("NOT_FOUND", f"result {result_id!r} does not exist")
+        if result.status is not ResultStatus.COMPLETED:
+            status = result.status.name.lower()
+            raise StateError("NOT_FOUND", f"result {result_id!r} has no data: it is {status}")
+        target = self.folder / result_id
+        if not target.exists():
+            await self._engine.objects.materialize(result.opaque_id, target)
+            target.chmod(READ_ONLY)
+
+    def collect(self) -> Effects:
+        """All effects, with the files as they are now: a worker may go on writing until it ends.
+
+        Raises:
+            OSError: If a file that the worker announced is gone.
+        """
+        for result_id in self.notified:
+            path = self.folder / result_id
+            size = path.stat().st_size
+            self.effects.data[result_id] = (
+                path.read_bytes() if size <= INLINE_DATA_LIMIT else StagedFile(str(path), size)
+            )
+        return self.effects
+
+    async def discard(self) -> None:
+        """Remove the data folder."""
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+class AgentService(AgentServicer):  # type: ignore[misc]
+    """Serves one worker. Nothing that it is asked for happens before the task ends in success."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.execution: Execution | None = None
+
+    async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
+        """Create results without data."""
+        execution = self._check(request)
+        replies = [self._create(execution, request, item.name) for item in request.results]
+        return messages.CreateResultsMetaDataResponse(results=replies)
+
+    async def CreateResults(self, request: Any, context: Any) -> Any:
+        """Create results with their data; what is large waits in the data folder."""
+        execution = self._check(request)
+        replies = []
+        for item in request.results:
+            reply = self._create(execution, request, item.name)
+            if len(item.data) <= INLINE_DATA_LIMIT:
+                execution.effects.data[reply.result_id] = item.data
+            else:
+                await asyncio.to_thread((execution.folder / reply.result_id).write_bytes, item.data)
+                execution.notified[reply.result_id] = None
+            replies.append(reply)
+        return messages.CreateResultsResponse(results=replies)
+
+    async def NotifyResultData(self, request: Any, context: Any) -> Any:
+        """Announce data that lies in the data folder; it is read when the task has ended."""
+        execution = self._check(request)
+        ids = [item.result_id for item in request.ids]
+        for result_id in ids:
+            path = execution.folder / _plain_name(result_id)
+            if not path.exists():
+                if not self._engine.options.strict:
+                    raise StateError("NOT_FOUND", f"there is no file {path}")
+                path.touch()  # as the reference engine, which opens or creates it
+        execution.notified.update(dict.fromkeys(ids))
+        return messages.NotifyResultDataResponse(result_ids=ids)
+
+    async def SubmitTasks(self, request: Any, context: Any) -> Any:
+        """Submit child tasks."""
+        execution = self._check(request)
+        strict = self._engine.options.strict
+        base = optional_options(request)
+        options = [
+            _merge(base, optional_options(creation), strict=strict)
+            for creation in request.task_creations
+        ]
+        try:
+            self._engine.state.check_children(execution.task.id, options)
+        except StateError as error:
+            if not strict or error.code == "INVALID_ARGUMENT":
+                raise
+            raise StateError("UNKNOWN", str(error)) from error
+        info = messages.SubmitTasksResponse.TaskInfo
+        replies = []
+        for creation, merged in zip(request.task_creations, options, strict=True):
+            child = ChildTask(
+                creation.payload_id,
+                list(creation.data_dependencies),
+                list(creation.expected_output_keys),
+                None if merged is None else encode_options(merged),
+                self._engine.new_id(),
+            )
+            execution.effects.children.append(child)
+            replies.append(
+                info(
+                    task_id=child.id,
+                    expected_output_ids=child.outputs,
+                    data_dependencies=child.dependencies,
+                    payload_id=child.payload_id,
+                )
+            )
+        return messages.SubmitTasksResponse(
+            task_infos=replies, communication_token=request.communication_token
+        )
+
+    async def GetResourceData(self, request: Any, context: Any) -> Any:
+        """Bring the data of any result into the data folder."""
+        execution = self._check(request)
+        result = await self._engine.read_result(request.result_id)
+        await execution.fetch(result, request.result_id)
+        return messages.DataResponse(result_id=request.result_id)
+
+    async def GetCommonData(self, request: Any, context: Any) -> Any:
+        """Declared by the API, implemented nowhere."""
+        self._check(request)
+        raise StateError("UNKNOWN", "GetCommonData is not implemented")
+
+    async def GetDirectData(self, request: Any, context: Any) -> Any:
+        """Declared by the API, implemented nowhere."""
+        self._check(request)
+        raise StateError("UNKNOWN", "GetDirectData is not implemented")
+
+    def _check(self, request: Any) -> Execution:
+        """The running task, if the caller is the one who runs it."""
+        if self.execution is None:
+            raise StateError("UNAVAILABLE", "no task is running")
+        if not request.communication_token:
+            raise StateError("INVALID_ARGUMENT", "the communication token is missing")
+        if request.communication_token != self.execution.token:
+            raise StateError("INVALID_ARGUMENT", "the communication token is not the current one")
+        return self.execution
+
+    def _create(self, execution: Execution, request: Any, name: str) -> Any:
+        created = CreatedResult(self._engine.new_id(), name)
+        execution.effects.created.append(created)
+        reply = messages.ResultMetaData(
+            session_id=request.session_id,
+            result_id=created.id,
+            name=name,
+            status=int(ResultStatus.CREATED),
+        )
+        set_seconds(reply.created_at, self._engine.now())
+        return reply
+
+
+def _merge(base: Options | None, own: Options | None, *, strict: bool) -> Options | None:
+    """A child's options over those of its request, which both may be absent."""
+    return own if base is None else merge_options(base, own, strict=strict)
+
+
+def _plain_name(result_id: str) -> str:
+    """Refuse an id that would leave the data folder."""
+    if "/" in result_id or result_id in ("", ".", ".."):
+        raise StateError("INVALID_ARGUMENT", f"{result_id!r} is no result id")
+    return result_id

@@ -1,0 +1,121 @@
+"""A worker process and the gRPC channel to it, as one thing that lives and dies together."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+from armonik.protogen.common import objects_pb2, worker_common_pb2
+from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
+
+from armoflow.engine.agents.process import WorkerProcess
+from armoflow.engine.services.call_log import CallLog
+
+KILL_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL of a worker."""
+
+HEALTH_TIMEOUT = 5.0
+"""Seconds that a worker has to answer a health check (ArmoniK.Core's WorkerCheckTimeout)."""
+
+UNLIMITED = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+_CHANNEL_OPTIONS = (
+    *UNLIMITED,
+    ("grpc.default_authority", "localhost"),
+    # Each worker process gets a fresh connection, without the back-off of its predecessor's.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class WorkerLink:
+    """One run of a worker's process, connected.
+
+    Args:
+        process: The process, not started yet.
+        address: Path of the socket where the worker will listen.
+        calls: Counts the calls.
+    """
+
+    def __init__(self, process: WorkerProcess, address: Path, calls: CallLog) -> None:
+        self.process = process
+        self._calls = calls
+        self._channel = grpc.aio.insecure_channel(f"unix:{address}", options=_CHANNEL_OPTIONS)
+        self._worker = WorkerStub(self._channel)
+
+    async def __aenter__(self) -> WorkerLink:
+        """Start the process.
+
+        Raises:
+            OSError: If it cannot be started.
+        """
+        try:
+            await self.process.start()
+        except BaseException:
+            await self._channel.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.process.stop(KILL_GRACE)
+        await self._channel.close()
+
+    async def wait_until_ready(self) -> bool:
+        """Ask for the worker's health until it serves; False if it died before."""
+        delay = 0.02
+        while self.process.alive:
+            if await self.is_healthy(HEALTH_TIMEOUT, wait_for_ready=True):
+                return True
+            await self.process.wait(delay)
+            delay = min(2 * delay, 1.0)
+        return False
+
+    async def is_healthy(self, limit: float, *, wait_for_ready: bool = False) -> bool:
+        """Whether the worker serves; one that does not implement the check does.
+
+        Args:
+            limit: Seconds that it has to answer.
+            wait_for_ready: Wait for the connection, too.
+        """
+        self._calls.record("Worker/HealthCheck")
+        call = self._worker.HealthCheck(
+            objects_pb2.Empty(), timeout=limit, wait_for_ready=wait_for_ready
+        )
+        answer = asyncio.ensure_future(read_answer(call))
+        try:
+            await self.process.wait_for(answer)
+        finally:
+            call.cancel()  # changes nothing if the answer is there
+        code, reply = await answer
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return True
+        serving = worker_common_pb2.HealthCheckReply.SERVING
+        return reply is not None and reply.status == serving
+
+    def start_call(self, request: Any, limit: float) -> Any:
+        """Begin a ``Process`` call, which may be cancelled; see :func:`read_answer`."""
+        self._calls.record("Worker/Process")
+        return self._worker.Process(request, timeout=limit)
+
+
+async def read_answer(call: Any) -> tuple[Any, Any]:
+    """The status code of a call, and its reply, which is None unless the code is OK.
+
+    Awaiting a cancelled call itself would raise CancelledError, as if the awaiting task were the
+    one that was cancelled; its code only says what happened to the call.
+    """
+    code = await call.code()
+    return code, (await call if code is grpc.StatusCode.OK else None)

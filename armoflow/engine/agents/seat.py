@@ -1,0 +1,336 @@
+"""A seat: one worker process after the other, and the task that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+from armonik.protogen.common import objects_pb2, worker_common_pb2
+from armonik.protogen.worker.agent_service_pb2_grpc import add_AgentServicer_to_server
+
+from armoflow.config import CHUNK_BYTES
+from armoflow.engine.agents.agent_service import AgentService, Execution, MissingDataError
+from armoflow.engine.agents.link import (
+    HEALTH_TIMEOUT,
+    KILL_GRACE,
+    UNLIMITED,
+    WorkerLink,
+    read_answer,
+)
+from armoflow.engine.agents.process import Guardian, WorkerProcess
+from armoflow.engine.core import Engine
+from armoflow.engine.records import StateError, TaskRecord, TaskStatus
+from armoflow.engine.services.call_log import CallLog
+from armoflow.engine.services.convert import options_to_message
+from armoflow.engine.services.guard import Guard
+
+logger = logging.getLogger(__name__)
+
+SOCKET_PATH_LIMIT = 100
+"""Bytes that the path of a Unix socket may have, on the strictest of the platforms."""
+
+STOP_GRACE = 5.0
+"""Seconds that running tasks get to finish when the engine stops (ArmoniK.Core's GraceDelay)."""
+
+RECOVERY_TIMEOUT = 2.0
+"""Seconds that a worker has to come to itself after its task was cancelled or timed out."""
+
+FIRST_DELAY, LAST_DELAY = 0.1, 30.0
+"""Seconds before a worker is started again when it died before it was ready; doubles each time."""
+
+DEATHS_BEFORE_ERROR = 3
+"""Deaths in a row, before being ready, that are reported as an error."""
+
+LONGEST_CALL = 10 * 365 * 24 * 3600.0
+"""Seconds; gRPC cannot express a deadline that is much farther away."""
+
+
+class Employer(Protocol):
+    """Where a seat gets its tasks."""
+
+    engine: Engine
+    arguments: list[str]
+    calls: CallLog
+    guardian: Guardian
+    work: asyncio.Event
+    stopping: bool
+
+    def take(self, owner: str) -> TaskRecord | None:
+        """The next task, dispatched to ``owner``; None if there is none."""
+
+    def forget(self, task: TaskRecord) -> None:
+        """A seat does not run this task any more."""
+
+
+class Verdict(NamedTuple):
+    """How an execution failed: the task's error, its status, whether it may be retried."""
+
+    error: str
+    status: TaskStatus = TaskStatus.ERROR
+    retry: bool = True
+
+
+class Seat:
+    """Keeps a worker running and gives it one task at a time.
+
+    Args:
+        agent: The agent that the seat belongs to.
+        name: What tasks show as their owner.
+        directory: Where the seat's own directory goes.
+    """
+
+    def __init__(self, agent: Employer, name: str, directory: Path) -> None:
+        self._agent = agent
+        self._engine = agent.engine
+        self._name = name
+        self._directory = directory / name
+        self._sockets = self._directory
+        self._service = AgentService(agent.engine)
+        self._server: Any = None
+        self._loop: asyncio.Task[None] | None = None
+        self._execution: Execution | None = None
+        self._call: Any = None
+        self._interrupted = False
+        self._deaths = 0
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Serve the worker's calls and start it."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if len(bytes(self._directory / "worker.sock")) >= SOCKET_PATH_LIMIT:
+            self._sockets = Path(tempfile.mkdtemp(prefix="armoflow-"))
+        (self._sockets / "agent.sock").unlink(missing_ok=True)
+        strict = self._engine.options.strict  # the reference agent keeps gRPC's limit of 4 MiB
+        self._server = grpc.aio.server(
+            interceptors=(Guard(self._agent.calls),), options=() if strict else UNLIMITED
+        )
+        add_AgentServicer_to_server(self._service, self._server)
+        self._server.add_insecure_port(f"unix:{self._sockets / 'agent.sock'}")
+        await self._server.start()
+        self._loop = asyncio.create_task(self._live(), name=f"armoflow seat {self._name}")
+
+    async def stop(self) -> None:
+        """Let the running task finish for a while, give it back otherwise, and end the worker."""
+        if self._loop is None:
+            return
+        if self._execution is not None:
+            await asyncio.wait([self._loop], timeout=STOP_GRACE)
+        self._loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._loop
+        await self._server.stop(None)
+        if self._sockets != self._directory:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    async def _live(self) -> None:
+        """Keep a worker running, and give it tasks."""
+        while not self._agent.stopping:
+            try:
+                problem = await self._employ()
+            except OSError as error:
+                problem = f"cannot be started: {error}"
+            if problem and not self._agent.stopping:
+                await self._report_death(problem)
+
+    async def _employ(self) -> str:
+        """Start a worker and give it tasks until it must be replaced.
+
+        Returns:
+            How it died before it was ready; empty if it was ready.
+        """
+        (self._sockets / "worker.sock").unlink(missing_ok=True)
+        process = WorkerProcess(
+            self._agent.arguments, self._environment(), self._directory, self._agent.guardian
+        )
+        async with WorkerLink(process, self._sockets / "worker.sock", self._agent.calls) as link:
+            if not await link.wait_until_ready():
+                return process.describe_end()
+            self._deaths = 0
+            while (task := await self._next_task(process)) is not None:
+                if not await self._run(link, task):
+                    break
+            if not process.alive:
+                logger.warning("worker %s %s", self._name, process.describe_end())
+        return ""
+
+    async def _report_death(self, problem: str) -> None:
+        """Say that the worker died before it was ready, and wait before the next try."""
+        self._deaths += 1
+        delay = min(FIRST_DELAY * 2 ** min(self._deaths - 1, 10), LAST_DELAY)
+        logger.log(
+            logging.ERROR if self._deaths >= DEATHS_BEFORE_ERROR else logging.WARNING,
+            "worker %s (%s) was never ready, %d time(s) in a row: it %s\ntrying again in %.1f s",
+            self._name,
+            shlex.join(self._agent.arguments),
+            self._deaths,
+            problem,
+            delay,
+        )
+        await asyncio.sleep(delay)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "ComputePlane__WorkerChannel__Address": str(self._sockets / "worker.sock"),
+            "ComputePlane__WorkerChannel__SocketType": "unixdomainsocket",
+            "ComputePlane__AgentChannel__Address": str(self._sockets / "agent.sock"),
+            "ComputePlane__AgentChannel__SocketType": "unixdomainsocket",
+        }
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def runs(self, task: TaskRecord) -> bool:
+        """Whether this seat runs a task."""
+        return self._execution is not None and self._execution.task.id == task.id
+
+    def interrupt(self) -> None:
+        """Stop the running task."""
+        self._interrupted = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _next_task(self, process: WorkerProcess) -> TaskRecord | None:
+        """The next task; None if the worker died, or the agent stops, before there was one."""
+        agent = self._agent
+        while process.alive and not agent.stopping:
+            task = agent.take(self._name)
+            if task is not None:
+                return task
+            agent.work.clear()
+            work = asyncio.ensure_future(agent.work.wait())
+            try:
+                await process.wait_for(work)
+            finally:
+                work.cancel()
+        return None
+
+    async def _run(self, link: WorkerLink, task: TaskRecord) -> bool:
+        """Run a task to its end; False if the worker must be replaced."""
+        self._interrupted = False
+        execution = self._execution = Execution(self._engine, task)
+        try:
+            return await self._execute(link, execution)
+        except asyncio.CancelledError:
+            self._give_back(task)
+            raise
+        except Exception as error:
+            logger.exception("the agent failed to run task %s", task.id)
+            await self._fail(task, Verdict(f"the agent failed: {type(error).__name__}: {error}"))
+            return False
+        finally:
+            self._execution = self._service.execution = self._call = None
+            await asyncio.shield(execution.discard())
+
+    async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
+        engine, task = self._engine, execution.task
+        try:
+            await execution.prepare()
+        except MissingDataError as error:
+            await self._fail(task, Verdict(str(error), retry=False))
+            return True
+        if not await link.is_healthy(HEALTH_TIMEOUT):
+            self._give_back(task)
+            return False
+        if not self._begin(task):
+            return True
+        verdict = await self._process(link, execution)
+        if self._interrupted:
+            self._acknowledge(task)
+        elif verdict is None:
+            await asyncio.shield(engine.complete([(task.id, execution.effects)]))
+            return True
+        else:
+            await self._fail(task, verdict)
+        # A worker with one thread may still be in the task that was given up.
+        return link.process.alive and await link.is_healthy(RECOVERY_TIMEOUT)
+
+    def _begin(self, task: TaskRecord) -> bool:
+        """Mark the task as processing; False if it was taken away meanwhile."""
+        engine = self._engine
+        try:
+            engine.apply(engine.state.start(engine.now(), task.id, self._name))
+        except StateError as error:
+            logger.debug("task %s is not started: %s", task.id, error)
+            self._acknowledge(task)
+            return False
+        return True
+
+    async def _process(self, link: WorkerLink, execution: Execution) -> Verdict | None:
+        """Call the worker; None if it ended in success and its effects are complete."""
+        self._service.execution = execution
+        limit = min(execution.task.options.max_duration, LONGEST_CALL)
+        self._call = link.start_call(_request(execution), limit)
+        try:
+            code, reply = await read_answer(self._call)
+        finally:
+            self._call.cancel()  # changes nothing unless this seat is being stopped
+        self._service.execution = None
+        if self._interrupted:
+            return None
+        if reply is None:
+            return await self._judge(link.process, code)
+        kind = reply.output.WhichOneof("type")
+        if kind == "error":
+            return Verdict(reply.output.error.details, retry=False)
+        if kind is None:
+            return Verdict("the worker's reply has no output")
+        try:
+            execution.collect()
+        except OSError as error:
+            return Verdict(f"a result that the worker announced cannot be read: {error}")
+        return None
+
+    async def _judge(self, process: WorkerProcess, code: Any) -> Verdict:
+        """What becomes of a task whose Process call failed."""
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Verdict(
+                "the task ran longer than its max_duration", TaskStatus.TIMEOUT, retry=False
+            )
+        details = await self._call.details()
+        if code is grpc.StatusCode.UNAVAILABLE:
+            # That a worker died is known a moment later than that its connection is lost.
+            await process.wait(KILL_GRACE)
+        if not process.alive:
+            return Verdict(f"the worker was lost ({code.name}): it {process.describe_end()}")
+        return Verdict(f"the worker ended the call with {code.name}: {details}")
+
+    async def _fail(self, task: TaskRecord, verdict: Verdict) -> None:
+        error, status, retry = verdict
+        await asyncio.shield(self._engine.fail(task.id, error, status=status, retry=retry))
+
+    def _acknowledge(self, task: TaskRecord) -> None:
+        """Say that the task does not run here any more: one that was cancelled has ended."""
+        self._agent.forget(task)
+        self._engine.apply(self._engine.state.stopped(self._engine.now(), [task.id]))
+
+    def _give_back(self, task: TaskRecord) -> None:
+        """Queue a task again, unharmed."""
+        self._agent.forget(task)
+        try:
+            changes = self._engine.state.release(self._engine.now(), task.id, self._name)
+        except StateError as error:
+            logger.debug("task %s is not given back: %s", task.id, error)
+        else:
+            self._engine.apply(changes)
+
+
+def _request(execution: Execution) -> Any:
+    task = execution.task
+    return worker_common_pb2.ProcessRequest(
+        communication_token=execution.token,
+        session_id=task.session_id,
+        task_id=task.id,
+        task_options=options_to_message(task.options),
+        expected_output_keys=task.outputs,
+        payload_id=task.payload_id,
+        data_dependencies=task.dependencies,
+        data_folder=str(execution.folder),
+        configuration=objects_pb2.Configuration(data_chunk_max_size=CHUNK_BYTES),
+    )

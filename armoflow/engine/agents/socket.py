@@ -1,0 +1,91 @@
+"""The socket agent: drives any ArmoniK worker over gRPC on Unix sockets.
+
+Each worker process has a seat: a directory with two sockets and a log, an Agent service, and a loop
+that gives it one task at a time. What becomes of a task follows ArmoniK.Core's agent: an error that
+the worker reports is final, a worker that is lost or breaks the call is retried, the deadline of
+``Process`` is the task's ``max_duration``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from pathlib import Path
+from urllib.parse import quote
+
+from armoflow.engine.agents.process import Guardian
+from armoflow.engine.agents.seat import Seat
+from armoflow.engine.core import Engine
+from armoflow.engine.records import TaskRecord, TaskStatus
+from armoflow.engine.services.call_log import CallLog
+
+
+class SocketAgent:
+    """Serves a partition with workers that are started by a command.
+
+    Args:
+        engine: The engine.
+        partition: The partition's id.
+        workers: How many worker processes.
+        directory: Where the workers' sockets and logs go.
+        command: The worker's command line, split as a shell would.
+        calls: Counts the calls between workers and agent.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        partition: str,
+        workers: int,
+        directory: Path,
+        *,
+        command: str,
+        calls: CallLog,
+    ) -> None:
+        self.engine = engine
+        self.partition = partition
+        self.arguments = shlex.split(command)
+        self.calls = calls
+        self.guardian = Guardian()
+        self.work = asyncio.Event()
+        self.stopping = False
+        name = quote(partition, safe="")
+        self._seats = [Seat(self, f"{name}-{number}", directory) for number in range(workers)]
+
+    async def start(self) -> None:
+        """Start the workers and begin to take tasks."""
+        for seat in self._seats:
+            await seat.start()
+        self.engine.scheduler.add_agent(self.partition, self)
+
+    def wake(self) -> None:
+        """Ready tasks exist."""
+        self.work.set()
+
+    def interrupt(self, task: TaskRecord) -> None:
+        """Stop running a task: it was cancelled, or its session paused before it began."""
+        for seat in self._seats:
+            if seat.runs(task):
+                seat.interrupt()
+
+    async def stop(self) -> None:
+        """Let running tasks finish for a while, give back the others, end the workers."""
+        self.stopping = True
+        self.work.set()
+        await asyncio.gather(*(seat.stop() for seat in self._seats))
+        self.engine.scheduler.remove_agent(self.partition, self)
+        await self.guardian.stop()
+
+    def take(self, owner: str) -> TaskRecord | None:
+        """The next task, dispatched to ``owner``; None if there is none."""
+        scheduler = self.engine.scheduler
+        while tasks := scheduler.take(self.partition, 1, self, owner, start=False):
+            if tasks[0].status is TaskStatus.DISPATCHED:
+                return tasks[0]
+            self.forget(tasks[0])  # its inputs are gone: it has ended already
+        return None
+
+    def forget(self, task: TaskRecord) -> None:
+        """A seat does not run this task any more; another may have taken it since."""
+        if sum(seat.runs(task) for seat in self._seats) <= 1:
+            self.engine.scheduler.forget([task.id])

@@ -1,0 +1,121 @@
+"""The command line of an engine: for ``armoflow up`` and for private engines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from armoflow.engine.address import parse_address
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.records import Partition
+from armoflow.engine.server import ServerOptions
+from armoflow.errors import OptionError
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what both ways to start an engine understand, except where it listens and lives."""
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="worker processes of each partition; 0: control plane only (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--partition",
+        action="append",
+        default=[],
+        metavar="NAME[=N]",
+        help="a partition, with its own number of workers; may be repeated (default: default)",
+    )
+    parser.add_argument(
+        "--worker",
+        default="",
+        metavar="COMMAND",
+        help="command that starts an ArmoniK worker, in any language; without it tasks of "
+        "armoflow run in the engine's own child processes",
+    )
+    parser.add_argument(
+        "--max-priority",
+        type=int,
+        default=10,
+        metavar="N",
+        help="highest priority that tasks may have (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--delete-payload",
+        action="store_true",
+        help="delete a task's payload once it is completed, as stock clusters do",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="behave as ArmoniK.Core does, even where that is a defect",
+    )
+    parser.add_argument(
+        "--durability",
+        choices=("normal", "full"),
+        default="normal",
+        help="normal survives the death of any process, full a power cut too (default: normal)",
+    )
+    parser.add_argument(
+        "--no-extensions",
+        action="store_true",
+        help="serve the standard ArmoniK API only",
+    )
+    parser.add_argument(
+        "--log-calls",
+        type=Path,
+        metavar="FILE",
+        help="append one line of JSON for each call to FILE",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="what is logged on the standard error (default: %(default)s)",
+    )
+
+
+def server_options(arguments: argparse.Namespace) -> ServerOptions:
+    """The options that the command line gives.
+
+    Raises:
+        OptionError: If they make no sense.
+    """
+    workers = _parse_partitions(arguments.partition or ["default"], arguments.workers)
+    return ServerOptions(
+        address=parse_address(arguments.listen),
+        engine=EngineOptions(
+            state_directory=arguments.state,
+            partitions=tuple(Partition(name, pod_max=count) for name, count in workers.items()),
+            max_priority=arguments.max_priority,
+            delete_payload=arguments.delete_payload,
+            strict=arguments.strict,
+            durability=arguments.durability,
+        ),
+        workers=workers,
+        command=arguments.worker,
+        extensions=not arguments.no_extensions,
+        log_calls=arguments.log_calls,
+    )
+
+
+def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
+    workers: dict[str, int] = {}
+    for text in texts:
+        name, separator, count = text.partition("=")
+        if not name or (separator and not count.isdecimal()):
+            raise OptionError(f"{text!r} is no partition: write NAME or NAME=WORKERS")
+        if name in workers:
+            raise OptionError(f"partition {name!r} is given twice")
+        workers[name] = int(count) if separator else default_count
+    return workers
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count

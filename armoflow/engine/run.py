@@ -1,0 +1,83 @@
+"""Runs a server as a process: says when it is ready, and ends it when told, cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Any
+
+from armoflow.engine.server import Server, ServerOptions
+from armoflow.errors import ArmoflowError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
+    """Serve until a signal comes, the parent is gone, or the journal fails.
+
+    Prints ``ready: ADDRESS`` on the standard output once the server serves.
+
+    Args:
+        options: What to serve.
+        alive: A descriptor, inherited from the parent, that is read to its end when it is gone.
+
+    Returns:
+        The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
+        not start.
+    """
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_run(options, alive))
+    code: int = uvloop.run(_run(options, alive))
+    return code
+
+
+async def _run(options: ServerOptions, alive: int | None) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    if alive is not None:
+        _watch_parent(loop, alive, told)
+    try:
+        server = Server(options)
+        await server.start()
+    except (ArmoflowError, OSError) as error:
+        print(f"armoflow: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        # A reader that has gone is no reason to fail: it shows by the descriptor.
+        with contextlib.suppress(BrokenPipeError):
+            print(f"ready: {server.address.url}", flush=True)
+        return await _serve(server, told)
+    finally:
+        await server.stop()
+
+
+async def _serve(server: Server, told: asyncio.Event) -> int:
+    """Wait until the server must stop; the exit code."""
+    failed = server.engine.failed
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(told.wait()), failed]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    waiting[0].cancel()
+    if failed.done():
+        print(f"armoflow: error: {failed.exception()}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, alive: int, told: asyncio.Event) -> None:
+    os.set_blocking(alive, False)
+    os.set_inheritable(alive, False)  # a child that held it open would keep the parent "alive"
+
+    def read() -> None:
+        if not os.read(alive, 64):
+            loop.remove_reader(alive)
+            told.set()
+
+    loop.add_reader(alive, read)

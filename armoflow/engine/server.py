@@ -1,0 +1,163 @@
+"""Puts the engine's parts together: starts them, drains them, stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from armoflow.engine.address import Address, check_free
+from armoflow.engine.core import Engine
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.scheduler import Agent
+from armoflow.engine.services.call_log import CallLog
+from armoflow.errors import OptionError
+
+logger = logging.getLogger(__name__)
+
+CALL_GRACE = 1.0
+"""Seconds that calls in flight get to end when the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a server is started with.
+
+    Attributes:
+        address: Where it listens.
+        engine: The engine's own options.
+        workers: How many workers each partition has, by its id; 0 leaves it to others.
+        command: The command of an ArmoniK worker; empty: armoflow's own child processes.
+        extensions: Serve the batch extension beside the standard services.
+        log_calls: A file that gets one line of JSON for each call.
+    """
+
+    address: Address
+    engine: EngineOptions
+    workers: Mapping[str, int] = field(default_factory=dict)
+    command: str = ""
+    extensions: bool = True
+    log_calls: Path | None = None
+
+
+class Server:
+    """An engine that serves: its services on one address, and the agents of its partitions.
+
+    Args:
+        options: What it is started with.
+
+    Attributes:
+        engine: The engine.
+        calls: The calls it has answered.
+        address: Where it listens; after ``start`` with its real port.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.engine = Engine(options.engine)
+        self.calls = CallLog(options.log_calls)
+        self.address = options.address
+        self._agents: list[Agent] = []
+        self._streams: list[Any] = []
+        self._grpc: Any = None
+        self._guard: Any = None
+        self._engine_runs = False
+
+    async def start(self) -> None:
+        """Recover the state, start the workers, and serve.
+
+        Raises:
+            OptionError: If the address cannot be listened at.
+            EngineError: If the state directory is in use or damaged.
+        """
+        check_free(self.address)
+        try:
+            await self.engine.start()
+            self._engine_runs = True
+            # Workers start while this process is still busy importing gRPC.
+            await self._start_agents()
+            await self._serve()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Refuse new calls, end the streams, let tasks finish for a while, commit, and end."""
+        if self._guard is not None:
+            self._guard.draining = True
+        for service in self._streams:
+            service.close()
+        results = await asyncio.gather(
+            *(agent.stop() for agent in self._agents), return_exceptions=True
+        )
+        for problem in results:
+            if isinstance(problem, BaseException):
+                logger.error("an agent did not stop cleanly", exc_info=problem)
+        self._agents.clear()
+        if self._grpc is not None:
+            await self._grpc.stop(CALL_GRACE)
+            self._grpc = None
+        if self._engine_runs:
+            self._engine_runs = False
+            await self.engine.stop()
+        self.calls.close()
+
+    async def _start_agents(self) -> None:
+        directory = self.options.engine.state_directory / "agents"
+        for partition, workers in self.options.workers.items():
+            if workers:
+                agent = self._make_agent(partition, workers, directory)
+                self._agents.append(agent)
+                await agent.start()
+
+    def _make_agent(self, partition: str, workers: int, directory: Path) -> Agent:
+        if self.options.command:
+            from armoflow.engine.agents.socket import SocketAgent
+
+            return SocketAgent(
+                self.engine,
+                partition,
+                workers,
+                directory,
+                command=self.options.command,
+                calls=self.calls,
+            )
+        from armoflow.engine.agents.lane import LaneAgent
+
+        return LaneAgent(self.engine, partition, workers, directory)
+
+    async def _serve(self) -> None:
+        import grpc
+
+        from armoflow.engine.services.guard import Guard
+        from armoflow.engine.services.register import register_services
+
+        self._guard = Guard(self.calls)
+        self._grpc = grpc.aio.server(
+            interceptors=(self._guard,),
+            options=(
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # Without this a second server would share the port, and get half of the calls.
+                ("grpc.so_reuseport", 0),
+                # Clients keep idle event streams alive with pings as often as they like.
+                ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ),
+        )
+        self._streams = register_services(
+            self._grpc, self.engine, extensions=self.options.extensions
+        )
+        try:
+            port = self._grpc.add_insecure_port(self.address.target)
+        except RuntimeError as error:
+            raise OptionError(f"cannot listen at {self.address.url}: {error}") from error
+        await self._grpc.start()
+        if self.address.path:
+            os.chmod(self.address.path, 0o600)  # noqa: PTH101 - no waiting
+        else:
+            self.address = self.address._replace(port=port)

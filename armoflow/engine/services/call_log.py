@@ -1,0 +1,40 @@
+"""How often each RPC was called, and in which order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TextIO
+
+logger = logging.getLogger(__name__)
+
+
+class CallLog:
+    """Counts calls, named like ``Sessions/CreateSession``.
+
+    Args:
+        path: A file that gets one line of JSON a call, in the order in which they began.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self._file: TextIO | None = None
+        if path is not None:
+            self._file = path.open("a", buffering=1, encoding="utf-8")
+
+    def record(self, method: str) -> None:
+        """Count one call."""
+        self.counts[method] += 1
+        if self._file is not None:
+            self._file.write(json.dumps({"time": time.time(), "method": method}) + "\n")
+
+    def close(self) -> None:
+        """Say what was called, and close the file."""
+        for method, count in sorted(self.counts.items()):
+            logger.info("%s was called %d times", method, count)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
