@@ -73,3 +73,6 @@ RESYNC_RESULTS = 2_000
 
 FETCHES_IN_FLIGHT = 8
 """Groups of results being downloaded at once."""
+
+ITERATION_WINDOW = 10_000
+"""Items that an iteration's plan may be ahead of who takes them."""

@@ -17,7 +17,7 @@ from armoflow.graph.nodes import (
     ZipNode,
 )
 from armoflow.orchestrator.chunks import Chunk, Planning, Reader, Step, select, split
-from armoflow.orchestrator.drafts import Draft, is_local
+from armoflow.orchestrator.drafts import is_local
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, SlotRange
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plan_source(planner: Planner, node: SourceNode) -> Planning:
 
 def plan_map(planner: Planner, node: MapNode) -> Planning:
     """A task per batch; its outputs hold a slot per item."""
-    draft = Draft()
+    draft = planner.draft()
     yield from planner.resolve_fixed(draft, node)
     arguments = planner.fixed(draft, node.fixed, node)
     star, unzip = node.star, _is_zip(node)
@@ -42,7 +42,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
     batches = _Batches(planner, node, readers)
     position = 0
     while (chunk := (yield from batches.next(position))) is not None:
-        own = Draft(draft)
+        own = planner.draft(draft)
         columns = chunk.columns
         if unzip and not star:
             columns = [(yield from planner.single_of(chunk, node.sources[0]))]
@@ -70,14 +70,14 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
 
 def plan_filter(planner: Planner, node: FilterNode) -> Planning:
     """A task per batch; items that go leave an absent slot, so that positions stay."""
-    draft = Draft()
+    draft = planner.draft()
     yield from planner.resolve_fixed(draft, node)
     arguments = planner.fixed(draft, node.fixed, node)
     batches = _Batches(planner, node, [planner.reader(node.source)])
     position = 0
     while (chunk := (yield from batches.next(position))) is not None:
         column = yield from planner.single_of(chunk, node.source)
-        own = Draft(draft)
+        own = planner.draft(draft)
         yield from planner.resolve_items(own, [column], node)
         task = yield from planner.emit(
             node,
@@ -164,9 +164,7 @@ def _align(
     planner: Planner, node: Any, first: Chunk, readers: list[Reader]
 ) -> Generator[Step, Any, Chunk | None]:
     """The other columns beside the first; the shortest ends them all, as in Python's map."""
-    columns: list[list[PlanPiece]] = [
-        (yield from planner.single_of(first, node.sources[0]))
-    ]
+    columns: list[list[PlanPiece]] = [(yield from planner.single_of(first, node.sources[0]))]
     length = first.length
     for reader, source in zip(readers[1:], node.sources[1:], strict=True):
         chunk = yield from reader.take(length)
@@ -175,7 +173,9 @@ def _align(
         columns.append((yield from planner.single_of(chunk, source)))
         length = min(length, chunk.length)
     cut = [
-        column if _length(column) == length else split(Chunk([column], _length(column)), length)[0].columns[0]
+        column
+        if _length(column) == length
+        else split(Chunk([column], _length(column)), length)[0].columns[0]
         for column in columns
     ]
     return Chunk(cut, length)

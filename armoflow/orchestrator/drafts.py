@@ -6,11 +6,12 @@ arguments stands for which of them.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
-from armoflow.codec.pickling import dumps, explain_failure, is_scalar
+from armoflow.codec.pickling import are_scalars, dumps
 from armoflow.errors import GraphError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -22,8 +23,6 @@ from armoflow.orchestrator.planned import (
     SlotRange,
 )
 
-import pickle
-
 
 class ConstantValue:
     """Stands inside arguments for a constant that goes up once."""
@@ -34,16 +33,31 @@ class ConstantValue:
         self.constant = constant
 
 
+class External(Protocol):
+    """Futures and ``put`` references inside arguments: what they stand for."""
+
+    kinds: frozenset[type]
+
+    def resolve(self, value: Any) -> SlotRange | Sequence[SlotRange] | Constant:
+        """The slot of a future, the slots of one on a collection, or a constant.
+
+        Raises:
+            ForeignReferenceError: If it belongs to another client.
+        """
+
+
 class Draft:
     """What one task of a plan needs.
 
     Args:
         base: A draft whose inputs and constants come first (the fixed arguments of a map).
+        external: Resolves futures and ``put`` references.
     """
 
-    __slots__ = ("_inputs", "_references", "constants", "inputs", "modules", "size")
+    __slots__ = ("_external", "_inputs", "_references", "constants", "inputs", "modules", "size")
 
-    def __init__(self, base: Draft | None = None) -> None:
+    def __init__(self, base: Draft | None = None, external: External | None = None) -> None:
+        self._external = external
         self.inputs: list[Result] = list(base.inputs) if base else []
         self._inputs: dict[Result, int] = dict(base._inputs) if base else {}
         self.constants: list[Constant] = list(base.constants) if base else []
@@ -84,7 +98,16 @@ class Draft:
             return reference
         if kind is ConstantValue:
             return self.constant(value.constant)  # type: ignore[attr-defined]
+        if self._external is not None and kind in self._external.kinds:
+            return self._refer_to(self._external.resolve(value))
         return None
+
+    def _refer_to(self, place: SlotRange | Sequence[SlotRange] | Constant) -> tuple[Any, ...]:
+        if isinstance(place, Constant):
+            return self.constant(place)
+        if isinstance(place, SlotRange):
+            return ("slot", self.input(place.result), place.start)
+        return ("list", tuple((self.input(p.result), p.start, p.stop) for p in place))
 
     def constant(self, constant: Constant) -> tuple[str, int]:
         """The reference to a constant; added if it is not there."""
@@ -100,12 +123,8 @@ class Draft:
         """
         try:
             pickled = dumps(value, self.persistent_id, self.modules)
-        except (GraphError, KeyboardInterrupt):
-            raise
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error
-        except Exception as error:
-            raise SerializationError(f"{what}: {explain_failure(value, error)}") from error
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
         return pickled
 
@@ -117,7 +136,7 @@ class Draft:
         if isinstance(piece, SlotRange):
             return Slots(self.input(piece.result), piece.start, piece.stop)
         values = piece.values
-        if all(map(is_scalar, values)):
+        if are_scalars(values):
             data = pickle.dumps(values, protocol=5)
             self.size += len(data)
             return Values(data, len(values))

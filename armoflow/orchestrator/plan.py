@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from armoflow import config
 from armoflow.codec.payload import Operation, Payload, Pickled, Piece, Settings
-from armoflow.codec.pickling import is_scalar
+from armoflow.codec.pickling import are_scalars, is_scalar
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -24,6 +24,7 @@ from armoflow.graph.nodes import (
     GatherNode,
     ItemNode,
     Node,
+    Source,
     SourceNode,
     ZipNode,
 )
@@ -43,7 +44,7 @@ from armoflow.orchestrator.chunks import (
 )
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.collections import STREAMS
-from armoflow.orchestrator.drafts import ConstantValue, Draft
+from armoflow.orchestrator.drafts import ConstantValue, Draft, External
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -55,7 +56,6 @@ from armoflow.orchestrator.planned import (
 from armoflow.orchestrator.reduction import VALUES
 from armoflow.orchestrator.sizes import BatchSizer, CountSizer
 from armoflow.protocol.transport import WireOptions
-
 
 _ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -85,14 +85,14 @@ class PlanSettings:
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
         sizer: Makes the batch sizer of a collection operation.
-        external: The place of a future or ``put`` reference inside arguments, or None.
+        external: What futures and ``put`` references inside arguments stand for.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
     workers: int = 2
     capture: bool = False
     sizer: Callable[[Node, int | None, int, int | None], BatchSizer] = field(default=CountSizer)
-    external: Callable[[Any], SlotRange | Constant | None] | None = None
+    external: External | None = None
 
 
 class Planner:
@@ -119,6 +119,10 @@ class Planner:
         self._bound: dict[tuple[Node, int], Result] = {}
         self._sightings: dict[int, tuple[Any, Constant | None]] = {}
         self._options: dict[Node, tuple[TaskOptions, WireOptions | None]] = {}
+
+    def draft(self, base: Draft | None = None) -> Draft:
+        """A new draft, after a base if there is one."""
+        return Draft(base, self.settings.external)
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -240,9 +244,11 @@ class Planner:
 
     # --- reading --------------------------------------------------------------------------------
 
-    def reader(self, source: DelayedList[Any] | SourceNode) -> Reader:
+    def reader(self, source: Source) -> Reader:
         """A reader of one output of a collection, or of all columns of a zip."""
-        node = source if isinstance(source, SourceNode) else source.node
+        node = self.node_of(source)
+        if not isinstance(node, CollectionNode):
+            raise TypeError(f"{source!r} is known only when the graph runs")
         if isinstance(node, ZipNode):
             return Reader(self._cursor(node), None)
         output = 0 if isinstance(source, SourceNode) else source.output
@@ -256,19 +262,19 @@ class Planner:
             self._streams[node] = stream
         return stream.open()
 
-    def drain(self, source: DelayedList[Any]) -> Generator[Step, Any, list[PlanPiece]]:
+    def drain(self, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
         """All pieces of a collection, at most ``MAXIMUM_INPUTS`` results."""
         reader = self.reader(source)
         column: list[PlanPiece] = []
         while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
-            column.extend((yield from self.single(chunk, source.node)))
+            column.extend((yield from self.single_of(chunk, source)))
         return column
 
     def single(self, chunk: Chunk, node: Node) -> Generator[Step, Any, list[PlanPiece]]:
         """A chunk's only column; the items of a zip become tuples first."""
         if not isinstance(node, ZipNode):
             return chunk.columns[0]
-        draft = Draft()
+        draft = self.draft()
         columns = [draft.column(column, f"items of {node.name!r}") for column in chunk.columns]
         task = yield from self.emit(
             node,
@@ -280,17 +286,15 @@ class Planner:
         )
         return [SlotRange(task.outputs[0], 0, chunk.length)]
 
-    def single_of(
-        self, chunk: Chunk, source: DelayedList[Any] | SourceNode
-    ) -> Generator[Step, Any, list[PlanPiece]]:
+    def single_of(self, chunk: Chunk, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
         """A chunk's only column, read from this source."""
         return (yield from self.single(chunk, self.node_of(source)))
 
-    def node_of(self, source: DelayedList[Any] | Delayed[Any] | SourceNode) -> Node:
+    def node_of(self, source: Source) -> Node:
         """The node behind a source."""
         return source if isinstance(source, SourceNode) else source.node
 
-    def sparse(self, source: DelayedList[Any] | SourceNode) -> bool:
+    def sparse(self, source: Source) -> bool:
         """Whether some items of a collection may be absent."""
         node = self.node_of(source)
         return isinstance(node, CollectionNode) and node.sparse
@@ -343,9 +347,10 @@ class Planner:
         for column in columns:
             for piece in column:
                 if isinstance(piece, LocalItems):
+                    if are_scalars(piece.values):
+                        continue
                     for value in piece.values:
-                        if not is_scalar(value):
-                            yield from self.resolve(draft, find_dependencies(value), node)
+                        yield from self.resolve(draft, find_dependencies(value), node)
 
     def _gathered(self, value: Delayed[Any] | DelayedList[Any]) -> Node:
         """The node that gathers a dynamic collection; one for all who ask."""
@@ -380,7 +385,7 @@ class Planner:
         self, pieces: Sequence[PlanPiece], node: Node, result: Result | None = None
     ) -> Generator[Step, Any, SlotRange]:
         """A task that copies slots, errors and all, into one result."""
-        draft = Draft()
+        draft = self.draft()
         column = draft.column(pieces, f"items of {node.name!r}")
         length = sum(piece.length for piece in pieces)
         task = yield from self.emit(
@@ -396,10 +401,14 @@ class Planner:
     # --- values ---------------------------------------------------------------------------------
 
     def call(
-        self, node: Node, function: BaseTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        node: Node,
+        function: BaseTask[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Planning:
         """One task that calls a function."""
-        draft = Draft()
+        draft = self.draft()
         if isinstance(node, CallNode):
             dependencies: Sequence[Any] = node.dependencies
         else:
@@ -479,7 +488,9 @@ class Planner:
             outputs = [Result(node.name)]
         task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
         task.size = draft.size
+        task.run = self
         task.wanted = node in self._wanted
+        task.keep = bool(node.options.over(self.settings.options).keep)
         if draft.modules:
             self.book.add_modules(draft.modules)
             self._modules = None
@@ -556,7 +567,7 @@ class Planner:
 
     def constant(self, value: Any, name: str) -> Constant:
         """A value that goes up once."""
-        draft = Draft()
+        draft = self.draft()
         return Constant(name, value_parts(draft.dumps(value, name)))
 
     def fixed(self, draft: Draft, fixed: dict[str, Any], node: Node) -> Pickled | None:
@@ -639,7 +650,7 @@ def _max_duration(settings: Settings, items: int) -> float:
     if settings.timeout is None:
         return config.MAXIMUM_DURATION
     attempts = settings.retries + settings.crash_retries + 1
-    backoffs = settings.backoff * (2**settings.retries - 1)
+    backoffs = settings.backoff * float(2**settings.retries - 1)
     total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
     return min(math.ceil(total), config.MAXIMUM_DURATION)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow.codec.container import Buffer
+from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import CodeReference, Payload, pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
@@ -21,17 +22,19 @@ class Result(ResultHandle):
         consumers: Planned tasks that have it as an input and have not ended.
         waiters: Called with the result when it is completed or aborted.
         data: Its data, once it is here.
+        slots: Its data's slots, once they were read.
         size: Bytes of its data, where known.
         blame: Why it was aborted.
     """
 
-    __slots__ = ("blame", "consumers", "data", "size", "waiters")
+    __slots__ = ("blame", "consumers", "data", "size", "slots", "waiters")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
         self.consumers: list[PlannedTask] = []
         self.waiters: list[Callable[[Result], None]] = []
         self.data: Buffer | None = None
+        self.slots: list[Slot] | None = None
         self.size = 0
         self.blame: Blame | None = None
 
@@ -98,10 +101,23 @@ class PlannedTask(Submission):
         function: The function's constant, if its code is stored and not inline.
         modules: The same for the user's modules.
         items: How many items it runs: 1 for a call.
+        keep: The outputs are not deleted when nothing needs them any more.
+        run: Which plan it belongs to.
+        seconds: How long it ran, where the engine says.
         open_outputs: Outputs that are neither completed nor aborted.
     """
 
-    __slots__ = ("constants", "function", "items", "modules", "open_outputs", "payload", "seconds")
+    __slots__ = (
+        "constants",
+        "function",
+        "items",
+        "keep",
+        "modules",
+        "open_outputs",
+        "payload",
+        "run",
+        "seconds",
+    )
 
     inputs: Sequence[Result]
     outputs: Sequence[Result]
@@ -122,6 +138,8 @@ class PlannedTask(Submission):
         self.items = max(payload.count, 1)
         self.open_outputs = len(outputs)
         self.seconds: float | None = None
+        self.keep = False
+        self.run: object = None
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
@@ -140,9 +158,7 @@ class PlannedTask(Submission):
         payload.inputs = [handle.id for handle in self.inputs]
         payload.constants = [constant.result_id for constant in self.constants]
         if self.function is not None and payload.function is not None:
-            payload.function = CodeReference(
-                payload.function.digest, None, self.function.result_id
-            )
+            payload.function = CodeReference(payload.function.digest, None, self.function.result_id)
         if self.modules is not None and payload.modules is not None:
             payload.modules = CodeReference(payload.modules.digest, None, self.modules.result_id)
         return pack_payload(payload)

@@ -24,7 +24,7 @@ from armoflow.graph.nodes import (
 )
 from armoflow.orchestrator import builtins, dynamic
 from armoflow.orchestrator.chunks import Planning, Step
-from armoflow.orchestrator.drafts import Draft, is_local
+from armoflow.orchestrator.drafts import is_local
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Combine:
         self, column: list[PlanPiece], *, initial: bool = False, final: bool = False
     ) -> Generator[Step, Any, SlotRange]:
         planner, node = self._planner, self._node
-        draft = Draft()
+        draft = planner.draft()
         arguments: Pickled | None = None
         if initial and node.initial is not MISSING:
             yield from planner.resolve_value(draft, node.initial, node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -97,9 +97,11 @@ class StandardTransport:
         reply = await self.call(self._sessions.CreateSession, request, "creating a session")
         return str(reply.session_id)
 
-    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def submit(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         """Create the results, submit the tasks, upload the payloads."""
-        await self._submitter.submit(session_id, submissions)
+        await self._submitter.submit(session_id, submissions, named)
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
@@ -224,9 +226,7 @@ class StandardTransport:
             EngineUnreachableError: If nothing answers.
         """
         try:
-            return await repeat(
-                lambda: unary(method, request), what, self.endpoint, **repeating
-            )
+            return await repeat(lambda: unary(method, request), what, self.endpoint, **repeating)
         except grpc.RpcError as error:
             raise refused(error, what) from error
 
@@ -293,7 +293,9 @@ async def _headers(stream: Any) -> None:
     # Headers say that the subscription stands, but not every server sends them before the first
     # event; then the poll that follows may come too early, and the next resync makes up for it.
     try:
-        await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(stream.initial_metadata())), 1.0)
+        await asyncio.wait_for(
+            asyncio.shield(asyncio.ensure_future(stream.initial_metadata())), 1.0
+        )
     except asyncio.TimeoutError:
         logger.debug("no headers on the event stream yet")
 
@@ -327,9 +329,7 @@ async def describe_engine(
         version, listed, configuration = await asyncio.wait_for(
             asyncio.gather(
                 repeat(
-                    lambda: unary(
-                        versions.ListVersions, versions_common_pb2.ListVersionsRequest()
-                    ),
+                    lambda: unary(versions.ListVersions, versions_common_pb2.ListVersionsRequest()),
                     "connecting",
                     endpoint,
                     patience=timeout,

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import grpc
 from armonik.protogen.common import results_common_pb2, task_status_pb2, tasks_common_pb2
 
 from armoflow import config
@@ -54,10 +53,13 @@ class StandardSubmitter:
         self._tasks = tasks
         self._payloads = payloads
 
-    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def submit(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         """Submit a batch; see :meth:`Transport.submit`."""
-        if _refers_to_itself(submissions):
-            await self._create_outputs(session_id, submissions)
+        outputs_first = _refers_to_itself(submissions)
+        if outputs_first:
+            await self._create_outputs(session_id, submissions, named)
         inline = self._inline(submissions)
         later = [task for task in submissions if task not in inline]
         if inline:
@@ -67,9 +69,9 @@ class StandardSubmitter:
             if self._payloads == "eager":
                 await self._upload(session_id, later)
                 later = []
-        if not submissions[0].outputs[0].id:
-            await self._create_outputs(session_id, submissions)
-        await self._submit(session_id, submissions)
+        if not outputs_first:
+            await self._create_outputs(session_id, submissions, named)
+        await self._submit(session_id, submissions, named)
         await self._upload(session_id, later)
 
     def _inline(self, submissions: Sequence[Submission]) -> set[Submission]:
@@ -81,12 +83,15 @@ class StandardSubmitter:
             return set()
         return small
 
-    async def _create_outputs(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def _create_outputs(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         handles = [handle for task in submissions for handle in task.outputs]
         ids = await self._create(session_id, [messages.output_name(h.name) for h in handles])
         for handle, result_id in zip(handles, ids, strict=True):
             handle.id = result_id
             handle.state = ResultState.CREATED
+        named()
 
     async def _create_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
         names = [messages.PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in submissions]
@@ -146,7 +151,9 @@ class StandardSubmitter:
 
         await asyncio.gather(*map(upload, submissions))
 
-    async def _submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def _submit(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         request = tasks_common_pb2.SubmitTasksRequest(session_id=session_id)
         for task in submissions:
             request.task_creations.add(
@@ -157,7 +164,7 @@ class StandardSubmitter:
             )
 
         async def settled() -> list[str] | None:
-            return await self._already_submitted(session_id, submissions)
+            return await self._already_submitted(session_id, submissions, named)
 
         try:
             reply = await self._transport.call(
@@ -172,7 +179,7 @@ class StandardSubmitter:
             task.task_id = task_id
 
     async def _already_submitted(
-        self, session_id: str, submissions: Sequence[Submission]
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
     ) -> list[str] | None:
         """The ids of the tasks if an earlier call took effect; a batch is submitted whole."""
         deadline = asyncio.get_running_loop().time() + CREATING_PATIENCE
@@ -191,7 +198,7 @@ class StandardSubmitter:
         logger.warning("an engine left %d task(s) half created: replacing them", len(owned))
         lost = [owner for owner in owned if owner]
         await self._transport.cancel_tasks(session_id, lost)
-        await self._replace(session_id, submissions)
+        await self._replace(session_id, submissions, named)
         return [task.task_id for task in submissions]
 
     async def _creating(self, task_ids: Sequence[str]) -> bool:
@@ -203,11 +210,13 @@ class StandardSubmitter:
                 return True
         return False
 
-    async def _replace(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def _replace(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         """Submit the batch anew, with new results: the old ones belong to lost tasks."""
-        await self._create_outputs(session_id, submissions)
+        await self._create_outputs(session_id, submissions, named)
         await self._create_payloads(session_id, submissions)
-        await self._submit(session_id, submissions)
+        await self._submit(session_id, submissions, named)
         await self._upload(session_id, submissions)
 
     async def _blame_inputs(self, session_id: str, submissions: Sequence[Submission]) -> None:

@@ -108,6 +108,15 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a result was aborted: the task that owned it, its final status and its error text."""
+
+    task_id: str
+    status: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultChange:
     """A result was completed or aborted.
 
@@ -116,7 +125,7 @@ class ResultChange:
         state: COMPLETED or ABORTED.
         size: Bytes of its data, where known.
         data: The data itself, where the engine sent it along.
-        error: The owner task's error text, where the engine sent it along.
+        failure: Why it was aborted, where the engine sent it along.
         seconds: How long the task ran, where the engine says.
     """
 
@@ -124,17 +133,8 @@ class ResultChange:
     state: ResultState
     size: int = 0
     data: bytes | None = None
-    error: str | None = None
+    failure: Failure | None = None
     seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a result was aborted: the task that owned it, its final status and its error text."""
-
-    task_id: str
-    status: str
-    error: str
 
 
 class InputsAbortedError(ArmoflowError):
@@ -158,6 +158,20 @@ class EngineInfo:
     chunk_bytes: int
     extensions: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def frees_payloads(self) -> bool:
+        """Whether the engine deletes payloads by itself (stock clusters do, but do not say so)."""
+        return "frees-payloads" in self.extensions
+
+    @property
+    def propagates_aborts(self) -> bool:
+        """Whether a task submitted while its input is being aborted ends too (0.38 and later)."""
+        parts = self.core_version.split(".")
+        try:
+            return (int(parts[0]), int(parts[1])) >= (0, 38)
+        except (IndexError, ValueError):
+            return False
+
 
 class Transport(Protocol):
     """The calls that the orchestrator needs; every one may be repeated safely by the transport."""
@@ -167,8 +181,15 @@ class Transport(Protocol):
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""
 
-    async def submit(self, session_id: str, submissions: Sequence[Submission]) -> None:
+    async def submit(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
         """Create the results, submit the tasks, upload the payloads.
+
+        Args:
+            session_id: Where.
+            submissions: The tasks; inputs are outputs of earlier ones, or have their ids.
+            named: Called as soon as every output has its id (again, if a batch is replaced).
 
         Raises:
             InputsAbortedError: If the batch was refused for aborted inputs; nothing was submitted.

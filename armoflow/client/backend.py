@@ -1,0 +1,31 @@
+"""What a client runs graphs on: an engine, or the caller's own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from armoflow.client.future import Future
+from armoflow.client.put import Put
+from armoflow.graph.collection import DelayedList
+
+
+class Backend(Protocol):
+    """Runs graphs for a client."""
+
+    endpoint: str
+
+    def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
+        """Start the graphs of these lazy values as one; a future each."""
+
+    def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
+        """Run a collection, no further ahead than the iteration follows."""
+
+    def put(self, value: Any) -> Put[Any]:
+        """Store a value once."""
+
+    def interrupt(self) -> None:
+        """Cancel everything that runs."""
+
+    def close(self) -> None:
+        """Cancel everything, end the session."""

@@ -1,0 +1,197 @@
+"""Runs graphs on an engine: a private one, or any ArmoniK at an endpoint."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from armoflow import config
+from armoflow.client.embedded import PrivateEngine
+from armoflow.client.future import Future
+from armoflow.client.loop import LoopThread
+from armoflow.client.put import Put, References
+from armoflow.client.validate import check_graph
+from armoflow.codec.pickling import dumps
+from armoflow.errors import EngineError
+from armoflow.graph.collection import DelayedList
+from armoflow.options import TaskOptions
+from armoflow.orchestrator.plan import PlanSettings, value_parts
+from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
+from armoflow.orchestrator.targets import WaitingTarget, Window
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client, PayloadMode
+    from armoflow.orchestrator.orchestrator import Orchestrator, Run
+    from armoflow.protocol.transport import Transport
+
+REMOTE_WORKERS = 16
+"""How many tasks a cluster is taken to run at once where the client was not told."""
+
+
+class EngineBackend:
+    """Runs graphs on an engine; see :class:`~armoflow.client.client.Client` for the arguments."""
+
+    def __init__(
+        self,
+        client: Client,
+        endpoint: str | None,
+        options: TaskOptions,
+        *,
+        workers: int | None,
+        payloads: PayloadMode,
+        extensions: bool,
+        max_priority: int,
+        connect_timeout: float,
+    ) -> None:
+        self._client = client
+        self._engine: PrivateEngine | None = None
+        self._max_priority = max_priority
+        if endpoint is None:
+            workers = workers or _processors()
+            # The engine starts while this process imports gRPC.
+            self._engine = PrivateEngine(workers, extensions, self._engine_lost)
+            endpoint = self._engine.endpoint
+        self.endpoint = endpoint
+        self._settings = PlanSettings(
+            options=options, workers=workers or REMOTE_WORKERS, external=References(client)
+        )
+        self._loop = LoopThread()
+        try:
+            self._orchestrator = self._connect(payloads, extensions, connect_timeout)
+        except BaseException:
+            self._loop.stop()
+            if self._engine is not None:
+                self._engine.stop()
+            raise
+
+    def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
+        """Start the graphs of these lazy values as one; a future each."""
+        self._check(values)
+        futures: list[Future[Any]] = [Future(self._client) for _ in values]
+        targets = [
+            WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
+            for value, future in zip(values, futures, strict=True)
+        ]
+        run = self._orchestrator.run(targets, self._settings)
+        for future, target in zip(futures, targets, strict=True):
+            future.on_cancel(self._canceller(run, target))
+        return futures
+
+    def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
+        """Run a collection, no further ahead than the iteration follows."""
+        self._check([collection])
+        arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget] = queue.SimpleQueue()
+        window = Window(config.ITERATION_WINDOW)
+        target = WaitingTarget(
+            collection,
+            self._orchestrator.fetcher.fetch,
+            arrivals.put,
+            lambda _start, piece: arrivals.put(piece),
+            window,
+        )
+        run = self._orchestrator.run([target], self._settings)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._iterate(arrivals, window, run, target, deadline)
+
+    def put(self, value: Any) -> Put[Any]:
+        """Store a value once."""
+        modules: set[str] = set()
+        parts = value_parts(dumps(value, None, modules))
+        self._orchestrator.book.add_modules(modules)
+        result_id = self._loop.call(self._orchestrator.store("put", parts))
+        return Put(self._client, Constant.stored("put", result_id))
+
+    def interrupt(self) -> None:
+        """Cancel everything that runs."""
+        self._loop.call(self._orchestrator.interrupt())
+
+    def close(self) -> None:
+        """Cancel everything, end the session and the private engine."""
+        try:
+            self._loop.call(self._orchestrator.close())
+        finally:
+            self._loop.stop()
+            if self._engine is not None:
+                self._engine.stop()
+
+    def _iterate(
+        self,
+        arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget],
+        window: Window,
+        run: Run,
+        target: WaitingTarget,
+        deadline: float | None,
+    ) -> Iterator[Future[Any]]:
+        try:
+            while True:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+                try:
+                    arrival = arrivals.get(timeout=left)
+                except queue.Empty:
+                    raise TimeoutError("not all items have ended in time") from None
+                if isinstance(arrival, WaitingTarget):
+                    if arrival.error is not None:
+                        raise arrival.error
+                    return
+                for item in _items(arrival):
+                    future: Future[Any] = Future(self._client)
+                    future.settle_item(item)
+                    if future.outcomes():
+                        yield future
+                window.consume(arrival.length)
+        finally:
+            window.close()
+            self._canceller(run, target)()
+
+    def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
+        return lambda: self._loop.call(self._orchestrator.cancel(run, target))
+
+    def _check(self, values: Sequence[Any]) -> None:
+        partitions = self._orchestrator.transport.info.partitions
+        check_graph(values, self._settings.options, partitions, self._max_priority)
+
+    def _connect(
+        self, payloads: PayloadMode, extensions: bool, connect_timeout: float
+    ) -> Orchestrator:
+        # Imported here: gRPC takes a third of a second, in which the engine starts too.
+        from armoflow.orchestrator.orchestrator import Orchestrator
+        from armoflow.protocol.connect import connect
+        from armoflow.protocol.transport import WireOptions
+
+        if self._engine is not None:
+            self._engine.wait_until_ready()
+
+        async def open_() -> Orchestrator:
+            transport: Transport = await connect(
+                self.endpoint, payloads=payloads, extensions=extensions, timeout=connect_timeout
+            )
+            options = self._settings.options
+            session_options = WireOptions(
+                config.MAXIMUM_DURATION,
+                options.max_retries or 3,
+                options.priority or 1,
+                options.partition or "",
+            )
+            return Orchestrator(transport, session_options)
+
+        return self._loop.call(open_())
+
+    def _engine_lost(self, error: EngineError) -> None:
+        self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
+
+
+def _items(piece: PlanPiece) -> Iterator[PlanPiece]:
+    if isinstance(piece, LocalItems):
+        yield from (LocalItems([value]) for value in piece.values)
+    else:
+        for slot in range(piece.start, piece.stop):
+            yield SlotRange(piece.result, slot, slot + 1)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

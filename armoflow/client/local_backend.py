@@ -1,0 +1,57 @@
+"""Runs graphs in the caller's thread: the debug mode, behind the client's face."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from armoflow.client.future import Future
+from armoflow.client.local import LocalRunner
+from armoflow.client.local import Outcome as LocalOutcome
+from armoflow.client.put import Put
+from armoflow.graph.collection import DelayedList
+from armoflow.options import TaskOptions
+from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.targets import Outcome
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client
+
+
+class LocalBackend:
+    """Runs graphs at once, in the thread that asks; futures come back done."""
+
+    endpoint = "local"
+
+    def __init__(self, client: Client, options: TaskOptions) -> None:
+        self._client = client
+        self._runner = LocalRunner(options)
+        self._numbers = itertools.count(1)
+
+    def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
+        """Run the graphs of these lazy values as one; a future each, done."""
+        return [self._future(ended) for ended in self._runner.run_all(values)]
+
+    def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
+        """Run a collection, each item when it is asked for; the timeout is ignored."""
+        return (self._future(outcome) for outcome in self._runner.iterate(collection))
+
+    def put(self, value: Any) -> Put[Any]:
+        """Keep a value: there is no engine to store it."""
+        return Put(self._client, Constant.stored(f"local-{next(self._numbers)}", ""), value)
+
+    def interrupt(self) -> None:
+        """Nothing runs behind the caller's back."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _future(self, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
+        future: Future[Any] = Future(self._client)
+        whole = not isinstance(ended, list)
+        outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
+        future.settle_outcomes(
+            [Outcome(outcome.value, outcome.exception) for outcome in outcomes], whole
+        )
+        return future

@@ -1,0 +1,48 @@
+"""Checks of a whole graph before anything of it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from armoflow.errors import SubmissionError
+from armoflow.graph.nodes import Node
+from armoflow.options import TaskOptions
+
+
+def check_graph(
+    values: Sequence[Any], defaults: TaskOptions, partitions: Sequence[str], max_priority: int
+) -> None:
+    """Check partitions and priorities of all nodes that the values need.
+
+    An engine does not check them for each task: a task in a partition that nobody serves would
+    wait for ever (ArmoniK.Core, GrpcTasksService).
+
+    Raises:
+        SubmissionError: If a partition is unknown or a priority too high.
+    """
+    checked: set[TaskOptions] = set()
+    stack: list[Node] = [value.node for value in values]
+    seen: set[Node] = set(stack)
+    while stack:
+        node = stack.pop()
+        if node.options not in checked:
+            checked.add(node.options)
+            _check(node, node.options.over(defaults), partitions, max_priority)
+        for upstream in node.inputs:
+            if upstream not in seen:
+                seen.add(upstream)
+                stack.append(upstream)
+
+
+def _check(node: Node, options: TaskOptions, partitions: Sequence[str], max_priority: int) -> None:
+    if options.partition is not None and options.partition not in partitions:
+        raise SubmissionError(
+            f"task {node.name!r} asks for partition {options.partition!r}, which this engine does "
+            f"not have: it has {', '.join(map(repr, partitions)) or 'none'}"
+        )
+    if options.priority is not None and options.priority > max_priority:
+        raise SubmissionError(
+            f"task {node.name!r} asks for priority {options.priority}, but the engine's queues go "
+            f"up to {max_priority}: lower it, or say Client(max_priority=...) if they allow more"
+        )

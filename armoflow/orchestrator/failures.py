@@ -1,0 +1,84 @@
+"""Why results do not come: the first failing task, the path from it, and what was skipped."""
+
+from __future__ import annotations
+
+from armoflow.codec.failure import ErrorRecord
+from armoflow.errors import (
+    DataLostError,
+    RemoteTraceback,
+    TaskCancelledError,
+    TaskError,
+    TaskTimeoutError,
+)
+from armoflow.protocol.transport import Failure
+
+
+class Blame:
+    """A failure, as seen from one task: the root's own, or that of a task that depends on it.
+
+    Args:
+        name: The task's name.
+        failure: What the engine says of the root's task.
+        error: An error of the client's own (a batch that was refused).
+        cause: The blame of the input that failed; then the others are the cause's.
+    """
+
+    __slots__ = ("_cause", "_error", "_failure", "name", "root", "skipped")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failure: Failure | None = None,
+        error: BaseException | None = None,
+        cause: Blame | None = None,
+    ) -> None:
+        self.name = name
+        self._failure = failure
+        self._error = error
+        self._cause = cause
+        self.root: Blame = self if cause is None else cause.root
+        self.skipped = 0
+
+    def path(self) -> list[str]:
+        """Names from the failed task to this one."""
+        names: list[str] = []
+        blame: Blame | None = self
+        while blame is not None:
+            names.append(blame.name)
+            blame = blame._cause
+        return names[::-1]
+
+    def exception(self) -> BaseException:
+        """The error to raise: a new one each time, for each may get its own traceback."""
+        root = self.root
+        path = self.path()
+        if root._error is not None:
+            error = root._error
+            if error.__cause__ is None:
+                error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
+            return error
+        failure = root._failure
+        text = failure.error if failure is not None else ""
+        record = ErrorRecord.find(text)
+        if record is not None:
+            path = [*record.path, *path[1:]] if record.path else path
+            return record.exception(path=path, skipped=root.skipped)
+        return self._plain(failure, text, path)
+
+    def _plain(self, failure: Failure | None, text: str, path: list[str]) -> BaseException:
+        """The error of a task that left no record: the engine ended it."""
+        root = self.root
+        status = failure.status if failure is not None else "unknown"
+        text = text.strip() or f"the engine gave no reason (task status {status})"
+        error: TaskError
+        if status == "timeout":
+            error = TaskTimeoutError(f"task {root.name!r} passed its max_duration: {text}")
+        elif status in ("cancelled", "cancelling"):
+            error = TaskCancelledError(f"task {root.name!r} was cancelled in the engine: {text}")
+        elif failure is None:
+            error = DataLostError(f"the result of task {root.name!r} is gone: {text}")
+        else:
+            error = TaskError(f"task {root.name!r} ended in {status}: {text}")
+        error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
+        return error

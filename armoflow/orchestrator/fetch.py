@@ -1,0 +1,77 @@
+"""Downloading results: those asked for in the same moment together, bounded in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from armoflow import config
+from armoflow.errors import ArmoflowError
+from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.planned import Result
+from armoflow.protocol.transport import Transport
+
+Callback = Callable[[Result], None]
+
+
+class Fetcher:
+    """Fetches the data of completed results; lives in the loop's thread."""
+
+    def __init__(self, transport: Transport, session: Callable[[], Awaitable[str]]) -> None:
+        self._transport = transport
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._wanted: dict[Result, list[Callback]] = {}
+        self._planned = False
+        self._running: set[asyncio.Task[None]] = set()
+        self._streams = asyncio.Semaphore(config.FETCHES_IN_FLIGHT)
+
+    def fetch(self, result: Result, callback: Callback) -> None:
+        """Get a result's data, then call back; a failure becomes the result's blame."""
+        self._wanted.setdefault(result, []).append(callback)
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._planned = False
+        wanted, self._wanted = self._wanted, {}
+        group: dict[Result, list[Callback]] = {}
+        total = 0
+        for result, callbacks in wanted.items():
+            if group and (
+                total + result.size > config.BATCH_BYTES or len(group) >= config.BATCH_TASKS
+            ):
+                self._start(group)
+                group, total = {}, 0
+            group[result] = callbacks
+            total += result.size
+        self._start(group)
+
+    def _start(self, group: dict[Result, list[Callback]]) -> None:
+        task = self._loop.create_task(self._fetch(group))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _fetch(self, group: dict[Result, list[Callback]]) -> None:
+        async with self._streams:
+            try:
+                await self._download(list(group))
+            except ArmoflowError:
+                for result in group:  # one by one, to find out which one is to blame
+                    await self._download_alone(result)
+        for result, callbacks in group.items():
+            for callback in callbacks:
+                callback(result)
+
+    async def _download(self, results: Sequence[Result]) -> None:
+        session_id = await self._session()
+        data = await self._transport.fetch(session_id, [result.id for result in results])
+        for result, content in zip(results, data, strict=True):
+            result.data = content
+
+    async def _download_alone(self, result: Result) -> None:
+        try:
+            await self._download([result])
+        except ArmoflowError as error:
+            result.blame = Blame(result.name, error=error)

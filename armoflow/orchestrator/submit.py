@@ -1,0 +1,245 @@
+"""From the plan's thread to the engine: batches bounded by count and bytes, several in flight.
+
+A plan is made in a thread of its own, because it reads the user's iterators. What it yields goes
+into a queue; the loop takes what has come meanwhile as one batch, so that batches are small when
+the engine is quick and large when it is not. Credit bounds what is queued and what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from armoflow import config
+from armoflow.errors import ClientClosedError
+from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.tracker import Tracker, derive
+from armoflow.protocol.transport import InputsAbortedError, Transport
+
+Entry = PlannedTask | Constant | Callable[[], None]
+"""What a plan puts into the queue; a callable runs in the loop once all before it was taken."""
+
+
+class Pipeline:
+    """Submits what plans yield; see the module.
+
+    Args:
+        transport: The way to the engine.
+        session: Gives the id of the session to submit to.
+        tracker: Told of tasks as soon as their results have ids.
+        abandon: Told of submitted tasks that will not run because an input failed.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: Callable[[], Awaitable[str]],
+        tracker: Tracker,
+        abandon: Callable[[Sequence[PlannedTask]], None],
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._tracker = tracker
+        self._abandon = abandon
+        self._loop = asyncio.get_running_loop()
+        self._entries: deque[Entry] = deque()
+        self._woken = False
+        self._arrived = asyncio.Event()
+        self._room = threading.Event()
+        self._room.set()
+        self._queued_bytes = 0
+        self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._storing: dict[Constant, asyncio.Task[None]] = {}
+        self._closed = False
+
+    # --- the plan's thread ----------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Queue what a plan yielded; waits while too much is queued or under way.
+
+        Raises:
+            ClientClosedError: If the client was closed meanwhile.
+        """
+        if isinstance(entry, PlannedTask):
+            self._queued_bytes += entry.size
+            while not self._has_room():
+                self._room.clear()
+                if not self._has_room():
+                    self._room.wait(1.0)
+        if self._closed:
+            raise ClientClosedError("the client was closed while a graph was being submitted")
+        self._entries.append(entry)
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def _has_room(self) -> bool:
+        return self._closed or (
+            len(self._tracker) < config.TASKS_UNDER_WAY
+            and len(self._entries) < config.TASKS_QUEUED
+            and self._queued_bytes < config.BYTES_QUEUED
+        )
+
+    # --- the loop's thread ----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Submit until cancelled."""
+        try:
+            named: asyncio.Event | None = None
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                self._woken = False
+                while self._entries:
+                    # Wait first: what arrives meanwhile goes into the same batch.
+                    await self._in_flight.acquire()
+                    batch = self._next_batch()
+                    if not batch:
+                        self._in_flight.release()
+                        continue
+                    before, named = named, asyncio.Event()
+                    task = asyncio.create_task(self._send(batch, before, named))
+                    self._sending.add(task)
+                    task.add_done_callback(self._sending.discard)
+        finally:
+            for running in (*self._sending, *self._storing.values()):
+                running.cancel()
+
+    def freed(self) -> None:
+        """Tasks have ended: there may be room again."""
+        if not self._room.is_set() and self._has_room():
+            self._room.set()
+
+    def close(self) -> None:
+        """Let waiting plans go; nothing more is taken."""
+        self._closed = True
+        self._entries.clear()
+        self._room.set()
+
+    def drop(self, unwanted: Callable[[PlannedTask], bool], blame: Blame) -> None:
+        """Fail queued tasks that nobody wants any more."""
+        for entry in list(self._entries):
+            if isinstance(entry, PlannedTask) and unwanted(entry):
+                self._tracker.fail(entry, blame)
+
+    def _next_batch(self) -> list[PlannedTask]:
+        batch: list[PlannedTask] = []
+        total = 0
+        while self._entries and len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
+            entry = self._entries.popleft()
+            if isinstance(entry, PlannedTask):
+                batch.append(entry)
+                total += entry.size
+                self._queued_bytes -= entry.size
+            elif isinstance(entry, Constant):
+                self._store(entry)
+            else:
+                entry()
+        self.freed()
+        return batch
+
+    def _store(self, constant: Constant) -> None:
+        if constant.result_id or constant in self._storing:
+            return
+        task = asyncio.create_task(self._store_now(constant))
+        self._storing[constant] = task
+        task.add_done_callback(lambda _: self._storing.pop(constant, None))
+
+    async def _store_now(self, constant: Constant) -> None:
+        try:
+            session_id = await self._session()
+            parts = constant.parts or ()
+            constant.result_id = await self._transport.store(session_id, constant.name, parts)
+            constant.parts = None
+        except Exception as error:  # told to every task that needs it
+            constant.error = error
+
+    async def _send(
+        self, batch: list[PlannedTask], before: asyncio.Event | None, named: asyncio.Event
+    ) -> None:
+        try:
+            await self._wait_for_constants(batch)
+            if before is not None:
+                await before.wait()
+            await self._submit(batch, named)
+        except Exception as error:  # the engine refused, or is gone: told to whoever waits
+            for task in batch:
+                self._tracker.fail(task, Blame(task.name, error=error))
+        finally:
+            named.set()
+            self._in_flight.release()
+
+    async def _wait_for_constants(self, batch: list[PlannedTask]) -> None:
+        waited = {
+            self._storing[constant]
+            for task in batch
+            for constant in task.pending_constants()
+            if constant in self._storing
+        }
+        if waited:
+            await asyncio.wait(waited)
+        for task in list(batch):
+            for constant in task.pending_constants():
+                error = constant.error or ClientClosedError(f"{constant.name} was not stored")
+                self._tracker.fail(task, Blame(task.name, error=error))
+                batch.remove(task)
+                break
+
+    async def _submit(self, batch: list[PlannedTask], named: asyncio.Event) -> None:
+        session_id = await self._session()
+        while batch:
+            batch[:] = [task for task in batch if not self._skip(task)]
+            if not batch:
+                return
+
+            def on_named() -> None:
+                if named.is_set():
+                    self._tracker.forget(batch)
+                self._tracker.add(batch)
+                named.set()
+
+            try:
+                await self._transport.submit(session_id, batch, on_named)
+            except InputsAbortedError as error:
+                self._tracker.forget(batch)
+                self._blame_inputs(batch, error.result_ids)
+                continue
+            break
+        failed = [task for task in batch if self._tracker.failed_input(task) is not None]
+        for task in failed:
+            self._skip(task)
+        if failed:
+            self._abandon(failed)
+        for task in batch:
+            task.payload = None
+
+    def _skip(self, task: PlannedTask) -> bool:
+        """Whether a task does not run because an input failed; then it is failed."""
+        cause = self._tracker.failed_input(task)
+        if cause is not None and task.outputs:
+            self._tracker.fail(task, derive(task, cause))
+        return cause is not None or not task.outputs
+
+    def _blame_inputs(self, batch: Sequence[PlannedTask], result_ids: frozenset[str]) -> None:
+        lost: dict[str, Result] = {
+            result.id: result
+            for task in batch
+            for result in task.inputs
+            if result.id in result_ids and result.blame is None
+        }
+        for result in lost.values():
+            if result.id in self._tracker.open:
+                self._tracker.abort(result, None)
+            else:
+                result.blame = Blame(result.name)
+
+
+def run_plan(entries: Any, pipeline: Pipeline) -> None:
+    """Feed a plan into a pipeline; the body of a plan's thread."""
+    for entry in entries:
+        pipeline.put(entry)

@@ -1,0 +1,211 @@
+"""What callers wait for: the places of values, downloaded when they are there.
+
+A target is told by the plan where its items will be, in order, and is done when every one of these
+results has come (or failed) and its data is here. Decoding waits until somebody asks for the value.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
+from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import loads
+from armoflow.errors import EnvelopeError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
+from armoflow.protocol.transport import ResultState
+
+
+class Outcome:
+    """One item's value, or the error in its place, or neither (filtered out)."""
+
+    __slots__ = ("error", "present", "value")
+
+    def __init__(
+        self, value: Any = None, error: BaseException | None = None, present: bool = True
+    ) -> None:
+        self.value = value
+        self.error = error
+        self.present = present
+
+
+class Window:
+    """How far a plan may be ahead of who consumes its items.
+
+    Args:
+        size: Items.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._ahead = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def produce(self, count: int) -> None:
+        """The plan has ``count`` more items; waits while it is too far ahead."""
+        with self._changed:
+            self._ahead += count
+            self._changed.wait_for(lambda: self._closed or self._ahead < self._size)
+
+    def consume(self, count: int) -> None:
+        """The caller took ``count`` items."""
+        with self._changed:
+            self._ahead -= count
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class WaitingTarget:
+    """A value or collection that somebody waits for; lives in the loop's thread.
+
+    Args:
+        value: What was asked for.
+        fetch: Called with a completed result whose data is not here yet; calls back when it is.
+        done: Called once, when everything has come or failed.
+        arrived: Called with each piece whose results have come, in the order of arrival; then
+            the target itself keeps none.
+        window: Holds the plan back while the caller lags behind.
+    """
+
+    def __init__(
+        self,
+        value: Delayed[Any] | DelayedList[Any],
+        fetch: Callable[[Result, Callable[[Result], None]], None],
+        done: Callable[[WaitingTarget], None],
+        arrived: Callable[[int, PlanPiece], None] | None = None,
+        window: Window | None = None,
+    ) -> None:
+        self.value = value
+        self.pieces: list[PlanPiece] = []
+        self.whole = isinstance(value, Delayed)
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.window = window
+        self._fetch = fetch
+        self._done = done
+        self._arrived = arrived
+        self._open = 0
+        self._sealed = False
+        self._length = 0
+
+    def place(self, column: Sequence[PlanPiece], whole: bool) -> None:
+        """Some items will be here."""
+        self.whole = whole
+        for piece in column:
+            start = self._length
+            self._length += piece.length
+            if self._arrived is None:
+                self.pieces.append(piece)
+            if isinstance(piece, LocalItems):
+                self._tell(start, piece)
+            else:
+                self._open += 1
+                self._wait(start, piece)
+
+    def seal(self) -> None:
+        """That was all."""
+        self._sealed = True
+        self._check()
+
+    def fail(self, error: BaseException) -> None:
+        """It cannot be planned or fetched."""
+        if self.error is None:
+            self.error = error
+        self._sealed = True
+        self._open = 0
+        self._check()
+
+    def _wait(self, start: int, piece: SlotRange) -> None:
+        def here(result: Result) -> None:
+            self._tell(start, piece)
+            if self._open:
+                self._open -= 1
+                self._check()
+
+        def final(result: Result) -> None:
+            if result.state is ResultState.COMPLETED and result.data is None:
+                self._fetch(result, here)
+            else:
+                here(result)
+
+        if piece.result.final:
+            final(piece.result)
+        else:
+            final.target = self  # type: ignore[attr-defined]  # see `Orchestrator.cancel`
+            piece.result.waiters.append(final)
+
+    def _tell(self, start: int, piece: PlanPiece) -> None:
+        if self._arrived is not None and not self.cancelled:
+            self._arrived(start, piece)
+
+    def _check(self) -> None:
+        if self._sealed and not self._open:
+            done, self._done = self._done, _nothing
+            done(self)
+
+
+def _nothing(target: WaitingTarget) -> None:
+    return None
+
+
+def outcomes(pieces: Sequence[PlanPiece]) -> list[Outcome]:
+    """Decode pieces whose data is here: one outcome an item, absent ones included."""
+    decoded: list[Outcome] = []
+    for piece in pieces:
+        if isinstance(piece, LocalItems):
+            decoded.extend(Outcome(value) for value in piece.values)
+        else:
+            decoded.extend(_decode(piece))
+    return decoded
+
+
+def _decode(piece: SlotRange) -> list[Outcome]:
+    result = piece.result
+    if result.blame is not None:
+        return [Outcome(error=result.blame.exception()) for _ in range(piece.length)]
+    try:
+        slots = envelope_slots(result)
+    except EnvelopeError as error:
+        return [Outcome(error=error) for _ in range(piece.length)]
+    return [_outcome(slot) for slot in slots[piece.start : piece.stop]]
+
+
+def envelope_slots(result: Result) -> list[Slot]:
+    """The slots of a result whose data is here, read once."""
+    if result.slots is None:
+        if result.data is None:
+            raise EnvelopeError(f"the data of {result.name!r} is not here")
+        result.slots = unpack_envelope(result.data)
+    return result.slots
+
+
+def _outcome(slot: Slot) -> Outcome:
+    if slot.kind is SlotKind.ABSENT:
+        return Outcome(present=False)
+    if slot.kind is SlotKind.VALUE:
+        try:
+            return Outcome(loads(Pickled(slot.data, slot.buffers)))
+        except Exception as error:  # whatever the value's own __setstate__ raises, or an import
+            return Outcome(error=error)
+    record = ErrorRecord.decode(bytes(slot.data))
+    return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))
+
+
+def blame_of(pieces: Sequence[PlanPiece]) -> Blame | None:
+    """The first failure among pieces, as far as results tell; slots may hold others."""
+    for piece in pieces:
+        if isinstance(piece, SlotRange) and piece.result.blame is not None:
+            return piece.result.blame
+    return None

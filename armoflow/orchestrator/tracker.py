@@ -1,0 +1,132 @@
+"""Which tasks are under way, and what becomes of their results.
+
+Lives in the loop's thread. The engine tells of results, never of task states: a result is what
+somebody waits for, and the reference engine leaves some task states dangling.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.protocol.transport import Failure, ResultChange, ResultState
+
+logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """The tasks that were submitted and have not ended, by the ids of their open results."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, PlannedTask] = {}
+        self.ended_tasks = 0
+        self.ended_payloads: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.open)
+
+    def add(self, tasks: Iterable[PlannedTask]) -> None:
+        """Tasks whose outputs have their ids now."""
+        for task in tasks:
+            for output in task.outputs:
+                self.open[output.id] = task
+            for result in task.inputs:
+                if not result.final:
+                    result.consumers.append(task)
+
+    def forget(self, tasks: Iterable[PlannedTask]) -> None:
+        """Tasks that were not submitted after all, or whose results got other ids."""
+        forgotten = set(tasks)
+        for result_id in [key for key, task in self.open.items() if task in forgotten]:
+            del self.open[result_id]
+
+    def apply(self, changes: Sequence[ResultChange]) -> list[tuple[Result, ResultChange]]:
+        """Take in what the engine says.
+
+        Returns:
+            Results that were aborted (or whose data is gone) and need an explanation; they stay
+            open until :meth:`abort` gets it.
+        """
+        unexplained = []
+        for change in changes:
+            task = self.open.get(change.result_id)
+            if task is None:
+                continue
+            result = _output(task, change.result_id)
+            if change.state is ResultState.COMPLETED:
+                if change.data is not None:
+                    result.data = change.data
+                result.size = change.size
+                if change.seconds is not None:
+                    task.seconds = change.seconds
+                self._end(task, result, ResultState.COMPLETED)
+            else:
+                unexplained.append((result, change))
+        return unexplained
+
+    def failed_input(self, task: PlannedTask) -> Blame | None:
+        """The blame of an input that failed, if there is one."""
+        for result in task.inputs:
+            if result.blame is not None:
+                return result.blame
+        return None
+
+    def abort(self, result: Result, failure: Failure | None) -> list[PlannedTask]:
+        """A result will not come, and so will not those of the tasks that need it.
+
+        Returns:
+            Submitted tasks that the failure takes with it.
+        """
+        task = self.open.get(result.id)
+        if task is None:
+            return []
+        cause = self.failed_input(task)
+        blame = Blame(task.name, failure=failure) if cause is None else derive(task, cause)
+        return self.fail(task, blame)
+
+    def fail(self, task: PlannedTask, blame: Blame) -> list[PlannedTask]:
+        """End a task and all that depends on it with a blame; returns the dependents."""
+        dependents = []
+        pending = deque([(task, blame)])
+        while pending:
+            task, blame = pending.popleft()
+            consumers = [consumer for output in task.outputs for consumer in output.consumers]
+            for output in list(task.outputs):
+                if not output.final:
+                    output.blame = blame
+                    self._end(task, output, ResultState.ABORTED)
+            for consumer in consumers:
+                if any(not output.final for output in consumer.outputs):
+                    dependents.append(consumer)
+                    pending.append((consumer, derive(consumer, blame)))
+        return dependents
+
+    def _end(self, task: PlannedTask, result: Result, state: ResultState) -> None:
+        result.state = state
+        self.open.pop(result.id, None)
+        task.open_outputs -= 1
+        if task.open_outputs == 0:
+            self.ended_tasks += 1
+            if task.payload_id:
+                self.ended_payloads.append(task.payload_id)
+            task.let_go()
+        result.consumers = []
+        waiters, result.waiters = result.waiters, []
+        for waiter in waiters:
+            waiter(result)
+
+
+def derive(task: PlannedTask, cause: Blame) -> Blame:
+    """The blame of a task that did not run because an input failed."""
+    cause.root.skipped += task.items
+    return Blame(task.name, cause=cause)
+
+
+def _output(task: PlannedTask, result_id: str) -> Result:
+    for output in task.outputs:
+        if output.id == result_id:
+            return output
+    raise LookupError(f"task {task.name!r} has no output {result_id}")
