@@ -1,9 +1,15 @@
-"""Settings for the whole test-suite."""
+"""Settings for the whole test-suite, and engines for tests that run whole programs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
@@ -12,3 +18,37 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="module")
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Starts ``armoflow up`` with the arguments given, and gives its endpoint.
+
+    Arguments that were given before get the engine that runs already.
+    """
+    endpoints: dict[tuple[str, ...], str] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> str:
+            if arguments not in endpoints:
+                state = tmp_path_factory.mktemp("engine") / "state"
+                endpoints[arguments] = stack.enter_context(running_engine(state, *arguments))
+            return endpoints[arguments]
+
+        yield start
+
+
+@contextlib.contextmanager
+def running_engine(state: Path, *arguments: str) -> Iterator[str]:
+    """An engine in a process of its own, as a user starts it, on a free port."""
+    command = [sys.executable, "-m", "armoflow.cli.main", "up", "--listen", "127.0.0.1:0"]
+    command += ["--workers", "2", "--state", str(state), "--log-level", "warning", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("ready: "), "the engine ended before it was ready"
+            yield line.removeprefix("ready: ").strip()
+        finally:
+            process.terminate()
+            process.wait(timeout=60)

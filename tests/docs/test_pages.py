@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 from snippets import PAGES, ROOT
 
-from armoflow import errors
+from armoflow import Client, errors
+from armoflow.cli.main import make_parser
 from armoflow.options import DEFAULT_OPTIONS, OPTION_NAMES
 
 MARKDOWN = sorted([*PAGES, *(ROOT / "examples").rglob("*.md")])
@@ -32,6 +34,20 @@ def test_the_readme_lists_every_option_with_its_default() -> None:
         default = getattr(DEFAULT_OPTIONS, name)
         if default is not None:
             assert rows[name].strip("` ") == str(default)
+
+
+def test_the_pages_list_every_option_of_up_and_of_the_client(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["up", "--help"])
+    options = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.M))
+    clusters = (ROOT / "docs" / "clusters.md").read_text("utf-8")
+    assert options == set(re.findall(r"^\| `(--[a-z-]+)", clusters, re.M))
+
+    parameters = list(inspect.signature(Client).parameters)[:-1]  # the last are task options
+    concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
+    assert set(parameters) <= set(re.findall(r"^\| `(\w+)`", concepts, re.M))
 
 
 def test_errors_that_the_pages_name_exist() -> None:

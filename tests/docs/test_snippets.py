@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,22 +30,21 @@ def test_expected_text_is_found_in_order() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_a_page_runs(script: Script, tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        source = script.source
-        if ENDPOINT in source:
-            source = source.replace(ENDPOINT, stack.enter_context(running_engine(tmp_path)))
-        path = tmp_path / f"{script.name}.py"
-        path.write_text(source, encoding="utf-8")
-        completed = subprocess.run(
-            [sys.executable, path],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+def test_a_page_runs(script: Script, tmp_path: Path, start_engine: Callable[..., str]) -> None:
+    source = script.source
+    if ENDPOINT in source:
+        source = source.replace(ENDPOINT, start_engine())
+    path = tmp_path / f"{script.name}.py"
+    path.write_text(source, encoding="utf-8")
+    completed = subprocess.run(
+        [sys.executable, path],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert completed.returncode == 0, f"{script.page.name}:\n{completed.stderr}"
     missing = first_missing(script.expected, completed.stdout)
     assert missing is None, (
@@ -77,24 +74,3 @@ def test_every_page_is_typed(tmp_path: Path) -> None:
 def environment() -> dict[str, str]:
     """The environment of a reader's shell, with no endpoint set."""
     return {name: value for name, value in os.environ.items() if name != "ARMOFLOW_ENDPOINT"}
-
-
-@contextlib.contextmanager
-def running_engine(directory: Path) -> Iterator[str]:
-    """An engine as ``armoflow up`` starts it, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "armoflow.cli.main", "up", "--listen", f"127.0.0.1:{port}"]
-    command += ["--workers", "2", "--state", str(directory / "state")]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            while line and not line.startswith("ready:"):
-                line = process.stdout.readline()
-            assert line, "the engine ended before it was ready"
-            yield line.split(maxsplit=1)[1].strip()
-        finally:
-            process.terminate()
-            process.wait(timeout=60)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,12 +23,12 @@ SMALL: dict[str, list[str]] = {
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 
-def run(example: str, *arguments: str) -> str:
+def run(example: str, *arguments: str, **environment: str) -> str:
     """What the example prints."""
     completed = subprocess.run(
         [sys.executable, Path("examples") / f"{example}.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
         capture_output=True,
         encoding="utf-8",
         timeout=110,
@@ -60,6 +62,18 @@ def test_an_example_prints_what_it_says(example: str) -> None:
 def test_an_example_runs_the_same_in_debug_mode(example: str, tmp_path: Path) -> None:
     arguments = small(example, tmp_path)
     assert run(example, *arguments) == run(example, *arguments, "--local")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_the_same_as_on_a_stock_cluster(
+    example: str, tmp_path: Path, start_engine: Callable[..., str]
+) -> None:
+    """Our worker as any ArmoniK worker, and the standard API alone."""
+    worker = f"{shlex.quote(sys.executable)} -m armoflow.cli.main worker"
+    endpoint = start_engine("--worker", worker, "--no-extensions", "--delete-payload")
+    arguments = small(example, tmp_path)
+    printed = run(example, *arguments, ARMOFLOW_ENDPOINT=endpoint)
+    assert printed == run(example, *arguments, "--local")
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
