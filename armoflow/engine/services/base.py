@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from armoflow.engine.core import Engine
-from armoflow.engine.records import Changes
+from armoflow.engine.records import Changes, NewTask, StateError
 
 
 class Service:
@@ -25,3 +26,19 @@ class Service:
     async def _committed(self) -> None:
         """Wait until all that was applied so far is committed."""
         await asyncio.shield(self._engine.committed())
+
+    async def _explain(self, refusal: StateError, tasks: Iterable[NewTask]) -> StateError:
+        """The refusal of a submission, with inputs that were deleted told from unknown ones.
+
+        The state machine forgets deleted results; the journal has not.
+        """
+        if refusal.code != "NOT_FOUND":
+            return refusal
+        inputs = {key for task in tasks for key in (task.payload_id, *task.dependencies)}
+        unknown = [key for key in inputs if key not in self._engine.state.results]
+        deleted = sorted(await self._engine.queries.read_results(unknown))
+        if not deleted:
+            return refusal
+        return StateError(
+            "FAILED_PRECONDITION", f"inputs were deleted: {', '.join(deleted)}", deleted
+        )

@@ -95,7 +95,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def UploadResultData(self, requests: AsyncIterator[Any], context: Any) -> Any:
         """Store data chunk by chunk; the end completes the result and queues what waited for it."""
         target = await self._read_target(requests)
-        stored = await self._receive(requests)
+        stored = await self._receive(requests, context)
         try:
             await self._check_repeated(target.result_id, stored)
             changes = self._engine.state.complete_results(
@@ -186,12 +186,20 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         await self._find(first.id.result_id)
         return first.id
 
-    async def _receive(self, requests: AsyncIterator[Any]) -> Stored:
+    async def _receive(self, requests: AsyncIterator[Any], context: Any) -> Stored:
+        """Store the chunks of an upload.
+
+        gRPC shows a stream that was broken off as one that ended. But its core knows better by
+        then, and sending something takes until that has reached this call.
+        """
         writer = self._engine.objects.writer()
         try:
             async for request in requests:
                 if request.data_chunk:
                     await writer.write(request.data_chunk)
+            await context.send_initial_metadata(())
+            if context.cancelled():
+                raise asyncio.CancelledError
             return await writer.finish()
         finally:
             writer.abort()

@@ -41,9 +41,12 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
             )
             for creation in request.task_creations
         ]
-        changes = engine.state.submit_tasks(
-            engine.now(), request.session_id, optional_options(request), tasks
-        )
+        try:
+            changes = engine.state.submit_tasks(
+                engine.now(), request.session_id, optional_options(request), tasks
+            )
+        except StateError as refusal:
+            raise await self._explain(refusal, tasks) from None
         await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
         return messages.SubmitTasksResponse(
