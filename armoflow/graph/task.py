@@ -220,12 +220,15 @@ class MultiTask(BaseTask[P, R_co], Generic[P, R_co, CallsT_co, ListsT_co]):
         return lists
 
 
+# A task that returns a graph has that graph's value: its Delayed is taken off the type.
 @overload
-def task(function: Callable[P, R], /) -> Task[P, R]: ...
+def task(function: Callable[P, Delayed[R]], /) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, R | Delayed[R]], /) -> Task[P, R]: ...
 @overload
 def task(  # type: ignore[overload-overlap]
     *, name: str | None = None, outputs: Literal[1] = 1, **options: Unpack[Options]
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+) -> Callable[[Callable[P, R | Delayed[R]]], Task[P, R]]: ...
 @overload
 def task(  # type: ignore[overload-overlap]
     *, outputs: Literal[2], name: str | None = None, **options: Unpack[Options]
