@@ -44,7 +44,7 @@ def prepare(
     try:
         children = [
             NewTask(
-                new_id(),
+                child.id or new_id(),
                 names.get(child.payload_id, child.payload_id),
                 child.dependencies,
                 child.outputs,
