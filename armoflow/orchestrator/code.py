@@ -66,6 +66,8 @@ class CodeBook:
 
     def add_modules(self, names: frozenset[str] | set[str]) -> None:
         """Note that tasks may import these modules of the user's own."""
+        if self._inherited is not None:
+            return  # in a worker: the client has sent all of them
         if not names <= self._bundle_names:
             self._bundle_names |= names
             self._bundle.add(names)

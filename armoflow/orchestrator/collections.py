@@ -48,7 +48,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
             columns = [(yield from planner.single_of(chunk, node.sources[0]))]
         yield from planner.resolve_items(own, columns, node)
         what = f"items of {node.name!r} from {position}"
-        task = yield from planner.emit(
+        outputs = yield from planner.emit(
             node,
             Operation.MAP,
             own,
@@ -62,7 +62,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
             outputs=[planner.result(node, output) for output in range(node.task.outputs)],
         )
         slots: list[list[PlanPiece]] = [
-            [SlotRange(result, 0, chunk.length)] for result in task.outputs
+            [SlotRange(result, 0, chunk.length)] for result in outputs
         ]
         position += chunk.length
         yield Chunk(slots, chunk.length)
@@ -79,7 +79,7 @@ def plan_filter(planner: Planner, node: FilterNode) -> Planning:
         column = yield from planner.single_of(chunk, node.source)
         own = planner.draft(draft)
         yield from planner.resolve_items(own, [column], node)
-        task = yield from planner.emit(
+        outputs = yield from planner.emit(
             node,
             Operation.FILTER,
             own,
@@ -91,7 +91,7 @@ def plan_filter(planner: Planner, node: FilterNode) -> Planning:
             collection=True,
         )
         position += chunk.length
-        yield Chunk([[SlotRange(task.outputs[0], 0, chunk.length)]], chunk.length)
+        yield Chunk([[SlotRange(outputs[0], 0, chunk.length)]], chunk.length)
 
 
 def plan_zip(planner: Planner, node: ZipNode) -> Planning:

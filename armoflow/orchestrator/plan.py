@@ -1,7 +1,7 @@
 """The plan: a lazy graph becomes a stream of tasks, depth first, so that the first runs at once.
 
-:class:`Planner` walks from the targets down to what they need and emits a task as soon as the places
-of its inputs are known. Collections are planned chunk by chunk (see ``chunks``), so a million items
+:class:`Planner` walks from the targets down to what they need and emits a task as soon as the
+places of its inputs are known. Collections are planned chunk by chunk (see ``chunks``), so a million items
 need neither a million nodes nor a finished plan before the first result.
 """
 
@@ -143,8 +143,14 @@ class Planner:
         for target in targets:
             try:
                 yield from self._run(self._target(target))
-            except Exception as error:
+            except Exception as error:  # noqa: PERF203 - one per target, not per task
                 target.fail(error)
+
+    def copy(
+        self, pieces: Sequence[PlanPiece], node: Node, result: Result
+    ) -> Iterator[PlannedTask | Constant]:
+        """Plan one more task, that copies slots into an existing result."""
+        return self._run(self.gather(pieces, node, result))
 
     # --- counting readers -----------------------------------------------------------------------
 
@@ -276,7 +282,7 @@ class Planner:
             return chunk.columns[0]
         draft = self.draft()
         columns = [draft.column(column, f"items of {node.name!r}") for column in chunk.columns]
-        task = yield from self.emit(
+        outputs = yield from self.emit(
             node,
             Operation.MAP,
             draft,
@@ -284,7 +290,7 @@ class Planner:
             columns=columns,
             count=chunk.length,
         )
-        return [SlotRange(task.outputs[0], 0, chunk.length)]
+        return [SlotRange(outputs[0], 0, chunk.length)]
 
     def single_of(self, chunk: Chunk, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
         """A chunk's only column, read from this source."""
@@ -388,7 +394,7 @@ class Planner:
         draft = self.draft()
         column = draft.column(pieces, f"items of {node.name!r}")
         length = sum(piece.length for piece in pieces)
-        task = yield from self.emit(
+        outputs = yield from self.emit(
             node,
             Operation.GATHER,
             draft,
@@ -396,7 +402,7 @@ class Planner:
             count=length,
             outputs=None if result is None else [result],
         )
-        return SlotRange(task.outputs[0], 0, length)
+        return SlotRange(outputs[0], 0, length)
 
     # --- values ---------------------------------------------------------------------------------
 
@@ -415,7 +421,7 @@ class Planner:
             dependencies = find_dependencies((args, kwargs))
         yield from self.resolve(draft, dependencies, node)
         shared = self._shared(args, kwargs)
-        task = yield from self.emit(
+        outputs = yield from self.emit(
             node,
             Operation.CALL,
             draft,
@@ -423,7 +429,7 @@ class Planner:
             arguments=draft.dumps(shared, f"arguments of task {node.name!r}"),
             outputs=[self.result(node, output) for output in range(function.outputs)],
         )
-        return [SlotRange(result, 0, 1) for result in task.outputs]
+        return [SlotRange(result, 0, 1) for result in outputs]
 
     def item(self, node: ItemNode) -> Planning:
         """One item of a collection: a slot of the task that runs it."""
@@ -468,8 +474,11 @@ class Planner:
         final: bool = False,
         collection: bool = False,
         outputs: Sequence[Result] | None = None,
-    ) -> Generator[Step, Any, PlannedTask]:
-        """Emit one task, after the constants that it is the first to need."""
+    ) -> Generator[Step, Any, Sequence[Result]]:
+        """Emit one task, after the constants that it is the first to need; returns its outputs.
+
+        By the time that the plan goes on the task may have ended, and let its outputs go.
+        """
         many = operation in (Operation.MAP, Operation.FILTER, Operation.GATHER)
         settings, wire = self._settings(node, count, many)
         payload = Payload(
@@ -507,7 +516,7 @@ class Planner:
             if constant.parts is not None and not constant.result_id:
                 yield constant
         yield task
-        return task
+        return outputs
 
     def _add_modules(self, task: PlannedTask, payload: Payload) -> Iterator[Constant]:
         if self._modules is None:

@@ -117,7 +117,7 @@ class _Combine:
             arguments = draft.dumps(node.initial, f"initial value of {node.name!r}")
         yield from planner.resolve_items(draft, [column], node)
         result = planner.result(node) if final else Result(node.name)
-        task = yield from planner.emit(
+        outputs = yield from planner.emit(
             node,
             Operation.COMBINE,
             draft,
@@ -128,7 +128,7 @@ class _Combine:
             final=final,
             outputs=[result],
         )
-        return SlotRange(task.outputs[0], 0, 1)
+        return SlotRange(outputs[0], 0, 1)
 
 
 class _Tree:

@@ -16,6 +16,9 @@ from armoflow.worker.inputs import code_bytes
 
 Function = Callable[..., Any]
 
+_KEPT = 10_000
+"""Functions whose kind is remembered."""
+
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
 _GENERATOR = inspect.CO_GENERATOR
 _COROUTINE = inspect.CO_COROUTINE
@@ -32,6 +35,7 @@ class Code:
         self._cache = CodeCache()
         self._fetch = fetch
         self._ready: dict[str, tuple[Function, Function]] = {}
+        self._references: dict[Function, CodeReference] = {}
 
     def install_modules(self, payload: Payload) -> None:
         """Let the task import the user's modules that came with it."""
@@ -53,8 +57,16 @@ class Code:
         function = self._cache.function(reference.digest, self._data(reference))
         known = self._ready.get(reference.digest)
         if known is None or known[1] is not function:
+            if len(self._ready) >= _KEPT:
+                self._ready.clear()
+                self._references.clear()
             known = self._ready[reference.digest] = (prepare(function, payload.name), function)
+        self._references[function] = reference  # a later session stores it elsewhere
         return known
+
+    def reference(self, function: Function) -> CodeReference | None:
+        """How a function came here, or None: children that call it need not pickle it again."""
+        return self._references.get(function)
 
     def _data(self, reference: CodeReference) -> bytes | None:
         return self._read(reference) if self._cache.missing(reference.digest) else None

@@ -7,7 +7,6 @@ record of its first failing item.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,13 @@ from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell, pack_envelope
-from armoflow.codec.failure import record_exception
+from armoflow.codec.failure import record_exception, record_loss
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data, operations
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.code import Code
-from armoflow.worker.context import Agent, Context
+from armoflow.worker.context import Agent, Context, Expand
 from armoflow.worker.failures import ItemFailure, MissingDataError
 from armoflow.worker.inputs import Inputs
 from armoflow.worker.job import Job, slot_count
@@ -114,6 +113,7 @@ class Runner:
         self._directory = directory
         self._fetched = data.FetchedData(agent.fetch, FETCHED_BYTES)
         self._code = Code(self._fetched.read)
+        self._expander: Expand | None = None
 
     def run(self, task: Task) -> Effects:
         """Run a task.
@@ -155,6 +155,9 @@ class Runner:
         if task.progress is not None:
             attempts.resume(task.progress.item, task.progress.attempts)
             job.finished = task.progress.finished
+            if len(job.finished) == slot_count(payload):
+                job.take_over()
+                return job
         try:
             self._code.install_modules(payload)
             if payload.operation is not Operation.GATHER:
@@ -169,8 +172,15 @@ class Runner:
         return job
 
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:
-        from armoflow.worker.expand import expand
+        if self._expander is None:
+            # Imported here: most workers never see a task that returns a graph.
+            from armoflow.orchestrator.code import CodeBook
+            from armoflow.worker.expand import Expander
 
+            self._book = CodeBook(self._code)
+            self._expander = Expander(self._book)
+        # What another task stored is there only if that task succeeded.
+        self._book.forget_stored()
         context = Context(
             payload=job.payload,
             function=job.original,
@@ -181,7 +191,7 @@ class Runner:
             local=task.folder is None,
         )
         try:
-            expand(job.pending, job.cells, context)
+            self._expander(job.pending, job.cells, context)
             context.finish()
             missing = effects.undelivered(task.outputs)
             if missing:
@@ -202,7 +212,6 @@ class Runner:
 
 def _describe(error: BaseException, name: str) -> ItemFailure:
     """What a task ends with for a reason that is none of its items'."""
-    record = record_exception(error, node=name, item=None, attempts=1)
     if isinstance(error, (EnvelopeError, MissingDataError)):
-        record = dataclasses.replace(record, kind="lost")
-    return ItemFailure(record)
+        return ItemFailure(record_loss(str(error), node=name))
+    return ItemFailure(record_exception(error, node=name))
