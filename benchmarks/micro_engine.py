@@ -79,11 +79,8 @@ def submit(engine: Engine, session: str, count: int, meter: Meter) -> None:
 
     stored = meter.wrap("put", lambda: [engine.objects.put(PAYLOAD) for _ in tasks])()
     meter.wrap("state", command)()
-    changes.append(
-        meter.wrap("state", state.complete_results)(
-            now, session, [(task.payload_id, data) for task, data in zip(tasks, stored, strict=True)]
-        )
-    )
+    uploads = [(task.payload_id, data) for task, data in zip(tasks, stored, strict=True)]
+    changes.append(meter.wrap("state", state.complete_results)(now, session, uploads))
     for change in changes:
         meter.wrap("apply", engine.apply)(change)
 
@@ -157,6 +154,26 @@ async def memory(directory: Path, count: int) -> None:
     await engine.stop()
 
 
+async def latency(directory: Path, rounds: int = 1000) -> None:
+    engine = Engine(EngineOptions(directory))
+    await engine.start()
+    session = engine.new_id()
+    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    await engine.apply(engine.state.create_session(engine.now(), session, options, ()))
+    spent = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        submit(engine, session, 1, Meter())
+        await engine.committed()
+        spent.append(time.perf_counter() - start)
+    spent.sort()
+    print(
+        f"submission of one task to its commit: median {spent[rounds // 2] * 1e6:.0f} us, "
+        f"99 % {spent[rounds * 99 // 100] * 1e6:.0f} us"
+    )
+    await engine.stop()
+
+
 def resident() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
@@ -169,6 +186,7 @@ def main() -> None:
     meter = Meter()
     try:
         asyncio.run(memory(root / "memory", 100_000))
+        asyncio.run(latency(root / "latency"))
         measure_journal(meter)
         for deep in (False, True):
             meter.seconds.clear()

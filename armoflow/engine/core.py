@@ -91,7 +91,9 @@ class Engine:
             await self._journal.stop()
         finally:
             self._watchers.close()
+            # The last connection to close, which empties the write-ahead log, has to be a writer.
             self._reader.close()
+            self._connection.close()
             self._lock.release()
 
     def now(self) -> float:
@@ -203,7 +205,7 @@ class Engine:
 
     def _open(self) -> None:
         path = self.options.state_directory / "journal.db"
-        connection = open_journal(path, self.options.durability)
+        self._connection = connection = open_journal(path, self.options.durability)
         self.failed = asyncio.get_running_loop().create_future()
         self._reader = Reader(path)
         self.queries = Queries(self._reader, self.partitions)

@@ -12,20 +12,14 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from armoflow.engine import rows, schema
+from armoflow.engine import schema
+from armoflow.engine.batch import Batch, OptionsRows
 from armoflow.engine.options import Durability
-from armoflow.engine.records import (
-    Changes,
-    Event,
-    Options,
-    ResultRecord,
-    SessionRecord,
-    TaskRecord,
-)
+from armoflow.engine.records import Changes
 from armoflow.errors import EngineError
 
 CHUNKS: Final = {"tasks": (256, 64, 16, 4, 1), "results": (512, 128, 32, 8, 2, 1)}
@@ -39,119 +33,6 @@ BUSY_ROWS: Final = 256
 
 BUSY_PAUSE: Final = 0.004
 """Seconds that a busy engine lets changes gather: rows written twice in that time are one."""
-
-KNOWN_OPTIONS: Final = 4096
-"""Task options that are remembered as written."""
-
-
-class Batch:
-    """The changes of one transaction."""
-
-    __slots__ = (
-        "data",
-        "deleted",
-        "events",
-        "future",
-        "removed_sessions",
-        "removed_tasks",
-        "results",
-        "rows",
-        "sessions",
-        "synchronize",
-        "tasks",
-        "unlink",
-        "values",
-    )
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self.future = future
-        self.sessions: dict[str, SessionRecord] = {}
-        self.tasks: dict[str, TaskRecord] = {}
-        self.results: dict[str, ResultRecord] = {}
-        self.removed_sessions: list[str] = []
-        self.removed_tasks: list[str] = []
-        self.data: dict[int, bytes] = {}
-        self.deleted: list[int] = []
-        self.unlink: list[Path] = []
-        self.synchronize: list[Path] = []
-        self.events: list[Collection[Event]] = []
-        self.values: dict[str, list[Any]] = {}
-        self.rows = 0
-
-    def add(self, changes: Changes) -> None:
-        """Take over the changes of a command."""
-        if changes.sessions:
-            self.sessions.update(changes.sessions)
-        if changes.tasks:
-            self.tasks.update(changes.tasks)
-        if changes.results:
-            self.results.update(changes.results)
-        if changes.events:
-            self.events.append(changes.events)
-        if changes.removed_tasks:
-            self.removed_tasks += changes.removed_tasks
-            for task_id in changes.removed_tasks:
-                self.tasks.pop(task_id, None)
-        if changes.removed_sessions:
-            self._remove_sessions(changes.removed_sessions)
-
-    def _remove_sessions(self, session_ids: Iterable[str]) -> None:
-        removed = set(session_ids)
-        self.removed_sessions += removed
-        for session_id in removed:
-            self.sessions.pop(session_id, None)
-        self.tasks = {key: v for key, v in self.tasks.items() if v.session_id not in removed}
-        self.results = {key: v for key, v in self.results.items() if v.session_id not in removed}
-
-    def freeze(self, options: _OptionsRows) -> None:
-        """Turn the records into the values of their rows; later changes belong to other batches."""
-        known = options.known
-        written: list[Any] = []
-        for records in (self.tasks, self.sessions):
-            for record in records.values():
-                if id(record.options) not in known:
-                    written += options.add(record.options)
-        self.rows = len(self.tasks) + len(self.results) + len(self.data)
-        self.values = {
-            "options": written,
-            "sessions": rows.session_values(self.sessions.values(), known),
-            "tasks": rows.task_values(self.tasks.values(), known),
-            "results": rows.result_values(self.results.values()),
-        }
-
-
-class _OptionsRows:
-    """Rows of task options: tasks share them, each is written once.
-
-    ``known`` gives the row by the identity of the object; the objects are kept, so that an
-    identity is not used again.
-    """
-
-    def __init__(self, next_row: int) -> None:
-        self.known: dict[int, int] = {}
-        self._kept: list[Options] = []
-        self._rows: dict[tuple[Any, ...], int] = {}
-        self._next = next_row
-
-    def add(self, options: Options) -> list[Any]:
-        """Learn options; returns the values of a new row, or nothing if equal ones have a row."""
-        values = rows.options_values(options, self._next)
-        key = tuple(values[1:])
-        row = self._rows.get(key)
-        self.known[id(options)] = self._next if row is None else row
-        self._kept.append(options)
-        if row is not None:
-            return []
-        self._rows[key] = self._next
-        self._next += 1
-        return values
-
-    def trim(self) -> None:
-        """Forget what is known if it became much."""
-        if len(self._kept) > KNOWN_OPTIONS:
-            self.known.clear()
-            self._kept.clear()
-            self._rows.clear()
 
 
 class Journal:
@@ -180,7 +61,7 @@ class Journal:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._done.set_result(None)
         last = connection.execute("SELECT max(id) FROM options").fetchone()[0]
-        self._options = _OptionsRows((last or 0) + 1)
+        self._options = OptionsRows((last or 0) + 1)
         self._pending = self._new_batch()
         self._writing: Batch | None = None
         self._scheduled = False
@@ -245,14 +126,13 @@ class Journal:
         return record_id in self._pending.tasks or record_id in self._pending.results
 
     async def stop(self) -> None:
-        """Commit all that was added, end the thread, close the journal."""
+        """Commit all that was added and end the thread; the connection stays open."""
         if self._failure is None:
             self.add(Changes())
         while self._failure is None and (self._scheduled or self._writing is not None):
-            await asyncio.wait([self._pending.future if self._scheduled else self.committed()])
+            await asyncio.wait([self.committed()])
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
-        self._connection.close()
 
     def _new_batch(self) -> Batch:
         return Batch(self._loop.create_future())
@@ -277,28 +157,40 @@ class Journal:
         if self._failure is not None:
             _fail(batch.future, self._failure)
             return
-        batch.freeze(self._options)
+        try:
+            batch.freeze(self._options)
+        except Exception as error:  # a record of the wrong shape must not leave waiters hanging
+            self._give_up(batch, error)
+            return
         self._options.trim()
         self._writing = batch
         self._queue.put(batch)
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
         self._writing = None
+        if error is None:
+            try:
+                self._on_commit(batch)
+            except Exception as caught:
+                error = caught
         if error is not None:
-            self._failure = EngineError(f"the journal cannot be written: {error}", "INTERNAL")
-            self._failure.__cause__ = error
-            _fail(batch.future, self._failure)
-            self._flush()
-            self._on_failure(self._failure)
+            self._give_up(batch, error)
             return
-        if self._has_pending():
+        batch.future.set_result(None)
+        if self._has_pending() and not self._scheduled:
             self._scheduled = True
             if batch.rows >= BUSY_ROWS:
                 self._loop.call_later(BUSY_PAUSE, self._flush)
             else:
                 self._loop.call_soon(self._flush)
-        self._on_commit(batch)
-        batch.future.set_result(None)
+
+    def _give_up(self, batch: Batch, error: Exception) -> None:
+        """Fail this batch and all that follow: memory is ahead of the journal for good."""
+        self._failure = EngineError(f"the journal cannot be written: {error}", "INTERNAL")
+        self._failure.__cause__ = error
+        _fail(batch.future, self._failure)
+        self._flush()
+        self._on_failure(self._failure)
 
     # --- writer thread ---
 

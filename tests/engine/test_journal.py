@@ -125,6 +125,33 @@ async def test_a_journal_that_cannot_be_written_fails_the_engine(tmp_path: Path)
 
 
 @in_loop
+async def test_a_watcher_that_raises_fails_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+
+        def fail(*_: object) -> None:
+            raise ValueError("broken")
+
+        monkeypatch.setattr(engine._watchers, "tell", fail)
+        running.open_session()
+        running.submit()
+        with pytest.raises(EngineError, match="broken"):
+            await engine.committed()
+        with pytest.raises(EngineError, match="broken"):
+            await engine.failed
+
+
+@in_loop
+async def test_a_stopped_engine_leaves_one_file(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        assert (await running.engine.queries.sessions()).total == 0
+    assert not (tmp_path / "journal.db-wal").exists()
+
+
+@in_loop
 async def test_options_are_written_once_and_read_back(tmp_path: Path) -> None:
     options = Options(
         max_duration=0.1,
