@@ -16,7 +16,7 @@ child, main   READY      process id
 child, main   DONE       serial, nanoseconds, data by result id, created results, child tasks
 child, main   FAILED     serial, nanoseconds, kind, error text
 child, main   PARTIAL    serial, first item, the spool's entries (see ``armoflow.worker.mark``)
-child, main   REQUEST    number, method, arguments
+child, main   REQUEST    number, serial, method, argument
 ============  =========  =======================================================================
 
 Data is bytes, or ``[path, size]`` for a file: an input to be mapped, or an output that was staged.

@@ -151,6 +151,7 @@ class OwnerAgent(FullAgent):
         self._number = 0
         self._prefix = os.urandom(10).hex()
         self._made = 0
+        self.serial = 0
         self.local = True
 
     def new_results(self, names: Sequence[str]) -> list[str]:
@@ -177,7 +178,8 @@ class OwnerAgent(FullAgent):
 
     def _ask(self, method: str, argument: object) -> Any:
         self._number += 1
-        self._outbox.send(frames.packer().pack([frames.REQUEST, self._number, method, argument]))
+        request = [frames.REQUEST, self._number, self.serial, method, argument]
+        self._outbox.send(frames.packer().pack(request))
         _, _, success, value = self._inbox.reply(self._number)
         if not success:
             raise MissingDataError(value)
@@ -237,6 +239,7 @@ class Child:
     def _run(self, task: Task) -> None:
         started = monotonic_ns()
         self._recorder.begin(task.serial)
+        self._agent.serial = task.serial
         self._agent.local = task.folder is None
         try:
             effects = self._runner.run(task)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
-
 from armoflow.codec.envelope import Slot, SlotKind
-
-if TYPE_CHECKING:
-    from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.failure import ErrorRecord
 
 
 class ItemFailure(Exception):
@@ -29,12 +24,10 @@ class ItemFailure(Exception):
         return Slot(self.kind, self.record.encode())
 
 
-def skip(slot: Slot) -> ItemFailure:
-    """What a consumer of a failed slot ends with: the root's record."""
-    from armoflow.codec.failure import ErrorRecord
-
-    record = ErrorRecord.decode(bytes(slot.data))
-    return ItemFailure(dataclasses.replace(record, kind="skipped"), SlotKind.SKIPPED)
+def skip(slot: Slot, node: str) -> ItemFailure:
+    """What a consumer of a failed slot ends with: the root's record, seen from this node."""
+    record = ErrorRecord.decode(slot.data).via(node)
+    return ItemFailure(record, SlotKind.SKIPPED)
 
 
 class MissingDataError(Exception):

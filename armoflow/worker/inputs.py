@@ -13,7 +13,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.worker import data
-from armoflow.worker.failures import MissingDataError, skip
+from armoflow.worker.failures import ItemFailure, MissingDataError, skip
 
 
 class AbsentItem(Exception):
@@ -35,6 +35,7 @@ class Inputs:
         sources: Mapping[str, data.Source],
         fetch: Callable[[str], Buffer],
     ) -> None:
+        self._name = payload.name
         self._ids = payload.inputs
         self._constants = payload.constants
         self._sources = sources
@@ -42,6 +43,7 @@ class Inputs:
         self._cells: dict[int, list[Cell]] = {}
         self._values: dict[tuple[int, int], Any] = {}
         self._fetched: dict[int, Any] = {}
+        self._skips: dict[bytes | memoryview, ItemFailure] = {}
 
     @property
     def referable(self) -> bool:
@@ -95,8 +97,15 @@ class Inputs:
         if cell is None or cell.kind is SlotKind.ABSENT:
             raise AbsentItem
         if cell.kind is not SlotKind.VALUE:
-            raise skip(cell)
+            raise self._skip(cell)
         return loads(_writable(Pickled(cell.data, cell.buffers)))
+
+    def _skip(self, slot: Slot) -> ItemFailure:
+        # Many items may need the same failed slot, and a record takes a while to write.
+        failure = self._skips.get(slot.data)
+        if failure is None:
+            failure = self._skips[slot.data] = skip(slot, self._name)
+        return failure
 
     def resolve(self, reference: Any) -> Any:
         """What a reference inside a pickle stands for."""

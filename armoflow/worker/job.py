@@ -59,6 +59,11 @@ class Job:
                 f"task {self.payload.name!r} makes {count} output(s), not {len(self.cells)}"
             )
 
+    def take_over(self) -> None:
+        """Every item was finished by an earlier process: nothing runs any more."""
+        for item in range(slot_count(self.payload)):
+            self.is_finished(item)
+
     def is_finished(self, item: int) -> bool:
         """Whether an earlier process finished an item; its cells are taken over."""
         cells = self.finished.get(item)

@@ -1,0 +1,427 @@
+"""Owns the child process of one seat: feeds it, times it, kills it, replaces it.
+
+Work that was sent and did not end when a child dies is sent again to the next one; only the item
+that the child had marked as running spends an attempt. A spare process waits, warm, to take over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from armoflow.agent import frames
+from armoflow.errors import WorkerDiedError
+from armoflow.worker.mark import SERIAL, WAITING, Entry, Position, decode_entries
+from armoflow.worker.process import ChildProcess
+from armoflow.worker.spares import Spares
+from armoflow.worker.window import Window
+from armoflow.worker.work import Cause, Death, Outcome, Work, account, refuse
+
+logger = logging.getLogger(__name__)
+
+_CHECK_SECONDS = 0.02
+_CHECKS_PER_TRIM = 50
+_STARTS = 3
+"""Processes in a row that may end before they are ready."""
+
+_UNEXPLAINED = 3
+"""Processes in a row that may die with work in hand but without having begun any."""
+
+
+class Host(Protocol):
+    """What a supervisor needs of its owner; but for ``answer`` it must not wait."""
+
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+        """Tasks ended."""
+
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+        """Tasks that were recalled before they started."""
+
+    def lagging(self, supervisor: ChildSupervisor) -> None:
+        """Work waits behind a task that takes long: it may be recalled for others."""
+
+    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+        """Do what a task asks of its agent: ``fetch``, ``new_results`` or ``store_results``.
+
+        Raises:
+            Exception: If it cannot be done; the task is told the message.
+        """
+
+
+class ChildSupervisor:
+    """One seat.
+
+    Args:
+        host: Gets the outcomes.
+        directory: Where its processes keep staged outputs and their log.
+        environment: Variables for the processes besides the owner's own.
+        spare_delay: Seconds after the first work when a spare process is started; None: never.
+
+    Attributes:
+        window: How much work the child should hold.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        directory: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        spare_delay: float | None = 2.0,
+    ) -> None:
+        self.window = Window()
+        self._host = host
+        self._spares = Spares(directory, environment or {}, self, spare_delay)
+        self._loop = asyncio.get_running_loop()
+        self._pack = frames.packer().pack
+        self._serials = itertools.count(1)
+        self._child: ChildProcess | None = None
+        self._backlog: deque[Work] = deque()
+        self._sent: dict[int, Work] = {}
+        self._partial: dict[int, list[Entry]] = {}
+        self._cancelled: set[int] = set()
+        self._recalls: deque[set[int]] = deque()
+        self._killed_at: Position | None = None
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._checks = 0
+        self._running = 0
+        self._failed_starts = 0
+        self._unexplained = 0
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._settling: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- for the owner --------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start a process and wait until it is ready.
+
+        Raises:
+            WorkerDiedError: If it cannot start; the message holds what it wrote.
+        """
+        self._push()
+        await asyncio.shield(self._ready)
+
+    @property
+    def load(self) -> int:
+        """Tasks that it has."""
+        return len(self._sent) + len(self._backlog)
+
+    @property
+    def room(self) -> int:
+        """How many more tasks it should be given."""
+        return max(0, self.window.size - self.load)
+
+    @property
+    def works(self) -> list[Work]:
+        """The tasks that it has."""
+        return [*self._sent.values(), *self._backlog]
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of its child."""
+        return None if self._child is None else self._child.pid
+
+    def send(self, works: Iterable[Work]) -> None:
+        """Run tasks, after those that it has."""
+        self._backlog.extend(works)
+        self._push()
+
+    def recall(self, count: int) -> None:
+        """Ask for the return of tasks that were not started, the last ones first."""
+        here = [self._backlog.pop() for _ in range(min(count, len(self._backlog)))]
+        if here:
+            self._host.returned(self, here)
+        there = [serial for serial in self._sent if serial not in self._cancelled][1:]
+        count -= len(here)
+        if count > 0 and there:
+            self._ask_back(set(there[-count:]))
+
+    def cancel(self, work: Work) -> None:
+        """Stop a task; nothing more is told of it, unless it has just ended."""
+        if work in self._backlog:
+            self._backlog.remove(work)
+            return
+        serial = next((number for number, sent in self._sent.items() if sent is work), None)
+        if serial is None or self._child is None:
+            return
+        self._cancelled.add(serial)
+        if not self._kill_if_running(serial):
+            self._ask_back({serial})
+
+    async def stop(self) -> list[Work]:
+        """End all processes; returns the tasks that did not end."""
+        self._stopping = True
+        self._stop_checking()
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
+        child, self._child = self._child, None
+        spare = self._spares.stop()
+        children = [one for one in (child, spare) if one is not None]
+        for one in children:
+            one.unwatch()
+        for answer in self._answers:
+            answer.cancel()
+        await asyncio.gather(*(one.end(gently=not self._sent) for one in children))
+        if child is not None:
+            self.on_messages(child, child.drain())
+        for one in children:
+            one.close()
+        await asyncio.gather(*self._answers, *self._background, return_exceptions=True)
+        self._ready.cancel()
+        return self.works
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _push(self) -> None:
+        """Send the backlog, as soon as there is a child that takes it."""
+        if self._stopping:
+            return
+        child = self._child
+        if child is None:
+            child = self._child = self._spares.take()
+        if not (child.ready and self._backlog) or self._killed_at is not None:
+            return
+        messages = []
+        sources: dict[str, Any] = {}
+        for work in self._backlog:
+            serial = next(self._serials)
+            self._sent[serial] = work
+            messages.append(work.message(serial))
+            sources.update(work.inputs)
+        self._backlog.clear()
+        child.send(self._pack([frames.RUN, messages, sources]))
+        self._spares.expect()
+        if self._timer is None:
+            self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _ask_back(self, serials: set[int]) -> None:
+        if self._child is not None and self._child.ask(self._pack([frames.RECALL, list(serials)])):
+            self._recalls.append(serials)
+
+    def _kill_if_running(self, serial: int) -> bool:
+        assert self._child is not None
+        position = self._child.mark.position()
+        if position.serial == serial:
+            self._kill(position, timed_out=False)
+        return position.serial == serial
+
+    def _kill(self, position: Position, *, timed_out: bool) -> None:
+        if self._killed_at is None and self._child is not None:
+            self._killed_at = position
+            self._timed_out = timed_out
+            self._child.kill()
+
+    # --- receiving ------------------------------------------------------------------------------
+
+    def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
+        """The child said something."""
+        outcomes: list[Outcome] = []
+        nanoseconds = 0
+        done, failed = frames.DONE, frames.FAILED
+        for message in messages:
+            kind = message[0]
+            if kind not in (done, failed):
+                self._take_other(child, message)
+                continue
+            serial = message[1]
+            work = self._sent.pop(serial, None)
+            if work is None:
+                continue  # it was read from the shared memory before
+            nanoseconds += message[2]
+            if self._partial:
+                self._partial.pop(serial, None)
+            if kind == done:
+                effects = frames.decode_effects(*message[3:])
+                outcomes.append(Outcome(work, effects, seconds=message[2] * 1e-9))
+            else:
+                outcomes.append(Outcome(work, None, message[4], message[3], message[2] * 1e-9))
+        if outcomes:
+            self._unexplained = 0
+            self.window.observe(len(outcomes), nanoseconds * 1e-9)
+            self._host.completed(self, outcomes)
+
+    def _take_other(self, child: ChildProcess, message: Sequence[Any]) -> None:
+        kind = message[0]
+        if kind == frames.READY:
+            child.ready = True
+            self._failed_starts = 0
+            if not self._ready.done():
+                self._ready.set_result(None)
+            if child is self._child:
+                self._push()
+        elif kind == frames.PARTIAL:
+            _, serial, base, lengths, spool = message
+            numbers = memoryview(lengths).cast("I")
+            self._partial.setdefault(serial, []).extend(decode_entries(base, numbers, spool))
+        elif kind == frames.REQUEST:
+            _, number, serial, method, argument = message
+            work = self._sent.get(serial)
+            if work is not None and child is self._child:
+                answer = self._answer(child, work, number, method, argument)
+                self._run(self._answers, answer)
+        else:
+            logger.error("worker process %d sent a message of kind %r", child.pid, kind)
+            child.kill()
+
+    async def _answer(
+        self, child: ChildProcess, work: Work, number: int, method: str, argument: Any
+    ) -> None:
+        try:
+            value = await self._host.answer(work, method, argument)
+            reply = [frames.REPLY, number, True, value]
+        except Exception as error:
+            reply = [frames.REPLY, number, False, str(error)]
+        if child is self._child:
+            child.send(self._pack(reply))
+
+    def _run(
+        self, tasks: set[asyncio.Task[None]], coroutine: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        task = self._loop.create_task(coroutine)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
+        """The child gave tasks back."""
+        for message in messages:
+            if child is self._child:
+                self._on_returned(self._recalls.popleft(), set(message[1]))
+
+    def _on_returned(self, asked: set[int], returned: set[int]) -> None:
+        works = []
+        for serial in sorted(returned):
+            work = self._sent.pop(serial)
+            if serial not in self._cancelled:
+                works.append(work)
+        for serial in (asked - returned) & self._cancelled & self._sent.keys():
+            self._kill_if_running(serial)
+        self._cancelled &= self._sent.keys()
+        if works:
+            self._host.returned(self, works)
+
+    # --- watching -------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """While there is work: look for what takes too long, and for an unnoticed death."""
+        self._timer = None
+        child = self._child
+        if child is None or not self._sent:
+            return
+        if child.has_ended():
+            child.unwatch()
+            self.on_end(child)
+            return
+        self._checks += 1
+        if self._checks % _CHECKS_PER_TRIM == 0:
+            child.trim_output()
+        position = child.mark.position()
+        delay = _CHECK_SECONDS
+        if position.deadline and position.serial in self._sent:
+            left = (position.deadline - time.monotonic_ns()) * 1e-9
+            if left <= 0 and child.mark.position() == position:
+                self._kill(position, timed_out=True)
+            delay = min(delay, max(left, 0.001))
+        self._timer = self._loop.call_later(delay, self._check)
+        if position.serial and position.serial == self._running:
+            self._hurry(child, position.serial)
+        self._running = position.serial
+
+    def _hurry(self, child: ChildProcess, serial: int) -> None:
+        """The same task has run for a while: look after those before and behind it."""
+        if child.mark.words[WAITING]:
+            messages = list(child.unsent())
+            if child.mark.words[SERIAL] == serial:  # it was busy all the while: they are whole
+                self.on_messages(child, messages)
+        if len(self._sent) > 1:
+            self._host.lagging(self)
+
+    def _stop_checking(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- death ----------------------------------------------------------------------------------
+
+    def on_end(self, child: ChildProcess) -> None:
+        """A child is gone, or as good as gone."""
+        child.kill()
+        if child is self._child:
+            self._settling = self._run(self._background, self._settle(child))
+        elif self._spares.lose(child):
+            self._run(self._background, self._remove(child))
+
+    async def _remove(self, child: ChildProcess) -> None:
+        await child.wait()
+        child.close()
+
+    async def _settle(self, child: ChildProcess) -> None:
+        """Find out what the dead child was doing, and go on with another one."""
+        status = await child.wait()
+        self.on_messages(child, child.drain())
+        position = child.mark.position()
+        entries = [*self._partial.pop(position.serial, ()), *child.mark.entries()]
+        death = Death(position, status, child.output(), self._cause(position))
+        child.close()
+        sent, cancelled = self._sent, self._cancelled
+        self._sent, self._cancelled = {}, set()
+        self._partial.clear()
+        self._recalls.clear()
+        self._stop_checking()
+        self._killed_at = self._child = None
+        running = None if position.serial in cancelled else sent.pop(position.serial, None)
+        again = [work for serial, work in sent.items() if serial not in cancelled]
+        outcomes = []
+        if running is not None:
+            outcome = account(running, entries, death)
+            if outcome is None:
+                again.insert(0, running)
+            else:
+                outcomes.append(outcome)
+        self._backlog.extendleft(reversed(again))
+        outcomes.extend(await self._explain(child, death, begun=position.serial != 0))
+        if outcomes:
+            self._host.completed(self, outcomes)
+        if self._backlog or not self._ready.done():
+            self._push()
+
+    def _cause(self, position: Position) -> Cause:
+        if self._killed_at is None:
+            return Cause.CRASH
+        if self._timed_out and self._killed_at == position:
+            return Cause.TIMEOUT
+        return Cause.OWNER
+
+    async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[Outcome]:
+        """Give up what no process can run; returns how that ends."""
+        if not child.ready:
+            self._failed_starts += 1
+            if self._failed_starts < _STARTS:
+                await asyncio.sleep(0.1 * 2**self._failed_starts)
+                return []
+            self._failed_starts = 0
+            text = death.describe("a worker process cannot start: it ended")
+            logger.error(text)
+            if not self._ready.done():
+                self._ready.set_exception(WorkerDiedError(text))
+                self._ready.exception()  # nobody may be waiting
+            works, self._backlog = list(self._backlog), deque()
+            return [refuse(work, text) for work in works]
+        if begun or death.cause is not Cause.CRASH:
+            return []
+        self._unexplained += 1
+        if self._unexplained <= _UNEXPLAINED or not self._backlog:
+            return []
+        self._unexplained = 0
+        text = death.describe("worker processes die before they run anything, the last one")
+        return [refuse(self._backlog.popleft(), text)]
