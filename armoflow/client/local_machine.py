@@ -8,7 +8,7 @@ a time.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from armoflow.errors import GraphError
@@ -136,6 +136,22 @@ class Cursor:
 def next_slot(cursor: Cursor) -> Evaluation:
     """Read one slot."""
     return (yield cursor)
+
+
+def row(cursors: Sequence[Cursor]) -> Evaluation:
+    """Read one slot of each, as a tuple; None at the end of the shortest."""
+    slots = []
+    for cursor in cursors:
+        slot = yield cursor
+        if slot is END:
+            return None
+        slots.append(slot)
+    return tuple(slots)
+
+
+def first_failure(slots: Iterable[Any]) -> Failure | None:
+    """The first failure among slots."""
+    return next((slot for slot in slots if type(slot) is Failure), None)
 
 
 def drive(evaluation: Evaluation) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bdb
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.client.local_machine import (
@@ -16,6 +16,8 @@ from armoflow.client.local_machine import (
     Failure,
     Stream,
     fail,
+    first_failure,
+    row,
 )
 from armoflow.errors import GraphError
 from armoflow.graph.arguments import Reference, contains_lazy, substitute
@@ -94,7 +96,7 @@ class Scope:
         """The value of a reference, or its failure."""
         if isinstance(reference, DelayedList):
             slots = yield self._slots(reference)
-            return _first_failure(slots) or slots
+            return first_failure(slots) or slots
         node = reference.node
         if node in self._values:
             value = self._values[node]
@@ -127,7 +129,7 @@ class Scope:
         values = {}
         for reference in references:
             values[id(reference)] = yield self._value(reference)
-        return _first_failure(values.values()) or values
+        return first_failure(values.values()) or values
 
     def _run(
         self, node: Node, name: str, function: Callable[[], Any], attempts: Attempts
@@ -185,7 +187,7 @@ class Scope:
 
     def _gather(self, node: GatherNode) -> Evaluation:
         slots = yield self._slots(node.source)
-        failure = _first_failure(slots)
+        failure = first_failure(slots)
         return slots if failure is None else failure.reaching(node, node.name)
 
     def _reduce(self, node: ReduceNode) -> Evaluation:
@@ -235,7 +237,7 @@ class Scope:
         result = entries[0]
         if len(entries) == 1:
             return result
-        failure = _first_failure(entries)
+        failure = first_failure(entries)
         if failure is not None:
             return failure.skipping(node, node.name)
         for entry in entries[1:]:
@@ -281,20 +283,20 @@ class Scope:
             yield (element,)
 
     def _map(self, node: MapNode) -> Evaluation:
-        """Stream."""
+        """Stream: each item's call."""
         fixed = yield self._fixed(node)
         cursors = [self.read(source) for source in node.sources]
         attempts = self._attempts(node)
         bind = _bind_star if node.star else _bind
         for index in itertools.count():
-            slots = yield _row(cursors)
+            slots = yield row(cursors)
             if slots is None:
                 return
             if slots[0] is ABSENT:
                 yield (ABSENT,)
                 continue
             name = node.item_name(index)
-            failure = _first_failure((fixed, *slots))
+            failure = first_failure((fixed, *slots))
             if failure is not None:
                 yield (failure.skipping(node, name),)
                 continue
@@ -302,7 +304,7 @@ class Scope:
             yield (slot,)
 
     def _filter(self, node: FilterNode) -> Evaluation:
-        """Stream."""
+        """Stream: the items, or absent slots for those dropped."""
         fixed = yield self._fixed(node)
         cursor = self.read(node.source)
         attempts = self._attempts(node)
@@ -314,7 +316,7 @@ class Scope:
                 yield (ABSENT,)
                 continue
             name = node.item_name(index)
-            failure = _first_failure((fixed, slot))
+            failure = first_failure((fixed, slot))
             if failure is not None:
                 yield (failure.skipping(node, name),)
                 continue
@@ -323,16 +325,16 @@ class Scope:
             yield (_keep(node, name, kept, slot),)
 
     def _zip(self, node: ZipNode) -> Evaluation:
-        """Stream."""
+        """Stream: tuples."""
         cursors = [self.read(source) for source in node.sources]
         while cursors:
-            slots = yield _row(cursors)
+            slots = yield row(cursors)
             if slots is None:
                 return
-            yield (ABSENT if slots[0] is ABSENT else _first_failure(slots) or slots,)
+            yield (ABSENT if slots[0] is ABSENT else first_failure(slots) or slots,)
 
     def _slice(self, node: SliceNode) -> Evaluation:
-        """Stream."""
+        """Stream: the chosen items."""
         positions = node.positions
         cursor = self.read(node.source)
         slots: list[Any] = []
@@ -365,21 +367,6 @@ _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
     ZipNode: Scope._zip,
     SliceNode: Scope._slice,
 }
-
-
-def _row(cursors: Sequence[Cursor]) -> Evaluation:
-    """One slot of each, or None at the end of the shortest."""
-    slots = []
-    for cursor in cursors:
-        slot = yield cursor
-        if slot is END:
-            return None
-        slots.append(slot)
-    return tuple(slots)
-
-
-def _first_failure(slots: Iterable[Any]) -> Failure | None:
-    return next((slot for slot in slots if type(slot) is Failure), None)
 
 
 def _insert(value: Any, values: dict[int, Any]) -> Any:

@@ -252,8 +252,8 @@ def map_items(
     sources = tuple(as_source(iterable, wish) for iterable in iterables)
     node = MapNode(task, sources, fixed, star=star)
     if task.outputs == 1:
-        return DelayedList[Any](node)
-    return tuple(DelayedList[Any](node, output) for output in range(task.outputs))
+        return DelayedList(node)
+    return tuple(DelayedList(node, output) for output in range(task.outputs))
 
 
 def as_source(iterable: Any, wish: str = "map()") -> Source:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sized
 from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
@@ -185,7 +186,9 @@ class SourceNode(CollectionNode):
         self.once = isinstance(iterable, Iterator)
         self._opened = False
         self._scanned = False
-        super().__init__(type(iterable).__name__, _NO_OPTIONS)
+        name = iterable.__name__ if isinstance(iterable, GeneratorType) else ""
+        kind = type(iterable).__name__
+        super().__init__(kind if name in ("", "<genexpr>") else name, _NO_OPTIONS)
 
     @property
     def dependencies(self) -> tuple[Reference, ...]:
@@ -212,18 +215,19 @@ class SourceNode(CollectionNode):
         Raises:
             GraphError: If it is an iterator and was read before, or if its length changed.
         """
+        kind = type(self.iterable).__name__
         if self.once and self._opened:
             raise GraphError(
-                f"the {self.name} given to map() or items() was already used up by an earlier "
-                "compute: an iterator can be read only once. Give list(...) of it instead"
+                f"the {kind} given to map() or items() was already used up by an earlier compute: "
+                "an iterator can be read only once. Give list(...) of it instead"
             )
         self._opened = True
         if self.length is not None and isinstance(self.iterable, Sized):
             length = len(self.iterable)
             if length != self.length:
                 raise GraphError(
-                    f"the {self.name} given to map() or items() had {self.length} items then and "
-                    f"has {length} now: give a copy of what changes later"
+                    f"the {kind} given to map() or items() had {self.length} items then and has "
+                    f"{length} now: give a copy of what changes later"
                 )
         return iter(self.iterable)
 

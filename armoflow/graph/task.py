@@ -205,9 +205,8 @@ class MultiTask(BaseTask[P, R_co], Generic[P, R_co, CallsT_co, ListsT_co]):
         """A call of the task, to be run later."""
         self.check(args, kwargs)
         node = CallNode(self, args, kwargs)
-        delayed: Any = tuple(Delayed[Any](node, output) for output in range(self.outputs))
-        calls: CallsT_co = delayed
-        return calls
+        calls: Any = tuple(Delayed(node, output) for output in range(self.outputs))
+        return cast("CallsT_co", calls)
 
     def map(self, /, *iterables: Iterable[Any] | Lazy, **fixed: Any) -> ListsT_co:
         """As :meth:`Task.map`; gives a ``DelayedList`` for each output."""

@@ -1,0 +1,102 @@
+"""Pictures."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armoflow.errors import GraphError
+from armoflow.graph.layout import GAP, Box, place
+from armoflow.graph.render import to_dot, to_mermaid, to_svg
+from armoflow.graph.task import task
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@task
+def load(path: str) -> str:
+    return path
+
+
+@task
+def better(a: str, b: str) -> str:
+    return max(a, b)
+
+
+def winner():
+    return load.map(["a", "b", "c"]).filter(bool).reduce(better)
+
+
+def test_svg() -> None:
+    picture = ElementTree.fromstring(to_svg(winner()))
+    texts = [text.text for text in picture.iter(f"{SVG}text")]
+    times = "\N{MULTIPLICATION SIGN}"
+    assert texts == [
+        *("list", "3 items"),
+        *("load", f"map {times} 3"),
+        *("bool", "filter ≤ 3"),
+        *("better", "reduce"),
+    ]
+
+
+def test_names_are_escaped() -> None:
+    odd = task(lambda: 1, name='<a & "b">')()
+    assert ElementTree.fromstring(to_svg(odd)) is not None
+    assert r"\"b\"" in to_dot(odd)
+    assert "#lt;a #amp; #quot;b#quot;#gt;" in to_mermaid(odd)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("g.svg", "<svg"), ("g.dot", "digraph"), ("g.mmd", "flowchart")]
+)
+def test_files(tmp_path: Path, name: str, start: str) -> None:
+    text = winner().visualize(tmp_path / name)
+    assert text.startswith(start)
+    assert (tmp_path / name).read_text() == text + "\n"
+
+
+def test_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"\.svg, \.dot or \.mmd"):
+        winner().visualize(tmp_path / "graph.png")
+
+
+def test_notebooks_show_small_graphs_only() -> None:
+    many = load("a")
+    assert many._repr_svg_() is not None
+    for _ in range(400):
+        many = load(many)
+    assert many._repr_svg_() is None
+
+
+def test_edges_are_drawn_once() -> None:
+    text = load("a")
+    assert to_dot(better(text, [text])).count("->") == 1
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
+    count = draw(st.integers(1, 15))
+    pairs = list(itertools.combinations(range(count), 2))
+    edges = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=30)) if pairs else []
+    return count, edges
+
+
+@given(graphs())
+def test_boxes_do_not_overlap_and_edges_go_down(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    count, edges = graph
+    boxes = [Box(40.0 + 10 * (index % 3), 30.0) for index in range(count)]
+    layout = place(boxes, edges)
+    for start, end in edges:
+        assert boxes[start].y < boxes[end].y
+    for one, other in itertools.combinations(boxes, 2):
+        apart = (one.width + other.width) / 2 + GAP
+        assert one.layer != other.layer or abs(one.x - other.x) >= apart - 1e-6
+    for box in boxes:
+        assert box.x - box.width / 2 >= 0
+        assert box.x + box.width / 2 <= layout.width
+        assert box.y + box.height / 2 <= layout.height
