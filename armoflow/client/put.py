@@ -56,7 +56,8 @@ class References:
                 "what needs it with the same client"
             )
         if isinstance(value, Put):
-            return value.constant
+            constant: Constant = value.constant
+            return constant
         error = value.exception() if not value.is_collection else None
         if error is not None:
             raise error

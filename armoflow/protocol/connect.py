@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import grpc
+
+from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.channel import open_channel
+from armoflow.protocol.repeat import refused
 from armoflow.protocol.standard import StandardTransport, describe_engine
 from armoflow.protocol.submission import PayloadMode
-from armoflow.protocol.transport import Transport
+from armoflow.protocol.transport import EngineInfo, Transport
 
 
 async def connect(
@@ -29,4 +33,19 @@ async def connect(
     except BaseException:
         await channel.close()
         raise
-    return StandardTransport(channel, endpoint, info, payloads)
+    standard = StandardTransport(channel, endpoint, info, payloads)
+    if not extensions or not _may_have_extensions(info):
+        return standard
+    batch = BatchTransport(channel, endpoint, standard)
+    try:
+        await batch.start()
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return standard
+        raise refused(error, "connecting") from error
+    return batch
+
+
+def _may_have_extensions(info: EngineInfo) -> bool:
+    """Only an engine of ours is asked: to others the call would be an unexpected one."""
+    return "armoflow" in info.core_version

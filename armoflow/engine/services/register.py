@@ -20,6 +20,7 @@ from armoflow.engine.core import Engine
 from armoflow.engine.services.applications import ApplicationsService
 from armoflow.engine.services.auth import AuthenticationService
 from armoflow.engine.services.events import EventsService
+from armoflow.engine.services.extension import ExtensionService
 from armoflow.engine.services.health import HealthService
 from armoflow.engine.services.partitions import PartitionsService
 from armoflow.engine.services.results import ResultsService
@@ -49,4 +50,8 @@ def register_services(server: Any, engine: Engine, *, extensions: bool) -> list[
     add_SessionsServicer_to_server(SessionsService(engine), server)
     add_TasksServicer_to_server(TasksService(engine), server)
     add_VersionsServicer_to_server(VersionsService(), server)
-    return [events]
+    if not extensions:
+        return [events]
+    extension = ExtensionService(engine)
+    extension.register(server)
+    return [events, extension]

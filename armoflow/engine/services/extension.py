@@ -1,0 +1,322 @@
+"""The batch extension: many steps in one frame, on one stream for each client.
+
+The frames are described in :mod:`armoflow.protocol.frames`. Nothing here can do what the standard
+services cannot: the commands are the state machine's own, in the order of the standard calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgpack
+
+from armoflow.config import BATCH_BYTES, INLINE_DATA_LIMIT
+from armoflow.engine.core import Engine
+from armoflow.engine.options import decode_options
+from armoflow.engine.records import (
+    NewResult,
+    NewTask,
+    ResultRecord,
+    ResultStatus,
+    StateError,
+    TaskStatus,
+)
+from armoflow.engine.watchers import ResultChange, Watcher, WatcherOverflowError
+from armoflow.errors import OptionError
+from armoflow.protocol.frames import OUTPUT_PREFIX, SERVICE, VERSION, WANTED_PREFIX, Kind
+
+logger = logging.getLogger(__name__)
+
+OUTBOX_BYTES = 64 * 1024 * 1024
+"""Bytes that wait for a client that does not read, before its stream is ended."""
+
+
+class ExtensionService:
+    """Serves the streams."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connections: set[_Connection] = set()
+
+    def register(self, server: Any) -> None:
+        """Add the service to a gRPC server."""
+        handler = grpc.stream_stream_rpc_method_handler(self.connect)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),)
+        )
+
+    async def connect(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """One client's stream."""
+        connection = _Connection(self._engine)
+        self._connections.add(connection)
+        reading = asyncio.create_task(connection.read(requests))
+        reading.add_done_callback(lambda _: connection.close())
+        try:
+            async for message in connection.messages():
+                yield message
+            if reading.done() and not reading.cancelled():
+                reading.result()
+            if not context.cancelled():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
+        finally:
+            self._connections.discard(connection)
+            reading.cancel()
+            connection.close()
+
+    def close(self) -> None:
+        """End all streams."""
+        for connection in list(self._connections):
+            connection.close()
+
+
+class _Connection:
+    """One stream: frames in, frames out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._packer = msgpack.Packer(use_bin_type=True)
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._available = asyncio.Event()
+        self._closed = False
+        self._local = False
+        self._watchers: list[Watcher[ResultChange]] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._handlers: dict[int, Callable[..., Any]] = {
+            Kind.HELLO: self._hello,
+            Kind.WATCH: self._watch,
+            Kind.SUBMIT: self._submit,
+            Kind.FETCH: self._fetch,
+            Kind.POLL: self._poll,
+            Kind.FAILURES: self._failures,
+            Kind.DELETE: self._delete,
+            Kind.CANCEL: self._cancel,
+        }
+
+    # --- the stream -----------------------------------------------------------------------------
+
+    async def read(self, requests: AsyncIterator[bytes]) -> None:
+        """Take the client's frames until it ends the stream."""
+        async for message in requests:
+            unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(message) + 1)
+            unpacker.feed(message)
+            for frame in unpacker:
+                self._take(frame)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """What goes to the client: all frames that have gathered, as one message."""
+        while True:
+            await self._available.wait()
+            if self._outbox:
+                message = b"".join(self._outbox)
+                self._outbox.clear()
+                self._outbox_bytes = 0
+                yield message
+            elif self._closed:
+                return
+            else:
+                self._available.clear()
+
+    def close(self) -> None:
+        """End the stream once what waits has been sent."""
+        self._closed = True
+        for watcher in self._watchers:
+            watcher.close()
+        for task in self._running:
+            task.cancel()
+        self._available.set()
+
+    def _take(self, frame: Any) -> None:
+        try:
+            number, kind, *arguments = frame
+            handler = self._handlers[kind]
+        except (TypeError, ValueError, KeyError):
+            raise StateError("INVALID_ARGUMENT", "a frame is malformed") from None
+        try:
+            handler(number, *arguments)
+        except StateError as error:
+            self._refuse(number, error)
+        except (TypeError, ValueError, OptionError) as error:
+            self._refuse(number, StateError("INVALID_ARGUMENT", f"{Kind(kind).name}: {error}"))
+
+    def _send(self, frame: Any) -> None:
+        data = self._packer.pack(frame)
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+        self._available.set()
+        if self._outbox_bytes > OUTBOX_BYTES:
+            logger.warning("a client does not read: its stream is ended")
+            self.close()
+
+    def _reply(self, number: int, value: Any = None) -> None:
+        self._send([number, Kind.OK, value])
+
+    def _refuse(self, number: int, error: StateError) -> None:
+        ids = list(getattr(error, "result_ids", None) or ())
+        self._send([number, Kind.REFUSED, error.code, str(error), ids])
+
+    def _reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
+        def done(future: asyncio.Future[None]) -> None:
+            if future.cancelled() or future.exception() is not None:
+                self._refuse(number, StateError("INTERNAL", "the journal could not be written"))
+            else:
+                self._reply(number, value)
+
+        committed.add_done_callback(done)
+
+    def _start(self, number: int, work: Any) -> None:
+        async def run() -> None:
+            try:
+                self._reply(number, await work)
+            except StateError as error:
+                self._refuse(number, error)
+
+        task = asyncio.create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _hello(self, number: int, version: int, local: bool) -> None:
+        if version != VERSION:
+            raise StateError(
+                "FAILED_PRECONDITION",
+                f"this engine speaks version {VERSION} of the extension, not {version}",
+            )
+        self._local = local
+        self._reply(number, {"frees_payloads": self._engine.options.delete_payload})
+
+    def _watch(self, number: int, session_id: str) -> None:
+        watcher = self._engine.watch_results(session_id)
+        self._watchers.append(watcher)
+        task = asyncio.create_task(self._tell(watcher))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        self._reply(number)
+
+    def _submit(  # noqa: PLR0917 - a frame's elements, in order
+        self,
+        number: int,
+        session_id: str,
+        results: Sequence[Any],
+        options: Sequence[Any],
+        tasks: Sequence[Any],
+        payloads: Sequence[Any],
+    ) -> None:
+        engine = self._engine
+        levels = [decode_options(level) for level in options]
+        new_tasks = [
+            NewTask(task_id, payload_id, dependencies, outputs, levels[level])
+            for task_id, payload_id, dependencies, outputs, level in tasks
+        ]
+        stored = [(result_id, engine.objects.put(data)) for result_id, data in payloads]
+        try:
+            changes = engine.state.submit_with_data(
+                engine.now(),
+                session_id,
+                [NewResult(result_id, name) for result_id, name in results],
+                new_tasks,
+                stored,
+            )
+        except StateError:
+            engine.objects.delete([data.opaque_id for _, data in stored])
+            raise
+        self._reply_when(number, engine.apply(changes))
+
+    def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._read(result_ids))
+
+    def _poll(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._states(result_ids))
+
+    def _failures(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._explain(result_ids))
+
+    def _delete(self, number: int, result_ids: Sequence[str]) -> None:
+        engine = self._engine
+        changes = engine.state.delete_results(engine.now(), result_ids)
+        self._reply_when(number, engine.apply(changes))
+
+    def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
+        engine = self._engine
+        changes = engine.state.cancel_tasks(engine.now(), task_ids)
+        self._reply_when(number, engine.apply(changes))
+
+    # --- answers --------------------------------------------------------------------------------
+
+    async def _read(self, result_ids: Sequence[str]) -> list[Any]:
+        engine = self._engine
+        records = [await engine.read_result(result_id) for result_id in result_ids]
+        found = await engine.objects.read_many(
+            [record.opaque_id for record in records if record is not None and record.opaque_id]
+        )
+        total = 0
+        answer: list[Any] = []
+        for record in records:
+            data = found.get(record.opaque_id) if record is not None else None
+            if record is None or data is None:
+                answer.append(None)
+            elif isinstance(data, Path):
+                # Elsewhere, or where there is too much for one message, the client downloads.
+                answer.append([str(data), record.size] if self._local else [])
+            else:
+                total += len(data)
+                answer.append(data if total <= 4 * BATCH_BYTES else [])
+        return answer
+
+    async def _states(self, result_ids: Sequence[str]) -> list[Any]:
+        await self._engine.committed()
+        changes = []
+        for result_id in result_ids:
+            record = await self._engine.read_result(result_id)
+            if record is None:
+                changes.append([result_id, ResultStatus.DELETED, 0, None, None])
+            elif record.status is not ResultStatus.CREATED:
+                changes.append([result_id, record.status, record.size, None, None])
+        return changes
+
+    async def _explain(self, result_ids: Sequence[str]) -> list[Any]:
+        failures = []
+        for result_id in result_ids:
+            record = await self._engine.read_result(result_id)
+            if record is None or not record.owner_task_id:
+                continue
+            task = await self._engine.read_task(record.owner_task_id)
+            if task is not None:
+                failures.append([result_id, task.id, _status(task.status), task.error])
+        return failures
+
+    async def _tell(self, watcher: Watcher[ResultChange]) -> None:
+        try:
+            async for batch in watcher:
+                changes = [
+                    self._change(record, status, error)
+                    for record, status, error in batch
+                    if record.name.startswith(OUTPUT_PREFIX)
+                ]
+                if changes:
+                    self._send([0, Kind.CHANGES, watcher.session_id, changes])
+        except WatcherOverflowError as error:
+            logger.warning("%s", error)
+            self.close()
+
+    def _change(self, record: ResultRecord, status: int, error: str) -> list[Any]:
+        data = failure = None
+        if status == ResultStatus.COMPLETED:
+            if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
+                found = self._engine.objects.peek(record.opaque_id)
+                data = found if isinstance(found, bytes) else None
+        elif status == ResultStatus.ABORTED and error:
+            task = self._engine.state.tasks.get(record.owner_task_id)
+            name = _status(task.status) if task is not None else "error"
+            failure = [record.owner_task_id, name, error]
+        return [record.id, int(status), record.size, data, failure]
+
+
+def _status(status: TaskStatus) -> str:
+    return status.name.lower()

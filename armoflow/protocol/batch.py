@@ -1,0 +1,269 @@
+"""The transport over the embedded engine's batch extension.
+
+Sessions and large uploads use the standard calls, all else frames of one stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import mmap
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+
+from armoflow import config
+from armoflow.codec.container import Buffer
+from armoflow.errors import DataLostError, EngineError
+from armoflow.protocol import messages
+from armoflow.protocol.frames import OUTPUT_PREFIX, WANTED_PREFIX, Kind
+from armoflow.protocol.standard import StandardTransport
+from armoflow.protocol.stream import RefusedError, Stream
+from armoflow.protocol.transport import (
+    EngineInfo,
+    Failure,
+    InputsAbortedError,
+    ResultChange,
+    ResultState,
+    Submission,
+    WireOptions,
+)
+
+_STATES = {2: ResultState.COMPLETED, 3: ResultState.ABORTED, 4: ResultState.DELETED}
+"""By the API's number (result_status.proto)."""
+
+_IDS = 10_000
+"""Ids in one frame that asks for results."""
+
+
+class BatchTransport:
+    """Speaks the batch extension; see :class:`~armoflow.protocol.transport.Transport`.
+
+    Args:
+        channel: An open channel.
+        endpoint: Where it leads.
+        standard: The same engine over the standard calls.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, endpoint: str, standard: StandardTransport
+    ) -> None:
+        self.info: EngineInfo = standard.info
+        self._standard = standard
+        self._prefix = _random_prefix()
+        self._next_id = 0
+        self._news: dict[str, asyncio.Queue[Sequence[ResultChange]]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stream = Stream(
+            channel, endpoint, self._changed, self._connected, endpoint.startswith("unix:")
+        )
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension.
+        """
+        said = await self._stream.start()
+        extensions = {"batch"} | ({"frees-payloads"} if said.get("frees_payloads") else set())
+        self.info = dataclasses.replace(self.info, extensions=frozenset(extensions))
+
+    async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
+        """Open a session over these partitions; returns its id."""
+        return await self._standard.create_session(options, partitions)
+
+    async def submit(
+        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    ) -> None:
+        """Create the results, submit the tasks, send the payloads."""
+        results = []
+        for task in submissions:
+            for handle in task.outputs:
+                handle.id = self._new_id()
+                handle.state = ResultState.CREATED
+                prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
+                results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
+            task.task_id = self._new_id()
+            task.payload_id = self._new_id()
+            results.append((task.payload_id, ""))
+        named()
+        payloads, large = _lay_out(submissions)
+        options: dict[WireOptions, int] = {}
+        tasks = [
+            (
+                task.task_id,
+                task.payload_id,
+                list(dict.fromkeys([handle.id for handle in task.inputs])),
+                [handle.id for handle in task.outputs],
+                options.setdefault(task.options, len(options)),
+            )
+            for task in submissions
+        ]
+        levels = [_encode(option) for option in options]
+        try:
+            await self._stream.request(Kind.SUBMIT, session_id, results, levels, tasks, payloads)
+        except RefusedError as error:
+            if error.result_ids:
+                raise InputsAbortedError(error.result_ids) from error
+            raise
+        await asyncio.gather(
+            *(self._standard.upload(session_id, payload_id, parts) for payload_id, parts in large)
+        )
+
+    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
+        """Store data as a completed result; returns its id."""
+        if sum(map(len, parts)) > config.BATCH_BYTES:
+            return await self._standard.store(session_id, name, parts)
+        result_id = self._new_id()
+        name = messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
+        payloads = [(result_id, b"".join(parts))]
+        await self._stream.request(Kind.SUBMIT, session_id, [(result_id, name)], [], [], payloads)
+        return result_id
+
+    async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+        """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
+        news: asyncio.Queue[Sequence[ResultChange]] = asyncio.Queue()
+        self._news[session_id] = news
+        try:
+            await self._stream.request(Kind.WATCH, session_id)
+            yield ()
+            while True:
+                yield await news.get()
+        finally:
+            del self._news[session_id]
+
+    async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
+        """The final ones among these results."""
+        changes: list[ResultChange] = []
+        for ids in messages.chunks(result_ids, _IDS):
+            changes.extend(map(_change, await self._stream.request(Kind.POLL, ids)))
+        return changes
+
+    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
+        """Fetch results, in order; files of the same machine are mapped."""
+        answers = await self._stream.request(Kind.FETCH, list(result_ids))
+        return [
+            await self._content(session_id, result_id, answer)
+            for result_id, answer in zip(result_ids, answers, strict=True)
+        ]
+
+    async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
+        """Why results were aborted."""
+        answers = await self._stream.request(Kind.FAILURES, list(result_ids))
+        return {result_id: Failure(*rest) for result_id, *rest in answers}
+
+    async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
+        """Delete the data of results."""
+        for ids in messages.chunks(result_ids, _IDS):
+            await self._stream.request(Kind.DELETE, ids)
+
+    async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
+        """Cancel tasks that have not ended."""
+        for ids in messages.chunks(task_ids, _IDS):
+            await self._stream.request(Kind.CANCEL, ids)
+
+    async def cancel_session(self, session_id: str) -> None:
+        """Cancel everything in a session."""
+        await self._standard.cancel_session(session_id)
+
+    async def end_session(self, session_id: str) -> None:
+        """Close, purge and delete a session."""
+        await self._standard.end_session(session_id)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        for task in self._tasks:
+            task.cancel()
+        await self._stream.close()
+        await self._standard.close()
+
+    async def _content(self, session_id: str, result_id: str, answer: Any) -> Buffer:
+        if isinstance(answer, bytes):
+            return answer
+        if answer is None:
+            raise DataLostError(f"the data of result {result_id} is no longer stored")
+        if answer:
+            try:
+                return _map(answer[0], answer[1])
+            except OSError:  # not the same file system after all
+                pass
+        (content,) = await self._standard.fetch(session_id, [result_id])
+        return content
+
+    def _changed(self, session_id: str, changes: list[Any]) -> None:
+        news = self._news.get(session_id)
+        if news is not None:
+            news.put_nowait([_change(change) for change in changes])
+
+    def _connected(self) -> None:
+        """After a reconnection the sessions are watched again, and what is open is polled."""
+        for session_id in self._news:
+            task = asyncio.create_task(self._watch_again(session_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _watch_again(self, session_id: str) -> None:
+        try:
+            await self._stream.request(Kind.WATCH, session_id)
+        except EngineError:
+            return  # the session is gone; whoever polls it finds out
+        news = self._news.get(session_id)
+        if news is not None:
+            news.put_nowait(())
+
+    def _new_id(self) -> str:
+        self._next_id += 1
+        return f"{self._prefix}{self._next_id:012x}"
+
+
+def _lay_out(
+    submissions: Sequence[Submission],
+) -> tuple[list[tuple[str, bytes]], list[tuple[str, list[Buffer]]]]:
+    """Payloads that go into the frame, and large ones."""
+    payloads, large = [], []
+    for task in submissions:
+        parts = task.pack()
+        if sum(map(len, parts)) <= config.BATCH_BYTES:
+            payloads.append((task.payload_id, parts[0] if len(parts) == 1 else b"".join(parts)))
+        else:
+            large.append((task.payload_id, parts))
+    return payloads, large  # type: ignore[return-value]  # a lone part is bytes
+
+
+def _change(change: Sequence[Any]) -> ResultChange:
+    result_id, status, size, data, failure = change
+    return ResultChange(
+        result_id,
+        _STATES[status],
+        size,
+        data,
+        Failure(*failure) if failure is not None else None,
+    )
+
+
+def _encode(options: WireOptions) -> dict[str, Any]:
+    return {
+        "max_duration": options.max_duration,
+        # Inside a task, 0 means inherit and -1 none.
+        "max_retries": options.max_retries or -1,
+        "priority": options.priority,
+        "partition_id": options.partition,
+    }
+
+
+def _map(path: str, size: int) -> Buffer:
+    if size == 0:
+        return b""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY))
+    finally:
+        os.close(fd)
+
+
+def _random_prefix() -> str:
+    digits = secrets.token_hex(10)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-8{digits[15:18]}-"

@@ -1,0 +1,214 @@
+"""One stream of the batch extension: requests with numbers, replies, changes; kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import msgpack
+
+from armoflow.errors import EngineError, EngineUnreachableError, ProtocolError
+from armoflow.protocol.frames import METHOD, VERSION, Kind
+from armoflow.protocol.repeat import PATIENCE, is_ambiguous
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(EngineError):
+    """The engine refused a request; ``result_ids`` are those to blame, where it says so."""
+
+    def __init__(self, code: str, message: str, result_ids: Sequence[str]) -> None:
+        super().__init__(f"{message} ({code})", code)
+        self.result_ids = result_ids
+
+
+class _Request:
+    __slots__ = ("frame", "reply", "sent")
+
+    def __init__(self, frame: bytes, reply: asyncio.Future[Any]) -> None:
+        self.frame = frame
+        self.reply = reply
+        self.sent = False
+
+
+class Stream:
+    """Sends requests over a stream that is opened again when it breaks.
+
+    Every request may be repeated, so those without a reply are simply sent again, in order.
+
+    Args:
+        channel: The open channel.
+        endpoint: Where it leads, for errors.
+        changed: Called with the session id and its changes.
+        connected: Called after each (re)connection, when requests may be sent.
+        local: The client shares the engine's machine and file system.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        endpoint: str,
+        changed: Callable[[str, list[Any]], None],
+        connected: Callable[[], None],
+        local: bool,
+    ) -> None:
+        self._endpoint = endpoint
+        self._changed = changed
+        self._connected = connected
+        self._local = local
+        self._open = channel.stream_stream(METHOD)
+        self._packer = msgpack.Packer(use_bin_type=True)
+        self._requests: dict[int, _Request] = {}
+        self._number = 0
+        self._wake = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._greeting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._greeted = False
+        self._failure: Exception | None = None
+
+    async def start(self) -> Any:
+        """Connect; returns what the engine says of itself.
+
+        Raises:
+            grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension.
+        """
+        self._running = asyncio.create_task(self._run())
+        return await self._greeting
+
+    async def request(self, kind: Kind, *arguments: Any) -> Any:
+        """Send a request; returns the reply's value.
+
+        Raises:
+            RefusedError: If the engine refuses it.
+            EngineUnreachableError: If the engine does not come back.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._number += 1
+        number = self._number
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        request = _Request(self._packer.pack([number, kind, *arguments]), reply)
+        self._requests[number] = request
+        self._wake.set()
+        try:
+            return await reply
+        finally:
+            self._requests.pop(number, None)
+
+    async def close(self) -> None:
+        """End the stream."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        self._fail(EngineUnreachableError("the connection was closed"))
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE
+        pause = 0.05
+        while True:
+            call = self._open()
+            try:
+                await self._greet(call)
+                deadline, pause = loop.time() + PATIENCE, 0.05
+                await self._serve(call)
+                raise ProtocolError("the engine ended the stream")
+            except grpc.RpcError as error:
+                if not self._greeted or not is_ambiguous(error):
+                    self._fail(error if not self._greeted else _lost(self._endpoint, error))
+                    return
+                problem: Exception = error
+            except ProtocolError as error:
+                problem = error
+            finally:
+                call.cancel()
+            if loop.time() > deadline:
+                self._fail(_lost(self._endpoint, problem))
+                return
+            logger.info("the stream to %s broke, connecting again: %s", self._endpoint, problem)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    async def _greet(self, call: Any) -> None:
+        await call.write(self._packer.pack([0, Kind.HELLO, VERSION, self._local]))
+        message = await call.read()
+        if message is grpc.aio.EOF:
+            await _raise_status(call)
+        frames = list(_unpack(message))
+        if frames[0][1] != Kind.OK:
+            raise ProtocolError(f"the engine refused the extension: {frames[0][3]}")
+        for request in self._requests.values():
+            request.sent = False
+        if not self._greeting.done():
+            self._greeting.set_result(frames[0][2])
+        self._greeted = True
+        self._wake.set()
+        self._connected()
+
+    async def _serve(self, call: Any) -> None:
+        writing = asyncio.create_task(self._write(call))
+        try:
+            while (message := await call.read()) is not grpc.aio.EOF:
+                for frame in _unpack(message):
+                    self._take(frame)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        await _raise_status(call)
+
+    async def _write(self, call: Any) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            frames = []
+            for request in self._requests.values():
+                if not request.sent:
+                    request.sent = True
+                    frames.append(request.frame)
+            if frames:
+                await call.write(b"".join(frames))
+
+    def _take(self, frame: Any) -> None:
+        number, kind, *rest = frame
+        if kind == Kind.CHANGES:
+            self._changed(*rest)
+            return
+        request = self._requests.get(number)
+        if request is None or request.reply.done():
+            return  # the answer to a request that was repeated, or given up
+        if kind == Kind.OK:
+            request.reply.set_result(rest[0])
+        else:
+            request.reply.set_exception(RefusedError(*rest))
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        if not self._greeting.done():
+            self._greeting.set_exception(error)
+        for request in list(self._requests.values()):
+            if not request.reply.done():
+                request.reply.set_exception(error)
+
+
+def _unpack(message: bytes) -> msgpack.Unpacker:
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(message) + 1, strict_map_key=False)
+    unpacker.feed(message)
+    return unpacker
+
+
+async def _raise_status(call: Any) -> None:
+    """A stream's end as an exception."""
+    code = await call.code()
+    if code is not grpc.StatusCode.OK:
+        details = await call.details()
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), details
+        )
+    raise ProtocolError("the engine ended the stream")
+
+
+def _lost(endpoint: str, error: Exception) -> EngineUnreachableError:
+    return EngineUnreachableError(f"the engine at {endpoint} does not answer any more: {error}")
