@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from armoflow.agent.effects import Effects
 from armoflow.engine import completion, recovery
-from armoflow.engine.journal import Batch, Journal
+from armoflow.engine.batch import Batch
+from armoflow.engine.journal import Journal
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import EngineOptions
