@@ -23,6 +23,8 @@ def explain_failure(
         attempt: Pickles a part, or raises.
         root: What to call the value.
     """
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+        return f"{_name(value)} at {root} cannot be pickled: it is nested too deeply"
     place, part, variable = root, value, ""
     seen = {id(value)}
     for _ in range(_DEEPEST):

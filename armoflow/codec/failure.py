@@ -10,19 +10,22 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import importlib
-import pickle
 import re
 import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgpack
 
 from armoflow import config
-from armoflow.codec.pickling import dumps_whole
+from armoflow.codec.exceptions import (
+    is_raisable,
+    load_exception,
+    pickle_exception,
+    pickle_state,
+    revive_exception,
+)
 from armoflow.codec.traces import (
     Earlier,
     Frame,
@@ -117,11 +120,7 @@ class ErrorRecord:
 
     def encode(self) -> bytes:
         """The record as bytes, within the limit."""
-        for record in _shorter(self):
-            data = _encode(record)
-            if _text_length(record, data) <= config.ERROR_RECORD_LIMIT:
-                return data
-        raise AssertionError("the smallest record exceeds the limit")
+        return _fit(self)[1]
 
     @staticmethod
     def decode(data: bytes | memoryview) -> ErrorRecord:
@@ -159,7 +158,8 @@ class ErrorRecord:
             >>> ErrorRecord.find(f"Task x failed with [{record.to_text()}].").message
             'bad x'
         """
-        return f"{self.summary}\n[{_MARK} {base64.b64encode(self.encode()).decode()}]"
+        record, data = _fit(self)
+        return f"{record.summary}\n[{_MARK} {base64.b64encode(data).decode()}]"
 
     @staticmethod
     def find(text: str) -> ErrorRecord | None:
@@ -205,19 +205,15 @@ class ErrorRecord:
                 error = rebuild()
             except Exception:  # its type is not here, or differs: what follows says what it was
                 continue
-            if error is not None and _raisable(type(error)):
+            if error is not None and is_raisable(type(error)):
                 return error
         return RemoteTaskError(self._headline(), self.type_name)
 
     def _from_pickle(self) -> BaseException | None:
-        return None if self.pickled is None else _load(self.pickled)
+        return None if self.pickled is None else load_exception(self.pickled)
 
     def _from_state(self) -> BaseException | None:
-        module, _, name = self.type_name.rpartition(".")
-        kind = _find_type(module or "builtins", name)
-        if kind is None or self.state is None:
-            return None
-        return _revive(kind, *pickle.loads(self.state))
+        return None if self.state is None else revive_exception(self.type_name, self.state)
 
 
 def _read_text(text: str) -> ErrorRecord | None:
@@ -260,10 +256,10 @@ def record_exception(
         chain=chain_of(error),
     )
     record = _fewer_frames(record, 16, 48)
-    if _raisable(type(error)):
-        record.pickled = _pickle(error)
+    if is_raisable(type(error)):
+        record.pickled = pickle_exception(error)
         if record.pickled is None:
-            record.state = _pickle_state(error)
+            record.state = pickle_state(error)
     return record
 
 
@@ -339,79 +335,15 @@ def _ending(status: int) -> str:
     return f"was killed by {name}{hint}"
 
 
-# --- the exception itself -----------------------------------------------------------------------
-
-
-def _raisable(kind: type[BaseException]) -> bool:
-    """Whether raising it in the caller means "a task failed" and nothing else.
-
-    ``SystemExit`` or ``CancelledError`` would stop the caller, ``StopIteration`` end its loops.
-    """
-    return issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
-
-
-def _pickle(error: BaseException) -> bytes | None:
-    try:
-        data = dumps_whole(error)
-        copy = _load(data) if len(data) <= config.ERROR_RECORD_LIMIT else None
-        same = type(copy) is type(error) and copy is not None and bool(copy.args == error.args)
-    except Exception:  # whatever the user's own pickling hooks raise
-        return None
-    return data if same else None
-
-
-def _load(data: bytes) -> BaseException | None:
-    error = pickle.loads(data)
-    return error if isinstance(error, BaseException) else None
-
-
-def _pickle_state(error: BaseException) -> bytes | None:
-    for state in ((error.args, vars(error)), (error.args, {}), ((message_of(error),), {})):
-        data = _pickle_readable(state)
-        if data is not None:
-            return data
-    return None
-
-
-def _pickle_readable(state: Any) -> bytes | None:
-    try:
-        data = dumps_whole(state)
-        if len(data) > config.ERROR_RECORD_LIMIT:
-            return None
-        pickle.loads(data)
-    except Exception:  # whatever the user's own pickling hooks raise
-        return None
-    return data
-
-
-def _revive(
-    kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]
-) -> BaseException:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    for name, value in attributes.items():
-        setattr(error, name, value)
-    return error
-
-
-def _find_type(module: str, name: str) -> type[BaseException] | None:
-    # "package.module.Outer.Inner": the module ends where importing fails.
-    names = [name]
-    while module:
-        try:
-            found: Any = importlib.import_module(module)
-            break
-        except ModuleNotFoundError:
-            module, _, last = module.rpartition(".")
-            names.insert(0, last)
-    else:
-        return None
-    for part in names:
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) and issubclass(found, BaseException) else None
-
-
 # --- size ---------------------------------------------------------------------------------------
+
+
+def _fit(record: ErrorRecord) -> tuple[ErrorRecord, bytes]:
+    for shorter in _shorter(record):
+        data = _encode(shorter)
+        if _text_length(shorter, data) <= config.ERROR_RECORD_LIMIT:
+            return shorter, data
+    raise AssertionError("the smallest record exceeds the limit")
 
 
 def _encode(record: ErrorRecord) -> bytes:
@@ -462,8 +394,8 @@ def _shorter(record: ErrorRecord) -> Iterator[ErrorRecord]:
 
 def _state_of(pickled: bytes | None) -> bytes | None:
     """Arguments alone, where the whole exception does not fit (a class pickled by value)."""
-    error = None if pickled is None else _load(pickled)
-    return None if error is None else _pickle_state(error)
+    error = None if pickled is None else load_exception(pickled)
+    return None if error is None else pickle_state(error)
 
 
 def _clip_texts(record: ErrorRecord, message: int, line: int) -> ErrorRecord:

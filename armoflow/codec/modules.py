@@ -8,34 +8,29 @@ unconfigured, and what runs is what was submitted.
 
 from __future__ import annotations
 
-import dis
 import hashlib
-import importlib
 import os
 import sys
 import tokenize
-import types
-import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cloudpickle
 import msgpack
 
 from armoflow.errors import EnvelopeError
 
 _FORMAT = 1
-_MAIN = frozenset({"__main__", "__mp_main__"})
+MAIN = frozenset({"__main__", "__mp_main__"})
+IMPORTERS = frozenset({"import_module", "__import__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _ARMOFLOW = Path(__file__).absolute().parent.parent
 _STANDARD_LIBRARY = Path(os.__file__).absolute().parent
 _FOREIGN_ROOTS = frozenset(
     path for root in (_ARMOFLOW, _STANDARD_LIBRARY) for path in (root, root.resolve())
 )
-_LONGEST_CHAIN = 16  # decorators on one function
 
 _own: set[str] = set()  # modules found to be the user's
 _foreign: set[str] = set(sys.builtin_module_names)  # top-level names found to be somebody else's
@@ -49,106 +44,8 @@ class ModuleSource(NamedTuple):
     is_package: bool
 
 
-# --- functions ----------------------------------------------------------------------------------
-
-
-def is_importable(name: str | None) -> bool:
-    """Whether another process can import a module that this process has under this name."""
-    if name is None or name in _MAIN:
-        return False
-    module = sys.modules.get(name)
-    if module is None:
-        return False
-    return (
-        getattr(module, "__spec__", None) is not None
-        or getattr(module, "__file__", None) is not None
-        or name in sys.builtin_module_names
-    )
-
-
-def find_wrapped(function: types.FunctionType) -> tuple[str, str, int] | None:
-    """How to reach a decorated function from the name that its decorator's result has.
-
-    Returns:
-        Module, qualified name, and how many ``__wrapped__`` to follow; None where the function is
-        found by its own name, or not at all.
-    """
-    module, name = function.__module__, function.__qualname__
-    if not is_importable(module) or _travels_by_value(module):
-        return None
-    target: Any = sys.modules[module]
-    for part in name.split("."):
-        target = getattr(target, "__dict__", {}).get(part)
-    if target is function:
-        return None
-    for depth in range(1, _LONGEST_CHAIN):
-        if target is None:
-            return None
-        target = getattr(target, "__dict__", {}).get("__wrapped__")
-        if target is function:
-            return module, name, depth
-    return None
-
-
-def load_wrapped(module: str, name: str, depth: int) -> Any:
-    """The function that :func:`find_wrapped` found, in another process."""
-    target: Any = importlib.import_module(module)
-    for part in name.split("."):
-        target = getattr(target, part)
-    for _ in range(depth):
-        target = target.__wrapped__
-    return target
-
-
-def _travels_by_value(name: str) -> bool:
-    registered = cloudpickle.list_registry_pickle_by_value()
-    return bool(registered) and any(parent in registered for parent in [name, *_parents(name)])
-
-
-_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
-_code_imports: weakref.WeakKeyDictionary[types.CodeType, tuple[tuple[int, str], ...]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def code_imports(function: types.FunctionType) -> Iterator[str]:
-    """Names that may be modules, imported by a function's body."""
-    imports = _imports_of_code(function.__code__)
-    if not imports:
-        return
-    scope = function.__globals__
-    package = scope.get("__package__")
-    if package is None:
-        package = str(scope.get("__name__", "")).rpartition(".")[0]
-    for level, name in imports:
-        absolute = _absolute(package, level, name)
-        if absolute:
-            yield absolute
-
-
-def _imports_of_code(code: types.CodeType) -> tuple[tuple[int, str], ...]:
-    known = _code_imports.get(code)
-    if known is not None:
-        return known
-    found: list[tuple[int, str]] = []
-    if _IMPORT_NAME in code.co_code[::2]:
-        level: Any = 0
-        names: Any = None
-        for instruction in dis.get_instructions(code):
-            if instruction.opcode == _IMPORT_NAME:
-                found.append((level, instruction.argval))
-                prefix = f"{instruction.argval}." if instruction.argval else ""
-                found.extend((level, prefix + name) for name in names or ())
-            elif instruction.opname != "EXTENDED_ARG":
-                level, names = names, instruction.argval  # the last two values loaded
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found.extend(_imports_of_code(constant))
-    _code_imports[code] = tuple(found)
-    return tuple(found)
-
-
-def _absolute(package: str, level: int, name: str) -> str:
+def absolute_name(package: str, level: int, name: str) -> str:
+    """The full name of what a relative import imports; empty when it leaves the package."""
     if not level:
         return name
     parts = package.split(".")
@@ -158,12 +55,10 @@ def _absolute(package: str, level: int, name: str) -> str:
     return f"{base}.{name}" if name else base
 
 
-def _parents(name: str) -> list[str]:
+def parents_of(name: str) -> list[str]:
+    """The packages that a module lies in, outermost first."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts))]
-
-
-# --- modules ------------------------------------------------------------------------------------
 
 
 def is_user_module(name: str) -> bool:
@@ -180,7 +75,7 @@ def is_user_module(name: str) -> bool:
 
 def _search(name: str) -> bool:
     top = name.partition(".")[0]
-    if name in _MAIN or top in _foreign or (top != name and _find(top) is None):
+    if name in MAIN or top in _foreign or (top != name and _find(top) is None):
         return False
     found = _find(name)
     if found is None:
@@ -241,6 +136,11 @@ def _stat(path: str | None) -> object:
     return status.st_mtime_ns, status.st_size
 
 
+def _same(token: object, other: object) -> bool:
+    # Specs of different loads are equal, but not identical.
+    return token is other or (isinstance(token, tuple) and token == other)
+
+
 def _is_namespace(found: _Found) -> bool:
     return found.locations is not None and not (found.origin or "").endswith(".py")
 
@@ -297,7 +197,7 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(package, node.level, node.module or "")
+            base = absolute_name(package, node.level, node.module or "")
             if base:
                 found.add(base)
                 found.update(f"{base}.{alias.name}" for alias in node.names)
@@ -309,11 +209,11 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
 def _dynamic_import(call: Any, package: str) -> Iterator[str]:
     """The literal name in ``import_module("name")`` or ``__import__("name")``."""
     called = getattr(call.func, "attr", getattr(call.func, "id", ""))
-    if called in ("import_module", "__import__") and call.args:
+    if called in IMPORTERS and call.args:
         name = getattr(call.args[0], "value", None)
         if isinstance(name, str) and name:
             level = len(name) - len(name.lstrip("."))
-            yield _absolute(package, level, name.lstrip("."))
+            yield absolute_name(package, level, name.lstrip("."))
 
 
 # --- the bundle ---------------------------------------------------------------------------------
@@ -353,7 +253,7 @@ class ModuleBundle:
             if found is None or source is None:
                 continue
             self._put(name, found.token, source)
-            pending.extend(_parents(name))
+            pending.extend(parents_of(name))
             pending.extend(imports_of(name, source))
 
     def encode(self) -> tuple[str, bytes] | None:
@@ -363,7 +263,7 @@ class ModuleBundle:
         """
         for name, member in list(self._members.items()):
             found = _find(name)
-            if found is None or found.token is member.token or found.token == member.token:
+            if found is None or _same(found.token, member.token):
                 continue
             source = _read(name, found)
             if source is not None and source != member.source:

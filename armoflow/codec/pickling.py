@@ -10,27 +10,15 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 import types
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import cloudpickle
-
 from armoflow import config
 from armoflow.codec.explain import explain_failure as explain
-from armoflow.codec.modules import (
-    code_imports,
-    find_wrapped,
-    is_importable,
-    is_user_module,
-    load_wrapped,
-)
 from armoflow.codec.payload import Pickled
+from armoflow.codec.pickler import PROTOCOL, Pickler
 from armoflow.errors import ArmoflowError, SerializationError
-
-PROTOCOL = 5
 
 PersistentId: TypeAlias = Callable[[Any], Any]
 """Gives the reference that stands for an object in a pickle, or None to pickle the object."""
@@ -183,91 +171,6 @@ def explain_failure(
     return explain(value, error, attempt, root)
 
 
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """A pickler that notes the modules it refers to, and that can be used again.
-
-    Attributes:
-        file: Where it writes.
-        names: Names of the modules that it referred to.
-        buffers: Out-of-band buffers.
-    """
-
-    file: io.BytesIO
-    globals_ref: dict[int, dict[str, Any]]
-
-    def __init__(self, *, whole: bool = False) -> None:
-        self.file = io.BytesIO()
-        self.names: set[Any] = set()
-        self.buffers: list[memoryview] = []
-        callback = None if whole else self._keep_buffer
-        super().__init__(self.file, protocol=PROTOCOL, buffer_callback=callback)
-
-    def reset(self) -> None:
-        """Forget everything about the last value."""
-        self.file.seek(0)
-        self.file.truncate()
-        self.clear_memo()
-        if self.names:
-            self.names.clear()
-            self.globals_ref = {}
-        if self.buffers:
-            self.buffers = []
-
-    def report_modules(self, modules: set[str]) -> None:
-        """Add the user's own modules among those referred to."""
-        for name in self.names:
-            if name not in modules and isinstance(name, str) and is_user_module(name):
-                modules.add(name)
-
-    def reducer_override(self, value: Any) -> Any:
-        """Called by pickle for whatever is not a builtin scalar or container."""
-        kind = type(value)
-        if kind is types.FunctionType:
-            return self._reduce_function(value)
-        if issubclass(kind, type):
-            return self._reduce_class(value)
-        self.names.add(kind.__module__)
-        if kind is types.ModuleType:
-            self.names.add(value.__name__)
-        elif callable(value):
-            self.names.add(getattr(value, "__module__", None))
-        elif kind.__name__ == "ndarray":
-            return _reduce_array(value)
-        return NotImplemented
-
-    def _reduce_function(self, function: types.FunctionType) -> Any:
-        self.names.add(function.__module__)
-        wrapped = find_wrapped(function)
-        if wrapped is not None:
-            return load_wrapped, wrapped
-        reduced = super().reducer_override(function)
-        if reduced is NotImplemented:
-            if is_importable(function.__module__):
-                return NotImplemented
-            reduced = self._dynamic_function_reduce(function)
-        self.names.update(code_imports(function))
-        return reduced
-
-    def _reduce_class(self, cls: type) -> Any:
-        self.names.add(cls.__module__)
-        reduced = super().reducer_override(cls)
-        if isinstance(reduced, tuple) and len(reduced) == 6:
-            if cls not in _loaded_classes:
-                _own_classes.add(cls)
-            return (*reduced[:5], _ClassState(reduced[5]))
-        return reduced
-
-    def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        try:
-            view = buffer.raw()
-        except BufferError:  # not contiguous: pickle says so itself
-            return True
-        if view.nbytes < config.OUT_OF_BAND_LIMIT:
-            return True
-        self.buffers.append(view)
-        return False
-
-
 _PLAIN_POOL: list[Pickler] = []
 _HOOKED_POOL: list[Pickler] = []
 
@@ -283,10 +186,7 @@ def _dump(
         pickler = Pickler()
     if hook is not None:
         pickler.persistent_id = hook
-    try:
-        _c_dump(pickler, value)
-    except RecursionError as error:
-        raise pickle.PicklingError("it is nested too deeply") from error
+    _c_dump(pickler, value)
     data = pickler.file.getvalue()
     buffers = pickler.buffers
     if modules is not None and pickler.names:
@@ -369,39 +269,3 @@ class _Unpickler(pickle.Unpickler):
         if self._persistent_load is None:
             raise pickle.UnpicklingError(f"nothing to resolve the reference {reference!r} with")
         return self._persistent_load(reference)
-
-
-def _reduce_array(value: Any) -> Any:
-    """A numpy array whose memory is not contiguous is made so, to go out of band as others do."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None or type(value) is not numpy.ndarray or value.dtype.hasobject:
-        return NotImplemented
-    flags = value.flags
-    if flags.forc or value.nbytes < config.OUT_OF_BAND_LIMIT:
-        return NotImplemented
-    return numpy.ascontiguousarray(value).__reduce_ex__(PROTOCOL)
-
-
-# Classes pickled by value (those of __main__ and of functions) keep their identity between
-# processes: cloudpickle numbers them. But when a value comes home, it would also set the class's
-# attributes again, to copies whose functions see other globals. A class that was defined here is
-# therefore left alone.
-_own_classes: weakref.WeakSet[type] = weakref.WeakSet()
-_loaded_classes: weakref.WeakSet[type] = weakref.WeakSet()
-
-
-class _ClassState:
-    """Sets the state of a class pickled by value, unless the class is this process's own."""
-
-    __slots__ = ("_set_state",)
-
-    def __init__(self, set_state: Callable[[type, Any], Any]) -> None:
-        self._set_state = set_state
-
-    def __call__(self, cls: type, state: Any) -> None:
-        if cls not in _own_classes:
-            _loaded_classes.add(cls)
-            self._set_state(cls, state)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _ClassState, (self._set_state,)

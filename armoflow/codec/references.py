@@ -1,0 +1,117 @@
+"""How functions are reached by name in another process, and which modules they will import."""
+
+from __future__ import annotations
+
+import dis
+import importlib
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+from armoflow.codec.modules import IMPORTERS, MAIN, absolute_name, parents_of
+
+_LONGEST_CHAIN = 16  # decorators on one function
+
+
+def is_importable(name: str | None) -> bool:
+    """Whether another process can import a module that this process has under this name."""
+    if name is None or name in MAIN:
+        return False
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    return (
+        getattr(module, "__spec__", None) is not None
+        or getattr(module, "__file__", None) is not None
+        or name in sys.builtin_module_names
+    )
+
+
+def find_wrapped(function: Any) -> tuple[str, str, int] | None:
+    """How to reach a decorated function from the name that its decorator's result has.
+
+    Returns:
+        Module, qualified name, and how many ``__wrapped__`` to follow; None where the function is
+        found by its own name, or not at all.
+    """
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", "")
+    if module is None or not is_importable(module) or _travels_by_value(module):
+        return None
+    target: Any = sys.modules[module]
+    for part in name.split("."):
+        target = getattr(target, "__dict__", {}).get(part)
+    if target is function:
+        return None
+    for depth in range(1, _LONGEST_CHAIN):
+        if target is None:
+            return None
+        target = getattr(target, "__dict__", {}).get("__wrapped__")
+        if target is function:
+            return module, name, depth
+    return None
+
+
+def load_wrapped(module: str, name: str, depth: int) -> Any:
+    """The function that :func:`find_wrapped` found, in another process."""
+    target: Any = importlib.import_module(module)
+    for part in name.split("."):
+        target = getattr(target, part)
+    for _ in range(depth):
+        target = target.__wrapped__
+    return target
+
+
+def _travels_by_value(name: str) -> bool:
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return bool(registered) and any(parent in registered for parent in [name, *parents_of(name)])
+
+
+_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+_code_imports: weakref.WeakKeyDictionary[types.CodeType, tuple[tuple[int, str], ...]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def code_imports(function: types.FunctionType) -> Iterator[str]:
+    """Names that may be modules, imported by a function's body."""
+    imports = _imports_of_code(function.__code__)
+    if not imports:
+        return
+    scope = function.__globals__
+    package = scope.get("__package__")
+    if package is None:
+        package = str(scope.get("__name__", "")).rpartition(".")[0]
+    for level, name in imports:
+        absolute = absolute_name(package, level, name)
+        if absolute:
+            yield absolute
+
+
+def _imports_of_code(code: types.CodeType) -> tuple[tuple[int, str], ...]:
+    known = _code_imports.get(code)
+    if known is not None:
+        return known
+    found: list[tuple[int, str]] = []
+    if _IMPORT_NAME in code.co_code[::2]:
+        level: Any = 0
+        names: Any = None
+        for instruction in dis.get_instructions(code):
+            if instruction.opcode == _IMPORT_NAME:
+                found.append((level, instruction.argval))
+                prefix = f"{instruction.argval}." if instruction.argval else ""
+                found.extend((level, prefix + name) for name in names or ())
+            elif instruction.opname != "EXTENDED_ARG":
+                level, names = names, instruction.argval  # the last two values loaded
+    dynamic = not IMPORTERS.isdisjoint(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.extend(_imports_of_code(constant))
+        elif dynamic and isinstance(constant, str) and constant.replace(".", "").isidentifier():
+            found.append((0, constant))
+    _code_imports[code] = tuple(found)
+    return tuple(found)

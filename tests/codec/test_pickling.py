@@ -1,0 +1,369 @@
+import contextlib
+import dataclasses
+import enum
+import functools
+import pickle
+import threading
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armoflow import config
+from armoflow.codec.container import pack, unpack
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import are_scalars, dumps, dumps_whole, is_scalar, loads
+from armoflow.errors import GraphError, SerializationError
+
+LARGE = config.OUT_OF_BAND_LIMIT
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False),
+    lambda children: (
+        st.lists(children)
+        | st.lists(children).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), children)
+        | st.sets(st.integers())
+        | st.frozensets(st.text())
+    ),
+)
+
+
+class Reference:
+    """Stands for a Delayed: never pickled itself."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        raise AssertionError("a reference is not pickled")
+
+
+def refer(value):
+    return ("reference", value.name) if type(value) is Reference else None
+
+
+def resolve(reference):
+    return f"<{reference[1]}>"
+
+
+@dataclasses.dataclass
+class Holder:
+    inside: object
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise RuntimeError("will not go")
+
+
+@given(VALUES)
+def test_any_value_comes_back(value):
+    assert loads(dumps(value)) == value
+    assert loads(dumps(value, refer), resolve) == value
+
+
+@given(VALUES)
+def test_a_value_around_a_reference_comes_back(value):
+    back = loads(dumps((value, [Reference("r")], {"k": value}), refer), resolve)
+    assert back == (value, ["<r>"], {"k": value})
+
+
+def test_references_are_found_inside_any_object():
+    reference = Reference("deep")
+    value = {
+        "attribute": Holder([reference]),
+        "partial": functools.partial(print, reference),
+        "closure": lambda: reference,
+        "long": [0] * 1000 + [reference],
+        "same": (reference, reference),
+    }
+    back = loads(dumps(value, refer), resolve)
+    assert back["attribute"].inside == ["<deep>"]
+    assert back["partial"].args == ("<deep>",)
+    assert back["closure"]() == "<deep>"
+    assert back["long"][-1] == "<deep>"
+    assert back["same"] == ("<deep>", "<deep>")
+
+
+def test_a_hook_does_not_outlive_its_call():
+    loads(dumps([Reference("a")], refer), resolve)
+    with pytest.raises(SerializationError):
+        dumps([Reference("b")])
+    with pytest.raises(SerializationError):
+        dumps([Reference("b")], lambda value: None)
+
+
+def test_errors_of_the_hook_pass():
+    def refuse(value):
+        if type(value) is Reference:
+            raise GraphError("not of this client")
+
+    with pytest.raises(GraphError, match="not of this client"):
+        dumps([Reference("a")], refuse)
+
+
+def test_pickling_inside_pickling():
+    class Nested:
+        def __reduce__(self):
+            return bytes, (dumps([1, Holder(2)]).data,)
+
+    back = loads(dumps([Nested(), Holder(3)]))
+    assert loads(Pickled(back[0]))[1].inside == 2
+    assert back[1].inside == 3
+
+
+def test_pickling_from_many_threads():
+    failures = []
+
+    def work(number):
+        for _ in range(200):
+            value = [number, Holder(number), lambda: number]
+            back = loads(dumps(value, refer), resolve)
+            if (back[0], back[1].inside, back[2]()) != (number,) * 3:
+                failures.append(back)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_nothing_of_a_value_is_kept():
+    import gc
+    import weakref
+
+    value = Holder(Holder(1))
+    alive = weakref.ref(value)
+    dumps(value)
+    dumps(value, refer)
+    del value
+    gc.collect()
+    assert alive() is None
+
+
+# --- large data -----------------------------------------------------------------------------------
+
+
+def test_a_large_array_is_not_copied():
+    array = np.arange(LARGE, dtype="f8")
+    pickled = dumps({"array": array, "more": [1]})
+    assert len(pickled.data) < 1000
+    assert [view.nbytes for view in pickled.buffers] == [array.nbytes]
+    view = pickled.buffers[0]
+    assert view.ndim == 1 and view.format == "B" and view.contiguous
+    assert np.shares_memory(np.frombuffer(view, "u1"), array)
+
+    stored = bytearray(b"".join(pack(pickled.data, pickled.buffers)))
+    data, buffers = unpack(stored)
+    back = loads(Pickled(data, buffers))["array"]
+    assert np.shares_memory(back, np.frombuffer(stored, "u1"))
+    assert back.flags.writeable
+    assert back.ctypes.data % 8 == 0
+    np.testing.assert_array_equal(back, array)
+
+
+def test_a_small_array_has_memory_of_its_own():
+    array = np.arange(10)
+    pickled = dumps(array)
+    assert not pickled.buffers
+    back = loads(Pickled(bytes(pickled.data)))
+    back += 1
+    np.testing.assert_array_equal(back, array + 1)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(2.0 * LARGE).reshape(2, -1)[:, ::2],
+        np.asfortranarray(np.arange(1.0 * LARGE).reshape(4, -1)),
+        np.arange(LARGE)[::-1],
+        np.arange(LARGE * 3.0).reshape(-1, 3).T[1:],
+        np.array([], "f4"),
+        np.array(3.5),
+        np.arange(LARGE).astype("M8[s]"),
+        np.zeros(LARGE, [("a", "i4"), ("b", "f8")])["b"],
+    ],
+    ids=["strided", "fortran", "reversed", "transposed", "empty", "scalar", "dates", "field"],
+)
+def test_arrays_of_any_layout(array):
+    pickled = dumps([array])
+    if array.nbytes >= LARGE:
+        assert len(pickled.buffers) == 1
+        assert len(pickled.data) < 1000
+    back = loads(pickled)[0]
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+
+
+def test_arrays_of_objects_and_subclasses():
+    class Special(np.ndarray):
+        pass
+
+    objects = np.array([{"a": 1}, None], dtype=object)
+    assert loads(dumps(objects))[0] == {"a": 1}
+    special = np.arange(LARGE).view(Special)[::2]
+    np.testing.assert_array_equal(loads(dumps(special)), special)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: ((x, 1), {}), lambda x: {"k": [x]}])
+def test_large_binary_data_goes_out_of_band(kind, wrap):
+    data = kind(b"x" * LARGE)
+    pickled = dumps(wrap(data))
+    assert len(pickled.data) < 1000
+    assert len(pickled.buffers) == 1
+    back = loads(pickled)
+    assert back == wrap(data)
+    assert pickle.dumps(back, 5) == pickle.dumps(wrap(data), 5)  # same types too
+
+
+def test_large_binary_data_with_references():
+    data = b"x" * LARGE
+    pickled = dumps(((data, Reference("r"), data), {"k": Holder(data)}), refer)
+    assert len(pickled.buffers) == 1
+    (first, reference, second), more = loads(pickled, resolve)
+    assert first is second is more["k"].inside
+    assert (first, reference) == (data, "<r>")
+
+
+def test_a_reference_without_a_resolver_is_an_error():
+    pickled = dumps([Reference("r"), b"x" * LARGE], refer)
+    with pytest.raises(pickle.UnpicklingError):
+        loads(pickled)
+    with pytest.raises(pickle.UnpicklingError):
+        loads(dumps([Reference("r")], refer))
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def test_a_class_of_this_process_is_not_touched_when_it_comes_home():
+    class Local:
+        limit = 1
+
+        def method(self):
+            return self.limit
+
+    data = dumps(Local())
+    method = Local.method
+    Local.limit = 2
+    back = loads(data)
+    assert type(back) is Local
+    assert Local.method is method
+    assert back.method() == 2
+
+
+def test_an_enumeration_keeps_its_identity():
+    class Color(enum.Enum):
+        RED = 1
+
+    assert loads(dumps([Color.RED]))[0] is Color.RED
+
+
+def test_a_module_made_by_hand_travels_by_value(monkeypatch):
+    import sys
+
+    module = types.ModuleType("made_by_hand")
+    exec("def f(x):\n    return g(x) + 1\ndef g(x):\n    return 2 * x\n", vars(module))
+    monkeypatch.setitem(sys.modules, "made_by_hand", module)
+    data = dumps_whole(module.f)
+    monkeypatch.delitem(sys.modules, "made_by_hand")
+    assert pickle.loads(data)(3) == 7
+
+
+# --- scalars --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, None, 2j, "x", b"x", 10**50, "x" * 1024])
+def test_scalars(value):
+    assert is_scalar(value) and are_scalars([value])
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 1025, b"x" * 1025, (), [], np.float64(1), enum.IntEnum("E", "a").a, bytearray()]
+)
+def test_not_scalars(value):
+    assert not is_scalar(value) and not are_scalars([1, value])
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+def check(value, *words):
+    with pytest.raises(SerializationError) as caught:
+        dumps(value, refer)
+    for word in words:
+        assert word in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_the_failing_part_is_named():
+    lock = threading.Lock()
+    check(lock, "_thread.lock at value cannot be pickled")
+    check({"x": [0, 1, 2, lock]}, "_thread.lock at value['x'][3]")
+    check([Holder({"a": lock})], "_thread.lock at value[0].inside['a']")
+    check({(1, lock): 2}, "_thread.lock at value, key (1, <unlocked")
+    check(functools.partial(print, lock), "_thread.lock at value")
+    check(Holder(Unpicklable()), "Unpicklable at value.inside cannot be pickled: will not go")
+    check((n for n in ()), "generator at value")
+    with contextlib.closing(open(__file__)) as file:  # noqa: PTH123
+        file.close()
+        check([file], "TextIOWrapper at value[0]")
+
+
+def test_the_failing_variable_is_named():
+    lock = threading.Lock()
+
+    def f():
+        return lock
+
+    check(f, "_thread.lock at lock (closure variable 'lock' of function", ".f'")
+
+    scope = {"settings": {"inner": [lock]}}
+    exec("def g():\n    return settings", scope)
+    check([scope["g"]], "at settings['inner'][0] (global 'settings' of function 'g')")
+
+    def outer():
+        return f()
+
+    check(outer, "closure variable 'lock' of function")
+
+    def with_default(x=lock):
+        return x
+
+    check(with_default, "default argument of function")
+
+
+def test_a_value_that_is_nested_too_deeply():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    check(value, "too deep")
+
+
+def test_a_value_that_contains_itself():
+    value = [threading.Lock()]
+    value.append(value)
+    check(value, "_thread.lock at value[0]")
+    fine = [1]
+    fine.append(fine)
+    back = loads(dumps(fine))
+    assert back[1] is back
+
+
+def test_explaining_asks_no_more_than_it_must():
+    class Strange:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    check([Strange(), threading.Lock()], "cannot be pickled")
