@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from armoflow.client.local_machine import ABSENT, END, Failure, drive, next_slot
-from armoflow.client.local_scope import Attempts, Scope
-from armoflow.errors import RemoteTraceback
-from armoflow.graph.arguments import Reference
+from armoflow.client.local_machine import ABSENT, END, Attempts, Failure, drive, next_slot
+from armoflow.client.local_scope import Scope
+from armoflow.errors import GraphError, RemoteTraceback
+from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node
@@ -47,6 +47,8 @@ class LocalRunner:
 
     Args:
         options: Options of the tasks that do not say otherwise.
+        kinds: Types of other references in arguments: a client's futures, for example.
+        resolve: The value of an instance of ``kinds``.
         sleep: Waits between attempts.
 
     Example:
@@ -57,9 +59,16 @@ class LocalRunner:
     """
 
     def __init__(
-        self, options: TaskOptions | None = None, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        options: TaskOptions | None = None,
+        *,
+        kinds: Iterable[type] = (),
+        resolve: Callable[[Any], Any] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._options = (options or TaskOptions()).over(DEFAULT_OPTIONS)
+        self._kinds = tuple(kinds)
+        self._resolve = resolve
         self._sleep = sleep
         self._warned = False
 
@@ -78,7 +87,7 @@ class LocalRunner:
 
     def run_all(self, values: Sequence[Reference]) -> list[Outcome | list[Outcome]]:
         """As :meth:`run`, for several values; what they share runs once."""
-        scope = Scope(values, self._attempts)
+        scope = Scope(values, self)
         ended = [drive(scope.target(value)) for value in values]
         # Only now, because how many items an error skipped is known at the end.
         delivered: set[int] = set()
@@ -91,13 +100,14 @@ class LocalRunner:
 
     def iterate(self, collection: DelayedList[Any]) -> Iterator[Outcome]:
         """Run a collection, which may be endless, each item when its outcome is asked for."""
-        cursor = Scope([collection], self._attempts).read(collection)
+        cursor = Scope([collection], self).read(collection)
         delivered: set[int] = set()
         while (slot := drive(next_slot(cursor))) is not END:
             if slot is not ABSENT:
                 yield _outcome(slot, delivered)
 
-    def _attempts(self, node: Node) -> Attempts:
+    def attempts(self, node: Node) -> Attempts:
+        """How often the node's task is tried."""
         options = node.options.over(self._options)
         if options.timeout is not None and not self._warned:
             self._warned = True
@@ -106,6 +116,20 @@ class LocalRunner:
                 stacklevel=2,
             )
         return Attempts(options.retries or 0, options.backoff or 0.0, self._sleep)
+
+    def insert(self, value: Any, values: dict[int, Any]) -> Any:
+        """Put values, by the ids of their references, into arguments."""
+        if not values and not self._kinds:
+            return value
+
+        def find(reference: Any) -> Any:
+            if id(reference) in values:
+                return values[id(reference)]
+            if isinstance(reference, self._kinds) and self._resolve is not None:
+                return self._resolve(reference)
+            raise GraphError(f"{reference!r} was put into an argument after the call")
+
+        return substitute(value, find, kinds=self._kinds)
 
 
 def _outcome(slot: Any, delivered: set[int]) -> Outcome:

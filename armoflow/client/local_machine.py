@@ -8,8 +8,8 @@ a time.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow.errors import GraphError
 from armoflow.graph.nodes import Node
@@ -19,6 +19,24 @@ Evaluation: TypeAlias = Generator[Any, Any, Any]
 
 A slot is a value, a ``Failure``, or ``ABSENT``.
 """
+
+
+class Attempts(NamedTuple):
+    """How often a task is tried again after it raised, and how long it waits before."""
+
+    retries: int
+    backoff: float
+    sleep: Callable[[float], None]
+
+
+class Rules(Protocol):
+    """What does not depend on the graph."""
+
+    def attempts(self, node: Node) -> Attempts:
+        """How often the node's task is tried."""
+
+    def insert(self, value: Any, values: dict[int, Any]) -> Any:
+        """Put values, by the ids of their references, into arguments."""
 
 
 class Mark:

@@ -6,21 +6,23 @@ import bdb
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from armoflow.client.local_machine import (
     ABSENT,
     END,
+    Attempts,
     Cursor,
     Evaluation,
     Failure,
+    Rules,
     Stream,
     fail,
     first_failure,
     row,
 )
 from armoflow.errors import GraphError
-from armoflow.graph.arguments import Reference, contains_lazy, substitute
+from armoflow.graph.arguments import Reference, contains_lazy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.delayed import Delayed
@@ -43,26 +45,18 @@ from armoflow.graph.nodes import (
 )
 
 
-class Attempts(NamedTuple):
-    """How often a task is tried again after it raised, and how long it waits before."""
-
-    retries: int
-    backoff: float
-    sleep: Callable[[float], None]
-
-
 class Scope:
     """One graph being run: the one asked for, or one that a task returned.
 
     Args:
         values: What is asked for: lazy values, or containers holding some.
-        attempts: Says how often a node's task is tried.
+        rules: How its tasks are run.
     """
 
-    def __init__(self, values: Sequence[Any], attempts: Callable[[Node], Attempts]) -> None:
+    def __init__(self, values: Sequence[Any], rules: Rules) -> None:
         graph = Graph(*values)
         self.targets = graph.targets
-        self._attempts = attempts
+        self._rules = rules
         self._values: dict[Node, Any] = {}
         self._streams: dict[Node, Stream] = {}
         # Values are forgotten after their last use, and collections that are read once are never
@@ -156,11 +150,15 @@ class Scope:
 
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
         try:
-            inner = Scope([result], self._attempts)
+            inner = Scope([result], self._rules)
         except GraphError as error:
             return fail(error, node, name)
         values = yield inner._resolve(inner.targets)
-        return values.reaching(node, name) if type(values) is Failure else _insert(result, values)
+        return (
+            values.reaching(node, name)
+            if type(values) is Failure
+            else self._rules.insert(result, values)
+        )
 
     def _call(self, node: CallNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
@@ -168,10 +166,10 @@ class Scope:
             return values.skipping(node, node.name)
 
         def call() -> Any:
-            args, kwargs = _insert((node.args, node.kwargs), values)
+            args, kwargs = self._rules.insert((node.args, node.kwargs), values)
             return node.task.function(*args, **kwargs)
 
-        return (yield self._run(node, node.name, call, self._attempts(node)))
+        return (yield self._run(node, node.name, call, self._rules.attempts(node)))
 
     def _item(self, node: ItemNode) -> Evaluation:
         cursor = self.read(node.source)
@@ -193,7 +191,7 @@ class Scope:
     def _reduce(self, node: ReduceNode) -> Evaluation:
         # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
         levels: list[list[Any]] = []
-        attempts = self._attempts(node)
+        attempts = self._rules.attempts(node)
         cursor = Cursor(Stream(self._combined_items(node)))
         while (slot := (yield cursor)) is not END:
             for level in itertools.count():
@@ -212,7 +210,7 @@ class Scope:
         return _combined(node, result)
 
     def _fold(self, node: FoldNode) -> Evaluation:
-        attempts = self._attempts(node)
+        attempts = self._rules.attempts(node)
         cursor = Cursor(Stream(self._combined_items(node)))
         result = yield cursor
         while (slot := (yield cursor)) is not END:
@@ -225,7 +223,7 @@ class Scope:
         """Stream: the initial value, then the items that are there."""
         if node.initial is not MISSING:
             values = yield self._resolve(node.arguments)
-            yield (values if type(values) is Failure else _insert(node.initial, values),)
+            yield (values if type(values) is Failure else self._rules.insert(node.initial, values),)
         cursor = self.read(node.source)
         while (slot := (yield cursor)) is not END:
             if slot is not ABSENT:
@@ -259,10 +257,9 @@ class Scope:
             except Exception as error:
                 yield (fail(error, node, node.name),)
                 return
-            if contains_lazy(item):
-                values = yield self._resolve(Graph(item).targets)
-                item = values if type(values) is Failure else _insert(item, values)
-            yield (item,)
+            references = Graph(item).targets if contains_lazy(item) else []
+            values = yield self._resolve(references)
+            yield (values if type(values) is Failure else self._rules.insert(item, values),)
             count += 1
         if node.length is not None and count != node.length:
             message = f"a {node.name} gave {count} items, its len() said {node.length}"
@@ -286,7 +283,7 @@ class Scope:
         """Stream: each item's call."""
         fixed = yield self._fixed(node)
         cursors = [self.read(source) for source in node.sources]
-        attempts = self._attempts(node)
+        attempts = self._rules.attempts(node)
         bind = _bind_star if node.star else _bind
         for index in itertools.count():
             slots = yield row(cursors)
@@ -307,7 +304,7 @@ class Scope:
         """Stream: the items, or absent slots for those dropped."""
         fixed = yield self._fixed(node)
         cursor = self.read(node.source)
-        attempts = self._attempts(node)
+        attempts = self._rules.attempts(node)
         for index in itertools.count():
             slot = yield cursor
             if slot is END:
@@ -352,7 +349,7 @@ class Scope:
 
     def _fixed(self, node: MapNode | FilterNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
-        return values if type(values) is Failure else _insert(node.fixed, values)
+        return values if type(values) is Failure else self._rules.insert(node.fixed, values)
 
 
 _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
@@ -367,18 +364,6 @@ _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
     ZipNode: Scope._zip,
     SliceNode: Scope._slice,
 }
-
-
-def _insert(value: Any, values: dict[int, Any]) -> Any:
-    if not values:
-        return value
-
-    def find(reference: Reference) -> Any:
-        if id(reference) not in values:
-            raise GraphError(f"{reference!r} was put into an argument after the call")
-        return values[id(reference)]
-
-    return substitute(value, find)
 
 
 def _bind(

@@ -110,11 +110,16 @@ def _fields(value: Any) -> dict[str, object]:
     }
 
 
-def substitute(value: Any, function: Callable[[Reference], Any]) -> Any:
+def substitute(value: Any, function: Callable[[Any], Any], *, kinds: tuple[type, ...] = ()) -> Any:
     """Replace each lazy value inside ``value`` by what ``function`` makes of it.
 
     Containers are rebuilt on the way, their types kept; what holds nothing lazy stays the same
     object.
+
+    Args:
+        value: Any value.
+        function: What stands for a lazy value, or for an instance of ``kinds``.
+        kinds: Further types of which instances are replaced.
 
     Raises:
         ArgumentCycleError: If a container contains itself.
@@ -124,15 +129,16 @@ def substitute(value: Any, function: Callable[[Reference], Any]) -> Any:
         >>> substitute({"a": [task(int)("1"), 2]}, lambda delayed: 1)
         {'a': [1, 2]}
     """
-    return _Substitution(function).apply(value)
+    return _Substitution(function, (Lazy, *kinds)).apply(value)
 
 
 _OPEN = object()
 
 
 class _Substitution:
-    def __init__(self, function: Callable[[Reference], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], kinds: tuple[type, ...]) -> None:
         self._function = function
+        self._kinds = kinds
         self._done: dict[int, Any] = {}
         self._originals: list[object] = []  # kept alive: `_done` knows them by id
 
@@ -146,8 +152,8 @@ class _Substitution:
         if identity in self._done:
             return known
         self._originals.append(value)
-        if isinstance(value, Lazy):
-            result = self._function(cast("Reference", value))
+        if isinstance(value, self._kinds):
+            result = self._function(value)
         else:
             self._done[identity] = _OPEN
             result = self._rebuild(value)

@@ -291,6 +291,28 @@ def test_data_that_contains_itself() -> None:
     assert isinstance(failure(task(lambda: loop)()), ArgumentCycleError)
 
 
+# --- references of a client ---------------------------------------------------------------------
+
+
+def test_other_references_are_replaced_everywhere() -> None:
+    class Held:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+    def resolve(held: Held) -> int:
+        if held.value < 0:
+            raise ValueError("not mine")
+        return held.value
+
+    runner = LocalRunner(kinds=[Held], resolve=resolve)
+    one = Held(1)
+    assert runner.run(add(one, b=one)).value == 2
+    assert runner.run(task(sum)([one, double(one)])).value == 3
+    assert [end.value for end in runner.run(add.map([one, 2], b=one))] == [2, 3]
+    assert runner.run(items([2]).reduce(add, initial=one)).value == 3
+    assert str(runner.run(double(Held(-1))).exception) == "not mine"
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
