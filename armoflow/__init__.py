@@ -1,12 +1,19 @@
 """Python workflows on ArmoniK, from a laptop to a cluster."""
 
-from armoflow.client.client import Client
-from armoflow.client.future import Future
-from armoflow.client.put import Put
-from armoflow.graph.collection import DelayedList, items, zip_items
-from armoflow.graph.context import compute
-from armoflow.graph.delayed import Delayed
-from armoflow.graph.task import Task, task
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from armoflow.graph.context import Computer, register_default_computer
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client
+    from armoflow.client.future import Future
+    from armoflow.client.put import Put
+    from armoflow.graph.collection import DelayedList, items, zip_items
+    from armoflow.graph.context import compute
+    from armoflow.graph.delayed import Delayed
+    from armoflow.graph.task import Task, task
 
 __version__ = "0.1.0"
 
@@ -23,3 +30,42 @@ __all__ = [
     "task",
     "zip_items",
 ]
+
+_MODULES = {
+    "Client": "armoflow.client.client",
+    "Delayed": "armoflow.graph.delayed",
+    "DelayedList": "armoflow.graph.collection",
+    "Future": "armoflow.client.future",
+    "Put": "armoflow.client.put",
+    "Task": "armoflow.graph.task",
+    "compute": "armoflow.graph.context",
+    "items": "armoflow.graph.collection",
+    "task": "armoflow.graph.task",
+    "zip_items": "armoflow.graph.collection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when they are first used: engines and worker processes import this package
+    # too, and must not pay for the client.
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'armoflow' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _default_client() -> Computer:
+    from armoflow.client.client import start_default_client
+
+    return start_default_client()
+
+
+register_default_computer(_default_client)

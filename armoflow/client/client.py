@@ -16,7 +16,7 @@ from armoflow.client.put import Put
 from armoflow.errors import ClientClosedError, GraphError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList
-from armoflow.graph.context import Computer, current_client, register_default_computer
+from armoflow.graph.context import Computer, current_client
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import as_task
 from armoflow.options import DEFAULT_OPTIONS, make_options
@@ -269,12 +269,9 @@ class Client:
             raise ClientClosedError("this client is closed: make a new one")
 
 
-def _default_client() -> Client:
+def start_default_client() -> Client:
     """The client of ``x.compute()`` outside any ``with Client()``: a private engine, kept."""
     client = Client()
     current_client.set(client)
     atexit.register(client.close)
     return client
-
-
-register_default_computer(_default_client)

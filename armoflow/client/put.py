@@ -63,6 +63,7 @@ class References:
             raise error
         pieces = value.places()
         if any(isinstance(piece, LocalItems) for piece in pieces):
-            return self._client.put(value.result()).constant
+            stored: Put[Any] = self._client.put(value.result())
+            return stored.constant
         ranges = [piece for piece in pieces if isinstance(piece, SlotRange)]
         return ranges if value.is_collection else ranges[0]
