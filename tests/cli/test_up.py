@@ -1,0 +1,146 @@
+"""``armoflow up`` and the private engine, as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from armonik.client import ArmoniKPartitions, ArmoniKVersions
+
+from armoflow.cli.main import main
+from armoflow.cli.up import default_state
+
+PATIENCE = 60
+
+
+@contextmanager
+def started(
+    *arguments: str, module: str = "armoflow.cli.main", fds: tuple[int, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """An engine process, and the address that it says it is ready at."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=fds,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("ready: "), process.communicate(timeout=PATIENCE)[1]
+        yield process, line.removeprefix("ready: ").strip()
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+def up(tmp_path: Path, *arguments: str, listen: str = "127.0.0.1:0") -> tuple[str, ...]:
+    state = ("--state", str(tmp_path / "state"))
+    return ("up", "--listen", listen, *state, "--workers", "0", *arguments)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """A command that ends by itself: its exit code and its errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "armoflow.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_serves_until_it_is_told_to_stop(tmp_path: Path, number: int) -> None:
+    with started(*up(tmp_path, "--partition", "cpu", "--partition", "gpu=0")) as (process, url):
+        assert url.startswith("http://127.0.0.1:")
+        with grpc.insecure_channel(url.removeprefix("http://")) as channel:
+            _, partitions = ArmoniKPartitions(channel).list_partitions()
+            assert {one.id: one.pod_max for one in partitions} == {"cpu": 0, "gpu": 0}
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert "Partitions/ListPartitions was called 1 times" in errors
+
+
+def test_up_serves_on_a_unix_socket_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    with started(*up(tmp_path, listen=f"unix:{path}")) as (process, url):
+        assert url == f"unix:{path}"
+        assert path.stat().st_mode & 0o077 == 0
+        with grpc.insecure_channel(url) as channel:
+            assert ArmoniKVersions(channel).list_versions()["core"]
+        code, errors = run(*up(tmp_path / "second", listen=f"unix:{path}"))
+        assert code == 2 and "another server does" in errors
+        process.kill()
+    with started(*up(tmp_path, listen=f"unix:{path}")) as (
+        _,
+        url,
+    ):  # the dead one's socket is there
+        assert url == f"unix:{path}"
+
+
+def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, errors = run(*up(tmp_path, listen=f"127.0.0.1:{port}"))
+    assert code == 2
+    assert f"cannot listen at http://127.0.0.1:{port}" in errors
+
+
+def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
+    with started(*up(tmp_path)):
+        code, errors = run(*up(tmp_path))
+    assert code == 2
+    assert "armoflow: error: " in errors and str(tmp_path) in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--listen", "0.0.0.0:5001"), "refusing to listen at '0.0.0.0:5001'"),
+        (("--listen", "192.168.1.1:5001"), "refusing to listen"),
+        (("--listen", "5001"), "write host:port or unix:/path"),
+        (("--listen", "unix:/" + "x" * 100), "too long"),
+        (("--partition", "a", "--partition", "a"), "given twice"),
+        (("--partition", "a=b"), "write NAME or NAME=WORKERS"),
+    ],
+)
+def test_bad_arguments_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert main([*up(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert default_state() == Path("/somewhere/armoflow")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert default_state() == Path.home() / ".local/state/armoflow"
+
+
+def test_a_private_engine_ends_with_its_parent(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    state = tmp_path / "state"
+    arguments = (
+        *("--listen", f"unix:{tmp_path}/e.sock", "--state", str(state), "--workers", "0"),
+        *("--alive-fd", str(reading), "--temporary"),
+    )
+    with started(*arguments, module="armoflow.engine", fds=(reading,)) as (process, _):
+        os.close(reading)
+        assert state.exists()
+        os.close(writing)
+        assert process.wait(PATIENCE) == 0
+        assert not state.exists()
