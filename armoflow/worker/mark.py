@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -231,7 +230,8 @@ def create_mark_file(directory: str) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("armoflow-mark")
     else:
-        fd, path = tempfile.mkstemp(dir=directory)
-        os.unlink(path)  # noqa: PTH108 - pathlib is not worth its import here
+        path = f"{directory}/mark"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(path)  # noqa: PTH108 - pathlib is not imported in children
     os.ftruncate(fd, SIZE)
     return fd

@@ -108,8 +108,12 @@ class ChildSupervisor:
         Raises:
             WorkerDiedError: If it cannot start; the message holds what it wrote.
         """
-        self._push()
+        self.prepare()
         await asyncio.shield(self._ready)
+
+    def prepare(self) -> None:
+        """Start a process, without waiting for it."""
+        self._push()
 
     @property
     def load(self) -> int:
@@ -125,6 +129,11 @@ class ChildSupervisor:
     def works(self) -> list[Work]:
         """The tasks that it has."""
         return [*self._sent.values(), *self._backlog]
+
+    @property
+    def recalling(self) -> bool:
+        """Whether it waits for tasks to be given back."""
+        return bool(self._recalls)
 
     @property
     def pid(self) -> int | None:

@@ -1,0 +1,299 @@
+"""The lane: runs armoflow's own tasks in child processes of the engine, without gRPC between.
+
+Tasks leave in batches, with small inputs inline and large ones as files to be mapped; completions
+come back in batches and are committed as one change. Each child is given about as much as it runs
+in two milliseconds, and never more than its share of what is ready; what waits behind a task that
+takes longer than expected is taken back as soon as another child is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from armoflow.agent.effects import Effects
+from armoflow.codec.failure import record_loss
+from armoflow.engine.core import Engine
+from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
+from armoflow.errors import DataLostError
+from armoflow.worker.data import Source
+from armoflow.worker.supervisor import ChildSupervisor
+from armoflow.worker.work import Outcome, Work
+
+logger = logging.getLogger(__name__)
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""How many threads numerical libraries start in each child: one, where there are several."""
+
+_WORTH_MOVING = 0.002
+"""Seconds that tasks take on average for which queued ones move to an idle child."""
+
+
+class LaneAgent:
+    """Serves a partition with child processes.
+
+    Args:
+        engine: The engine.
+        partition: The partition's id.
+        workers: How many child processes run tasks.
+        directory: Where the children keep staged outputs; on the file system of the engine's data.
+        spare_delay: See :class:`~armoflow.worker.supervisor.ChildSupervisor`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        partition: str,
+        workers: int,
+        directory: Path,
+        *,
+        spare_delay: float | None = 2.0,
+    ) -> None:
+        self._engine = engine
+        self._partition = partition
+        self._owner = f"lane-{partition}"
+        self._directory = directory / f"lane-{quote(partition, safe='')}"
+        self._workers = workers
+        self._spare_delay = spare_delay
+        self._seats: list[ChildSupervisor] = []
+        self._waiting: deque[Work] = deque()
+        self._running: dict[str, tuple[ChildSupervisor, Work]] = {}
+        self._unread: dict[str, TaskRecord] = {}
+        self._reading: set[asyncio.Task[None]] = set()
+        self._stopped: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._awake = False
+        self._stopping = False
+
+    # --- the scheduler's side -------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the children and begin to take tasks; does not wait until they are ready."""
+        shutil.rmtree(self._directory, ignore_errors=True)  # of an engine that was killed
+        environment = {}
+        if self._workers > 1:
+            environment = {name: os.environ.get(name, "1") for name in _THREAD_VARIABLES}
+        for number in range(self._workers):
+            seat = ChildSupervisor(
+                self,
+                self._directory / f"seat-{number}",
+                environment=environment,
+                spare_delay=self._spare_delay,
+            )
+            seat.prepare()
+            self._seats.append(seat)
+        self._engine.scheduler.add_agent(self._partition, self)
+
+    async def stop(self) -> None:
+        """End the children; tasks that have not ended are queued again."""
+        self._stopping = True
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+        left = await asyncio.gather(*(seat.stop() for seat in self._seats))
+        self._end_stopped()
+        engine = self._engine
+        works = [*self._waiting, *(work for works in left for work in works)]
+        for task in [*self._unread.values(), *(work.key for work in works)]:
+            if task.status in (TaskStatus.PROCESSING, TaskStatus.CANCELLING):
+                engine.apply(engine.state.release(engine.now(), task.id))
+        engine.scheduler.remove_agent(self._partition, self)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def wake(self) -> None:
+        """Ready tasks exist."""
+        if not self._awake and not self._stopping:
+            self._awake = True
+            self._loop.call_soon(self._deal)
+
+    def interrupt(self, task: TaskRecord) -> None:
+        """Stop running a task."""
+        place = self._running.pop(task.id, None)
+        if place is not None:
+            seat, work = place
+            seat.cancel(work)
+        self._unread.pop(task.id, None)
+        if not self._stopped:
+            self._loop.call_soon(self._end_stopped)
+        self._stopped.append(task.id)
+
+    def _end_stopped(self) -> None:
+        stopped, self._stopped = self._stopped, []
+        if stopped:
+            # Their effects, none, are dropped, and their cancellation is brought to its end.
+            self._engine.complete([(task_id, Effects()) for task_id in stopped])
+
+    # --- dealing --------------------------------------------------------------------------------
+
+    def _deal(self) -> None:
+        """Give each child its share of what is ready."""
+        self._awake = False
+        if self._stopping:
+            return
+        queued = self._engine.scheduler.queued(self._partition)
+        shares = self._shares(queued + len(self._waiting))
+        wanted = sum(count for _, count in shares) - len(self._waiting) - len(self._unread)
+        if wanted > 0 and queued:
+            self._take(wanted)
+        for seat, count in shares:
+            batch = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+            works = [work for work in batch if work.key.status is TaskStatus.PROCESSING]
+            if works:
+                self._running.update((work.task_id, (seat, work)) for work in works)
+                seat.send(works)
+        if not self._waiting:
+            self._move_to_idle()
+
+    def _shares(self, ready: int) -> list[tuple[ChildSupervisor, int]]:
+        """How many of the ready tasks each child gets, the idlest first."""
+        if not ready:
+            return []
+        seats = sorted(self._seats, key=_load)
+        fair = -(-(ready + sum(map(_load, seats))) // len(seats))
+        shares = []
+        for seat in seats:
+            count = min(seat.room, max(0, fair - seat.load), ready)
+            if count:
+                shares.append((seat, count))
+                ready -= count
+        return shares
+
+    def _take(self, count: int) -> None:
+        engine = self._engine
+        missing = []
+        for task in engine.scheduler.take(self._partition, count, self, self._owner):
+            if task.status is not TaskStatus.PROCESSING:
+                continue  # its inputs are gone: it has ended already
+            work = self._prepare(task)
+            if work is None:
+                missing.append(task)
+            else:
+                self._waiting.append(work)
+        if missing:
+            self._unread.update((task.id, task) for task in missing)
+            reading = self._loop.create_task(self._read(missing))
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
+
+    def _prepare(self, task: TaskRecord) -> Work | None:
+        """The work of a task, or None if some of its data is not in memory."""
+        payload = self._peek(task.payload_id)
+        if payload is None:
+            return None
+        inputs: dict[str, Source] = {}
+        for result_id in task.dependencies:
+            data = self._peek(result_id)
+            if data is None:
+                return None
+            inputs[result_id] = data
+        return Work(task.id, task.session_id, task.outputs, payload, inputs, key=task)
+
+    def _peek(self, result_id: str) -> Source | None:
+        result = self._engine.state.results.get(result_id)
+        data = None if result is None else self._engine.objects.peek(result.opaque_id)
+        return None if data is None else _source(data)
+
+    async def _read(self, tasks: Sequence[TaskRecord]) -> None:
+        """Read data that is not in memory, then run the tasks that need it."""
+        needed = dict.fromkeys(
+            result_id for task in tasks for result_id in (task.payload_id, *task.dependencies)
+        )
+        opaque_ids = {}
+        for result_id in needed:
+            result = await self._engine.read_result(result_id)
+            if result is not None and result.status is ResultStatus.COMPLETED:
+                opaque_ids[result_id] = result.opaque_id
+        found = await self._engine.objects.read_many(opaque_ids.values())
+        data = {
+            result_id: _source(found[opaque_id])
+            for result_id, opaque_id in opaque_ids.items()
+            if opaque_id in found
+        }
+        for task in tasks:
+            if self._unread.pop(task.id, None) is not None:
+                self._add_read(task, data)
+        self.wake()
+
+    def _add_read(self, task: TaskRecord, data: dict[str, Source]) -> None:
+        for result_id in (task.payload_id, *task.dependencies):
+            if result_id not in data:
+                loss = record_loss(f"input {result_id} has no data", node=task.id)
+                self._engine.fail(task.id, loss.to_text())
+                return
+        inputs = {result_id: data[result_id] for result_id in task.dependencies}
+        payload = data[task.payload_id]
+        self._waiting.append(
+            Work(task.id, task.session_id, task.outputs, payload, inputs, key=task)
+        )
+
+    def _move_to_idle(self) -> None:
+        """Take back tasks that wait in one child while another has nothing."""
+        idle = sum(not seat.load for seat in self._seats)
+        if not idle:
+            return
+        for seat in self._seats:
+            if seat.load > 1 and (seat.window.average or 0.0) > _WORTH_MOVING:
+                self._recall(seat, idle)
+
+    def _recall(self, seat: ChildSupervisor, idle: int) -> None:
+        queued = seat.load - 1
+        if queued > 0 and not seat.recalling:
+            seat.recall(-(-queued * idle // (idle + 1)))
+
+    # --- the children's side --------------------------------------------------------------------
+
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+        """Tasks ended."""
+        engine = self._engine
+        completions = []
+        for outcome in outcomes:
+            task_id = outcome.work.task_id
+            self._running.pop(task_id, None)
+            if outcome.effects is not None:
+                completions.append((task_id, outcome.effects))
+            else:
+                engine.fail(task_id, outcome.error)
+        if completions:
+            engine.complete(completions)
+        self.wake()
+
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+        """Tasks came back that wait for another child."""
+        for work in reversed(works):
+            if self._running.pop(work.task_id, None) is not None:
+                self._waiting.appendleft(work)
+        self.wake()
+
+    def lagging(self, supervisor: ChildSupervisor) -> None:
+        """Tasks wait behind one that takes long."""
+        idle = sum(not seat.load for seat in self._seats)
+        if idle and not self._waiting:
+            self._recall(supervisor, idle)
+
+    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+        """Read the data of a result; ids are made by the children themselves.
+
+        Raises:
+            DataLostError: If it has none.
+        """
+        assert method == "fetch"
+        result = await self._engine.read_result(argument)
+        if result is None or result.status is not ResultStatus.COMPLETED:
+            state = "unknown" if result is None else result.status.name.lower()
+            raise DataLostError(f"result {argument} has no data: it is {state}")
+        return _source(await self._engine.objects.read(result.opaque_id))
+
+
+def _load(seat: ChildSupervisor) -> int:
+    return seat.load
+
+
+def _source(data: bytes | Path) -> Source:
+    return data if isinstance(data, bytes) else [str(data), 0]
