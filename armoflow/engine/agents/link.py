@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,11 +15,16 @@ from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
 from armoflow.engine.agents.process import WorkerProcess
 from armoflow.engine.services.call_log import CallLog
 
+logger = logging.getLogger(__name__)
+
 KILL_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL of a worker."""
 
 HEALTH_TIMEOUT = 5.0
 """Seconds that a worker has to answer a health check (ArmoniK.Core's WorkerCheckTimeout)."""
+
+PATIENCE = 30.0
+"""Seconds between two warnings about a worker that runs but does not serve."""
 
 UNLIMITED = (
     ("grpc.max_receive_message_length", -1),
@@ -75,10 +81,19 @@ class WorkerLink:
 
     async def wait_until_ready(self) -> bool:
         """Ask for the worker's health until it serves; False if it died before."""
+        clock = asyncio.get_running_loop().time
+        begin = said = clock()
         delay = 0.02
         while self.process.alive:
             if await self.is_healthy(HEALTH_TIMEOUT, wait_for_ready=True):
                 return True
+            if clock() - said > PATIENCE:
+                said = clock()
+                logger.warning(
+                    "%s runs, but has not answered its health check for %.0f s",
+                    self.process.name,
+                    said - begin,
+                )
             await self.process.wait(delay)
             delay = min(2 * delay, 1.0)
         return False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,12 @@ class WorkerProcess:
             raise
         self._guardian.tell("+", self._process.pid)
         self._ended = asyncio.create_task(self._follow(self._process))
+
+    @property
+    def name(self) -> str:
+        """The command, with its process id."""
+        number = "not started" if self._process is None else self._process.pid
+        return f"{shlex.join(self._arguments)} ({number})"
 
     @property
     def alive(self) -> bool:

@@ -137,6 +137,9 @@ class Seat:
                 problem = await self._employ()
             except OSError as error:
                 problem = f"cannot be started: {error}"
+            except Exception as error:
+                logger.exception("worker %s is given up", self._name)
+                problem = f"is given up: {type(error).__name__}: {error}"
             if problem and not self._agent.stopping:
                 await self._report_death(problem)
 

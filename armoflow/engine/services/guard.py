@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -60,8 +61,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def call(request: Any, context: Any) -> Any:
             await self._admit(name, context)
             try:
-                async for reply in behavior(request, context):
-                    yield reply
+                async with contextlib.aclosing(behavior(request, context)) as replies:
+                    async for reply in replies:
+                        yield reply
             except Exception as error:
                 await self._refuse(name, error, context)
 
