@@ -15,6 +15,10 @@ class Backend(Protocol):
 
     endpoint: str
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What the engine offers beyond the ArmoniK API."""
+
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
 

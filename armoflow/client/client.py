@@ -233,6 +233,11 @@ class Client:
         self._check_open()
         return self._backend.put(value)
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What the engine offers beyond the ArmoniK API, and is used."""
+        return self._backend.extensions
+
     # --- life -----------------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -67,6 +67,11 @@ class EngineBackend:
                 self._engine.stop()
             raise
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What the engine offers beyond the ArmoniK API."""
+        return self._orchestrator.transport.info.extensions
+
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
         self._check(values)

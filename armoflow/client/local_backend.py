@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from armoflow.client.future import Future
 from armoflow.client.local import LocalRunner
 from armoflow.client.local import Outcome as LocalOutcome
-from armoflow.client.put import Put
+from armoflow.client.put import Put, check_owner
 from armoflow.graph.collection import DelayedList
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.planned import Constant
@@ -26,8 +26,13 @@ class LocalBackend:
 
     def __init__(self, client: Client, options: TaskOptions) -> None:
         self._client = client
-        self._runner = LocalRunner(options)
+        self._runner = LocalRunner(options, kinds=(Future, Put), resolve=self._resolve)
         self._numbers = itertools.count(1)
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """There is no engine that could offer any."""
+        return frozenset()
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""
@@ -46,6 +51,11 @@ class LocalBackend:
 
     def close(self) -> None:
         """Nothing to end."""
+
+    def _resolve(self, reference: Any) -> Any:
+        """The value of a future or ``put`` reference inside arguments."""
+        check_owner(reference, self._client)
+        return reference.value if isinstance(reference, Put) else reference.result()
 
     def _future(self, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
         future: Future[Any] = Future(self._client)

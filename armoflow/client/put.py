@@ -31,6 +31,20 @@ class Put(Generic[T]):
         raise GraphError("a put reference cannot be pickled: give it to a task as an argument")
 
 
+def check_owner(reference: Any, client: Client) -> None:
+    """Refuse the future or ``put`` reference of another client.
+
+    Raises:
+        ForeignReferenceError: If it is one.
+    """
+    if reference.client is not client:
+        kind = "Future" if isinstance(reference, Future) else "put reference"
+        raise ForeignReferenceError(
+            f"the {kind} {reference!r} belongs to another client: give its value, or submit it and "
+            "what needs it with the same client"
+        )
+
+
 class References:
     """Resolves the futures and ``put`` references of one client inside arguments.
 
@@ -49,12 +63,7 @@ class References:
         Raises:
             ForeignReferenceError: If it belongs to another client.
         """
-        if value.client is not self._client:
-            kind = "Future" if isinstance(value, Future) else "put reference"
-            raise ForeignReferenceError(
-                f"the {kind} {value!r} belongs to another client: give its value, or submit it and "
-                "what needs it with the same client"
-            )
+        check_owner(value, self._client)
         if isinstance(value, Put):
             constant: Constant = value.constant
             return constant
