@@ -68,12 +68,13 @@ class Properties:
         self.successors: Counter[str] = Counter()
         self.given: set[bytes] = set()
         self.deleted: set[bytes] = set()
+        self.told: set[bytes] = set()
         self.imported: set[bytes] = set()
         self.removed_by_client: set[str] = set()
 
     def crashed(self) -> None:
         """A new engine does not know which shared objects were deleted already."""
-        self.deleted -= self.imported
+        self.told -= self.imported
 
     def observe(self, changes: Changes) -> None:
         """Check what a command changed, then the whole state."""
@@ -93,7 +94,8 @@ class Properties:
             assert self._inputs(task) <= {R.COMPLETED}, task
             assert task.status is T.SUBMITTED
         for opaque_id in changes.deleted:
-            assert opaque_id not in self.deleted, f"{opaque_id!r} was deleted twice"
+            assert opaque_id not in self.told, f"{opaque_id!r} was deleted twice"
+            self.told.add(opaque_id)
             self.deleted.add(opaque_id)
         self._check_state()
 

@@ -77,10 +77,15 @@ class Engine(RuleBasedStateMachine):
     def results(self, wanted: Callable[[ResultRecord], bool]) -> list[str]:
         return sorted(i for i, result in self.state.results.items() if wanted(result))
 
-    def pick(self, data: st.DataObject, ids: Sequence[str], most: int = 1) -> list[str]:
+    def pick(
+        self, data: st.DataObject, ids: Sequence[str], most: int = 1, *, least: int = 1
+    ) -> list[str]:
+        """Some of these, where there are any."""
         if not ids:
             return []
-        return data.draw(st.lists(st.sampled_from(ids), max_size=most, unique=True))
+        ids = list(dict.fromkeys(ids))
+        size = {"min_size": min(least, len(ids)), "max_size": most}
+        return data.draw(st.lists(st.sampled_from(ids), unique=True, **size))
 
     def a_session(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.state.sessions) or ["nobody"]))
@@ -89,7 +94,7 @@ class Engine(RuleBasedStateMachine):
 
     @initialize()
     def first_session(self) -> None:
-        self.do("create_session", "s0", OPTIONS, [])
+        self.do("create_session", "first", OPTIONS, [])
 
     @precondition(lambda self: len(self.state.sessions) < 3)
     @rule()
@@ -115,7 +120,7 @@ class Engine(RuleBasedStateMachine):
             payload, *outputs = (self.new_id("r") for _ in range(data.draw(st.integers(1, 3))))
             self.payloads.add(payload)
             before = [output for task in tasks for output in task.outputs]
-            needs = self.pick(data, existing + before, most=2)
+            needs = self.pick(data, existing + before, most=2, least=0)
             manual = data.draw(st.booleans())
             results += [NewResult(i, "r", manual) for i in (payload, *outputs)]
             task_id, options = self.new_id("t"), data.draw(SOME_OPTIONS)
@@ -156,6 +161,7 @@ class Engine(RuleBasedStateMachine):
         self.properties.observe(Changes())
         assert set(self.properties.tasks) == known
 
+    @precondition(lambda self: self.state.results)
     @rule(data=st.data())
     def upload(self, data: st.DataObject) -> None:
         for result_id in self.pick(data, sorted(self.state.results)):
@@ -165,6 +171,7 @@ class Engine(RuleBasedStateMachine):
                 self.give(stored)
                 self.properties.observe(Changes())
 
+    @precondition(lambda self: self.results(lambda result: bool(result.opaque_id)))
     @rule(data=st.data())
     def import_data(self, data: st.DataObject) -> None:
         sources = self.results(lambda result: bool(result.opaque_id))
@@ -176,17 +183,19 @@ class Engine(RuleBasedStateMachine):
             self.properties.imported.add(source.opaque_id)
             self.do("import_results", target.session_id, [(target.id, stored)])
 
+    @precondition(lambda self: self.state.results)
     @rule(data=st.data())
     def delete_results(self, data: st.DataObject) -> None:
         ids = self.pick(data, sorted(self.state.results), most=2)
         self.properties.removed_by_client |= set(ids)
         self.do("delete_results", ids)
 
+    @precondition(lambda self: self.state.tasks)
     @rule(data=st.data())
     def cancel_tasks(self, data: st.DataObject) -> None:
         self.do("cancel_tasks", self.pick(data, sorted(self.properties.tasks), most=2))
 
-    @rule(data=st.data(), client=st.booleans(), worker=st.booleans())
+    @rule(data=st.data(), client=st.sampled_from([False, False, True]), worker=st.booleans())
     def stop_submission(self, data: st.DataObject, client: bool, worker: bool) -> None:
         self.do("stop_submission", self.a_session(data), client, worker)
 
@@ -199,8 +208,12 @@ class Engine(RuleBasedStateMachine):
         command=st.sampled_from(
             ["close_session", "cancel_session", "purge_session", "delete_session"]
         ),
+        chance=st.integers(0, 4),
     )
-    def end_session(self, data: st.DataObject, command: str) -> None:
+    def end_session(self, data: st.DataObject, command: str, chance: int) -> None:
+        """Seldom, or there would be little left to do."""
+        if chance < 4:
+            return
         session_id = self.a_session(data)
         members = [r for r in self.state.results.values() if r.session_id == session_id]
         if command in ("purge_session", "delete_session"):
@@ -213,6 +226,7 @@ class Engine(RuleBasedStateMachine):
 
     # --- agents ---
 
+    @precondition(lambda self: self.tasks(TaskStatus.SUBMITTED))
     @rule(data=st.data())
     def run(self, data: st.DataObject) -> None:
         ids = self.pick(data, self.tasks(TaskStatus.SUBMITTED, TaskStatus.PENDING), most=3)
@@ -222,11 +236,13 @@ class Engine(RuleBasedStateMachine):
             if task.status is TaskStatus.PROCESSING:
                 self._starts(task, agent)
 
+    @precondition(lambda self: self.tasks(TaskStatus.SUBMITTED))
     @rule(data=st.data())
     def acquire(self, data: st.DataObject) -> None:
         for task_id in self.pick(data, sorted(self.state.tasks)):
             self.do("acquire", task_id, self.new_id("agent"))
 
+    @precondition(lambda self: self.tasks(TaskStatus.DISPATCHED))
     @rule(data=st.data())
     def start(self, data: st.DataObject) -> None:
         for task_id in self.pick(data, sorted(self.state.tasks)):
@@ -238,12 +254,14 @@ class Engine(RuleBasedStateMachine):
         assert task.id not in self.running, "a task runs on one agent at a time"
         self.running[task.id] = agent
 
+    @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         for task_id in self.pick(data, sorted(self.running) + self.tasks(TaskStatus.DISPATCHED)):
             self.do("release", task_id)
             self.running.pop(task_id, None)
 
+    @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
     @rule(data=st.data(), retry=st.booleans(), timeout=st.booleans())
     def fail(self, data: st.DataObject, retry: bool, timeout: bool) -> None:
         status = TaskStatus.TIMEOUT if timeout else TaskStatus.ERROR
@@ -251,6 +269,7 @@ class Engine(RuleBasedStateMachine):
             self.do("fail_task", task_id, "boom", status=status, retry=retry)
             self.running.pop(task_id, None)
 
+    @precondition(lambda self: self.running)
     @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:
         for task_id in self.pick(data, sorted(self.running)):
@@ -259,6 +278,7 @@ class Engine(RuleBasedStateMachine):
                 self.do("stopped", [task_id])
                 del self.running[task_id]
 
+    @precondition(lambda self: self.running)
     @rule(data=st.data(), together=st.booleans())
     def complete(self, data: st.DataObject, together: bool) -> None:
         ids = self.pick(data, sorted(self.running), most=3 if together else 1)
@@ -277,7 +297,7 @@ class Engine(RuleBasedStateMachine):
         """A success that produces, hands on or forgets each output, with children at will."""
         task = self.state.tasks.get(task_id)
         outputs = list(task.outputs) if task is not None else []
-        handed = self.pick(data, outputs, most=2)
+        handed = self.pick(data, outputs, most=2, least=0)
         forgotten = self.pick(data, outputs) if data.draw(st.integers(0, 4)) == 0 else []
         produced = [i for i in outputs if i not in handed and i not in forgotten]
         created: list[str] = []
@@ -292,7 +312,7 @@ class Engine(RuleBasedStateMachine):
             self.payloads.add(payload)
             created.append(payload)
             produced.append(payload)
-            needs = self.pick(data, ready)
+            needs = self.pick(data, ready, least=0)
             options = data.draw(SOME_OPTIONS)
             child = NewTask(self.new_id("t"), payload, tuple(needs), (output,), options)
             ready.append(output)
