@@ -26,6 +26,9 @@ HEALTH_TIMEOUT = 5.0
 PATIENCE = 30.0
 """Seconds between two warnings about a worker that runs but does not serve."""
 
+HEALTH_INTERVAL = 1.0
+"""Seconds for which a worker that said that it serves is believed: not longer than a short task."""
+
 UNLIMITED = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -56,6 +59,7 @@ class WorkerLink:
         self._calls = calls
         self._channel = grpc.aio.insecure_channel(f"unix:{address}", options=_CHANNEL_OPTIONS)
         self._worker = WorkerStub(self._channel)
+        self._healthy_until = 0.0
 
     async def __aenter__(self) -> WorkerLink:
         """Start the process.
@@ -115,10 +119,19 @@ class WorkerLink:
         finally:
             call.cancel()  # changes nothing if the answer is there
         code, reply = await answer
-        if code is grpc.StatusCode.UNIMPLEMENTED:
-            return True
         serving = worker_common_pb2.HealthCheckReply.SERVING
-        return reply is not None and reply.status == serving
+        healthy = code is grpc.StatusCode.UNIMPLEMENTED or (
+            reply is not None and bool(reply.status == serving)
+        )
+        if healthy:
+            self._healthy_until = asyncio.get_running_loop().time() + HEALTH_INTERVAL
+        return healthy
+
+    async def is_still_healthy(self) -> bool:
+        """Whether the worker serves, asked for again if the last answer is old."""
+        if asyncio.get_running_loop().time() < self._healthy_until:
+            return self.process.alive
+        return await self.is_healthy(HEALTH_TIMEOUT)
 
     def start_call(self, request: Any, limit: float) -> Any:
         """Begin a ``Process`` call, which may be cancelled; see :func:`read_answer`."""

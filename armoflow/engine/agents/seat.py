@@ -18,7 +18,6 @@ from armonik.protogen.worker.agent_service_pb2_grpc import add_AgentServicer_to_
 from armoflow.config import CHUNK_BYTES
 from armoflow.engine.agents.agent_service import AgentService, Execution, MissingDataError
 from armoflow.engine.agents.link import (
-    HEALTH_TIMEOUT,
     KILL_GRACE,
     UNLIMITED,
     WorkerLink,
@@ -98,6 +97,7 @@ class Seat:
         self._execution: Execution | None = None
         self._call: Any = None
         self._interrupted = False
+        self._discarding: asyncio.Task[None] | None = None
         self._deaths = 0
 
     # --- life -----------------------------------------------------------------------------------
@@ -126,6 +126,7 @@ class Seat:
         self._loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._loop
+        await self._discarded()
         await self._server.stop(None)
         if self._sockets != self._directory:
             shutil.rmtree(self._sockets, ignore_errors=True)
@@ -225,20 +226,26 @@ class Seat:
             raise
         except Exception as error:
             logger.exception("the agent failed to run task %s", task.id)
-            await self._fail(task, Verdict(f"the agent failed: {type(error).__name__}: {error}"))
+            self._fail(task, Verdict(f"the agent failed: {type(error).__name__}: {error}"))
             return False
         finally:
             self._execution = self._service.execution = self._call = None
-            await asyncio.shield(execution.discard())
+            await self._discarded()
+            self._discarding = asyncio.create_task(execution.discard())
+
+    async def _discarded(self) -> None:
+        """Wait until the data folder of the last task is removed, which the next one need not."""
+        if self._discarding is not None:
+            await asyncio.shield(self._discarding)
 
     async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
         engine, task = self._engine, execution.task
         try:
             await execution.prepare()
         except MissingDataError as error:
-            await self._fail(task, Verdict(str(error), retry=False))
+            self._fail(task, Verdict(str(error), retry=False))
             return True
-        if not await link.is_healthy(HEALTH_TIMEOUT):
+        if not await link.is_still_healthy():
             self._give_back(task)
             return False
         if not self._begin(task):
@@ -247,10 +254,10 @@ class Seat:
         if self._interrupted:
             self._acknowledge(task)
         elif verdict is None:
-            await asyncio.shield(engine.complete([(task.id, execution.effects)]))
+            engine.complete([(task.id, execution.effects)])
             return True
         else:
-            await self._fail(task, verdict)
+            self._fail(task, verdict)
         # A worker with one thread may still be in the task that was given up.
         return link.process.alive and await link.is_healthy(RECOVERY_TIMEOUT)
 
@@ -304,9 +311,9 @@ class Seat:
             return Verdict(f"the worker was lost ({code.name}): it {process.describe_end()}")
         return Verdict(f"the worker ended the call with {code.name}: {details}")
 
-    async def _fail(self, task: TaskRecord, verdict: Verdict) -> None:
+    def _fail(self, task: TaskRecord, verdict: Verdict) -> None:
         error, status, retry = verdict
-        await asyncio.shield(self._engine.fail(task.id, error, status=status, retry=retry))
+        self._engine.fail(task.id, error, status=status, retry=retry)
 
     def _acknowledge(self, task: TaskRecord) -> None:
         """Say that the task does not run here any more: one that was cancelled has ended."""
