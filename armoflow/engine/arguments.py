@@ -88,7 +88,7 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
     return ServerOptions(
         address=parse_address(arguments.listen),
         engine=EngineOptions(
-            state_directory=arguments.state,
+            state_directory=arguments.state.expanduser().resolve(),
             partitions=tuple(Partition(name, pod_max=count) for name, count in workers.items()),
             max_priority=arguments.max_priority,
             delete_payload=arguments.delete_payload,
