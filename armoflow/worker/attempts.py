@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from armoflow.codec.failure import record_exception
+from armoflow.codec.failure import record_exception, record_loss
 from armoflow.codec.payload import Payload
-from armoflow.worker.failures import ItemFailure
+from armoflow.errors import EnvelopeError
+from armoflow.worker.failures import ItemFailure, MissingDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
 from armoflow.worker.mark import Recorder
 
@@ -65,6 +66,8 @@ class Attempts:
                     return body()
                 except (ItemFailure, AbsentItem):
                     raise
+                except (MissingDataError, EnvelopeError) as lost:
+                    raise self.failure(item, lost, attempt) from lost
                 except BaseException as raised:
                     error = raised
             if attempt > self._retries:
@@ -79,6 +82,13 @@ class Attempts:
         """What an item that raised ends with."""
         payload = self._payload
         index = payload.start + item if payload.collection else None
-        return ItemFailure(
-            record_exception(error, node=payload.name, item=index, attempts=attempts)
-        )
+        return describe(error, payload.name, index, attempts)
+
+
+def describe(
+    error: BaseException, node: str, item: int | None = None, attempts: int = 1
+) -> ItemFailure:
+    """What an item, or a task as a whole, ends with for this error."""
+    if isinstance(error, (MissingDataError, EnvelopeError)):
+        return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
+    return ItemFailure(record_exception(error, node=node, item=item, attempts=attempts))

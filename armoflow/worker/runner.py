@@ -16,11 +16,10 @@ from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell, pack_envelope
-from armoflow.codec.failure import record_exception, record_loss
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data, operations
-from armoflow.worker.attempts import Attempts
+from armoflow.worker.attempts import Attempts, describe
 from armoflow.worker.code import Code
 from armoflow.worker.context import Agent, Context, Expand
 from armoflow.worker.failures import ItemFailure, MissingDataError
@@ -130,7 +129,7 @@ class Runner:
             if isinstance(error, TaskFailure):
                 raise
             if not isinstance(error, ItemFailure):
-                error = _describe(error, task.task_id)
+                error = describe(error, task.task_id)
             raise TaskFailure(error.record.kind, error.record.to_text()) from error
         return effects
 
@@ -166,7 +165,7 @@ class Runner:
         except ItemFailure as failure:
             job.fail_rest(failure)
         except BaseException as error:  # user modules may do anything when they are imported
-            job.fail_rest(_describe(error, payload.name))
+            job.fail_rest(describe(error, payload.name))
         # What is left to do is not an attempt of any item.
         self._recorder.start(slot_count(payload), 1, 0)
         return job
@@ -197,7 +196,7 @@ class Runner:
             if missing:
                 raise ArmoflowError(f"the graph that {job.payload.name!r} returned makes no output")
         except Exception as error:
-            raise _describe(error, job.payload.name) from error
+            raise describe(error, job.payload.name) from error
 
     def _store(self, task: Task, effects: Effects, output: str, parts: Sequence[Buffer]) -> None:
         if task.folder is None and size(parts) <= config.INLINE_DATA_LIMIT:
@@ -208,10 +207,3 @@ class Runner:
     def _stage(self, task: Task, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
         folder = self._directory if task.folder is None else task.folder
         return data.write(f"{folder}/{result_id}", parts)
-
-
-def _describe(error: BaseException, name: str) -> ItemFailure:
-    """What a task ends with for a reason that is none of its items'."""
-    if isinstance(error, (EnvelopeError, MissingDataError)):
-        return ItemFailure(record_loss(str(error), node=name))
-    return ItemFailure(record_exception(error, node=name))

@@ -36,7 +36,9 @@ def code(function: Callable[..., Any]) -> CodeReference:
     return CodeReference(encoded.digest, encoded.data)
 
 
-def call(function: Callable[..., Any], *args: Any, settings: Settings | None = None, **kwargs: Any) -> Payload:
+def call(
+    function: Callable[..., Any], *args: Any, settings: Settings | None = None, **kwargs: Any
+) -> Payload:
     return Payload(
         Operation.CALL,
         function.__name__,
@@ -80,7 +82,9 @@ def encode(payload: Payload) -> bytes:
 def envelope(*slots: Any) -> bytes:
     """Stored values; Slots as they are, None is absent."""
     return b"".join(
-        pack_envelope(slot if slot is None or isinstance(slot, Slot) else value_slot(slot) for slot in slots)
+        pack_envelope(
+            slot if slot is None or isinstance(slot, Slot) else value_slot(slot) for slot in slots
+        )
     )
 
 
@@ -161,7 +165,13 @@ class Seat:
 
     # --- driving ---
 
-    def work(self, payload: Payload, inputs: Mapping[str, Any] | None = None, outputs: int = 1, **fields: Any) -> Work:
+    def work(
+        self,
+        payload: Payload,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: int = 1,
+        **fields: Any,
+    ) -> Work:
         key = self._count
         self._count += 1
         return Work(
@@ -174,7 +184,9 @@ class Seat:
             **fields,
         )
 
-    async def run(self, *payloads: Payload, inputs: Mapping[str, Any] | None = None, outputs: int = 1) -> list[Outcome]:
+    async def run(
+        self, *payloads: Payload, inputs: Mapping[str, Any] | None = None, outputs: int = 1
+    ) -> list[Outcome]:
         works = [self.work(payload, inputs, outputs) for payload in payloads]
         self.supervisor.send(works)
         await self.wait_for(works)

@@ -1,0 +1,87 @@
+"""A runner in this process, with a fake agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seats import encode, read, read_slots
+
+from armoflow.agent.effects import Effects, StagedFile
+from armoflow.codec.envelope import Slot
+from armoflow.codec.payload import Payload
+from armoflow.worker.data import Source
+from armoflow.worker.failures import MissingDataError
+from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.runner import FullAgent, Progress, Runner, Task
+
+
+class FakeAgent(FullAgent):
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.made = 0
+
+    def fetch(self, result_id: str) -> Source:
+        self.calls.append(("fetch", result_id))
+        if result_id not in self.stored:
+            raise MissingDataError(f"no data for {result_id}")
+        return self.stored[result_id]
+
+    def new_results(self, names: Sequence[str]) -> list[str]:
+        self.calls.append(("new_results", list(names)))
+        return [self._id() for _ in names]
+
+    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        self.calls.append(("store_results", [name for name, _ in items]))
+        ids = [self._id() for _ in items]
+        self.stored.update(zip(ids, (data for _, data in items), strict=True))
+        return ids
+
+    def _id(self) -> str:
+        self.made += 1
+        return f"made-{self.made}"
+
+
+class LocalRunner:
+    def __init__(self, directory: Path) -> None:
+        self.agent = FakeAgent()
+        self.shipped: list[tuple[int, int, bytes, bytes]] = []
+        self.mark = Mark(create_mark_file(str(directory)))
+        self.recorder = Recorder(self.mark, lambda *entry: self.shipped.append(entry))
+        self.runner = Runner(self.agent, self.recorder, str(directory))
+        self.serial = 0
+
+    def effects(
+        self,
+        payload: Payload | bytes,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        outputs: int = 1,
+        folder: str | None = None,
+        progress: Progress | None = None,
+    ) -> Effects:
+        self.serial += 1
+        data = payload if isinstance(payload, bytes) else encode(payload)
+        names = [f"output-{number}" for number in range(outputs)]
+        task = Task(self.serial, "task", "session", names, data, inputs or {}, folder, progress)
+        self.recorder.begin(task.serial)
+        return self.runner.run(task)
+
+    def run(self, payload: Payload, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The values of the first output, or of all of them if there are several."""
+        effects = self.effects(payload, inputs, **options)
+        outputs = [read(content(data)) for data in effects.data.values()]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def slots(self, payload: Payload, inputs: Mapping[str, Any] | None = None) -> list[Slot]:
+        return read_slots(content(self.effects(payload, inputs).data["output-0"]))
+
+
+def content(data: bytes | StagedFile) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    found = Path(data.path).read_bytes()
+    assert len(found) == data.size
+    return found
