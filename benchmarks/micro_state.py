@@ -1,6 +1,6 @@
 """What the state machine costs per task, in microseconds, without journal and agents.
 
-Run: python benchmarks/micro_state.py [tasks] [batch]
+Processor time, the best of several rounds. Run: python benchmarks/micro_state.py [tasks] [batch]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def separate_commands(count: int, size: int) -> dict[str, float]:
     """Seconds spent in each command; every batch goes through all of them."""
     state = new_state()
     spent = dict.fromkeys(STEPS, 0.0)
-    clock = time.perf_counter
+    clock = time.process_time
     for batch in batches(count, size):
         results = [NewResult(f"p{i}", "payload") for i in batch]
         results += [NewResult(f"o{i}", "output") for i in batch]
@@ -67,22 +67,22 @@ def combined_command(count: int, size: int) -> float:
         results += [NewResult(f"o{i}", "output") for i in batch]
         tasks = [NewTask(f"t{i}", f"p{i}", (), (f"o{i}",)) for i in batch]
         payloads = [(f"p{i}", Stored(b"payload%d" % i, 100)) for i in batch]
-        start = time.perf_counter()
+        start = time.process_time()
         state.submit_with_data(1.0, "session", results, tasks, payloads)
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
     return spent
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     size = int(sys.argv[2]) if len(sys.argv) > 2 else 500
     for title, collect in (("garbage collector on", True), ("garbage collector off", False)):
         if not collect:
             gc.disable()
         best = min(
-            (separate_commands(count, size) for _ in range(3)), key=lambda s: sum(s.values())
+            (separate_commands(count, size) for _ in range(7)), key=lambda s: sum(s.values())
         )
-        combined = min(combined_command(count, size) for _ in range(3))
+        combined = min(combined_command(count, size) for _ in range(7))
         figures = {step: seconds / count * 1e6 for step, seconds in best.items()}
         core = sum(figures[step] for step in ("submit", "payloads", "run", "complete"))
         listed = ", ".join(f"{step} {figure:.2f}" for step, figure in figures.items())

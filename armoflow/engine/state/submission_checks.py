@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from armoflow.engine.records import (
     NewTask,
@@ -21,14 +21,8 @@ from armoflow.engine.state.record_changes import (
 )
 from armoflow.engine.state.results import ResultCommands, first_duplicate
 
-
-class Checked(NamedTuple):
-    """A task that may be created: what was asked, its options, its inputs and outputs."""
-
-    new: NewTask
-    options: Options
-    inputs: list[ResultRecord]
-    outputs: list[ResultRecord]
+Checked: TypeAlias = "tuple[NewTask, Options, Sequence[ResultRecord], Sequence[ResultRecord]]"
+"""A task that may be created: what was asked, its options, its inputs and its outputs."""
 
 
 class SubmissionChecks(ResultCommands):
@@ -85,7 +79,7 @@ class SubmissionChecks(ResultCommands):
     ) -> list[Checked]:
         results = self.results
         find = results.get
-        checked = []
+        checked: list[Checked] = []
         outputs_named = 0
         claimed: set[str] = set()
         for new, option in zip(tasks, options, strict=True):
@@ -93,9 +87,9 @@ class SubmissionChecks(ResultCommands):
             payload = find(payload_id)
             if payload is None or payload.status is ABORTED or payload.status is DELETED:
                 raise self._input_refusal(tasks)
-            inputs = [payload]
+            inputs: Sequence[ResultRecord] = (payload,)
             if dependencies:
-                self._check_dependencies(tasks, new, inputs)
+                inputs = self._check_dependencies(tasks, new, payload)
             outputs = []
             for output_id in output_ids:
                 if (output_id == payload_id or output_id in dependencies) and not self.strict:
@@ -107,16 +101,17 @@ class SubmissionChecks(ResultCommands):
                     outputs.append(output)
             outputs_named += len(output_ids)
             claimed.update(output_ids)
-            checked.append(Checked(new, option, inputs, outputs))
+            checked.append((new, option, inputs, outputs))
         if len(claimed) != outputs_named and not self.strict:
             raise _output_named_twice(tasks)
         self._check_task_ids(tasks)
         return checked
 
     def _check_dependencies(
-        self, tasks: Sequence[NewTask], new: NewTask, inputs: list[ResultRecord]
-    ) -> None:
+        self, tasks: Sequence[NewTask], new: NewTask, payload: ResultRecord
+    ) -> list[ResultRecord]:
         find = self.results.get
+        inputs = [payload]
         for dependency in new.dependencies:
             result = find(dependency)
             if result is None or result.status is ABORTED or result.status is DELETED:
@@ -128,6 +123,7 @@ class SubmissionChecks(ResultCommands):
                 f"task {new.id}: data_dependencies names a result twice, or the payload "
                 f"{new.payload_id}: name each input once",
             )
+        return inputs
 
     def _input_refusal(self, tasks: Iterable[NewTask]) -> StateError:
         """Why inputs are refused; all that are aborted or deleted are named."""
