@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-from snippets import PAGES, ROOT
 
 from armoflow import Client, errors
 from armoflow.cli.main import make_parser
 from armoflow.options import DEFAULT_OPTIONS, OPTION_NAMES
+from tests.docs.snippets import PAGES, ROOT
 
 MARKDOWN = sorted([*PAGES, *(ROOT / "examples").rglob("*.md")])
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from snippets import PAGES, ROOT, Script, extract, first_missing
+
+from tests.docs.snippets import PAGES, ROOT, Script, extract, first_missing
 
 SCRIPTS = [script for page in PAGES if (script := extract(page)) is not None]
 ENDPOINT = "http://127.0.0.1:5001"  # as written in the pages; the tests use a free port
