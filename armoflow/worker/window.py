@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 TARGET_SECONDS = 0.002
 """Work that a child should have in hand: a few round trips to its owner."""
 
@@ -9,7 +11,8 @@ LARGEST = 256
 PREFETCH_SECONDS = 0.05
 """Tasks that take longer are not sent before the one in front of them has ended."""
 
-_MEMORY = 32  # tasks over which durations are averaged
+_MEMORY = 5
+"""Observations whose median counts: a child that lost its processor for once is not slow."""
 
 
 class Window:
@@ -22,26 +25,24 @@ class Window:
         >>> for _ in range(10): window.observe(64, 64 * 20e-6)
         >>> window.size
         101
-        >>> window.observe(1, 10.0)
+        >>> for _ in range(3): window.observe(1, 10.0)
         >>> window.size
         1
     """
 
-    __slots__ = ("average", "size")
+    __slots__ = ("_means", "average", "size")
 
     def __init__(self) -> None:
+        self._means: deque[float] = deque(maxlen=_MEMORY)
         self.average: float | None = None
         self.size = 2
 
     def observe(self, count: int, seconds: float) -> None:
         """So many tasks took so long together."""
-        mean = seconds / count
-        weight = min(1.0, count / _MEMORY)
-        if self.average is None or mean > self.average:
-            self.average = mean  # a window that is too large hurts more than one too small
-        else:
-            self.average += (mean - self.average) * max(weight, 0.1)
-        self.size = min(self._target(self.average), 2 * self.size + count)
+        means = self._means
+        means.append(seconds / count)
+        self.average = average = sorted(means)[len(means) // 2]
+        self.size = min(self._target(average), 2 * self.size + count)
 
     def _target(self, average: float) -> int:
         if average > PREFETCH_SECONDS:
