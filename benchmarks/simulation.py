@@ -20,7 +20,7 @@ from pathlib import Path
 COSTS = Path(__file__).with_name("costs.json")
 
 SIMULATED_TASKS = 100_000
-"""Tasks that are simulated one by one; the rest of a longer run goes on at the pace of these."""
+"""Tasks that are simulated; a longer run is a straight line through these and half of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Costs:
         measured: False while any of them is a placeholder.
         cores: Cores that client, engine and workers share; None if each has its own.
         submit_tasks: Tasks in one submission call.
+        submit_calls: Submission calls in flight at once.
+        engine_slice: Tasks of a submission that the engine takes in before other work has a turn.
         frame_tasks: Most tasks sent to a worker at once.
         prefetch_frames: Frames that a worker has in hand at once.
         target_seconds: Duration that packing aims at.
@@ -73,6 +75,8 @@ class Costs:
     measured: bool
     cores: int | None
     submit_tasks: int
+    submit_calls: int
+    engine_slice: int
     frame_tasks: int
     prefetch_frames: int
     target_seconds: float
@@ -205,44 +209,69 @@ class Station:
 
 
 class Model:
-    """One run of a scenario on an engine."""
+    """The first ``tasks`` tasks of a scenario on an engine."""
 
-    def __init__(self, costs: Costs, scenario: Scenario) -> None:
+    def __init__(self, costs: Costs, scenario: Scenario, tasks: int) -> None:
         self.costs = costs
         self.scenario = scenario
+        self.tasks = tasks
         self._batch = scenario.batch(costs)
-        self._tasks = math.ceil(scenario.items / self._batch)
-        self._simulated = min(self._tasks, max(SIMULATED_TASKS, 20 * scenario.workers))
         self._clock = Clock()
         cores = Cores(self._clock, costs.cores)
         self._client = Station(cores)
         self._engine = Station(cores)
         self._workers = [Station(cores) for _ in range(scenario.workers)]
         self._idle = deque(self._workers * costs.prefetch_frames)
-        self._submitted = self._ready = self._gathered = 0
-        self._early: tuple[float, int] | None = None
-        self._late: tuple[float, int] | None = None
+        self._submitted = self._calls = self._ready = self._gathered = 0
+        self._planning = False
 
-    def run(self) -> Prediction:
-        """Simulate until the last value is in hand."""
+    def run(self) -> float:
+        """Simulate until the last value is in hand; returns the seconds that it took."""
         self._submit()
         self._clock.run()
-        return self._predict()
+        assert self._gathered == self.tasks
+        return self._clock.now
+
+    def demand(self) -> dict[str, float]:
+        """Seconds for which each station was needed; none of them had more than it could do."""
+        working = sum(worker.busy for worker in self._workers)
+        working += self.tasks * self.costs.stage.agent_task
+        return {
+            "client": self._client.busy,
+            "engine": self._engine.busy,
+            "workers": working / len(self._workers),
+        }
 
     def _submit(self) -> None:
-        count = min(self.costs.submit_tasks, self._simulated - self._submitted)
-        if count <= 0:
+        count = min(self.costs.submit_tasks, self.tasks - self._submitted)
+        if count <= 0 or self._planning or self._calls == self.costs.submit_calls:
             return
         self._submitted += count
+        self._calls += 1
+        self._planning = True
         stage = self.costs.stage
         client = stage.client_call + count * (stage.client_task + self._batch * stage.client_item)
-        engine = stage.engine_call + count * stage.engine_submit
 
         def planned() -> None:
-            self._engine.serve(engine, lambda: self._make_ready(count))
+            self._planning = False
+            self._engine.serve(stage.engine_call, partial(self._take_in, count))
             self._submit()
 
         self._client.serve(client, planned)
+
+    def _take_in(self, count: int) -> None:
+        """The engine's side of a submission, slice by slice."""
+        part = min(count, self.costs.engine_slice)
+
+        def taken() -> None:
+            self._make_ready(part)
+            if count > part:
+                self._take_in(count - part)
+            else:
+                self._calls -= 1
+                self._submit()
+
+        self._engine.serve(part * self.costs.stage.engine_submit, taken)
 
     def _make_ready(self, count: int) -> None:
         self._ready += count
@@ -291,47 +320,6 @@ class Model:
 
     def _gather(self, count: int) -> None:
         self._gathered += count
-        quarter = self._simulated // 4
-        if not self._early and self._gathered >= quarter:
-            self._early = (self._clock.now, self._gathered)
-        if not self._late and self._gathered >= 3 * quarter:
-            self._late = (self._clock.now, self._gathered)
-
-    def _demand(self) -> dict[str, float]:
-        """Seconds of each station per task: none of them can be faster than that."""
-        working = sum(worker.busy for worker in self._workers) / len(self._workers)
-        per_task = {
-            "client": self._client.busy / self._simulated,
-            "engine": self._engine.busy / self._simulated,
-            "workers": working / self._simulated,
-        }
-        per_task["workers"] += self.costs.stage.agent_task / len(self._workers)
-        return per_task
-
-    def _elapsed(self) -> float:
-        """What was simulated, and the rest at the pace between its first and last quarter.
-
-        The client runs ahead, so that these quarters may hold less of its work and of the
-        engine's than there will be: the rest cannot be faster than the busiest station.
-        """
-        rest = self._tasks - self._simulated
-        if not rest:
-            return self._clock.now
-        assert self._early and self._late
-        pace = (self._late[0] - self._early[0]) / (self._late[1] - self._early[1])
-        return self._clock.now + rest * max(pace, *self._demand().values())
-
-    def _predict(self) -> Prediction:
-        assert self._gathered == self._simulated
-        demand = self._demand()
-        items, elapsed = self.scenario.items, self._elapsed()
-        return Prediction(
-            tasks=self._tasks,
-            elapsed=elapsed,
-            rate=items / elapsed,
-            worker_use=items * self.scenario.seconds / self.scenario.workers / elapsed,
-            busiest=max(demand, key=lambda name: demand[name]),
-        )
 
 
 def predict(costs: Costs, scenario: Scenario) -> Prediction:
@@ -343,4 +331,19 @@ def predict(costs: Costs, scenario: Scenario) -> Prediction:
         >>> 4_000 < published.rate < 5_000
         True
     """
-    return Model(costs, scenario).run()
+    tasks = math.ceil(scenario.items / scenario.batch(costs))
+    simulated = min(tasks, max(SIMULATED_TASKS, 20 * scenario.workers))
+    model = Model(costs, scenario, simulated)
+    elapsed = model.run()
+    if tasks > simulated:
+        half = simulated // 2
+        pace = (elapsed - Model(costs, scenario, half).run()) / (simulated - half)
+        elapsed += (tasks - simulated) * pace
+    demand = model.demand()
+    return Prediction(
+        tasks=tasks,
+        elapsed=elapsed,
+        rate=scenario.items / elapsed,
+        worker_use=scenario.items * scenario.seconds / scenario.workers / elapsed,
+        busiest=max(demand, key=lambda name: demand[name]),
+    )

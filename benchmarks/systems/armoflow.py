@@ -103,7 +103,7 @@ class SocketAgent(Embedded):
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._client = Client(self._endpoint()).__enter__()
+        self._client = Client(self._endpoint(), workers=self.workers).__enter__()
 
     def stop(self) -> None:
         super().stop()
