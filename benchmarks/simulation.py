@@ -332,11 +332,12 @@ def predict(costs: Costs, scenario: Scenario) -> Prediction:
         True
     """
     tasks = math.ceil(scenario.items / scenario.batch(costs))
-    simulated = min(tasks, max(SIMULATED_TASKS, 20 * scenario.workers))
+    # Whole rounds of all workers, so that the two runs differ by whole rounds.
+    half = max(10, SIMULATED_TASKS // (2 * scenario.workers)) * scenario.workers
+    simulated = min(tasks, 2 * half)
     model = Model(costs, scenario, simulated)
     elapsed = model.run()
     if tasks > simulated:
-        half = simulated // 2
         pace = (elapsed - Model(costs, scenario, half).run()) / (simulated - half)
         elapsed += (tasks - simulated) * pace
     demand = model.demand()
