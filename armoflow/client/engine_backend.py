@@ -18,7 +18,8 @@ from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
 from armoflow.options import TaskOptions
-from armoflow.orchestrator.plan import PlanSettings, value_parts
+from armoflow.orchestrator.emit import value_parts
+from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import WaitingTarget, Window
 

@@ -36,7 +36,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
     """A task per batch; its outputs hold a slot per item."""
     draft = planner.draft()
     yield from planner.resolve_fixed(draft, node)
-    arguments = planner.fixed(draft, node.fixed, node)
+    arguments = planner.emitter.fixed(draft, node.fixed, node)
     star, unzip = node.star, _is_zip(node)
     readers = [planner.reader(source) for source in node.sources]
     batches = _Batches(planner, node, readers)
@@ -72,7 +72,7 @@ def plan_filter(planner: Planner, node: FilterNode) -> Planning:
     """A task per batch; items that go leave an absent slot, so that positions stay."""
     draft = planner.draft()
     yield from planner.resolve_fixed(draft, node)
-    arguments = planner.fixed(draft, node.fixed, node)
+    arguments = planner.emitter.fixed(draft, node.fixed, node)
     batches = _Batches(planner, node, [planner.reader(node.source)])
     position = 0
     while (chunk := (yield from batches.next(position))) is not None:

@@ -1,19 +1,18 @@
 """The plan: a lazy graph becomes a stream of tasks, depth first, so that the first runs at once.
 
 :class:`Planner` walks from the targets down to what they need and emits a task as soon as the
-places of its inputs are known. Collections are planned chunk by chunk (see ``chunks``), so a million items
-need neither a million nodes nor a finished plan before the first result.
+places of its inputs are known. Collections are planned chunk by chunk (see ``chunks``), so a
+million items need neither a million nodes nor a finished plan before the first result.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from armoflow import config
-from armoflow.codec.payload import Operation, Payload, Pickled, Piece, Settings
+from armoflow.codec.payload import Operation
 from armoflow.codec.pickling import are_scalars, is_scalar
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
@@ -42,9 +41,10 @@ from armoflow.orchestrator.chunks import (
     Stream,
     select,
 )
-from armoflow.orchestrator.code import CodeBook, EncodedCode
+from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
-from armoflow.orchestrator.drafts import ConstantValue, Draft, External
+from armoflow.orchestrator.drafts import Draft, External
+from armoflow.orchestrator.emit import Emitter
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -55,7 +55,6 @@ from armoflow.orchestrator.planned import (
 )
 from armoflow.orchestrator.reduction import VALUES
 from armoflow.orchestrator.sizes import BatchSizer, CountSizer
-from armoflow.protocol.transport import WireOptions
 
 _ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -104,25 +103,18 @@ class Planner:
     """
 
     def __init__(self, book: CodeBook, settings: PlanSettings) -> None:
-        self.book = book
         self.settings = settings
+        self.emitter = Emitter(book, settings.options, settings.capture, settings.external, self)
+        self.emit = self.emitter.emit
+        self.draft = self.emitter.draft
         self._streams: dict[Node, Stream] = {}
         self._values: dict[Node, list[SlotRange]] = {}
         self._failed: dict[Node, Exception] = {}
         self._lists: dict[Node, list[SlotRange]] = {}
         self._readers: dict[Node, int] = {}
         self._indexes: dict[Node, _ItemIndex] = {}
-        self._codes: dict[Any, EncodedCode] = {}
-        self._modules: EncodedCode | None = None
         self._gatherings: dict[tuple[Node, int], Node] = {}
-        self._wanted: set[Node] = set()
         self._bound: dict[tuple[Node, int], Result] = {}
-        self._sightings: dict[int, tuple[Any, Constant | None]] = {}
-        self._options: dict[Node, tuple[TaskOptions, WireOptions | None]] = {}
-
-    def draft(self, base: Draft | None = None) -> Draft:
-        """A new draft, after a base if there is one."""
-        return Draft(base, self.settings.external)
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -137,14 +129,17 @@ class Planner:
         """
         for target in targets:
             self._count(target.value.node)
-            self._wanted.add(target.value.node)
+            self.emitter.wanted.add(target.value.node)
             if isinstance(target.value.node, ItemNode):
-                self._wanted.add(target.value.node.source.node)
+                self.emitter.wanted.add(target.value.node.source.node)
         for target in targets:
             try:
                 yield from self._run(self._target(target))
             except Exception as error:  # noqa: PERF203 - one per target, not per task
                 target.fail(error)
+        # Whatever was kept for readers that did not come is let go, and its data can be freed.
+        for kept in (self._values, self._lists, self._indexes, self._streams, self._bound):
+            kept.clear()
 
     def copy(
         self, pieces: Sequence[PlanPiece], node: Node, result: Result
@@ -420,7 +415,7 @@ class Planner:
         else:
             dependencies = find_dependencies((args, kwargs))
         yield from self.resolve(draft, dependencies, node)
-        shared = self._shared(args, kwargs)
+        shared = self.emitter.shared(args, kwargs)
         outputs = yield from self.emit(
             node,
             Operation.CALL,
@@ -457,139 +452,10 @@ class Planner:
         bound = self._bound.get((node, output))
         return bound if bound is not None else Result(node.name)
 
-    # --- tasks ----------------------------------------------------------------------------------
-
-    def emit(
-        self,
-        node: Node,
-        operation: Operation,
-        draft: Draft,
-        *,
-        function: BaseTask[Any, Any] | None = None,
-        arguments: Pickled | None = None,
-        columns: Sequence[list[Piece]] = (),
-        start: int = 0,
-        count: int = 1,
-        star: bool = False,
-        final: bool = False,
-        collection: bool = False,
-        outputs: Sequence[Result] | None = None,
-    ) -> Generator[Step, Any, Sequence[Result]]:
-        """Emit one task, after the constants that it is the first to need; returns its outputs.
-
-        By the time that the plan goes on the task may have ended, and let its outputs go.
-        """
-        many = operation in (Operation.MAP, Operation.FILTER, Operation.GATHER)
-        settings, wire = self._settings(node, count, many)
-        payload = Payload(
-            operation,
-            node.name,
-            arguments=arguments,
-            columns=list(columns),
-            start=start,
-            count=count,
-            star=star,
-            final=final,
-            collection=collection,
-            settings=settings,
-        )
-        if outputs is None:
-            outputs = [Result(node.name)]
-        task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
-        task.size = draft.size
-        task.run = self
-        task.wanted = node in self._wanted
-        task.keep = bool(node.options.over(self.settings.options).keep)
-        if draft.modules:
-            self.book.add_modules(draft.modules)
-            self._modules = None
-        if function is not None:
-            code = self._codes.get(function)
-            if code is None:
-                code = self._codes[function] = self.book.function(function.function)
-                self._modules = None
-            payload.function, task.function, announced = code.refer()
-            if announced and task.function is not None:
-                yield task.function
-            yield from self._add_modules(task, payload)
-        for constant in draft.constants:
-            if constant.parts is not None and not constant.result_id:
-                yield constant
-        yield task
-        return outputs
-
-    def _add_modules(self, task: PlannedTask, payload: Payload) -> Iterator[Constant]:
-        if self._modules is None:
-            self._modules = self.book.modules()
-        if self._modules is not None:
-            payload.modules, task.modules, announced = self._modules.refer()
-            if announced and task.modules is not None:
-                yield task.modules
-
-    def _settings(self, node: Node, count: int, many: bool) -> tuple[Settings, WireOptions]:
-        options = node.options.over(self.settings.options)
-        items = count if many else 1
-        settings = Settings(
-            retries=options.retries or 0,
-            backoff=0.1 if options.backoff is None else options.backoff,
-            timeout=options.timeout,
-            crash_retries=2 if options.crash_retries is None else options.crash_retries,
-            packed=many and count > 1,
-            capture=self.settings.capture,
-            priority=options.priority,
-            partition=options.partition,
-            batch_size=self.settings.options.batch_size,
-        )
-        wire = WireOptions(
-            max_duration=_max_duration(settings, items),
-            max_retries=3 if options.max_retries is None else options.max_retries,
-            priority=options.priority or 1,
-            partition=options.partition or "",
-        )
-        return settings, wire
-
     def sizer(self, node: Node, length: int | None) -> BatchSizer:
         """How many items of a node each of its tasks takes."""
-        size = node.options.over(self.settings.options).batch_size
+        size = self.emitter.rules(node).batch_size
         return self.settings.sizer(node, size, self.settings.workers, length)
-
-    # --- shared arguments -----------------------------------------------------------------------
-
-    def _shared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Arguments, with large ones that were seen before replaced by constants."""
-        return (
-            tuple(self._share(value) for value in args),
-            {name: self._share(value) for name, value in kwargs.items()},
-        )
-
-    def _share(self, value: Any) -> Any:
-        if _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:
-            return value
-        _, constant = self._sightings.get(id(value), (value, None))
-        if id(value) not in self._sightings:
-            self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
-            return value
-        if constant is None:
-            constant = self.constant(value, "shared argument")
-            self._sightings[id(value)] = (value, constant)
-        return ConstantValue(constant)
-
-    def constant(self, value: Any, name: str) -> Constant:
-        """A value that goes up once."""
-        draft = self.draft()
-        return Constant(name, value_parts(draft.dumps(value, name)))
-
-    def fixed(self, draft: Draft, fixed: dict[str, Any], node: Node) -> Pickled | None:
-        """Pickle the fixed arguments of a collection operation; large ones go up once."""
-        if not fixed:
-            return None
-        what = f"fixed arguments of {node.name!r}"
-        values = {}
-        for name, value in fixed.items():
-            values[name] = value
-            if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
-                values[name] = ConstantValue(self.constant(value, f"argument {name!r}"))
-        return draft.dumps(values, what)
 
     # --- targets --------------------------------------------------------------------------------
 
@@ -645,27 +511,3 @@ class _ItemIndex:
 
         position = bisect_right(self._starts, index) - 1
         return self._chunks[position], index - self._starts[position]
-
-
-def value_parts(pickled: Pickled) -> list[Any]:
-    """The stored form of one value: an envelope of one slot."""
-    from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
-
-    return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
-
-
-def _max_duration(settings: Settings, items: int) -> float:
-    """Longest that ``Process`` may take: every attempt of every item, and the waits between."""
-    if settings.timeout is None:
-        return config.MAXIMUM_DURATION
-    attempts = settings.retries + settings.crash_retries + 1
-    backoffs = settings.backoff * float(2**settings.retries - 1)
-    total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
-    return min(math.ceil(total), config.MAXIMUM_DURATION)
-
-
-def _nbytes(value: Any) -> int:
-    if isinstance(value, (bytes, bytearray, str)):
-        return len(value)
-    size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0
-    return size if isinstance(size, int) else 0

@@ -1,0 +1,252 @@
+"""Makes the tasks of a plan: options, code, constants and payload put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from armoflow import config
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Settings
+from armoflow.graph.nodes import Node
+from armoflow.graph.task import BaseTask
+from armoflow.options import TaskOptions
+from armoflow.orchestrator.code import CodeBook, EncodedCode
+from armoflow.orchestrator.drafts import ConstantValue, Draft, External
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.protocol.transport import WireOptions
+
+_MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
+"""Operations that give a slot for each item."""
+
+
+class Rules:
+    """What follows from a node's options, worked out once for all nodes that share them.
+
+    Args:
+        options: The node's options over the plan's.
+        capture: Failures become error slots.
+        batch_size: What children inherit.
+    """
+
+    __slots__ = ("batch_size", "keep", "options", "packed", "single", "wire")
+
+    def __init__(self, options: TaskOptions, capture: bool, batch_size: int | None) -> None:
+        self.options = options
+        self.keep = bool(options.keep)
+        self.batch_size = options.batch_size
+        self.single = Settings(
+            retries=options.retries or 0,
+            backoff=0.1 if options.backoff is None else options.backoff,
+            timeout=options.timeout,
+            crash_retries=2 if options.crash_retries is None else options.crash_retries,
+            capture=capture,
+            priority=options.priority,
+            partition=options.partition,
+            batch_size=batch_size,
+        )
+        self.packed = dataclasses.replace(self.single, packed=True)
+        self.wire = self._wire(1)
+
+    def wire_for(self, items: int) -> WireOptions:
+        """The ArmoniK options of a task of so many items."""
+        return self.wire if self.single.timeout is None or items == 1 else self._wire(items)
+
+    def _wire(self, items: int) -> WireOptions:
+        options = self.options
+        return WireOptions(
+            max_duration=_max_duration(self.single, items),
+            max_retries=3 if options.max_retries is None else options.max_retries,
+            priority=options.priority or 1,
+            partition=options.partition or "",
+        )
+
+
+class Emitter:
+    """Makes tasks for one plan.
+
+    Args:
+        book: The code that was sent already.
+        options: What holds where a task says nothing.
+        capture: Failures of every task become error slots.
+        external: What futures and ``put`` references inside arguments stand for.
+        owner: The plan, to recognise its tasks.
+    """
+
+    def __init__(
+        self,
+        book: CodeBook,
+        options: TaskOptions,
+        capture: bool,
+        external: External | None,
+        owner: object,
+    ) -> None:
+        self.wanted: set[Node] = set()
+        self._book = book
+        self._defaults = options
+        self._capture = capture
+        self._external = external
+        self._owner = owner
+        self._rules: dict[int, tuple[TaskOptions, Rules]] = {}
+        self._codes: dict[Any, EncodedCode] = {}
+        self._modules: EncodedCode | None = None
+        self._no_modules = False
+        self._sightings: dict[int, tuple[Any, Constant | None]] = {}
+
+    def rules(self, node: Node) -> Rules:
+        """What follows from a node's options."""
+        own = node.options
+        known = self._rules.get(id(own))
+        if known is None:
+            rules = Rules(own.over(self._defaults), self._capture, self._defaults.batch_size)
+            known = self._rules[id(own)] = (own, rules)  # held, so that its id stays its own
+        return known[1]
+
+    def draft(self, base: Draft | None = None) -> Draft:
+        """A new draft, after a base if there is one."""
+        return Draft(base, self._external)
+
+    def emit(
+        self,
+        node: Node,
+        operation: Operation,
+        draft: Draft,
+        *,
+        function: BaseTask[Any, Any] | None = None,
+        arguments: Pickled | None = None,
+        columns: Sequence[list[Piece]] = (),
+        start: int = 0,
+        count: int = 1,
+        star: bool = False,
+        final: bool = False,
+        collection: bool = False,
+        outputs: Sequence[Result] | None = None,
+    ) -> Generator[PlannedTask | Constant, Any, Sequence[Result]]:
+        """Emit one task, after the constants that it is the first to need; returns its outputs.
+
+        By the time that the plan goes on the task may have ended, and let its outputs go.
+        """
+        many = operation in _MANY
+        rules = self.rules(node)
+        payload = Payload(
+            operation,
+            node.name,
+            arguments=arguments,
+            columns=list(columns),
+            start=start,
+            count=count,
+            star=star,
+            final=final,
+            collection=collection,
+            settings=rules.packed if many and count > 1 else rules.single,
+        )
+        if outputs is None:
+            outputs = [Result(node.name)]
+        wire = rules.wire_for(count if many else 1)
+        task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
+        task.size = draft.size
+        task.run = self._owner
+        task.wanted = node in self.wanted
+        task.keep = rules.keep
+        if draft.modules:
+            self._book.add_modules(draft.modules)
+            self._forget_modules()
+        if function is not None:
+            yield from self._add_code(task, payload, function)
+        for constant in draft.constants:
+            if constant.parts is not None and not constant.result_id:
+                yield constant
+        yield task
+        return outputs
+
+    def _add_code(
+        self, task: PlannedTask, payload: Payload, function: BaseTask[Any, Any]
+    ) -> Iterator[Constant]:
+        code = self._codes.get(function)
+        if code is None:
+            code = self._codes[function] = self._book.function(function.function)
+            self._forget_modules()
+        payload.function, task.function = yield from _refer(code)
+        if self._no_modules:
+            return
+        if self._modules is None:
+            self._modules = self._book.modules()
+            if self._modules is None:
+                self._no_modules = True
+                return
+        payload.modules, task.modules = yield from _refer(self._modules)
+
+    def _forget_modules(self) -> None:
+        self._modules = None
+        self._no_modules = False
+
+    # --- large arguments ------------------------------------------------------------------------
+
+    def shared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Arguments, with large ones that were seen before replaced by constants."""
+        return (
+            tuple([self._share(value) for value in args]),
+            {name: self._share(value) for name, value in kwargs.items()} if kwargs else kwargs,
+        )
+
+    def fixed(self, draft: Draft, fixed: dict[str, Any], node: Node) -> Pickled | None:
+        """Pickle the fixed arguments of a collection operation; large ones go up once."""
+        if not fixed:
+            return None
+        values = {}
+        for name, value in fixed.items():
+            values[name] = value
+            if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
+                values[name] = ConstantValue(self._constant(value, f"argument {name!r}"))
+        return draft.dumps(values, f"fixed arguments of {node.name!r}")
+
+    def _share(self, value: Any) -> Any:
+        if type(value) in _SMALL or _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:
+            return value
+        if id(value) not in self._sightings:
+            self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
+            return value
+        _, constant = self._sightings[id(value)]
+        if constant is None:
+            constant = self._constant(value, "shared argument")
+            self._sightings[id(value)] = (value, constant)
+        return ConstantValue(constant)
+
+    def _constant(self, value: Any, name: str) -> Constant:
+        return Constant(name, value_parts(self.draft().dumps(value, name)))
+
+
+_SMALL = frozenset({int, float, bool, type(None), complex})
+
+
+def _refer(
+    code: EncodedCode,
+) -> Generator[Constant, Any, tuple[CodeReference, Constant | None]]:
+    reference, constant, is_new = code.refer()
+    if is_new and constant is not None:
+        yield constant
+    return reference, constant
+
+
+def value_parts(pickled: Pickled) -> list[Any]:
+    """The stored form of one value: an envelope of one slot."""
+    return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
+
+
+def _max_duration(settings: Settings, items: int) -> float:
+    """Longest that ``Process`` may take: every attempt of every item, and the waits between."""
+    if settings.timeout is None:
+        return config.MAXIMUM_DURATION
+    attempts = settings.retries + settings.crash_retries + 1
+    backoffs = settings.backoff * float(2**settings.retries - 1)
+    total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
+    return min(math.ceil(total), config.MAXIMUM_DURATION)
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0
+    return size if isinstance(size, int) else 0
