@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from armoflow.protocol.transport import Submission, WireOptions
 
 _RESULTS_PER_CALL = 1000
+_NAME = 200  # characters of a result's name
 
 
 class Expand(Protocol):
@@ -81,8 +82,8 @@ class Context:
     def store(self, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""
         if size(parts) <= config.INLINE_DATA_LIMIT:
-            return self._store([(name, b"".join(parts))])[0]
-        result_id = self._create([name])[0]
+            return self._store([(f"k/{name}"[:_NAME], b"".join(parts))])[0]
+        result_id = self._create([f"k/{name}"[:_NAME]])[0]
         self.effects.data[result_id] = self._stage(result_id, parts)
         return result_id
 
@@ -125,7 +126,7 @@ class Context:
             self._store_batch(batch)
 
     def _store_batch(self, batch: Sequence[tuple[Submission, bytes]]) -> None:
-        ids = self._store([(f"payload of {task.name}", data) for task, data in batch])
+        ids = self._store([(_payload_name(task), data) for task, data in batch])
         for (task, _), result_id in zip(batch, ids, strict=True):
             task.payload_id = result_id
 
@@ -133,12 +134,12 @@ class Context:
         handles = [handle for task in self._submissions for handle in task.outputs if not handle.id]
         handles = list(dict.fromkeys(handles))
         for handle, result_id in zip(
-            handles, self._create([handle.name for handle in handles]), strict=True
+            handles, self._create([f"c/{handle.name}"[:_NAME] for handle in handles]), strict=True
         ):
             handle.id = result_id
 
     def _write_payloads(self, tasks: Sequence[Submission]) -> None:
-        ids = self._create([f"payload of {task.name}" for task in tasks])
+        ids = self._create([_payload_name(task) for task in tasks])
         for task, result_id in zip(tasks, ids, strict=True):
             task.payload_id = result_id
             parts = task.pack()
@@ -164,11 +165,16 @@ class Context:
         return ids
 
 
+def _payload_name(task: Submission) -> str:
+    return f"p/{task.name}"[:_NAME]
+
+
 def encode_options(options: WireOptions) -> dict[str, Any]:
     """A child's ArmoniK options as :class:`ChildTask` carries them: names as in the API."""
     return {
         "max_duration": options.max_duration,
-        "max_retries": options.max_retries,
+        # Inside a task, 0 means inherit and -1 none.
+        "max_retries": options.max_retries or -1,
         "priority": options.priority,
         "partition_id": options.partition,
     }
