@@ -108,7 +108,7 @@ def _find(name: str) -> _Found | None:
     if spec is None:
         return None
     locations = spec.submodule_search_locations
-    token = _stat(spec.origin)
+    token = _stat(spec.origin or (locations or [""])[0])
     return _Found(spec.origin, None if locations is None else list(locations), spec.loader, token)
 
 
@@ -262,6 +262,8 @@ class ModuleBundle:
         Modules that were loaded again since the last time are read again.
         """
         for name, member in list(self._members.items()):
+            if name not in sys.modules and _stat(member.source.path) == member.token:
+                continue
             found = _find(name)
             if found is None or _same(found.token, member.token):
                 continue

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
 import sys
 import types
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 
 from armoflow import config
+from armoflow.codec.classes import (
+    ClassPickle,
+    ClassState,
+    known_pickle,
+    load_class,
+    note_class,
+    pickle_class,
+)
 from armoflow.codec.modules import is_user_module
-from armoflow.codec.references import code_imports, find_wrapped, is_importable, load_wrapped
+from armoflow.codec.references import (
+    code_imports,
+    find_wrapped,
+    is_importable,
+    is_reachable,
+    load_wrapped,
+)
 
 PROTOCOL = 5
 
 _CachedFunction = type(functools.lru_cache(len))
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """cloudpickle's table of reducers, several times faster than its ``ChainMap``."""
+
+    def __missing__(self, kind: type) -> Any:
+        return copyreg.dispatch_table[kind]
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -31,6 +52,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffers: Out-of-band buffers.
     """
 
+    dispatch_table = _Reducers(cloudpickle.Pickler.dispatch_table.maps[0])
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 
@@ -38,6 +60,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.file = io.BytesIO()
         self.names: set[Any] = set()
         self.buffers: list[memoryview] = []
+        self._whole = whole
         callback = None if whole else self._keep_buffer
         super().__init__(self.file, protocol=PROTOCOL, buffer_callback=callback)
 
@@ -61,9 +84,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, value: Any) -> Any:
         """Called by pickle for whatever is not a builtin scalar or container."""
         kind = type(value)
-        if kind is types.FunctionType:
-            return self._reduce_function(value)
-        if issubclass(kind, type):
+        if kind is types.FunctionType or issubclass(kind, type):
+            self.names.add(value.__module__)
+            if is_reachable(value):
+                return NotImplemented
+            if kind is types.FunctionType:
+                return self._reduce_function(value)
             return self._reduce_class(value)
         self.names.add(kind.__module__)
         if kind is types.ModuleType:
@@ -77,7 +103,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return NotImplemented
 
     def _reduce_function(self, function: types.FunctionType) -> Any:
-        self.names.add(function.__module__)
         wrapped = find_wrapped(function)
         if wrapped is not None:
             return load_wrapped, wrapped
@@ -101,13 +126,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return _cache, (function.__wrapped__, function.cache_parameters())
 
     def _reduce_class(self, cls: type) -> Any:
-        self.names.add(cls.__module__)
-        reduced = super().reducer_override(cls)
-        if isinstance(reduced, tuple) and len(reduced) == 6:
-            if cls not in _loaded_classes:
-                _own_classes.add(cls)
-            return (*reduced[:5], _ClassState(reduced[5]))
-        return reduced
+        pickled = None if self._whole else known_pickle(cls)
+        if pickled is None:
+            reduced = super().reducer_override(cls)
+            if not isinstance(reduced, tuple) or len(reduced) != 6:
+                return reduced
+            note_class(cls)
+            if self._whole:
+                return (*reduced[:5], ClassState(reduced[5]))
+            pickled = _pickle_class(cls)
+        self.names.update(pickled.names)
+        return load_class, (pickled.digest, pickled.data)
 
     def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -118,6 +147,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return True
         self.buffers.append(view)
         return False
+
+
+def _pickle_class(cls: type) -> ClassPickle:
+    pickler = Pickler(whole=True)
+    pickler.dump(cls)
+    return pickle_class(cls, pickler.file.getvalue(), frozenset(pickler.names))
 
 
 def _reduce_array(value: Any) -> Any:
@@ -139,28 +174,3 @@ def _cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
 
 def _view_as(array: Any, dtype: Any) -> Any:
     return array.view(dtype)
-
-
-# Classes pickled by value (those of __main__ and of functions) keep their identity between
-# processes: cloudpickle numbers them. But when a value comes home, it would also set the class's
-# attributes again, to copies whose functions see other globals. A class that was defined here is
-# therefore left alone.
-_own_classes: weakref.WeakSet[type] = weakref.WeakSet()
-_loaded_classes: weakref.WeakSet[type] = weakref.WeakSet()
-
-
-class _ClassState:
-    """Sets the state of a class pickled by value, unless the class is this process's own."""
-
-    __slots__ = ("_set_state",)
-
-    def __init__(self, set_state: Callable[[type, Any], Any]) -> None:
-        self._set_state = set_state
-
-    def __call__(self, cls: type, state: Any) -> None:
-        if cls not in _own_classes:
-            _loaded_classes.add(cls)
-            self._set_state(cls, state)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _ClassState, (self._set_state,)

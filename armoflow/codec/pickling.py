@@ -108,7 +108,7 @@ def dumps(
         found = _survey(value, _SURVEY_DEPTH)
     try:
         if not found:
-            return _dump(_PLAIN_POOL, value, None, modules)
+            return _new_tuple(Pickled, (_plain_dumps(value, PROTOCOL), ()))
         if found & _LARGE:
             return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), modules)
         if persistent_id is not None:

@@ -31,6 +31,22 @@ def is_importable(name: str | None) -> bool:
     )
 
 
+def is_reachable(value: Any) -> bool:
+    """Whether a function or class is what its module has under its name, found out quickly.
+
+    False does not mean that it cannot be pickled by reference: it may lie deeper in its module.
+    """
+    name = value.__module__
+    module = sys.modules.get(name)
+    return (
+        module is not None
+        and name not in MAIN
+        and module.__dict__.get(value.__qualname__) is value
+        and module.__dict__.get("__spec__") is not None
+        and not _travels_by_value(name)
+    )
+
+
 def find_wrapped(function: Any) -> tuple[str, str, int] | None:
     """How to reach a decorated function from the name that its decorator's result has.
 

@@ -3,6 +3,9 @@ import dataclasses
 import enum
 import functools
 import pickle
+import subprocess
+import sys
+import textwrap
 import threading
 import types
 
@@ -12,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow import config
+from armoflow.codec.classes import known_pickle
 from armoflow.codec.container import pack, unpack
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import are_scalars, dumps, dumps_whole, is_scalar, loads
@@ -270,9 +274,83 @@ def test_an_enumeration_keeps_its_identity():
     assert loads(dumps([Color.RED]))[0] is Color.RED
 
 
-def test_a_module_made_by_hand_travels_by_value(monkeypatch):
-    import sys
+def define(scope, text):
+    exec(textwrap.dedent(text), scope)
+    return scope
 
+
+CLASSES = """
+    import dataclasses, functools
+    BASE = 10
+    class Parent:
+        def up(self):
+            return BASE
+    @dataclasses.dataclass
+    class Point(Parent):
+        x: int
+        LIMIT = 1
+        def total(self):
+            return self.x + self.up() + self.LIMIT + helper()
+        @functools.lru_cache
+        def cached(self):
+            return 1
+        __hash__ = None
+    def helper():
+        return 100
+"""
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_changed_class_is_pickled_anew(cached):
+    scope = define({"__name__": "__main__"}, CLASSES)
+    if not cached:
+        scope["Point"].table = []  # what can change in place is never trusted
+    else:
+        del scope["Point"].cached
+    point = scope["Point"](5)
+
+    def elsewhere():
+        program = (
+            "import pickle, sys\nfrom armoflow.codec.pickling import loads\n"
+            "from armoflow.codec.payload import Pickled\n"
+            "print([loads(Pickled(d)).total() for d in pickle.load(sys.stdin.buffer)])"
+        )
+        data = pickle.dumps([dumps(point).data, dumps(point).data])
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=data, capture_output=True, check=True
+        )
+        return done.stdout.decode().strip()
+
+    assert elsewhere() == "[116, 116]"
+    scope["Point"].LIMIT = 2
+    assert elsewhere() == "[117, 117]"
+    scope["BASE"] = 20
+    assert elsewhere() == "[127, 127]"
+    scope["helper"] = eval("lambda: 200", scope)
+    assert elsewhere() == "[227, 227]"
+    scope["Parent"].up = lambda self: 0
+    assert elsewhere() == "[207, 207]"
+    assert (known_pickle(scope["Point"]) is not None) == cached
+
+
+def test_classes_of_other_processes():
+    program = (
+        "import sys\nfrom dataclasses import dataclass\n"
+        "from armoflow.codec.pickling import dumps, loads\n"
+        "@dataclass\nclass Made:\n    x: int\n    def double(self):\n        return 2 * self.x\n"
+        "import pickle\n"
+        "sys.stdout.buffer.write(pickle.dumps([dumps(Made(n)).data for n in range(3)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    values = [loads(Pickled(data)) for data in pickle.loads(done.stdout)]
+    assert [value.double() for value in values] == [0, 2, 4]
+    assert len({type(value) for value in values}) == 1
+    again = loads(dumps(values))
+    assert type(again[0]) is type(values[0])
+    assert again == values
+
+
+def test_a_module_made_by_hand_travels_by_value(monkeypatch):
     module = types.ModuleType("made_by_hand")
     exec("def f(x):\n    return g(x) + 1\ndef g(x):\n    return 2 * x\n", vars(module))
     monkeypatch.setitem(sys.modules, "made_by_hand", module)
