@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from seats import PATIENCE, call, encode, file_appears, read
+
+import armoflow
+from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.payload import Payload, Settings
+from armoflow.codec.pickling import dumps
+from armoflow.engine.agents.lane import LaneAgent
+from armoflow.engine.core import Engine
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.records import (
+    FINAL,
+    NewResult,
+    NewTask,
+    Options,
+    ResultStatus,
+    TaskStatus,
+)
+
+
+class Lane:
+    """An engine with a lane and a session."""
+
+    def __init__(self, directory: Path, workers: int = 2, **options: Any) -> None:
+        self.directory = directory
+        self.engine = Engine(EngineOptions(directory / "state", **options))
+        self.workers = workers
+        self.session = ""
+
+    async def __aenter__(self) -> Lane:
+        await self.engine.start()
+        await self.hire()
+        engine = self.engine
+        self.session = engine.new_id()
+        options = Options(max_duration=600.0, max_retries=2, priority=1)
+        engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
+        return self
+
+    async def hire(self) -> None:
+        agents = self.directory / "state" / "agents"
+        self.agent = LaneAgent(self.engine, "default", self.workers, agents, spare_delay=None)
+        await self.agent.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.agent.stop()
+        await self.engine.stop()
+        assert psutil.Process().children(recursive=True) == []
+        assert not list((self.directory / "state" / "agents").iterdir())
+
+    def submit(self, *payloads: Payload) -> list[NewTask]:
+        engine = self.engine
+        tasks, results = [], []
+        for payload in payloads:
+            task = NewTask(
+                engine.new_id(), engine.new_id(), tuple(payload.inputs), (engine.new_id(),)
+            )
+            data = engine.objects.put(encode(payload))
+            results.append(NewResult(task.payload_id, "payload", stored=data))
+            results.append(NewResult(task.outputs[0], "output"))
+            tasks.append(task)
+        engine.apply(engine.state.create_results(engine.now(), self.session, results))
+        engine.apply(engine.state.submit_tasks(engine.now(), self.session, None, tasks))
+        return tasks
+
+    async def ended(self, tasks: Sequence[NewTask]) -> list[Any]:
+        """Wait until the outputs are final."""
+        watcher = self.engine.watch_results(self.session)
+
+        def final(task: NewTask) -> bool:
+            return self.result(task).status is not ResultStatus.CREATED
+
+        try:
+            while not all(map(final, tasks)):
+                await asyncio.wait_for(anext(aiter(watcher)), PATIENCE)
+        finally:
+            watcher.close()
+        return [await self.value(task) for task in tasks]
+
+    def result(self, task: NewTask) -> Any:
+        return self.engine.state.results[task.outputs[0]]
+
+    async def value(self, task: NewTask) -> Any:
+        result = self.result(task)
+        if result.status is not ResultStatus.COMPLETED:
+            return await self.error(task)
+        data = await self.engine.objects.read(result.opaque_id)
+        (value,) = read(data if isinstance(data, bytes) else data.read_bytes())
+        return value
+
+    async def error(self, task: NewTask) -> ErrorRecord | str:
+        await self.engine.committed()
+        record = await self.engine.read_task(task.id)
+        assert record is not None
+        assert record.status in FINAL
+        return ErrorRecord.find(record.error) or record.error
+
+
+def on_a_lane(**options: Any) -> Callable[[Callable[[Lane], Awaitable[None]]], Any]:
+    def decorate(test: Callable[[Lane], Awaitable[None]]) -> Any:
+        def run(tmp_path: Path) -> None:
+            async def bounded() -> None:
+                async with Lane(tmp_path, **options) as lane:
+                    await asyncio.wait_for(test(lane), PATIENCE)
+
+            asyncio.run(bounded())
+
+        run.__name__ = test.__name__
+        return run
+
+    return decorate
+
+
+def consuming(function: Callable[..., Any], *tasks: NewTask) -> Payload:
+    """A call with the outputs of other tasks as its arguments."""
+    payload = call(function)
+    marks = [object() for _ in tasks]
+    payload.arguments = dumps(
+        (tuple(marks), {}),
+        lambda part: ("slot", marks.index(part), 0) if part in marks else None,
+    )
+    payload.inputs = [task.outputs[0] for task in tasks]
+    return payload
+
+
+@on_a_lane()
+async def test_many_tasks_all_end_with_their_values(lane: Lane) -> None:
+    def square(value: int) -> int:
+        return value * value
+
+    tasks = lane.submit(*(call(square, number) for number in range(500)))
+    assert await lane.ended(tasks) == [number * number for number in range(500)]
+
+
+@on_a_lane(memory_limit=1)
+async def test_data_that_is_not_in_memory_is_read(lane: Lane) -> None:
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    first = lane.submit(*(call(add, number, 1) for number in range(20)))
+    await lane.ended(first)
+    pairs = zip(first[:-1], first[1:], strict=True)
+    second = lane.submit(*(consuming(add, *pair) for pair in pairs))
+    assert await lane.ended(second) == [2 * number + 3 for number in range(19)]
+
+
+@on_a_lane()
+async def test_large_data_goes_through_files(lane: Lane) -> None:
+    def produce() -> bytes:
+        return b"x" * 300_000
+
+    def measure(data: bytes) -> int:
+        return len(data)
+
+    (source,) = lane.submit(call(produce))
+    (reader,) = lane.submit(consuming(measure, source))
+    assert await lane.ended([reader]) == [300_000]
+    assert isinstance(await lane.engine.objects.read(lane.result(source).opaque_id), Path)
+
+
+@on_a_lane()
+async def test_a_failure_reaches_the_dependents(lane: Lane) -> None:
+    def broken() -> int:
+        raise OverflowError("too much")
+
+    def use(value: int) -> int:
+        return value
+
+    (bad,) = lane.submit(call(broken))
+    (user,) = lane.submit(consuming(use, bad))
+    for record in await lane.ended([bad, user]):
+        assert isinstance(record, ErrorRecord)
+        assert record.type_name == "OverflowError"
+
+
+@on_a_lane()
+async def test_a_returned_graph_takes_the_tasks_place(lane: Lane) -> None:
+    @armoflow.task
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    @armoflow.task
+    def fibonacci(number: int) -> Any:
+        if number < 2:
+            return number
+        return add(fibonacci(number - 1), fibonacci(number - 2))
+
+    tasks = lane.submit(call(fibonacci.function, 8))
+    assert await lane.ended(tasks) == [21]
+
+
+def meeting(folder: str) -> Callable[[str, Sequence[str]], str]:
+    """A task that says it is here and waits until others have been here."""
+
+    def meet(name: str, others: Sequence[str]) -> str:
+        import time as clock
+        from pathlib import Path as Place
+
+        Place(folder, name).touch()
+        while not all(Place(folder, other).exists() for other in others):
+            clock.sleep(0.005)
+        return name
+
+    return meet
+
+
+@on_a_lane()
+async def test_two_tasks_run_at_once(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    for _ in range(3):
+        tasks = lane.submit(call(meet, "a", "b"), call(meet, "b", "a"))
+        assert await lane.ended(tasks) == ["a", "b"]
+        for name in ("a", "b"):
+            (lane.directory / name).unlink()
+
+
+@on_a_lane()
+async def test_what_waits_behind_a_long_task_moves_to_an_idle_child(lane: Lane) -> None:
+    def nothing() -> None:
+        pass
+
+    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # large windows now
+    meet = meeting(str(lane.directory))
+    names = [f"task-{number}" for number in range(20)]
+    waiting = call(meet, "first", names)
+    tasks = lane.submit(waiting, *(call(meet, name, []) for name in names))
+    assert await lane.ended(tasks) == ["first", *names]
+
+
+@on_a_lane()
+async def test_a_cancelled_task_is_killed_and_others_go_on(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    for_ever, quick = lane.submit(call(meet, "here", ["never"]), call(meet, "quick", []))
+    await file_appears(lane.directory / "here")
+    engine = lane.engine
+    engine.apply(engine.state.cancel_tasks(engine.now(), [for_ever.id]))
+    tasks = lane.submit(call(meet, "a", "b"), call(meet, "b", "a"))
+    assert await lane.ended([quick, *tasks]) == ["quick", "a", "b"]
+    await lane.ended([for_ever])
+    record = await engine.read_task(for_ever.id)
+    assert record is not None
+    assert record.status is TaskStatus.CANCELLED
+
+
+@on_a_lane()
+async def test_a_dead_child_costs_only_what_it_ran(lane: Lane) -> None:
+    log = str(lane.directory / "log")
+
+    def die_once(value: int) -> int:
+        import os as system
+        from pathlib import Path as Place
+
+        with Place(log).open("a") as file:
+            file.write(f"{value}\n")
+        if value == 33 and Place(log).read_text().split().count("33") == 1:
+            system.kill(system.getpid(), 9)
+        return value
+
+    tasks = lane.submit(*(call(die_once, number) for number in range(100)))
+    assert await lane.ended(tasks) == list(range(100))
+    lines = Path(log).read_text().split()
+    assert sorted(lines, key=int) == sorted([*map(str, range(100)), "33"], key=int)
+
+
+@on_a_lane()
+async def test_a_timeout_is_told(lane: Lane) -> None:
+    def sleep() -> None:
+        import time as clock
+
+        clock.sleep(1000)
+
+    (task,) = lane.submit(call(sleep, settings=Settings(timeout=0.2)))
+    (record,) = await lane.ended([task])
+    assert record.kind == "timeout"
+
+
+def test_stopping_gives_tasks_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Lane(tmp_path) as lane:
+            meet = meeting(str(tmp_path))
+            tasks = lane.submit(*(call(meet, f"task-{n}", ["gate"]) for n in range(5)))
+            await file_appears(tmp_path / "task-0")
+            await lane.agent.stop()
+            statuses = {lane.engine.state.tasks[task.id].status for task in tasks}
+            assert statuses == {TaskStatus.SUBMITTED}
+            (tmp_path / "gate").touch()
+            await lane.hire()
+            assert await lane.ended(tasks) == [f"task-{n}" for n in range(5)]
+
+    asyncio.run(asyncio.wait_for(test(), PATIENCE))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    async def test() -> None:
+        async with Lane(tmp_path, workers=workers) as lane:
+            add = functools.partial(call, max)
+            tasks = lane.submit(*(add(number, 3) for number in range(50)))
+            assert await lane.ended(tasks) == [max(number, 3) for number in range(50)]
+
+    asyncio.run(asyncio.wait_for(test(), PATIENCE))
