@@ -123,10 +123,10 @@ class Client:
         Raises:
             BaseException: What a task raised; its ``__cause__`` says where.
         """
+        self._check_open()
         lazy = find_dependencies(values)
-        futures = self._submit(lazy)
         try:
-            results = [future.result() for future in futures]
+            results = self._backend.compute(lazy) if lazy else []
         except KeyboardInterrupt:
             self._backend.interrupt()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,15 @@ from armoflow.options import TaskOptions
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import WaitingTarget, Window
+from armoflow.orchestrator.targets import WaitingTarget, Window, outcomes
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client, PayloadMode
     from armoflow.orchestrator.orchestrator import Orchestrator, Run
     from armoflow.protocol.transport import Transport
+
+INLINE_ENTRIES = 64
+"""Tasks of a submitted graph that are planned before submit() returns: often all of them."""
 
 REMOTE_WORKERS = 16
 """How many tasks a cluster is taken to run at once where the client was not told."""
@@ -75,16 +79,38 @@ class EngineBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
-        self._check(values)
+        settled = self._check(values)
         futures: list[Future[Any]] = [Future(self._client) for _ in values]
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
         ]
-        run = self._orchestrator.run(targets, self._settings)
+        run = self._orchestrator.run(
+            targets, self._settings, inline=INLINE_ENTRIES if settled else 0
+        )
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
         return futures
+
+    def compute(self, values: Sequence[Any]) -> list[Any]:
+        """Run the graphs of these lazy values as one, and wait; a value each."""
+        settled = self._check(values)
+        ended = threading.Event()
+        left = len(values)
+
+        def done(_: WaitingTarget) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                ended.set()
+
+        fetch = self._orchestrator.fetcher.fetch
+        targets = [WaitingTarget(value, fetch, done) for value in values]
+        # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
+        inline = None if settled else 0
+        self._orchestrator.run(targets, self._settings, inline=inline)
+        ended.wait()
+        return [_value(target) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
@@ -95,7 +121,7 @@ class EngineBackend:
             collection,
             self._orchestrator.fetcher.fetch,
             arrivals.put,
-            lambda _start, piece: arrivals.put(piece),
+            arrivals.put,
             window,
         )
         run = self._orchestrator.run([target], self._settings)
@@ -155,9 +181,9 @@ class EngineBackend:
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.call(self._orchestrator.cancel(run, target))
 
-    def _check(self, values: Sequence[Any]) -> None:
+    def _check(self, values: Sequence[Any]) -> bool:
         partitions = self._orchestrator.transport.info.partitions
-        check_graph(values, self._settings.options, partitions, self._max_priority)
+        return check_graph(values, self._settings.options, partitions, self._max_priority)
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
@@ -187,6 +213,19 @@ class EngineBackend:
 
     def _engine_lost(self, error: EngineError) -> None:
         self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
+
+
+def _value(target: WaitingTarget) -> Any:
+    """What a target that is done has come to; raises its first error."""
+    if target.error is not None:
+        raise target.error
+    values = []
+    for outcome in outcomes(target.pieces):
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.present:
+            values.append(outcome.value)
+    return values[0] if target.whole else values
 
 
 def _items(piece: PlanPiece) -> Iterator[PlanPiece]:

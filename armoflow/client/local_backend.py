@@ -38,6 +38,10 @@ class LocalBackend:
         """Run the graphs of these lazy values as one; a future each, done."""
         return [self._future(ended) for ended in self._runner.run_all(values)]
 
+    def compute(self, values: Sequence[Any]) -> list[Any]:
+        """Run the graphs of these lazy values as one; a value each."""
+        return [future.result() for future in self.submit(values)]
+
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, each item when it is asked for; the timeout is ignored."""
         return (self._future(outcome) for outcome in self._runner.iterate(collection))

@@ -6,33 +6,40 @@ from collections.abc import Sequence
 from typing import Any
 
 from armoflow.errors import SubmissionError
-from armoflow.graph.nodes import Node
+from armoflow.graph.nodes import Node, SourceNode
 from armoflow.options import TaskOptions
 
 
 def check_graph(
     values: Sequence[Any], defaults: TaskOptions, partitions: Sequence[str], max_priority: int
-) -> None:
+) -> bool:
     """Check partitions and priorities of all nodes that the values need.
 
     An engine does not check them for each task: a task in a partition that nobody serves would
     wait for ever (ArmoniK.Core, GrpcTasksService).
 
+    Returns:
+        Whether the graph can be planned without reading an iterator of the user's, which may wait.
+
     Raises:
         SubmissionError: If a partition is unknown or a priority too high.
     """
-    checked: set[TaskOptions] = set()
+    checked: dict[int, TaskOptions] = {}
+    settled = True
     stack: list[Node] = [value.node for value in values]
     seen: set[Node] = set(stack)
     while stack:
         node = stack.pop()
-        if node.options not in checked:
-            checked.add(node.options)
+        if id(node.options) not in checked:
+            checked[id(node.options)] = node.options
             _check(node, node.options.over(defaults), partitions, max_priority)
         for upstream in node.inputs:
             if upstream not in seen:
                 seen.add(upstream)
                 stack.append(upstream)
+        if isinstance(node, SourceNode) and not node.settled:
+            settled = False
+    return settled
 
 
 def _check(node: Node, options: TaskOptions, partitions: Sequence[str], max_priority: int) -> None:

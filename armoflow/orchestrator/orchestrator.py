@@ -7,6 +7,7 @@ thread.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections import deque
@@ -129,11 +130,20 @@ class Orchestrator:
 
     # --- runs -----------------------------------------------------------------------------------
 
-    def run(self, targets: Sequence[WaitingTarget], settings: PlanSettings) -> Run:
-        """Plan and submit what the targets stand for; may be called in any thread."""
+    def run(
+        self, targets: Sequence[WaitingTarget], settings: PlanSettings, inline: int | None = 0
+    ) -> Run:
+        """Plan and submit what the targets stand for; may be called in any thread.
+
+        Args:
+            targets: What to plan.
+            settings: How.
+            inline: How much of the plan is made before this returns, in entries; None for all of
+                it. The rest is planned in a thread of its own.
+        """
         run = Run(self, targets, settings)
         self._loop.call_soon_threadsafe(self._runs.add, run)
-        run.start()
+        run.start(inline)
         return run
 
     def ended(self, run: Run) -> None:
@@ -348,11 +358,13 @@ class Run:
         self._orchestrator = orchestrator
         self.planner = Planner(orchestrator.book, settings)
         self._stopped = False
-        self._thread = threading.Thread(target=self._plan, name="armoflow-plan", daemon=True)
+        queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
+        self._entries = self.planner.plan(queued)
 
-    def start(self) -> None:
-        """Start planning."""
-        self._thread.start()
+    def start(self, inline: int | None) -> None:
+        """Start planning; see :meth:`Orchestrator.run`."""
+        if inline == 0 or not self._plan(inline):
+            threading.Thread(target=self._plan, name="armoflow-plan", daemon=True).start()
 
     def stop(self) -> None:
         """Plan nothing more; what was planned and not submitted is dropped."""
@@ -365,19 +377,24 @@ class Run:
         """Whether somebody still waits for one of the targets."""
         return any(not target.cancelled for target in self.targets)
 
-    def _plan(self) -> None:
+    def _plan(self, count: int | None = None) -> bool:
+        """Put the next entries of the plan, or all, into the queue; whether that was the end."""
         pipeline = self._orchestrator.pipeline
         try:
-            targets = [_QueuedTarget(target, pipeline) for target in self.targets]
-            for entry in self.planner.plan(targets):
+            for entry in itertools.islice(self._entries, count):
                 if self._stopped:
                     break
                 if isinstance(entry, PlannedTask):
                     self._watch_releases(entry)
                 pipeline.put(entry)
+                if count is not None:
+                    count -= 1
+            if count == 0 and not self._stopped:
+                return False
             pipeline.put(self._end)
         except ClientClosedError:
             logger.info("planning stopped: the client was closed")
+        return True
 
     def _watch_releases(self, task: PlannedTask) -> None:
         if not task.keep:
@@ -398,14 +415,20 @@ class _QueuedTarget:
         self.value = target.value
         self._target = target
         self._pipeline = pipeline
+        self._whole = False
 
     def place(self, column: Sequence[PlanPiece], whole: bool) -> None:
-        self._pipeline.put(lambda: self._target.place(column, whole))
+        if whole:
+            self._pipeline.put(lambda: self._target.place_all(column))
+        else:
+            self._pipeline.put(lambda: self._target.place(column, whole))
+        self._whole = whole
         if self._target.window is not None:
             self._target.window.produce(sum(piece.length for piece in column))
 
     def seal(self) -> None:
-        self._pipeline.put(self._target.seal)
+        if not self._whole:
+            self._pipeline.put(self._target.seal)
 
     def fail(self, error: Exception) -> None:
         self._pipeline.put(lambda: self._target.fail(error))

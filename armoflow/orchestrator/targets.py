@@ -84,7 +84,7 @@ class WaitingTarget:
         value: Delayed[Any] | DelayedList[Any],
         fetch: Callable[[Result, Callable[[Result], None]], None],
         done: Callable[[WaitingTarget], None],
-        arrived: Callable[[int, PlanPiece], None] | None = None,
+        arrived: Callable[[PlanPiece], None] | None = None,
         window: Window | None = None,
     ) -> None:
         self.value = value
@@ -98,21 +98,25 @@ class WaitingTarget:
         self._arrived = arrived
         self._open = 0
         self._sealed = False
-        self._length = 0
 
     def place(self, column: Sequence[PlanPiece], whole: bool) -> None:
         """Some items will be here."""
         self.whole = whole
+        waited = [piece for piece in column if isinstance(piece, SlotRange)]
+        self._open += len(waited)
         for piece in column:
-            start = self._length
-            self._length += piece.length
             if self._arrived is None:
                 self.pieces.append(piece)
             if isinstance(piece, LocalItems):
-                self._tell(start, piece)
-            else:
-                self._open += 1
-                self._wait(start, piece)
+                self._tell(piece)
+        for place in waited:
+            self._wait(place)
+
+    def place_all(self, column: Sequence[PlanPiece]) -> None:
+        """The one value will be here, and that was all."""
+        self._sealed = True
+        self.place(column, True)
+        self._check()
 
     def seal(self) -> None:
         """That was all."""
@@ -127,9 +131,9 @@ class WaitingTarget:
         self._open = 0
         self._check()
 
-    def _wait(self, start: int, piece: SlotRange) -> None:
+    def _wait(self, piece: SlotRange) -> None:
         def here(result: Result) -> None:
-            self._tell(start, piece)
+            self._tell(piece)
             if self._open:
                 self._open -= 1
                 self._check()
@@ -146,9 +150,9 @@ class WaitingTarget:
             final.target = self  # type: ignore[attr-defined]  # see `Orchestrator.cancel`
             piece.result.waiters.append(final)
 
-    def _tell(self, start: int, piece: PlanPiece) -> None:
+    def _tell(self, piece: PlanPiece) -> None:
         if self._arrived is not None and not self.cancelled:
-            self._arrived(start, piece)
+            self._arrived(piece)
 
     def _check(self) -> None:
         if self._sealed and not self._open:
