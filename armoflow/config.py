@@ -44,6 +44,9 @@ ERROR_RECORD_LIMIT = 4 * KIB
 SILENCE_BEFORE_RESYNC = 5.0
 """Seconds without any event, with work outstanding, before results are listed again."""
 
+SILENCE_BEFORE_RECONNECT = 30.0
+"""Seconds without any frame, with requests unanswered, before a stream is opened anew."""
+
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 

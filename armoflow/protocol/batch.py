@@ -80,16 +80,23 @@ class BatchTransport:
     ) -> None:
         """Create the results, submit the tasks, send the payloads."""
         results = []
+        # A batch that was refused, because of its inputs or an earlier batch's, keeps its ids:
+        # what others submitted meanwhile names them.
+        first_try = not submissions[0].task_id
         for task in submissions:
+            prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
             for handle in task.outputs:
-                handle.id = self._new_id()
-                handle.state = ResultState.CREATED
-                prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
+                if first_try:
+                    handle.id = self._new_id()
+                    handle.state = ResultState.CREATED
                 results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
-            task.task_id = self._new_id()
-            task.payload_id = self._new_id()
-            results.append((task.payload_id, ""))
-        named()
+            if first_try:
+                task.task_id = self._new_id()
+                task.payload_id = task.payload_id or self._new_id()
+            if not task.stored:
+                results.append((task.payload_id, ""))
+        if first_try:
+            named()
         payloads, large = _lay_out(submissions)
         options: dict[WireOptions, int] = {}
         tasks = [
@@ -122,6 +129,10 @@ class BatchTransport:
         payloads = [(result_id, b"".join(parts))]
         await self._stream.request(Kind.SUBMIT, session_id, [(result_id, name)], [], [], payloads)
         return result_id
+
+    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Make results of data that the engine stores already: (name, opaque id) pairs."""
+        return await self._standard.import_data(session_id, items)
 
     async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
@@ -225,6 +236,8 @@ def _lay_out(
     """Payloads that go into the frame, and large ones."""
     payloads, large = [], []
     for task in submissions:
+        if task.stored:
+            continue
         parts = task.pack()
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             payloads.append((task.payload_id, parts[0] if len(parts) == 1 else b"".join(parts)))

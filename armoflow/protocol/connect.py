@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
+from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.channel import open_channel
 from armoflow.protocol.repeat import refused
@@ -38,11 +41,18 @@ async def connect(
         return standard
     batch = BatchTransport(channel, endpoint, standard)
     try:
-        await batch.start()
+        await asyncio.wait_for(batch.start(), timeout)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return standard
+        await batch.close()
         raise refused(error, "connecting") from error
+    except asyncio.TimeoutError as error:
+        await batch.close()
+        raise EngineUnreachableError(f"the engine at {endpoint} stopped answering") from error
+    except BaseException:
+        await batch.close()
+        raise
     return batch
 
 

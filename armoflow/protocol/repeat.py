@@ -1,8 +1,8 @@
 """Repeating calls whose outcome is unknown.
 
-A call that ends in UNAVAILABLE or DEADLINE_EXCEEDED may or may not have been carried out. Every
-call of armoflow says what to do then: most are simply made again; a submission first looks whether
-it took effect (see ``standard``).
+A call that ends in UNAVAILABLE or DEADLINE_EXCEEDED, or in silence, may or may not have been
+carried out. Every call of armoflow says what to do then: most are simply made again; a submission
+and an upload first look whether they took effect.
 """
 
 from __future__ import annotations
@@ -30,12 +30,21 @@ PATIENCE = 120.0
 """Seconds that a call is repeated before the engine counts as gone: it may be restarting."""
 
 
-def is_ambiguous(error: grpc.RpcError) -> bool:
+def is_ambiguous(error: Exception) -> bool:
     """Whether a failed call may have been carried out and should be repeated."""
+    if not isinstance(error, grpc.RpcError):
+        return isinstance(error, asyncio.TimeoutError)
     return error.code() in AMBIGUOUS or (
         # What gRPC makes of a connection that is cut while an answer is under way.
         error.code() is grpc.StatusCode.UNKNOWN and "Stream removed" in (error.details() or "")
     )
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(error, grpc.RpcError):
+        return f"{error.code().name}: {error.details()}"
+    return "nothing came any more" if isinstance(error, asyncio.TimeoutError) else str(error)
 
 
 def refused(error: grpc.RpcError, what: str) -> EngineError:
@@ -70,16 +79,16 @@ async def repeat(
     while True:
         try:
             return await call()
-        except grpc.RpcError as error:
+        except (grpc.RpcError, asyncio.TimeoutError) as error:
             if not is_ambiguous(error):
                 raise
-            last = error
+            last: Exception = error
         while True:
             if loop.time() > deadline:
                 raise EngineUnreachableError(
-                    f"{what}: no answer from {endpoint} for {patience:.0f} s: {last.details()}"
+                    f"{what}: no answer from {endpoint} for {patience:.0f} s: {describe(last)}"
                 ) from last
-            logger.info("%s: %s, repeating", what, last.code().name)
+            logger.info("%s: %s, repeating", what, describe(last))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 2.0)
             if settled is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -35,7 +36,14 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError, EngineUnreachableError
 from armoflow.protocol import messages
-from armoflow.protocol.repeat import is_ambiguous, refused, repeat, unary
+from armoflow.protocol.repeat import (
+    CALL_DEADLINE,
+    describe,
+    is_ambiguous,
+    refused,
+    repeat,
+    unary,
+)
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transport import (
     EngineInfo,
@@ -54,11 +62,16 @@ LIST_SIZE = 500
 STREAMS = 16
 """Uploads and downloads under way at once."""
 
+SLOWEST_UPLOAD = 64 * config.KIB
+"""Bytes a second below which an upload counts as stuck."""
+
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
     result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
+    result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
 }
-_GONE = ResultState.DELETED
+_STORED = (result_status_pb2.RESULT_STATUS_COMPLETED, result_status_pb2.RESULT_STATUS_DELETED)
+_EOF = grpc.aio.EOF
 _DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
@@ -87,6 +100,7 @@ class StandardTransport:
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._streams = asyncio.Semaphore(STREAMS)
+        self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
@@ -103,6 +117,10 @@ class StandardTransport:
         """Create the results, submit the tasks, upload the payloads."""
         await self._submitter.submit(session_id, submissions, named)
 
+    def begun(self, session_id: str) -> None:
+        """Tasks were submitted to a session: there is something to watch."""
+        self._begun[session_id].set()
+
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
         name = messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
@@ -118,6 +136,30 @@ class StandardTransport:
         await self.upload(session_id, result_id, parts)
         return result_id
 
+    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Make results of data that the engine stores already: (name, opaque id) pairs."""
+        created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)
+        for name, _ in items:
+            created.results.add(name=name[: messages.NAME_LIMIT])
+        reply = await self.call(self._results.CreateResultsMetaData, created, "importing data")
+        result_ids = [str(raw.result_id) for raw in reply.results]
+        pairs = zip(result_ids, (opaque_id for _, opaque_id in items), strict=True)
+        for group in messages.without_repetition(pairs):
+            await self._import(session_id, group)
+        return result_ids
+
+    async def _import(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> None:
+        request = results_common_pb2.ImportResultsDataRequest(session_id=session_id)
+        for result_id, opaque_id in items:
+            request.results.add(result_id=result_id, opaque_id=opaque_id)
+
+        async def settled() -> bool | None:
+            raws = await self.list_results(session_id, [items[0][0]])
+            done = raws and raws[0].status == result_status_pb2.RESULT_STATUS_COMPLETED
+            return True if done else None
+
+        await self.call(self._results.ImportResultsData, request, "importing data", settled=settled)
+
     async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
         request = events_common_pb2.EventSubscriptionRequest(
@@ -126,34 +168,38 @@ class StandardTransport:
             returned_events=[events_common_pb2.EVENTS_ENUM_RESULT_STATUS_UPDATE],
         )
         pause = 0.05
+        await self._begun[session_id].wait()
         while True:
             stream = self._events.GetEvents(request)
             try:
                 await _headers(stream)
-                yield ()
+                if not stream.done():
+                    yield ()
                 async for message in stream:
                     pause = 0.05
                     update = message.result_status_update
                     state = _STATES.get(update.status)
-                    if state is not None:
+                    # Data is deleted when the client asks for it: no news.
+                    if state is not None and state is not ResultState.DELETED:
                         yield (ResultChange(update.result_id, state),)
             except grpc.RpcError as error:
-                if not is_ambiguous(error):
-                    logger.warning("the event stream ended: %s", error.details())
+                level = logging.INFO if is_ambiguous(error) else logging.WARNING
+                logger.log(level, "the event stream ended: %s", describe(error))
             finally:
                 stream.cancel()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
 
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
-        """The final ones among these results."""
+        """The final ones among these results; those that the engine does not know are gone."""
+        unknown = dict.fromkeys(result_ids)
         changes = []
         for raw in await self.list_results(session_id, result_ids):
+            unknown.pop(raw.result_id, None)
             state = _STATES.get(raw.status)
-            if raw.status == result_status_pb2.RESULT_STATUS_DELETED:
-                state = _GONE
             if state is not None:
                 changes.append(ResultChange(raw.result_id, state, raw.size))
+        changes.extend(ResultChange(result_id, ResultState.DELETED) for result_id in unknown)
         return changes
 
     async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
@@ -240,7 +286,10 @@ class StandardTransport:
         return found
 
     async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
-        """Upload a result's data by chunks; again after an unknown outcome."""
+        """Upload a result's data by chunks; again after an unknown outcome.
+
+        Data that was stored and then deleted, with the task that needed it, is not stored again.
+        """
         identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
             session_id=session_id, result_id=result_id
         )
@@ -252,13 +301,27 @@ class StandardTransport:
                     chunk = bytes(part[first : first + self.info.chunk_bytes])
                     yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
 
+        repeated = False
+        deadline = CALL_DEADLINE + sum(map(len, parts)) / SLOWEST_UPLOAD
+
         async def call() -> Any:
-            return await self._results.UploadResultData(requests())
+            return await self._results.UploadResultData(requests(), timeout=deadline)
+
+        async def settled() -> bool | None:
+            nonlocal repeated
+            repeated = True
+            raws = await self.list_results(session_id, [result_id])
+            deleted = raws and raws[0].status == result_status_pb2.RESULT_STATUS_DELETED
+            return True if deleted else None
 
         async with self._streams:
             try:
-                await repeat(call, "uploading data", self.endpoint)
+                await repeat(call, "uploading data", self.endpoint, settled=settled)
             except grpc.RpcError as error:
+                if repeated and error.code() in _DONE_ALREADY:
+                    raws = await self.list_results(session_id, [result_id])
+                    if raws and raws[0].status in _STORED:
+                        return
                 raise refused(error, "uploading data") from error
 
     async def _download(self, session_id: str, result_id: str) -> Buffer:
@@ -267,7 +330,10 @@ class StandardTransport:
         )
 
         async def call() -> Buffer:
-            pieces = [reply.data_chunk async for reply in self._results.DownloadResultData(request)]
+            stream = self._results.DownloadResultData(request)
+            pieces = []
+            while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not _EOF:
+                pieces.append(reply.data_chunk)
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
         async with self._streams:

@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 import msgpack
 
+from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, ProtocolError
 from armoflow.protocol.frames import METHOD, VERSION, Kind
-from armoflow.protocol.repeat import PATIENCE, is_ambiguous
+from armoflow.protocol.repeat import PATIENCE, describe, is_ambiguous
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class _Request:
 
 
 class Stream:
-    """Sends requests over a stream that is opened again when it breaks.
+    """Sends requests over a stream that is opened again when it breaks or falls silent.
 
     Every request may be repeated, so those without a reply are simply sent again, in order.
 
@@ -67,6 +68,9 @@ class Stream:
         self._running: asyncio.Task[None] | None = None
         self._greeting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._greeted = False
+        self._last_news = 0.0
+        self._silent = False
+        self._closing = False
         self._failure: Exception | None = None
 
     async def start(self) -> Any:
@@ -100,35 +104,47 @@ class Stream:
 
     async def close(self) -> None:
         """End the stream."""
+        self._closing = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
         self._fail(EngineUnreachableError("the connection was closed"))
 
     async def _run(self) -> None:
+        try:
+            await self._stay_connected()
+        except grpc.RpcError as error:
+            self._fail(_lost(self._endpoint, error) if self._greeted else error)
+        except Exception as error:
+            # Whatever it is: nobody waits for ever for an answer.
+            self._fail(error)
+
+    async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE
         pause = 0.05
-        while True:
+        while not self._closing:
+            greeted = False
             call = self._open()
             try:
-                await self._greet(call)
-                deadline, pause = loop.time() + PATIENCE, 0.05
+                await asyncio.wait_for(self._greet(call), config.SILENCE_BEFORE_RECONNECT)
+                greeted = True
                 await self._serve(call)
-                raise ProtocolError("the engine ended the stream")
             except grpc.RpcError as error:
-                if not self._greeted or not is_ambiguous(error):
-                    self._fail(error if not self._greeted else _lost(self._endpoint, error))
-                    return
+                if not is_ambiguous(error):
+                    raise
                 problem: Exception = error
-            except ProtocolError as error:
-                problem = error
+            except (ProtocolError, asyncio.TimeoutError, asyncio.InvalidStateError) as error:
+                problem = error  # the last is what gRPC makes of writing to a broken stream
             finally:
                 call.cancel()
-            if loop.time() > deadline:
-                self._fail(_lost(self._endpoint, problem))
-                return
-            logger.info("the stream to %s broke, connecting again: %s", self._endpoint, problem)
+            if greeted:
+                deadline, pause = loop.time() + PATIENCE, 0.05
+            elif loop.time() > deadline:
+                raise _lost(self._endpoint, problem)
+            logger.info(
+                "the stream to %s broke, connecting again: %s", self._endpoint, describe(problem)
+            )
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
 
@@ -139,7 +155,7 @@ class Stream:
             await _raise_status(call)
         frames = list(_unpack(message))
         if frames[0][1] != Kind.OK:
-            raise ProtocolError(f"the engine refused the extension: {frames[0][3]}")
+            raise EngineError(f"the engine refused the extension: {frames[0][3]}", frames[0][2])
         for request in self._requests.values():
             request.sent = False
         if not self._greeting.done():
@@ -149,15 +165,38 @@ class Stream:
         self._connected()
 
     async def _serve(self, call: Any) -> None:
-        writing = asyncio.create_task(self._write(call))
+        self._last_news = asyncio.get_running_loop().time()
+        self._silent = False
+        helpers = [
+            asyncio.create_task(self._write(call)),
+            asyncio.create_task(self._end_if_silent(call)),
+        ]
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
+                self._last_news = asyncio.get_running_loop().time()
                 for frame in _unpack(message):
                     self._take(frame)
+        except asyncio.CancelledError:
+            if self._silent and not self._closing:
+                raise asyncio.TimeoutError from None
+            raise
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
         await _raise_status(call)
+
+    async def _end_if_silent(self, call: Any) -> None:
+        """A connection that died without a word leaves an open, silent call."""
+        limit = config.SILENCE_BEFORE_RECONNECT
+        while True:
+            await asyncio.sleep(limit / 2)
+            if not any(request.sent for request in self._requests.values()):
+                self._last_news = asyncio.get_running_loop().time()
+            elif asyncio.get_running_loop().time() - self._last_news > limit:
+                self._silent = True
+                call.cancel()
+                return
 
     async def _write(self, call: Any) -> None:
         while True:
@@ -170,6 +209,7 @@ class Stream:
                     frames.append(request.frame)
             if frames:
                 await call.write(b"".join(frames))
+                self._last_news = asyncio.get_running_loop().time()
 
     def _take(self, frame: Any) -> None:
         number, kind, *rest = frame

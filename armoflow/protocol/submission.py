@@ -60,19 +60,23 @@ class StandardSubmitter:
         outputs_first = _refers_to_itself(submissions)
         if outputs_first:
             await self._create_outputs(session_id, submissions, named)
-        inline = self._inline(submissions)
-        later = [task for task in submissions if task not in inline]
-        if inline:
-            await self._create_payloads_with_data(session_id, submissions, inline)
-        if later:
-            await self._create_payloads(session_id, later)
-            if self._payloads == "eager":
-                await self._upload(session_id, later)
-                later = []
+        await self._prepare_payloads(session_id, submissions)
         if not outputs_first:
             await self._create_outputs(session_id, submissions, named)
         await self._submit(session_id, submissions, named)
-        await self._upload(session_id, later)
+        self._transport.begun(session_id)
+        await self._upload(session_id, submissions)
+
+    async def _prepare_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
+        """What comes before SubmitTasks, for payloads that have no id yet."""
+        fresh = [task for task in submissions if not task.payload_id]
+        inline = self._inline(fresh)
+        if inline:
+            await self._create_payloads_with_data(session_id, fresh, inline)
+        if len(inline) < len(fresh):
+            await self._create_payloads(session_id, [t for t in fresh if t not in inline])
+        if self._payloads == "eager":
+            await self._upload(session_id, submissions)
 
     def _inline(self, submissions: Sequence[Submission]) -> set[Submission]:
         if self._payloads in ("delayed", "eager"):
@@ -86,7 +90,9 @@ class StandardSubmitter:
     async def _create_outputs(
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
     ) -> None:
-        handles = [handle for task in submissions for handle in task.outputs]
+        handles = [h for task in submissions for h in task.outputs if not h.id]
+        if not handles:
+            return
         ids = await self._create(session_id, [messages.output_name(h.name) for h in handles])
         for handle, result_id in zip(handles, ids, strict=True):
             handle.id = result_id
@@ -141,6 +147,7 @@ class StandardSubmitter:
         )
         for (task, _), raw in zip(batch, reply.results, strict=True):
             task.payload_id = raw.result_id
+            task.stored = True
 
     async def _upload(self, session_id: str, submissions: Sequence[Submission]) -> None:
         async def upload(task: Submission) -> None:
@@ -148,8 +155,9 @@ class StandardSubmitter:
             if size(parts) <= self._transport.info.chunk_bytes:
                 parts = [b"".join(parts)]
             await self._transport.upload(session_id, task.payload_id, parts)
+            task.stored = True
 
-        await asyncio.gather(*map(upload, submissions))
+        await asyncio.gather(*(upload(task) for task in submissions if not task.stored))
 
     async def _submit(
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
@@ -163,7 +171,11 @@ class StandardSubmitter:
                 task_options=messages.task_options(task.options),
             )
 
+        repeated = False
+
         async def settled() -> list[str] | None:
+            nonlocal repeated
+            repeated = True
             return await self._already_submitted(session_id, submissions, named)
 
         try:
@@ -171,9 +183,12 @@ class StandardSubmitter:
                 self._tasks.SubmitTasks, request, "submitting tasks", settled=settled
             )
         except EngineError as error:
-            if error.code in ("FAILED_PRECONDITION", "NOT_FOUND"):
-                await self._blame_inputs(session_id, submissions)
-            raise
+            # The call that was lost may have been carried out only now.
+            reply = await settled() if repeated else None
+            if reply is None:
+                if error.code in ("FAILED_PRECONDITION", "NOT_FOUND"):
+                    await self._blame_inputs(session_id, submissions)
+                raise
         task_ids = reply if isinstance(reply, list) else [i.task_id for i in reply.task_infos]
         for task, task_id in zip(submissions, task_ids, strict=True):
             task.task_id = task_id
@@ -214,6 +229,10 @@ class StandardSubmitter:
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
     ) -> None:
         """Submit the batch anew, with new results: the old ones belong to lost tasks."""
+        for task in submissions:
+            task.stored = False
+            for handle in task.outputs:
+                handle.id = ""
         await self._create_outputs(session_id, submissions, named)
         await self._create_payloads(session_id, submissions)
         await self._submit(session_id, submissions, named)

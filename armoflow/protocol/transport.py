@@ -71,7 +71,8 @@ class Submission:
         size: Estimated bytes of the payload.
         wanted: The client will fetch the outputs: an engine that can, sends small ones along.
         task_id: Set by the transport.
-        payload_id: Set by the transport.
+        payload_id: Set by the transport, or before for a payload that exists already.
+        stored: The payload's data is in the engine.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Submission:
         "outputs",
         "payload_id",
         "size",
+        "stored",
         "task_id",
         "wanted",
     )
@@ -101,6 +103,7 @@ class Submission:
         self.wanted = False
         self.task_id = ""
         self.payload_id = ""
+        self.stored = False
 
     def pack(self) -> list[Buffer]:
         """Lay out the payload; called once the inputs have their ids."""
@@ -192,11 +195,24 @@ class Transport(Protocol):
             named: Called as soon as every output has its id (again, if a batch is replaced).
 
         Raises:
-            InputsAbortedError: If the batch was refused for aborted inputs; nothing was submitted.
+            InputsAbortedError: If the batch was refused for aborted inputs: no task was submitted.
+                Results that were created keep their ids; those of the batch that need none of
+                these inputs may be submitted again.
+            EngineError: If it was refused for another reason.
         """
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
+
+    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Make results of data that the engine stores already: (name, opaque id) pairs.
+
+        Returns:
+            The ids of the new results, in order.
+
+        Raises:
+            EngineError: NOT_FOUND, if there is no such data (any more).
+        """
 
     def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
         """Changes of the session's results, for ever: reconnects, never loses one, may repeat."""
