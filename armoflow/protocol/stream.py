@@ -149,7 +149,11 @@ class Stream:
             pause = min(pause * 2, 2.0)
 
     async def _greet(self, call: Any) -> None:
-        await call.write(self._packer.pack([0, Kind.HELLO, VERSION, self._local]))
+        try:
+            await call.write(self._packer.pack([0, Kind.HELLO, VERSION, self._local]))
+        except grpc.RpcError:
+            # Refused before it could be written: what the write says is not the reason.
+            await _raise_status(call)
         message = await call.read()
         if message is grpc.aio.EOF:
             await _raise_status(call)
