@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
 
@@ -24,8 +24,7 @@ class SlotKind(enum.IntEnum):
     ABSENT = 3  # filtered out
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One slot: a pickled value (with out-of-band buffers) or an encoded error record.
 
     Attributes:
@@ -36,8 +35,12 @@ class Slot:
 
     kind: SlotKind
     data: bytes | memoryview = b""
-    buffers: Sequence[Buffer] = field(default=())
+    buffers: Sequence[Buffer] = ()
 
+
+_KINDS = {int(kind): kind for kind in SlotKind}
+_VALUE, _ABSENT = SlotKind.VALUE, SlotKind.ABSENT  # looking up a member takes longer than all else
+_new = tuple.__new__
 
 ABSENT = Slot(SlotKind.ABSENT)
 
@@ -57,16 +60,31 @@ def pack_envelope(slots: Iterable[Cell]) -> list[Buffer]:
     entries: list[Any] = []
     buffers: list[Buffer] = []
     for slot in slots:
-        if slot is None or isinstance(slot, bytes):
-            entries.append(slot)
-        elif slot.kind is SlotKind.ABSENT:
+        if slot is None:
             entries.append(None)
-        elif slot.kind is SlotKind.VALUE and not slot.buffers:
-            entries.append(slot.data)
+        elif isinstance(slot, bytes):
+            if len(slot) < config.OUT_OF_BAND_LIMIT:
+                entries.append(slot)
+            else:
+                entries.append([0, None, len(buffers), 1])
+                buffers.append(slot)
+        elif slot.kind is _ABSENT:
+            entries.append(None)
         else:
-            entries.append([int(slot.kind), slot.data, len(buffers), len(slot.buffers)])
-            buffers.extend(slot.buffers)
+            entries.append(_entry(slot, buffers))
     return pack(entries, buffers)
+
+
+def _entry(slot: Slot, buffers: list[Buffer]) -> Any:
+    kind, data, own = slot
+    first = len(buffers)
+    if len(data) >= config.OUT_OF_BAND_LIMIT:  # not copied into the header: the first buffer
+        buffers.append(data)
+        data = None  # type: ignore[assignment]
+    elif kind is _VALUE and not own:
+        return data
+    buffers.extend(own)
+    return [int(kind), data, first, len(buffers) - first]
 
 
 def unpack_envelope(data: Buffer) -> list[Slot]:
@@ -75,7 +93,7 @@ def unpack_envelope(data: Buffer) -> list[Slot]:
     Raises:
         EnvelopeError: If the data is truncated, corrupt or not an envelope.
     """
-    return [_widen(cell) for cell in unpack_cells(data)]
+    return list(map(_widen, unpack_cells(data)))
 
 
 def unpack_cells(data: Buffer) -> list[Cell]:
@@ -97,12 +115,19 @@ def unpack_cells(data: Buffer) -> list[Cell]:
 def _widen(cell: Cell) -> Slot:
     if cell is None:
         return ABSENT
-    return Slot(SlotKind.VALUE, cell) if isinstance(cell, bytes) else cell
+    if isinstance(cell, bytes):
+        return _new(Slot, (_VALUE, cell, ()))
+    return cell
 
 
 def _read(entry: Any, buffers: Sequence[memoryview]) -> Slot:
     try:
         kind, data, first, count = entry
-        return Slot(SlotKind(kind), data, tuple(buffers[first : first + count]))
-    except (TypeError, ValueError) as error:
+        own = tuple(buffers[first : first + count])
+        if len(own) != count:
+            raise ValueError("its buffers are not there")
+        if data is None:
+            data, own = own[0], own[1:]
+        return Slot(_KINDS[kind], data, own)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data has a malformed slot: {error}") from error

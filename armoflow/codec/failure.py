@@ -190,7 +190,11 @@ class ErrorRecord:
         trace = format_trace(self.detail or self._headline(), self.frames, self.omitted, self.chain)
         has_trace = self.kind == "raised" and bool(self.frames or self.detail or self.chain)
         error.__cause__ = RemoteTraceback(
-            self.name, trace if has_trace else "", path or self.path, skipped, self.attempts
+            self.name,
+            trace if has_trace else "",
+            path or self.path or [self.name],
+            skipped,
+            self.attempts,
         )
         return error
 

@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
 
 FORMAT = 1
+_new = tuple.__new__
 
 
 class Pickled(NamedTuple):
@@ -52,7 +54,7 @@ class CodeReference(NamedTuple):
 class Values(NamedTuple):
     """Items of a column given as one pickled list (immutable scalars only)."""
 
-    pickled: bytes
+    pickled: bytes | memoryview
     length: int
 
 
@@ -161,20 +163,22 @@ def pack_payload(payload: Payload) -> list[Buffer]:
     """
     buffers: list[Buffer] = []
 
-    def pickled(value: Pickled | None) -> Any:
-        if value is None:
-            return None
-        if not value.buffers:
-            return value.data
+    def pickled(value: Pickled) -> Any:
+        data, own = value
         first = len(buffers)
-        buffers.extend(value.buffers)
-        return [value.data, first, len(value.buffers)]
+        if len(data) >= config.OUT_OF_BAND_LIMIT:  # not copied into the header: the first buffer
+            buffers.append(data)
+            data = None  # type: ignore[assignment]
+        elif not own:
+            return data
+        buffers.extend(own)
+        return [data, first, len(buffers) - first]
 
     def piece(value: Piece) -> Any:
         if isinstance(value, Slots):
             return [0, *value]
         if isinstance(value, Values):
-            return [1, *value]
+            return [1, pickled(Pickled(value.pickled)), value.length]
         return [2, [pickled(item) for item in value.pickles]]
 
     settings = payload.settings
@@ -186,7 +190,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.modules,
         payload.inputs,
         payload.constants,
-        pickled(payload.arguments),
+        None if payload.arguments is None else pickled(payload.arguments),
         [[piece(value) for value in column] for column in payload.columns],
         payload.start,
         payload.count,
@@ -206,27 +210,24 @@ def unpack_payload(data: Buffer) -> Payload:
     """
     header, buffers = unpack(data)
 
-    def pickled(value: Any) -> Pickled | None:
-        if value is None:
-            return None
+    def pickled(value: Any) -> Pickled:
         if isinstance(value, bytes):
-            return Pickled(value)
+            return _new(Pickled, (value, ()))
         encoded, first, count = value
-        return Pickled(encoded, tuple(buffers[first : first + count]))
-
-    def item(value: Any) -> Pickled:
-        read = pickled(value)
-        if read is None:
-            raise ValueError("an item without data")
-        return read
+        own = buffers[first : first + count]
+        if len(own) != count:
+            raise ValueError("buffers are missing")
+        if encoded is None:
+            encoded, *own = own
+        return Pickled(encoded, tuple(own))
 
     def piece(value: Any) -> Piece:
         kind, *rest = value
         if kind == 0:
             return Slots(*rest)
         if kind == 1:
-            return Values(*rest)
-        return Items([item(entry) for entry in rest[0]])
+            return Values(pickled(rest[0]).data, rest[1])
+        return Items([pickled(entry) for entry in rest[0]])
 
     def code(value: Any) -> CodeReference | None:
         return None if value is None else CodeReference(*value)
@@ -241,7 +242,7 @@ def unpack_payload(data: Buffer) -> Payload:
             modules=code(header[4]),
             inputs=header[5],
             constants=header[6],
-            arguments=pickled(header[7]),
+            arguments=None if header[7] is None else pickled(header[7]),
             columns=[[piece(value) for value in column] for column in header[8]],
             start=header[9],
             count=header[10],

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from armoflow import config
 from armoflow.codec.container import ALIGNMENT, pack, size, unpack
 from armoflow.codec.envelope import (
     ABSENT,
@@ -93,7 +94,7 @@ def plain(value):
         return bytes(value)
     if isinstance(value, (tuple, list)):
         return tuple(plain(item) for item in value)
-    if isinstance(value, (Slot, Payload)):
+    if isinstance(value, Payload):
         return tuple(plain(getattr(value, name)) for name in value.__dataclass_fields__)
     return value
 
@@ -130,6 +131,26 @@ def test_envelope_round_trip(slots):
 @given(PAYLOADS)
 def test_payload_round_trip(payload):
     assert plain(unpack_payload(join(pack_payload(payload)))) == plain(payload)
+
+
+def test_large_pickles_are_viewed_in_place():
+    large = b"p" * config.OUT_OF_BAND_LIMIT
+    data = join(pack_envelope([large, Slot(SlotKind.VALUE, large, [b"b"]), b"small"]))
+    first, second, third = unpack_cells(data)
+    assert first.data.obj is data and second.data.obj is data
+    assert (bytes(first.data), first.buffers) == (large, ())
+    assert (bytes(second.data), bytes(second.buffers[0])) == (large, b"b")
+    assert third == b"small"
+    payload = Payload(
+        Operation.MAP,
+        "f",
+        arguments=Pickled(large, (b"b",)),
+        columns=[[Values(large, 3), Items([Pickled(large)])]],
+    )
+    data = join(pack_payload(payload))
+    back = unpack_payload(data)
+    assert plain(back) == plain(payload)
+    assert back.columns[0][0].pickled.obj is data
 
 
 READERS = [unpack, unpack_envelope, unpack_payload]
