@@ -57,5 +57,5 @@ async def connect(
 
 
 def _may_have_extensions(info: EngineInfo) -> bool:
-    """Only an engine of ours is asked: to others the call would be an unexpected one."""
-    return "armoflow" in info.core_version
+    """Only an engine that says so is asked: to others the call would be an unexpected one."""
+    return info.core_version.endswith("-armoflow.batch")

@@ -49,7 +49,7 @@ def register_services(server: Any, engine: Engine, *, extensions: bool) -> list[
     add_ResultsServicer_to_server(ResultsService(engine), server)
     add_SessionsServicer_to_server(SessionsService(engine), server)
     add_TasksServicer_to_server(TasksService(engine), server)
-    add_VersionsServicer_to_server(VersionsService(), server)
+    add_VersionsServicer_to_server(VersionsService(extensions=extensions), server)
     if not extensions:
         return [events]
     extension = ExtensionService(engine)

@@ -17,11 +17,22 @@ is refused, before that such a task waited for ever. The suffix says that it is 
 """
 
 
+BATCH_SUFFIX = ".batch"
+"""Added to the version where the batch extension is served (see ``armoflow.protocol.frames``)."""
+
+
 class VersionsService(VersionsServicer):  # type: ignore[misc]
-    """Says which engine this is, and which API it serves."""
+    """Says which engine this is, and which API it serves.
+
+    Args:
+        extensions: The batch extension is served: the version says so, for clients that know it.
+    """
+
+    def __init__(self, *, extensions: bool = False) -> None:
+        self._core = CORE_VERSION + (BATCH_SUFFIX if extensions else "")
 
     async def ListVersions(self, request: Any, context: Any) -> Any:
         """The versions of the engine and of the API."""
         from armonik import __version__
 
-        return messages.ListVersionsResponse(core=CORE_VERSION, api=__version__)
+        return messages.ListVersionsResponse(core=self._core, api=__version__)
