@@ -434,6 +434,16 @@ def test_105_outputs_handed_to_a_child_are_the_childs_to_abort(driver: Driver) -
     assert driver.status("t") == "COMPLETED"
 
 
+def test_strict_an_output_of_another_task_is_not_aborted() -> None:
+    driver = Driver(strict=True)
+    driver.session()
+    driver.task("owner")
+    driver.task("pretender", outputs=["owner.out"])
+    driver.run("pretender")
+    driver.fail("pretender")
+    assert driver.result_status("owner.out") == "CREATED"
+
+
 def test_a_chain_of_100_000_tasks_ends_at_once(driver: Driver) -> None:
     length = 100_000
     results = [NewResult(f"r{n}", "r") for n in range(length + 1)]

@@ -262,9 +262,9 @@ class Engine(RuleBasedStateMachine):
             self.running.pop(task_id, None)
 
     @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
-    @rule(data=st.data(), retry=st.booleans(), timeout=st.booleans())
+    @rule(data=st.data(), retry=st.sampled_from([True, True, False]), timeout=st.booleans())
     def fail(self, data: st.DataObject, retry: bool, timeout: bool) -> None:
-        status = TaskStatus.TIMEOUT if timeout else TaskStatus.ERROR
+        status = TaskStatus.TIMEOUT if timeout and not retry else TaskStatus.ERROR
         for task_id in self.pick(data, sorted(self.running) + self.tasks(TaskStatus.DISPATCHED)):
             self.do("fail_task", task_id, "boom", status=status, retry=retry)
             self.running.pop(task_id, None)
@@ -376,7 +376,7 @@ class DeletingEngine(Engine):
 
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=120,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -172,15 +172,19 @@ def test_what_an_agent_reports_of_a_deleted_session_changes_nothing(driver: Driv
     assert not driver.do("cancel_tasks", ["t"]).tasks
 
 
-def test_deleting_a_session_ends_what_waits_for_it_elsewhere(driver: Driver) -> None:
+@pytest.mark.parametrize("end", ["cancel", "delete", "purge"])
+def test_ending_a_session_ends_what_waits_for_it_elsewhere(driver: Driver, end: str) -> None:
     driver.session("other")
     driver.results("r")
     driver.task("t", needs=["r"], session="other")
     driver.task("after", needs=["t.out"], session="other")
-    driver.do("delete_session", "s")
+    if end == "purge":
+        driver.do("close_session", "s")
+        assert driver.status("t") == "PENDING"
+    driver.do(f"{end}_session", "s")
     assert driver.status("t") == "ERROR"
     assert driver.status("after") == "ERROR"
-    assert "session s was deleted" in driver.state.tasks["after"].error
+    assert f"session s was {end.removesuffix('e')}" in driver.state.tasks["after"].error
 
 
 def test_47_manual_results_survive_purge_and_their_data_deletion(driver: Driver) -> None:
