@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers=options.workers,
         quick=options.quick,
         timeout=options.timeout or (40.0 if options.quick else 300.0),
-        budget=options.budget,
+        budget=options.budget or (20.0 if options.quick else 90.0),
         time_limit=options.time_limit or (QUICK_SECONDS if options.quick else None),
     )
     return run(plan, options.results)
@@ -92,8 +92,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--budget",
         type=float,
-        default=60.0,
-        help="leave out what would take longer, going by its smaller form (default 60 s)",
+        help="leave out what would take longer, going by its smaller form (default 90 s)",
     )
     parser.add_argument("--time-limit", type=float, help="seconds for the whole run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory for the report")

@@ -36,9 +36,10 @@ def adopt_orphans() -> None:
 def descendants(root: psutil.Process) -> list[psutil.Process]:
     """All living processes below ``root``."""
     try:
-        return root.children(recursive=True)
+        found: list[psutil.Process] = root.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+    return found
 
 
 def cpu_seconds(root: psutil.Process) -> float:

@@ -74,17 +74,20 @@ def _draw_bars(summary: Summary, path: Path) -> Path:
         axes.set_title(f"{workload}: {metric.label} ({better} is better)", fontsize=9)
         axes.set_xscale("log")
         axes.invert_yaxis()
+        shown: list[float] = []
         for system, cell in row.items():
             values = [value for value in cell.values(metric.key) if value > 0]
             median = cell.median(metric.key)
             if not values or not median or median <= 0:
                 continue
+            shown += values
             spread = [[median - min(values)], [max(values) - median]]
             axes.barh(system, median, xerr=spread, color=_color(system))
             axes.annotate(
                 f" {format_value(median, metric.unit)}", (median, system), va="center", fontsize=8
             )
-        axes.margins(x=0.25)
+        if shown:
+            axes.set_xlim(min(shown) / 3, max(shown) * 6)
         axes.tick_params(labelsize=8)
     return _save(figure, path)
 

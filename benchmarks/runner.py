@@ -24,7 +24,6 @@ from benchmarks.workloads import find_workload
 from benchmarks.workloads.base import Workload
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SAMPLE_INTERVAL = 0.2
 _LOG_LINES = 15
 _GRACE = 3.0
 """Seconds in which what a trial started may end by itself after it."""
@@ -51,7 +50,7 @@ class Plan:
     workers: int = 2
     quick: bool = False
     timeout: float = 300.0
-    budget: float = 60.0
+    budget: float = 90.0
     time_limit: float | None = None
 
 
@@ -204,7 +203,8 @@ class _Trial:
 
         threading.Thread(target=wait, daemon=True).start()
         deadline = time.monotonic() + self.timeout
-        while not ended.wait(_SAMPLE_INTERVAL):
+        interval = find_workload(self.workload, quick=self.plan.quick).sample_interval
+        while not ended.wait(interval):
             sampler.sample()
             if time.monotonic() > deadline:
                 return False

@@ -58,6 +58,11 @@ class ShareArray(Workload):
     def title(self) -> str:
         return f"one array of {self.megabytes} MB given to {self.tasks} tasks"
 
+    @property
+    def smaller(self) -> tuple[str, float] | None:
+        # By the bytes that move in a system that sends every argument and value by value.
+        return ("arrays-32x8mb", self.megabytes * self.tasks / 1_000)
+
     def run(self, system: System, meter: Meter) -> dict[str, Any]:
         import numpy
 
@@ -77,6 +82,7 @@ class FanOut(Workload):
     """Large arrays, each reduced to a number: how many of them are alive at once?"""
 
     metric: ClassVar[Metric] = LIVE_PEAK
+    sample_interval: ClassVar[float] = 0.05
     arrays: int
     megabytes: int
 
@@ -90,6 +96,10 @@ class FanOut(Workload):
             f"fan-out of {self.arrays} arrays of {self.megabytes} MB reduced to one number: "
             "peak of memory and store over idle"
         )
+
+    @property
+    def smaller(self) -> tuple[str, float] | None:
+        return ("arrays-32x8mb", 2 * self.megabytes * self.arrays / 1_000)
 
     def run(self, system: System, meter: Meter) -> dict[str, Any]:
         with meter.section():

@@ -21,6 +21,7 @@ class Workload(ABC):
         metric: The number by which systems are compared.
         needs: What a system must be able to do.
         starts_system: Whether the system is started (and warmed up) before ``run``.
+        sample_interval: Seconds between two looks at memory and store; looking costs CPU time.
         smaller: A smaller form of the same work and how many times larger this one is: where the
             smaller one says that this one would take too long, it is not tried.
     """
@@ -28,6 +29,7 @@ class Workload(ABC):
     metric: ClassVar[Metric] = SECONDS
     needs: ClassVar[frozenset[Capability]] = frozenset()
     starts_system: ClassVar[bool] = True
+    sample_interval: ClassVar[float] = 0.2
 
     @property
     @abstractmethod
