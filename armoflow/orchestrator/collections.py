@@ -35,7 +35,7 @@ def plan_source(planner: Planner, node: SourceNode) -> Planning:
 def plan_map(planner: Planner, node: MapNode) -> Planning:
     """A task per batch; its outputs hold a slot per item."""
     draft = planner.draft()
-    yield from planner.resolve_fixed(draft, node)
+    yield from planner.inputs.resolve_fixed(draft, node)
     arguments = planner.emitter.fixed(draft, node.fixed, node)
     star, unzip = node.star, _is_zip(node)
     readers = [planner.reader(source) for source in node.sources]
@@ -45,8 +45,8 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
         own = planner.draft(draft)
         columns = chunk.columns
         if unzip and not star:
-            columns = [(yield from planner.single_of(chunk, node.sources[0]))]
-        yield from planner.resolve_items(own, columns, node)
+            columns = [(yield from planner.inputs.single_of(chunk, node.sources[0]))]
+        yield from planner.inputs.resolve_items(own, columns, node)
         what = f"items of {node.name!r} from {position}"
         outputs = yield from planner.emit(
             node,
@@ -61,9 +61,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
             collection=True,
             outputs=[planner.result(node, output) for output in range(node.task.outputs)],
         )
-        slots: list[list[PlanPiece]] = [
-            [SlotRange(result, 0, chunk.length)] for result in outputs
-        ]
+        slots: list[list[PlanPiece]] = [[SlotRange(result, 0, chunk.length)] for result in outputs]
         position += chunk.length
         yield Chunk(slots, chunk.length)
 
@@ -71,14 +69,14 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
 def plan_filter(planner: Planner, node: FilterNode) -> Planning:
     """A task per batch; items that go leave an absent slot, so that positions stay."""
     draft = planner.draft()
-    yield from planner.resolve_fixed(draft, node)
+    yield from planner.inputs.resolve_fixed(draft, node)
     arguments = planner.emitter.fixed(draft, node.fixed, node)
     batches = _Batches(planner, node, [planner.reader(node.source)])
     position = 0
     while (chunk := (yield from batches.next(position))) is not None:
-        column = yield from planner.single_of(chunk, node.source)
+        column = yield from planner.inputs.single_of(chunk, node.source)
         own = planner.draft(draft)
-        yield from planner.resolve_items(own, [column], node)
+        yield from planner.inputs.resolve_items(own, [column], node)
         outputs = yield from planner.emit(
             node,
             Operation.FILTER,
@@ -98,7 +96,7 @@ def plan_zip(planner: Planner, node: ZipNode) -> Planning:
     """No task: the columns side by side; whoever reads the zip takes them together."""
     readers = [planner.reader(source) for source in node.sources]
     while (first := (yield from readers[0].chunk(planner.stream(node).hint))) is not None:
-        column = yield from planner.single_of(first, node.sources[0])
+        column = yield from planner.inputs.single_of(first, node.sources[0])
         aligned = yield from _align(planner, node, Chunk([column], first.length), readers)
         if aligned is None:
             return
@@ -115,7 +113,7 @@ def plan_slice(planner: Planner, node: SliceNode) -> Planning:
         length = node.source.node.length or 0
         whole = yield from reader.take(length)
         if whole is not None:
-            column = yield from planner.single_of(whole, node.source)
+            column = yield from planner.inputs.single_of(whole, node.source)
             if wanted:
                 yield Chunk([select(column, wanted)], len(wanted))
         return
@@ -125,7 +123,7 @@ def plan_slice(planner: Planner, node: SliceNode) -> Planning:
         chunk = yield from reader.chunk(stop - position)
         if chunk is None:
             return
-        column = yield from planner.single_of(chunk, node.source)
+        column = yield from planner.inputs.single_of(chunk, node.source)
         inside = range(
             wanted.start + max(-(-(position - wanted.start) // wanted.step), 0) * wanted.step,
             min(position + chunk.length, stop),
@@ -164,13 +162,13 @@ def _align(
     planner: Planner, node: Any, first: Chunk, readers: list[Reader]
 ) -> Generator[Step, Any, Chunk | None]:
     """The other columns beside the first; the shortest ends them all, as in Python's map."""
-    columns: list[list[PlanPiece]] = [(yield from planner.single_of(first, node.sources[0]))]
+    columns: list[list[PlanPiece]] = [(yield from planner.inputs.single_of(first, node.sources[0]))]
     length = first.length
     for reader, source in zip(readers[1:], node.sources[1:], strict=True):
         chunk = yield from reader.take(length)
         if chunk is None:
             return None
-        columns.append((yield from planner.single_of(chunk, source)))
+        columns.append((yield from planner.inputs.single_of(chunk, source)))
         length = min(length, chunk.length)
     cut = [
         column

@@ -7,20 +7,18 @@ million items need neither a million nodes nor a finished plan before the first 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from armoflow import config
 from armoflow.codec.payload import Operation
-from armoflow.codec.pickling import are_scalars, is_scalar
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import (
     CallNode,
     CollectionNode,
-    GatherNode,
     ItemNode,
     Node,
     Source,
@@ -29,7 +27,7 @@ from armoflow.graph.nodes import (
 )
 from armoflow.graph.task import BaseTask
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions
-from armoflow.orchestrator import builtins, dynamic
+from armoflow.orchestrator import dynamic
 from armoflow.orchestrator.chunks import (
     Chunk,
     Cursor,
@@ -37,14 +35,14 @@ from armoflow.orchestrator.chunks import (
     NeedValue,
     Planning,
     Reader,
-    Step,
     Stream,
     select,
 )
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
-from armoflow.orchestrator.drafts import Draft, External
+from armoflow.orchestrator.drafts import External
 from armoflow.orchestrator.emit import Emitter
+from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -55,9 +53,6 @@ from armoflow.orchestrator.planned import (
 )
 from armoflow.orchestrator.reduction import VALUES
 from armoflow.orchestrator.sizes import BatchSizer, CountSizer
-
-_ALWAYS = 1 << 30
-"""Reads of a node that is kept to the end of the plan."""
 
 
 class Target(Protocol):
@@ -107,13 +102,12 @@ class Planner:
         self.emitter = Emitter(book, settings.options, settings.capture, settings.external, self)
         self.emit = self.emitter.emit
         self.draft = self.emitter.draft
+        self.inputs = Inputs(self, self.emitter)
         self._streams: dict[Node, Stream] = {}
         self._values: dict[Node, list[SlotRange]] = {}
         self._failed: dict[Node, Exception] = {}
-        self._lists: dict[Node, list[SlotRange]] = {}
         self._readers: dict[Node, int] = {}
         self._indexes: dict[Node, _ItemIndex] = {}
-        self._gatherings: dict[tuple[Node, int], Node] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
@@ -128,7 +122,7 @@ class Planner:
             that use it.
         """
         for target in targets:
-            self._count(target.value.node)
+            self.count(target.value.node)
             self.emitter.wanted.add(target.value.node)
             if isinstance(target.value.node, ItemNode):
                 self.emitter.wanted.add(target.value.node.source.node)
@@ -138,18 +132,19 @@ class Planner:
             except Exception as error:  # noqa: PERF203 - one per target, not per task
                 target.fail(error)
         # Whatever was kept for readers that did not come is let go, and its data can be freed.
-        for kept in (self._values, self._lists, self._indexes, self._streams, self._bound):
+        for kept in (self._values, self._indexes, self._streams, self._bound):
             kept.clear()
+        self.inputs.clear()
 
     def copy(
         self, pieces: Sequence[PlanPiece], node: Node, result: Result
     ) -> Iterator[PlannedTask | Constant]:
         """Plan one more task, that copies slots into an existing result."""
-        return self._run(self.gather(pieces, node, result))
+        return self._run(self.inputs.gather(pieces, node, result))
 
     # --- counting readers -----------------------------------------------------------------------
 
-    def _count(self, node: Node, reads: int = 1) -> None:
+    def count(self, node: Node, reads: int = 1) -> None:
         """Count how often each node will be read, so that nothing is kept longer than needed."""
         stack = [(node, reads)]
         while stack:
@@ -165,7 +160,7 @@ class Planner:
                     stack.append((node.source.node, 1))
             elif isinstance(node, SourceNode):
                 # Several items may hold the same delayed value: kept to the end.
-                stack.extend((upstream, _ALWAYS) for upstream in node.inputs)
+                stack.extend((upstream, ALWAYS) for upstream in node.inputs)
             else:
                 stack.extend((upstream, 1) for upstream in node.inputs)
 
@@ -203,12 +198,12 @@ class Planner:
         if failed is not None:
             raise failed
         if node not in self._readers:
-            self._count(node, _ALWAYS)  # an item of an iterator held it
+            self.count(node, ALWAYS)  # an item of an iterator held it
         places = self._values.get(node)
         if places is None:
             stack.append(_Frame(VALUES[type(node)](self, node), node=node))
         else:
-            self._read(node)
+            self.read(node)
         return places
 
     def _chunk(self, step: NeedChunk, stack: list[_Frame]) -> Chunk | None:
@@ -227,7 +222,7 @@ class Planner:
             return None
         if frame.node is not None:
             self._values[frame.node] = value
-            self._read(frame.node)
+            self.read(frame.node)
         return value
 
     def _fail(self, frame: _Frame, error: Exception) -> None:
@@ -237,17 +232,22 @@ class Planner:
         if frame.node is not None:
             self._failed[frame.node] = error
 
-    def _read(self, node: Node) -> None:
+    def counted(self, node: Node) -> bool:
+        """Whether somebody was counted who will read a node."""
+        return node in self._readers
+
+    def read(self, node: Node) -> None:
+        """One reader of a node has read it; after the last it is let go."""
         self._readers[node] -= 1
         if self._readers[node] <= 0:
             self._values.pop(node, None)
-            self._lists.pop(node, None)
+            self.inputs.forget(node)
 
     # --- reading --------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> Reader:
         """A reader of one output of a collection, or of all columns of a zip."""
-        node = self.node_of(source)
+        node = node_of(source)
         if not isinstance(node, CollectionNode):
             raise TypeError(f"{source!r} is known only when the graph runs")
         if isinstance(node, ZipNode):
@@ -263,143 +263,9 @@ class Planner:
             self._streams[node] = stream
         return stream.open()
 
-    def drain(self, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
-        """All pieces of a collection, at most ``MAXIMUM_INPUTS`` results."""
-        reader = self.reader(source)
-        column: list[PlanPiece] = []
-        while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
-            column.extend((yield from self.single_of(chunk, source)))
-        return column
-
-    def single(self, chunk: Chunk, node: Node) -> Generator[Step, Any, list[PlanPiece]]:
-        """A chunk's only column; the items of a zip become tuples first."""
-        if not isinstance(node, ZipNode):
-            return chunk.columns[0]
-        draft = self.draft()
-        columns = [draft.column(column, f"items of {node.name!r}") for column in chunk.columns]
-        outputs = yield from self.emit(
-            node,
-            Operation.MAP,
-            draft,
-            function=builtins.pack_tuple,
-            columns=columns,
-            count=chunk.length,
-        )
-        return [SlotRange(outputs[0], 0, chunk.length)]
-
-    def single_of(self, chunk: Chunk, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
-        """A chunk's only column, read from this source."""
-        return (yield from self.single(chunk, self.node_of(source)))
-
-    def node_of(self, source: Source) -> Node:
-        """The node behind a source."""
-        return source if isinstance(source, SourceNode) else source.node
-
-    def sparse(self, source: Source) -> bool:
-        """Whether some items of a collection may be absent."""
-        node = self.node_of(source)
-        return isinstance(node, CollectionNode) and node.sparse
-
     def stream(self, node: CollectionNode) -> Stream:
         """The stream of a collection that is being planned."""
         return self._streams[node]
-
-    def resolve(
-        self, draft: Draft, dependencies: Iterable[Any], node: Node
-    ) -> Generator[Step, Any, None]:
-        """Find the places of what arguments depend on."""
-        for dependency in dependencies:
-            if isinstance(dependency, DelayedList) and not dynamic.is_dynamic(dependency.node):
-                column = yield from self.drain(dependency)
-                draft.refer_to_list(dependency, (yield from self._few(column, node)))
-            elif isinstance(dependency.node, GatherNode) and not dynamic.is_dynamic(
-                dependency.node
-            ):
-                # A list of values needs no task of its own.
-                draft.refer_to_list(dependency, (yield from self._list(dependency.node)))
-                if dependency.node is not node:
-                    self._read(dependency.node)
-            else:
-                places = yield NeedValue(self._gathered(dependency))
-                draft.refer_to_slot(dependency, places[dependency.output])
-
-    def _list(self, node: GatherNode) -> Generator[Step, Any, list[SlotRange]]:
-        ranges = self._lists.get(node)
-        if ranges is None:
-            if node not in self._readers:
-                self._count(node, _ALWAYS)
-            column = yield from self.drain(node.source)
-            ranges = self._lists[node] = yield from self._few(column, node)
-        return ranges
-
-    def resolve_value(self, draft: Draft, value: Any, node: Node) -> Generator[Step, Any, None]:
-        """Find the places of what one value depends on."""
-        if not is_scalar(value):
-            yield from self.resolve(draft, find_dependencies(value), node)
-
-    def resolve_fixed(self, draft: Draft, node: Any) -> Generator[Step, Any, None]:
-        """Find the places of what the fixed arguments of a collection operation depend on."""
-        yield from self.resolve_value(draft, node.fixed, node)
-
-    def resolve_items(
-        self, draft: Draft, columns: Sequence[Sequence[PlanPiece]], node: Node
-    ) -> Generator[Step, Any, None]:
-        """Find the places of what local items depend on."""
-        for column in columns:
-            for piece in column:
-                if isinstance(piece, LocalItems):
-                    if are_scalars(piece.values):
-                        continue
-                    for value in piece.values:
-                        yield from self.resolve(draft, find_dependencies(value), node)
-
-    def _gathered(self, value: Delayed[Any] | DelayedList[Any]) -> Node:
-        """The node that gathers a dynamic collection; one for all who ask."""
-        if isinstance(value, Delayed):
-            return value.node
-        gathered = self._gatherings.get((value.node, value.output))
-        if gathered is None:
-            gathered = value.gather().node
-            self._gatherings[value.node, value.output] = gathered
-            self._count(gathered, _ALWAYS)
-        return gathered
-
-    def _few(
-        self, column: Sequence[PlanPiece], node: Node
-    ) -> Generator[Step, Any, list[SlotRange]]:
-        """The same slots in at most ``MAXIMUM_INPUTS`` results, gathered level by level."""
-        ranges: list[SlotRange] = []
-        for piece in column:
-            if isinstance(piece, SlotRange):
-                ranges.append(piece)
-            else:
-                ranges.append((yield from self.gather([piece], node)))
-        while len({piece.result for piece in ranges}) > config.MAXIMUM_INPUTS:
-            gathered = []
-            for first in range(0, len(ranges), config.MAXIMUM_INPUTS):
-                group = ranges[first : first + config.MAXIMUM_INPUTS]
-                gathered.append((yield from self.gather(group, node)))
-            ranges = gathered
-        return ranges
-
-    def gather(
-        self, pieces: Sequence[PlanPiece], node: Node, result: Result | None = None
-    ) -> Generator[Step, Any, SlotRange]:
-        """A task that copies slots, errors and all, into one result."""
-        draft = self.draft()
-        column = draft.column(pieces, f"items of {node.name!r}")
-        length = sum(piece.length for piece in pieces)
-        outputs = yield from self.emit(
-            node,
-            Operation.GATHER,
-            draft,
-            columns=[column],
-            count=length,
-            outputs=None if result is None else [result],
-        )
-        return SlotRange(outputs[0], 0, length)
-
-    # --- values ---------------------------------------------------------------------------------
 
     def call(
         self,
@@ -414,7 +280,7 @@ class Planner:
             dependencies: Sequence[Any] = node.dependencies
         else:
             dependencies = find_dependencies((args, kwargs))
-        yield from self.resolve(draft, dependencies, node)
+        yield from self.inputs.resolve(draft, dependencies, node)
         shared = self.emitter.shared(args, kwargs)
         outputs = yield from self.emit(
             node,
@@ -440,11 +306,11 @@ class Planner:
         chunk, offset = index.find(node.index)
         if isinstance(source.node, ZipNode):
             selected = Chunk([select(column, [offset]) for column in chunk.columns], 1)
-            column = yield from self.single(selected, source.node)
+            column = yield from self.inputs.single(selected, source.node)
         else:
             column = select(chunk.columns[source.output], [offset])
         if isinstance(column[0], LocalItems):
-            return [(yield from self.gather(column, node))]
+            return [(yield from self.inputs.gather(column, node))]
         return column
 
     def result(self, node: Node, output: int = 0) -> Result:
@@ -464,10 +330,10 @@ class Planner:
         if isinstance(value, DelayedList) and not dynamic.is_dynamic(value.node):
             reader = self.reader(value)
             while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
-                target.place((yield from self.single(chunk, value.node)), False)
+                target.place((yield from self.inputs.single(chunk, value.node)), False)
         else:
             output = 0 if isinstance(value, DelayedList) else value.output
-            places = yield NeedValue(self._gathered(value))
+            places = yield NeedValue(self.inputs.gathered(value))
             target.place([places[output]], True)
         target.seal()
 

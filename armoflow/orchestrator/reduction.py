@@ -25,6 +25,7 @@ from armoflow.graph.nodes import (
 from armoflow.orchestrator import builtins, dynamic
 from armoflow.orchestrator.chunks import Planning, Step
 from armoflow.orchestrator.drafts import is_local
+from armoflow.orchestrator.inputs import node_of, sparse
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ def plan_reduce(planner: Planner, node: ReduceNode) -> Planning:
     tree = _Tree(planner, node)
     column: list[PlanPiece]
     reader = planner.reader(node.source)
-    sizer = planner.sizer(node, getattr(planner.node_of(node.source), "length", None))
+    sizer = planner.sizer(node, getattr(node_of(node.source), "length", None))
     position = 0
     while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
-        column = yield from planner.single_of(chunk, node.source)
+        column = yield from planner.inputs.single_of(chunk, node.source)
         if chunk.length > 1 or is_local(column):
             yield from tree.add_batch(column, chunk.length)
         else:
@@ -77,12 +78,12 @@ def plan_fold(planner: Planner, node: FoldNode) -> Planning:
     if dynamic.is_dynamic(node):
         return (yield from _expand(planner, node))
     reader = planner.reader(node.source)
-    sizer = planner.sizer(node, getattr(planner.node_of(node.source), "length", None))
+    sizer = planner.sizer(node, getattr(node_of(node.source), "length", None))
     combine = _Combine(planner, node)
     so_far: SlotRange | None = None
     position = 0
     while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
-        column = yield from planner.single_of(chunk, node.source)
+        column = yield from planner.inputs.single_of(chunk, node.source)
         if so_far is None:
             so_far = yield from combine(column, initial=True)
         else:
@@ -90,7 +91,7 @@ def plan_fold(planner: Planner, node: FoldNode) -> Planning:
         position += chunk.length
     if so_far is None:
         so_far = yield from combine([], initial=True, final=True)
-    elif planner.sparse(node.source) and node.initial is MISSING:
+    elif sparse(node.source) and node.initial is MISSING:
         so_far = yield from combine([so_far], final=True)
     return [so_far]
 
@@ -113,9 +114,9 @@ class _Combine:
         draft = planner.draft()
         arguments: Pickled | None = None
         if initial and node.initial is not MISSING:
-            yield from planner.resolve_value(draft, node.initial, node)
+            yield from planner.inputs.resolve_value(draft, node.initial, node)
             arguments = draft.dumps(node.initial, f"initial value of {node.name!r}")
-        yield from planner.resolve_items(draft, [column], node)
+        yield from planner.inputs.resolve_items(draft, [column], node)
         result = planner.result(node) if final else Result(node.name)
         outputs = yield from planner.emit(
             node,
@@ -137,7 +138,7 @@ class _Tree:
     def __init__(self, planner: Planner, node: ReduceNode) -> None:
         self._combine = _Combine(planner, node)
         self._node = node
-        self._sparse = planner.sparse(node.source)
+        self._sparse = sparse(node.source)
         self._levels: list[list[PlanPiece]] = []
         self._fan_in = node.fan_in
 
