@@ -12,10 +12,10 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from armoflow import config
 from armoflow.codec.modules import ModuleSource, decode_bundle
@@ -83,7 +83,7 @@ def remove_modules(generation: Generation) -> dict[str, types.ModuleType]:
     return removed
 
 
-class InstalledModules(MetaPathFinder):
+class InstalledModules:
     """Serves the active generation's modules to ``import``; one for a process.
 
     Attributes:
@@ -158,8 +158,9 @@ class InstalledModules(MetaPathFinder):
         if source.text is None:
             return _namespace(fullname, path, source)
         locations = [str(Path(source.path).parent)] if source.is_package else None
+        loader: Any = _Loader(source)
         return spec_from_file_location(
-            fullname, source.path, loader=_Loader(source), submodule_search_locations=locations
+            fullname, source.path, loader=loader, submodule_search_locations=locations
         )
 
 
@@ -172,7 +173,7 @@ def _namespace(name: str, path: Sequence[str] | None, source: ModuleSource) -> M
     return spec
 
 
-class _Loader(Loader):
+class _Loader:
     def __init__(self, source: ModuleSource) -> None:
         self._source = source
 

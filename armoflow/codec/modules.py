@@ -8,6 +8,7 @@ unconfigured, and what runs is what was submitted.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import sys
@@ -185,8 +186,6 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
         >>> sorted(imports_of("a", source))
         ['a', 'a.b', 'c.d']
     """
-    import ast
-
     try:
         tree = ast.parse(source.text or "")
     except (SyntaxError, ValueError):
@@ -206,7 +205,7 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
     return found
 
 
-def _dynamic_import(call: Any, package: str) -> Iterator[str]:
+def _dynamic_import(call: ast.Call, package: str) -> Iterator[str]:
     """The literal name in ``import_module("name")`` or ``__import__("name")``."""
     called = getattr(call.func, "attr", getattr(call.func, "id", ""))
     if called in IMPORTERS and call.args:

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import importlib
 import sys
 import textwrap
@@ -402,10 +403,11 @@ def test_random_data_is_refused(data, text):
 
 @given(st.integers(0, 400), st.integers(1, 255))
 def test_damaged_records_are_refused_or_read(position, change):
-    data = bytearray(record_exception(raised(throw, ValueError("x")), node="f").encode())
+    record = record_exception(raised(throw, ValueError("x")), node="f")
+    data = bytearray(record.encode())
     data[position % len(data)] ^= change
-    with pytest.raises(EnvelopeError):
-        ErrorRecord.decode(data)
+    with contextlib.suppress(EnvelopeError):
+        assert ErrorRecord.decode(data) == ErrorRecord.decode(record.encode())
 
 
 def test_finding_the_first_whole_record():

@@ -18,7 +18,14 @@ from armoflow import config
 from armoflow.codec.classes import known_pickle
 from armoflow.codec.container import pack, unpack
 from armoflow.codec.payload import Pickled
-from armoflow.codec.pickling import are_scalars, dumps, dumps_whole, is_scalar, loads
+from armoflow.codec.pickling import (
+    are_scalars,
+    dumps,
+    dumps_whole,
+    explain_arguments,
+    is_scalar,
+    loads,
+)
 from armoflow.errors import GraphError, SerializationError
 
 LARGE = config.OUT_OF_BAND_LIMIT
@@ -420,6 +427,14 @@ def test_the_failing_variable_is_named():
         return x
 
     check(with_default, "default argument of function")
+
+
+def test_the_failing_argument_is_named():
+    lock = threading.Lock()
+    arguments = {"a": Reference("r"), "b": [1, lock], "c": lock}
+    message = explain_arguments("f", arguments, refer)
+    assert message.startswith("argument 'b' of task 'f': _thread.lock at value[1] cannot")
+    assert explain_arguments("f", {"a": Reference("r")}, refer) is None
 
 
 def test_a_value_that_is_nested_too_deeply():
