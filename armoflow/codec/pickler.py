@@ -36,11 +36,14 @@ PROTOCOL = 5
 _CachedFunction = type(functools.lru_cache(len))
 
 
+_CLOUDPICKLE: dict[type, Callable[[Any], Any]] = cloudpickle.Pickler.dispatch_table.maps[0]
+
+
 class _Reducers(dict[type, Callable[[Any], Any]]):
     """cloudpickle's table of reducers, several times faster than its ``ChainMap``."""
 
     def __missing__(self, kind: type) -> Any:
-        return copyreg.dispatch_table[kind]
+        return _CLOUDPICKLE.get(kind) or copyreg.dispatch_table[kind]
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -52,7 +55,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffers: Out-of-band buffers.
     """
 
-    dispatch_table = _Reducers(cloudpickle.Pickler.dispatch_table.maps[0])
+    dispatch_table = _Reducers()
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 

@@ -182,6 +182,35 @@ def test_which_modules_are_the_users():
     assert is_user_module(__name__)
 
 
+class Boxed:
+    def __init__(self, content):
+        self.content = content
+
+
+def box(content):
+    return Boxed(content * 2)
+
+
+def test_functions_and_classes_of_a_test_module():
+    import pickle
+
+    encoded = encode_function(box)
+    assert encoded.modules == {__name__}
+    bundle = ModuleBundle()
+    bundle.add(encoded.modules)
+    work = bundle.encode(), (encoded.digest, encoded.data), pickle.dumps(((4,), {}))
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER],
+        input=pickle.dumps(work),
+        stdout=subprocess.PIPE,
+        check=True,
+        cwd="/",
+        timeout=100,
+    )
+    back = pickle.loads(done.stdout)
+    assert type(back) is Boxed and back.content == 8
+
+
 # --- projects -------------------------------------------------------------------------------------
 
 
