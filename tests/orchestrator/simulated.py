@@ -94,13 +94,20 @@ class SimulatedEngine:
             pending.extendleft(reversed(children))
 
 
+class SameProcess(CodeBook):
+    """Sends no modules: the runner is in this process, where importing them anew would hurt."""
+
+    def modules(self) -> None:
+        return None
+
+
 class Simulation:
     """Plans values and runs the plan as it comes."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.engine = SimulatedEngine(directory)
         self.settings = PlanSettings(**settings)
-        self.book = CodeBook()
+        self.book = SameProcess()
         self.tasks: list[tuple[str, int]] = []
         self.live = 0
         self.peak = 0
