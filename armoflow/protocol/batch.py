@@ -10,7 +10,7 @@ import dataclasses
 import mmap
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -134,7 +134,7 @@ class BatchTransport:
         """Make results of data that the engine stores already: (name, opaque id) pairs."""
         return await self._standard.import_data(session_id, items)
 
-    async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+    async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
         news: asyncio.Queue[Sequence[ResultChange]] = asyncio.Queue()
         self._news[session_id] = news
@@ -145,6 +145,9 @@ class BatchTransport:
                 yield await news.get()
         finally:
             del self._news[session_id]
+
+    def watch_again(self, session_id: str) -> None:
+        """Nothing to do: the stream notices by itself when it is dead."""
 
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -101,6 +101,7 @@ class StandardTransport:
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._streams = asyncio.Semaphore(STREAMS)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._watched: dict[str, Any] = {}
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
@@ -160,7 +161,7 @@ class StandardTransport:
 
         await self.call(self._results.ImportResultsData, request, "importing data", settled=settled)
 
-    async def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+    async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
         request = events_common_pb2.EventSubscriptionRequest(
             session_id=session_id,
@@ -170,12 +171,12 @@ class StandardTransport:
         pause = 0.05
         await self._begun[session_id].wait()
         while True:
-            stream = self._events.GetEvents(request)
+            stream = self._watched[session_id] = self._events.GetEvents(request)
             try:
                 await _headers(stream)
                 if not stream.done():
                     yield ()
-                async for message in stream:
+                while (message := await stream.read()) is not _EOF:
                     pause = 0.05
                     update = message.result_status_update
                     state = _STATES.get(update.status)
@@ -185,10 +186,21 @@ class StandardTransport:
             except grpc.RpcError as error:
                 level = logging.INFO if is_ambiguous(error) else logging.WARNING
                 logger.log(level, "the event stream ended: %s", describe(error))
+            except asyncio.CancelledError:
+                # Cancelled is the stream, or who watches.
+                if self._watched.get(session_id) is stream:
+                    raise
             finally:
                 stream.cancel()
+                self._watched.pop(session_id, None)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
+
+    def watch_again(self, session_id: str) -> None:
+        """Changes were missed: subscribe anew."""
+        stream = self._watched.pop(session_id, None)
+        if stream is not None:
+            stream.cancel()
 
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results; those that the engine does not know are gone."""

@@ -8,7 +8,7 @@ Both apply the same steps in the same order and give the same guarantees.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -214,8 +214,11 @@ class Transport(Protocol):
             EngineError: NOT_FOUND, if there is no such data (any more).
         """
 
-    def watch(self, session_id: str) -> AsyncIterator[Sequence[ResultChange]]:
+    def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of the session's results, for ever: reconnects, never loses one, may repeat."""
+
+    def watch_again(self, session_id: str) -> None:
+        """Changes were missed: subscribe anew, where the transport does not see to that itself."""
 
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results, asked for directly."""
