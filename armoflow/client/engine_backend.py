@@ -179,7 +179,7 @@ class EngineBackend:
             self._canceller(run, target)()
 
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
-        return lambda: self._loop.call(self._orchestrator.cancel(run, target))
+        return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
     def _check(self, values: Sequence[Any]) -> bool:
         partitions = self._orchestrator.transport.info.partitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,16 @@ class LoopThread:
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Call a function there and wait for its result; may be called there, too."""
+        if threading.current_thread() is self._thread:
+            return function()
+
+        async def call() -> T:
+            return function()
+
+        return self.call(call())
 
     def stop(self) -> None:
         """Stop the loop and its thread."""

@@ -18,41 +18,50 @@ class Blame:
 
     Args:
         name: The task's name.
+        first: The position of its first item, where it may run several.
         failure: What the engine says of the root's task.
         error: An error of the client's own (a batch that was refused).
         cause: The blame of the input that failed; then the others are the cause's.
     """
 
-    __slots__ = ("_cause", "_error", "_failure", "name", "root", "skipped")
+    __slots__ = ("_cause", "_error", "_failure", "_first", "name", "root", "skipped")
 
     def __init__(
         self,
         name: str,
         *,
+        first: int | None = None,
         failure: Failure | None = None,
         error: BaseException | None = None,
         cause: Blame | None = None,
     ) -> None:
         self.name = name
+        self._first = first
         self._failure = failure
         self._error = error
         self._cause = cause
         self.root: Blame = self if cause is None else cause.root
         self.skipped = 0
 
-    def path(self) -> list[str]:
-        """Names from the failed task to this one."""
+    def path(self, slot: int = 0) -> list[str]:
+        """Names from the failed task to this one, or to the item in one of its slots."""
         names: list[str] = []
         blame: Blame | None = self
         while blame is not None:
             names.append(blame.name)
             blame = blame._cause
+        if self._first is not None:
+            names[0] = f"{self.name}[{self._first + slot}]"
         return names[::-1]
 
-    def exception(self) -> BaseException:
-        """The error to raise: a new one each time, for each may get its own traceback."""
+    def exception(self, slot: int = 0) -> BaseException:
+        """The error to raise: a new one each time, for each may get its own traceback.
+
+        Args:
+            slot: Which of the task's items is asked for.
+        """
         root = self.root
-        path = self.path()
+        path = self.path(slot)
         if root._error is not None:
             error = root._error
             if error.__cause__ is None:
@@ -62,8 +71,8 @@ class Blame:
         text = failure.error if failure is not None else ""
         record = ErrorRecord.find(text)
         if record is not None:
-            path = [*record.path, *path[1:]] if record.path else path
-            return record.exception(path=path, skipped=root.skipped)
+            skipped = root.skipped + max(len(record.path) - 1, 0)
+            return record.exception(path=_joined(record, path), skipped=skipped)
         return self._plain(failure, text, path)
 
     def _plain(self, failure: Failure | None, text: str, path: list[str]) -> BaseException:
@@ -82,3 +91,15 @@ class Blame:
             error = TaskError(f"task {root.name!r} ended in {status}: {text}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
         return error
+
+
+def _joined(record: ErrorRecord, path: list[str]) -> list[str]:
+    """The path up to the task that failed, as its record has it, and from there on.
+
+    What failed may be a descendant of the task: then the task's own name follows.
+    """
+    before = record.path or [record.name]
+    last, first = before[-1], path[0]
+    if first == last or last.startswith(f"{first}["):
+        return [*before, *path[1:]]
+    return [*before, *path]

@@ -7,18 +7,19 @@ thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, ClientClosedError
+from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.plan import Planner, PlanSettings, Target
 from armoflow.orchestrator.planned import (
@@ -26,11 +27,10 @@ from armoflow.orchestrator.planned import (
     PlannedTask,
     PlanPiece,
     Result,
-    SlotRange,
 )
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
-from armoflow.orchestrator.tracker import Tracker
+from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.protocol.transport import ResultChange, Transport, WireOptions
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Orchestrator:
     def __init__(self, transport: Transport, session_options: WireOptions) -> None:
         self.transport = transport
         self.tracker = Tracker()
+        self.sessions_ended = 0
         self.book = CodeBook()
         self._session_options = session_options
         self._loop = asyncio.get_running_loop()
@@ -61,7 +62,10 @@ class Orchestrator:
         self._release_planned = False
         self._closed = False
         self._lost: ArmoflowError | None = None
-        self.pipeline = Pipeline(transport, self.session, self.tracker, self._abandon)
+        self.pipeline = Pipeline(
+            transport, self.session, self.tracker, self._settle, self._cancel_in_engine
+        )
+        self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
         self._start(self.pipeline.run())
         self._start(self._resync_after_silence())
@@ -85,12 +89,13 @@ class Orchestrator:
 
     async def interrupt(self) -> None:
         """Cancel everything that runs; the next graph opens another session."""
-        self._stop_runs(asyncio.CancelledError())
         session_id, self._session_id = self._session_id, None
+        self.sessions_ended += 1
         if self._watching is not None:
             self._watching.cancel()
-        for task in set(self.tracker.open.values()):
-            self.tracker.fail(task, Blame(task.name, error=_cancelled()))
+        self.book.forget_stored()
+        self._stop_runs(cancelled())
+        self._canceller.cancel_all()
         if session_id is not None:
             self._old_sessions.append(session_id)
             await self.transport.cancel_session(session_id)
@@ -113,9 +118,10 @@ class Orchestrator:
         except ArmoflowError as error:
             logger.warning("a session could not be ended: %s", error)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(set(self._tasks), timeout=1.0)
             await self.transport.close()
 
     async def store(self, name: str, parts: Sequence[Buffer]) -> str:
@@ -149,111 +155,71 @@ class Orchestrator:
     def ended(self, run: Run) -> None:
         """A run's plan was submitted whole, or given up."""
         self._runs.discard(run)
+        self._canceller.planned(run)
 
-    async def cancel(self, run: Run, target: WaitingTarget) -> bool:
+    def cancel(self, run: Run, target: WaitingTarget) -> bool:
         """Cancel what only this target needs.
 
         Returns:
             False if another target needs the very same items, or it is done already.
         """
-        if self._shared(target):
-            return False
-        target.cancelled = True
-        target.fail(_cancelled())
-        if run.live():
-            if run.planned:  # else others may still need what this target needs
-                self._cancel_unwanted(target.pieces)
-            return True
-        run.stop()
-        self.cancel_run(run)
-        return True
-
-    def _shared(self, target: WaitingTarget) -> bool:
-        for piece in target.pieces:
-            if isinstance(piece, SlotRange):
-                for waiter in piece.result.waiters:
-                    other = getattr(waiter, "target", target)
-                    if other is not target and any(_overlap(piece, p) for p in other.pieces):
-                        return True
-        return False
-
-    def cancel_run(self, run: Run) -> None:
-        """Every target of a run was cancelled: so is what it submitted, unless others need it."""
-        self._cancel_tasks(
-            [
-                task
-                for task in set(self.tracker.open.values())
-                if task.run is run.planner
-                and not any(
-                    consumer.run is not run.planner
-                    for output in task.outputs
-                    for consumer in output.consumers
-                )
-            ]
-        )
-
-    def _cancel_unwanted(self, pieces: Iterable[PlanPiece]) -> None:
-        """Cancel tasks none of whose items is wanted, and those that only they need."""
-        stack = [piece.result for piece in pieces if isinstance(piece, SlotRange)]
-        cancelled: list[PlannedTask] = []
-        while stack:
-            result = stack.pop()
-            task = self.tracker.open.get(result.id)
-            if task is None or any(_wanted(output) for output in task.outputs):
-                continue
-            inputs = list(task.inputs)
-            for upstream in inputs:
-                if task in upstream.consumers:
-                    upstream.consumers.remove(task)
-            cancelled.append(task)
-            self.tracker.fail(task, Blame(task.name, error=_cancelled()))
-            stack.extend(inputs)
-        self._cancel_tasks(cancelled)
-
-    def _cancel_tasks(self, tasks: Sequence[PlannedTask]) -> None:
-        ids = [task.task_id for task in tasks if task.task_id]
-        for task in tasks:
-            self.tracker.fail(task, Blame(task.name, error=_cancelled()))
-        if ids and self._session_id is not None:
-            self._start(self.transport.cancel_tasks(self._session_id, ids))
-        self.pipeline.freed()
+        return self._canceller.cancel(run, target)
 
     def _stop_runs(self, error: BaseException) -> None:
         for run in list(self._runs):
             run.stop()
             for target in run.targets:
                 target.fail(error)
+        self._runs.clear()
 
     # --- results --------------------------------------------------------------------------------
 
     async def _watch(self, session_id: str) -> None:
-        async for changes in self.transport.watch(session_id):
-            self._last_news = self._loop.time()
-            if changes:
-                self._apply(changes)
-            else:
-                await self._resync(list(self.tracker.open))
+        async with contextlib.aclosing(self.transport.watch(session_id)) as news:
+            async for changes in news:
+                self._last_news = self._loop.time()
+                if changes:
+                    self._apply(changes)
+                else:
+                    await self._resync(list(self.tracker.open))
 
     async def _resync_after_silence(self) -> None:
         """A dead change stream leaves an open, silent call: so silence is not believed."""
         while True:
             await asyncio.sleep(config.SILENCE_BEFORE_RESYNC)
             silent = self._loop.time() - self._last_news >= config.SILENCE_BEFORE_RESYNC
-            if silent and self.tracker.open:
-                await self._resync(list(self.tracker.open)[: config.RESYNC_RESULTS])
+            session_id = self._session_id
+            if silent and self.tracker.open and session_id is not None:
+                news = await self._resync(list(self.tracker.open)[: config.RESYNC_RESULTS])
+                if news:
+                    logger.info("%d results had ended without an event", news)
+                    self.transport.watch_again(session_id)
 
-    async def _resync(self, result_ids: Sequence[str]) -> None:
-        if result_ids and self._session_id is not None:
-            try:
-                self._apply(await self.transport.poll(self._session_id, result_ids))
-            except ArmoflowError as error:
-                logger.warning("listing open results failed: %s", error)
-                self._fail_all(error)
+    async def _resync(self, result_ids: Sequence[str]) -> int:
+        """Ask for results; returns how many of them have ended."""
+        if not result_ids or self._session_id is None:
+            return 0
+        try:
+            changes = await self.transport.poll(self._session_id, result_ids)
+        except ArmoflowError as error:
+            logger.warning("listing open results failed: %s", error)
+            self._fail_all(error)
+            return 0
+        self._apply(changes)
+        return len(changes)
+
+    async def _settle(self) -> None:
+        """Learn what has ended in the engine, and why, before something is decided by it."""
+        session_id = await self.session()
+        result_ids = list(self.tracker.open)[: config.RESYNC_RESULTS]
+        unexplained = self.tracker.apply(await self.transport.poll(session_id, result_ids))
+        await self._explain(unexplained)
+        self._free_payloads()
 
     def _fail_all(self, error: ArmoflowError) -> None:
         """The engine is gone, or the session is: nobody shall wait for ever."""
         for task in set(self.tracker.open.values()):
-            self.tracker.fail(task, Blame(task.name, error=error))
+            self.tracker.fail(task, blame_for(task, error=error))
 
     def _apply(self, changes: Sequence[ResultChange]) -> None:
         unexplained = self.tracker.apply(changes)
@@ -276,12 +242,17 @@ class Orchestrator:
             except ArmoflowError as error:
                 logger.warning("failed tasks could not be listed: %s", error)
         abandoned: list[PlannedTask] = []
-        for result, change in aborted:
+        for result, change in sorted(aborted, key=self._age):
             if result.id in self.tracker.open:
                 abandoned += self.tracker.abort(result, change.failure or failures.get(result.id))
         if abandoned:
             self._abandon(abandoned)
         self.pipeline.freed()
+
+    def _age(self, entry: tuple[Result, ResultChange]) -> int:
+        """Where its task stands in the order of the plan, in which inputs come first."""
+        task = self.tracker.open.get(entry[0].id)
+        return 0 if task is None else task.number
 
     def _has_cause(self, result: Result) -> bool:
         task = self.tracker.open.get(result.id)
@@ -289,8 +260,12 @@ class Orchestrator:
 
     def _abandon(self, tasks: Sequence[PlannedTask]) -> None:
         """Submitted tasks whose input failed: an engine before 0.38 lets them wait for ever."""
+        if not self.transport.info.propagates_aborts:
+            self._cancel_in_engine(tasks)
+
+    def _cancel_in_engine(self, tasks: Sequence[PlannedTask]) -> None:
         ids = [task.task_id for task in tasks if task.task_id]
-        if ids and not self.transport.info.propagates_aborts and self._session_id is not None:
+        if ids and self._session_id is not None:
             self._start(self.transport.cancel_tasks(self._session_id, ids))
 
     # --- freeing --------------------------------------------------------------------------------
@@ -357,7 +332,7 @@ class Run:
         self.planned = False
         self._orchestrator = orchestrator
         self.planner = Planner(orchestrator.book, settings)
-        self._stopped = False
+        self.stopped = False
         queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
         self._entries = self.planner.plan(queued)
 
@@ -368,7 +343,7 @@ class Run:
 
     def stop(self) -> None:
         """Plan nothing more; what was planned and not submitted is dropped."""
-        self._stopped = True
+        self.stopped = True
         for target in self.targets:
             if target.window is not None:
                 target.window.close()
@@ -382,14 +357,14 @@ class Run:
         pipeline = self._orchestrator.pipeline
         try:
             for entry in itertools.islice(self._entries, count):
-                if self._stopped:
+                if self.stopped:
                     break
                 if isinstance(entry, PlannedTask):
                     self._watch_releases(entry)
                 pipeline.put(entry)
                 if count is not None:
                     count -= 1
-            if count == 0 and not self._stopped:
+            if count == 0 and not self.stopped:
                 return False
             pipeline.put(self._end)
         except ClientClosedError:
@@ -404,8 +379,6 @@ class Run:
     def _end(self) -> None:
         self.planned = True
         self._orchestrator.ended(self)
-        if self._stopped and not self.live():
-            self._orchestrator.cancel_run(self)
 
 
 class _QueuedTarget:
@@ -432,29 +405,6 @@ class _QueuedTarget:
 
     def fail(self, error: Exception) -> None:
         self._pipeline.put(lambda: self._target.fail(error))
-
-
-def _wanted(result: Result) -> bool:
-    return bool(result.consumers) or any(
-        not getattr(waiter, "target", result) or not waiter.target.cancelled  # type: ignore[attr-defined]
-        for waiter in result.waiters
-    )
-
-
-def _overlap(first: PlanPiece, second: PlanPiece) -> bool:
-    return (
-        isinstance(first, SlotRange)
-        and isinstance(second, SlotRange)
-        and first.result is second.result
-        and first.start < second.stop
-        and second.start < first.stop
-    )
-
-
-def _cancelled() -> BaseException:
-    from concurrent.futures import CancelledError
-
-    return CancelledError()
 
 
 __all__ = ["Constant", "Orchestrator", "Run", "Target"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot
-from armoflow.codec.payload import CodeReference, Payload, pack_payload
+from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
 
@@ -91,6 +92,8 @@ class LocalItems(NamedTuple):
 
 PlanPiece = SlotRange | LocalItems
 
+_numbers = itertools.count()
+
 
 class PlannedTask(Submission):
     """One ArmoniK task of the plan: a payload, and the constants that must be up before it.
@@ -100,20 +103,30 @@ class PlannedTask(Submission):
         constants: What ``payload.constants`` names, in order.
         function: The function's constant, if its code is stored and not inline.
         modules: The same for the user's modules.
-        items: How many items it runs: 1 for a call.
+        operation: What it does.
+        label: Its name; with the position where it runs one item of a collection.
+        first: The position of its first item, where it may run several.
+        items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
         seconds: How long it ran, where the engine says.
+        number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
+        held: It is being submitted, and keeps what that needs even if it ends meanwhile.
     """
 
     __slots__ = (
         "constants",
+        "first",
         "function",
+        "held",
         "items",
         "keep",
+        "label",
         "modules",
+        "number",
         "open_outputs",
+        "operation",
         "payload",
         "run",
         "seconds",
@@ -135,11 +148,21 @@ class PlannedTask(Submission):
         self.constants = constants
         self.function: Constant | None = None
         self.modules: Constant | None = None
-        self.items = max(payload.count, 1)
+        self.operation = payload.operation
+        self.label = payload.name
+        self.first: int | None = None
+        if payload.collection:
+            if payload.count == 1:
+                self.label = f"{payload.name}[{payload.start}]"
+            else:
+                self.first = payload.start
+        self.items = 0 if payload.operation is Operation.GATHER else max(payload.count, 1)
         self.open_outputs = len(outputs)
+        self.held = False
         self.seconds: float | None = None
         self.keep = False
         self.run: object = None
+        self.number = next(_numbers)
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
@@ -163,8 +186,27 @@ class PlannedTask(Submission):
             payload.modules = CodeReference(payload.modules.digest, None, self.modules.result_id)
         return pack_payload(payload)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it was given up: an input failed, or nobody wants it any more."""
+        return any(output.blame is not None for output in self.outputs)
+
+    def hold(self) -> None:
+        """Submitting begins."""
+        self.held = True
+
+    def submitted(self) -> None:
+        """Submitting is over, well or not."""
+        self.held = False
+        if self.open_outputs == 0:
+            self.let_go()
+        else:
+            self.payload = None
+
     def let_go(self) -> None:
-        """Drop all references: the task has ended, its inputs may be freed."""
+        """Drop all references once nothing needs them: the task has ended, inputs may be freed."""
+        if self.held:
+            return
         self.payload = None
         self.inputs = ()
         self.outputs = ()

@@ -8,16 +8,17 @@ the engine is quick and large when it is not. Credit bounds what is queued and w
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from armoflow import config
-from armoflow.errors import ClientClosedError
+from armoflow.errors import ClientClosedError, EngineError
 from armoflow.orchestrator.failures import Blame
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
-from armoflow.orchestrator.tracker import Tracker, derive
+from armoflow.orchestrator.planned import Constant, PlannedTask
+from armoflow.orchestrator.tracker import Tracker, blame_for, derive
 from armoflow.protocol.transport import InputsAbortedError, Transport
 
 Entry = PlannedTask | Constant | Callable[[], None]
@@ -31,7 +32,8 @@ class Pipeline:
         transport: The way to the engine.
         session: Gives the id of the session to submit to.
         tracker: Told of tasks as soon as their results have ids.
-        abandon: Told of submitted tasks that will not run because an input failed.
+        settle: Brings the tracker up to date with the engine.
+        cancel: Cancels tasks in the engine that the client has given up.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Pipeline:
         transport: Transport,
         session: Callable[[], Awaitable[str]],
         tracker: Tracker,
-        abandon: Callable[[Sequence[PlannedTask]], None],
+        settle: Callable[[], Awaitable[None]],
+        cancel: Callable[[Sequence[PlannedTask]], None],
     ) -> None:
         self._transport = transport
         self._session = session
         self._tracker = tracker
-        self._abandon = abandon
+        self._settle = settle
+        self._cancel = cancel
         self._loop = asyncio.get_running_loop()
         self._entries: deque[Entry] = deque()
         self._woken = False
@@ -103,7 +107,8 @@ class Pipeline:
                         self._in_flight.release()
                         continue
                     before, named = named, asyncio.Event()
-                    task = asyncio.create_task(self._send(batch, before, named))
+                    earlier = frozenset(self._sending)
+                    task = asyncio.create_task(self._send(batch, earlier, before, named))
                     self._sending.add(task)
                     task.add_done_callback(self._sending.discard)
         finally:
@@ -121,11 +126,19 @@ class Pipeline:
         self._entries.clear()
         self._room.set()
 
-    def drop(self, unwanted: Callable[[PlannedTask], bool], blame: Blame) -> None:
-        """Fail queued tasks that nobody wants any more."""
+    def interrupt(self, error: BaseException) -> None:
+        """Drop all that is queued or being submitted."""
+        for running in self._sending:
+            running.cancel()
+        for entry in list(self._entries):
+            if isinstance(entry, PlannedTask):
+                self._tracker.fail(entry, blame_for(entry, error=error))
+
+    def drop(self, unwanted: Callable[[PlannedTask], bool], error: BaseException) -> None:
+        """Fail tasks that have not been submitted yet."""
         for entry in list(self._entries):
             if isinstance(entry, PlannedTask) and unwanted(entry):
-                self._tracker.fail(entry, blame)
+                self._tracker.fail(entry, blame_for(entry, error=error))
 
     def _next_batch(self) -> list[PlannedTask]:
         batch: list[PlannedTask] = []
@@ -160,19 +173,33 @@ class Pipeline:
             constant.error = error
 
     async def _send(
-        self, batch: list[PlannedTask], before: asyncio.Event | None, named: asyncio.Event
+        self,
+        batch: list[PlannedTask],
+        earlier: frozenset[asyncio.Task[None]],
+        before: asyncio.Event | None,
+        named: asyncio.Event,
     ) -> None:
+        for task in batch:
+            task.hold()
         try:
             await self._wait_for_constants(batch)
             if before is not None:
                 await before.wait()
-            await self._submit(batch, named)
+            await self._submit(batch, earlier, named)
+        except asyncio.CancelledError:
+            self._fail(batch, concurrent.futures.CancelledError())
+            raise
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
-            for task in batch:
-                self._tracker.fail(task, Blame(task.name, error=error))
+            self._fail(batch, error)
         finally:
+            for task in batch:
+                task.submitted()
             named.set()
             self._in_flight.release()
+
+    def _fail(self, batch: Sequence[PlannedTask], error: BaseException) -> None:
+        for task in batch:
+            self._tracker.fail(task, blame_for(task, error=error))
 
     async def _wait_for_constants(self, batch: list[PlannedTask]) -> None:
         waited = {
@@ -183,60 +210,76 @@ class Pipeline:
         }
         if waited:
             await asyncio.wait(waited)
-        for task in list(batch):
+        for task in batch:
             for constant in task.pending_constants():
                 error = constant.error or ClientClosedError(f"{constant.name} was not stored")
-                self._tracker.fail(task, Blame(task.name, error=error))
-                batch.remove(task)
+                self._tracker.fail(task, blame_for(task, error=error))
                 break
 
-    async def _submit(self, batch: list[PlannedTask], named: asyncio.Event) -> None:
+    async def _submit(
+        self,
+        batch: Sequence[PlannedTask],
+        earlier: frozenset[asyncio.Task[None]],
+        named: asyncio.Event,
+    ) -> None:
+        """Submit a batch, without the tasks that cannot run or are no longer wanted."""
         session_id = await self._session()
-        while batch:
-            batch[:] = [task for task in batch if not self._skip(task)]
-            if not batch:
-                return
 
-            def on_named() -> None:
-                if named.is_set():
-                    self._tracker.forget(batch)
+        def on_named() -> None:
+            if named.is_set():
+                self._tracker.forget(batch)
+            self._tracker.add(batch)
+            named.set()
+
+        while batch := self._runnable(batch):
+            if named.is_set():  # refused before, submitted again
                 self._tracker.add(batch)
-                named.set()
-
             try:
                 await self._transport.submit(session_id, batch, on_named)
+                break
             except InputsAbortedError as error:
                 self._tracker.forget(batch)
-                self._blame_inputs(batch, error.result_ids)
-                continue
-            break
-        failed = [task for task in batch if self._tracker.failed_input(task) is not None]
-        for task in failed:
-            self._skip(task)
-        if failed:
-            self._abandon(failed)
+                if not await self._blame_inputs(batch, error.result_ids):
+                    raise
+            except EngineError as error:
+                if error.code != "NOT_FOUND" or not earlier:
+                    raise
+                # An earlier batch was refused, and with it the results that this one names.
+                self._tracker.forget(batch)
+                await asyncio.wait(earlier)
+                earlier = frozenset()
+        self._runnable(batch)
+        if given_up := [task for task in batch if task.failed]:
+            self._cancel(given_up)
+
+    def _runnable(self, batch: Sequence[PlannedTask]) -> list[PlannedTask]:
+        """The tasks that have not ended; those whose inputs failed end now."""
+        runnable = []
+        dependents: list[PlannedTask] = []
         for task in batch:
-            task.payload = None
+            if task.open_outputs == 0:
+                continue
+            cause = self._tracker.failed_input(task)
+            if cause is None:
+                runnable.append(task)
+            else:
+                dependents += self._tracker.fail(task, derive(task, cause))
+        if dependents:
+            self._cancel(dependents)
+        return runnable
 
-    def _skip(self, task: PlannedTask) -> bool:
-        """Whether a task does not run because an input failed; then it is failed."""
-        cause = self._tracker.failed_input(task)
-        if cause is not None and task.outputs:
-            self._tracker.fail(task, derive(task, cause))
-        return cause is not None or not task.outputs
-
-    def _blame_inputs(self, batch: Sequence[PlannedTask], result_ids: frozenset[str]) -> None:
-        lost: dict[str, Result] = {
-            result.id: result
-            for task in batch
-            for result in task.inputs
-            if result.id in result_ids and result.blame is None
+    async def _blame_inputs(self, batch: Sequence[PlannedTask], result_ids: frozenset[str]) -> bool:
+        """Find out why inputs are lost; returns whether the batch has any of them."""
+        lost = {
+            result.id: result for task in batch for result in task.inputs if result.id in result_ids
         }
+        await self._settle()
         for result in lost.values():
             if result.id in self._tracker.open:
                 self._tracker.abort(result, None)
-            else:
+            elif result.blame is None:
                 result.blame = Blame(result.name)
+        return bool(lost)
 
 
 def run_plan(entries: Any, pipeline: Pipeline) -> None:

@@ -17,7 +17,6 @@ from armoflow.codec.pickling import loads
 from armoflow.errors import EnvelopeError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 
@@ -118,6 +117,11 @@ class WaitingTarget:
         self.place(column, True)
         self._check()
 
+    @property
+    def ended(self) -> bool:
+        """Whether who waits was told."""
+        return self._done is _nothing
+
     def seal(self) -> None:
         """That was all."""
         self._sealed = True
@@ -178,7 +182,8 @@ def outcomes(pieces: Sequence[PlanPiece]) -> list[Outcome]:
 def _decode(piece: SlotRange) -> list[Outcome]:
     result = piece.result
     if result.blame is not None:
-        return [Outcome(error=result.blame.exception()) for _ in range(piece.length)]
+        blame = result.blame
+        return [Outcome(error=blame.exception(slot)) for slot in range(piece.start, piece.stop)]
     try:
         slots = envelope_slots(result)
     except EnvelopeError as error:
@@ -205,11 +210,3 @@ def _outcome(slot: Slot) -> Outcome:
             return Outcome(error=error)
     record = ErrorRecord.decode(bytes(slot.data))
     return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))
-
-
-def blame_of(pieces: Sequence[PlanPiece]) -> Blame | None:
-    """The first failure among pieces, as far as results tell; slots may hold others."""
-    for piece in pieces:
-        if isinstance(piece, SlotRange) and piece.result.blame is not None:
-            return piece.result.blame
-    return None

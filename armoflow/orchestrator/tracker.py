@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from armoflow.codec.payload import Operation
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.protocol.transport import Failure, ResultChange, ResultState
@@ -42,6 +43,10 @@ class Tracker:
         forgotten = set(tasks)
         for result_id in [key for key, task in self.open.items() if task in forgotten]:
             del self.open[result_id]
+        for task in forgotten:
+            for result in task.inputs:
+                if task in result.consumers:
+                    result.consumers.remove(task)
 
     def apply(self, changes: Sequence[ResultChange]) -> list[tuple[Result, ResultChange]]:
         """Take in what the engine says.
@@ -84,25 +89,27 @@ class Tracker:
         if task is None:
             return []
         cause = self.failed_input(task)
-        blame = Blame(task.name, failure=failure) if cause is None else derive(task, cause)
+        blame = blame_for(task, failure=failure) if cause is None else derive(task, cause)
         return self.fail(task, blame)
 
     def fail(self, task: PlannedTask, blame: Blame) -> list[PlannedTask]:
         """End a task and all that depends on it with a blame; returns the dependents."""
-        dependents = []
-        pending = deque([(task, blame)])
+        blames = {task: blame}
+        pending = deque(blames)
         while pending:
-            task, blame = pending.popleft()
-            consumers = [consumer for output in task.outputs for consumer in output.consumers]
-            for output in list(task.outputs):
+            failed = pending.popleft()
+            blame = blames[failed]
+            consumers = [consumer for output in failed.outputs for consumer in output.consumers]
+            for output in list(failed.outputs):
                 if not output.final:
                     output.blame = blame
-                    self._end(task, output, ResultState.ABORTED)
+                    self._end(failed, output, ResultState.ABORTED)
             for consumer in consumers:
-                if any(not output.final for output in consumer.outputs):
-                    dependents.append(consumer)
-                    pending.append((consumer, derive(consumer, blame)))
-        return dependents
+                if consumer not in blames and any(not output.final for output in consumer.outputs):
+                    blames[consumer] = derive(consumer, blame)
+                    pending.append(consumer)
+        del blames[task]
+        return list(blames)
 
     def _end(self, task: PlannedTask, result: Result, state: ResultState) -> None:
         result.state = state
@@ -119,10 +126,21 @@ class Tracker:
             waiter(result)
 
 
+def blame_for(
+    task: PlannedTask, *, failure: Failure | None = None, error: BaseException | None = None
+) -> Blame:
+    """The blame of a task that failed itself."""
+    return Blame(task.label, first=task.first, failure=failure, error=error)
+
+
 def derive(task: PlannedTask, cause: Blame) -> Blame:
     """The blame of a task that did not run because an input failed."""
+    if task.operation is Operation.GATHER:
+        return cause  # it would only have copied
+    if task.operation is Operation.COMBINE and task.label == cause.name:
+        return cause  # a reduction is one step, however many tasks it takes
     cause.root.skipped += task.items
-    return Blame(task.name, cause=cause)
+    return Blame(task.label, first=task.first, cause=cause)
 
 
 def _output(task: PlannedTask, result_id: str) -> Result:

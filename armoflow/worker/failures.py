@@ -12,22 +12,25 @@ class ItemFailure(Exception):
     Attributes:
         record: Why.
         kind: ERROR, or SKIPPED if it did not run because of an input.
+        placed: The task's name is at the end of the record's path.
     """
 
-    def __init__(self, record: ErrorRecord, kind: SlotKind = SlotKind.ERROR) -> None:
+    def __init__(
+        self, record: ErrorRecord, kind: SlotKind = SlotKind.ERROR, *, placed: bool = False
+    ) -> None:
         super().__init__(record)
         self.record = record
         self.kind = kind
+        self.placed = placed
 
     def slot(self) -> Slot:
         """The slot that says so."""
         return Slot(self.kind, self.record.encode())
 
 
-def skip(slot: Slot, node: str) -> ItemFailure:
-    """What a consumer of a failed slot ends with: the root's record, seen from this node."""
-    record = ErrorRecord.decode(slot.data).via(node)
-    return ItemFailure(record, SlotKind.SKIPPED)
+def skip(slot: Slot) -> ItemFailure:
+    """What a consumer of a failed slot ends with: the root's record; the job adds its name."""
+    return ItemFailure(ErrorRecord.decode(slot.data), SlotKind.SKIPPED)
 
 
 class MissingDataError(Exception):

@@ -35,7 +35,6 @@ class Inputs:
         sources: Mapping[str, data.Source],
         fetch: Callable[[str], Buffer],
     ) -> None:
-        self._name = payload.name
         self._ids = payload.inputs
         self._constants = payload.constants
         self._sources = sources
@@ -83,6 +82,8 @@ class Inputs:
 
     def load(self, pickled: Pickled) -> Any:
         """A pickled value, its references resolved."""
+        if not (pickled.buffers or self._ids or self._constants):
+            return pickle.loads(pickled.data)
         return loads(_writable(pickled), self.resolve)
 
     def value(self, cell: Cell) -> Any:
@@ -101,10 +102,10 @@ class Inputs:
         return loads(_writable(Pickled(cell.data, cell.buffers)))
 
     def _skip(self, slot: Slot) -> ItemFailure:
-        # Many items may need the same failed slot, and a record takes a while to write.
+        # Many items may need the same failed slot, and a record takes a while to read.
         failure = self._skips.get(slot.data)
         if failure is None:
-            failure = self._skips[slot.data] = skip(slot, self._name)
+            failure = self._skips[slot.data] = skip(slot)
         return failure
 
     def resolve(self, reference: Any) -> Any:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from armoflow.codec.envelope import Cell
+from armoflow.codec.envelope import Cell, SlotKind
 from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import TaskError
 from armoflow.worker.attempts import Attempts
@@ -45,8 +45,8 @@ class Job:
         self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
         self.pending: dict[int, Any] = {}
         self.tolerant = payload.settings.packed or payload.settings.capture
-        # A call's value is written before any more of the user's code runs; an item's is not.
-        self._copies = payload.operation is not Operation.CALL
+        # Nothing of the user's runs between a call's end and the writing of its value.
+        self._lasting = payload.operation is not Operation.CALL
 
     def check_outputs(self, count: int) -> None:
         """Refuse a task that was asked for another number of outputs.
@@ -78,7 +78,8 @@ class Job:
         """An item is finished: one cell for each output."""
         for output, cell in zip(self.cells, cells, strict=True):
             output.append(cell)
-        self.recorder.keep(item, cells)
+        if self._lasting:
+            self.recorder.keep(item, cells)
 
     def keep_value(self, item: int, value: Any) -> None:
         """A function returned: make cells of it, or put it aside if it holds a graph."""
@@ -101,6 +102,7 @@ class Job:
         Raises:
             ItemFailure: Unless failures become slots.
         """
+        failure = self._seen_from(item, failure)
         if not self.tolerant:
             raise failure
         self.keep(item, [failure.slot()] * len(self.cells))
@@ -111,6 +113,7 @@ class Job:
         Raises:
             ItemFailure: Unless failures become slots.
         """
+        failure = self._seen_from(None, failure)
         if not self.tolerant:
             raise failure
         cells = [failure.slot()] * len(self.cells)
@@ -119,10 +122,22 @@ class Job:
                 for output, cell in zip(self.cells, cells, strict=True):
                     output.append(cell)
 
+    def _seen_from(self, item: int | None, failure: ItemFailure) -> ItemFailure:
+        """A failure of an input, with this task's name at the end of its path."""
+        if failure.kind is not SlotKind.SKIPPED or failure.placed:
+            return failure
+        payload, record = self.payload, failure.record
+        name = payload.name
+        if payload.collection and item is not None:
+            name = f"{name}[{payload.start + item}]"
+        if payload.operation is Operation.COMBINE and name == (record.path or [record.name])[-1]:
+            return failure  # a reduction is one step, however many tasks it takes
+        return ItemFailure(record.via(name), SlotKind.SKIPPED, placed=True)
+
     def _cells(self, value: Any) -> list[Cell]:
         count = len(self.cells)
         values = [value] if count == 1 else split_outputs(value, count, self.payload.name)
-        return [pickle_value(single, copy=self._copies) for single in values]
+        return [pickle_value(single, copy=self._lasting) for single in values]
 
 
 def slot_count(payload: Payload) -> int:
