@@ -17,13 +17,14 @@ from armoflow.engine.state.record_changes import COMPLETED, DELETED, set_result
 
 
 class Members:
-    """The live tasks and the results of one session, by id."""
+    """The live tasks and the results of one session, by id, and the ids of evicted results."""
 
-    __slots__ = ("results", "tasks")
+    __slots__ = ("forgotten", "results", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
+        self.forgotten: set[str] = set()
 
 
 class Base:
@@ -81,7 +82,9 @@ class Base:
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED:
             del self.results[result_id]
-            del self._members[result.session_id].results[result_id]
+            members = self._members[result.session_id]
+            del members.results[result_id]
+            members.forgotten.add(result_id)
 
     def _session(self, session_id: str) -> SessionRecord:
         session = self.sessions.get(session_id)

@@ -43,12 +43,21 @@ class Recovery(ExecutionCommands):
         sessions: Iterable[SessionRecord],
         tasks: Iterable[TaskRecord],
         results: Iterable[ResultRecord],
+        deleted: Iterable[tuple[str, str]] = (),
     ) -> Changes:
         """Take over what the journal holds after a restart, and repair what the stop cut short.
 
         What waits is counted afresh. A dispatched task is queued again, one that was running is
         retried, one that was being cancelled is cancelled. Tasks that have ended are not taken, nor
         do ``remaining`` and ``dependents`` matter as they were stored.
+
+        Args:
+            now: The time.
+            sessions: All sessions.
+            tasks: The tasks that have not ended.
+            results: All results; deleted ones may be left out.
+            deleted: Session and id of each deleted result that is left out: with them, a batch
+                whose repetition spans the restart is known to have been submitted.
 
         Raises:
             ValueError: If the state is not empty.
@@ -60,6 +69,8 @@ class Recovery(ExecutionCommands):
             self.sessions[session.id] = session
             self._members_of(session.id)
         self._take_results(results)
+        for session_id, result_id in deleted:
+            self._members_of(session_id).forgotten.add(result_id)
         taken = self._take_tasks(tasks)
         changes = Changes()
         for task in taken:

@@ -60,27 +60,24 @@ class SubmissionCommands(SubmissionChecks):
         left as they are, and a payload that is no longer awaited is dropped.
         """
         session = self._session(session_id)
-        known = self.results
-        fresh = [new for new in results if new.id not in known]
-        repeated = [new for new in results if new.id in known] if len(fresh) < len(results) else []
-        wanted = self._not_yet_submitted(tasks, repeated) if repeated else tasks
+        past, fresh, wanted = self._split_off_past(session_id, results, tasks)
         self._check_new(fresh)
         changes = Changes()
         self._insert(changes, now, session_id, fresh, "")
         try:
             checked = self._check_client_tasks(session, None, wanted) if wanted else []
-            uploads = [(self._result(result_id), stored) for result_id, stored in payloads]
+            uploads = [(self._find_upload(session_id, i, past), stored) for i, stored in payloads]
         except StateError:
             self._take_back(session_id, fresh)
             raise
         if checked:
             self._create_client_tasks(changes, now, session, checked)
-        for new in repeated:
-            if new.stored is not None:
-                self._drop_copy(changes, known[new.id], new.stored)
+        for new in results if past else ():
+            if new.id in past and new.stored is not None:
+                self._drop_copy(changes, self.results.get(new.id), new.stored)
         awaited = []
         for result, stored in uploads:
-            if result.status is CREATED:
+            if result is not None and result.status is CREATED:
                 self._complete(changes, now, result, stored)
                 awaited.append(result)
             else:
@@ -104,25 +101,42 @@ class SubmissionCommands(SubmissionChecks):
         self._check_may_submit(task)
         self._merge_all(session, session.options, list(options), check=True)
 
-    def _not_yet_submitted(
-        self, tasks: Sequence[NewTask], repeated: Sequence[NewResult]
-    ) -> list[NewTask]:
-        """The tasks that an earlier, identical command did not submit.
+    def _split_off_past(
+        self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]
+    ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
+        """What an earlier, identical command did: result ids; and what is left to create."""
+        forgotten = self._members[session_id].forgotten
+        past = {new.id for new in results if new.id in self.results or new.id in forgotten}
+        if not past:
+            return past, results, tasks
+        submitted = {task.id for task in tasks if self._was_submitted(task, past)}
+        # After a restart, a payload that went with its task has left no other trace.
+        past.update(task.payload_id for task in tasks if task.id in submitted)
+        fresh = [new for new in results if new.id not in past]
+        return past, fresh, [task for task in tasks if task.id not in submitted]
 
-        Ended tasks may be evicted, so the trace that counts is the owner of an output. A task
-        without outputs was submitted if its payload was created.
+    def _was_submitted(self, task: NewTask, past: set[str]) -> bool:
+        """Whether a task exists or existed: ended ones are evicted, but their outputs have owners.
+
+        A task without outputs was submitted if its payload was created.
         """
-        ids = {new.id for new in repeated}
-        results = self.results
-
-        def is_submitted(task: NewTask) -> bool:
-            if task.id in self.tasks:
+        if task.id in self.tasks:
+            return True
+        if not task.outputs:
+            return task.payload_id in past
+        for output in task.outputs:
+            result = self.results.get(output)
+            if output in past and (result is None or result.owner_task_id):
                 return True
-            if not task.outputs:
-                return task.payload_id in ids
-            return any(output in ids and results[output].owner_task_id for output in task.outputs)
+        return False
 
-        return [task for task in tasks if not is_submitted(task)]
+    def _find_upload(self, session_id: str, result_id: str, past: set[str]) -> ResultRecord | None:
+        """The result that a payload is for; None if it was deleted and evicted."""
+        if result_id in self.results:
+            return self.results[result_id]
+        if result_id in past or result_id in self._members[session_id].forgotten:
+            return None
+        return self._result(result_id)
 
     def _take_back(self, session_id: str, results: Iterable[NewResult]) -> None:
         members = self._members[session_id]
@@ -130,8 +144,8 @@ class SubmissionCommands(SubmissionChecks):
             del self.results[new.id]
             del members.results[new.id]
 
-    def _drop_copy(self, changes: Changes, result: ResultRecord, stored: Stored) -> None:
-        if stored.opaque_id != result.opaque_id:
+    def _drop_copy(self, changes: Changes, result: ResultRecord | None, stored: Stored) -> None:
+        if result is None or stored.opaque_id != result.opaque_id:
             self._discard(changes, stored.opaque_id)
 
     def _create_client_tasks(

@@ -24,6 +24,7 @@ from armoflow.engine.records import (
     Options,
     Partition,
     ResultRecord,
+    ResultStatus,
     SessionRecord,
     StateError,
     Stored,
@@ -65,7 +66,10 @@ _ROW = {
 
 
 def differences(journal: Journal, state: State) -> list[str]:
-    """Where the journal does not say what the state says; ended tasks may be journalled only."""
+    """Where the journal does not say what the state says.
+
+    What may be evicted may be journalled only: ended tasks, deleted results.
+    """
     found = []
     for name, kind in (
         ("sessions", SessionRecord),
@@ -78,7 +82,11 @@ def differences(journal: Journal, state: State) -> list[str]:
             if row is None or row_of(row) != row_of(record):
                 found.append(f"journal: {row}, state: {record}")
         if name != "tasks":
-            found += [f"{name} {key} is journalled only" for key in rows if key not in live]
+            found += [
+                f"{name} {key} is journalled only"
+                for key, row in rows.items()
+                if key not in live and row.status is not ResultStatus.DELETED
+            ]
     return found
 
 
@@ -105,12 +113,16 @@ class Driver:
     def crash(self) -> Changes:
         """Lose the state; a new one takes over the journal."""
         self.state = self._new_state()
+        deleted = ResultStatus.DELETED
         journal = self.journal
         copies = [
-            [replace(record) for record in rows.values()]
+            [replace(record) for record in rows.values() if record.status is not deleted]
             for rows in (journal.sessions, journal.tasks, journal.results)
         ]
-        return self.do("restore", *copies)
+        ids = [
+            (row.session_id, row.id) for row in journal.results.values() if row.status is deleted
+        ]
+        return self.do("restore", *copies, ids)
 
     # --- short forms ---
 

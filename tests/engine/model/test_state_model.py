@@ -334,6 +334,8 @@ class Engine(RuleBasedStateMachine):
         for task_id in self.tasks(*FINAL):
             self.state.evict(task_id)
             del self.driver.journal.tasks[task_id]
+        for result_id in self.results(lambda result: result.status is ResultStatus.DELETED):
+            self.state.evict_result(result_id)
 
     # --- progress ---
 

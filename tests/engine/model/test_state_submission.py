@@ -249,6 +249,25 @@ def test_its_repetition_changes_nothing_whatever_happened_since(driver: Driver) 
     assert not batch(driver).events
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_nor_when_its_traces_are_evicted(restarted: bool) -> None:
+    driver = _driver(delete_payload=True)
+    batch(driver)
+    for name in ("t1", "t2"):
+        driver.run(name)
+        driver.complete(name)
+        driver.state.evict(name)
+        del driver.journal.tasks[name]
+    driver.do("delete_results", ["o1", "o2"])
+    for name in ("p1", "p2", "o1", "o2"):
+        driver.state.evict_result(name)
+    if restarted:
+        driver.crash()
+    changes = batch(driver)
+    assert not (changes.events or changes.tasks or changes.results)
+    assert sorted(changes.deleted) == [b"object of p1", b"object of p2"]
+
+
 def test_a_refused_one_changes_nothing(driver: Driver) -> None:
     before = set(driver.state.results)
     bad = [NewResult("p1", "p1")], [task("t1", "p1", ("unknown",))], []
