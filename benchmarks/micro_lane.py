@@ -34,11 +34,10 @@ from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
 
 
-def same(value: Any) -> Any:
-    return value
-
-
 def code() -> CodeReference:
+    def same(value: Any) -> Any:  # inside, so that it travels by value
+        return value
+
     encoded = encode_function(same)
     return CodeReference(encoded.digest, encoded.data)
 

@@ -93,9 +93,12 @@ def decode_data(data: WireData) -> Data:
 
 
 def encode_effects(effects: Effects) -> list[Any]:
-    """The last elements of a DONE message."""
+    """The last elements of a DONE message; what most tasks have none of is left out."""
+    data = {result_id: encode_data(data) for result_id, data in effects.data.items()}
+    if not (effects.created or effects.children):
+        return [data]
     return [
-        {result_id: encode_data(data) for result_id, data in effects.data.items()},
+        data,
         [[created.id, created.name] for created in effects.created],
         [
             [child.payload_id, child.dependencies, child.outputs, child.options]
@@ -107,11 +110,17 @@ def encode_effects(effects: Effects) -> list[Any]:
 def decode_effects(
     data: Mapping[str, WireData], created: Iterable[Any] = (), children: Iterable[Any] = ()
 ) -> Effects:
-    """What :func:`encode_effects` wrote."""
+    """What :func:`encode_effects` wrote.
+
+    Example:
+        >>> effects = Effects(data={"a": b"x", "b": StagedFile("/tmp/b", 5)})
+        >>> decode_effects(*encode_effects(effects)) == effects
+        True
+    """
     return Effects(
         [CreatedResult(*entry) for entry in created],
         {
-            result_id: value if value.__class__ is bytes else StagedFile(*value)
+            result_id: value if isinstance(value, bytes) else StagedFile(*value)
             for result_id, value in data.items()
         },
         [ChildTask(*entry) for entry in children],

@@ -9,6 +9,7 @@ task: a process is ready in the time that Python takes to start.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder, cell_fro
 from armoflow.worker.runner import FullAgent, Progress, Runner, Task, TaskFailure
 
 _READ_BYTES = 256 * 1024
-_HOLD_NANOSECONDS = 200_000
+_HOLD_NANOSECONDS = 500_000
 """How long a completion may wait for others before the next task starts."""
 
 
@@ -322,6 +323,8 @@ def main() -> None:
     child.announce()
     _die_with(owner)
     _refuse_nested_computing()
+    gc.collect()
+    gc.freeze()  # what was imported stays: collections need not look at it again and again
     child.serve()
 
 

@@ -89,6 +89,7 @@ class ChildSupervisor:
         self._recalls: deque[set[int]] = deque()
         self._killed_at: Position | None = None
         self._timed_out = False
+        self._dying = False
         self._timer: asyncio.TimerHandle | None = None
         self._checks = 0
         self._running = 0
@@ -193,7 +194,7 @@ class ChildSupervisor:
 
     def _push(self) -> None:
         """Send the backlog, as soon as there is a child that takes it."""
-        if self._stopping:
+        if self._stopping or self._dying:
             return
         child = self._child
         if child is None:
@@ -325,7 +326,7 @@ class ChildSupervisor:
         """While there is work: look for what takes too long, and for an unnoticed death."""
         self._timer = None
         child = self._child
-        if child is None or not self._sent:
+        if child is None or self._dying or not self._sent:
             return
         if child.has_ended():
             child.unwatch()
@@ -366,7 +367,9 @@ class ChildSupervisor:
         """A child is gone, or as good as gone."""
         child.kill()
         if child is self._child:
-            self._settling = self._run(self._background, self._settle(child))
+            if not self._dying:
+                self._dying = True
+                self._settling = self._run(self._background, self._settle(child))
         elif self._spares.lose(child):
             self._run(self._background, self._remove(child))
 
@@ -388,6 +391,7 @@ class ChildSupervisor:
         self._recalls.clear()
         self._stop_checking()
         self._killed_at = self._child = None
+        self._dying = False
         running = None if position.serial in cancelled else sent.pop(position.serial, None)
         again = [work for serial, work in sent.items() if serial not in cancelled]
         outcomes = []
