@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import queue
 import threading
@@ -14,7 +15,7 @@ from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
 from armoflow.client.loop import LoopThread
 from armoflow.client.put import Put, References
-from armoflow.client.validate import check_graph
+from armoflow.client.validate import Survey, check_graph
 from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
+
+BATCH_SECONDS = 0.05
+CLUSTER_BATCH_SECONDS = 0.5
+"""How long a batch of a collection's items should take."""
 
 REMOTE_WORKERS = 16
 """How many tasks a cluster is taken to run at once where the client was not told."""
@@ -71,6 +76,13 @@ class EngineBackend:
             if self._engine is not None:
                 self._engine.stop()
             raise
+        batched = "batch" in self.extensions
+        self._settings = dataclasses.replace(
+            self._settings,
+            measures=batched,
+            # A cluster's task costs milliseconds, and its agents move the data of each.
+            batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
+        )
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -79,14 +91,14 @@ class EngineBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
-        settled = self._check(values)
+        survey = self._check(values)
         futures: list[Future[Any]] = [Future(self._client) for _ in values]
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
         ]
         run = self._orchestrator.run(
-            targets, self._settings, inline=INLINE_ENTRIES if settled else 0
+            targets, self._settings, inline=INLINE_ENTRIES if survey.only_calls else 0
         )
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
@@ -94,7 +106,7 @@ class EngineBackend:
 
     def compute(self, values: Sequence[Any]) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait; a value each."""
-        settled = self._check(values)
+        survey = self._check(values)
         ended = threading.Event()
         left = len(values)
 
@@ -107,7 +119,7 @@ class EngineBackend:
         fetch = self._orchestrator.fetcher.fetch
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
-        inline = None if settled else 0
+        inline = None if survey.settled else 0
         self._orchestrator.run(targets, self._settings, inline=inline)
         ended.wait()
         return [_value(target) for target in targets]
@@ -181,7 +193,7 @@ class EngineBackend:
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
-    def _check(self, values: Sequence[Any]) -> bool:
+    def _check(self, values: Sequence[Any]) -> Survey:
         partitions = self._orchestrator.transport.info.partitions
         return check_graph(values, self._settings.options, partitions, self._max_priority)
 

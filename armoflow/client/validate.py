@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow.errors import SubmissionError
-from armoflow.graph.nodes import Node, SourceNode
+from armoflow.graph.nodes import CollectionNode, Node, SourceNode
 from armoflow.options import TaskOptions
+
+
+class Survey(NamedTuple):
+    """What a graph is made of.
+
+    Attributes:
+        settled: It can be planned without reading an iterator of the user's, which may wait.
+        only_calls: It has no collections: its plan never waits for measurements.
+    """
+
+    settled: bool
+    only_calls: bool
 
 
 def check_graph(
     values: Sequence[Any], defaults: TaskOptions, partitions: Sequence[str], max_priority: int
-) -> bool:
+) -> Survey:
     """Check partitions and priorities of all nodes that the values need.
 
     An engine does not check them for each task: a task in a partition that nobody serves would
     wait for ever (ArmoniK.Core, GrpcTasksService).
 
     Returns:
-        Whether the graph can be planned without reading an iterator of the user's, which may wait.
+        What was found.
 
     Raises:
         SubmissionError: If a partition is unknown or a priority too high.
     """
     checked: dict[int, TaskOptions] = {}
-    settled = True
+    settled = only_calls = True
     stack: list[Node] = [value.node for value in values]
     seen: set[Node] = set(stack)
     while stack:
@@ -37,9 +49,11 @@ def check_graph(
             if upstream not in seen:
                 seen.add(upstream)
                 stack.append(upstream)
-        if isinstance(node, SourceNode) and not node.settled:
-            settled = False
-    return settled
+        if isinstance(node, CollectionNode):
+            only_calls = False
+            if isinstance(node, SourceNode) and not node.settled:
+                settled = False
+    return Survey(settled, only_calls)
 
 
 def _check(node: Node, options: TaskOptions, partitions: Sequence[str], max_priority: int) -> None:

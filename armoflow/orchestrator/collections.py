@@ -59,6 +59,7 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
             count=chunk.length,
             star=star and not unzip,
             collection=True,
+            sizer=batches.sizer,
             outputs=[planner.result(node, output) for output in range(node.task.outputs)],
         )
         slots: list[list[PlanPiece]] = [[SlotRange(result, 0, chunk.length)] for result in outputs]
@@ -87,6 +88,7 @@ def plan_filter(planner: Planner, node: FilterNode) -> Planning:
             start=position,
             count=chunk.length,
             collection=True,
+            sizer=batches.sizer,
         )
         position += chunk.length
         yield Chunk([[SlotRange(outputs[0], 0, chunk.length)]], chunk.length)
@@ -142,16 +144,15 @@ class _Batches:
         self._planner = planner
         self._node = node
         self._readers = readers
-        self._sizer = planner.sizer(node, node.length)
-        self._fixed = getattr(self._sizer, "fixed", None) is not None
+        self.sizer = planner.sizer(node, node.length)
 
     def next(self, position: int) -> Generator[Step, Any, Chunk | None]:
-        size = self._sizer.next(position)
+        size = self.sizer.next(position)
         first = self._readers[0]
-        chunk = yield from (first.take(size) if self._fixed else first.chunk(size))
+        chunk = yield from (first.take(size) if self.sizer.fixed else first.chunk(size))
         if chunk is None:
             return None
-        if not self._fixed and chunk.length > size and is_local(chunk.columns[0]):
+        if not self.sizer.fixed and chunk.length > size and is_local(chunk.columns[0]):
             chunk = first.put_back(chunk, size)
         if len(self._readers) == 1:
             return chunk

@@ -16,6 +16,7 @@ from armoflow.options import TaskOptions
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.drafts import ConstantValue, Draft, External
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import WireOptions
 
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
@@ -122,6 +123,7 @@ class Emitter:
         star: bool = False,
         final: bool = False,
         collection: bool = False,
+        sizer: BatchSizer | None = None,
         outputs: Sequence[Result] | None = None,
     ) -> Generator[PlannedTask | Constant, Any, Sequence[Result]]:
         """Emit one task, after the constants that it is the first to need; returns its outputs.
@@ -147,6 +149,9 @@ class Emitter:
         wire = rules.wire_for(count if many else 1)
         task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
         task.size = draft.size
+        if sizer is not None:
+            sizer.planned(count, draft.size)
+            task.measured = sizer.measured
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep

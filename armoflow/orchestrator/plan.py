@@ -7,8 +7,8 @@ million items need neither a million nodes nor a finished plan before the first 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from armoflow import config
@@ -52,7 +52,7 @@ from armoflow.orchestrator.planned import (
     SlotRange,
 )
 from armoflow.orchestrator.reduction import VALUES
-from armoflow.orchestrator.sizes import BatchSizer, CountSizer
+from armoflow.orchestrator.sizes import PATIENCE, AdaptiveSizer, BatchSizer, FixedSizer
 
 
 class Target(Protocol):
@@ -78,14 +78,16 @@ class PlanSettings:
         options: What holds for tasks that do not say otherwise.
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
-        sizer: Makes the batch sizer of a collection operation.
+        batch_seconds: How long a batch should take.
+        measures: Whether the engine says how long tasks took.
         external: What futures and ``put`` references inside arguments stand for.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
     workers: int = 2
     capture: bool = False
-    sizer: Callable[[Node, int | None, int, int | None], BatchSizer] = field(default=CountSizer)
+    batch_seconds: float = 0.05
+    measures: bool = False
     external: External | None = None
 
 
@@ -321,7 +323,11 @@ class Planner:
     def sizer(self, node: Node, length: int | None) -> BatchSizer:
         """How many items of a node each of its tasks takes."""
         size = self.emitter.rules(node).batch_size
-        return self.settings.sizer(node, size, self.settings.workers, length)
+        if size is not None:
+            return FixedSizer(size)
+        settings = self.settings
+        patience = PATIENCE if settings.measures else 0.0
+        return AdaptiveSizer(settings.workers, length, settings.batch_seconds, patience)
 
     # --- targets --------------------------------------------------------------------------------
 

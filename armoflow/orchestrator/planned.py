@@ -109,7 +109,7 @@ class PlannedTask(Submission):
         items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
-        seconds: How long it ran, where the engine says.
+        measured: Told of its items and the seconds that it ran, where the engine says.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -122,6 +122,7 @@ class PlannedTask(Submission):
         "held",
         "items",
         "keep",
+        "measured",
         "label",
         "modules",
         "number",
@@ -129,7 +130,6 @@ class PlannedTask(Submission):
         "operation",
         "payload",
         "run",
-        "seconds",
     )
 
     inputs: Sequence[Result]
@@ -159,7 +159,7 @@ class PlannedTask(Submission):
         self.items = 0 if payload.operation is Operation.GATHER else max(payload.count, 1)
         self.open_outputs = len(outputs)
         self.held = False
-        self.seconds: float | None = None
+        self.measured: Callable[[int, float], None] | None = None
         self.keep = False
         self.run: object = None
         self.number = next(_numbers)

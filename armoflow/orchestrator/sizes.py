@@ -1,55 +1,134 @@
-"""How many items of a collection one task takes."""
+"""How many items of a collection one task takes.
+
+A task costs the engine something whatever it does, so cheap items are packed; but workers must not
+idle while one of them works through a batch, and a payload must fit into a message. So the first
+batches are small, and what they took says how large the next ones are.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
-from armoflow.graph.nodes import Node
+from armoflow import config
 
-MAXIMUM_BATCH = 1000
-"""Items per task at most: with a no-op of a microsecond, a batch is still about a millisecond."""
+MAXIMUM_BATCH = 10_000
+"""Items per task at most."""
+
+UNMEASURED_BATCH = 1_000
+"""Items per task at most, as long as nobody knows how long they take."""
 
 BATCHES_PER_WORKER = 4
 """Batches that a collection of known length leaves each worker, so that uneven ones even out."""
+
+PILOT = 4
+"""Items of the first batches, one for each worker."""
+
+PATIENCE = 0.25
+"""Seconds to wait for the first measurement before sizes go by count."""
 
 
 class BatchSizer(Protocol):
     """Says how large the next batch should be."""
 
+    fixed: bool
+
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
 
+    def planned(self, items: int, size: int) -> None:
+        """A batch was planned: so many items, so many bytes of payload."""
 
-class CountSizer:
-    """Sizes by count: all workers get several batches; of unknown lengths the first are small.
+    def measured(self, items: int, seconds: float) -> None:
+        """A batch has run; may be called in another thread."""
+
+
+class FixedSizer:
+    """The size that the user asked for."""
+
+    fixed = True
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def next(self, position: int) -> int:
+        """Always the same."""
+        return self._size
+
+    def planned(self, items: int, size: int) -> None:
+        """Changes nothing."""
+
+    def measured(self, items: int, seconds: float) -> None:
+        """Changes nothing."""
+
+
+class AdaptiveSizer:
+    """Aims at a target time for each batch.
 
     Args:
-        node: The collection operation.
-        size: The size that the user fixed, or None.
         workers: How many tasks may run at once.
         length: Length of the collection, or None.
+        target: Seconds that a batch should take.
+        patience: Seconds to wait for the first measurement; 0 where there is none to be had.
 
     Example:
-        >>> sizer = CountSizer(None, None, workers=2, length=80)
-        >>> sizer.next(0)
-        10
-        >>> ramp = CountSizer(None, None, workers=2, length=None)
+        >>> sizer = AdaptiveSizer(workers=2, length=8000, target=0.05, patience=0)
+        >>> sizer.next(0), sizer.next(4)
+        (4, 4)
+        >>> sizer.measured(4, 4 * 0.001)
+        >>> sizer.next(8)
+        50
+        >>> ramp = AdaptiveSizer(workers=2, length=None, target=0.05, patience=0)
         >>> [ramp.next(position) for position in (0, 1, 2, 4)]
         [1, 1, 1, 2]
     """
 
-    def __init__(
-        self, node: Node | None, size: int | None, workers: int, length: int | None
-    ) -> None:
-        self.fixed = size
+    fixed = False
+
+    def __init__(self, workers: int, length: int | None, target: float, patience: float) -> None:
         self._workers = max(workers, 1)
-        if size is None and length is not None:
-            even = -(-length // (self._workers * BATCHES_PER_WORKER))
-            size = min(max(even, 1), MAXIMUM_BATCH)
-        self._size = size
+        self._length = length
+        self._target = target
+        self._patience = patience
+        self._even: int | None = None
+        if length is not None:
+            self._even = max(-(-length // (self._workers * BATCHES_PER_WORKER)), 1)
+        self._seconds: float | None = None
+        self._bytes = 0.0
+        self._known = threading.Event()
 
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
-        if self._size is not None:
-            return self._size
-        return min(max(position // self._workers, 1), MAXIMUM_BATCH)
+        if self._even is not None and self._even > PILOT:
+            if position < PILOT * self._workers:
+                return self._within_bytes(PILOT)
+            if self._seconds is None and self._patience:
+                self._known.wait(self._patience)
+                self._patience = 0.0  # once is enough
+        return self._within_bytes(self._by_time(position))
+
+    def planned(self, items: int, size: int) -> None:
+        """A batch was planned: so many items, so many bytes of payload."""
+        self._bytes = max(self._bytes, size / max(items, 1))
+
+    def measured(self, items: int, seconds: float) -> None:
+        """A batch has run."""
+        each = seconds / max(items, 1)
+        self._seconds = each if self._seconds is None else 0.7 * self._seconds + 0.3 * each
+        self._known.set()
+
+    def _by_time(self, position: int) -> int:
+        if self._seconds is not None:
+            size = min(int(self._target / max(self._seconds, 1e-7)), MAXIMUM_BATCH)
+        elif self._even is not None:
+            size = UNMEASURED_BATCH
+        else:
+            size = min(position // self._workers, UNMEASURED_BATCH)
+        if self._even is not None:
+            size = min(size, self._even)
+        return max(size, 1)
+
+    def _within_bytes(self, size: int) -> int:
+        if self._bytes * size <= config.BATCH_BYTES:
+            return size
+        return max(int(config.BATCH_BYTES / self._bytes), 1)

@@ -65,8 +65,8 @@ class Tracker:
                 if change.data is not None:
                     result.data = change.data
                 result.size = change.size
-                if change.seconds is not None:
-                    task.seconds = change.seconds
+                if change.seconds is not None and task.measured is not None:
+                    task.measured(task.items, change.seconds)
                 self._end(task, result, ResultState.COMPLETED)
             else:
                 unexplained.append((result, change))

@@ -250,13 +250,14 @@ def _lay_out(
 
 
 def _change(change: Sequence[Any]) -> ResultChange:
-    result_id, status, size, data, failure = change
+    result_id, status, size, data, failure, seconds = change
     return ResultChange(
         result_id,
         _STATES[status],
         size,
         data,
         Failure(*failure) if failure is not None else None,
+        seconds,
     )
 
 

@@ -203,10 +203,11 @@ class Child:
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._runner = Runner(self._agent, self._recorder, directory)
         self._pack = frames.packer().pack
+        self._process_id = os.getpid()
 
     def announce(self) -> None:
         """Tell the owner that work may come."""
-        self._outbox.send(self._pack([frames.READY, os.getpid()]))
+        self._outbox.send(self._pack([frames.READY, self._process_id]))
 
     def serve(self) -> None:
         """Run tasks until told to stop."""
@@ -250,6 +251,8 @@ class Child:
         else:
             now = monotonic_ns()
             message = [frames.DONE, task.serial, now - started, *frames.encode_effects(effects)]
+        if os.getpid() != self._process_id:
+            os._exit(0)  # a task forked, and its copy came back here: it has no part in this
         self._outbox.put(self._pack(message), now)
         self._recorder.end()
 

@@ -16,6 +16,7 @@ Source: TypeAlias = "bytes | Sequence[object]"
 """Data in a message: bytes, or path and size of a file."""
 
 _PARTS_PER_CALL = 512
+_SMALL_FILE = 1024 * 1024  # not worth an open file descriptor
 
 
 def read(source: Source) -> Buffer:
@@ -90,7 +91,7 @@ class FetchedData:
         kept = self._kept.get(result_id)
         if kept is None:
             source = self._fetch(result_id)
-            kept = source if isinstance(source, bytes) else _OpenFile(str(source[0]))
+            kept = source if isinstance(source, bytes) else _keepable(str(source[0]))
             self._keep(result_id, kept)
         else:
             self._kept.move_to_end(result_id)
@@ -104,8 +105,14 @@ class FetchedData:
             self._size -= len(oldest)
 
 
+def _keepable(path: str) -> bytes | _OpenFile:
+    """A file's content, or the file itself: the agent removes what was fetched for a task."""
+    file = _OpenFile(path)
+    return file if len(file) > _SMALL_FILE else bytes(file.map())
+
+
 class _OpenFile:
-    """A file held open: the agent removes fetched files when the task ends."""
+    """A file held open, whether it still has a name or not."""
 
     def __init__(self, path: str) -> None:
         try:

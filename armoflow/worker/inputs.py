@@ -15,9 +15,29 @@ from armoflow.codec.pickling import dumps, loads
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, skip
 
+_CACHED_RESULTS = 128
+
 
 class AbsentItem(Exception):
     """The item was filtered out."""
+
+
+class CellCache:
+    """Slots of the small results that were read last: many tasks may read the same ones."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, list[Cell]] = {}
+
+    def read(self, result_id: str, source: data.Source) -> list[Cell]:
+        """The slots of a result; those of a file are read anew, for they can be written to."""
+        cells = self._cells.get(result_id)
+        if cells is None:
+            cells = unpack_cells(data.read(source))
+            if isinstance(source, bytes):
+                if len(self._cells) >= _CACHED_RESULTS:
+                    del self._cells[next(iter(self._cells))]
+                self._cells[result_id] = cells
+        return cells
 
 
 class Inputs:
@@ -27,6 +47,7 @@ class Inputs:
         payload: The task's payload.
         sources: Data of the dependencies by result id.
         fetch: Reads the data of a constant.
+        cache: Slots that earlier tasks have read.
     """
 
     def __init__(
@@ -34,7 +55,9 @@ class Inputs:
         payload: Payload,
         sources: Mapping[str, data.Source],
         fetch: Callable[[str], Buffer],
+        cache: CellCache,
     ) -> None:
+        self._cache = cache
         self._ids = payload.inputs
         self._constants = payload.constants
         self._sources = sources
@@ -68,7 +91,7 @@ class Inputs:
             source = self._sources.get(result_id)
             if source is None:
                 raise MissingDataError(f"the data of input {result_id} did not come with the task")
-            cells = self._cells[index] = unpack_cells(data.read(source))
+            cells = self._cells[index] = self._cache.read(result_id, source)
         return cells
 
     def slice(self, piece: Slots) -> list[Cell]:
@@ -83,7 +106,11 @@ class Inputs:
     def load(self, pickled: Pickled) -> Any:
         """A pickled value, its references resolved."""
         if not (pickled.buffers or self._ids or self._constants):
-            return pickle.loads(pickled.data)
+            # Then the only reference that there may be is one to an empty list.
+            try:
+                return pickle.loads(pickled.data)
+            except pickle.UnpicklingError:
+                pass
         return loads(_writable(pickled), self.resolve)
 
     def value(self, cell: Cell) -> Any:

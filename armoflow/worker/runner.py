@@ -23,7 +23,7 @@ from armoflow.worker.attempts import Attempts, describe
 from armoflow.worker.code import Code
 from armoflow.worker.context import Agent, Context, Expand
 from armoflow.worker.failures import ItemFailure, MissingDataError
-from armoflow.worker.inputs import Inputs
+from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, slot_count
 from armoflow.worker.mark import Recorder
 
@@ -111,6 +111,7 @@ class Runner:
         self._recorder = recorder
         self._directory = directory
         self._fetched = data.FetchedData(agent.fetch, FETCHED_BYTES)
+        self._cells = CellCache()
         self._code = Code(self._fetched.read)
         self._expander: Expand | None = None
 
@@ -148,7 +149,7 @@ class Runner:
                 self._store(task, effects, output, pack_envelope(cells))
 
     def _prepare(self, task: Task, payload: Payload) -> Job:
-        inputs = Inputs(payload, task.inputs, self._fetched.read)
+        inputs = Inputs(payload, task.inputs, self._fetched.read, self._cells)
         attempts = Attempts(payload, self._recorder, inputs)
         job = Job(payload, inputs, attempts, len(task.outputs))
         if task.progress is not None:

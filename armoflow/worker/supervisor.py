@@ -93,6 +93,7 @@ class ChildSupervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._checks = 0
         self._running = 0
+        self._running_since = 0.0
         self._failed_starts = 0
         self._unexplained = 0
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -345,10 +346,18 @@ class ChildSupervisor:
         self._timer = self._loop.call_later(delay, self._check)
         if position.serial and position.serial == self._running:
             self._hurry(child, position.serial)
-        self._running = position.serial
+        else:
+            self._running, self._running_since = position.serial, self._loop.time()
 
     def _hurry(self, child: ChildProcess, serial: int) -> None:
-        """The same task has run for a while: look after those before and behind it."""
+        """The same task has run for a while: look after it, and those before and behind it."""
+        work = self._sent.get(serial)
+        if work is not None and work.limit is not None:
+            if self._loop.time() - self._running_since > work.limit:
+                self.cancel(work)
+                text = f"the task ran longer than its max_duration of {work.limit:g} s"
+                self._host.completed(self, [Outcome(work, error=text, kind="deadline")])
+                return
         if child.mark.words[WAITING]:
             messages = list(child.unsent())
             if child.mark.words[SERIAL] == serial:  # it was busy all the while: they are whole

@@ -29,6 +29,7 @@ class Work:
         inputs: The same, by result id.
         folder: The agent's data folder; None on the embedded engine.
         key: Whatever the owner wants to find here.
+        limit: Seconds that it may take, all attempts together; None: any time.
         finished: Items that were finished before a child died, as they stand in messages.
         item: The item that was running then.
         attempts: Attempts that it has spent.
@@ -42,6 +43,7 @@ class Work:
     inputs: Mapping[str, data.Source]
     folder: str | None = None
     key: Any = None
+    limit: float | None = None
     finished: dict[int, list[Any]] = field(default_factory=dict)
     item: int = 0
     attempts: int = 0
@@ -71,7 +73,7 @@ class Outcome:
         work: The task.
         effects: What it asked for.
         error: What the engine is told.
-        kind: Kind of the error record, or "invalid" without one.
+        kind: Kind of the error record; without one "invalid", or "deadline" past its limit.
         seconds: How long it ran.
     """
 

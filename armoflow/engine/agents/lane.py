@@ -193,7 +193,7 @@ class LaneAgent:
             if data is None:
                 return None
             inputs[result_id] = data
-        return Work(task.id, task.session_id, task.outputs, payload, inputs, key=task)
+        return _work(task, payload, inputs)
 
     def _peek(self, result_id: str) -> Source | None:
         result = self._engine.state.results.get(result_id)
@@ -228,10 +228,7 @@ class LaneAgent:
                 self._engine.fail(task.id, loss.to_text())
                 return
         inputs = {result_id: data[result_id] for result_id in task.dependencies}
-        payload = data[task.payload_id]
-        self._waiting.append(
-            Work(task.id, task.session_id, task.outputs, payload, inputs, key=task)
-        )
+        self._waiting.append(_work(task, data[task.payload_id], inputs))
 
     def _move_to_idle(self) -> None:
         """Take back tasks that wait in one child while another has nothing."""
@@ -253,13 +250,18 @@ class LaneAgent:
         """Tasks ended."""
         engine = self._engine
         completions = []
+        now = engine.now()
         for outcome in outcomes:
             task_id = outcome.work.task_id
+            # It started when its child came to it, not when it was sent ahead.
+            outcome.work.key.started_at = now - outcome.seconds
             self._running.pop(task_id, None)
             if outcome.effects is not None:
                 completions.append((task_id, outcome.effects))
             else:
-                engine.fail(task_id, outcome.error)
+                late = outcome.kind == "deadline"
+                status = TaskStatus.TIMEOUT if late else TaskStatus.ERROR
+                engine.fail(task_id, outcome.error, status=status)
         if completions:
             engine.complete(completions)
         self.wake()
@@ -289,6 +291,18 @@ class LaneAgent:
             state = "unknown" if result is None else result.status.name.lower()
             raise DataLostError(f"result {argument} has no data: it is {state}")
         return _source(await self._engine.objects.read(result.opaque_id))
+
+
+def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Work:
+    return Work(
+        task.id,
+        task.session_id,
+        task.outputs,
+        payload,
+        inputs,
+        key=task,
+        limit=task.options.max_duration,
+    )
 
 
 def _load(seat: ChildSupervisor) -> int:

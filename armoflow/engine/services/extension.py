@@ -275,9 +275,9 @@ class _Connection:
         for result_id in result_ids:
             record = await self._engine.read_result(result_id)
             if record is None:
-                changes.append([result_id, ResultStatus.DELETED, 0, None, None])
+                changes.append([result_id, ResultStatus.DELETED, 0, None, None, None])
             elif record.status is not ResultStatus.CREATED:
-                changes.append([result_id, record.status, record.size, None, None])
+                changes.append([result_id, record.status, record.size, None, None, None])
         return changes
 
     async def _explain(self, result_ids: Sequence[str]) -> list[Any]:
@@ -306,16 +306,19 @@ class _Connection:
             self.close()
 
     def _change(self, record: ResultRecord, status: int, error: str) -> list[Any]:
-        data = failure = None
+        data = failure = seconds = None
         if status == ResultStatus.COMPLETED:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
                 found = self._engine.objects.peek(record.opaque_id)
                 data = found if isinstance(found, bytes) else None
+            task = self._engine.state.tasks.get(record.owner_task_id)
+            if task is not None and task.ended_at and task.started_at:
+                seconds = task.ended_at - task.started_at
         elif status == ResultStatus.ABORTED and error:
             task = self._engine.state.tasks.get(record.owner_task_id)
             name = _status(task.status) if task is not None else "error"
             failure = [record.owner_task_id, name, error]
-        return [record.id, int(status), record.size, data, failure]
+        return [record.id, int(status), record.size, data, failure, seconds]
 
 
 def _status(status: TaskStatus) -> str:
