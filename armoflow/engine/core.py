@@ -33,6 +33,7 @@ from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.watchers import ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
+from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
 
 
 class Engine:
@@ -110,10 +111,11 @@ class Engine:
         self._next_id = number + 1
         return f"{self._id_prefix}{number:012x}"
 
-    def apply(self, changes: Changes) -> asyncio.Future[None]:
+    def apply(self, changes: Changes, *, urgent: bool = True) -> asyncio.Future[None]:
         """Take over what a command changed; call it at once after the command, without awaiting.
 
-        Ready tasks are queued and running ones interrupted before it returns.
+        Ready tasks are queued and running ones interrupted before it returns. Changes that are not
+        urgent may be committed a few milliseconds later, with others.
 
         Returns:
             A future, shared by many calls, that is done when the changes are committed and
@@ -121,7 +123,7 @@ class Engine:
         """
         if changes.deleted:
             self.objects.delete(changes.deleted)
-        future = self._journal.add(changes)
+        future = self._journal.add(changes, urgent=urgent)
         if changes.ready:
             self.scheduler.push(changes.ready)
         if changes.interrupted:
@@ -173,7 +175,8 @@ class Engine:
                 self.fail(task_id, str(error), effects=effects)
         if not commits:
             return self.committed()
-        return self.apply(self.state.complete_tasks(self.now(), commits))
+        changes = self.state.complete_tasks(self.now(), commits)
+        return self.apply(changes, urgent=self._is_awaited(changes))
 
     def fail(
         self,
@@ -233,10 +236,20 @@ class Engine:
         )
 
     def _run(self, task_ids: list[str], owner: str) -> None:
-        self.apply(self.state.run(self.now(), task_ids, owner))
+        self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)
 
     def _acquire(self, task_id: str, owner: str) -> None:
-        self.apply(self.state.acquire(self.now(), task_id, owner))
+        self.apply(self.state.acquire(self.now(), task_id, owner), urgent=False)
+
+    def _is_awaited(self, changes: Changes) -> bool:
+        """Whether somebody may wait for the news: not so for results on the way to other tasks."""
+        for record in changes.results.values():
+            name = record.name
+            if record.status is not ResultStatus.DELETED and (
+                name.startswith(WANTED_PREFIX) or not name.startswith(PASSING_PREFIXES)
+            ):
+                return True
+        return False
 
     def _skip(self, task: TaskRecord | None, effects: Effects) -> None:
         completion.discard(effects)

@@ -35,6 +35,10 @@ BUSY_PAUSE: Final = 0.004
 """Seconds that a busy engine lets changes gather: rows written twice in that time are one."""
 
 
+PATIENCE = 0.005
+"""Seconds that changes nobody waits for may wait for others."""
+
+
 class Journal:
     """Writes batches in a thread of its own; used from the event loop.
 
@@ -65,6 +69,8 @@ class Journal:
         self._pending = self._new_batch()
         self._writing: Batch | None = None
         self._scheduled = False
+        self._urgent = False
+        self._timer: asyncio.TimerHandle | None = None
         self._failure: EngineError | None = None
         self._statements: dict[tuple[str, int], str] = {}
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
@@ -76,16 +82,37 @@ class Journal:
         """Begin to write; until then the connection is the caller's."""
         self._thread.start()
 
-    def add(self, changes: Changes) -> asyncio.Future[None]:
-        """Journal changes; the future, shared by the whole batch, is done when committed."""
+    def add(self, changes: Changes, *, urgent: bool = True) -> asyncio.Future[None]:
+        """Journal changes; the future, shared by the whole batch, is done when committed.
+
+        Args:
+            changes: What to write.
+            urgent: Somebody waits for it. Other changes wait a moment for company: a transaction
+                costs the same for one row as for fifty.
+        """
         batch = self._pending
         batch.add(changes)
         if not self._has_pending():
             return self.committed()
-        if not self._scheduled and self._writing is None:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._urgent = self._urgent or urgent
+        if self._writing is None:
+            self._schedule()
         return batch.future
+
+    def _schedule(self, busy: bool = False) -> None:
+        if self._urgent and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._scheduled = False
+        if self._scheduled:
+            return
+        self._scheduled = True
+        if busy:
+            self._loop.call_later(BUSY_PAUSE, self._flush)
+        elif self._urgent:
+            self._loop.call_soon(self._flush)
+        else:
+            self._timer = self._loop.call_later(PATIENCE, self._flush)
 
     def committed(self) -> asyncio.Future[None]:
         """Done when all that was added so far is committed."""
@@ -152,7 +179,10 @@ class Journal:
         )
 
     def _flush(self) -> None:
-        self._scheduled = False
+        self._scheduled = self._urgent = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         batch, self._pending = self._pending, self._new_batch()
         if self._failure is not None:
             _fail(batch.future, self._failure)
@@ -178,11 +208,7 @@ class Journal:
             return
         batch.future.set_result(None)
         if self._has_pending() and not self._scheduled:
-            self._scheduled = True
-            if batch.rows >= BUSY_ROWS:
-                self._loop.call_later(BUSY_PAUSE, self._flush)
-            else:
-                self._loop.call_soon(self._flush)
+            self._schedule(busy=batch.rows >= BUSY_ROWS)
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""

@@ -19,7 +19,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
-from armoflow.protocol.frames import OUTPUT_PREFIX, WANTED_PREFIX, Kind
+from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
 from armoflow.protocol.transport import (
@@ -94,7 +94,7 @@ class BatchTransport:
                 task.task_id = self._new_id()
                 task.payload_id = task.payload_id or self._new_id()
             if not task.stored:
-                results.append((task.payload_id, ""))
+                results.append((task.payload_id, PAYLOAD_PREFIX))
         if first_try:
             named()
         payloads, large = _lay_out(submissions)

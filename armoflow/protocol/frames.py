@@ -57,3 +57,11 @@ OUTPUT_PREFIX = "o/"
 
 WANTED_PREFIX = "o/w/"
 """Names of outputs that the client will fetch: small ones come along with their change."""
+
+CHILD_PREFIX = "c/"
+"""Names of results inside an expansion start so."""
+
+PAYLOAD_PREFIX = "p/"
+
+PASSING_PREFIXES = (OUTPUT_PREFIX, CHILD_PREFIX, PAYLOAD_PREFIX)
+"""Results that are on the way to other tasks, unless they are wanted: nobody waits for the news."""

@@ -18,12 +18,9 @@ from armonik.protogen.common import (
 )
 from google.protobuf.duration_pb2 import Duration
 
+from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX
 from armoflow.protocol.transport import WireOptions
 
-OUTPUT_PREFIX = "o/"
-"""Names of expected outputs start so: events are filtered by name, payloads make none."""
-
-PAYLOAD_PREFIX = "p/"
 CONSTANT_PREFIX = "k/"
 
 NAME_LIMIT = 200

@@ -26,6 +26,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer, size
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
+from armoflow.protocol.frames import PAYLOAD_PREFIX
 from armoflow.protocol.transport import InputsAbortedError, ResultState, Submission
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class StandardSubmitter:
         named()
 
     async def _create_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
-        names = [messages.PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in submissions]
+        names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in submissions]
         ids = await self._create(session_id, names)
         for task, payload_id in zip(submissions, ids, strict=True):
             task.payload_id = payload_id
@@ -140,7 +141,7 @@ class StandardSubmitter:
     ) -> None:
         request = results_common_pb2.CreateResultsRequest(session_id=session_id)
         for task, data in batch:
-            name = messages.PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
+            name = PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
             request.results.add(name=name, data=data)
         reply = await self._transport.call(
             self._results.CreateResults, request, "creating payloads"

@@ -15,6 +15,7 @@ from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import Payload
+from armoflow.protocol.frames import CHILD_PREFIX, PAYLOAD_PREFIX
 
 if TYPE_CHECKING:
     from armoflow.protocol.transport import Submission, WireOptions

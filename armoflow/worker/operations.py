@@ -14,6 +14,9 @@ from armoflow.worker.inputs import AbsentItem, Column
 from armoflow.worker.job import Job, holds_graph
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
 
+_SCALAR_PROTOCOL = 3
+"""Protocol 4 and later put a frame of nine bytes around a handful."""
+
 _MISSING = object()
 
 SCALARS = frozenset({int, float, bool, str, bytes, type(None), complex})
@@ -273,7 +276,7 @@ class _Mapping:
                     recorder.position, recorder.count = position, count
                     return item, error
                 if value.__class__ in SCALARS:
-                    data = dumps(value, 5)
+                    data = dumps(value, _SCALAR_PROTOCOL)
                     length = len(data)
                     end = position + length
                     if end <= SPOOL_BYTES and count < ENTRIES and length <= LARGEST_ENTRY:

@@ -352,12 +352,12 @@ class ChildSupervisor:
     def _hurry(self, child: ChildProcess, serial: int) -> None:
         """The same task has run for a while: look after it, and those before and behind it."""
         work = self._sent.get(serial)
-        if work is not None and work.limit is not None:
-            if self._loop.time() - self._running_since > work.limit:
-                self.cancel(work)
-                text = f"the task ran longer than its max_duration of {work.limit:g} s"
-                self._host.completed(self, [Outcome(work, error=text, kind="deadline")])
-                return
+        limit = None if work is None else work.limit
+        if work is not None and limit and self._loop.time() - self._running_since > limit:
+            self.cancel(work)
+            text = f"the task ran longer than its max_duration of {limit:g} s"
+            self._host.completed(self, [Outcome(work, error=text, kind="deadline")])
+            return
         if child.mark.words[WAITING]:
             messages = list(child.unsent())
             if child.mark.words[SERIAL] == serial:  # it was busy all the while: they are whole
