@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,16 @@ class Lane:
         assert psutil.Process().children(recursive=True) == []
         assert not list((self.directory / "state" / "agents").iterdir())
 
-    def submit(self, *payloads: Payload) -> list[NewTask]:
+    def submit(self, *payloads: Payload, options: Options | None = None) -> list[NewTask]:
         engine = self.engine
         tasks, results = [], []
         for payload in payloads:
             task = NewTask(
-                engine.new_id(), engine.new_id(), tuple(payload.inputs), (engine.new_id(),)
+                engine.new_id(),
+                engine.new_id(),
+                tuple(payload.inputs),
+                (engine.new_id(),),
+                options,
             )
             data = engine.objects.put(encode(payload))
             results.append(NewResult(task.payload_id, "payload", stored=data))
@@ -147,7 +152,7 @@ async def test_data_that_is_not_in_memory_is_read(lane: Lane) -> None:
 
     first = lane.submit(*(call(add, number, 1) for number in range(20)))
     await lane.ended(first)
-    pairs = zip(first[:-1], first[1:], strict=True)
+    pairs = itertools.pairwise(first)
     second = lane.submit(*(consuming(add, *pair) for pair in pairs))
     assert await lane.ended(second) == [2 * number + 3 for number in range(19)]
 
@@ -280,6 +285,19 @@ async def test_a_timeout_is_told(lane: Lane) -> None:
     (task,) = lane.submit(call(sleep, settings=Settings(timeout=0.2)))
     (record,) = await lane.ended([task])
     assert record.kind == "timeout"
+
+
+@on_a_lane()
+async def test_a_task_past_its_max_duration_is_killed(lane: Lane) -> None:
+    """As the deadline of Process on a cluster: no retry, and the status says timeout."""
+    meet = meeting(str(lane.directory))
+    endless = call(meet, "here", ["never"])
+    (task,) = lane.submit(endless, options=Options(max_duration=0.3, priority=1))
+    assert "max_duration of 0.3 s" in (await lane.ended([task]))[0]
+    record = await lane.engine.read_task(task.id)
+    assert record is not None
+    assert record.status is TaskStatus.TIMEOUT
+    assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
 
 
 def test_stopping_gives_tasks_back(tmp_path: Path) -> None:
