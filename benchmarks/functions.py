@@ -72,10 +72,10 @@ def spin(iterations: int) -> float:
     return value
 
 
-def grid_task(iterations: int, step: int, column: int, *inputs: int) -> int:
+def grid_task(iterations: int, step: int, column: int, *values: int) -> int:
     """One task of a Task Bench graph: the kernel, then a value that depends on every input."""
     spin(iterations)
-    return grid_value(step, column, inputs)
+    return grid_value(step, column, values)
 
 
 def grid_value(step: int, column: int, inputs: tuple[int, ...]) -> int:

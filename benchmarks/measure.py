@@ -191,16 +191,20 @@ class Meter:
         """Private memory of all processes now."""
         return private_memory(self._root)
 
-    def wait_until_idle(self, share: float = 0.05, limit: float = 60.0) -> None:
-        """Wait until all processes together use little CPU.
+    def cpu_share(self, seconds: float = 1.0) -> float:
+        """CPU seconds per second of all processes, over some time from now."""
+        cpu, began = cpu_seconds(self._root), time.monotonic()
+        time.sleep(seconds)
+        return (cpu_seconds(self._root) - cpu) / (time.monotonic() - began)
+
+    def wait_until_idle(self, idle_share: float = 0.0, limit: float = 60.0) -> None:
+        """Wait until all processes together use no more CPU than when they idle.
 
         Args:
-            share: CPU seconds per second that count as idle.
+            idle_share: What ``cpu_share`` said while they idled.
             limit: Seconds after which it goes on anyhow.
         """
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            cpu = cpu_seconds(self._root)
-            time.sleep(1.0)
-            if cpu_seconds(self._root) - cpu <= share:
+            if self.cpu_share() <= 0.05 + 1.5 * idle_share:
                 return

@@ -47,6 +47,7 @@ def _color(system: str) -> Any:
 def _panels(count: int, columns: int) -> tuple[Any, list[Any]]:
     from matplotlib import pyplot
 
+    columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(4.6 * columns, 3.0 * rows), squeeze=False, layout="constrained"
@@ -59,7 +60,13 @@ def _panels(count: int, columns: int) -> tuple[Any, list[Any]]:
 
 def _save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot
+    from matplotlib.ticker import LogFormatter, NullFormatter
 
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_formatter(LogFormatter())
+                axis.set_minor_formatter(NullFormatter())
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path

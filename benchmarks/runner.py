@@ -106,6 +106,9 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="b", ignore_cleanup_errors=True) as directory:
             outcome = _Trial(self.plan, system, name, Path(directory), timeout).run(repeat)
         outcome.elapsed = time.monotonic() - began
+        if outcome.status is Status.TIMEOUT and timeout < self.plan.timeout:
+            outcome.status = Status.SKIPPED
+            outcome.reason = f"the run's time was over after {timeout:.0f} s of it"
         return outcome
 
     def _reason_to_skip(self, system: str, workload: Workload) -> str:

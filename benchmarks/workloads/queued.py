@@ -38,11 +38,11 @@ class QueuedTasks(Workload):
     def run(self, system: System, meter: Meter) -> dict[str, Any]:
         items = list(range(self.tasks))
         with held_workers(system):
-            meter.wait_until_idle()
+            idle_share = meter.cpu_share()
             idle = meter.memory()
             with meter.section():
                 queued = system.queue(identity, items)
-            meter.wait_until_idle()
+            meter.wait_until_idle(idle_share)
             memory = meter.memory() - idle
         check_value(system.drain(queued), items, "the list of values")
         return {

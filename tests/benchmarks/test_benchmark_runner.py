@@ -101,6 +101,13 @@ def test_nothing_starts_when_the_time_is_over() -> None:
     assert (outcome.status, outcome.reason) == (Status.SKIPPED, "no time left for it")
 
 
+def test_the_end_of_the_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SYSTEM_FILE", str(tmp_path / "pid"))
+    (outcome,) = run("fake_systems:Hanging", time_limit=2.0).outcomes
+    assert outcome.status is Status.SKIPPED
+    assert "the run's time was over" in outcome.reason
+
+
 def past(seconds: float, status: Status = Status.OK) -> Outcome:
     return Outcome("process-pool", "noop-1k", 1, status, metrics={"seconds": seconds})
 
