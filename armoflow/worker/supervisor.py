@@ -13,13 +13,15 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from armoflow.agent import frames
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.host import Host
 from armoflow.worker.mark import SERIAL, WAITING, Entry, Position, decode_entries
 from armoflow.worker.process import ChildProcess
 from armoflow.worker.spares import Spares
+from armoflow.worker.troubles import Troubles
 from armoflow.worker.window import Window
 from armoflow.worker.work import Cause, Death, Outcome, Work, account, refuse
 
@@ -27,31 +29,6 @@ logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.02
 _CHECKS_PER_TRIM = 50
-_STARTS = 3
-"""Processes in a row that may end before they are ready."""
-
-_UNEXPLAINED = 3
-"""Processes in a row that may die with work in hand but without having begun any."""
-
-
-class Host(Protocol):
-    """What a supervisor needs of its owner; but for ``answer`` it must not wait."""
-
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
-        """Tasks ended."""
-
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
-        """Tasks that were recalled before they started."""
-
-    def lagging(self, supervisor: ChildSupervisor) -> None:
-        """Work waits behind a task that takes long: it may be recalled for others."""
-
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
-        """Do what a task asks of its agent: ``fetch``, ``new_results`` or ``store_results``.
-
-        Raises:
-            Exception: If it cannot be done; the task is told the message.
-        """
 
 
 class ChildSupervisor:
@@ -94,8 +71,7 @@ class ChildSupervisor:
         self._checks = 0
         self._running = 0
         self._running_since = 0.0
-        self._failed_starts = 0
-        self._unexplained = 0
+        self._troubles = Troubles()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._settling: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -257,7 +233,7 @@ class ChildSupervisor:
             else:
                 outcomes.append(Outcome(work, None, message[4], message[3], message[2] * 1e-9))
         if outcomes:
-            self._unexplained = 0
+            self._troubles.worked()
             self.window.observe(len(outcomes), nanoseconds * 1e-9)
             self._host.completed(self, outcomes)
 
@@ -265,7 +241,7 @@ class ChildSupervisor:
         kind = message[0]
         if kind == frames.READY:
             child.ready = True
-            self._failed_starts = 0
+            self._troubles.started()
             if not self._ready.done():
                 self._ready.set_result(None)
             if child is self._child:
@@ -427,23 +403,18 @@ class ChildSupervisor:
     async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[Outcome]:
         """Give up what no process can run; returns how that ends."""
         if not child.ready:
-            self._failed_starts += 1
-            if self._failed_starts < _STARTS:
-                await asyncio.sleep(0.1 * 2**self._failed_starts)
+            reason = self._troubles.cannot_start(death)
+            if reason is None:
+                await asyncio.sleep(self._troubles.pause)
                 return []
-            self._failed_starts = 0
-            text = death.describe("a worker process cannot start: it ended")
-            logger.error(text)
+            logger.error(reason)
             if not self._ready.done():
-                self._ready.set_exception(WorkerDiedError(text))
+                self._ready.set_exception(WorkerDiedError(reason))
                 self._ready.exception()  # nobody may be waiting
             works, self._backlog = list(self._backlog), deque()
-            return [refuse(work, text) for work in works]
-        if begun or death.cause is not Cause.CRASH:
-            return []
-        self._unexplained += 1
-        if self._unexplained <= _UNEXPLAINED or not self._backlog:
-            return []
-        self._unexplained = 0
-        text = death.describe("worker processes die before they run anything, the last one")
-        return [refuse(self._backlog.popleft(), text)]
+            return [refuse(work, reason) for work in works]
+        if not begun and self._backlog:
+            reason = self._troubles.died_between_tasks(death)
+            if reason is not None:
+                return [refuse(self._backlog.popleft(), reason)]
+        return []

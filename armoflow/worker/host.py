@@ -1,0 +1,31 @@
+"""Who owns a supervisor: the engine's lane, or the worker service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from armoflow.worker.work import Outcome, Work
+
+if TYPE_CHECKING:
+    from armoflow.worker.supervisor import ChildSupervisor
+
+
+class Host(Protocol):
+    """What a supervisor needs of its owner; but for ``answer`` it must not wait."""
+
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+        """Tasks ended."""
+
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+        """Tasks that were recalled before they started."""
+
+    def lagging(self, supervisor: ChildSupervisor) -> None:
+        """Work waits behind a task that takes long: it may be recalled for others."""
+
+    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+        """Do what a task asks of its agent: ``fetch``, ``new_results`` or ``store_results``.
+
+        Raises:
+            Exception: If it cannot be done; the task is told the message.
+        """
