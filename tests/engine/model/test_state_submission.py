@@ -94,6 +94,14 @@ def test_58_aborted_and_deleted_inputs_are_refused_and_all_named(driver: Driver)
     assert driver.state.results["open"].dependents is None
 
 
+def test_58_a_deleted_payload_is_refused(driver: Driver, strict: Driver) -> None:
+    for each in (driver, strict):
+        each.do("delete_results", ["payload"])
+        with refused("FAILED_PRECONDITION") as caught:
+            each.submit(task())
+        assert caught.value.result_ids == ("payload",)
+
+
 @pytest.mark.parametrize("needs", [("done", "done"), ("payload",)])
 def test_59_an_input_is_named_once(driver: Driver, strict: Driver, needs: tuple[str, ...]) -> None:
     with refused("INVALID_ARGUMENT"):
