@@ -19,7 +19,7 @@ import psutil
 from benchmarks.measure import Sampler, adopt_orphans, descendants, kill_all
 from benchmarks.model import Outcome, Status
 from benchmarks.systems import load_system
-from benchmarks.trial import OUTCOME_FILE, TrialSpec
+from benchmarks.trial import OUTCOME_FILE, STOP_SIGNAL, TrialSpec
 from benchmarks.workloads import find_workload
 from benchmarks.workloads.base import Workload
 
@@ -184,7 +184,6 @@ class _Trial:
             quick=self.plan.quick,
             workers=self.plan.workers,
             directory=str(self.directory),
-            limit=self.timeout * 0.9,
         )
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.trial", spec.to_argument()],
@@ -210,6 +209,8 @@ class _Trial:
         while not ended.wait(interval):
             sampler.sample()
             if time.monotonic() > deadline:
+                process.send_signal(STOP_SIGNAL)
+                ended.wait(_GRACE)
                 return False
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from benchmarks.workloads import find_workload
 
 OUTCOME_FILE = "outcome.json"
 
+STOP_SIGNAL = signal.SIGUSR1
+"""Sent to a trial whose time is over: it prints the stacks of all its threads and dies."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
@@ -23,7 +27,6 @@ class TrialSpec:
 
     Attributes:
         directory: The trial's own directory; the outcome is written there.
-        limit: Seconds after which the stacks of all threads are printed, for the report.
     """
 
     system: str
@@ -31,7 +34,6 @@ class TrialSpec:
     quick: bool
     workers: int
     directory: str
-    limit: float
 
     def to_argument(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -44,7 +46,7 @@ class TrialSpec:
 def main(argument: str) -> None:
     """Run the trial; the outcome goes to a file, an exception to standard error and exit code 1."""
     spec = TrialSpec.from_argument(argument)
-    faulthandler.dump_traceback_later(spec.limit)
+    faulthandler.register(STOP_SIGNAL, chain=True)
     adopt_orphans()
     directory = Path(spec.directory)
     system = load_system(spec.system)(spec.workers, directory)
