@@ -47,14 +47,13 @@ def plan_map(planner: Planner, node: MapNode) -> Planning:
         if unzip and not star:
             columns = [(yield from planner.inputs.single_of(chunk, node.sources[0]))]
         yield from planner.inputs.resolve_items(own, columns, node)
-        what = f"items of {node.name!r} from {position}"
         outputs = yield from planner.emit(
             node,
             Operation.MAP,
             own,
             function=node.task,
             arguments=arguments,
-            columns=[own.column(column, what) for column in columns],
+            columns=[own.column(column, node.name, position) for column in columns],
             start=position,
             count=chunk.length,
             star=star and not unzip,
@@ -84,7 +83,7 @@ def plan_filter(planner: Planner, node: FilterNode) -> Planning:
             own,
             function=node.task,
             arguments=arguments,
-            columns=[own.column(column, f"items of {node.name!r} from {position}")],
+            columns=[own.column(column, node.name, position)],
             start=position,
             count=chunk.length,
             collection=True,

@@ -124,15 +124,46 @@ class Draft:
         try:
             pickled = dumps(value, self.persistent_id, self.modules)
         except SerializationError as error:
-            raise SerializationError(f"{what}: {error}") from error
+            raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
         return pickled
 
-    def column(self, pieces: Sequence[PlanPiece], what: str) -> list[Piece]:
-        """A column of the payload."""
-        return [self._piece(piece, what) for piece in pieces]
+    def dumps_named(self, value: Any, arguments: Iterable[tuple[str, Any]], task: str) -> Pickled:
+        """Pickle the arguments of a task.
 
-    def _piece(self, piece: PlanPiece, what: str) -> Piece:
+        Args:
+            value: The arguments as they are pickled.
+            arguments: Each with its name.
+            task: Name of the task.
+
+        Raises:
+            SerializationError: If one of them cannot be pickled; it says which.
+        """
+        try:
+            return self.dumps(value, f"arguments of task {task!r}")
+        except SerializationError:
+            for name, argument in arguments:
+                self.dumps(argument, f"argument {name!r} of task {task!r}")
+            raise
+
+    def column(
+        self, pieces: Sequence[PlanPiece], name: str, start: int | None = None
+    ) -> list[Piece]:
+        """A column of the payload.
+
+        Args:
+            pieces: Where the items are.
+            name: Name of the node that they are for.
+            start: Position of the first one, for errors.
+        """
+        column = []
+        for piece in pieces:
+            column.append(self._piece(piece, name, start))
+            if start is not None:
+                start += piece.length
+        return column
+
+    def _piece(self, piece: PlanPiece, name: str, start: int | None) -> Piece:
         if isinstance(piece, SlotRange):
             return Slots(self.input(piece.result), piece.start, piece.stop)
         values = piece.values
@@ -140,7 +171,14 @@ class Draft:
             data = pickle.dumps(values, protocol=5)
             self.size += len(data)
             return Values(data, len(values))
-        return Items([self.dumps(value, what) for value in values])
+        if start is None:
+            return Items([self.dumps(value, f"an item of {name!r}") for value in values])
+        return Items(
+            [
+                self.dumps(value, f"item {name}[{index}]")
+                for index, value in enumerate(values, start)
+            ]
+        )
 
 
 def is_local(column: Sequence[PlanPiece]) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Settings
+from armoflow.codec.pickling import are_scalars
+from armoflow.errors import SerializationError
+from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions
@@ -74,6 +77,10 @@ class Emitter:
         capture: Failures of every task become error slots.
         external: What futures and ``put`` references inside arguments stand for.
         owner: The plan, to recognise its tasks.
+
+    Attributes:
+        wanted: Nodes whose values the client will fetch.
+        tolerant: Nodes whose failures become error slots even where one task makes one item.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Emitter:
         owner: object,
     ) -> None:
         self.wanted: set[Node] = set()
+        self.tolerant: set[Node] = set()
         self._book = book
         self._defaults = options
         self._capture = capture
@@ -142,7 +150,9 @@ class Emitter:
             star=star,
             final=final,
             collection=collection,
-            settings=rules.packed if many and count > 1 else rules.single,
+            settings=rules.packed
+            if (many and count > 1) or node in self.tolerant
+            else rules.single,
         )
         if outputs is None:
             outputs = [Result(node.name)]
@@ -171,7 +181,7 @@ class Emitter:
     ) -> Iterator[Constant]:
         code = self._codes.get(function)
         if code is None:
-            code = self._codes[function] = self._book.function(function.function)
+            code = self._codes[function] = self._encode(task, function)
             self._forget_modules()
         payload.function, task.function = yield from _refer(code)
         if self._no_modules:
@@ -183,9 +193,22 @@ class Emitter:
                 return
         payload.modules, task.modules = yield from _refer(self._modules)
 
+    def _encode(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
+        try:
+            return self._book.function(function.function)
+        except SerializationError as error:
+            raise SerializationError(f"task {task.name!r}: {error}") from error.__cause__
+
     def _forget_modules(self) -> None:
         self._modules = None
         self._no_modules = False
+
+    def holds_references(self, values: Sequence[Any]) -> bool:
+        """Whether some items hold lazy values, or are futures or ``put`` references."""
+        if are_scalars(values):
+            return False
+        kinds = () if self._external is None else self._external.kinds
+        return any(type(value) in kinds or contains_lazy(value) for value in values)
 
     # --- large arguments ------------------------------------------------------------------------
 
@@ -205,7 +228,7 @@ class Emitter:
             values[name] = value
             if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
                 values[name] = ConstantValue(self._constant(value, f"argument {name!r}"))
-        return draft.dumps(values, f"fixed arguments of {node.name!r}")
+        return draft.dumps_named(values, values.items(), node.name)
 
     def _share(self, value: Any) -> Any:
         if type(value) in _SMALL or _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:

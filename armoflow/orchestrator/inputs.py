@@ -77,7 +77,8 @@ class Inputs:
         if not isinstance(node, ZipNode):
             return chunk.columns[0]
         draft = self._emitter.draft()
-        columns = [draft.column(column, f"items of {node.name!r}") for column in chunk.columns]
+        yield from self.resolve_items(draft, chunk.columns, node)
+        columns = [draft.column(column, node.name) for column in chunk.columns]
         outputs = yield from self._emitter.emit(
             node,
             Operation.MAP,
@@ -141,6 +142,18 @@ class Inputs:
                     for value in piece.values:
                         yield from self.resolve(draft, find_dependencies(value), node)
 
+    def evaluate(
+        self, column: Sequence[PlanPiece], node: Node
+    ) -> Generator[Step, Any, list[PlanPiece]]:
+        """A column in which local items that hold lazy values are replaced by their values."""
+        evaluated: list[PlanPiece] = []
+        for piece in column:
+            if isinstance(piece, LocalItems) and self._emitter.holds_references(piece.values):
+                evaluated.append((yield from self.gather([piece], node)))
+            else:
+                evaluated.append(piece)
+        return evaluated
+
     def gathered(self, value: Delayed[Any] | DelayedList[Any]) -> Node:
         """The node that gathers a dynamic collection; one for all who ask."""
         if isinstance(value, Delayed):
@@ -175,7 +188,8 @@ class Inputs:
     ) -> Generator[Step, Any, SlotRange]:
         """A task that copies slots, errors and all, into one result."""
         draft = self._emitter.draft()
-        column = draft.column(pieces, f"items of {node.name!r}")
+        yield from self.resolve_items(draft, [pieces], node)
+        column = draft.column(pieces, node.name)
         length = sum(piece.length for piece in pieces)
         outputs = yield from self._emitter.emit(
             node,

@@ -7,6 +7,7 @@ million items need neither a million nodes nor a finished plan before the first 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -52,6 +53,7 @@ from armoflow.orchestrator.planned import (
     SlotRange,
 )
 from armoflow.orchestrator.reduction import VALUES
+from armoflow.orchestrator.siblings import makers, tolerated
 from armoflow.orchestrator.sizes import PATIENCE, AdaptiveSizer, BatchSizer, FixedSizer
 
 
@@ -155,6 +157,9 @@ class Planner:
             self._readers[node] = self._readers.get(node, 0) + reads
             if not first:
                 continue
+            if isinstance(node, CollectionNode):
+                size = self.emitter.rules(node).batch_size
+                self.emitter.tolerant.update(tolerated(node, size))
             if isinstance(node, ItemNode):
                 # All items of a collection share one reader of it.
                 if node.source.node not in self._indexes:
@@ -201,6 +206,7 @@ class Planner:
             raise failed
         if node not in self._readers:
             self.count(node, ALWAYS)  # an item of an iterator held it
+            self.emitter.tolerant.update(makers(node))
         places = self._values.get(node)
         if places is None:
             stack.append(_Frame(VALUES[type(node)](self, node), node=node))
@@ -289,7 +295,7 @@ class Planner:
             Operation.CALL,
             draft,
             function=function,
-            arguments=draft.dumps(shared, f"arguments of task {node.name!r}"),
+            arguments=draft.dumps_named(shared, _named(function, *shared), node.name),
             outputs=[self.result(node, output) for output in range(function.outputs)],
         )
         return [SlotRange(result, 0, 1) for result in outputs]
@@ -336,12 +342,26 @@ class Planner:
         if isinstance(value, DelayedList) and not dynamic.is_dynamic(value.node):
             reader = self.reader(value)
             while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
-                target.place((yield from self.inputs.single(chunk, value.node)), False)
+                column = yield from self.inputs.single(chunk, value.node)
+                target.place((yield from self.inputs.evaluate(column, value.node)), False)
         else:
             output = 0 if isinstance(value, DelayedList) else value.output
             places = yield NeedValue(self.inputs.gathered(value))
             target.place([places[output]], True)
         target.seal()
+
+
+def _named(
+    function: BaseTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call with the names that the function gives them."""
+    try:
+        signature = inspect.signature(function.function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        yield from ((str(position), value) for position, value in enumerate(args, 1))
+        yield from kwargs.items()
+    else:
+        yield from signature.bind(*args, **kwargs).arguments.items()
 
 
 class _Frame:

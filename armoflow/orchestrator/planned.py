@@ -122,8 +122,8 @@ class PlannedTask(Submission):
         "held",
         "items",
         "keep",
-        "measured",
         "label",
+        "measured",
         "modules",
         "number",
         "open_outputs",
@@ -156,7 +156,7 @@ class PlannedTask(Submission):
                 self.label = f"{payload.name}[{payload.start}]"
             else:
                 self.first = payload.start
-        self.items = 0 if payload.operation is Operation.GATHER else max(payload.count, 1)
+        self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
         self.measured: Callable[[int, float], None] | None = None
@@ -212,3 +212,9 @@ class PlannedTask(Submission):
         self.outputs = ()
         self.constants = ()
         self.function = self.modules = None
+
+
+def _items(payload: Payload) -> int:
+    if payload.operation is Operation.GATHER:
+        return 0
+    return 1 if payload.operation is Operation.COMBINE else max(payload.count, 1)

@@ -115,7 +115,7 @@ class _Combine:
         arguments: Pickled | None = None
         if initial and node.initial is not MISSING:
             yield from planner.inputs.resolve_value(draft, node.initial, node)
-            arguments = draft.dumps(node.initial, f"initial value of {node.name!r}")
+            arguments = draft.dumps(node.initial, f"the initial value of {node.name!r}")
         yield from planner.inputs.resolve_items(draft, [column], node)
         result = planner.result(node) if final else Result(node.name)
         outputs = yield from planner.emit(
@@ -124,7 +124,7 @@ class _Combine:
             draft,
             function=node.task,
             arguments=arguments,
-            columns=[draft.column(column, f"items of {node.name!r}")],
+            columns=[draft.column(column, node.name)],
             count=sum(piece.length for piece in column),
             final=final,
             outputs=[result],
