@@ -135,7 +135,9 @@ class Context:
         handles = [handle for task in self._submissions for handle in task.outputs if not handle.id]
         handles = list(dict.fromkeys(handles))
         for handle, result_id in zip(
-            handles, self._create([f"c/{handle.name}"[:_NAME] for handle in handles]), strict=True
+            handles,
+            self._create([(CHILD_PREFIX + handle.name)[:_NAME] for handle in handles]),
+            strict=True,
         ):
             handle.id = result_id
 
@@ -167,7 +169,7 @@ class Context:
 
 
 def _payload_name(task: Submission) -> str:
-    return f"p/{task.name}"[:_NAME]
+    return (PAYLOAD_PREFIX + task.name)[:_NAME]
 
 
 def encode_options(options: WireOptions) -> dict[str, Any]:
