@@ -232,7 +232,13 @@ class Engine:
             raise damaged(path, error) from error
         self._journal.start()
         self.apply(
-            self.state.restore(self.now(), recovered.sessions, recovered.tasks, recovered.results)
+            self.state.restore(
+                self.now(),
+                recovered.sessions,
+                recovered.tasks,
+                recovered.results,
+                recovered.deleted,
+            )
         )
 
     def _run(self, task_ids: list[str], owner: str) -> None:

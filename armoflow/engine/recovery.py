@@ -24,11 +24,19 @@ from armoflow.engine.rows import make_result, make_session, make_task
 
 @dataclass(slots=True)
 class Recovered:
-    """What goes back into memory: all sessions, what is unfinished, and data that exists."""
+    """What goes back into memory: all sessions, what is unfinished, and data that exists.
+
+    Attributes:
+        sessions: All of them.
+        tasks: Those that have not ended.
+        results: Those that have data or may get some.
+        deleted: Session and id of each other result: a batch that names it was submitted.
+    """
 
     sessions: list[SessionRecord]
     tasks: list[TaskRecord]
     results: list[ResultRecord]
+    deleted: list[tuple[str, str]]
 
 
 def load(connection: sqlite3.Connection) -> Recovered:
@@ -54,7 +62,14 @@ def load(connection: sqlite3.Connection) -> Recovered:
                 if row is not None:
                     results[result_id] = make_result(row)
     sessions = [make_session(row, options) for row in session_rows]
-    return Recovered(sessions, tasks, list(results.values()))
+    deleted = [
+        (session_id, result_id)
+        for result_id, session_id in connection.execute(
+            "SELECT id, session_id FROM results WHERE status=?", (int(ResultStatus.DELETED),)
+        )
+        if result_id not in results
+    ]
+    return Recovered(sessions, tasks, list(results.values()), deleted)
 
 
 def remove_orphans(
