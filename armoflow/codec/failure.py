@@ -50,6 +50,7 @@ from armoflow.errors import (
 _FORMAT = 1
 _MARK = "armoflow-error"
 _FIND = re.compile(rf"\[{_MARK}\s+([A-Za-z0-9+/=\s]+)\]")
+_FAULT = "Fatal Python error: "  # how faulthandler begins
 _SUMMARY = 300  # characters of a message in the readable line
 _LONGEST = 8192  # characters of a message looked at; far more than fits
 _PATH = 12  # node names kept, half of them from each end
@@ -299,9 +300,13 @@ def record_death(
         output: What the process last wrote.
     """
     message = f"the process of task {_named(node, item)!r} {_ending(status)}"
-    lines = output.strip().splitlines()[-10:]
+    before, fault, after = output.partition(_FAULT)
+    lines = before.strip().splitlines()[-10:]
     if lines:
         message += "; its last output:\n" + "\n".join(_clip(line, 200) for line in lines)
+    if fault:  # where it happened stands first
+        lines = (fault + after).splitlines()[:12]
+        message += "; its stack:\n" + "\n".join(_clip(line, 200) for line in lines)
     return ErrorRecord(
         "died",
         f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}",

@@ -8,7 +8,7 @@ from typing import Any
 
 from armoflow.codec.envelope import Cell, SlotKind
 from armoflow.codec.payload import Operation, Payload
-from armoflow.errors import TaskError
+from armoflow.errors import SerializationError, TaskError
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import Inputs, pickle_value
@@ -87,7 +87,7 @@ class Job:
             cells = self._cells(value)
         except Exception as error:
             if not holds_graph(value):
-                self.fail(item, self.attempts.failure(item, error))
+                self.fail(item, self._refuse(item, error))
                 return
             self.pending[item] = value
             for output in self.cells:
@@ -122,17 +122,33 @@ class Job:
                 for output, cell in zip(self.cells, cells, strict=True):
                     output.append(cell)
 
+    def name(self, item: int | None) -> str:
+        """What errors call an item, or the whole task."""
+        payload = self.payload
+        if payload.collection and item is not None:
+            return f"{payload.name}[{payload.start + item}]"
+        return payload.name
+
     def _seen_from(self, item: int | None, failure: ItemFailure) -> ItemFailure:
         """A failure of an input, with this task's name at the end of its path."""
         if failure.kind is not SlotKind.SKIPPED or failure.placed:
             return failure
         payload, record = self.payload, failure.record
-        name = payload.name
-        if payload.collection and item is not None:
-            name = f"{name}[{payload.start + item}]"
+        name = self.name(item)
         if payload.operation is Operation.COMBINE and name == (record.path or [record.name])[-1]:
             return failure  # a reduction is one step, however many tasks it takes
         return ItemFailure(record.via(name), SlotKind.SKIPPED, placed=True)
+
+    def _refuse(self, item: int, error: Exception) -> ItemFailure:
+        """What an item ends with whose value cannot be stored."""
+        if isinstance(error, SerializationError):
+            told = SerializationError(
+                f"task {self.name(item)!r} returned a value that cannot be stored: {error}"
+            )
+            told.__cause__ = error.__cause__  # what the user's own code raised, if it was that
+            error = told
+        # Where armoflow found it does not matter.
+        return self.attempts.failure(item, error.with_traceback(None))
 
     def _cells(self, value: Any) -> list[Cell]:
         count = len(self.cells)
