@@ -122,4 +122,4 @@ class FanOut(Workload):
 
 
 FULL = (ReduceArrays(32, 8), ShareArray(256, 16), FanOut(200, 16))
-QUICK = (ReduceArrays(16, 8),)
+QUICK = (ReduceArrays(8, 8),)

@@ -41,4 +41,4 @@ class Spread(Workload):
 
 
 FULL = (Spread(8, 3),)
-QUICK = (Spread(4, 2),)
+QUICK: tuple[Spread, ...] = ()

@@ -35,4 +35,4 @@ class Tree(Workload):
 
 
 FULL = (Tree(4096),)
-QUICK = (Tree(512),)
+QUICK: tuple[Tree, ...] = ()

@@ -81,17 +81,17 @@ def test_what_a_system_cannot_do_is_skipped() -> None:
 
 def test_systems_take_turns_and_another_is_first_in_each_round() -> None:
     systems = ("fake_systems:Inline", "fake_systems:InlineLevels")
-    outcomes = run(*systems, workloads=("noop-1k", "tree-512"), repeats=2, quick=True).outcomes
+    outcomes = run(*systems, workloads=("noop-1k", "round-trip"), repeats=2, quick=True).outcomes
     order = [(o.repeat, o.workload, o.system.partition(":")[2]) for o in outcomes]
     assert order == [
         (1, "noop-1k", "Inline"),
         (1, "noop-1k", "InlineLevels"),
-        (1, "tree-512", "Inline"),
-        (1, "tree-512", "InlineLevels"),
+        (1, "round-trip", "Inline"),
+        (1, "round-trip", "InlineLevels"),
         (2, "noop-1k", "InlineLevels"),
         (2, "noop-1k", "Inline"),
-        (2, "tree-512", "InlineLevels"),
-        (2, "tree-512", "Inline"),
+        (2, "round-trip", "InlineLevels"),
+        (2, "round-trip", "Inline"),
     ]
     assert all(outcome.status is Status.OK for outcome in outcomes)
 
