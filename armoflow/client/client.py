@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import Token
@@ -13,13 +14,15 @@ from typing import Any, Literal, TypeVar, overload
 from armoflow.client.backend import Backend
 from armoflow.client.future import Future
 from armoflow.client.put import Put
-from armoflow.errors import ClientClosedError, GraphError
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
 from armoflow.graph.arguments import find_dependencies, substitute
-from armoflow.graph.collection import DelayedList
+from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, current_client
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import as_task
 from armoflow.options import DEFAULT_OPTIONS, make_options
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -128,7 +131,7 @@ class Client:
         try:
             results = self._backend.compute(lazy) if lazy else []
         except KeyboardInterrupt:
-            self._backend.interrupt()
+            self._interrupt()
             raise
         found = dict(zip(map(id, lazy), results, strict=True))
         computed = tuple(substitute(value, lambda part: found[id(part)]) for value in values)
@@ -173,7 +176,10 @@ class Client:
             iterable if isinstance(iterable, (Delayed, DelayedList)) else list(iterable)
             for iterable in iterables
         ]
-        return self._submit(list(as_task(task).map(*lists, **fixed)))
+        mapped: Any = as_task(task).map(*lists, **fixed)
+        if isinstance(mapped, tuple):  # several outputs: an item is the tuple of them
+            mapped = zip_items(*mapped)
+        return self._submit(list(mapped))
 
     def gather(self, futures: Any, *, return_exceptions: bool = False) -> Any:
         """Wait for futures.
@@ -191,7 +197,10 @@ class Client:
             error = futures.exception()
             if error is None or not futures.is_collection:
                 return futures.result() if error is None else error
-            return [outcome.error or outcome.value for outcome in futures.outcomes()]
+            return [
+                outcome.value if outcome.error is None else outcome.error
+                for outcome in futures.outcomes()
+            ]
         return [
             self.gather(future, return_exceptions=return_exceptions) for future in list(futures)
         ]
@@ -264,6 +273,12 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self._backend.endpoint}{' closed' if self._closed else ''}>"
+
+    def _interrupt(self) -> None:
+        try:
+            self._backend.interrupt()
+        except ArmoflowError as error:  # Ctrl-C is what the caller has to hear of
+            logger.warning("what runs could not be cancelled: %s", error)
 
     def _submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         self._check_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 import queue
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from armoflow import config
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
-from armoflow.client.loop import LoopThread
+from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.put import Put, References
 from armoflow.client.validate import Survey, check_graph
+from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
@@ -65,14 +67,12 @@ class EngineBackend:
             self._engine = PrivateEngine(workers, extensions, self._engine_lost)
             endpoint = self._engine.endpoint
         self.endpoint = endpoint
-        self._settings = PlanSettings(
-            options=options, workers=workers or REMOTE_WORKERS, external=References(client)
-        )
-        self._loop = LoopThread()
+        self._settings = PlanSettings(options=options, workers=workers or REMOTE_WORKERS)
+        self._loop = shared_loop()
+        self._callbacks = CallbackThread()
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:
-            self._loop.stop()
             if self._engine is not None:
                 self._engine.stop()
             raise
@@ -92,13 +92,13 @@ class EngineBackend:
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
         survey = self._check(values)
-        futures: list[Future[Any]] = [Future(self._client) for _ in values]
+        futures: list[Future[Any]] = [self._future(value) for value in values]
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
         ]
         run = self._orchestrator.run(
-            targets, self._settings, inline=INLINE_ENTRIES if survey.only_calls else 0
+            targets, self._plan_settings(), inline=INLINE_ENTRIES if survey.only_calls else 0
         )
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
@@ -120,13 +120,19 @@ class EngineBackend:
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
         inline = None if survey.settled else 0
-        self._orchestrator.run(targets, self._settings, inline=inline)
+        self._orchestrator.run(targets, self._plan_settings(), inline=inline)
         ended.wait()
         return [_value(target) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
         self._check([collection])
+        return self._iterate(collection, timeout)
+
+    def _iterate(
+        self, collection: DelayedList[Any], timeout: float | None
+    ) -> Iterator[Future[Any]]:
+        # Started at the first item that is asked for: an iterator that nobody uses is not closed.
         arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget] = queue.SimpleQueue()
         window = Window(config.ITERATION_WINDOW)
         target = WaitingTarget(
@@ -136,17 +142,39 @@ class EngineBackend:
             arrivals.put,
             window,
         )
-        run = self._orchestrator.run([target], self._settings)
         deadline = None if timeout is None else time.monotonic() + timeout
-        return self._iterate(arrivals, window, run, target, deadline)
+        run = self._orchestrator.run([target], self._plan_settings())
+        try:
+            while not isinstance(arrival := _next(arrivals, deadline), WaitingTarget):
+                for item in _items(arrival):
+                    future = self._future(collection)
+                    future.settle_item(item)
+                    if future.outcomes():
+                        yield future
+                window.consume(arrival.length)
+            if target.error is not None:
+                raise target.error
+        finally:
+            window.close()
+            self._canceller(run, target)()
 
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
         modules: set[str] = set()
         parts = value_parts(dumps(value, None, modules))
         self._orchestrator.book.add_modules(modules)
-        result_id = self._loop.call(self._orchestrator.store("put", parts))
-        return Put(self._client, Constant.stored("put", result_id))
+        ended = self.sessions_ended
+        return Put(self._client, self.store("put", parts), sessions_ended=ended)
+
+    def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
+        """Store data in the open session."""
+        result_id = self._loop.call(self._orchestrator.store(name, parts))
+        return Constant.stored(name, result_id)
+
+    @property
+    def sessions_ended(self) -> int:
+        """How many sessions were ended by an interrupt: what they stored is gone."""
+        return self._orchestrator.sessions_ended
 
     def interrupt(self) -> None:
         """Cancel everything that runs."""
@@ -157,45 +185,24 @@ class EngineBackend:
         try:
             self._loop.call(self._orchestrator.close())
         finally:
-            self._loop.stop()
             if self._engine is not None:
                 self._engine.stop()
-
-    def _iterate(
-        self,
-        arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget],
-        window: Window,
-        run: Run,
-        target: WaitingTarget,
-        deadline: float | None,
-    ) -> Iterator[Future[Any]]:
-        try:
-            while True:
-                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                try:
-                    arrival = arrivals.get(timeout=left)
-                except queue.Empty:
-                    raise TimeoutError("not all items have ended in time") from None
-                if isinstance(arrival, WaitingTarget):
-                    if arrival.error is not None:
-                        raise arrival.error
-                    return
-                for item in _items(arrival):
-                    future: Future[Any] = Future(self._client)
-                    future.settle_item(item)
-                    if future.outcomes():
-                        yield future
-                window.consume(arrival.length)
-        finally:
-            window.close()
-            self._canceller(run, target)()
+            self._callbacks.close()
 
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
     def _check(self, values: Sequence[Any]) -> Survey:
         partitions = self._orchestrator.transport.info.partitions
-        return check_graph(values, self._settings.options, partitions, self._max_priority)
+        return check_graph(
+            values, self._client, self._settings.options, partitions, self._max_priority
+        )
+
+    def _future(self, value: Any) -> Future[Any]:
+        return Future(self._client, value.node.name, self._callbacks, self.sessions_ended)
+
+    def _plan_settings(self) -> PlanSettings:
+        return dataclasses.replace(self._settings, external=References(self._client, self))
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
@@ -215,7 +222,7 @@ class EngineBackend:
             options = self._settings.options
             session_options = WireOptions(
                 config.MAXIMUM_DURATION,
-                options.max_retries or 3,
+                3 if options.max_retries is None else options.max_retries,
                 options.priority or 1,
                 options.partition or "",
             )
@@ -225,6 +232,16 @@ class EngineBackend:
 
     def _engine_lost(self, error: EngineError) -> None:
         self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
+
+
+def _next(
+    arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget], deadline: float | None
+) -> PlanPiece | WaitingTarget:
+    left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+    try:
+        return arrivals.get(timeout=left)
+    except queue.Empty:
+        raise concurrent.futures.TimeoutError("not all items have ended in time") from None
 
 
 def _value(target: WaitingTarget) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from armoflow.orchestrator.planned import PlanPiece
+from armoflow.client.loop import CallbackThread
+from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Outcome, WaitingTarget, outcomes
 
 if TYPE_CHECKING:
@@ -21,13 +23,30 @@ class Future(concurrent.futures.Future[T]):
     """What :meth:`Client.submit` returns.
 
     It may be given to tasks as an argument, waited for with :mod:`concurrent.futures` or awaited.
-    While it is alive the engine keeps its data.
+    While it is alive the engine keeps its data. Dropping it does not cancel it.
+
+    Attributes:
+        client: The client that it belongs to.
+        name: Name of the node that it stands for.
+        constant: Where its value was stored anew, for tasks that have it as an argument.
+        sessions_ended: How many of the client's sessions had ended when it was made.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str = "",
+        callbacks: CallbackThread | None = None,
+        sessions_ended: int = 0,
+    ) -> None:
         super().__init__()
         self.client = client
+        self.name = name
+        self.constant: Constant | None = None
+        self.sessions_ended = sessions_ended
+        self._callbacks = callbacks
         self._cancel: Callable[[], bool] | None = None
+        self._needed = 0
         self._pieces: Sequence[PlanPiece] = ()
         self._whole = True
         self._outcomes: list[Outcome] | None = None
@@ -71,24 +90,55 @@ class Future(concurrent.futures.Future[T]):
                 self._outcomes = [outcome for outcome in decoded if outcome.present]
             return self._outcomes
 
+    def running(self) -> bool:
+        """Whether it is under way: neither done nor cancelled."""
+        return not self.done()
+
     def cancel(self) -> bool:
-        """Cancel what only this future needs.
+        """Cancel what only this future needs; what runs of it is killed.
 
         Returns:
             False if it is done already, or if another future needs the very same item.
         """
-        if self.done() or self._cancel is None:
+        if self.cancelled():
+            return True
+        cancel = self._cancel
+        if cancel is None or self.done() or self._needed:
             return False
-        return self._cancel()
+        return cancel()
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call a function with this future when it is done.
+
+        The client calls it in a thread that is there for callbacks, so it may wait for other
+        futures; if this one is done already, it is called at once.
+        """
+        callbacks = self._callbacks
+        if callbacks is None or self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda _: callbacks.put(lambda: fn(self)))
 
     def on_cancel(self, cancel: Callable[[], bool]) -> None:
         """Say how the work behind it is cancelled."""
         if not self.done():
             self._cancel = cancel
 
-    def places(self) -> Sequence[PlanPiece]:
-        """Where the items are, for tasks that have this future as an argument; waits."""
-        super().exception()
+    @contextmanager
+    def needed(self, done: Callable[[], object]) -> Iterator[None]:
+        """Within the block somebody waits for it, who is called when it is done."""
+        with self._condition:
+            self._needed += 1
+        super().add_done_callback(lambda _: done())
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._needed -= 1
+
+    @property
+    def pieces(self) -> Sequence[PlanPiece]:
+        """Where the items are; only when it is done."""
         return self._pieces
 
     @property
@@ -101,11 +151,12 @@ class Future(concurrent.futures.Future[T]):
         self._pieces = target.pieces
         self._whole = target.whole
         self._cancel = None
-        if target.cancelled or isinstance(target.error, concurrent.futures.CancelledError):
+        error = target.error
+        if isinstance(error, concurrent.futures.CancelledError) or _any_cancelled(target.pieces):
             super().cancel()
             self.set_running_or_notify_cancel()
-        elif target.error is not None:
-            self.set_exception(target.error)
+        elif error is not None:
+            self.set_exception(error)
         else:
             self.set_result(None)  # type: ignore[arg-type]  # decoded when somebody asks
 
@@ -123,8 +174,26 @@ class Future(concurrent.futures.Future[T]):
     def __await__(self) -> Generator[Any, None, T]:
         return asyncio.wrap_future(self).__await__()
 
+    def __repr__(self) -> str:
+        if self.cancelled():
+            state = "cancelled"
+        elif not self.done():
+            state = "running"
+        else:
+            state = "done"
+        return f"<Future {self.name} {state}>"
+
     def __reduce__(self) -> Any:
         raise TypeError(
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "
             "pickle the value that result() gives"
         )
+
+
+def _any_cancelled(pieces: Sequence[PlanPiece]) -> bool:
+    for piece in pieces:
+        if isinstance(piece, SlotRange):
+            blame = piece.result.blame
+            if blame is not None and blame.cancelled:
+                return True
+    return False

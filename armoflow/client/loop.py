@@ -1,11 +1,17 @@
-"""The client's event loop: asynchronous inside, synchronous outside."""
+"""The client's threads: asynchronous inside, synchronous outside."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import logging
+import os
+import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -41,6 +47,69 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+
+_shared: tuple[int, LoopThread] | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_loop() -> LoopThread:
+    """The loop of all clients of this process.
+
+    gRPC goes on to tell a loop of its calls after they were cancelled, so none is closed before
+    the process ends.
+    """
+    global _shared  # noqa: PLW0603 - one loop for the process
+    with _shared_lock:
+        if _shared is None or _shared[0] != os.getpid():  # a thread does not survive a fork
+            _shared = os.getpid(), LoopThread()
+            atexit.register(_shared[1].stop)
+        return _shared[1]
+
+
+class CallbackThread:
+    """Runs users' callbacks, one after the other: in the loop's thread they would hold it up."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, callback: Callable[[], object]) -> None:
+        """Run a callback soon; at once, in this thread, after :meth:`close`."""
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._waiting.put(callback)
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name="armoflow-callbacks", daemon=True
+                    )
+                    self._thread.start()
+        if closed:
+            _call(callback)
+
+    def close(self) -> None:
+        """Run what waits, then end."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            self._waiting.put(None)
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _run(self) -> None:
+        while (callback := self._waiting.get()) is not None:
+            _call(callback)
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of a future raised")
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

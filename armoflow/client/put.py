@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from armoflow.client.future import Future
-from armoflow.errors import ForeignReferenceError, GraphError
-from armoflow.orchestrator.planned import Constant, LocalItems, SlotRange
+from armoflow.codec.container import Buffer
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.codec.failure import ErrorRecord, record_exception
+from armoflow.codec.pickling import dumps
+from armoflow.errors import ForeignReferenceError, GraphError, RemoteTraceback
+from armoflow.orchestrator.emit import value_parts
+from armoflow.orchestrator.planned import Constant, SlotRange
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -18,14 +26,21 @@ T = TypeVar("T")
 class Put(Generic[T]):
     """What :meth:`Client.put` returns: give it to tasks in place of the value."""
 
-    def __init__(self, client: Client, constant: Constant, value: T | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        constant: Constant,
+        value: T | None = None,
+        sessions_ended: int = 0,
+    ) -> None:
         self.client = client
         self.constant = constant
         self.value = value
         """The value itself, in the debug mode."""
+        self.sessions_ended = sessions_ended
 
     def __repr__(self) -> str:
-        return f"<Put {self.constant.result_id}>"
+        return f"<Put {self.constant.result_id or self.constant.name}>"
 
     def __reduce__(self) -> Any:
         raise GraphError("a put reference cannot be pickled: give it to a task as an argument")
@@ -45,34 +60,99 @@ def check_owner(reference: Any, client: Client) -> None:
         )
 
 
+class Store(Protocol):
+    """What references need of the client's engine."""
+
+    @property
+    def sessions_ended(self) -> int:
+        """How many sessions were ended: what they stored is gone."""
+
+    def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
+        """Store data in the open session."""
+
+
 class References:
-    """Resolves the futures and ``put`` references of one client inside arguments.
+    """Resolves the futures and ``put`` references of one client inside arguments of one plan.
 
     Args:
         client: The client whose references these must be.
+        engine: Where values are stored.
     """
 
     kinds = frozenset({Future, Put})
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, engine: Store) -> None:
         self._client = client
+        self._engine = engine
+        self._stopped = False
+        self._wake = threading.Event()
+
+    def stop(self) -> None:
+        """The plan is given up: wait for nothing more."""
+        self._stopped = True
+        self._wake.set()
 
     def resolve(self, value: Any) -> SlotRange | Sequence[SlotRange] | Constant:
         """What a future or ``put`` reference stands for; waits until a future is done.
 
         Raises:
             ForeignReferenceError: If it belongs to another client.
+            GraphError: If what was put went with its session.
+            concurrent.futures.CancelledError: If the future was cancelled.
         """
         check_owner(value, self._client)
         if isinstance(value, Put):
-            constant: Constant = value.constant
-            return constant
-        error = value.exception() if not value.is_collection else None
-        if error is not None:
-            raise error
-        pieces = value.places()
-        if any(isinstance(piece, LocalItems) for piece in pieces):
-            stored: Put[Any] = self._client.put(value.result())
-            return stored.constant
-        ranges = [piece for piece in pieces if isinstance(piece, SlotRange)]
-        return ranges if value.is_collection else ranges[0]
+            return self._put(value)
+        self._wait(value)
+        if value.constant is None:
+            place = self._place(value)
+            if place is not None:
+                return place
+        assert value.constant is not None
+        constant: Constant = value.constant
+        return constant
+
+    def _put(self, value: Put[Any]) -> Constant:
+        if value.sessions_ended != self._engine.sessions_ended:
+            raise GraphError(
+                f"{value!r} went with the session that an interrupt has ended: put the value again"
+            )
+        return value.constant
+
+    def _wait(self, future: Future[Any]) -> None:
+        if not future.done():
+            with future.needed(self._wake.set):
+                while not (future.done() or self._stopped):
+                    self._wake.wait()
+                    self._wake.clear()
+        if self._stopped or future.cancelled():
+            raise concurrent.futures.CancelledError
+
+    def _place(self, future: Future[Any]) -> SlotRange | Sequence[SlotRange] | None:
+        """Where a future's data is, or None after storing it anew."""
+        if future.sessions_ended == self._engine.sessions_ended:
+            ranges = [
+                piece
+                for piece in future.pieces
+                if isinstance(piece, SlotRange) and piece.result.blame is None
+            ]
+            if len(ranges) == len(future.pieces) and (ranges or future.is_collection):
+                return ranges if future.is_collection else ranges[0]
+        error = future.exception()
+        if error is None:
+            parts = value_parts(dumps(future.result()))
+        else:
+            # Not an input that has failed: it would stop the others that a batch has.
+            record = record_of(error, future.name)
+            parts = pack_envelope([Slot(SlotKind.ERROR, record.encode())])
+        future.constant = self._engine.store(future.name, parts)
+        return None
+
+
+def record_of(error: BaseException, name: str) -> ErrorRecord:
+    """The record of an error that a future has raised here."""
+    cause = error.__cause__
+    if not isinstance(cause, RemoteTraceback):
+        return record_exception(error, node=name)
+    record = record_exception(error, node=cause.node, attempts=cause.attempts)
+    return dataclasses.replace(record, path=list(cause.path), chain=())

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from armoflow.client.future import Future
+from armoflow.client.put import Put, check_owner
 from armoflow.errors import SubmissionError
-from armoflow.graph.nodes import CollectionNode, Node, SourceNode
+from armoflow.graph.arguments import ATOMS
+from armoflow.graph.nodes import (
+    CallNode,
+    CollectionNode,
+    FilterNode,
+    FoldNode,
+    MapNode,
+    Node,
+    ReduceNode,
+    SourceNode,
+)
 from armoflow.options import TaskOptions
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client
 
 
 class Survey(NamedTuple):
     """What a graph is made of.
 
     Attributes:
-        settled: It can be planned without reading an iterator of the user's, which may wait.
+        settled: It can be planned without waiting for an iterator of the user's or a future.
         only_calls: It has no collections: its plan never waits for measurements.
     """
 
@@ -23,9 +39,13 @@ class Survey(NamedTuple):
 
 
 def check_graph(
-    values: Sequence[Any], defaults: TaskOptions, partitions: Sequence[str], max_priority: int
+    values: Sequence[Any],
+    client: Client,
+    defaults: TaskOptions,
+    partitions: Sequence[str],
+    max_priority: int,
 ) -> Survey:
-    """Check partitions and priorities of all nodes that the values need.
+    """Check partitions, priorities and references of all nodes that the values need.
 
     An engine does not check them for each task: a task in a partition that nobody serves would
     wait for ever (ArmoniK.Core, GrpcTasksService).
@@ -35,6 +55,7 @@ def check_graph(
 
     Raises:
         SubmissionError: If a partition is unknown or a priority too high.
+        ForeignReferenceError: If an argument is a future or ``put`` reference of another client.
     """
     checked: dict[int, TaskOptions] = {}
     settled = only_calls = True
@@ -45,6 +66,10 @@ def check_graph(
         if id(node.options) not in checked:
             checked[id(node.options)] = node.options
             _check(node, node.options.over(defaults), partitions, max_priority)
+        for reference in references(_arguments(node)):
+            check_owner(reference, client)
+            if isinstance(reference, Future) and not reference.done():
+                settled = only_calls = False
         for upstream in node.inputs:
             if upstream not in seen:
                 seen.add(upstream)
@@ -54,6 +79,40 @@ def check_graph(
             if isinstance(node, SourceNode) and not node.settled:
                 settled = False
     return Survey(settled, only_calls)
+
+
+def _arguments(node: Node) -> Any:
+    """What of a node's arguments can be looked into before it is planned."""
+    if isinstance(node, CallNode):
+        return (*node.args, *node.kwargs.values()) if node.kwargs else node.args
+    if isinstance(node, (MapNode, FilterNode)):
+        return node.fixed
+    if isinstance(node, (ReduceNode, FoldNode)):
+        return (node.initial,)
+    if isinstance(node, SourceNode) and node.settled:
+        return node.iterable
+    return ()
+
+
+def references(value: Any) -> Iterator[Any]:
+    """The futures and ``put`` references in containers, to any depth."""
+    stack = [value]
+    seen: set[int] = set()
+    while stack:
+        part = stack.pop()
+        if isinstance(part, (Future, Put)):
+            yield part
+            continue
+        inside: Iterable[Any] = ()
+        if isinstance(part, (list, tuple, set, frozenset)):
+            inside = part
+        elif isinstance(part, dict):
+            inside = [*part, *part.values()]
+        elif hasattr(type(part), "__dataclass_fields__"):
+            inside = [getattr(part, field.name, None) for field in dataclasses.fields(part)]
+        if inside and id(part) not in seen and not ATOMS.issuperset(map(type, inside)):
+            seen.add(id(part))
+            stack.extend(inner for inner in inside if type(inner) not in ATOMS)
 
 
 def _check(node: Node, options: TaskOptions, partitions: Sequence[str], max_priority: int) -> None:

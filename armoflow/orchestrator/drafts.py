@@ -45,6 +45,9 @@ class External(Protocol):
             ForeignReferenceError: If it belongs to another client.
         """
 
+    def stop(self) -> None:
+        """The plan is given up: wait for nothing more."""
+
 
 class Draft:
     """What one task of a plan needs.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+
 from armoflow.codec.failure import ErrorRecord
 from armoflow.errors import (
     DataLostError,
@@ -42,6 +44,11 @@ class Blame:
         self._cause = cause
         self.root: Blame = self if cause is None else cause.root
         self.skipped = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing failed: the client has cancelled it."""
+        return isinstance(self.root._error, concurrent.futures.CancelledError)
 
     def path(self, slot: int = 0) -> list[str]:
         """Names from the failed task to this one, or to the item in one of its slots."""

@@ -344,6 +344,9 @@ class Run:
     def stop(self) -> None:
         """Plan nothing more; what was planned and not submitted is dropped."""
         self.stopped = True
+        external = self.planner.settings.external
+        if external is not None:
+            external.stop()
         for target in self.targets:
             if target.window is not None:
                 target.window.close()
@@ -404,7 +407,7 @@ class _QueuedTarget:
             self._pipeline.put(self._target.seal)
 
     def fail(self, error: Exception) -> None:
-        self._pipeline.put(lambda: self._target.fail(error))
+        self._pipeline.put(lambda: self._target.give_up(error))
 
 
 __all__ = ["Constant", "Orchestrator", "Run", "Target"]

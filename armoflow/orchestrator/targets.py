@@ -135,6 +135,14 @@ class WaitingTarget:
         self._open = 0
         self._check()
 
+    def give_up(self, error: BaseException) -> None:
+        """The rest of it cannot be planned."""
+        if self._arrived is None:
+            self.fail(error)
+        else:  # what was planned arrives first
+            self.error = error
+            self.seal()
+
     def _wait(self, piece: SlotRange) -> None:
         def here(result: Result) -> None:
             self._tell(piece)
