@@ -66,10 +66,12 @@ def check_graph(
         if id(node.options) not in checked:
             checked[id(node.options)] = node.options
             _check(node, node.options.over(defaults), partitions, max_priority)
-        for reference in references(_arguments(node)):
-            check_owner(reference, client)
-            if isinstance(reference, Future) and not reference.done():
-                settled = only_calls = False
+        arguments = _arguments(node)
+        if not ATOMS.issuperset(map(type, arguments)):
+            for reference in references(arguments):
+                check_owner(reference, client)
+                if isinstance(reference, Future) and not reference.done():
+                    settled = only_calls = False
         for upstream in node.inputs:
             if upstream not in seen:
                 seen.add(upstream)
@@ -81,16 +83,16 @@ def check_graph(
     return Survey(settled, only_calls)
 
 
-def _arguments(node: Node) -> Any:
+def _arguments(node: Node) -> Iterable[Any]:
     """What of a node's arguments can be looked into before it is planned."""
     if isinstance(node, CallNode):
         return (*node.args, *node.kwargs.values()) if node.kwargs else node.args
     if isinstance(node, (MapNode, FilterNode)):
-        return node.fixed
+        return tuple(node.fixed.values())
     if isinstance(node, (ReduceNode, FoldNode)):
         return (node.initial,)
     if isinstance(node, SourceNode) and node.settled:
-        return node.iterable
+        return (node.iterable,)
     return ()
 
 

@@ -432,7 +432,7 @@ def test_an_argument_that_cannot_be_pickled(client: Client) -> None:
         same.map([1, 2, held]): ["same[2]", "lock"],
         add.map([1, 2], second={"a": held}): ["'add'", "argument 'second'", "['a']"],
         items([1, 2]).reduce(add, initial=held): ["'add'", "initial", "lock"],
-        task(lambda: held, name="closes")(): ["task 'closes'", "'held'", "lock"],
+        task(name="closes")(lambda: held)(): ["task 'closes'", "'held'", "lock"],
     }
     for value, parts in cases.items():
         with pytest.raises(SerializationError) as raised:
