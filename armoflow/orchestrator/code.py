@@ -6,10 +6,13 @@ travelled often enough it is stored as a result of its own, and payloads only na
 
 from __future__ import annotations
 
+import builtins
+from types import CodeType, FunctionType
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from armoflow import config
-from armoflow.codec.functions import ModuleBundle, encode_function
+from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_function
 from armoflow.codec.payload import CodeReference
 from armoflow.orchestrator.planned import Constant
 
@@ -47,6 +50,9 @@ class CodeBook:
         self._bundle_names: frozenset[str] = frozenset()
         self._modules: _Piece | None = None
         self._inherited: CodeReference | None = None
+        self._unchanging: WeakKeyDictionary[Any, tuple[CodeType, EncodedFunction]] = (
+            WeakKeyDictionary()
+        )
 
     def inherit_modules(self, reference: CodeReference | None) -> None:
         """In a worker: children get the modules that their parent got."""
@@ -60,9 +66,18 @@ class CodeBook:
                 constant = Constant.stored(known.digest, known.result_id)
                 return EncodedCode(self, known.digest, None, constant)
             return EncodedCode(self, known.digest, self._piece(known.digest, known.data or b""))
-        encoded = encode_function(function)
+        encoded = self._encode(function)
         self.add_modules(encoded.modules)
         return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
+
+    def _encode(self, function: Any) -> EncodedFunction:
+        if not uses_nothing(function):
+            return encode_function(function)
+        code, encoded = self._unchanging.get(function, (None, None))
+        if encoded is None or code is not function.__code__:
+            encoded = encode_function(function)
+            self._unchanging[function] = (function.__code__, encoded)
+        return encoded
 
     def add_modules(self, names: frozenset[str] | set[str]) -> None:
         """Note that tasks may import these modules of the user's own."""
@@ -139,3 +154,28 @@ class EncodedCode:
             piece.constant = Constant(f"code {self.digest[:12]}", [piece.data])
             return CodeReference(self.digest), piece.constant, True
         return CodeReference(self.digest), piece.constant, False
+
+
+def uses_nothing(function: Any) -> bool:
+    """Whether a function's pickle depends on its code alone, so that it need not be made again.
+
+    Example:
+        >>> uses_nothing(lambda number: abs(number) + 1), uses_nothing(lambda: CodeBook)
+        (True, False)
+    """
+    if type(function) is not FunctionType or function.__closure__ or function.__dict__:
+        return False
+    if function.__defaults__ or function.__kwdefaults__:
+        return False
+    return _only_builtins(function.__code__, function.__globals__)
+
+
+def _only_builtins(code: CodeType, names: dict[str, Any]) -> bool:
+    for name in code.co_names:
+        if name in names or not hasattr(builtins, name):
+            return False
+    return all(
+        _only_builtins(constant, names)
+        for constant in code.co_consts
+        if isinstance(constant, CodeType)
+    )

@@ -22,6 +22,9 @@ from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import WireOptions
 
+_KEPT = 10_000
+"""Sets of options whose rules are kept between plans."""
+
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
 """Operations that give a slot for each item."""
 
@@ -77,6 +80,7 @@ class Emitter:
         capture: Failures of every task become error slots.
         external: What futures and ``put`` references inside arguments stand for.
         owner: The plan, to recognise its tasks.
+        rules: What followed from options in earlier plans with the same settings.
 
     Attributes:
         wanted: Nodes whose values the client will fetch.
@@ -90,6 +94,7 @@ class Emitter:
         capture: bool,
         external: External | None,
         owner: object,
+        rules: dict[int, tuple[TaskOptions, Rules]],
     ) -> None:
         self.wanted: set[Node] = set()
         self.tolerant: set[Node] = set()
@@ -98,17 +103,26 @@ class Emitter:
         self._capture = capture
         self._external = external
         self._owner = owner
-        self._rules: dict[int, tuple[TaskOptions, Rules]] = {}
+        self._rules = rules
         self._codes: dict[Any, EncodedCode] = {}
         self._modules: EncodedCode | None = None
         self._no_modules = False
         self._sightings: dict[int, tuple[Any, Constant | None]] = {}
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+        self.wanted.clear()
+        self.tolerant.clear()
+        self._sightings.clear()
+        self._codes.clear()
 
     def rules(self, node: Node) -> Rules:
         """What follows from a node's options."""
         own = node.options
         known = self._rules.get(id(own))
         if known is None:
+            if len(self._rules) >= _KEPT:
+                self._rules.clear()
             rules = Rules(own.over(self._defaults), self._capture, self._defaults.batch_size)
             known = self._rules[id(own)] = (own, rules)  # held, so that its id stays its own
         return known[1]

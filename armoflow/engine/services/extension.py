@@ -226,7 +226,8 @@ class _Connection:
         except StateError:
             engine.objects.delete([data.opaque_id for _, data in stored])
             raise
-        self._reply_when(number, engine.apply(changes))
+        # A submission is news to nobody: its commit may wait for that of its first results.
+        self._reply_when(number, engine.apply(changes, urgent=not tasks))
 
     def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
         self._start(number, self._read(result_ids))
@@ -240,7 +241,7 @@ class _Connection:
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
         changes = engine.state.delete_results(engine.now(), result_ids)
-        self._reply_when(number, engine.apply(changes))
+        self._reply_when(number, engine.apply(changes, urgent=False))
 
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
         engine = self._engine
