@@ -98,7 +98,9 @@ class EngineBackend:
             for value, future in zip(values, futures, strict=True)
         ]
         run = self._orchestrator.run(
-            targets, self._plan_settings(), inline=INLINE_ENTRIES if survey.only_calls else 0
+            targets,
+            self._plan_settings(survey),
+            inline=INLINE_ENTRIES if survey.only_calls else 0,
         )
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
@@ -120,32 +122,31 @@ class EngineBackend:
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
         inline = None if survey.settled else 0
-        self._orchestrator.run(targets, self._plan_settings(), inline=inline)
+        self._orchestrator.run(targets, self._plan_settings(survey), inline=inline)
         ended.wait()
         return [_value(target) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
-        self._check([collection])
-        return self._iterate(collection, timeout)
+        return self._iterate(collection, timeout, self._check([collection]))
 
     def _iterate(
-        self, collection: DelayedList[Any], timeout: float | None
+        self, collection: DelayedList[Any], timeout: float | None, survey: Survey
     ) -> Iterator[Future[Any]]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
-        arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget] = queue.SimpleQueue()
+        arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
         window = Window(config.ITERATION_WINDOW)
         target = WaitingTarget(
             collection,
             self._orchestrator.fetcher.fetch,
-            arrivals.put,
+            lambda _: arrivals.put(None),
             arrivals.put,
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
-        run = self._orchestrator.run([target], self._plan_settings())
+        run = self._orchestrator.run([target], self._plan_settings(survey))
         try:
-            while not isinstance(arrival := _next(arrivals, deadline), WaitingTarget):
+            while (arrival := _next(arrivals, deadline)) is not None:
                 for item in _items(arrival):
                     future = self._future(collection)
                     future.settle_item(item)
@@ -155,8 +156,8 @@ class EngineBackend:
             if target.error is not None:
                 raise target.error
         finally:
-            window.close()
             self._canceller(run, target)()
+            window.close()
 
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
@@ -201,8 +202,9 @@ class EngineBackend:
     def _future(self, value: Any) -> Future[Any]:
         return Future(self._client, value.node.name, self._callbacks, self.sessions_ended)
 
-    def _plan_settings(self) -> PlanSettings:
-        return dataclasses.replace(self._settings, external=References(self._client, self))
+    def _plan_settings(self, survey: Survey) -> PlanSettings:
+        references = References(self._client, self, survey.pending)
+        return dataclasses.replace(self._settings, external=references)
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
@@ -235,8 +237,8 @@ class EngineBackend:
 
 
 def _next(
-    arrivals: queue.SimpleQueue[PlanPiece | WaitingTarget], deadline: float | None
-) -> PlanPiece | WaitingTarget:
+    arrivals: queue.SimpleQueue[PlanPiece | None], deadline: float | None
+) -> PlanPiece | None:
     left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
     try:
         return arrivals.get(timeout=left)

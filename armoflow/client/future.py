@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.loop import CallbackThread
@@ -124,17 +123,14 @@ class Future(concurrent.futures.Future[T]):
         if not self.done():
             self._cancel = cancel
 
-    @contextmanager
-    def needed(self, done: Callable[[], object]) -> Iterator[None]:
-        """Within the block somebody waits for it, who is called when it is done."""
-        with self._condition:
-            self._needed += 1
-        super().add_done_callback(lambda _: done())
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._needed -= 1
+    def needed(self, change: int) -> None:
+        """One plan more, or one less, has it as an argument."""
+        with self._decoding:
+            self._needed += change
+
+    def when_done(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop's thread, which it must not hold up."""
+        super().add_done_callback(lambda _: function())
 
     @property
     def pieces(self) -> Sequence[PlanPiece]:

@@ -13,7 +13,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.failure import ErrorRecord, record_exception
 from armoflow.codec.pickling import dumps
-from armoflow.errors import ForeignReferenceError, GraphError, RemoteTraceback
+from armoflow.errors import ArmoflowError, ForeignReferenceError, GraphError, RemoteTraceback
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.planned import Constant, SlotRange
 
@@ -60,6 +60,10 @@ def check_owner(reference: Any, client: Client) -> None:
         )
 
 
+class DependencyCancelledError(ArmoflowError, concurrent.futures.CancelledError):
+    """A future that is an argument was cancelled: so is what needs it."""
+
+
 class Store(Protocol):
     """What references need of the client's engine."""
 
@@ -77,20 +81,38 @@ class References:
     Args:
         client: The client whose references these must be.
         engine: Where values are stored.
+        pending: Futures that are known to be among the arguments.
     """
 
     kinds = frozenset({Future, Put})
 
-    def __init__(self, client: Client, engine: Store) -> None:
+    def __init__(self, client: Client, engine: Store, pending: Sequence[Future[Any]]) -> None:
         self._client = client
         self._engine = engine
+        self._lock = threading.Lock()
         self._stopped = False
-        self._wake = threading.Event()
+        self._wake: threading.Event | None = None
+        self._needed: list[Future[Any]] = []
+        for future in pending:
+            self._need(future)
 
     def stop(self) -> None:
-        """The plan is given up: wait for nothing more."""
-        self._stopped = True
-        self._wake.set()
+        """The plan is made, or given up: wait for nothing more."""
+        with self._lock:
+            self._stopped = True
+            needed, self._needed = self._needed, []
+            if self._wake is not None:
+                self._wake.set()
+        for future in needed:
+            future.needed(-1)
+
+    def _need(self, future: Future[Any]) -> None:
+        """From now on the future is not cancelled, unless the plan is given up."""
+        with self._lock:
+            if self._stopped or future in self._needed:
+                return
+            self._needed.append(future)
+        future.needed(1)
 
     def resolve(self, value: Any) -> SlotRange | Sequence[SlotRange] | Constant:
         """What a future or ``put`` reference stands for; waits until a future is done.
@@ -98,7 +120,7 @@ class References:
         Raises:
             ForeignReferenceError: If it belongs to another client.
             GraphError: If what was put went with its session.
-            concurrent.futures.CancelledError: If the future was cancelled.
+            DependencyCancelledError: If the future was cancelled.
         """
         check_owner(value, self._client)
         if isinstance(value, Put):
@@ -121,12 +143,15 @@ class References:
 
     def _wait(self, future: Future[Any]) -> None:
         if not future.done():
-            with future.needed(self._wake.set):
-                while not (future.done() or self._stopped):
-                    self._wake.wait()
-                    self._wake.clear()
+            self._need(future)
+            with self._lock:
+                self._wake = threading.Event()
+                if self._stopped:
+                    self._wake.set()
+            future.when_done(self._wake.set)
+            self._wake.wait()
         if self._stopped or future.cancelled():
-            raise concurrent.futures.CancelledError
+            raise DependencyCancelledError(f"{future!r}, which is an argument, was cancelled")
 
     def _place(self, future: Future[Any]) -> SlotRange | Sequence[SlotRange] | None:
         """Where a future's data is, or None after storing it anew."""

@@ -32,10 +32,12 @@ class Survey(NamedTuple):
     Attributes:
         settled: It can be planned without waiting for an iterator of the user's or a future.
         only_calls: It has no collections: its plan never waits for measurements.
+        pending: Futures in its arguments that are not done.
     """
 
     settled: bool
     only_calls: bool
+    pending: Sequence[Future[Any]]
 
 
 def check_graph(
@@ -59,6 +61,7 @@ def check_graph(
     """
     checked: dict[int, TaskOptions] = {}
     settled = only_calls = True
+    pending: list[Future[Any]] = []
     stack: list[Node] = [value.node for value in values]
     seen: set[Node] = set(stack)
     while stack:
@@ -71,7 +74,7 @@ def check_graph(
             for reference in references(arguments):
                 check_owner(reference, client)
                 if isinstance(reference, Future) and not reference.done():
-                    settled = only_calls = False
+                    pending.append(reference)
         for upstream in node.inputs:
             if upstream not in seen:
                 seen.add(upstream)
@@ -80,7 +83,8 @@ def check_graph(
             only_calls = False
             if isinstance(node, SourceNode) and not node.settled:
                 settled = False
-    return Survey(settled, only_calls)
+    waits = bool(pending)
+    return Survey(settled and not waits, only_calls and not waits, pending)
 
 
 def _arguments(node: Node) -> Iterable[Any]:

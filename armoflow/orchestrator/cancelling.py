@@ -85,14 +85,19 @@ class Canceller:
     def _cancel_unwanted(self, pieces: Iterable[PlanPiece]) -> None:
         """Cancel tasks none of whose items is wanted, and those that only they need."""
         stack = [piece.result for piece in pieces if isinstance(piece, SlotRange)]
+        queue = _Queue(self._pipeline.unsubmitted())
         while stack:
-            task = self._tracker.open.get(stack.pop().id)
-            if task is None or any(_is_wanted(output) for output in task.outputs):
+            result = stack.pop()
+            task = self._tracker.open.get(result.id) or queue.makers.get(result)
+            if task is None or any(
+                _is_wanted(output) or queue.readers.get(output) for output in task.outputs
+            ):
                 continue
             for upstream in task.inputs:
-                if task in upstream.consumers:
-                    upstream.consumers.remove(task)
-                    stack.append(upstream)
+                for readers in (upstream.consumers, queue.readers.get(upstream, [])):
+                    if task in readers:
+                        readers.remove(task)
+                stack.append(upstream)
             self._cancel([task])
 
     def _cancel(self, tasks: Iterable[PlannedTask]) -> None:
@@ -103,6 +108,19 @@ class Canceller:
             self._tracker.fail(task, blame_for(task, error=cancelled()))
         self._tell(submitted)
         self._pipeline.freed()
+
+
+class _Queue:
+    """Who makes and who needs what in the tasks that the tracker does not know yet."""
+
+    def __init__(self, tasks: Iterable[PlannedTask]) -> None:
+        self.makers: dict[Result, PlannedTask] = {}
+        self.readers: dict[Result, list[PlannedTask]] = {}
+        for task in tasks:
+            if task.open_outputs:
+                self.makers.update((output, task) for output in task.outputs)
+                for result in task.inputs:
+                    self.readers.setdefault(result, []).append(task)
 
 
 def _is_shared(target: WaitingTarget) -> bool:

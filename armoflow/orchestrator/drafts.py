@@ -46,7 +46,7 @@ class External(Protocol):
         """
 
     def stop(self) -> None:
-        """The plan is given up: wait for nothing more."""
+        """The plan is made, or given up: wait for nothing more."""
 
 
 class Draft:

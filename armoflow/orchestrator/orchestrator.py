@@ -344,9 +344,7 @@ class Run:
     def stop(self) -> None:
         """Plan nothing more; what was planned and not submitted is dropped."""
         self.stopped = True
-        external = self.planner.settings.external
-        if external is not None:
-            external.stop()
+        self._let_go_of_futures()
         for target in self.targets:
             if target.window is not None:
                 target.window.close()
@@ -369,6 +367,7 @@ class Run:
                     count -= 1
             if count == 0 and not self.stopped:
                 return False
+            self._entries.close()  # lets go of the user's iterators
             pipeline.put(self._end)
         except ClientClosedError:
             logger.info("planning stopped: the client was closed")
@@ -381,7 +380,13 @@ class Run:
 
     def _end(self) -> None:
         self.planned = True
+        self._let_go_of_futures()
         self._orchestrator.ended(self)
+
+    def _let_go_of_futures(self) -> None:
+        external = self.planner.settings.external
+        if external is not None:
+            external.stop()
 
 
 class _QueuedTarget:

@@ -8,8 +8,8 @@ million items need neither a million nodes nor a finished plan before the first 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from armoflow import config
@@ -42,7 +42,7 @@ from armoflow.orchestrator.chunks import (
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
 from armoflow.orchestrator.drafts import External
-from armoflow.orchestrator.emit import Emitter
+from armoflow.orchestrator.emit import Emitter, Rules
 from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
 from armoflow.orchestrator.planned import (
     Constant,
@@ -82,6 +82,7 @@ class PlanSettings:
         capture: Failures of every task become error slots (a subtree under a packed item).
         batch_seconds: How long a batch should take.
         measures: Whether the engine says how long tasks took.
+        rules: What followed from tasks' options in earlier plans.
         external: What futures and ``put`` references inside arguments stand for.
     """
 
@@ -91,6 +92,7 @@ class PlanSettings:
     batch_seconds: float = 0.05
     measures: bool = False
     external: External | None = None
+    rules: dict[int, tuple[TaskOptions, Rules]] = field(default_factory=dict, repr=False)
 
 
 class Planner:
@@ -103,7 +105,9 @@ class Planner:
 
     def __init__(self, book: CodeBook, settings: PlanSettings) -> None:
         self.settings = settings
-        self.emitter = Emitter(book, settings.options, settings.capture, settings.external, self)
+        self.emitter = Emitter(
+            book, settings.options, settings.capture, settings.external, self, settings.rules
+        )
         self.emit = self.emitter.emit
         self.draft = self.emitter.draft
         self.inputs = Inputs(self, self.emitter)
@@ -118,7 +122,7 @@ class Planner:
         """Let the task that makes a value write it to this result, where that is possible."""
         self._bound[value.node, value.output] = result
 
-    def plan(self, targets: Sequence[Target]) -> Iterator[PlannedTask | Constant]:
+    def plan(self, targets: Sequence[Target]) -> Generator[PlannedTask | Constant, None, None]:
         """Plan the targets one after the other.
 
         Yields:
@@ -130,15 +134,21 @@ class Planner:
             self.emitter.wanted.add(target.value.node)
             if isinstance(target.value.node, ItemNode):
                 self.emitter.wanted.add(target.value.node.source.node)
-        for target in targets:
-            try:
-                yield from self._run(self._target(target))
-            except Exception as error:  # noqa: PERF203 - one per target, not per task
-                target.fail(error)
-        # Whatever was kept for readers that did not come is let go, and its data can be freed.
-        for kept in (self._values, self._indexes, self._streams, self._bound):
-            kept.clear()
-        self.inputs.clear()
+        try:
+            for target in targets:
+                try:
+                    yield from self._run(self._target(target))
+                except Exception as error:  # noqa: PERF203 - one per target, not per task
+                    target.fail(error)
+        finally:
+            # Whatever was kept for readers that did not come is let go, and its data can be freed;
+            # so are the user's iterators.
+            for stream in self._streams.values():
+                stream.generator.close()
+            for kept in (self._values, self._indexes, self._streams, self._bound, self._readers):
+                kept.clear()
+            self.inputs.clear()
+            self.emitter.clear()
 
     def copy(
         self, pieces: Sequence[PlanPiece], node: Node, result: Result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +58,7 @@ class Pipeline:
         self._room.set()
         self._queued_bytes = 0
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._storing: dict[Constant, asyncio.Task[None]] = {}
         self._closed = False
 
@@ -109,8 +110,8 @@ class Pipeline:
                     before, named = named, asyncio.Event()
                     earlier = frozenset(self._sending)
                     task = asyncio.create_task(self._send(batch, earlier, before, named))
-                    self._sending.add(task)
-                    task.add_done_callback(self._sending.discard)
+                    self._sending[task] = batch
+                    task.add_done_callback(functools.partial(self._sent, batch, named))
         finally:
             for running in (*self._sending, *self._storing.values()):
                 running.cancel()
@@ -136,9 +137,14 @@ class Pipeline:
 
     def drop(self, unwanted: Callable[[PlannedTask], bool], error: BaseException) -> None:
         """Fail tasks that have not been submitted yet."""
-        for entry in list(self._entries):
-            if isinstance(entry, PlannedTask) and unwanted(entry):
+        for entry in self.unsubmitted():
+            if unwanted(entry):
                 self._tracker.fail(entry, blame_for(entry, error=error))
+
+    def unsubmitted(self) -> list[PlannedTask]:
+        """The tasks that are queued or being submitted."""
+        sending = [task for batch in self._sending.values() for task in batch]
+        return [*sending, *(entry for entry in self._entries if isinstance(entry, PlannedTask))]
 
     def _next_batch(self) -> list[PlannedTask]:
         batch: list[PlannedTask] = []
@@ -186,16 +192,21 @@ class Pipeline:
             if before is not None:
                 await before.wait()
             await self._submit(batch, earlier, named)
-        except asyncio.CancelledError:
-            self._fail(batch, concurrent.futures.CancelledError())
-            raise
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
             self._fail(batch, error)
         finally:
             for task in batch:
                 task.submitted()
-            named.set()
-            self._in_flight.release()
+
+    def _sent(
+        self, batch: list[PlannedTask], named: asyncio.Event, task: asyncio.Task[None]
+    ) -> None:
+        """A batch was submitted, or failed, or was cancelled, maybe before it began."""
+        del self._sending[task]
+        if task.cancelled():
+            self._fail(batch, concurrent.futures.CancelledError())
+        named.set()
+        self._in_flight.release()
 
     def _fail(self, batch: Sequence[PlannedTask], error: BaseException) -> None:
         for task in batch:
