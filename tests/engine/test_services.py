@@ -468,7 +468,7 @@ def test_partitions_are_listed(serving: Serving) -> None:
 
 def test_versions_say_which_generation_the_engine_is_of(serving: Serving) -> None:
     versions = ArmoniKVersions(serving.channel).list_versions()
-    assert versions["core"].endswith("-armoflow")
+    assert versions["core"].endswith("-armoflow.batch")
     assert versions["api"]
 
 

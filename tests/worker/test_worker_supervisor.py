@@ -319,20 +319,26 @@ async def test_a_spare_takes_over(tmp_path: Path) -> None:
 
         return system.getpid()
 
+    others = processes()
     async with seat(tmp_path / "seat", spare_delay=0.0) as host:
         (outcome,) = await host.run(call(process_id))
         (first,) = output(outcome)
-        spare = await one_more_process(first)
+        spare = await one_more_process({*others, first})
         os.kill(first, signal.SIGKILL)
         (outcome,) = await host.run(call(process_id))
         assert output(outcome) == [spare]
 
 
-async def one_more_process(known: int) -> int:
+def processes() -> set[int]:
+    """The processes below this one."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+async def one_more_process(known: set[int]) -> int:
     while True:
-        others = [child.pid for child in psutil.Process().children() if child.pid != known]
+        others = processes() - known
         if others:
-            return others[0]
+            return others.pop()
         await asyncio.sleep(0.01)
 
 
@@ -497,14 +503,15 @@ async def test_stop_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         Place(path).touch()
         clock.sleep(1000)
 
+    others = processes()
     host = Seat(tmp_path / "seat", spare_delay=0.0)
     works = [host.work(call(wait)), host.work(call(int))]
     host.supervisor.send(works)
     await file_appears(started)
     assert host.supervisor.pid is not None
-    await one_more_process(host.supervisor.pid)
+    await one_more_process({*others, host.supervisor.pid})
     assert await host.supervisor.stop() == works
-    assert psutil.Process().children(recursive=True) == []
+    assert processes() <= others
     assert list((tmp_path / "seat").iterdir()) == []
 
 
