@@ -1,0 +1,78 @@
+"""Large graphs: quick to start, bounded in memory, few calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from armoflow import Client, task
+from tests.integration.engines import EMBEDDED, up
+
+
+@task
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+def test_the_first_task_runs_before_the_input_ends(client: Client, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    seen = threading.Event()
+
+    @task
+    def note(number: int) -> int:
+        ran.touch()
+        return number
+
+    def numbers() -> Iterator[int]:
+        for number in range(10_000):
+            if number == 5_000:
+                # The second half is given only once the first task has been seen to run.
+                while not ran.exists():
+                    seen.wait(0.01)
+            yield number
+
+    assert client.compute(note.map(numbers()).reduce(add)) == sum(range(10_000))
+
+
+MILLION = """
+import resource, sys
+from armoflow import Client, task
+
+@task
+def same(number: int) -> int:
+    return number
+
+@task
+def add(first: int, second: int) -> int:
+    return first + second
+
+with Client(workers=2) as client:
+    total = client.compute(same.map(n for n in range(1_000_000)).reduce(add))
+scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale // 2**20)
+"""
+
+
+def test_a_generator_of_a_million_items_stays_under_300_mb() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MILLION], capture_output=True, text=True, timeout=110, check=True
+    )
+    total, megabytes = map(int, done.stdout.split())
+    assert total == sum(range(1_000_000))
+    assert megabytes < 300
+
+
+def test_ten_thousand_tasks_are_a_handful_of_calls(tmp_path: Path) -> None:
+    @task
+    def noop(number: int) -> int:
+        return number
+
+    with up(tmp_path, *EMBEDDED) as engine:
+        with Client(engine.endpoint, workers=2) as client:
+            assert client.compute([noop(number) for number in range(10_000)]) == list(range(10_000))
+        calls = engine.called()
+    assert calls.count("Extension/Connect") == 1
+    assert len(calls) < 20
