@@ -21,7 +21,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-AMBIGUOUS = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+AMBIGUOUS = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,  # not by us: that is an asyncio.CancelledError
+    }
+)
+
+BROKEN = ("Stream removed", "Internal error from Core", "RST_STREAM")
+"""What gRPC says, as UNKNOWN or INTERNAL, when a connection is cut under a call."""
 
 CALL_DEADLINE = 60.0
 """Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
@@ -34,9 +43,10 @@ def is_ambiguous(error: Exception) -> bool:
     """Whether a failed call may have been carried out and should be repeated."""
     if not isinstance(error, grpc.RpcError):
         return isinstance(error, asyncio.TimeoutError)
-    return error.code() in AMBIGUOUS or (
-        # What gRPC makes of a connection that is cut while an answer is under way.
-        error.code() is grpc.StatusCode.UNKNOWN and "Stream removed" in (error.details() or "")
+    code, details = error.code(), error.details() or ""
+    return code in AMBIGUOUS or (
+        code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+        and any(text in details for text in BROKEN)
     )
 
 
