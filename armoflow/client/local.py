@@ -13,9 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from armoflow.client.local_machine import ABSENT, END, Attempts, Failure, drive, next_slot
+from armoflow.client.local_machine import (
+    ABSENT,
+    END,
+    Attempts,
+    FailedReference,
+    Failure,
+    Root,
+    drive,
+    next_slot,
+)
 from armoflow.client.local_scope import Scope
-from armoflow.errors import GraphError, RemoteTraceback
+from armoflow.codec.exceptions import is_raisable
+from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -126,7 +136,12 @@ class LocalRunner:
             if id(reference) in values:
                 return values[id(reference)]
             if isinstance(reference, self._kinds) and self._resolve is not None:
-                return self._resolve(reference)
+                try:
+                    return self._resolve(reference)
+                except Exception as error:
+                    root = Root.of_future(error, getattr(reference, "name", ""))
+                    root.exception = _copy(error)  # the future's own keeps its cause
+                    raise FailedReference(root) from error
             raise GraphError(f"{reference!r} was put into an argument after the call")
 
         return substitute(value, find, kinds=self._kinds)
@@ -136,7 +151,7 @@ def _outcome(slot: Any, delivered: set[int]) -> Outcome:
     if type(slot) is not Failure:
         return Outcome(slot)
     root = slot.root
-    exception = root.exception
+    exception = raisable(root.exception)
     if id(root) in delivered:  # each outcome has a path of its own
         exception = _copy(exception)
     delivered.add(id(root))
@@ -146,7 +161,15 @@ def _outcome(slot: Any, delivered: set[int]) -> Outcome:
     return Outcome(exception=exception)
 
 
-def _copy(exception: Exception) -> Exception:
+def raisable(exception: BaseException) -> BaseException:
+    """The exception, or what stands for one that would stop the caller."""
+    if is_raisable(type(exception)):
+        return exception
+    kind, text = type(exception).__name__, str(exception)
+    return RemoteTaskError(f"{kind}: {text}" if text else kind, kind)
+
+
+def _copy(exception: BaseException) -> BaseException:
     try:
         copied = copy.copy(exception)
     except Exception:  # not all exceptions can be rebuilt; then the outcomes share this one

@@ -10,7 +10,9 @@ from armoflow.client.future import Future
 from armoflow.client.local import LocalRunner
 from armoflow.client.local import Outcome as LocalOutcome
 from armoflow.client.put import Put, check_owner
+from armoflow.client.validate import arguments, references
 from armoflow.graph.collection import DelayedList
+from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.targets import Outcome
@@ -36,7 +38,9 @@ class LocalBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""
-        return [self._future(ended) for ended in self._runner.run_all(values)]
+        self._check(values)
+        ended = self._runner.run_all(values)
+        return [self._future(value, end) for value, end in zip(values, ended, strict=True)]
 
     def compute(self, values: Sequence[Any]) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each."""
@@ -44,7 +48,8 @@ class LocalBackend:
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, each item when it is asked for; the timeout is ignored."""
-        return (self._future(outcome) for outcome in self._runner.iterate(collection))
+        self._check([collection])
+        return (self._future(collection, outcome) for outcome in self._runner.iterate(collection))
 
     def put(self, value: Any) -> Put[Any]:
         """Keep a value: there is no engine to store it."""
@@ -61,8 +66,13 @@ class LocalBackend:
         check_owner(reference, self._client)
         return reference.value if isinstance(reference, Put) else reference.result()
 
-    def _future(self, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
-        future: Future[Any] = Future(self._client)
+    def _check(self, values: Sequence[Any]) -> None:
+        for node in Graph(*values):
+            for reference in references(arguments(node)):
+                check_owner(reference, self._client)
+
+    def _future(self, value: Any, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
+        future: Future[Any] = Future(self._client, value.node.name)
         whole = not isinstance(ended, list)
         outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
         future.settle_outcomes(

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
 
 Evaluation: TypeAlias = Generator[Any, Any, Any]
@@ -36,7 +36,11 @@ class Rules(Protocol):
         """How often the node's task is tried."""
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
-        """Put values, by the ids of their references, into arguments."""
+        """Put values, by the ids of their references, into arguments.
+
+        Raises:
+            FailedReference: If one of them is a future that failed.
+        """
 
 
 class Mark:
@@ -63,26 +67,52 @@ class Root:
         exception: What it raised.
         name: Its node's name, with the item's index.
         attempts: How often it was tried.
+        before: The path to it, if it failed before this graph was run.
         skipped: How many items did not run because of it, so far.
         traceback: The traceback's text, from the user's first frame on.
     """
 
-    __slots__ = ("attempts", "exception", "name", "skipped", "traceback")
+    __slots__ = ("attempts", "before", "exception", "name", "skipped", "traceback")
 
-    def __init__(self, exception: Exception, name: str, attempts: int = 1) -> None:
+    def __init__(self, exception: BaseException, name: str, attempts: int = 1) -> None:
         self.exception = exception
         self.name = name
         self.attempts = attempts
+        self.before: Sequence[str] = ()
         self.skipped = 0
         frames = exception.__traceback__
         while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
             frames = frames.tb_next
-        lines = traceback.format_exception(type(exception), exception, frames)
-        self.traceback = "".join(lines)
+        self.traceback = ""
+        if frames is not None:  # else it is armoflow's own: where it was raised does not matter
+            lines = traceback.format_exception(type(exception), exception, frames)
+            self.traceback = "".join(lines)
+
+    @classmethod
+    def of_future(cls, exception: BaseException, name: str) -> Root:
+        """The failure of a future that is an argument."""
+        root = cls(exception, name)
+        cause = exception.__cause__
+        if isinstance(cause, RemoteTraceback):
+            root.name, root.attempts, root.traceback = cause.node, cause.attempts, cause.traceback
+            root.before = cause.path
+            root.skipped = cause.skipped
+        return root
+
+
+class FailedReference(Exception):
+    """A future among the arguments failed; ``root`` says how."""
+
+    def __init__(self, root: Root) -> None:
+        super().__init__(root)
+        self.root = root
 
 
 class Failure:
-    """Stands where a value would be; linked, through the nodes that it reached, to its root."""
+    """Stands where a value would be; linked, through the nodes that it reached, to its root.
+
+    A node that only holds it has no name in the path: the name is empty.
+    """
 
     __slots__ = ("name", "node", "root", "via")
 
@@ -108,10 +138,10 @@ class Failure:
         while link is not None:
             names.append(link.name)
             link = link.via
-        return names[::-1]
+        return [*self.root.before, *filter(None, names[::-1])]
 
 
-def fail(error: Exception, node: Node, name: str, attempts: int = 1) -> Failure:
+def fail(error: BaseException, node: Node, name: str, attempts: int = 1) -> Failure:
     """A node's own failure."""
     return Failure(Root(error, name, attempts), node, name)
 

@@ -14,6 +14,7 @@ from armoflow.client.local_machine import (
     Attempts,
     Cursor,
     Evaluation,
+    FailedReference,
     Failure,
     Rules,
     Stream,
@@ -21,7 +22,7 @@ from armoflow.client.local_machine import (
     first_failure,
     row,
 )
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import INSIDE_TASK, current_client
@@ -43,6 +44,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.worker.job import split_outputs
 
 
 class Scope:
@@ -134,9 +136,12 @@ class Scope:
             try:
                 result = function()
                 break
-            except bdb.BdbQuit:
-                raise  # the user left the debugger
-            except Exception as error:
+            except (bdb.BdbQuit, KeyboardInterrupt):
+                raise  # the user left
+            except FailedReference as failed:
+                failed.root.skipped += 1
+                return Failure(failed.root, node, name)
+            except BaseException as error:
                 if attempt > attempts.retries:
                     return fail(error, node, name, attempt)
             finally:
@@ -147,6 +152,15 @@ class Scope:
         if node.outputs == 1 or type(result) is Failure:
             return result
         return _checked_outputs(node, name, result)
+
+    def _insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
+        """A value with those of its references; or its failure, which skips the node."""
+        if type(values) is Failure:
+            return values
+        try:
+            return self._rules.insert(value, values)
+        except FailedReference as failed:
+            return Failure(failed.root, node, name)
 
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
         try:
@@ -186,7 +200,7 @@ class Scope:
     def _gather(self, node: GatherNode) -> Evaluation:
         slots = yield self._slots(node.source)
         failure = first_failure(slots)
-        return slots if failure is None else failure.reaching(node, node.name)
+        return slots if failure is None else failure.skipping(node, node.name)
 
     def _reduce(self, node: ReduceNode) -> Evaluation:
         # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
@@ -223,7 +237,7 @@ class Scope:
         """Stream: the initial value, then the items that are there."""
         if node.initial is not MISSING:
             values = yield self._resolve(node.arguments)
-            yield (values if type(values) is Failure else self._rules.insert(node.initial, values),)
+            yield (self._insert(node.initial, values, node, node.name),)
         cursor = self.read(node.source)
         while (slot := (yield cursor)) is not END:
             if slot is not ABSENT:
@@ -237,7 +251,8 @@ class Scope:
             return result
         failure = first_failure(entries)
         if failure is not None:
-            return failure.skipping(node, node.name)
+            # A reduction is one step, however many calls it takes.
+            return failure if failure.node is node else failure.skipping(node, node.name)
         for entry in entries[1:]:
             call = _bind(node.task.function, (result, entry))
             result = yield self._run(node, node.name, call, attempts)
@@ -259,7 +274,7 @@ class Scope:
                 return
             references = Graph(item).targets if contains_lazy(item) else []
             values = yield self._resolve(references)
-            yield (values if type(values) is Failure else self._rules.insert(item, values),)
+            yield (self._insert(item, values, node, ""),)
             count += 1
         if node.length is not None and count != node.length:
             message = f"a {node.name} gave {count} items, its len() said {node.length}"
@@ -349,7 +364,7 @@ class Scope:
 
     def _fixed(self, node: MapNode | FilterNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
-        return values if type(values) is Failure else self._rules.insert(node.fixed, values)
+        return self._insert(node.fixed, values, node, node.name)
 
 
 _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
@@ -379,11 +394,10 @@ def _bind_star(
 
 
 def _checked_outputs(node: Node, name: str, result: Any) -> Any:
-    if isinstance(result, (tuple, list)) and len(result) == node.outputs:
-        return tuple(result)
-    what = f"{len(result)} values" if isinstance(result, (tuple, list)) else repr(result)
-    message = f"task {name!r} has {node.outputs} outputs, but returned {what}"
-    return fail(TypeError(message), node, name)
+    try:
+        return tuple(split_outputs(result, node.outputs, name))
+    except TaskError as error:
+        return fail(error.with_traceback(None), node, name)
 
 
 def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
@@ -397,8 +411,6 @@ def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
 
 def _combined(node: ReduceNode | FoldNode, result: Any) -> Any:
     if result is END:
-        message = (
-            f"{node.name}: nothing to reduce: the collection is empty, and there is no initial"
-        )
+        message = f"reduce of no items with no initial value, in {node.name!r}"
         return fail(TypeError(message), node, node.name)
     return result.reaching(node, node.name) if type(result) is Failure else result

@@ -69,9 +69,9 @@ def check_graph(
         if id(node.options) not in checked:
             checked[id(node.options)] = node.options
             _check(node, node.options.over(defaults), partitions, max_priority)
-        arguments = _arguments(node)
-        if not ATOMS.issuperset(map(type, arguments)):
-            for reference in references(arguments):
+        own = arguments(node)
+        if not ATOMS.issuperset(map(type, own)):
+            for reference in references(own):
                 check_owner(reference, client)
                 if isinstance(reference, Future) and not reference.done():
                     pending.append(reference)
@@ -87,7 +87,7 @@ def check_graph(
     return Survey(settled and not waits, only_calls and not waits, pending)
 
 
-def _arguments(node: Node) -> Iterable[Any]:
+def arguments(node: Node) -> Iterable[Any]:
     """What of a node's arguments can be looked into before it is planned."""
     if isinstance(node, CallNode):
         return (*node.args, *node.kwargs.values()) if node.kwargs else node.args

@@ -138,7 +138,7 @@ def test_futures_can_be_awaited(client: Client, place: Path) -> None:
         first, second = client.submit(inc(1)), client.submit(inc.map(range(3)))
         assert await first == 2
         assert await first == 2
-        assert await asyncio.gather(first, second) == [2, [1, 2, 3]]
+        assert list(await asyncio.gather(first, second)) == [2, [1, 2, 3]]
         with pytest.raises(ValueError, match="boom"):
             await client.submit(boom())
         held = client.submit(hold(place, "held"))
@@ -423,7 +423,7 @@ def test_as_completed_over_a_collection(client: Client) -> None:
     odd = client.as_completed(items(range(10)).filter(lambda number: number % 2))
     assert sorted(future.result() for future in odd) == [1, 3, 5, 7, 9]
     assert list(client.as_completed(inc.map([]))) == []
-    local = [future.result() for future in client.as_completed(items([1, inc(1)]))]
+    local: list[Any] = [future.result() for future in client.as_completed(items([1, inc(1)]))]
     assert sorted(local) == [1, 2]
 
 
@@ -442,10 +442,10 @@ def test_as_completed_over_an_iterator_that_raises(client: Client) -> None:
         yield from range(3)
         raise OSError("the disk is gone")
 
-    seen = []
-    with pytest.raises(OSError, match="the disk is gone"):  # noqa: PT012
-        for future in client.as_completed(inc.map(numbers())):
-            seen.append(future.result())
+    seen: list[int] = []
+    completed = client.as_completed(inc.map(numbers()))
+    with pytest.raises(OSError, match="the disk is gone"):
+        seen.extend(future.result() for future in completed)
     assert sorted(seen) == [1, 2, 3]
 
 
@@ -547,11 +547,11 @@ def test_a_dropped_future_runs_on_and_is_freed(client: Client, place: Path) -> N
 
 def test_many_threads_use_one_client(client: Client) -> None:
     def work(number: int) -> int:
-        computed = client.compute(inc.map(range(number, number + 5)).reduce(add))
+        computed: int = client.compute(inc.map(range(number, number + 5)).reduce(add))
         future = client.submit(add(inc(number), client.put(number)))
         with pytest.raises(ValueError, match=f"boom {number}"):
             client.compute(boom(f"boom {number}"))
-        return computed - future.result()
+        return computed - int(future.result())
 
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
         results = list(threads.map(work, range(64), timeout=PATIENCE))
