@@ -17,6 +17,11 @@ from armoflow.errors import ArmoflowError
 
 T = TypeVar("T")
 
+_RESULT_UPDATE = EventKind.RESULT_STATUS_UPDATE
+_NEW_RESULT = EventKind.NEW_RESULT
+_CREATED = int(ResultStatus.CREATED)
+_ABORTED = int(ResultStatus.ABORTED)
+
 
 class WatcherOverflowError(ArmoflowError):
     """A watcher fell too far behind and was closed: subscribe again and read the current state."""
@@ -130,18 +135,17 @@ class Watchers:
     ) -> None:
         batches: dict[str, list[ResultChange]] = {session_id: [] for session_id in self._results}
         for kind, record, status in events:
-            if (
-                kind is not EventKind.RESULT_STATUS_UPDATE and kind is not EventKind.NEW_RESULT
-            ) or status == ResultStatus.CREATED:
+            # By far the most events are none of these: told apart by constants, without look-ups.
+            if (kind is not _RESULT_UPDATE and kind is not _NEW_RESULT) or status == _CREATED:
                 continue
             batch = batches.get(record.session_id)
-            if batch is None or not isinstance(record, ResultRecord):
+            if batch is None:
                 continue
             error = ""
-            if status == ResultStatus.ABORTED:
-                owner = find_task(record.owner_task_id)
+            if status == _ABORTED:
+                owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
                 error = owner.error if owner is not None else ""
-            batch.append(ResultChange(record, status, error))
+            batch.append(ResultChange(record, status, error))  # type: ignore[arg-type]
         _push(self._results, batches)
 
     def _add(self, table: dict[str, list[Watcher[T]]], session_id: str) -> Watcher[T]:
