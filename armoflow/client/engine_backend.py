@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
+from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
 from armoflow.client.loop import CallbackThread, shared_loop
@@ -108,6 +109,10 @@ class EngineBackend:
 
     def compute(self, values: Sequence[Any]) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait; a value each."""
+        with COLLECTOR.rarely():
+            return self._compute(values)
+
+    def _compute(self, values: Sequence[Any]) -> list[Any]:
         survey = self._check(values)
         ended = threading.Event()
         left = len(values)
