@@ -1,0 +1,236 @@
+"""Data goes when nothing needs it any more, and not before."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from armonik.protogen.client import events_service_pb2_grpc, results_service_pb2_grpc
+from armonik.protogen.common import (
+    events_common_pb2,
+    filters_common_pb2,
+    result_status_pb2,
+    results_fields_pb2,
+)
+
+from armoflow import Client, items, task
+from armoflow.protocol import messages
+from tests.integration.engines import Up, up
+
+COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
+DELETED = result_status_pb2.RESULT_STATUS_DELETED
+
+
+@task
+def first(size: int) -> bytes:
+    return bytes(size)
+
+
+@task
+def second(data: bytes) -> bytes:
+    return data + b"2"
+
+
+@task
+def third(data: bytes) -> int:
+    return len(data)
+
+
+@task
+def broken(data: bytes) -> int:
+    raise ZeroDivisionError
+
+
+@task
+def leaf(number: int) -> int:
+    return number
+
+
+@task
+def add(one: int, other: int) -> int:
+    return one + other
+
+
+Result = tuple[str, int]
+"""Name and status."""
+
+
+class Ledger:
+    """The results of a client's session; reads them again after each event."""
+
+    def __init__(self, engine: Up, client: Client) -> None:
+        self._session_id = client._backend._orchestrator._session_id  # type: ignore[attr-defined]
+        self._events_seen = 0
+        self._changed = threading.Condition()
+        self._channel = grpc.insecure_channel(
+            engine.endpoint, [("grpc.default_authority", "localhost")]
+        )
+        request = events_common_pb2.EventSubscriptionRequest(session_id=self._session_id)
+        self._events = events_service_pb2_grpc.EventsStub(self._channel).GetEvents(request)
+        self._results = results_service_pb2_grpc.ResultsStub(self._channel)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def outputs(self, *names: str) -> list[int]:
+        """The statuses of the outputs of nodes with these names."""
+        wanted = {f"{prefix}{name}" for name in names for prefix in ("o/", "o/w/")}
+        return [status for name, status in self.read() if name in wanted]
+
+    def payloads(self) -> list[int]:
+        """The statuses of all results that are neither outputs nor constants."""
+        return [status for name, status in self.read() if not name.startswith(("o/", "k/"))]
+
+    def constants(self) -> list[int]:
+        """The statuses of code and of ``put`` data."""
+        return [status for name, status in self.read() if name.startswith("k/")]
+
+    def read(self) -> list[Result]:
+        """All results."""
+        field = results_fields_pb2.RESULT_RAW_ENUM_FIELD_SESSION_ID
+        equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
+        request = messages.list_results(self._session_id, [])
+        request.page_size = 10_000
+        request.filters.CopyFrom(messages.result_filters([[(field, self._session_id, equal)]]))
+        reply = self._results.ListResults(request)
+        return [(result.name, result.status) for result in reply.results]
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is tried after each event."""
+        while True:
+            with self._changed:
+                seen = self._events_seen
+            if condition():
+                return
+            with self._changed:
+                assert self._changed.wait_for(
+                    lambda: self._events_seen > seen,  # noqa: B023
+                    timeout=50,
+                ), self.read()
+
+    def close(self) -> None:
+        self._events.cancel()
+        self._thread.join()
+        self._channel.close()
+
+    def _follow(self) -> None:
+        try:
+            for _ in self._events:
+                with self._changed:
+                    self._events_seen += 1
+                    self._changed.notify_all()
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.CANCELLED:
+                raise
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("--delete-payload",), ("--no-extensions",), ("--no-extensions", "--delete-payload")],
+    ids=["extension", "standard", "standard-deletes"],
+)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    with up(tmp_path_factory.mktemp("engine"), "--workers", "2", *request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def client(engine: Up) -> Iterator[Client]:
+    with Client(engine.endpoint, workers=2) as connected:
+        connected.compute(leaf(0))  # so that there is a session
+        yield connected
+
+
+@pytest.fixture
+def ledger(engine: Up, client: Client) -> Iterator[Ledger]:
+    opened = Ledger(engine, client)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_intermediates_go(client: Client, ledger: Ledger, size: int) -> None:
+    future = client.submit(third(second(first(size))))
+    assert future.result() == size + 1
+    ledger.wait_for(lambda: ledger.outputs("first", "second") == [DELETED] * 2)
+    assert ledger.outputs("third") == [COMPLETED]
+    del future
+    gc.collect()
+    ledger.wait_for(lambda: ledger.outputs("third") == [DELETED])
+
+
+def test_payloads_go(client: Client, ledger: Ledger) -> None:
+    assert client.compute([third(first(number)) for number in range(10)]) == list(range(10))
+    ledger.wait_for(lambda: set(ledger.payloads()) == {DELETED})
+
+
+def test_what_a_future_holds_stays(client: Client, ledger: Ledger) -> None:
+    held = client.submit(first(100))
+    assert client.compute(third(second(held))) == 101
+    ledger.wait_for(lambda: ledger.outputs("second", "third") == [DELETED] * 2)
+    assert ledger.outputs("first") == [COMPLETED]
+    assert client.compute(third(held)) == 100
+    del held
+    gc.collect()
+    ledger.wait_for(lambda: ledger.outputs("first") == [DELETED])
+
+
+def test_what_is_to_be_kept_stays(client: Client, ledger: Ledger) -> None:
+    kept = first.with_options(keep=True)
+    assert client.compute(third(second(kept(10)))) == 11
+    ledger.wait_for(lambda: ledger.outputs("second", "third") == [DELETED] * 2)
+    assert ledger.outputs("first") == [COMPLETED]
+
+
+def test_put_data_stays_to_the_end(client: Client, ledger: Ledger) -> None:
+    reference = client.put(bytes(200_000))
+    assert client.compute(third(second(reference))) == 200_001
+    ledger.wait_for(lambda: ledger.outputs("second", "third") == [DELETED] * 2)
+    assert client.compute(third(reference)) == 200_000
+    constants = ledger.constants()
+    assert constants
+    assert set(constants) == {COMPLETED}
+    client.close()
+    ledger.wait_for(lambda: not ledger.read())
+
+
+def test_inputs_of_a_failed_task_go(client: Client, ledger: Ledger) -> None:
+    with pytest.raises(ZeroDivisionError):
+        client.compute(broken(second(first(10))))
+    gc.collect()
+    ledger.wait_for(lambda: ledger.outputs("first", "second") == [DELETED] * 2)
+
+
+def test_a_shared_result_stays_until_the_last_has_used_it(client: Client, ledger: Ledger) -> None:
+    shared = first(50)
+    values: list[Any] = [third(shared) for _ in range(5)]
+    values.append(third(second(second(shared))))
+    assert client.compute(values) == [50] * 5 + [52]
+    ledger.wait_for(lambda: set(ledger.outputs("first", "second")) == {DELETED})
+
+
+def test_live_data_stays_bounded_while_a_collection_is_reduced(
+    client: Client, ledger: Ledger
+) -> None:
+    """Later items are made only when the data of earlier ones has gone, but for a few."""
+    peak = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal peak
+        for number in range(300):
+            if number % 30 == 0:
+                peak = max(peak, ledger.outputs("leaf", "add").count(COMPLETED))
+                ledger.wait_for(
+                    lambda: ledger.outputs("leaf").count(DELETED) >= number - 10  # noqa: B023
+                )
+            yield number
+
+    one = leaf.with_options(batch_size=1)
+    numbers_made = one.map(items(numbers()))
+    assert client.compute(numbers_made.reduce(add.with_options(batch_size=1))) == sum(range(300))
+    assert peak < 100
