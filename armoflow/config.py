@@ -79,3 +79,6 @@ FETCHES_IN_FLIGHT = 8
 
 ITERATION_WINDOW = 10_000
 """Items that an iteration's plan may be ahead of who takes them."""
+
+EXPLAIN_DELAY = 0.02
+"""Seconds in which news of aborted results is collected before the engine is asked for reasons."""

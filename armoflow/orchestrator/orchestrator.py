@@ -58,6 +58,7 @@ class Orchestrator:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._last_news = 0.0
+        self._unexplained: list[tuple[Result, ResultChange]] = []
         self._released: deque[str] = deque()
         self._release_planned = False
         self._closed = False
@@ -148,9 +149,13 @@ class Orchestrator:
                 it. The rest is planned in a thread of its own.
         """
         run = Run(self, targets, settings)
-        self._loop.call_soon_threadsafe(self._runs.add, run)
+        self._loop.call_soon_threadsafe(self._begin, run)
         run.start(inline)
         return run
+
+    def _begin(self, run: Run) -> None:
+        if not run.planned:  # else its plan was taken before this was called
+            self._runs.add(run)
 
     def ended(self, run: Run) -> None:
         """A run's plan was submitted whole, or given up."""
@@ -224,9 +229,18 @@ class Orchestrator:
     def _apply(self, changes: Sequence[ResultChange]) -> None:
         unexplained = self.tracker.apply(changes)
         if unexplained:
-            self._start(self._explain(unexplained))
+            if not self._unexplained:
+                # Engines tell of a failed task and of those that need it one by one: together they
+                # are told apart.
+                told = all(change.failure is not None for _, change in unexplained)
+                self._loop.call_later(0.0 if told else config.EXPLAIN_DELAY, self._explain_all)
+            self._unexplained += unexplained
         self._free_payloads()
         self.pipeline.freed()
+
+    def _explain_all(self) -> None:
+        unexplained, self._unexplained = self._unexplained, []
+        self._start(self._explain(unexplained))
 
     async def _explain(self, aborted: Sequence[tuple[Result, ResultChange]]) -> None:
         """Find out why results were aborted, roots first."""
