@@ -92,6 +92,7 @@ class Emitter:
         book: CodeBook,
         options: TaskOptions,
         capture: bool,
+        *,
         external: External | None,
         owner: object,
         rules: dict[int, tuple[TaskOptions, Rules]],

@@ -106,7 +106,12 @@ class Planner:
     def __init__(self, book: CodeBook, settings: PlanSettings) -> None:
         self.settings = settings
         self.emitter = Emitter(
-            book, settings.options, settings.capture, settings.external, self, settings.rules
+            book,
+            settings.options,
+            settings.capture,
+            external=settings.external,
+            owner=self,
+            rules=settings.rules,
         )
         self.emit = self.emitter.emit
         self.draft = self.emitter.draft

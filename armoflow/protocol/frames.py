@@ -23,8 +23,8 @@ CANCEL     task ids                                                    once comm
 A SUBMIT creates results, submits tasks and completes payloads in this order, as one change, and may
 be repeated: ids are the client's, taken from a random range, so that what exists is recognised.
 Storing data is a SUBMIT without tasks. A change is ``[id, status, size, data, failure, seconds
-that the task ran]``, None where there is nothing to say. Large payloads go through UploadResultData, large results through files that both sides
-can read or DownloadResultData.
+that the task ran]``, None where there is nothing to say. Large payloads go through
+UploadResultData, large results through files that both sides can read or DownloadResultData.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from armonik.protogen.common import (
 )
 from google.protobuf.duration_pb2 import Duration
 
-from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX
+from armoflow.protocol.frames import OUTPUT_PREFIX
 from armoflow.protocol.transport import WireOptions
 
 CONSTANT_PREFIX = "k/"
