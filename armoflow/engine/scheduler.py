@@ -122,18 +122,18 @@ class Scheduler:
         Returns:
             The tasks; fewer, or none, if no more are ready.
         """
-        tasks = self._pop(self._queues[partition_id], count)
-        if not tasks:
-            return tasks
-        if start:
-            self._run([task.id for task in tasks], owner)
-            started = TaskStatus.PROCESSING
-        else:
-            for task in tasks:
-                self._acquire(task.id, owner)
-            started = TaskStatus.DISPATCHED
-        # One whose data was deleted meanwhile has ended in error instead.
-        tasks = [task for task in tasks if task.status is started]
+        queues = self._queues[partition_id]
+        tasks: list[TaskRecord] = []
+        while len(tasks) < count and (popped := self._pop(queues, count - len(tasks))):
+            if start:
+                self._run([task.id for task in popped], owner)
+                started = TaskStatus.PROCESSING
+            else:
+                for task in popped:
+                    self._acquire(task.id, owner)
+                started = TaskStatus.DISPATCHED
+            # One whose data was deleted meanwhile has ended in error: another takes its place.
+            tasks += [task for task in popped if task.status is started]
         for task in tasks:
             self.running[task.id] = agent
         return tasks

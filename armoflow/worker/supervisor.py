@@ -294,7 +294,7 @@ class ChildSupervisor:
         for serial in (asked - returned) & self._cancelled & self._sent.keys():
             self._kill_if_running(serial)
         self._cancelled &= self._sent.keys()
-        if works:
+        if works or returned:
             self._host.returned(self, works)
 
     # --- watching -------------------------------------------------------------------------------
@@ -313,6 +313,8 @@ class ChildSupervisor:
         if self._checks % _CHECKS_PER_TRIM == 0:
             child.trim_output()
         position = child.mark.position()
+        if position.serial in self._cancelled:  # it began before it could be taken back
+            self._kill(position, timed_out=False)
         delay = _CHECK_SECONDS
         if position.deadline and position.serial in self._sent:
             left = (position.deadline - time.monotonic_ns()) * 1e-9
@@ -388,7 +390,7 @@ class ChildSupervisor:
                 outcomes.append(outcome)
         self._backlog.extendleft(reversed(again))
         outcomes.extend(await self._explain(child, death, begun=position.serial != 0))
-        if outcomes:
+        if outcomes or cancelled:  # what was cancelled has left room for others
             self._host.completed(self, outcomes)
         if self._backlog or not self._ready.done():
             self._push()

@@ -142,3 +142,13 @@ def test_agents_are_woken_and_interrupted() -> None:
     setup.scheduler.remove_agent("default", late)
     setup.scheduler.push([setup.make("b")])
     assert late.wakes == 1
+
+
+def test_tasks_that_end_when_they_are_taken_make_room_for_others() -> None:
+    setup = Setup()
+    setup.lost = {f"lost{i}" for i in range(10)}
+    setup.scheduler.push([setup.make(f"lost{i}", i) for i in range(10)])
+    setup.scheduler.push([setup.make(f"good{i}", 10 + i) for i in range(3)])
+    assert setup.take(2) == ["good0", "good1"]
+    assert setup.take(2) == ["good2"]
+    assert setup.take(2) == []

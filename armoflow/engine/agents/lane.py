@@ -127,6 +127,7 @@ class LaneAgent:
     def _end_stopped(self) -> None:
         stopped, self._stopped = self._stopped, []
         if stopped:
+            self.wake()  # there may be room for others
             # Their effects, none, are dropped, and their cancellation is brought to its end.
             self._engine.complete([(task_id, Effects()) for task_id in stopped])
 
@@ -145,6 +146,8 @@ class LaneAgent:
         for seat, count in shares:
             batch = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
             works = [work for work in batch if work.key.status is TaskStatus.PROCESSING]
+            if len(works) < len(batch):
+                self.wake()  # some were cancelled: there is room for others
             if works:
                 self._running.update((work.task_id, (seat, work)) for work in works)
                 seat.send(works)
