@@ -62,6 +62,9 @@ BATCHES_IN_FLIGHT = 4
 TASKS_QUEUED = 2_000
 """Planned tasks that wait to be submitted: a plan that is ahead waits for the engine."""
 
+ITEMS_QUEUED = 200_000
+"""Items of planned tasks that wait to be submitted: the client holds them as objects, too."""
+
 BYTES_QUEUED = 64 * MIB
 """Bytes of planned payloads that wait to be submitted."""
 

@@ -58,6 +58,7 @@ class Orchestrator:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._last_news = 0.0
+        self._waiting: set[str] = set()
         self._unexplained: list[tuple[Result, ResultChange]] = []
         self._released: deque[str] = deque()
         self._release_planned = False
@@ -257,11 +258,24 @@ class Orchestrator:
                 logger.warning("failed tasks could not be listed: %s", error)
         abandoned: list[PlannedTask] = []
         for result, change in sorted(aborted, key=self._age):
-            if result.id in self.tracker.open:
-                abandoned += self.tracker.abort(result, change.failure or failures.get(result.id))
+            if result.id not in self.tracker.open or self._wait_for_root(result):
+                continue
+            abandoned += self.tracker.abort(result, change.failure or failures.get(result.id))
         if abandoned:
             self._abandon(abandoned)
         self.pipeline.freed()
+
+    def _wait_for_root(self, result: Result) -> bool:
+        """Whether an input is still to be reported: then this is not the task that failed.
+
+        Believed once: a report that got lost is made up for by the next resync.
+        """
+        task = self.tracker.open[result.id]
+        if result.id in self._waiting or not any(i.id in self.tracker.open for i in task.inputs):
+            self._waiting.discard(result.id)
+            return False
+        self._waiting.add(result.id)
+        return True
 
     def _age(self, entry: tuple[Result, ResultChange]) -> int:
         """Where its task stands in the order of the plan, in which inputs come first."""

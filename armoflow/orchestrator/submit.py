@@ -57,6 +57,7 @@ class Pipeline:
         self._room = threading.Event()
         self._room.set()
         self._queued_bytes = 0
+        self._queued_items = 0
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._storing: dict[Constant, asyncio.Task[None]] = {}
@@ -72,6 +73,7 @@ class Pipeline:
         """
         if isinstance(entry, PlannedTask):
             self._queued_bytes += entry.size
+            self._queued_items += entry.items
             while not self._has_room():
                 self._room.clear()
                 if not self._has_room():
@@ -88,6 +90,7 @@ class Pipeline:
             len(self._tracker) < config.TASKS_UNDER_WAY
             and len(self._entries) < config.TASKS_QUEUED
             and self._queued_bytes < config.BYTES_QUEUED
+            and self._queued_items < config.ITEMS_QUEUED
         )
 
     # --- the loop's thread ----------------------------------------------------------------------
@@ -155,6 +158,7 @@ class Pipeline:
                 batch.append(entry)
                 total += entry.size
                 self._queued_bytes -= entry.size
+                self._queued_items -= entry.items
             elif isinstance(entry, Constant):
                 self._store(entry)
             else:

@@ -33,7 +33,8 @@ class Tracker:
         """Tasks whose outputs have their ids now."""
         for task in tasks:
             for output in task.outputs:
-                self.open[output.id] = task
+                if not output.final:  # it may have been cancelled on its way
+                    self.open[output.id] = task
             for result in task.inputs:
                 if not result.final:
                     result.consumers.append(task)
@@ -61,6 +62,9 @@ class Tracker:
             if task is None:
                 continue
             result = _output(task, change.result_id)
+            if result is None:  # it was given up while it was being submitted
+                del self.open[change.result_id]
+                continue
             if change.state is ResultState.COMPLETED:
                 if change.data is not None:
                     result.data = change.data
@@ -143,8 +147,8 @@ def derive(task: PlannedTask, cause: Blame) -> Blame:
     return Blame(task.label, first=task.first, cause=cause)
 
 
-def _output(task: PlannedTask, result_id: str) -> Result:
+def _output(task: PlannedTask, result_id: str) -> Result | None:
     for output in task.outputs:
         if output.id == result_id:
             return output
-    raise LookupError(f"task {task.name!r} has no output {result_id}")
+    return None

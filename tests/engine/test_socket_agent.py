@@ -375,6 +375,7 @@ def test_workers_end_when_the_engine_is_killed(tmp_path: Path) -> None:
     assert engine.stdout is not None
     assert engine.stdout.readline().startswith("ready: ")
     channel = grpc.insecure_channel(f"unix:{tmp_path}/e.sock")
+    grpc.channel_ready_future(channel).result(PATIENCE)
     flow = Flow.__new__(Flow)
     serving = Serving.__new__(Serving)
     serving.channel = channel
