@@ -76,6 +76,8 @@ class Client:
         **options: Any,
     ) -> None:
         defaults = make_options(options).over(DEFAULT_OPTIONS)
+        _check_count("workers", workers)
+        _check_count("max_priority", max_priority)
         self._token: Token[Computer | None] | None = None
         self._closed = False
         self._backend: Backend
@@ -287,6 +289,11 @@ class Client:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("this client is closed: make a new one")
+
+
+def _check_count(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise OptionError(f"{name} must be a positive integer, not {value!r}")
 
 
 def start_default_client() -> Client:

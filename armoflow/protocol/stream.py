@@ -142,8 +142,13 @@ class Stream:
                 deadline, pause = loop.time() + PATIENCE, 0.05
             elif loop.time() > deadline:
                 raise _lost(self._endpoint, problem)
-            logger.info(
-                "the stream to %s broke, connecting again: %s", self._endpoint, describe(problem)
+            # Said aloud once: whoever waits for values must know what they wait for.
+            logger.log(
+                logging.WARNING if greeted else logging.INFO,
+                "the connection to %s broke, connecting again for %.0f s: %s",
+                self._endpoint,
+                PATIENCE,
+                describe(problem),
             )
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)

@@ -42,6 +42,7 @@ class ExtensionService:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connections: set[_Connection] = set()
+        self._closing = False
 
     def register(self, server: Any) -> None:
         """Add the service to a gRPC server."""
@@ -61,7 +62,7 @@ class ExtensionService:
                 yield message
             if reading.done() and not reading.cancelled():
                 reading.result()
-            if not context.cancelled():
+            if self._closing or connection.overflowed:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
         finally:
             self._connections.discard(connection)
@@ -70,6 +71,7 @@ class ExtensionService:
 
     def close(self) -> None:
         """End all streams."""
+        self._closing = True
         for connection in list(self._connections):
             connection.close()
 
@@ -84,6 +86,7 @@ class _Connection:
         self._outbox_bytes = 0
         self._available = asyncio.Event()
         self._closed = False
+        self.overflowed = False
         self._local = False
         self._watchers: list[Watcher[ResultChange]] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -151,6 +154,7 @@ class _Connection:
         self._available.set()
         if self._outbox_bytes > OUTBOX_BYTES:
             logger.warning("a client does not read: its stream is ended")
+            self.overflowed = True
             self.close()
 
     def _reply(self, number: int, value: Any = None) -> None:
@@ -304,6 +308,7 @@ class _Connection:
                     self._send([0, Kind.CHANGES, watcher.session_id, changes])
         except WatcherOverflowError as error:
             logger.warning("%s", error)
+            self.overflowed = True
             self.close()
 
     def _change(self, record: ResultRecord, status: int, error: str) -> list[Any]:
