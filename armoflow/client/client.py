@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 from armoflow.client.backend import Backend
 from armoflow.client.future import Future
 from armoflow.client.put import Put
-from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, current_client
