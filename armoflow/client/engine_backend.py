@@ -26,7 +26,7 @@ from armoflow.options import TaskOptions
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import WaitingTarget, Window, outcomes
+from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client, PayloadMode
@@ -205,7 +205,8 @@ class EngineBackend:
         )
 
     def _future(self, value: Any) -> Future[Any]:
-        return Future(self._client, value.node.name, self._callbacks, self.sessions_ended)
+        names = Names.of(value.node)
+        return Future(self._client, names, self._callbacks, self.sessions_ended)
 
     def _plan_settings(self, survey: Survey) -> PlanSettings:
         references = References(self._client, self, survey.pending)
@@ -256,7 +257,8 @@ def _value(target: WaitingTarget) -> Any:
     if target.error is not None:
         raise target.error
     values = []
-    for outcome in outcomes(target.pieces):
+    names = Names.of(target.value.node)
+    for outcome in outcomes(target.pieces, names, whole=target.whole):
         if outcome.error is not None:
             raise outcome.error
         if outcome.present:

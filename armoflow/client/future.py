@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.loop import CallbackThread
 from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import Outcome, WaitingTarget, outcomes
+from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, outcomes
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -26,7 +26,6 @@ class Future(concurrent.futures.Future[T]):
 
     Attributes:
         client: The client that it belongs to.
-        name: Name of the node that it stands for.
         constant: Where its value was stored anew, for tasks that have it as an argument.
         sessions_ended: How many of the client's sessions had ended when it was made.
     """
@@ -34,15 +33,15 @@ class Future(concurrent.futures.Future[T]):
     def __init__(
         self,
         client: Client,
-        name: str = "",
+        names: Names,
         callbacks: CallbackThread | None = None,
         sessions_ended: int = 0,
     ) -> None:
         super().__init__()
         self.client = client
-        self.name = name
         self.constant: Constant | None = None
         self.sessions_ended = sessions_ended
+        self._names = names
         self._callbacks = callbacks
         self._cancel: Callable[[], bool] | None = None
         self._needed = 0
@@ -85,9 +84,14 @@ class Future(concurrent.futures.Future[T]):
         """How each item ended; of a single value, a list of one. Only when it is done."""
         with self._decoding:
             if self._outcomes is None:
-                decoded = outcomes(self._pieces)
+                decoded = outcomes(self._pieces, self._names, whole=self._whole)
                 self._outcomes = [outcome for outcome in decoded if outcome.present]
             return self._outcomes
+
+    @property
+    def name(self) -> str:
+        """Name of the node that it stands for."""
+        return self._names.name
 
     def running(self) -> bool:
         """Whether it is under way: neither done nor cancelled."""

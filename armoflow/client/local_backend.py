@@ -15,7 +15,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.planned import Constant
-from armoflow.orchestrator.targets import Outcome
+from armoflow.orchestrator.targets import Names, Outcome
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -72,7 +72,7 @@ class LocalBackend:
                 check_owner(reference, self._client)
 
     def _future(self, value: Any, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
-        future: Future[Any] = Future(self._client, value.node.name)
+        future: Future[Any] = Future(self._client, Names.of(value.node))
         whole = not isinstance(ended, list)
         outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
         future.settle_outcomes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 
 from armoflow.codec.failure import ErrorRecord
 from armoflow.errors import (
@@ -70,7 +71,7 @@ class Blame:
         root = self.root
         path = self.path(slot)
         if root._error is not None:
-            error = root._error
+            error = _copy(root._error)
             if error.__cause__ is None:
                 error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
             return error
@@ -98,6 +99,18 @@ class Blame:
             error = TaskError(f"task {root.name!r} ended in {status}: {text}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
         return error
+
+
+def _copy(error: BaseException) -> BaseException:
+    """An error of its own for each who is told, where that can be made."""
+    try:
+        copied = copy.copy(error)
+    except Exception:  # some exceptions cannot be made of their arguments
+        return error
+    if type(copied) is not type(error):
+        return error
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _joined(record: ErrorRecord, path: list[str]) -> list[str]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
-from armoflow.errors import EnvelopeError
+from armoflow.errors import EnvelopeError, RemoteTraceback
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import Node, SliceNode
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 
@@ -176,15 +177,64 @@ def _nothing(target: WaitingTarget) -> None:
     return None
 
 
-def outcomes(pieces: Sequence[PlanPiece]) -> list[Outcome]:
-    """Decode pieces whose data is here: one outcome an item, absent ones included."""
+class Names(NamedTuple):
+    """What errors call the items that somebody asked for.
+
+    Attributes:
+        name: Name of the node.
+        positions: Of a slice, the positions in its source.
+    """
+
+    name: str
+    positions: range | None = None
+
+    @classmethod
+    def of(cls, node: Node) -> Names:
+        """The names of a node's items; they hold nothing of the node."""
+        if isinstance(node, SliceNode):
+            return cls(node.source.node.name, node.positions)
+        return cls(node.name)
+
+    def item(self, index: int) -> str:
+        """The name of one item."""
+        return f"{self.name}[{index if self.positions is None else self.positions[index]}]"
+
+
+def outcomes(
+    pieces: Sequence[PlanPiece], names: Names | None = None, *, whole: bool = False
+) -> list[Outcome]:
+    """Decode pieces whose data is here: one outcome an item, absent ones included.
+
+    Args:
+        pieces: Where the items are.
+        names: What was asked for, where the paths of errors lead.
+        whole: It is one value, not the items of a collection.
+    """
     decoded: list[Outcome] = []
     for piece in pieces:
         if isinstance(piece, LocalItems):
             decoded.extend(Outcome(value) for value in piece.values)
         else:
             decoded.extend(_decode(piece))
+    if names is not None:
+        for index, outcome in enumerate(decoded):
+            if outcome.error is not None:
+                _reach(outcome.error, names.name if whole else names.item(index))
     return decoded
+
+
+def _reach(error: BaseException, name: str) -> None:
+    """Let the path of an error end with what was asked for.
+
+    What failed below a task that returned a graph does not know that task.
+    """
+    cause = error.__cause__
+    if isinstance(cause, RemoteTraceback) and cause.path:
+        last = cause.path[-1]
+        if name.startswith(f"{last}["):
+            cause.path[-1] = name
+        elif last != name and not last.startswith(f"{name}["):
+            cause.path.append(name)
 
 
 def _decode(piece: SlotRange) -> list[Outcome]:

@@ -163,8 +163,9 @@ def test_a_failure_below_a_task_that_returned_a_graph(client: Client) -> None:
     outcomes = client.gather(client.map(nested, TEXTS), return_exceptions=True)
     assert [outcomes[0], outcomes[2]] == [3.0, 5.0]
     remote = cause(outcomes[1])
-    assert remote.node == "parse"
-    assert remote.path[0] == "parse"
+    assert (remote.node, remote.path) == ("parse", ["parse", "nested[1]"])
+    many = client.gather(client.submit(nested.map(TEXTS)), return_exceptions=True)
+    assert cause(many[1]).path == ["parse", "nested[1]"]
 
 
 def test_one_bad_item_does_not_stop_its_siblings(client: Client) -> None:

@@ -198,6 +198,7 @@ FAILURES: dict[str, Callable[[], Any]] = {
     "empty reduce": lambda: items([]).reduce(add),
     "below": lambda: nested("n/a"),
     "below, and on": lambda: same(nested("n/a")),
+    "below an item": lambda: nested.map(TEXTS)[1],
     "too many outputs": lambda: three()[0],
     "letters are no outputs": lambda: letters()[1],
     "an own exception": unfit,
