@@ -129,6 +129,8 @@ class Stream:
             try:
                 await asyncio.wait_for(self._greet(call), config.SILENCE_BEFORE_RECONNECT)
                 greeted = True
+                if self._closing:
+                    return  # `wait_for` may swallow a cancellation that comes with the result
                 await self._serve(call)
             except grpc.RpcError as error:
                 if not is_ambiguous(error):

@@ -51,8 +51,14 @@ class Proxy:
         assert self._read() == "ready"
 
     def cut(self, method: str, when: str, times: int = 1) -> None:
-        """Cut all connections ``"before"`` a call is forwarded, or ``"after"`` it was carried out
-        and before the client gets the answer."""
+        """Cut all connections in a call.
+
+        Args:
+            method: Which.
+            when: ``"before"`` it is forwarded, ``"midway"`` through its data, or ``"after"`` it was
+                carried out and before the client gets the answer.
+            times: In how many calls.
+        """
         self._tell("cut", method, when, times)
 
     def cut_now(self) -> None:
@@ -228,9 +234,12 @@ class Forwarding:
                 asyncio.create_task(self._headers(call)),
                 asyncio.create_task(self._write_changes()),
             ]
+        count = 0
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
                 await self._answered(message)
+                count += 1
+                await self._cut_midway(count)
                 await self._let_through()
                 if message := self._without_changes(message):
                     await self._write(message)
@@ -252,10 +261,13 @@ class Forwarding:
             await self._context.send_initial_metadata(())
 
     async def _outwards(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        count = 0
         async for message in requests:
             for name in frame_names(self._name, message):
                 await self._came(name)
             yield message
+            count += 1
+            await self._cut_midway(count)
 
     async def _came(self, name: str) -> None:
         await self._rules.count(name)
@@ -265,6 +277,11 @@ class Forwarding:
             await self._server.cut()
             await asyncio.Event().wait()  # until the cut ends this call
         self._asked.add(name)
+
+    async def _cut_midway(self, count: int) -> None:
+        if count == 2 and self._rules.take_cut(self._name, "midway"):
+            await self._server.cut()
+            await asyncio.Event().wait()
 
     async def _answered(self, message: bytes) -> None:
         await self._rules.count(f"{self._name} answered")

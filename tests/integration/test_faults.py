@@ -25,7 +25,7 @@ from armonik.protogen.common import (
 
 from armoflow import Client, config, items, task
 from armoflow.errors import EngineError, RemoteTraceback
-from tests.integration.engines import Up, alive, up
+from tests.integration.engines import STOCK, Up, alive, up
 from tests.integration.gates import (
     Bell,
     Gate,
@@ -53,6 +53,11 @@ def fail(number: int, bell: str, gate: str) -> int:
     ring(bell, number)
     pass_gate(gate)
     raise ZeroDivisionError(f"item {number}")
+
+
+@task
+def copy(data: bytes) -> bytes:
+    return bytes(data)
 
 
 @task
@@ -206,6 +211,24 @@ def test_a_request_of_the_extension_is_cut(on_batch: Scene, kind: str, when: str
         on_batch.check(client)
         assert client.compute(large(3)) == bytes([3]) * 300_000
         on_batch.proxy.wait_for_cuts()
+
+
+@pytest.mark.parametrize("when", ["before", "midway", "after"])
+def test_a_large_upload_is_cut(scene: Scene, when: str) -> None:
+    data = os.urandom(7 * config.MIB)
+    scene.proxy.cut("Results/UploadResultData", when)
+    with scene.connect() as client:
+        assert client.compute(copy(data)) == data
+        scene.proxy.wait_for_cuts()
+
+
+@pytest.mark.parametrize("when", ["before", "midway", "after"])
+def test_a_large_download_is_cut(on_standard: Scene, when: str) -> None:
+    data = os.urandom(7 * config.MIB)
+    on_standard.proxy.cut("Results/DownloadResultData", when)
+    with on_standard.connect() as client:
+        assert client.compute(copy(data)) == data
+        on_standard.proxy.wait_for_cuts()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -412,10 +435,22 @@ def die_once(number: int, log: str) -> int:
     return number
 
 
+@task(batch_size=1)
+def end_worker_once(number: int, log: str) -> int:
+    """The parent of item 2's process is killed, the first time."""
+    first = f" {number} " not in f" {Path(log).read_text()}"
+    note(log, number)
+    if number == 2 and first:
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    return number
+
+
 class Waits:
     """What tasks of a test wait for and tell."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir()
         self.log = Log(directory / "log")
         self.gate = Gate(directory / "gate")
         self.bell = Bell(directory / "bell")
@@ -437,12 +472,12 @@ class Waits:
 
 @pytest.fixture
 def waits(tmp_path: Path) -> Iterator[Waits]:
-    made = Waits(tmp_path)
+    made = Waits(tmp_path / "tasks")
     yield made
     made.bell.close()
 
 
-@pytest.mark.parametrize("arguments", [STANDARD, BATCH], ids=["standard", "batch"])
+@pytest.mark.parametrize("arguments", [STANDARD, BATCH, STOCK], ids=["standard", "batch", "stock"])
 def test_an_engine_is_killed_and_started_again(
     waits: Waits, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
@@ -509,12 +544,23 @@ def test_a_private_engine_is_killed_once_too_often(waits: Waits) -> None:
             client.compute(noted(1, waits.log.path))
 
 
-def test_a_child_is_killed_in_the_middle_of_a_batch(waits: Waits) -> None:
+@pytest.mark.parametrize("arguments", [BATCH, STOCK], ids=["batch", "stock"])
+def test_a_child_is_killed_in_the_middle_of_a_batch(
+    waits: Waits, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     packed = die_once.with_options(batch_size=10)
-    with Client(workers=2) as client:
+    with up(tmp_path, *arguments) as engine, Client(engine.endpoint, workers=2) as client:
         numbers = client.compute(packed.map(range(10), log=waits.log.path))
     assert numbers == list(range(10))
     assert waits.log.counts() == {str(number): 2 if number == 3 else 1 for number in range(10)}
+
+
+def test_a_worker_is_killed_in_the_middle_of_a_task(waits: Waits, tmp_path: Path) -> None:
+    """The process that speaks to the agent, not its child: the engine runs the task again."""
+    with up(tmp_path, *STOCK) as engine, Client(engine.endpoint, workers=2) as client:
+        numbers = client.compute(end_worker_once.map(range(4), log=waits.log.path))
+        assert numbers == list(range(4))
+    assert waits.log.counts()["2"] == 2
 
 
 def test_the_children_of_a_killed_engine_end(waits: Waits, tmp_path: Path) -> None:
