@@ -36,22 +36,18 @@ class PrivateEngine:
     Args:
         workers: Its worker processes.
         extensions: Whether it serves the batch extension.
-        lost: Called, in another thread, when it died once too often.
     """
 
-    def __init__(self, workers: int, extensions: bool, lost: Callable[[EngineError], None]) -> None:
+    def __init__(self, workers: int, extensions: bool) -> None:
         self._workers = workers
         self._extensions = extensions
-        self._lost = lost
         self._directory = Path(tempfile.mkdtemp(prefix="armoflow-"))
         self.endpoint = f"unix:{self._directory / 'engine.sock'}"
         self._stopping = False
         self._restarts = 0
+        self._lock = threading.Lock()  # held where a process is started or none may be any more
         self._alive: int | None = None
         self._process = self._spawn()
-        self._monitor = threading.Thread(
-            target=self._watch, name="armoflow-engine-watch", daemon=True
-        )
         atexit.register(self.stop)
 
     @property
@@ -66,13 +62,23 @@ class PrivateEngine:
             EngineError: If it does not start.
         """
         self._await_ready(self._process)
-        self._monitor.start()
+
+    def watch(self, lost: Callable[[EngineError], None]) -> None:
+        """Start it again when it dies.
+
+        Args:
+            lost: Called, in another thread, when it has died once too often.
+        """
+        threading.Thread(
+            target=self._watch, args=(lost,), name="armoflow-engine-watch", daemon=True
+        ).start()
 
     def stop(self) -> None:
         """Stop it and remove its directory; may be called again."""
-        if self._stopping:
-            return
-        self._stopping = True
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
         atexit.unregister(self.stop)
         self._process.terminate()
         try:
@@ -126,28 +132,36 @@ class PrivateEngine:
         process.wait()
         raise EngineError(f"the engine on this machine did not start:\n{self._log_tail()}")
 
-    def _watch(self) -> None:
+    def _watch(self, lost: Callable[[EngineError], None]) -> None:
         while True:
             process = self._process
             process.wait()
-            if self._stopping:
-                return
-            code = process.returncode
-            self._close_pipes(process)
-            if self._restarts >= RESTARTS:
-                self._lost(
-                    EngineError(f"the engine on this machine died ({code}):\n{self._log_tail()}")
-                )
-                return
-            self._restarts += 1
-            logger.warning("the engine on this machine died (%s): starting it again", code)
             try:
-                self._process = self._spawn()
+                if not self._restart(process):
+                    return
                 self._await_ready(self._process)
             except (EngineError, OSError) as error:
                 if not self._stopping:
-                    self._lost(EngineError(str(error)))
+                    lost(error if isinstance(error, EngineError) else EngineError(str(error)))
                 return
+
+    def _restart(self, process: subprocess.Popen[bytes]) -> bool:
+        """Start it again after its end; False if that was wanted.
+
+        Raises:
+            EngineError: If it has died too often.
+        """
+        with self._lock:
+            if self._stopping:
+                return False
+            self._close_pipes(process)
+            code = process.returncode
+            if self._restarts >= RESTARTS:
+                raise EngineError(f"the engine on this machine died ({code}):\n{self._log_tail()}")
+            self._restarts += 1
+            logger.warning("the engine on this machine died (%s): starting it again", code)
+            self._process = self._spawn()
+            return True
 
     def _close_pipes(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdout is not None:

@@ -65,7 +65,7 @@ class EngineBackend:
         if endpoint is None:
             workers = workers or _processors()
             # The engine starts while this process imports gRPC.
-            self._engine = PrivateEngine(workers, extensions, self._engine_lost)
+            self._engine = PrivateEngine(workers, extensions)
             endpoint = self._engine.endpoint
         self.endpoint = endpoint
         self._settings = PlanSettings(options=options, workers=workers or REMOTE_WORKERS)
@@ -77,6 +77,8 @@ class EngineBackend:
             if self._engine is not None:
                 self._engine.stop()
             raise
+        if self._engine is not None:
+            self._engine.watch(self._engine_lost)
         batched = "batch" in self.extensions
         self._settings = dataclasses.replace(
             self._settings,
