@@ -47,6 +47,9 @@ SILENCE_BEFORE_RESYNC = 5.0
 SILENCE_BEFORE_RECONNECT = 30.0
 """Seconds without any frame, with requests unanswered, before a stream is opened anew."""
 
+ENGINE_PATIENCE = 120.0
+"""Seconds without an answer before an engine counts as gone: it may be restarting."""
+
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 

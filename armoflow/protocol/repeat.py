@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,6 @@ BROKEN = ("Stream removed", "Internal error from Core", "RST_STREAM")
 
 CALL_DEADLINE = 60.0
 """Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
-
-PATIENCE = 120.0
-"""Seconds that a call is repeated before the engine counts as gone: it may be restarting."""
 
 
 def is_ambiguous(error: Exception) -> bool:
@@ -67,7 +65,7 @@ async def repeat(
     what: str,
     endpoint: str,
     *,
-    patience: float = PATIENCE,
+    patience: float | None = None,
     settled: Callable[[], Awaitable[T | None]] | None = None,
 ) -> T:
     """Make a call, again and again while its outcome is unknown.
@@ -76,7 +74,7 @@ async def repeat(
         call: Makes the call.
         what: What it does, for errors.
         endpoint: Where, for errors.
-        patience: Seconds after which to give up.
+        patience: Seconds after which to give up; None for ``config.ENGINE_PATIENCE``.
         settled: Asked before each repetition: a value if the earlier call took effect.
 
     Raises:
@@ -84,6 +82,7 @@ async def repeat(
         EngineUnreachableError: If nothing answered for ``patience`` seconds.
     """
     loop = asyncio.get_running_loop()
+    patience = config.ENGINE_PATIENCE if patience is None else patience
     deadline = loop.time() + patience
     pause = 0.05
     while True:

@@ -65,6 +65,9 @@ STREAMS = 16
 SLOWEST_UPLOAD = 64 * config.KIB
 """Bytes a second below which an upload counts as stuck."""
 
+END_PATIENCE = 5.0
+"""Seconds without an answer before ending a session is given up: nobody waits for a value."""
+
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
     result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
@@ -360,8 +363,9 @@ class StandardTransport:
                 raise refused(error, "downloading data") from error
 
     async def _end(self, method: Any, request: Any, what: str) -> None:
+        patience = min(END_PATIENCE, config.ENGINE_PATIENCE)
         try:
-            await repeat(lambda: unary(method, request), what, self.endpoint, patience=5.0)
+            await repeat(lambda: unary(method, request), what, self.endpoint, patience=patience)
         except grpc.RpcError as error:
             if error.code() not in _DONE_ALREADY:
                 raise refused(error, what) from error

@@ -13,7 +13,7 @@ import msgpack
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, ProtocolError
 from armoflow.protocol.frames import METHOD, VERSION, Kind
-from armoflow.protocol.repeat import PATIENCE, describe, is_ambiguous
+from armoflow.protocol.repeat import describe, is_ambiguous
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Stream:
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
+        deadline = loop.time() + config.ENGINE_PATIENCE
         pause = 0.05
         while not self._closing:
             greeted = False
@@ -141,7 +141,7 @@ class Stream:
             finally:
                 call.cancel()
             if greeted:
-                deadline, pause = loop.time() + PATIENCE, 0.05
+                deadline, pause = loop.time() + config.ENGINE_PATIENCE, 0.05
             elif loop.time() > deadline:
                 raise _lost(self._endpoint, problem)
             # Said aloud once: whoever waits for values must know what they wait for.
@@ -149,7 +149,7 @@ class Stream:
                 logging.WARNING if greeted else logging.INFO,
                 "the connection to %s broke, connecting again for %.0f s: %s",
                 self._endpoint,
-                PATIENCE,
+                config.ENGINE_PATIENCE,
                 describe(problem),
             )
             await asyncio.sleep(pause)

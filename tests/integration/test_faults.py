@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,12 @@ from armonik.protogen.common import (
 )
 
 from armoflow import Client, config, items, task
-from armoflow.errors import EngineError, RemoteTraceback
+from armoflow.errors import (
+    DataLostError,
+    EngineError,
+    EngineUnreachableError,
+    RemoteTraceback,
+)
 from tests.integration.engines import STOCK, Up, alive, up
 from tests.integration.gates import (
     Bell,
@@ -561,6 +567,41 @@ def test_a_worker_is_killed_in_the_middle_of_a_task(waits: Waits, tmp_path: Path
         numbers = client.compute(end_worker_once.map(range(4), log=waits.log.path))
         assert numbers == list(range(4))
     assert waits.log.counts()["2"] == 2
+
+
+@pytest.mark.parametrize("arguments", [STANDARD, BATCH], ids=["standard", "batch"])
+def test_an_engine_that_does_not_come_back(
+    waits: Waits, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "SILENCE_BEFORE_RESYNC", 0.2)
+    monkeypatch.setattr(config, "ENGINE_PATIENCE", 1.0)
+    with up(tmp_path, *arguments) as engine, Client(engine.endpoint, workers=2) as client:
+        with waits.gate.closed():
+            future = client.submit(waits.work())
+            waits.bell.hear()
+            engine.kill()
+        with pytest.raises(EngineUnreachableError, match="answer"):
+            future.result()
+        with pytest.raises(EngineUnreachableError, match="answer"):
+            client.compute(noted(1, waits.log.path))
+
+
+@pytest.mark.parametrize("arguments", [STANDARD, BATCH], ids=["standard", "batch"])
+def test_an_engine_that_comes_back_without_its_state(
+    waits: Waits, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "SILENCE_BEFORE_RESYNC", 0.2)
+    with up(tmp_path, *arguments) as engine, Client(engine.endpoint, workers=2) as client:
+        with waits.gate.closed():
+            future = client.submit(waits.work())
+            waits.bell.hear()
+            engine.kill()
+            shutil.rmtree(tmp_path / "state")
+            engine.start()
+            with pytest.raises(DataLostError, match="is gone"):
+                future.result()
+        with pytest.raises(EngineError, match="session"):
+            client.compute(noted(1, waits.log.path))
 
 
 def test_the_children_of_a_killed_engine_end(waits: Waits, tmp_path: Path) -> None:
