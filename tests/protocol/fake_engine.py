@@ -1,0 +1,134 @@
+"""An engine in the client's process that fails as it is told: a channel without a network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from armonik.protogen.common import (
+    result_status_pb2,
+    results_common_pb2,
+    task_status_pb2,
+    tasks_common_pb2,
+)
+
+from armoflow.protocol.standard import StandardTransport
+from armoflow.protocol.submission import PayloadMode
+from armoflow.protocol.transport import EngineInfo, ResultHandle, Submission, WireOptions
+
+
+def broken(
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, details: str = "Socket closed"
+) -> grpc.aio.AioRpcError:
+    """What a call raises whose connection was cut."""
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, nothing, nothing, details)
+
+
+class Task(Submission):
+    """A submission with a payload of its own."""
+
+    def pack(self) -> list[Any]:
+        return [self.name.encode()]
+
+
+def make_tasks(*names: str) -> list[Task]:
+    """Tasks without inputs, one output each."""
+    return [Task(name, [], [ResultHandle(name)], WireOptions(60.0)) for name in names]
+
+
+class FakeEngine:
+    """Keeps results and tasks; ``before`` and ``after`` are called with each call's name.
+
+    What they raise is what the caller gets: before the call has an effect, or after.
+    """
+
+    def __init__(self) -> None:
+        self.before: Callable[[str], None] = lambda name: None
+        self.after: Callable[[str], None] = lambda name: None
+        self.calls: list[str] = []
+        self.owners: dict[str, str] = {}
+        self.data: dict[str, bytes] = {}
+        self.statuses: dict[str, int] = {}
+        self.tasks: dict[str, int] = {}
+        self.cancelled: list[str] = []
+        self.new_status = task_status_pb2.TASK_STATUS_PENDING
+        self._numbers = itertools.count(1)
+
+    def transport(self, payloads: PayloadMode = "delayed") -> StandardTransport:
+        """A transport to it."""
+        return StandardTransport(self, "fake:1", EngineInfo("0.40", "3", (), 1024), payloads)
+
+    # --- what gRPC's channel offers -------------------------------------------------------------
+
+    def unary_unary(self, path: str, *_: Any, **__: Any) -> Any:
+        return self._method(path)
+
+    stream_unary = unary_stream = stream_stream = unary_unary
+
+    def _method(self, path: str) -> Any:
+        name = path.rpartition("/")[2]
+
+        async def call(request: Any, timeout: float | None = None) -> Any:
+            self.calls.append(name)
+            self.before(name)
+            if hasattr(request, "__aiter__"):
+                request = [message async for message in request]
+            reply = getattr(self, name)(request)
+            self.after(name)
+            return reply
+
+        return call
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def CreateResultsMetaData(self, request: Any) -> Any:
+        reply = results_common_pb2.CreateResultsMetaDataResponse()
+        for _ in request.results:
+            result_id = f"result-{next(self._numbers)}"
+            self.statuses[result_id] = result_status_pb2.RESULT_STATUS_CREATED
+            reply.results.add(result_id=result_id)
+        return reply
+
+    def UploadResultData(self, messages: list[Any]) -> Any:
+        result_id = messages[0].id.result_id
+        self.data[result_id] = b"".join(message.data_chunk for message in messages[1:])
+        self.statuses[result_id] = result_status_pb2.RESULT_STATUS_COMPLETED
+        return results_common_pb2.UploadResultDataResponse()
+
+    def SubmitTasks(self, request: Any) -> Any:
+        reply = tasks_common_pb2.SubmitTasksResponse()
+        for creation in request.task_creations:
+            task_id = f"task-{next(self._numbers)}"
+            self.tasks[task_id] = self.new_status
+            self.owners.update(dict.fromkeys(creation.expected_output_keys, task_id))
+            reply.task_infos.add(task_id=task_id)
+        return reply
+
+    def ListResults(self, request: Any) -> Any:
+        reply = results_common_pb2.ListResultsResponse()
+        for result_id in _values(request):
+            if result_id in self.statuses:
+                reply.results.add(
+                    result_id=result_id,
+                    owner_task_id=self.owners.get(result_id, ""),
+                    status=self.statuses[result_id],
+                )
+        return reply
+
+    def ListTasks(self, request: Any) -> Any:
+        reply = tasks_common_pb2.ListTasksResponse()
+        for task_id in _values(request):
+            reply.tasks.add(id=task_id, status=self.tasks[task_id])
+        return reply
+
+    def CancelTasks(self, request: Any) -> Any:
+        self.cancelled.extend(request.task_ids)
+        return tasks_common_pb2.CancelTasksResponse()
+
+
+def _values(request: Any) -> list[str]:
+    alternatives = getattr(request.filters, "or")
+    return [getattr(one, "and")[0].filter_string.value for one in alternatives]

@@ -1,0 +1,176 @@
+"""Submissions whose outcome is unknown, on engines that fail in ways ours does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+import pytest
+from armonik.protogen.common import result_status_pb2, task_status_pb2
+
+from armoflow import config
+from armoflow.errors import EngineError, EngineUnreachableError
+from armoflow.protocol import submission
+from armoflow.protocol.messages import task_options
+from armoflow.protocol.repeat import is_ambiguous, repeat
+from armoflow.protocol.transport import InputsAbortedError, ResultHandle, WireOptions
+from tests.protocol.fake_engine import FakeEngine, Task, broken, make_tasks
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "CREATING_PATIENCE", 0.0)
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def submit(engine: FakeEngine, tasks: list[Task], **options: Any) -> int:
+    """Submit; returns how often the outputs got their ids."""
+    named: list[None] = []
+
+    async def call() -> None:
+        await engine.transport(**options).submit("session", tasks, lambda: named.append(None))
+
+    run(call())
+    return len(named)
+
+
+def once(name: str, error: Exception) -> Any:
+    """Raises at the first call of a name."""
+    left = [error]
+
+    def check(called: str) -> None:
+        if called == name and left:
+            raise left.pop()
+
+    return check
+
+
+def test_an_answer_is_lost_and_the_tasks_are_found() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a", "b")
+    engine.after = once("SubmitTasks", broken())
+    assert submit(engine, tasks) == 1
+    assert engine.calls.count("SubmitTasks") == 1
+    assert [task.task_id for task in tasks] == list(engine.tasks)
+    assert [engine.data[task.payload_id] for task in tasks] == [b"a", b"b"]
+
+
+def test_a_call_is_lost_and_made_again() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a")
+    engine.before = once("SubmitTasks", broken())
+    assert submit(engine, tasks) == 1
+    assert engine.calls.count("SubmitTasks") == 2
+    assert len(engine.tasks) == 1
+
+
+def test_tasks_that_an_engine_left_in_creating_are_replaced() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a", "b")
+    engine.new_status = task_status_pb2.TASK_STATUS_CREATING
+
+    def lose(name: str) -> None:
+        if name == "SubmitTasks" and engine.new_status == task_status_pb2.TASK_STATUS_CREATING:
+            engine.new_status = task_status_pb2.TASK_STATUS_PENDING
+            raise broken()
+
+    engine.after = lose
+    assert submit(engine, tasks) == 2
+    lost, kept = list(engine.tasks)[:2], list(engine.tasks)[2:]
+    assert engine.cancelled == lost
+    assert [task.task_id for task in tasks] == kept
+    assert [engine.owners[task.outputs[0].id] for task in tasks] == kept
+    assert [engine.data[task.payload_id] for task in tasks] == [b"a", b"b"]
+
+
+def test_a_lost_call_takes_effect_while_it_is_repeated() -> None:
+    """The engine refuses the repetition: the outputs have their owners by then."""
+    engine, tasks = FakeEngine(), make_tasks("a")
+    answers = [broken(), broken(grpc.StatusCode.FAILED_PRECONDITION, "it has an owner")]
+    outputs: list[str] = []
+
+    def late(name: str) -> None:
+        if name == "SubmitTasks" and answers:
+            error = answers.pop(0)
+            if not answers:
+                outputs.append(tasks[0].outputs[0].id)
+                engine.owners[outputs[0]] = "task-late"
+                engine.tasks["task-late"] = task_status_pb2.TASK_STATUS_PENDING
+            raise error
+
+    engine.before = late
+    submit(engine, tasks)
+    assert tasks[0].task_id == "task-late"
+
+
+def test_a_refused_batch_keeps_its_ids() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a", "b")
+    lost = ResultHandle("lost", "result-lost")
+    engine.statuses[lost.id] = result_status_pb2.RESULT_STATUS_ABORTED
+    bad = Task("bad", [lost], [ResultHandle("bad")], WireOptions(60.0))
+    engine.before = once("SubmitTasks", broken(grpc.StatusCode.FAILED_PRECONDITION, "aborted"))
+    with pytest.raises(InputsAbortedError) as refusal:
+        submit(engine, [*tasks, bad])
+    assert refusal.value.result_ids == {lost.id}
+    ids = [task.outputs[0].id for task in tasks]
+    assert submit(engine, tasks) == 0
+    assert [task.outputs[0].id for task in tasks] == ids
+    assert [engine.data[task.payload_id] for task in tasks] == [b"a", b"b"]
+    assert engine.calls.count("CreateResultsMetaData") == 2
+
+
+def test_another_refusal_is_an_error() -> None:
+    engine = FakeEngine()
+    engine.before = once("SubmitTasks", broken(grpc.StatusCode.FAILED_PRECONDITION, "closed"))
+    with pytest.raises(EngineError, match="closed"):
+        submit(engine, make_tasks("a"))
+
+
+@pytest.mark.parametrize("mode", ["delayed", "eager"])
+def test_data_that_was_used_and_deleted_is_not_uploaded_again(mode: Any) -> None:
+    engine, tasks = FakeEngine(), make_tasks("a")
+
+    def lose(name: str) -> None:
+        if name == "UploadResultData":
+            engine.statuses[tasks[0].payload_id] = result_status_pb2.RESULT_STATUS_DELETED
+            raise broken()
+
+    engine.after = lose
+    submit(engine, tasks, payloads=mode)
+    assert engine.calls.count("UploadResultData") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "ambiguous"),
+    [
+        (broken(), True),
+        (broken(grpc.StatusCode.DEADLINE_EXCEEDED), True),
+        (broken(grpc.StatusCode.CANCELLED), True),
+        (broken(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"), True),
+        (broken(grpc.StatusCode.INTERNAL, "the journal cannot be written"), False),
+        (broken(grpc.StatusCode.UNKNOWN, "Stream removed"), True),
+        (broken(grpc.StatusCode.UNKNOWN, "KeyError"), False),
+        (broken(grpc.StatusCode.NOT_FOUND), False),
+        (asyncio.TimeoutError(), True),
+        (ValueError(), False),
+    ],
+)
+def test_which_failures_leave_the_outcome_unknown(error: Exception, ambiguous: bool) -> None:
+    assert is_ambiguous(error) is ambiguous
+
+
+def test_an_engine_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "ENGINE_PATIENCE", 0.0)
+
+    async def call() -> None:
+        raise broken()
+
+    with pytest.raises(EngineUnreachableError, match="Socket closed"):
+        run(repeat(call, "creating", "somewhere"))
+
+
+def test_no_retries_are_said_as_the_api_says_them() -> None:
+    assert task_options(WireOptions(1.5, max_retries=0)).max_retries == -1
+    assert task_options(WireOptions(1.5)).max_duration.nanos == 500_000_000
