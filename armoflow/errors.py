@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_PATH = 12
+"""Names of a path that are printed; the others, in the middle, are left out."""
+
 
 class ArmoflowError(Exception):
     """Base of every error of armoflow."""
@@ -116,7 +119,7 @@ class RemoteTraceback(ArmoflowError):
     Attributes:
         node: Name of the node that failed, with its item index where it is one of a collection.
         path: Node names from the failed node to the node that was asked for.
-        skipped: How many items did not run because of this failure.
+        skipped: How many items are known not to have run because of this failure.
         attempts: How often the item was tried.
         traceback: The remote traceback, formatted, with source lines.
     """
@@ -139,7 +142,10 @@ class RemoteTraceback(ArmoflowError):
     def __str__(self) -> str:
         lines = [f"in task {self.node!r} after {self.attempts} attempt(s)"]
         if len(self.path) > 1:
-            lines.append("path: " + " -> ".join(self.path))
+            path = self.path
+            if len(path) > _PATH:
+                path = [*path[: _PATH // 2], "...", *path[-_PATH // 2 :]]
+            lines.append("path: " + " -> ".join(path))
         if self.skipped:
             lines.append(f"skipped: {self.skipped} dependent item(s)")
         if self.traceback:

@@ -20,6 +20,22 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(autouse=True)
+def _keep_test_modules() -> Iterator[None]:
+    """A worker's runner in this process replaces the user's modules, which these are, by its own.
+
+    The tests that come after would find classes that are not theirs.
+    """
+    before = {name: sys.modules[name] for name in list(sys.modules) if name.startswith("tests")}
+    yield
+    for name, module in before.items():
+        if sys.modules.get(name) is not module:
+            sys.modules[name] = module
+            parent, _, child = name.rpartition(".")
+            if parent in before:
+                setattr(before[parent], child, module)
+
+
 @pytest.fixture(scope="module")
 def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Starts ``armoflow up`` with the arguments given, and gives its endpoint.

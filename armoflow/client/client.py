@@ -203,9 +203,9 @@ class Client:
                 outcome.value if outcome.error is None else outcome.error
                 for outcome in futures.outcomes()
             ]
-        return [
-            self.gather(future, return_exceptions=return_exceptions) for future in list(futures)
-        ]
+        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, DelayedList, str)):
+            _check_future(futures, "gather")
+        return [self.gather(future, return_exceptions=return_exceptions) for future in futures]
 
     @overload
     def as_completed(
@@ -230,7 +230,10 @@ class Client:
         if isinstance(futures, DelayedList):
             self._check_open()
             return self._backend.iterate(futures, timeout)
-        return concurrent.futures.as_completed(list(futures), timeout)  # type: ignore[return-value]
+        waited = list(futures)
+        for future in waited:
+            _check_future(future, "as_completed")
+        return concurrent.futures.as_completed(waited, timeout)  # type: ignore[return-value]
 
     def put(self, value: T) -> Put[T]:
         """Upload a value once, for many tasks.
@@ -294,6 +297,14 @@ class Client:
 def _check_count(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise OptionError(f"{name} must be a positive integer, not {value!r}")
+
+
+def _check_future(value: Any, method: str) -> None:
+    if not isinstance(value, Future):
+        raise GraphError(
+            f"{method}() waits for futures, not for {type(value).__name__} {value!r}: start it "
+            "with client.submit(...) first, or use client.compute(...)"
+        )
 
 
 def start_default_client() -> Client:

@@ -154,7 +154,7 @@ class EngineBackend:
         run = self._orchestrator.run([target], self._plan_settings(survey))
         try:
             while (arrival := _next(arrivals, deadline)) is not None:
-                for item in _items(arrival):
+                for item in _items(arrival, whole=target.whole):
                     future = self._future(collection)
                     future.settle_item(item)
                     if future.outcomes():
@@ -268,7 +268,12 @@ def _value(target: WaitingTarget) -> Any:
     return values[0] if target.whole else values
 
 
-def _items(piece: PlanPiece) -> Iterator[PlanPiece]:
+def _items(piece: PlanPiece, *, whole: bool) -> Iterator[PlanPiece]:
+    """The items of a piece; where it is ``whole``, of the one list that it holds."""
+    if whole:
+        (outcome,) = outcomes([piece])
+        if outcome.error is None:
+            piece = LocalItems(outcome.value)
     if isinstance(piece, LocalItems):
         yield from (LocalItems([value]) for value in piece.values)
     else:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.loop import CallbackThread
+from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, outcomes
 
@@ -184,7 +185,7 @@ class Future(concurrent.futures.Future[T]):
         return f"<Future {self.name} {state}>"
 
     def __reduce__(self) -> Any:
-        raise TypeError(
+        raise GraphError(
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "
             "pickle the value that result() gives"
         )

@@ -23,7 +23,7 @@ from armoflow.client.local_machine import (
     row,
 )
 from armoflow.errors import GraphError, TaskError
-from armoflow.graph.arguments import Reference, contains_lazy
+from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.delayed import Delayed
@@ -147,11 +147,11 @@ class Scope:
             finally:
                 current_client.reset(token)
             attempts.sleep(attempts.backoff * 2 ** (attempt - 1))
-        if contains_lazy(result):
+        if node.outputs > 1:
+            result = _checked_outputs(node, name, result)
+        if type(result) is not Failure and contains_lazy(result):
             result = yield self._expand(node, name, result)
-        if node.outputs == 1 or type(result) is Failure:
-            return result
-        return _checked_outputs(node, name, result)
+        return result
 
     def _insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
         """A value with those of its references; or its failure, which skips the node."""
@@ -163,16 +163,24 @@ class Scope:
             return Failure(failed.root, node, name)
 
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
+        """Run the graph that a task returned; each of several outputs may fail alone."""
         try:
             inner = Scope([result], self._rules)
         except GraphError as error:
             return fail(error, node, name)
-        values = yield inner._resolve(inner.targets)
-        return (
-            values.reaching(node, name)
-            if type(values) is Failure
-            else self._rules.insert(result, values)
-        )
+        values = {}
+        for reference in inner.targets:
+            values[id(reference)] = yield inner._value(reference)
+        if node.outputs == 1:
+            return self._filled(node, name, result, values)
+        return tuple(self._filled(node, name, output, values) for output in result)
+
+    def _filled(self, node: Node, name: str, result: Any, values: dict[int, Any]) -> Any:
+        needed = [values[id(reference)] for reference in find_dependencies(result)]
+        failure = first_failure(needed)
+        if failure is not None:
+            return failure.reaching(node, name)
+        return self._insert(result, values, node, name)
 
     def _call(self, node: CallNode) -> Evaluation:
         values = yield self._resolve(node.arguments)

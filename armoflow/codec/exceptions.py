@@ -10,6 +10,8 @@ from armoflow import config
 from armoflow.codec.pickling import dumps_whole
 from armoflow.codec.traces import message_of
 
+_SHORT = 500  # characters of a message that is all that is left of an exception
+
 
 def is_raisable(kind: type[BaseException]) -> bool:
     """Whether raising it in the caller means "a task failed" and nothing else.
@@ -37,8 +39,16 @@ def load_exception(data: bytes) -> BaseException | None:
 
 
 def pickle_state(error: BaseException) -> bytes | None:
-    """An exception's arguments and attributes, as far as these can be pickled."""
-    for state in ((error.args, vars(error)), (error.args, {}), ((message_of(error),), {})):
+    """An exception's arguments and attributes, as far as these can be pickled and are small."""
+    message = message_of(error)
+    short = message if len(message) <= _SHORT else message[: _SHORT - 3] + "..."
+    states: tuple[Any, ...] = (
+        (error.args, vars(error)),
+        (error.args, {}),
+        ((message,), {}),
+        ((short,), {}),
+    )
+    for state in states:
         data = _pickle_readable(state)
         if data is not None:
             return data

@@ -26,6 +26,7 @@ from armoflow.codec.exceptions import (
     pickle_state,
     revive_exception,
 )
+from armoflow.codec.pickling import dumps_whole
 from armoflow.codec.traces import (
     Earlier,
     Frame,
@@ -392,9 +393,11 @@ def _shorter(record: ErrorRecord) -> Iterator[ErrorRecord]:
         lambda r: _fewer_frames(_clip_texts(r, 600, 120), 2, 6),
         lambda r: dataclasses.replace(r, chain=()),
         lambda r: dataclasses.replace(r, pickled=None, state=r.state or _state_of(r.pickled)),
-        lambda r: dataclasses.replace(r, state=None),
+        lambda r: dataclasses.replace(r, state=_state_of_text(r)),
         lambda r: _fewer_frames(_clip_texts(r, 300, 80), 1, 3),
-        lambda r: dataclasses.replace(_clip_texts(r, 200, 40), frames=(), path=[], detail=""),
+        lambda r: dataclasses.replace(
+            _clip_texts(r, 200, 40), frames=(), path=[], detail="", state=None
+        ),
     ]
     for step in steps:
         record = step(record)
@@ -405,6 +408,13 @@ def _state_of(pickled: bytes | None) -> bytes | None:
     """Arguments alone, where the whole exception does not fit (a class pickled by value)."""
     error = None if pickled is None else load_exception(pickled)
     return None if error is None else pickle_state(error)
+
+
+def _state_of_text(record: ErrorRecord) -> bytes | None:
+    """A shortened message alone: who catches the type still does."""
+    if record.kind != "raised" or (record.pickled is None and record.state is None):
+        return None
+    return dumps_whole(((_clip(record.message, 200),), {}))
 
 
 def _clip_texts(record: ErrorRecord, message: int, line: int) -> ErrorRecord:

@@ -94,17 +94,24 @@ class Tracker:
             return []
         cause = self.failed_input(task)
         blame = blame_for(task, failure=failure) if cause is None else derive(task, cause)
-        return self.fail(task, blame)
+        # Its other outputs may come: each may have been handed to a child of its own.
+        return self._fail(task, blame, [result])
 
     def fail(self, task: PlannedTask, blame: Blame) -> list[PlannedTask]:
         """End a task and all that depends on it with a blame; returns the dependents."""
+        return self._fail(task, blame, task.outputs)
+
+    def _fail(
+        self, task: PlannedTask, blame: Blame, outputs: Sequence[Result]
+    ) -> list[PlannedTask]:
         blames = {task: blame}
         pending = deque(blames)
         while pending:
             failed = pending.popleft()
             blame = blames[failed]
-            consumers = [consumer for output in failed.outputs for consumer in output.consumers]
-            for output in list(failed.outputs):
+            lost = list(outputs if failed is task else failed.outputs)
+            consumers = [consumer for output in lost for consumer in output.consumers]
+            for output in lost:
                 if not output.final:
                     output.blame = blame
                     self._end(failed, output, ResultState.ABORTED)

@@ -286,6 +286,31 @@ def test_an_exception_of_a_class_made_in_the_task(client: Client) -> None:
     assert str(error) == "only there"
 
 
+def test_an_exception_with_a_long_message(client: Client) -> None:
+    @task
+    def fails(number: int) -> None:
+        raise ValueError(str(number) * 1_000_000)
+
+    for value in (fails(7), fails.map([7, 7])):
+        error = client.submit(value).exception()
+        assert type(error) is ValueError
+        assert str(error).startswith("7777")
+        assert len(str(error)) < 10_000
+
+
+def test_outputs_handed_to_children_fail_one_by_one(client: Client) -> None:
+    @task(outputs=2)
+    def half(number: int) -> Any:
+        return double(number), boom()
+
+    good, bad = half(1)
+    assert client.compute(good) == 2
+    assert cause(failure(client, bad)).path == ["boom", "half"]
+    first, second = client.submit(good), client.submit(same(bad))
+    assert first.result() == 2
+    assert cause(second.exception()).path == ["boom", "half", "same"]
+
+
 def test_causes_are_told(client: Client) -> None:
     @task
     def fails() -> None:

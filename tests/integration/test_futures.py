@@ -112,6 +112,11 @@ def test_submit_takes_lazy_values_only(client: Client) -> None:
     for wrong in (5, [inc(1)], inc):
         with pytest.raises(GraphError, match="submit"):
             client.submit(wrong)  # type: ignore[call-overload]
+    for lazy in (inc(1), [inc(1)], [5]):
+        with pytest.raises(GraphError, match="waits for futures"):
+            client.gather(lazy)
+        with pytest.raises(GraphError, match=r"waits for futures|lazy"):
+            list(client.as_completed(lazy))  # type: ignore[arg-type]
 
 
 def test_the_functions_of_concurrent_futures(client: Client, place: Path) -> None:

@@ -330,6 +330,13 @@ def test_endless_collections(anywhere: Client) -> None:
     assert len([future.result() for future in itertools.islice(completed, 50)]) == 50
 
 
+def test_iterating_over_collections_known_only_when_they_run(anywhere: Client) -> None:
+    completed = anywhere.as_completed(inc.map(upto(4)))
+    assert sorted(future.result() for future in completed) == [1, 2, 3, 4]
+    (failed,) = anywhere.as_completed(inc.map(boom()))
+    assert str(failed.exception()) == "boom"
+
+
 def test_the_current_client(anywhere: Client) -> None:
     if anywhere.extensions:
         return  # the other fixture's client was entered elsewhere
