@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from armoflow.client.backend import Backend
 from armoflow.client.future import Future
+from armoflow.client.loop import FORKED
 from armoflow.client.put import Put
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
 from armoflow.graph.arguments import find_dependencies, substitute
@@ -80,6 +81,7 @@ class Client:
         _check_count("max_priority", max_priority)
         self._token: Token[Computer | None] | None = None
         self._closed = False
+        self._process = os.getpid()
         self._backend: Backend
         if local:
             from armoflow.client.local_backend import LocalBackend
@@ -100,6 +102,7 @@ class Client:
                 max_priority=max_priority,
                 connect_timeout=connect_timeout,
             )
+        atexit.register(self.close)  # before the loop and the private engine end
 
     # --- running graphs -------------------------------------------------------------------------
 
@@ -256,8 +259,9 @@ class Client:
 
     def close(self) -> None:
         """Cancel what runs, end the session and the private engine; may be called again."""
-        if not self._closed:
+        if not self._closed and self._process == os.getpid():
             self._closed = True
+            atexit.unregister(self.close)
             self._backend.close()
 
     def __enter__(self) -> Client:
@@ -292,6 +296,8 @@ class Client:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("this client is closed: make a new one")
+        if self._process != os.getpid():
+            raise ClientClosedError(FORKED)
 
 
 def _check_count(name: str, value: object) -> None:
@@ -311,5 +317,4 @@ def start_default_client() -> Client:
     """The client of ``x.compute()`` outside any ``with Client()``: a private engine, kept."""
     client = Client()
     current_client.set(client)
-    atexit.register(client.close)
     return client

@@ -43,6 +43,7 @@ class PrivateEngine:
         self._extensions = extensions
         self._directory = Path(tempfile.mkdtemp(prefix="armoflow-"))
         self.endpoint = f"unix:{self._directory / 'engine.sock'}"
+        self._owner = os.getpid()
         self._stopping = False
         self._restarts = 0
         self._lock = threading.Lock()  # held where a process is started or none may be any more
@@ -75,6 +76,8 @@ class PrivateEngine:
 
     def stop(self) -> None:
         """Stop it and remove its directory; may be called again."""
+        if self._owner != os.getpid():
+            return  # forked: it is the parent's
         with self._lock:
             if self._stopping:
                 return

@@ -60,6 +60,7 @@ class EngineBackend:
         connect_timeout: float,
     ) -> None:
         self._client = client
+        self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
         if endpoint is None:
@@ -69,7 +70,6 @@ class EngineBackend:
             endpoint = self._engine.endpoint
         self.endpoint = endpoint
         self._settings = PlanSettings(options=options, workers=workers or REMOTE_WORKERS)
-        self._loop = shared_loop()
         self._callbacks = CallbackThread()
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
@@ -217,6 +217,9 @@ class EngineBackend:
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
     ) -> Orchestrator:
+        # Processes that the script forks have no use for gRPC: its own care for them, where other
+        # threads are at work, makes them crash.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         # Imported here: gRPC takes a third of a second, in which the engine starts too.
         from armoflow.orchestrator.orchestrator import Orchestrator
         from armoflow.protocol.connect import connect

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from armoflow.errors import ClientClosedError
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -21,6 +23,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = _new_loop()
+        self.process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="armoflow-client", daemon=True)
         self._thread.start()
 
@@ -39,7 +42,9 @@ class LoopThread:
         return self.call(call())
 
     def stop(self) -> None:
-        """Stop the loop and its thread."""
+        """Stop the loop and its thread; in a forked process there is none."""
+        if self.process != os.getpid():
+            return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -49,7 +54,12 @@ class LoopThread:
         self.loop.run_forever()
 
 
-_shared: tuple[int, LoopThread] | None = None
+FORKED = (
+    "this process was forked from one that has a client, and cannot use it or another one: start "
+    'processes with multiprocessing.get_context("spawn"), or make clients in the forked ones only'
+)
+
+_shared: LoopThread | None = None
 _shared_lock = threading.Lock()
 
 
@@ -58,13 +68,19 @@ def shared_loop() -> LoopThread:
 
     gRPC goes on to tell a loop of its calls after they were cancelled, so none is closed before
     the process ends.
+
+    Raises:
+        ClientClosedError: If this process was forked from one that had a client: neither threads
+            nor gRPC survive that.
     """
     global _shared  # noqa: PLW0603 - one loop for the process
     with _shared_lock:
-        if _shared is None or _shared[0] != os.getpid():  # a thread does not survive a fork
-            _shared = os.getpid(), LoopThread()
-            atexit.register(_shared[1].stop)
-        return _shared[1]
+        if _shared is None:
+            _shared = LoopThread()
+            atexit.register(_shared.stop)
+        if _shared.process != os.getpid():
+            raise ClientClosedError(FORKED)
+        return _shared
 
 
 class CallbackThread:

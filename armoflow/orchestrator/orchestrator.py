@@ -158,6 +158,11 @@ class Orchestrator:
         if not run.planned:  # else its plan was taken before this was called
             self._runs.add(run)
 
+    def refuse(self, targets: Sequence[WaitingTarget], error: ArmoflowError) -> None:
+        """Tell who waits for targets that nothing will come; may be called in any thread."""
+        for target in targets:
+            self._loop.call_soon_threadsafe(target.fail, error)
+
     def ended(self, run: Run) -> None:
         """A run's plan was submitted whole, or given up."""
         self._runs.discard(run)
@@ -397,8 +402,9 @@ class Run:
                 return False
             self._entries.close()  # lets go of the user's iterators
             pipeline.put(self._end)
-        except ClientClosedError:
+        except ClientClosedError as error:
             logger.info("planning stopped: the client was closed")
+            self._orchestrator.refuse(self.targets, error)
         return True
 
     def _watch_releases(self, task: PlannedTask) -> None:

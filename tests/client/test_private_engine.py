@@ -161,6 +161,51 @@ def test_a_script_that_ends_leaves_nothing(tmp_path: Path, end: str) -> None:
         wait_for(lambda pid=pid: not alive(pid), f"process {pid} is left")  # type: ignore[misc]
 
 
+def test_a_forked_process_leaves_the_client_alone(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys
+            from armoflow import Client, task
+            from armoflow.errors import ClientClosedError
+
+            @task
+            def inc(number):
+                return number + 1
+
+            if __name__ == "__main__":
+                client = Client(workers=1)
+                print(client.compute(inc(1)), flush=True)
+                if os.fork() == 0:
+                    for use in (lambda: client.compute(inc(1)), lambda: Client(workers=1)):
+                        try:
+                            use()
+                        except ClientClosedError as error:
+                            print("refused", "spawn" in str(error), flush=True)
+                    with Client(local=True) as own:
+                        print(own.compute(inc(2)), flush=True)
+                    client.close()
+                    sys.exit(0)
+                os.wait()
+                print(client.compute(inc(3)), flush=True)
+            """
+        )
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(armoflow.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.stdout.splitlines() == ["2", "refused True", "refused True", "3", "4"], (
+        ended.stderr
+    )
+    assert ended.returncode == 0
+
+
 def test_the_default_client(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

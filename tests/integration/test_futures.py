@@ -22,7 +22,7 @@ import pytest
 
 from armoflow import Client, Future, items, task
 from armoflow import config as settings
-from armoflow.errors import GraphError
+from armoflow.errors import ClientClosedError, GraphError
 from tests.integration.engines import Up, alive
 
 PATIENCE = 60.0
@@ -404,6 +404,32 @@ def test_closing_a_client_cancels_its_futures(engine: Up, place: Path) -> None:
         assert future.cancel()
     if kills:
         wait_for(lambda: not alive(pid), "the process of a closed client's task lives on")
+
+
+def test_closing_a_client_while_others_use_it(engine: Up) -> None:
+    for _ in range(3):
+        client = Client(engine.endpoint)
+        computed = threading.Event()
+        ended: list[BaseException] = []
+
+        def work(client: Client = client, computed: Any = computed, ended: Any = ended) -> None:
+            try:
+                while True:
+                    assert client.compute(inc.map(range(3))) == [1, 2, 3]
+                    assert client.submit(inc(1)).result() == 2
+                    computed.set()
+            except (ClientClosedError, concurrent.futures.CancelledError) as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert computed.wait(PATIENCE)
+        client.close()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert len(ended) == 4
 
 
 # --- iterating ------------------------------------------------------------------------------------
