@@ -32,6 +32,9 @@ CHUNK_BYTES = 2 * MIB
 MAXIMUM_INPUTS = 1000
 """Inputs of one task; more go through gathering tasks (Process holds every dependency id)."""
 
+MAXIMUM_STEPS = 1000
+"""Steps of a chain that become one task: its payload, and what a lost agent costs, stay bounded."""
+
 MAXIMUM_DURATION = 7 * 24 * 3600.0
 """max_duration, in seconds, of a task without timeout."""
 

@@ -32,6 +32,8 @@ class TaskOptions:
         batch_size: Items of a collection per ArmoniK task; ``None`` lets armoflow choose.
         max_retries: Engine-level retries, for lost agents.
         keep: Keep the result until the session ends, even when nothing needs it.
+        fuse: Run the task in one ArmoniK task with the one before it, where only it needs that
+            one's value and both have the same options.
     """
 
     retries: int | None = None
@@ -43,6 +45,7 @@ class TaskOptions:
     batch_size: int | None = None
     max_retries: int | None = None
     keep: bool | None = None
+    fuse: bool | None = None
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0)
@@ -54,8 +57,10 @@ class TaskOptions:
         _check_seconds("backoff", self.backoff, positive=False)
         if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
             raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
-        if self.keep is not None and not isinstance(self.keep, bool):
-            raise OptionError(f"keep must be True or False, not {self.keep!r}")
+        for name in ("keep", "fuse"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise OptionError(f"{name} must be True or False, not {value!r}")
 
     def over(self, base: TaskOptions) -> TaskOptions:
         """These options, with those of ``base`` where these say nothing."""

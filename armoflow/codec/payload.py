@@ -8,14 +8,15 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 
 * ``("slot", input, slot)``: the value of one slot;
 * ``("list", ((input, start, stop), ...))``: the values of slots as one list, absent ones left out;
-* ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``.
+* ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``;
+* ``("previous",)``: in the arguments of a stage, the value of the step before it.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from armoflow import config
@@ -84,6 +85,24 @@ class Slots(NamedTuple):
 
 Piece = Values | Items | Slots
 
+PREVIOUS = -1
+"""In place of an input's number: the slots that the step before has made."""
+
+
+class Stage(NamedTuple):
+    """One more step of a task, on what the step before it made: fused calls, or fused maps.
+
+    Attributes:
+        name: The node's name.
+        function: The code.
+        arguments: After a CALL, the pickle of ``(args, kwargs)``, which refer to the value before;
+            else that of the fixed keyword arguments, or None.
+    """
+
+    name: str
+    function: CodeReference
+    arguments: Pickled | None = None
+
 
 @dataclass(slots=True)
 class Settings:
@@ -99,6 +118,7 @@ class Settings:
         priority: Priority that children inherit, or None.
         partition: Partition that children inherit, or None.
         batch_size: Batch size that the user fixed for children's collections, or None.
+        fuse: Whether children's chains are fused; None: as is usual.
     """
 
     retries: int = 0
@@ -110,6 +130,7 @@ class Settings:
     priority: int | None = None
     partition: str | None = None
     batch_size: int | None = None
+    fuse: bool | None = None
 
 
 @dataclass(slots=True)
@@ -129,9 +150,11 @@ class Payload:
         start: Position of the first item in its collection.
         count: Number of items (CALL: 1).
         star: MAP: each item is a tuple of positional arguments.
+        calls: MAP: each item is ``(args, kwargs)``: sibling calls, each an item of its own.
         final: COMBINE: an empty column without initial value is an error, not an absent slot.
         collection: The items belong to a collection: errors name their index.
         settings: Retries, timeouts, and so on.
+        stages: CALL, MAP, FILTER: further steps, each for every item; the last one's are stored.
     """
 
     operation: Operation
@@ -145,9 +168,50 @@ class Payload:
     start: int = 0
     count: int = 1
     star: bool = False
+    calls: bool = False
     final: bool = False
     collection: bool = False
     settings: Settings = field(default_factory=Settings)
+    stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def slot_count(self) -> int:
+        """How many slots each output gets."""
+        return 1 if self.operation is Operation.COMBINE else self.count
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the nodes that it runs, step by step."""
+        return [self.name, *(stage.name for stage in self.stages)]
+
+    def steps(self) -> Iterator[Payload]:
+        """The task step by step: each as a payload of its own, without stages.
+
+        Example:
+            >>> fused = Payload(Operation.MAP, "f", stages=[Stage("g", CodeReference("hash"))])
+            >>> [(step.name, step.operation.name) for step in fused.steps()]
+            [('f', 'MAP'), ('g', 'MAP')]
+        """
+        if not self.stages:
+            yield self
+            return
+        yield replace(self, stages=[])
+        operation = Operation.CALL if self.operation is Operation.CALL else Operation.MAP
+        columns: list[list[Piece]] = []
+        if operation is Operation.MAP:
+            columns = [[Slots(PREVIOUS, 0, self.count)]]
+        for stage in self.stages:
+            yield replace(
+                self,
+                operation=operation,
+                name=stage.name,
+                function=stage.function,
+                arguments=stage.arguments,
+                columns=columns,
+                star=False,
+                calls=False,
+                stages=[],
+            )
 
 
 _SETTINGS = tuple(Settings.__dataclass_fields__)
@@ -195,11 +259,36 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.start,
         payload.count,
         payload.star,
+        payload.calls,
         payload.final,
         payload.collection,
         [getattr(settings, name) for name in _SETTINGS],
+        _pack_stages(payload, pickled) if payload.stages else [],
     ]
     return pack(header, buffers)
+
+
+def _pack_stages(payload: Payload, pickled: Callable[[Pickled], Any]) -> list[Any]:
+    """Stages with their code; what stands in the payload already is named by its digest."""
+    known = {payload.function.digest} if payload.function is not None else set()
+    packed: list[Any] = []
+    for name, function, arguments in payload.stages:
+        code = function.digest if function.digest in known else function
+        known.add(function.digest)
+        packed.append([name, code, None if arguments is None else pickled(arguments)])
+    return packed
+
+
+def _unpack_stages(
+    first: Any, packed: Sequence[Any], pickled: Callable[[Any], Pickled]
+) -> list[Stage]:
+    known = {} if first is None else {first[0]: CodeReference(*first)}
+    stages = []
+    for name, code, arguments in packed:
+        reference = known[code] if isinstance(code, str) else CodeReference(*code)
+        known[reference.digest] = reference
+        stages.append(Stage(name, reference, None if arguments is None else pickled(arguments)))
+    return stages
 
 
 def unpack_payload(data: Buffer) -> Payload:
@@ -247,9 +336,11 @@ def unpack_payload(data: Buffer) -> Payload:
             start=header[9],
             count=header[10],
             star=header[11],
-            final=header[12],
-            collection=header[13],
-            settings=Settings(*header[14]),
+            calls=header[12],
+            final=header[13],
+            collection=header[14],
+            settings=Settings(*header[15]),
+            stages=_unpack_stages(header[3], header[16], pickled) if header[16] else [],
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -20,7 +20,6 @@ T = TypeVar("T")
 _RESULT_UPDATE = EventKind.RESULT_STATUS_UPDATE
 _NEW_RESULT = EventKind.NEW_RESULT
 _CREATED = int(ResultStatus.CREATED)
-_ABORTED = int(ResultStatus.ABORTED)
 
 
 class WatcherOverflowError(ArmoflowError):
@@ -33,12 +32,12 @@ class ResultChange(NamedTuple):
     Attributes:
         record: The live record; read what is needed at once, it may change later.
         status: The status that this change gave it.
-        error: The error text of the task that owned an aborted result, else empty.
+        owner: The task that owns it, if it is live: it may be evicted before this is read.
     """
 
     record: ResultRecord
     status: int
-    error: str = ""
+    owner: TaskRecord | None = None
 
 
 class Watcher(Generic[T]):
@@ -141,11 +140,8 @@ class Watchers:
             batch = batches.get(record.session_id)
             if batch is None:
                 continue
-            error = ""
-            if status == _ABORTED:
-                owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
-                error = owner.error if owner is not None else ""
-            batch.append(ResultChange(record, status, error))  # type: ignore[arg-type]
+            owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
+            batch.append(ResultChange(record, status, owner))  # type: ignore[arg-type]
         _push(self._results, batches)
 
     def _add(self, table: dict[str, list[Watcher[T]]], session_id: str) -> Watcher[T]:

@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     batch_size: int | None
     max_retries: int
     keep: bool
+    fuse: bool
 
 
 class BaseTask(Generic[P, R_co]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.codec.payload import Operation
@@ -13,9 +13,11 @@ from armoflow.graph.nodes import (
     FilterNode,
     MapNode,
     SliceNode,
+    Source,
     SourceNode,
     ZipNode,
 )
+from armoflow.orchestrator import fusing
 from armoflow.orchestrator.chunks import Chunk, Planning, Reader, Step, select, split
 from armoflow.orchestrator.drafts import is_local
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, SlotRange
@@ -33,33 +35,42 @@ def plan_source(planner: Planner, node: SourceNode) -> Planning:
 
 
 def plan_map(planner: Planner, node: MapNode) -> Planning:
-    """A task per batch; its outputs hold a slot per item."""
+    """A task per batch; its outputs hold a slot per item.
+
+    The operations before it that only it needs are earlier steps of the same tasks.
+    """
+    chain = fusing.chain_of_items(planner, node)
+    head = chain[0]
     draft = planner.draft()
-    yield from planner.inputs.resolve_fixed(draft, node)
-    arguments = planner.emitter.fixed(draft, node.fixed, node)
-    star, unzip = node.star, _is_zip(node)
-    readers = [planner.reader(source) for source in node.sources]
-    batches = _Batches(planner, node, readers)
+    yield from planner.inputs.resolve_fixed(draft, head)
+    arguments = planner.emitter.fixed(draft, head.fixed, head)
+    steps = fusing.item_steps(planner, draft, chain)
+    filters = isinstance(head, FilterNode)
+    sources = (head.source,) if isinstance(head, FilterNode) else head.sources
+    star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
+    batches = _Batches(planner, head, [planner.reader(source) for source in sources])
     position = 0
     while (chunk := (yield from batches.next(position))) is not None:
         own = planner.draft(draft)
         columns = chunk.columns
-        if unzip and not star:
-            columns = [(yield from planner.inputs.single_of(chunk, node.sources[0]))]
-        yield from planner.inputs.resolve_items(own, columns, node)
+        if filters or (unzip and not star):
+            columns = [(yield from planner.inputs.single_of(chunk, sources[0]))]
+        yield from planner.inputs.resolve_items(own, columns, head)
         outputs = yield from planner.emit(
             node,
-            Operation.MAP,
+            Operation.FILTER if filters else Operation.MAP,
             own,
-            function=node.task,
+            function=head.task,
             arguments=arguments,
-            columns=[own.column(column, node.name, position) for column in columns],
+            columns=[own.column(column, head.name, position) for column in columns],
             start=position,
             count=chunk.length,
             star=star and not unzip,
             collection=True,
             sizer=batches.sizer,
             outputs=[planner.result(node, output) for output in range(node.task.outputs)],
+            name=head.name,
+            steps=steps,
         )
         slots: list[list[PlanPiece]] = [[SlotRange(result, 0, chunk.length)] for result in outputs]
         position += chunk.length
@@ -183,12 +194,10 @@ def _length(column: list[PlanPiece]) -> int:
     return sum(piece.length for piece in column)
 
 
-def _is_zip(node: MapNode) -> bool:
-    source = node.sources[0]
+def _is_zip(sources: Sequence[Source]) -> bool:
+    source = sources[0]
     return (
-        len(node.sources) == 1
-        and isinstance(source, DelayedList)
-        and isinstance(source.node, ZipNode)
+        len(sources) == 1 and isinstance(source, DelayedList) and isinstance(source.node, ZipNode)
     )
 
 

@@ -88,6 +88,10 @@ class Draft:
         ranges = tuple((self.input(piece.result), piece.start, piece.stop) for piece in column)
         self._references[delayed.node, delayed.output] = ("list", ranges)
 
+    def refer_to_previous(self, delayed: Delayed[Any] | DelayedList[Any]) -> None:
+        """Let a delayed value stand for what the step before makes, in the same task."""
+        self._references[delayed.node, delayed.output] = ("previous",)
+
     def persistent_id(self, value: object) -> tuple[Any, ...] | None:
         """The reference that stands for a value in a pickle, or None."""
         kind = type(value)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
-from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Settings
+from armoflow.codec.payload import (
+    CodeReference,
+    Operation,
+    Payload,
+    Pickled,
+    Piece,
+    Settings,
+    Stage,
+)
 from armoflow.codec.pickling import are_scalars
 from armoflow.errors import SerializationError
 from armoflow.graph.arguments import contains_lazy
@@ -35,14 +43,15 @@ class Rules:
     Args:
         options: The node's options over the plan's.
         capture: Failures become error slots.
-        batch_size: What children inherit.
+        base: The plan's options, of which children inherit some.
     """
 
-    __slots__ = ("batch_size", "keep", "options", "packed", "single", "wire")
+    __slots__ = ("batch_size", "fuse", "keep", "options", "packed", "single", "wire")
 
-    def __init__(self, options: TaskOptions, capture: bool, batch_size: int | None) -> None:
+    def __init__(self, options: TaskOptions, capture: bool, base: TaskOptions) -> None:
         self.options = options
         self.keep = bool(options.keep)
+        self.fuse = options.fuse is not False and not self.keep
         self.batch_size = options.batch_size
         self.single = Settings(
             retries=options.retries or 0,
@@ -52,13 +61,14 @@ class Rules:
             capture=capture,
             priority=options.priority,
             partition=options.partition,
-            batch_size=batch_size,
+            batch_size=base.batch_size,
+            fuse=base.fuse,
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = self._wire(1)
 
     def wire_for(self, items: int) -> WireOptions:
-        """The ArmoniK options of a task of so many items."""
+        """The ArmoniK options of a task of so many items, those of all steps together."""
         return self.wire if self.single.timeout is None or items == 1 else self._wire(items)
 
     def _wire(self, items: int) -> WireOptions:
@@ -69,6 +79,14 @@ class Rules:
             priority=options.priority or 1,
             partition=options.partition or "",
         )
+
+
+class Step(NamedTuple):
+    """A further step of a fused task: its name, its code, its pickled arguments."""
+
+    name: str
+    function: BaseTask[Any, Any]
+    arguments: Pickled | None
 
 
 class Emitter:
@@ -124,7 +142,7 @@ class Emitter:
         if known is None:
             if len(self._rules) >= _KEPT:
                 self._rules.clear()
-            rules = Rules(own.over(self._defaults), self._capture, self._defaults.batch_size)
+            rules = Rules(own.over(self._defaults), self._capture, self._defaults)
             known = self._rules[id(own)] = (own, rules)  # held, so that its id stays its own
         return known[1]
 
@@ -145,24 +163,30 @@ class Emitter:
         count: int = 1,
         star: bool = False,
         final: bool = False,
+        calls: bool = False,
         collection: bool = False,
         sizer: BatchSizer | None = None,
         outputs: Sequence[Result] | None = None,
+        name: str | None = None,
+        steps: Sequence[Step] = (),
     ) -> Generator[PlannedTask | Constant, Any, Sequence[Result]]:
         """Emit one task, after the constants that it is the first to need; returns its outputs.
 
-        By the time that the plan goes on the task may have ended, and let its outputs go.
+        By the time that the plan goes on the task may have ended, and let its outputs go. Of a
+        chain, ``node`` is the last one, ``name`` and ``function`` are the first one's, and
+        ``steps`` are all but the first.
         """
         many = operation in _MANY
         rules = self.rules(node)
         payload = Payload(
             operation,
-            node.name,
+            name or node.name,
             arguments=arguments,
             columns=list(columns),
             start=start,
             count=count,
             star=star,
+            calls=calls,
             final=final,
             collection=collection,
             settings=rules.packed
@@ -171,7 +195,7 @@ class Emitter:
         )
         if outputs is None:
             outputs = [Result(node.name)]
-        wire = rules.wire_for(count if many else 1)
+        wire = rules.wire_for((count if many else 1) * (len(steps) + 1))
         task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
         task.size = draft.size
         if sizer is not None:
@@ -184,7 +208,7 @@ class Emitter:
             self._book.add_modules(draft.modules)
             self._forget_modules()
         if function is not None:
-            yield from self._add_code(task, payload, function)
+            yield from self._add_code(task, payload, function, steps)
         for constant in draft.constants:
             if constant.parts is not None and not constant.result_id:
                 yield constant
@@ -192,13 +216,15 @@ class Emitter:
         return outputs
 
     def _add_code(
-        self, task: PlannedTask, payload: Payload, function: BaseTask[Any, Any]
+        self,
+        task: PlannedTask,
+        payload: Payload,
+        function: BaseTask[Any, Any],
+        steps: Sequence[Step],
     ) -> Iterator[Constant]:
-        code = self._codes.get(function)
-        if code is None:
-            code = self._codes[function] = self._encode(task, function)
-            self._forget_modules()
-        payload.function, task.function = yield from _refer(code)
+        payload.function, task.function = yield from _refer(self._code(task, function))
+        if steps:
+            yield from self._add_steps(task, payload, function, steps)
         if self._no_modules:
             return
         if self._modules is None:
@@ -207,6 +233,31 @@ class Emitter:
                 self._no_modules = True
                 return
         payload.modules, task.modules = yield from _refer(self._modules)
+
+    def _add_steps(
+        self,
+        task: PlannedTask,
+        payload: Payload,
+        function: BaseTask[Any, Any],
+        steps: Sequence[Step],
+    ) -> Iterator[Constant]:
+        assert payload.function is not None
+        known = {function: (payload.function, task.function)}
+        constants = []
+        for step in steps:
+            code = known.get(step.function)
+            if code is None:
+                code = known[step.function] = yield from _refer(self._code(task, step.function))
+            payload.stages.append(Stage(step.name, code[0], step.arguments))
+            constants.append(code[1])
+        task.add_steps(payload, constants)
+
+    def _code(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
+        code = self._codes.get(function)
+        if code is None:
+            code = self._codes[function] = self._encode(task, function)
+            self._forget_modules()
+        return code
 
     def _encode(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
         try:
@@ -217,6 +268,12 @@ class Emitter:
     def _forget_modules(self) -> None:
         self._modules = None
         self._no_modules = False
+
+    def refers_outside(self, values: Iterable[Any]) -> bool:
+        """Whether some of these arguments are futures or ``put`` references."""
+        return self._external is not None and any(
+            type(value) in self._external.kinds for value in values
+        )
 
     def holds_references(self, values: Sequence[Any]) -> bool:
         """Whether some items hold lazy values, or are futures or ``put`` references."""

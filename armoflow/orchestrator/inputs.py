@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
         def read(self, node: Node) -> None:
             """A node was read once."""
+
+        def plan_siblings(self, upcoming: Iterable[Any]) -> Generator[Step, Any, None]:
+            """Plan the first of these values with those that may share a task with it."""
 
 
 ALWAYS = 1 << 30
@@ -97,7 +101,8 @@ class Inputs:
         self, draft: Draft, dependencies: Iterable[Any], node: Node
     ) -> Generator[Step, Any, None]:
         """Find the places of what arguments depend on."""
-        for dependency in dependencies:
+        dependencies = list(dependencies)
+        for number, dependency in enumerate(dependencies):
             if isinstance(dependency, DelayedList) and not dynamic.is_dynamic(dependency.node):
                 column = yield from self.drain(dependency)
                 draft.refer_to_list(dependency, (yield from self._few(column, node)))
@@ -109,6 +114,10 @@ class Inputs:
                 if dependency.node is not node:
                     self._planner.read(dependency.node)
             else:
+                if number < len(dependencies) - 1:
+                    yield from self._planner.plan_siblings(
+                        itertools.islice(dependencies, number, None)
+                    )
                 places = yield NeedValue(self.gathered(dependency))
                 draft.refer_to_slot(dependency, places[dependency.output])
 

@@ -8,12 +8,12 @@ million items need neither a million nodes nor a finished plan before the first 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from armoflow import config
-from armoflow.codec.payload import Operation
+from armoflow.codec.payload import Operation, Pickled
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -41,9 +41,10 @@ from armoflow.orchestrator.chunks import (
 )
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
-from armoflow.orchestrator.drafts import External
+from armoflow.orchestrator.drafts import Draft, External
 from armoflow.orchestrator.emit import Emitter, Rules
 from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
+from armoflow.orchestrator.packing import Siblings, emit_siblings
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -116,6 +117,7 @@ class Planner:
         self.emit = self.emitter.emit
         self.draft = self.emitter.draft
         self.inputs = Inputs(self, self.emitter)
+        self.siblings = Siblings(self)
         self._streams: dict[Node, Stream] = {}
         self._values: dict[Node, list[SlotRange]] = {}
         self._failed: dict[Node, Exception] = {}
@@ -140,8 +142,10 @@ class Planner:
             if isinstance(target.value.node, ItemNode):
                 self.emitter.wanted.add(target.value.node.source.node)
         try:
-            for target in targets:
+            for number, target in enumerate(targets):
                 try:
+                    upcoming = (later.value for later in targets[number:])
+                    yield from self._run(self.plan_siblings(upcoming))
                     yield from self._run(self._target(target))
                 except Exception as error:  # noqa: PERF203 - one per target, not per task
                     target.fail(error)
@@ -259,6 +263,23 @@ class Planner:
         """Whether somebody was counted who will read a node."""
         return node in self._readers
 
+    def is_planned(self, node: Node) -> bool:
+        """Whether a node was planned, or has to be planned for itself."""
+        return (
+            node in self._values
+            or node in self._streams
+            or node in self._failed
+            or (node, 0) in self._bound
+        )
+
+    def is_private(self, node: Node) -> bool:
+        """Whether one reader needs a node's value, nobody else, and it is not planned yet."""
+        return (
+            self._readers.get(node) == 1
+            and node not in self.emitter.wanted
+            and not self.is_planned(node)
+        )
+
     def read(self, node: Node) -> None:
         """One reader of a node has read it; after the last it is let go."""
         self._readers[node] -= 1
@@ -304,16 +325,37 @@ class Planner:
         else:
             dependencies = find_dependencies((args, kwargs))
         yield from self.inputs.resolve(draft, dependencies, node)
-        shared = self.emitter.shared(args, kwargs)
         outputs = yield from self.emit(
             node,
             Operation.CALL,
             draft,
             function=function,
-            arguments=draft.dumps_named(shared, _named(function, *shared), node.name),
+            arguments=self._pickle(draft, function, args, kwargs, node.name),
+            sizer=self.siblings.sizer([node]) if isinstance(node, CallNode) else None,
             outputs=[self.result(node, output) for output in range(function.outputs)],
         )
         return [SlotRange(result, 0, 1) for result in outputs]
+
+    def plan_siblings(self, upcoming: Iterable[Any]) -> Planning:
+        """Plan the first of these values together with those that may share a task with it."""
+        group = self.siblings.group(upcoming)
+        if group:
+            self._values.update((yield from emit_siblings(self, group)))
+
+    def pickle_call(self, draft: Draft, node: CallNode) -> Pickled:
+        """The arguments of a call; large ones that several calls share go up once."""
+        return self._pickle(draft, node.task, node.args, node.kwargs, node.name)
+
+    def _pickle(
+        self,
+        draft: Draft,
+        function: BaseTask[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str,
+    ) -> Pickled:
+        shared = self.emitter.shared(args, kwargs)
+        return draft.dumps_named(shared, _named(function, *shared), name)
 
     def item(self, node: ItemNode) -> Planning:
         """One item of a collection: a slot of the task that runs it."""

@@ -110,6 +110,7 @@ class PlannedTask(Submission):
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
         measured: Told of its items and the seconds that it ran, where the engine says.
+        names: Of a chain, the names of its steps but for the last, which is the label.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -125,11 +126,13 @@ class PlannedTask(Submission):
         "label",
         "measured",
         "modules",
+        "names",
         "number",
         "open_outputs",
         "operation",
         "payload",
         "run",
+        "step_functions",
     )
 
     inputs: Sequence[Result]
@@ -149,13 +152,10 @@ class PlannedTask(Submission):
         self.function: Constant | None = None
         self.modules: Constant | None = None
         self.operation = payload.operation
-        self.label = payload.name
-        self.first: int | None = None
-        if payload.collection:
-            if payload.count == 1:
-                self.label = f"{payload.name}[{payload.start}]"
-            else:
-                self.first = payload.start
+        self.names: Sequence[str] = ()
+        self.step_functions: Sequence[Constant | None] = ()
+        self.label = _label(payload.name, payload)
+        self.first = payload.start if payload.collection and payload.count > 1 else None
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
@@ -164,9 +164,14 @@ class PlannedTask(Submission):
         self.run: object = None
         self.number = next(_numbers)
 
+    def add_steps(self, payload: Payload, functions: Sequence[Constant | None]) -> None:
+        """Its payload got further steps: the constants of their code, where it is stored."""
+        *self.names, self.label = [_label(name, payload) for name in payload.names]
+        self.step_functions = functions
+
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
-        needed = [*self.constants]
+        needed = [*self.constants, *filter(None, self.step_functions)]
         if self.function is not None:
             needed.append(self.function)
         if self.modules is not None:
@@ -184,6 +189,11 @@ class PlannedTask(Submission):
             payload.function = CodeReference(payload.function.digest, None, self.function.result_id)
         if self.modules is not None and payload.modules is not None:
             payload.modules = CodeReference(payload.modules.digest, None, self.modules.result_id)
+        for number, constant in enumerate(self.step_functions):
+            if constant is not None:
+                stage = payload.stages[number]
+                code = CodeReference(stage.function.digest, None, constant.result_id)
+                payload.stages[number] = stage._replace(function=code)
         return pack_payload(payload)
 
     @property
@@ -210,8 +220,14 @@ class PlannedTask(Submission):
         self.payload = None
         self.inputs = ()
         self.outputs = ()
-        self.constants = ()
+        self.constants = self.step_functions = ()
         self.function = self.modules = None
+
+
+def _label(name: str, payload: Payload) -> str:
+    """What errors call a task's node: with the position where it runs one item of a collection."""
+    single = payload.collection and payload.count == 1
+    return f"{name}[{payload.start}]" if single else name
 
 
 def _items(payload: Payload) -> int:

@@ -22,7 +22,7 @@ from armoflow.graph.nodes import (
     Node,
     ReduceNode,
 )
-from armoflow.orchestrator import builtins, dynamic
+from armoflow.orchestrator import builtins, dynamic, fusing
 from armoflow.orchestrator.chunks import Planning, Step
 from armoflow.orchestrator.drafts import is_local
 from armoflow.orchestrator.inputs import node_of, sparse
@@ -36,7 +36,10 @@ PACKED_FAN_IN = 16
 
 
 def plan_call(planner: Planner, node: CallNode) -> Planning:
-    """A call is one task."""
+    """A call is one task, together with the calls before it that only it needs."""
+    chain = fusing.chain_of_calls(planner, node)
+    if len(chain) > 1:
+        return (yield from fusing.emit_calls(planner, chain))
     return (yield from planner.call(node, node.task, node.args, node.kwargs))
 
 

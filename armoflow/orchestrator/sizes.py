@@ -132,3 +132,62 @@ class AdaptiveSizer:
         if self._bytes * size <= config.BATCH_BYTES:
             return size
         return max(int(config.BATCH_BYTES / self._bytes), 1)
+
+
+class SiblingSizer:
+    """How many sibling calls share a task: one, until it is known how long a call takes.
+
+    Args:
+        workers: How many tasks may run at once.
+        target: Seconds that a task should take.
+        size: The size that the user asked for, or None.
+
+    Example:
+        >>> sizer = SiblingSizer(workers=2, target=0.05)
+        >>> sizer.measured(1, 0.001)
+        >>> sizer.next(1000), sizer.next(80), sizer.next(4)
+        (50, 10, 1)
+    """
+
+    fixed = False
+
+    def __init__(self, workers: int, target: float, size: int | None = None) -> None:
+        self._workers = max(workers, 1)
+        self._target = target
+        self._size = size
+        self._seconds: float | None = None
+        self._bytes = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be said already."""
+        return self._size is not None or self._seconds is not None
+
+    @property
+    def look_ahead(self) -> int:
+        """How many of the next calls to look at, to know what is left for all workers."""
+        if self._size is not None:
+            return self._size - 1
+        return self._largest() * self._workers * BATCHES_PER_WORKER
+
+    def next(self, left: int) -> int:
+        """How many of the next ``left`` calls share a task."""
+        if self._size is not None:
+            return min(self._size, left)
+        even = left // (self._workers * BATCHES_PER_WORKER)
+        return max(min(self._largest(), even), 1)
+
+    def planned(self, items: int, size: int) -> None:
+        """So many calls, so many bytes of payload."""
+        self._bytes = max(self._bytes, size / max(items, 1))
+
+    def measured(self, items: int, seconds: float) -> None:
+        """So many calls have run; may be called in another thread."""
+        each = seconds / max(items, 1)
+        self._seconds = each if self._seconds is None else 0.7 * self._seconds + 0.3 * each
+
+    def _largest(self) -> int:
+        size = int(self._target / max(self._seconds or self._target, 1e-7))
+        if self._bytes:
+            size = min(size, int(config.BATCH_BYTES / self._bytes))
+        return max(min(size, UNMEASURED_BATCH), 1)

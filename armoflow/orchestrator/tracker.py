@@ -150,7 +150,9 @@ def derive(task: PlannedTask, cause: Blame) -> Blame:
         return cause  # it would only have copied
     if task.operation is Operation.COMBINE and task.label == cause.name:
         return cause  # a reduction is one step, however many tasks it takes
-    cause.root.skipped += task.items
+    cause.root.skipped += task.items * (len(task.names) + 1)
+    for name in task.names:
+        cause = Blame(name, cause=cause)
     return Blame(task.label, first=task.first, cause=cause)
 
 

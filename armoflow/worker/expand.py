@@ -150,5 +150,6 @@ def _settings(payload: Payload, capture: bool) -> PlanSettings:
         priority=settings.priority,
         partition=settings.partition,
         batch_size=settings.batch_size,
+        fuse=settings.fuse,
     )
     return PlanSettings(options=options.over(DEFAULT_OPTIONS), capture=capture)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from armoflow.codec.envelope import Slot, SlotKind
 from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.payload import Payload
 
 
 class ItemFailure(Exception):
@@ -31,6 +34,14 @@ class ItemFailure(Exception):
 def skip(slot: Slot) -> ItemFailure:
     """What a consumer of a failed slot ends with: the root's record; the job adds its name."""
     return ItemFailure(ErrorRecord.decode(slot.data), SlotKind.SKIPPED)
+
+
+def carry(record: ErrorRecord, steps: Iterable[Payload]) -> ErrorRecord:
+    """A failure as it is seen after further steps of its task, which did not run."""
+    for step in steps:
+        one = step.collection and step.count == 1
+        record = record.via(f"{step.name}[{step.start}]" if one else step.name)
+    return record
 
 
 class MissingDataError(Exception):

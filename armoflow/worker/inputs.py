@@ -10,12 +10,13 @@ from typing import Any
 
 from armoflow.codec.container import MAGIC, Buffer
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
-from armoflow.codec.payload import Items, Payload, Pickled, Piece, Slots, Values
+from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, skip
 
 _CACHED_RESULTS = 128
+_NO_GRAPHS: Mapping[int, Any] = {}
 
 
 class AbsentItem(Exception):
@@ -48,6 +49,8 @@ class Inputs:
         sources: Data of the dependencies by result id.
         fetch: Reads the data of a constant.
         cache: Slots that earlier tasks have read.
+        previous: In a task of several steps, the slots that the step before has made.
+        graphs: Items of the step before that returned a graph: its last value, still lazy.
     """
 
     def __init__(
@@ -56,7 +59,12 @@ class Inputs:
         sources: Mapping[str, data.Source],
         fetch: Callable[[str], Buffer],
         cache: CellCache,
+        *,
+        previous: list[Cell] | None = None,
+        graphs: Mapping[int, Any] = _NO_GRAPHS,
     ) -> None:
+        self.graphs = graphs
+        self._previous = previous
         self._cache = cache
         self._ids = payload.inputs
         self._constants = payload.constants
@@ -70,7 +78,7 @@ class Inputs:
     @property
     def referable(self) -> bool:
         """Whether pickles in the payload may refer to something outside."""
-        return bool(self._ids or self._constants)
+        return bool(self._ids or self._constants or self._previous is not None)
 
     def forget(self) -> None:
         """Read again from now on: a failed attempt may have changed what it was given."""
@@ -85,6 +93,8 @@ class Inputs:
             MissingDataError: If its data is not there.
             EnvelopeError: If it is not a result of armoflow.
         """
+        if index == PREVIOUS:
+            return self._previous or []
         cells = self._cells.get(index)
         if cells is None:
             result_id = self._ids[index]
@@ -99,13 +109,13 @@ class Inputs:
         cells = self.cells(piece.input)
         if piece.stop > len(cells):
             raise MissingDataError(
-                f"input {self._ids[piece.input]} has {len(cells)} slots, {piece.stop} are needed"
+                f"{self._name(piece.input)} has {len(cells)} slots, {piece.stop} are needed"
             )
         return cells[piece.start : piece.stop]
 
     def load(self, pickled: Pickled) -> Any:
         """A pickled value, its references resolved."""
-        if not (pickled.buffers or self._ids or self._constants):
+        if not (pickled.buffers or self.referable):
             # Then the only reference that there may be is one to an empty list.
             try:
                 return pickle.loads(pickled.data)
@@ -144,6 +154,8 @@ class Inputs:
             return list(self._list(reference[1]))
         if kind == "constant":
             return self._constant(reference[1])
+        if kind == "previous":
+            return self.graphs[0] if self.graphs else self._slot(PREVIOUS, 0)
         raise pickle.UnpicklingError(f"unknown reference {reference!r}")
 
     def _slot(self, index: int, slot: int) -> Any:
@@ -153,9 +165,12 @@ class Inputs:
                 self._values[key] = self.value(self.slice(Slots(index, slot, slot + 1))[0])
             except AbsentItem:
                 raise MissingDataError(
-                    f"slot {slot} of input {self._ids[index]} was filtered out"
+                    f"slot {slot} of {self._name(index)} was filtered out"
                 ) from None
         return self._values[key]
+
+    def _name(self, index: int) -> str:
+        return "the step before" if index == PREVIOUS else f"input {self._ids[index]}"
 
     def _list(self, ranges: Iterable[tuple[int, int, int]]) -> Iterator[Any]:
         for piece in ranges:

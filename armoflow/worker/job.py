@@ -1,4 +1,7 @@
-"""One task at work: what it was given, and the cells that it has made so far."""
+"""One task at work: what it was given, and the cells that it has made so far.
+
+A task of several steps is one job after the other.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,15 @@ def _no_function(*args: Any, **kwargs: Any) -> Any:
 
 
 class Job:
-    """One task at work: what it was given and what it has made so far.
+    """One task, or one step of it, at work: what it was given and what it has made so far.
+
+    Args:
+        payload: What to do.
+        inputs: What it reads.
+        attempts: How its items are tried.
+        output_count: How many outputs it has.
+        lasting: Something of the user's runs between an item's end and the writing of its value: so
+            its buffers are copied, and its slots are kept where they outlive this process.
 
     Attributes:
         tolerant: Failures become slots and the task goes on.
@@ -33,7 +44,13 @@ class Job:
     """
 
     def __init__(
-        self, payload: Payload, inputs: Inputs, attempts: Attempts, output_count: int
+        self,
+        payload: Payload,
+        inputs: Inputs,
+        attempts: Attempts,
+        output_count: int,
+        *,
+        lasting: bool,
     ) -> None:
         self.payload = payload
         self.inputs = inputs
@@ -45,8 +62,7 @@ class Job:
         self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
         self.pending: dict[int, Any] = {}
         self.tolerant = payload.settings.packed or payload.settings.capture
-        # Nothing of the user's runs between a call's end and the writing of its value.
-        self._lasting = payload.operation is not Operation.CALL
+        self._lasting = lasting
 
     def check_outputs(self, count: int) -> None:
         """Refuse a task that was asked for another number of outputs.
@@ -61,7 +77,7 @@ class Job:
 
     def take_over(self) -> None:
         """Every item was finished by an earlier process: nothing runs any more."""
-        for item in range(slot_count(self.payload)):
+        for item in range(self.payload.slot_count):
             self.is_finished(item)
 
     def is_finished(self, item: int) -> bool:
@@ -117,7 +133,7 @@ class Job:
         if not self.tolerant:
             raise failure
         cells = [failure.slot()] * len(self.cells)
-        for item in range(len(self.cells[0]), slot_count(self.payload)):
+        for item in range(len(self.cells[0]), self.payload.slot_count):
             if not self.is_finished(item):
                 for output, cell in zip(self.cells, cells, strict=True):
                     output.append(cell)
@@ -156,11 +172,6 @@ class Job:
         return [pickle_value(single, copy=self._lasting) for single in values]
 
 
-def slot_count(payload: Payload) -> int:
-    """How many slots a task writes to each output."""
-    return 1 if payload.operation is Operation.COMBINE else payload.count
-
-
 def split_outputs(value: Any, count: int, name: str) -> list[Any]:
     """The values for several outputs.
 
@@ -179,6 +190,24 @@ def split_outputs(value: Any, count: int, name: str) -> list[Any]:
             f"not of {len(values)}"
         )
     return values
+
+
+def continued(job: Job) -> Callable[..., Any]:
+    """A step's function as a task, for what comes after a step that returned a graph.
+
+    What the graph makes is not here yet: the step becomes part of the graph.
+    """
+    from armoflow.graph.task import Task
+    from armoflow.options import TaskOptions
+
+    settings = job.payload.settings
+    options = TaskOptions(
+        retries=settings.retries,
+        backoff=settings.backoff,
+        timeout=settings.timeout,
+        crash_retries=settings.crash_retries,
+    )
+    return Task(job.original or job.function, name=job.payload.name, options=options)
 
 
 def holds_graph(value: Any) -> bool:

@@ -127,9 +127,11 @@ class Recorder:
         ship: Sends the spool to the owner when it is full: serial, first item, lengths, bytes.
 
     Attributes:
-        words: See the module; ``words[ITEM] = item`` starts an item without a deadline.
+        words: See the module; ``words[ITEM] = shift + item`` starts an item without a deadline.
         position: Where the next entry's bytes go in the spool.
         count: Entries in the spool.
+        shift: What is added to the items' numbers: in a task of several steps, the items of the
+            steps before.
     """
 
     def __init__(self, mark: Mark, ship: Callable[[int, int, bytes, bytes], None]) -> None:
@@ -137,6 +139,7 @@ class Recorder:
         self.words = mark.words
         self.position = 0
         self.count = 0
+        self.shift = 0
         self._ship = ship
 
     def begin(self, serial: int) -> None:
@@ -148,7 +151,7 @@ class Recorder:
         words[BASE] = 0
         words[ATTEMPT] = 1
         words[SERIAL] = serial
-        self.position = self.count = 0
+        self.position = self.count = self.shift = 0
 
     def end(self) -> None:
         """Nothing runs."""
@@ -159,7 +162,7 @@ class Recorder:
         words = self.words
         words[DEADLINE] = deadline
         words[ATTEMPT] = attempt
-        words[ITEM] = item
+        words[ITEM] = self.shift + item
 
     def pause(self) -> None:
         """The item waits for its next attempt: nothing of the user's runs."""
@@ -200,7 +203,7 @@ class Recorder:
                 bytes(self.mark.lengths[: self.count]),
                 bytes(self.mark.spool[: self.position]),
             )
-        self.words[BASE] = item
+        self.words[BASE] = self.shift + item
         self.position = self.count = 0
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from armoflow.codec.payload import Operation
 from armoflow.errors import EnvelopeError, TaskError
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import AbsentItem, Column
-from armoflow.worker.job import Job, holds_graph
+from armoflow.worker.job import Job, continued, holds_graph
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
 
 _SCALAR_PROTOCOL = 3
@@ -26,12 +26,13 @@ SCALARS = frozenset({int, float, bool, str, bytes, type(None), complex})
 def run_call(job: Job) -> None:
     """``function(*args, **kwargs)``."""
     arguments = job.payload.arguments
+    function = continued(job) if job.inputs.graphs else job.function
 
     def attempt() -> Any:
         if arguments is None:
-            return job.function()
+            return function()
         args, kwargs = job.inputs.load(arguments)
-        return job.function(*args, **kwargs)
+        return function(*args, **kwargs)
 
     _run_item(job, 0, attempt)
 
@@ -119,12 +120,17 @@ def _run_item(
         job.keep_value(item, value)
 
 
-def _with_fixed(job: Job) -> Callable[..., Any]:
+def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+def _with_fixed(job: Job, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """The function with the keyword arguments that are the same for every item."""
+    function = function or job.function
     if job.payload.arguments is None:
-        return job.function
+        return function
     fixed = job.inputs.load(job.payload.arguments)
-    return functools.partial(job.function, **fixed) if fixed else job.function
+    return functools.partial(function, **fixed) if fixed else function
 
 
 def _column(job: Job, index: int) -> Column:
@@ -235,6 +241,9 @@ class _Mapping:
         self._job = job
         self._columns = [_column(job, index) for index in range(len(job.payload.columns))]
         self._function = _with_fixed(job)
+        self._star = job.payload.star or job.payload.calls
+        if job.payload.calls:
+            self._function = functools.partial(_call, self._function)
         self.quick = (
             len(job.cells) == 1
             and not job.finished
@@ -244,12 +253,15 @@ class _Mapping:
 
     def attempt(self, item: int) -> Any:
         """Call the function with one item."""
+        job = self._job
+        if item in job.inputs.graphs:
+            return _with_fixed(job, continued(job))(job.inputs.graphs[item])
         values = [column.value(item) for column in self._columns]
-        arguments = values[0] if self._job.payload.star else values
+        arguments = values[0] if self._star else values
         return self._function(*arguments)
 
     def _arguments(self, start: int) -> Iterator[Any]:
-        if self._job.payload.star:
+        if self._star:
             return self._columns[0].iterate(start)
         return zip(*(column.iterate(start) for column in self._columns), strict=True)
 
@@ -263,13 +275,13 @@ class _Mapping:
         words, lengths, spool = recorder.words, recorder.mark.lengths, recorder.mark.spool
         function, dumps, append = self._function, pickle.dumps, job.cells[0].append
         deadline = job.attempts.deadline if job.attempts.timeout else None
-        position, count = recorder.position, recorder.count
+        position, count, shift = recorder.position, recorder.count, recorder.shift
         item, keeping = start - 1, False
         try:
             for item, arguments in enumerate(self._arguments(start), start):
                 if deadline is not None:
                     words[DEADLINE] = deadline()
-                words[ITEM] = item
+                words[ITEM] = shift + item
                 try:
                     value = function(*arguments)
                 except BaseException as error:

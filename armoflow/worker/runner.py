@@ -22,9 +22,9 @@ from armoflow.worker import data, operations
 from armoflow.worker.attempts import Attempts, describe
 from armoflow.worker.code import Code
 from armoflow.worker.context import Agent, Context, Expand
-from armoflow.worker.failures import ItemFailure, MissingDataError
+from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.inputs import CellCache, Inputs
-from armoflow.worker.job import Job, slot_count
+from armoflow.worker.job import Job
 from armoflow.worker.mark import Recorder
 
 FETCHED_BYTES = 256 * config.MIB
@@ -44,6 +44,23 @@ class Progress:
     item: int = 0
     attempts: int = 0
     finished: dict[int, Sequence[Cell]] = field(default_factory=dict)
+
+    def finished_in(self, shift: int, count: int) -> dict[int, Sequence[Cell]]:
+        """The finished items of one step, those of the step whose items are counted from shift.
+
+        What a later step has finished need not be made again: an absent slot stands for it.
+
+        Example:
+            >>> Progress(finished={0: [b"a"], 1: [b"b"], 2: [b"c"]}).finished_in(0, 2)
+            {0: [None], 1: [b'b']}
+        """
+        later = {item % count: [None] for item in self.finished if item >= shift + count}
+        own = {
+            item - shift: cells
+            for item, cells in self.finished.items()
+            if shift <= item < shift + count
+        }
+        return {**own, **later}
 
 
 @dataclass(slots=True)
@@ -149,26 +166,54 @@ class Runner:
                 self._store(task, effects, output, pack_envelope(cells))
 
     def _prepare(self, task: Task, payload: Payload) -> Job:
-        inputs = Inputs(payload, task.inputs, self._fetched.read, self._cells)
-        attempts = Attempts(payload, self._recorder, inputs)
-        job = Job(payload, inputs, attempts, len(task.outputs))
+        """Run the task's items, step by step; returns the last step."""
+        if not payload.stages:
+            job = self._step(task, payload, lasting=payload.operation is not Operation.CALL)
+        else:
+            job = self._run_steps(task, list(payload.steps()))
+        # What is left to do is not an attempt of any item.
+        self._recorder.start(payload.slot_count, 1, 0)
+        return job
+
+    def _run_steps(self, task: Task, steps: Sequence[Payload]) -> Job:
+        job: Job | None = None
+        for number, step in enumerate(steps):
+            self._recorder.shift = number * step.slot_count
+            last = number == len(steps) - 1
+            lasting = not last or step.operation is not Operation.CALL
+            try:
+                job = self._step(task, step, job, lasting=lasting)
+            except ItemFailure as failure:
+                raise ItemFailure(carry(failure.record, steps[number + 1 :])) from failure
+        assert job is not None
+        return job
+
+    def _step(self, task: Task, step: Payload, before: Job | None = None, *, lasting: bool) -> Job:
+        fetch, cells = self._fetched.read, self._cells
+        if before is None:
+            inputs = Inputs(step, task.inputs, fetch, cells)
+        else:
+            inputs = Inputs(
+                step, task.inputs, fetch, cells, previous=before.cells[0], graphs=before.pending
+            )
+        attempts = Attempts(step, self._recorder, inputs)
+        job = Job(step, inputs, attempts, len(task.outputs), lasting=lasting)
         if task.progress is not None:
-            attempts.resume(task.progress.item, task.progress.attempts)
-            job.finished = task.progress.finished
-            if len(job.finished) == slot_count(payload):
+            shift = self._recorder.shift
+            attempts.resume(task.progress.item - shift, task.progress.attempts)
+            job.finished = task.progress.finished_in(shift, step.slot_count)
+            if len(job.finished) == step.slot_count:
                 job.take_over()
                 return job
         try:
-            self._code.install_modules(payload)
-            if payload.operation is not Operation.GATHER:
-                job.function, job.original = self._code.function(payload)
-            operations.RUN[payload.operation](job)
+            self._code.install_modules(step)
+            if step.operation is not Operation.GATHER:
+                job.function, job.original = self._code.function(step)
+            operations.RUN[step.operation](job)
         except ItemFailure as failure:
             job.fail_rest(failure)
         except BaseException as error:  # user modules may do anything when they are imported
-            job.fail_rest(describe(error, payload.name))
-        # What is left to do is not an attempt of any item.
-        self._recorder.start(slot_count(payload), 1, 0)
+            job.fail_rest(describe(error, step.name))
         return job
 
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:

@@ -12,8 +12,7 @@ from armoflow.codec.failure import ErrorRecord, record_death, record_timeout
 from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.worker import data
-from armoflow.worker.failures import ItemFailure, MissingDataError
-from armoflow.worker.job import slot_count
+from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.mark import Entry, Position, cell_to_wire
 
 
@@ -152,7 +151,8 @@ class _Account:
         self._work = work
         self._payload = payload
         self._death = death
-        count = slot_count(payload)
+        self._steps = list(payload.steps())
+        count = payload.slot_count * len(self._steps)
         item = death.position.item
         # Before the first item and after the last, the whole task is to blame.
         self._item = item if 0 <= item < count else None
@@ -177,8 +177,10 @@ class _Account:
         return self._quarantine(self._record(attempt))
 
     def _record(self, attempt: int) -> ErrorRecord:
-        payload, item = self._payload, self._item
-        index = payload.start + item if payload.collection and item is not None else None
+        item = self._item
+        number, place = divmod(item or 0, self._payload.slot_count)
+        payload = self._steps[number]
+        index = payload.start + place if payload.collection and item is not None else None
         if self._death.cause is Cause.TIMEOUT:
             seconds = payload.settings.timeout or 0.0
             return record_timeout(seconds, node=payload.name, item=index, attempts=attempt)
@@ -195,6 +197,8 @@ class _Account:
         work, settings = self._work, self._payload.settings
         missing = [item for item in self._all if item not in work.finished]
         if not (settings.packed or settings.capture) or not missing:
+            after = (self._item or 0) // self._payload.slot_count + 1
+            record = carry(record, self._steps[after:])
             return Outcome(work, error=record.to_text(), kind=record.kind)
         cell = cell_to_wire(ItemFailure(record).slot())
         for item in missing if self._item is None else [self._item]:

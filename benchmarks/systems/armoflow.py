@@ -18,7 +18,7 @@ class Embedded(System):
 
     name = "armoflow"
     modules = ("armoflow",)
-    call_options: ClassVar[dict[str, Any]] = {"batch_size": 1}
+    call_options: ClassVar[dict[str, Any]] = {"batch_size": 1, "fuse": False}
 
     def start(self) -> None:
         from armoflow import Client, task
@@ -150,6 +150,6 @@ def _spread(branching: int, depth: int) -> Any:
         return 1
     from armoflow import task
 
-    node = task(batch_size=1)(_spread)
-    together = task(batch_size=1)(total)
+    node = task(batch_size=1, fuse=False)(_spread)
+    together = task(batch_size=1, fuse=False)(total)
     return together(*[node(branching, depth - 1) for _ in range(branching)])

@@ -167,7 +167,7 @@ async def test_a_failed_task_tells_its_error_with_the_aborted_result(tmp_path: P
         aborted = [
             change for change in await anext(watcher) if change.status == ResultStatus.ABORTED
         ]
-        assert [(change.record.id, change.error) for change in aborted] == [
+        assert [(c.record.id, c.owner and c.owner.error) for c in aborted] == [
             (task.outputs[0], "it went wrong")
         ]
 

@@ -24,6 +24,7 @@ from armoflow.engine.records import (
     ResultRecord,
     ResultStatus,
     StateError,
+    TaskRecord,
     TaskStatus,
 )
 from armoflow.engine.watchers import ResultChange, Watcher, WatcherOverflowError
@@ -300,8 +301,8 @@ class _Connection:
         try:
             async for batch in watcher:
                 changes = [
-                    self._change(record, status, error)
-                    for record, status, error in batch
+                    self._change(record, status, owner)
+                    for record, status, owner in batch
                     if record.name.startswith(OUTPUT_PREFIX)
                 ]
                 if changes:
@@ -311,19 +312,16 @@ class _Connection:
             self.overflowed = True
             self.close()
 
-    def _change(self, record: ResultRecord, status: int, error: str) -> list[Any]:
+    def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
         data = failure = seconds = None
         if status == ResultStatus.COMPLETED:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
                 found = self._engine.objects.peek(record.opaque_id)
                 data = found if isinstance(found, bytes) else None
-            task = self._engine.state.tasks.get(record.owner_task_id)
-            if task is not None and task.ended_at and task.started_at:
-                seconds = task.ended_at - task.started_at
-        elif status == ResultStatus.ABORTED and error:
-            task = self._engine.state.tasks.get(record.owner_task_id)
-            name = _status(task.status) if task is not None else "error"
-            failure = [record.owner_task_id, name, error]
+            if owner is not None and owner.ended_at and owner.started_at:
+                seconds = owner.ended_at - owner.started_at
+        elif status == ResultStatus.ABORTED and owner is not None and owner.error:
+            failure = [owner.id, _status(owner.status), owner.error]
         return [record.id, int(status), record.size, data, failure, seconds]
 
 

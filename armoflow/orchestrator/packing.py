@@ -1,0 +1,114 @@
+"""Sibling calls: calls of one function that stand side by side share a task, if they are quick.
+
+``compute(*[f(x) for x in xs])`` and ``total(*[f(x) for x in xs])`` are as many calls as a map has
+items, and cost the engine as much each. So once a call of ``f`` was measured, those that are left
+are packed as a map's items are; errors, retries and values stay per call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from armoflow.codec.payload import Items, Operation
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import CallNode, Node
+from armoflow.graph.task import BaseTask
+from armoflow.orchestrator import fusing
+from armoflow.orchestrator.emit import Step
+from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.sizes import SiblingSizer
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.chunks import Step as PlanStep
+    from armoflow.orchestrator.plan import Planner
+
+Shape = tuple[BaseTask[Any, Any], ...]
+"""The functions of a call and of the calls fused with it, the first one first."""
+
+
+class Siblings:
+    """Finds the calls of one plan that may share a task.
+
+    Args:
+        planner: Says what is planned already.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self._sizers: dict[Shape, SiblingSizer] = {}
+
+    def sizer(self, chain: Sequence[CallNode]) -> SiblingSizer | None:
+        """Who wants to know how long this call, with those fused with it, takes."""
+        if chain[0].arguments or not all(_only_value(node) for node in chain[1:]):
+            return None
+        settings = self._planner.settings
+        size = self._planner.emitter.rules(chain[-1]).batch_size
+        if size == 1 or (size is None and not settings.measures):
+            return None
+        shape = tuple(node.task for node in chain)
+        sizer = self._sizers.get(shape)
+        if sizer is None:
+            sizer = SiblingSizer(settings.workers, settings.batch_seconds, size)
+            self._sizers[shape] = sizer
+        return sizer
+
+    def group(self, upcoming: Iterable[Any]) -> list[list[CallNode]]:
+        """The chains of calls, one for each of the next values, that are to share a task."""
+        values = iter(upcoming)
+        first = self._chain(next(values))
+        sizer = None if first is None else self.sizer(first)
+        if first is None or sizer is None or not sizer.known:
+            return []
+        wanted = self._planner.emitter.wanted
+        chains = {first[-1]: first}
+        for value in itertools.islice(values, sizer.look_ahead):
+            chain = self._chain(value)
+            if chain is None or self.sizer(chain) is not sizer:
+                break
+            if (chain[-1] in wanted) is not (first[-1] in wanted):
+                break
+            chains[chain[-1]] = chain
+        found = list(chains.values())[: sizer.next(len(chains))]
+        return found if len(found) > 1 else []
+
+    def _chain(self, value: Any) -> list[CallNode] | None:
+        if type(value) is not Delayed:
+            return None
+        node = value.node
+        if not isinstance(node, CallNode) or node.outputs > 1 or self._planner.is_planned(node):
+            return None
+        return fusing.chain_of_calls(self._planner, node)
+
+
+def emit_siblings(
+    planner: Planner, chains: Sequence[Sequence[CallNode]]
+) -> Generator[PlanStep, Any, dict[Node, list[SlotRange]]]:
+    """Emit one task for sibling calls; returns where the value of each is."""
+    draft = planner.draft()
+    first = chains[0]
+    head, last = first[0], first[-1]
+    column = Items([planner.pickle_call(draft, chain[0]) for chain in chains])
+    for chain in chains:
+        for node in chain[:-1]:
+            planner.read(node)
+    (result,) = yield from planner.emit(
+        last,
+        Operation.MAP,
+        draft,
+        function=head.task,
+        columns=[[column]],
+        count=len(chains),
+        calls=True,
+        sizer=planner.siblings.sizer(first),
+        outputs=[planner.result(last)],
+        name=head.name,
+        steps=[Step(node.name, node.task, None) for node in first[1:]],
+    )
+    return {chain[-1]: [SlotRange(result, slot, slot + 1)] for slot, chain in enumerate(chains)}
+
+
+def _only_value(node: CallNode) -> bool:
+    """Whether a call's only argument is the value of the call before."""
+    return len(node.args) == 1 and not node.kwargs and isinstance(node.args[0], Delayed)
