@@ -80,6 +80,9 @@ TASKS_UNDER_WAY = 200_000
 RELEASE_DELAY = 0.05
 """Seconds in which results that nobody needs any more are collected before they are deleted."""
 
+RELEASE_BYTES = 16 * MIB
+"""Bytes of results that nobody needs any more for which they are deleted at once."""
+
 RESYNC_RESULTS = 2_000
 """Open results that are listed after a silence: a bounded question."""
 

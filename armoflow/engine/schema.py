@@ -21,9 +21,6 @@ APPLICATION: Final = 0x61726D6F
 PAGE_BYTES: Final = 8192
 """A tenth faster than SQLite's 4096 for groups of up to some hundred rows."""
 
-CHECKPOINT_PAGES: Final = 4096
-"""Pages (32 MiB) of the write-ahead log that are gathered before they are copied to the tables."""
-
 CACHE_KIB: Final = 16 * 1024
 
 OPTIONS_COLUMNS = (
@@ -179,7 +176,7 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # the journal's thread sees to it
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
         if _version(connection) == 0:

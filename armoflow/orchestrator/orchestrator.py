@@ -62,6 +62,7 @@ class Orchestrator:
         self._unexplained: list[tuple[Result, ResultChange]] = []
         self._released: deque[str] = deque()
         self._release_planned = False
+        self._released_bytes = 0
         self._closed = False
         self._lost: ArmoflowError | None = None
         self.pipeline = Pipeline(
@@ -303,21 +304,28 @@ class Orchestrator:
 
     # --- freeing --------------------------------------------------------------------------------
 
-    def release(self, result_id: str) -> None:
+    def release(self, result_id: str, size: int = 0) -> None:
         """Nobody needs a result any more; may be called in any thread, even by the collector."""
         self._released.append(result_id)
-        if not self._release_planned and not self._closed:
-            self._release_planned = True
-            try:
+        before = self._released_bytes
+        self._released_bytes = before + size
+        if self._closed:
+            return
+        try:
+            if before < config.RELEASE_BYTES <= before + size:
+                self._loop.call_soon_threadsafe(self._release_now)
+            elif not self._release_planned:
+                self._release_planned = True
                 self._loop.call_soon_threadsafe(self._plan_release)
-            except RuntimeError:  # the loop is closed, and the session with it
-                self._closed = True
+        except RuntimeError:  # the loop is closed, and the session with it
+            self._closed = True
 
     def _plan_release(self) -> None:
         self._loop.call_later(config.RELEASE_DELAY, self._release_now)
 
     def _release_now(self) -> None:
         self._release_planned = False
+        self._released_bytes = 0
         ids = list(self._released)
         for _ in ids:
             self._released.popleft()

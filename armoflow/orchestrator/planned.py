@@ -24,11 +24,10 @@ class Result(ResultHandle):
         waiters: Called with the result when it is completed or aborted.
         data: Its data, once it is here.
         slots: Its data's slots, once they were read.
-        size: Bytes of its data, where known.
         blame: Why it was aborted.
     """
 
-    __slots__ = ("blame", "consumers", "data", "size", "slots", "waiters")
+    __slots__ = ("blame", "consumers", "data", "slots", "waiters")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
@@ -36,7 +35,6 @@ class Result(ResultHandle):
         self.waiters: list[Callable[[Result], None]] = []
         self.data: Buffer | None = None
         self.slots: list[Slot] | None = None
-        self.size = 0
         self.blame: Blame | None = None
 
     @property

@@ -30,20 +30,22 @@ class ResultHandle:
     """A result to be: named by the planner, given its id when its batch is submitted.
 
     The planner, the tasks that still need the result and the futures on it hold the handle; when
-    the last of them lets go, ``on_release`` is called with the id and the data can be deleted.
+    the last of them lets go, ``on_release`` is called with the id and the size (bytes, where it is
+    known), and the data can be deleted.
     """
 
-    __slots__ = ("__weakref__", "id", "name", "on_release", "state")
+    __slots__ = ("__weakref__", "id", "name", "on_release", "size", "state")
 
     def __init__(self, name: str = "", id: str = "") -> None:
         self.name = name
         self.id = id
+        self.size = 0
         self.state = ResultState.PLANNED if not id else ResultState.CREATED
-        self.on_release: Callable[[str], None] | None = None
+        self.on_release: Callable[[str, int], None] | None = None
 
     def __del__(self) -> None:
         if self.on_release is not None and self.id:
-            self.on_release(self.id)
+            self.on_release(self.id, self.size)
 
     def __repr__(self) -> str:
         return f"<ResultHandle {self.name!r} {self.id or 'without id'} {self.state.value}>"

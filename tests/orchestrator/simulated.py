@@ -160,7 +160,7 @@ class Simulation:
         self.live += 1
         self.peak = max(self.peak, self.live)
 
-        def released(_: str) -> None:
+        def released(_: str, size: int) -> None:
             self.live -= 1
 
         output.on_release = released
