@@ -39,6 +39,18 @@ _CachedFunction = type(functools.lru_cache(len))
 _CLOUDPICKLE: dict[type, Callable[[Any], Any]] = cloudpickle.Pickler.dispatch_table.maps[0]
 
 
+_NO_FILE = "<dynamic-code>"
+"""What cloudpickle 3.1.3 and later write in place of a file's name."""
+
+
+def _reduce_code(code: types.CodeType) -> Any:
+    """As cloudpickle reduces code, with its file: tracebacks shall show the user's lines."""
+    kind, arguments = _CLOUDPICKLE[types.CodeType](code)
+    # A new string each time, as cloudpickle makes them: equal functions have equal pickles.
+    file = "".join(list(code.co_filename))
+    return kind, tuple(file if part == _NO_FILE else part for part in arguments)
+
+
 class _Reducers(dict[type, Callable[[Any], Any]]):
     """cloudpickle's table of reducers, several times faster than its ``ChainMap``."""
 
@@ -55,7 +67,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffers: Out-of-band buffers.
     """
 
-    dispatch_table = _Reducers()
+    dispatch_table = _Reducers({types.CodeType: _reduce_code})
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 

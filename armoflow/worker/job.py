@@ -192,6 +192,20 @@ def split_outputs(value: Any, count: int, name: str) -> list[Any]:
     return values
 
 
+def handed_on(job: Job) -> dict[int, Any]:
+    """The graphs that a step returned, by item, for the step after it: named after the step.
+
+    So the step stays in the path of what fails in its graph.
+    """
+    if not job.pending:
+        return {}
+    from armoflow.graph.task import Task
+    from armoflow.orchestrator.builtins import identity
+
+    hand_on = Task(identity.function, name=job.payload.name)
+    return {item: hand_on(value) for item, value in job.pending.items()}
+
+
 def continued(job: Job) -> Callable[..., Any]:
     """A step's function as a task, for what comes after a step that returned a graph.
 

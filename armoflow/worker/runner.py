@@ -24,7 +24,7 @@ from armoflow.worker.code import Code
 from armoflow.worker.context import Agent, Context, Expand
 from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.inputs import CellCache, Inputs
-from armoflow.worker.job import Job
+from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import Recorder
 
 FETCHED_BYTES = 256 * config.MIB
@@ -194,7 +194,7 @@ class Runner:
             inputs = Inputs(step, task.inputs, fetch, cells)
         else:
             inputs = Inputs(
-                step, task.inputs, fetch, cells, previous=before.cells[0], graphs=before.pending
+                step, task.inputs, fetch, cells, previous=before.cells[0], graphs=handed_on(before)
             )
         attempts = Attempts(step, self._recorder, inputs)
         job = Job(step, inputs, attempts, len(task.outputs), lasting=lasting)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import Effects
-from armoflow.engine import schema
+from armoflow.engine import journal, schema
 from armoflow.engine.core import Engine
 from armoflow.engine.options import EngineOptions, decode_options, encode_options
 from armoflow.engine.records import Changes, NewResult, Options
@@ -93,6 +95,40 @@ async def test_changes_that_come_during_a_commit_are_committed_too(tmp_path: Pat
         for future in futures:
             await future
         assert (await engine.queries.results()).total == 300
+
+
+@in_loop
+async def test_a_few_urgent_rows_are_committed_within_one_turn_of_the_loop(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        await engine.committed()
+        result = NewResult(engine.new_id(), "result")
+        committed = engine.apply(
+            engine.state.create_results(engine.now(), session, [result]), urgent=True
+        )
+        await asyncio.sleep(0)
+        assert committed.done()
+        assert (await engine.queries.results()).total == 1
+
+
+@in_loop
+async def test_the_log_is_copied_to_the_tables_once_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "CHECKPOINT_PAGES", 50)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        for number in range(60):
+            result = NewResult(engine.new_id(), f"result {number}")
+            await engine.apply(engine.state.create_results(engine.now(), session, [result]))
+        # A copy of the tables alone, without the log, has most of the rows.
+        copy = tmp_path / "copy.db"
+        copy.write_bytes((tmp_path / "journal.db").read_bytes())
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            (rows,) = connection.execute("SELECT count(*) FROM results").fetchone()
+        assert rows > 30
 
 
 @in_loop

@@ -157,15 +157,15 @@ def test_a_failure_below_a_task_that_returned_a_graph(client: Client) -> None:
         return nested(text)
 
     remote = cause(failure(client, same(nested("n/a"))))
-    assert (remote.node, remote.path) == ("parse", ["parse", "nested", "same"])
+    assert (remote.node, remote.path) == ("parse", ["parse", "double", "nested", "same"])
     remote = cause(failure(client, twice("n/a")))
     assert (remote.node, remote.path[0], remote.path[-1]) == ("parse", "parse", "twice")
     outcomes = client.gather(client.map(nested, TEXTS), return_exceptions=True)
     assert [outcomes[0], outcomes[2]] == [3.0, 5.0]
     remote = cause(outcomes[1])
-    assert (remote.node, remote.path) == ("parse", ["parse", "nested[1]"])
+    assert (remote.node, remote.path) == ("parse", ["parse", "double", "nested[1]"])
     many = client.gather(client.submit(nested.map(TEXTS)), return_exceptions=True)
-    assert cause(many[1]).path == ["parse", "nested[1]"]
+    assert cause(many[1]).path == ["parse", "double", "nested[1]"]
 
 
 def test_one_bad_item_does_not_stop_its_siblings(client: Client) -> None:

@@ -197,7 +197,7 @@ def test_agent_and_worker(tmp_path: Any) -> None:
     """21.5: what a worker asks of its agent while it runs a task."""
     arguments = ("--workers", "1", "--no-extensions", "--worker", WORKER)
     with up(tmp_path, *arguments) as engine:
-        with Client(engine.endpoint) as client:
+        with Client(engine.endpoint, fuse=False) as client:
             own, children = halves(1)
             assert client.compute(own, children) == (b"own", 3)
         calls = [

@@ -141,7 +141,7 @@ def engine(
 
 @pytest.fixture
 def client(engine: Up) -> Iterator[Client]:
-    with Client(engine.endpoint, workers=2) as connected:
+    with Client(engine.endpoint, workers=2, fuse=False) as connected:
         connected.compute(leaf(0))  # so that there is a session
         yield connected
 

@@ -111,6 +111,7 @@ class Simulation:
         self.tasks: list[tuple[str, int]] = []
         self.live = 0
         self.peak = 0
+        self.seconds_per_item: float | None = None
 
     def compute(self, *values: Any) -> list[list[Outcome]]:
         """The outcomes of each value's items, absent ones left out."""
@@ -153,7 +154,9 @@ class Simulation:
             output.data = self.engine.data.get(output.id)
             if output.id in self.engine.aborted:
                 failure = Failure(task.name, "error", self.engine.aborted[output.id])
-                output.blame = Blame(task.name, failure=failure)
+                output.blame = Blame(task.label, failure=failure)
+        if task.measured is not None and self.seconds_per_item is not None:
+            task.measured(task.items, task.items * self.seconds_per_item)
         task.let_go()
 
     def _follow(self, output: Result) -> None:

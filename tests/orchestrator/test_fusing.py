@@ -1,0 +1,234 @@
+"""Tasks that are spared: chains run as one, and so do quick sibling calls."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armoflow import task
+from armoflow.graph.delayed import Delayed
+from armoflow.orchestrator.sizes import SiblingSizer
+from armoflow.orchestrator.targets import Outcome
+from tests.orchestrator.simulated import Simulation
+from tests.orchestrator.steps import add, double, grow, inc, no_threes, odd, total
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("worker")
+
+
+def chain(length: int, step: Any = inc) -> Delayed[int]:
+    return functools.reduce(lambda value, _: step(value), range(length - 1), step(0))
+
+
+def needed_twice(value: Delayed[int]) -> Delayed[int]:
+    return add(inc(value), double(value))
+
+
+def path_of(outcome: Outcome) -> list[str]:
+    assert outcome.error is not None
+    assert outcome.error.__cause__ is not None
+    return list(outcome.error.__cause__.path)  # type: ignore[attr-defined]
+
+
+# --- chains of calls ------------------------------------------------------------------------------
+
+
+def test_a_chain_of_calls_is_one_task(directory: Path) -> None:
+    simulation = Simulation(directory)
+    assert simulation.value(chain(500)) == 500
+    assert len(simulation.tasks) == 1
+
+
+def test_a_very_long_chain_is_cut(directory: Path) -> None:
+    simulation = Simulation(directory)
+    assert simulation.value(chain(2500)) == 2500
+    assert len(simulation.tasks) == 3
+
+
+def test_a_call_may_use_the_value_before_it_anywhere_and_more_than_once(directory: Path) -> None:
+    gather = task(lambda *parts, **named: (parts, named), name="gather")
+    value = double(3)
+    simulation = Simulation(directory)
+    found = simulation.value(gather([value, {"deep": value}], 1, key=value))
+    assert found == (([6, {"deep": 6}], 1), {"key": 6})
+    assert len(simulation.tasks) == 1
+
+
+@pytest.mark.parametrize(
+    ("why", "build", "tasks"),
+    [
+        ("switched off", lambda: inc.with_options(fuse=False)(double(1)), 2),
+        ("other options", lambda: inc.with_options(retries=1)(double(1)), 2),
+        ("kept", lambda: inc(double.with_options(keep=True)(1)), 2),
+        ("two arguments", lambda: add(double(1), double(2)), 3),
+        ("needed twice", lambda: needed_twice(inc(1)), 4),
+    ],
+)
+def test_what_is_not_fused(directory: Path, why: str, build: Any, tasks: int) -> None:
+    simulation = Simulation(directory)
+    simulation.value(build())
+    assert len(simulation.tasks) == tasks, why
+
+
+def test_what_somebody_asks_for_is_a_result_of_its_own(directory: Path) -> None:
+    simulation = Simulation(directory)
+    middle = inc(1)
+    found = simulation.compute(double(middle), middle)
+    assert [o.value for (o,) in found] == [4, 2]
+    assert len(simulation.tasks) == 2
+
+
+def test_a_failing_step_is_named_with_the_way_from_it(directory: Path) -> None:
+    ((outcome,),) = Simulation(directory).compute(inc(double(no_threes(inc(2)))))
+    assert str(outcome.error) == "3 is a multiple of three"
+    assert path_of(outcome) == ["no_threes", "double", "inc"]
+
+
+def test_a_step_that_returns_a_graph_hands_over_to_it(directory: Path) -> None:
+    simulation = Simulation(directory)
+    assert simulation.value(inc(double(grow(inc(2))))) == 19
+    assert simulation.value(inc(double(grow(inc(1))))) == 13
+
+
+def test_each_attempt_gets_the_value_before_unharmed(directory: Path, tmp_path: Path) -> None:
+    tried = str(tmp_path / "tried")
+    attempts = {"retries": 2, "backoff": 0.0}
+
+    @task(**attempts)
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    @task(**attempts)
+    def spoil(values: list[int]) -> list[int]:
+        values.append(3)
+        with Path(tried).open("a") as file:
+            file.write(".")
+        if Path(tried).stat().st_size < 3:
+            raise OSError("not yet")
+        return values
+
+    simulation = Simulation(directory)
+    assert simulation.value(spoil(numbers())) == [1, 2, 3]
+    assert len(simulation.tasks) == 1
+
+
+# --- chains of collection operations ------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(0, 50), max_size=20),
+    st.lists(st.sampled_from([inc, double, no_threes, grow]), max_size=5),
+    st.sampled_from([None, 1, 3]),
+    st.booleans(),
+)
+def test_fused_or_not_the_outcomes_are_the_same(
+    directory: Path, numbers: list[int], steps: list[Any], size: int | None, filtered: bool
+) -> None:
+    def outcomes(*, fuse: bool) -> tuple[list[tuple[Any, str]], int]:
+        options = {"fuse": fuse} if size is None else {"fuse": fuse, "batch_size": size}
+        collection: Any = inc.with_options(**options).map(numbers)
+        if filtered:
+            collection = collection.filter(odd.with_options(**options))
+        for step in steps:
+            collection = collection.map(step.with_options(**options))
+        simulation = Simulation(directory)
+        (found,) = simulation.compute(collection)
+        return [(o.value, str(o.error)) for o in found], len(simulation.tasks)
+
+    fused, few = outcomes(fuse=True)
+    plain, many = outcomes(fuse=False)
+    assert fused == plain
+    assert few <= many
+
+
+def test_maps_of_maps_are_one_task_a_batch(directory: Path) -> None:
+    simulation = Simulation(directory)
+    mapped = inc.with_options(batch_size=5).map(range(10))
+    double_ = double.with_options(batch_size=5)
+    assert simulation.values(mapped.map(double_).map(inc.with_options(batch_size=5))) == [
+        2 * (n + 1) + 1 for n in range(10)
+    ]
+    assert simulation.tasks == [("inc", 5), ("inc", 5)]
+
+
+def test_a_bad_item_of_a_fused_map_skips_only_itself(directory: Path) -> None:
+    collection = no_threes.map([1, 2, 3]).map(double).map(inc)
+    (found,) = Simulation(directory).compute(collection)
+    assert [o.value for o in found[:2]] == [3, 5]
+    assert path_of(found[2]) == ["no_threes[2]", "double[2]", "inc[2]"]
+
+
+# --- sibling calls --------------------------------------------------------------------------------
+
+
+def measured(directory: Path, seconds: float, **settings: Any) -> Simulation:
+    simulation = Simulation(directory, measures=True, batch_seconds=0.05, **settings)
+    simulation.seconds_per_item = seconds
+    return simulation
+
+
+def test_quick_sibling_calls_share_tasks_once_one_was_measured(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    found = simulation.compute(*[inc(number) for number in range(1000)])
+    assert [o.value for (o,) in found] == list(range(1, 1001))
+    assert simulation.tasks[:2] == [("inc", 1), ("inc", 50)]
+    assert len(simulation.tasks) < 60  # the last ones are spread over the workers
+
+
+def test_slow_calls_are_tasks_of_their_own(directory: Path) -> None:
+    simulation = measured(directory, 0.1)
+    simulation.compute(*[inc(number) for number in range(20)])
+    assert simulation.tasks == [("inc", 1)] * 20
+
+
+def test_calls_of_unknown_length_are_tasks_of_their_own(directory: Path) -> None:
+    simulation = Simulation(directory)
+    simulation.compute(*[inc(number) for number in range(20)])
+    assert simulation.tasks == [("inc", 1)] * 20
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_user_may_fix_how_many_siblings_share_a_task(directory: Path, size: int) -> None:
+    simulation = measured(directory, 0.001)
+    sized = inc.with_options(batch_size=size)
+    assert simulation.value(total(*[sized(n) for n in range(8)])) == 36
+    assert [items for name, items in simulation.tasks if name == "inc"] == [size] * (8 // size)
+
+
+def test_siblings_keep_their_keyword_arguments_and_their_errors(directory: Path) -> None:
+    power = task(lambda base, *, exponent=2: no_threes.local(base) ** exponent, name="power")
+    power = power.with_options(batch_size=4)
+    calls = [power(base, exponent=base) if base > 2 else power(base) for base in (1, 2, 3, 4)]
+    found = Simulation(directory).compute(*calls)
+    assert [o.value for (o,) in found] == [1, 4, None, 256]
+    assert path_of(found[2][0]) == ["power"]
+
+
+def test_siblings_that_return_graphs(directory: Path) -> None:
+    sized = grow.with_options(batch_size=4)
+    simulation = Simulation(directory)
+    assert simulation.value(total(*[sized(n) for n in range(8)])) == 3 * sum(range(8))
+
+
+def test_chains_side_by_side_share_tasks_too(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    first, second = inc.with_options(batch_size=10), double.with_options(batch_size=10)
+    found = simulation.compute(*[second(first(number)) for number in range(20)])
+    assert [o.value for (o,) in found] == [2 * (n + 1) for n in range(20)]
+    assert simulation.tasks == [("inc", 10), ("inc", 10)]
+
+
+@given(st.integers(1, 8), st.integers(0, 5000), st.floats(1e-7, 10))
+def test_siblings_leave_work_for_every_worker(workers: int, left: int, seconds: float) -> None:
+    sizer = SiblingSizer(workers, 0.05)
+    sizer.measured(1, seconds)
+    size = sizer.next(left)
+    assert size == 1 or left // size >= 4 * workers
+    assert size == 1 or size * seconds <= 0.05
