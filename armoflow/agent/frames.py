@@ -7,7 +7,8 @@ while a task runs.
 
 ============  =========  =======================================================================
 owner, main   RUN        tasks, each ``[serial, task id, session id, expected outputs, payload,
-                         folder, progress]``, and the data of all their inputs by result id
+                         folder, progress, passed]``, and the data of their inputs by result id;
+                         ``passed`` are inputs that a task before it in this process makes
 owner, main   REPLY      number, success, value or error text
 owner, main   STOP
 owner, ctrl   RECALL     serials of tasks to give back unless they have been started
@@ -17,6 +18,7 @@ child, main   DONE       serial, nanoseconds, data by result id, created results
 child, main   FAILED     serial, nanoseconds, kind, error text
 child, main   PARTIAL    serial, first item, the spool's entries (see ``armoflow.worker.mark``)
 child, main   REQUEST    number, serial, method, argument
+child, main   ABSENT     serial of a task that was not run: a passed input is not here
 ============  =========  =======================================================================
 
 Data is bytes, or ``[path, size]`` for a file: an input to be mapped, or an output that was staged.
@@ -48,6 +50,7 @@ class Kind(IntEnum):
     FAILED = 8
     PARTIAL = 9
     REQUEST = 10
+    ABSENT = 11
 
 
 RUN = int(Kind.RUN)
@@ -60,6 +63,7 @@ DONE = int(Kind.DONE)
 FAILED = int(Kind.FAILED)
 PARTIAL = int(Kind.PARTIAL)
 REQUEST = int(Kind.REQUEST)
+ABSENT = int(Kind.ABSENT)
 
 _LARGEST = 2**31 - 1
 

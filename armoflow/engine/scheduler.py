@@ -138,6 +138,17 @@ class Scheduler:
             self.running[task.id] = agent
         return tasks
 
+    def claim(self, task: TaskRecord, agent: Agent, owner: str) -> bool:
+        """Let an agent run a queued task out of turn; False if it is not queued (any more)."""
+        queued, started = TaskStatus.SUBMITTED, TaskStatus.PROCESSING
+        if task.status is not queued:
+            return False
+        self._run([task.id], owner)
+        if task.status is not started:
+            return False  # other data that it needs was deleted
+        self.running[task.id] = agent
+        return True
+
     def interrupt(self, tasks: Iterable[TaskRecord]) -> None:
         """Tell the agents that run these tasks to stop them."""
         for task in tasks:

@@ -22,6 +22,7 @@ from time import monotonic_ns
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.agent.effects import Effects
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import Source
 from armoflow.worker.failures import MissingDataError
@@ -33,10 +34,42 @@ _HOLD_NANOSECONDS = 500_000
 """How long a completion may wait for others before the next task starts."""
 
 
+class Passed:
+    """Outputs that a later task of this process needs: kept from the one to the other."""
+
+    def __init__(self) -> None:
+        self._expected: set[str] = set()
+        self._here: dict[str, bytes] = {}
+
+    def expect(self, result_ids: Iterable[str]) -> None:
+        """A task came that needs these."""
+        self._expected.update(result_ids)
+
+    def keep(self, effects: Effects) -> None:
+        """A task succeeded; large outputs are the owner's by now, who moves their files."""
+        if self._expected:
+            for result_id, data in effects.data.items():
+                if result_id in self._expected and isinstance(data, bytes):
+                    self._here[result_id] = data
+
+    def take(self, result_ids: Iterable[str]) -> dict[str, bytes] | None:
+        """What a task needs; None if some of it is not here."""
+        self._expected.difference_update(result_ids)
+        found = {result_id: self._here.pop(result_id, None) for result_id in result_ids}
+        if None in found.values():
+            return None
+        return found  # type: ignore[return-value]
+
+
 class Inbox:
-    """Tasks that were received and not started; read by both threads."""
+    """Tasks that were received and not started; read by both threads.
+
+    Attributes:
+        passed: What tasks pass on to later ones.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
+        self.passed = Passed()
         self._channel = channel
         self._unpacker = frames.unpacker()
         self._tasks: deque[Task | None] = deque()
@@ -80,6 +113,7 @@ class Inbox:
             taken = [task for task in self._tasks if task is not None and task.serial in serials]
             for task in taken:
                 self._tasks.remove(task)
+                self.passed.take(task.passed)
         return [task.serial for task in taken]
 
     def _read(self, flags: int) -> None:
@@ -91,6 +125,9 @@ class Inbox:
             kind = message[0]
             if kind == frames.RUN:
                 tasks = [_decode_task(entry, message[2]) for entry in message[1]]
+                for task in tasks:
+                    if task.passed:
+                        self.passed.expect(task.passed)
                 with self._tasks_lock:
                     self._tasks.extend(tasks)
             elif kind == frames.REPLY:
@@ -240,6 +277,12 @@ class Child:
 
     def _run(self, task: Task) -> None:
         started = monotonic_ns()
+        if task.passed:
+            passed = self._inbox.passed.take(task.passed)
+            if passed is None:
+                self._outbox.put(self._pack([frames.ABSENT, task.serial]), started)
+                return
+            task.inputs = {**task.inputs, **passed}
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
         self._agent.local = task.folder is None
@@ -250,6 +293,7 @@ class Child:
             message = [frames.FAILED, task.serial, now - started, failure.kind, failure.text]
         else:
             now = monotonic_ns()
+            self._inbox.passed.keep(effects)
             message = [frames.DONE, task.serial, now - started, *frames.encode_effects(effects)]
         if os.getpid() != self._process_id:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
@@ -261,7 +305,7 @@ class Child:
 
 
 def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> Task:
-    serial, task_id, session_id, outputs, payload, folder, progress = entry
+    serial, task_id, session_id, outputs, payload, folder, progress, passed = entry
     return Task(
         serial,
         task_id,
@@ -271,6 +315,7 @@ def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> Task:
         inputs,
         folder,
         None if progress is None else _decode_progress(*progress),
+        passed,
     )
 
 

@@ -76,6 +76,7 @@ class Task:
         inputs: Data of its dependencies by result id.
         folder: The agent's data folder, where all outputs go; None on the embedded engine.
         progress: What was done before.
+        passed: Inputs that a task before it in this process makes; then they are in ``inputs``.
     """
 
     serial: int
@@ -86,6 +87,7 @@ class Task:
     inputs: Mapping[str, data.Source]
     folder: str | None = None
     progress: Progress | None = None
+    passed: Sequence[str] = ()
 
 
 class TaskFailure(Exception):

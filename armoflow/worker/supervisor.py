@@ -218,6 +218,9 @@ class ChildSupervisor:
         for message in messages:
             kind = message[0]
             if kind not in (done, failed):
+                if kind == frames.ABSENT:  # what it missed is told first
+                    self._tell(outcomes, nanoseconds)
+                    outcomes, nanoseconds = [], 0
                 self._take_other(child, message)
                 continue
             serial = message[1]
@@ -232,6 +235,9 @@ class ChildSupervisor:
                 outcomes.append(Outcome(work, effects, seconds=message[2] * 1e-9))
             else:
                 outcomes.append(Outcome(work, None, message[4], message[3], message[2] * 1e-9))
+        self._tell(outcomes, nanoseconds)
+
+    def _tell(self, outcomes: Sequence[Outcome], nanoseconds: int) -> None:
         if outcomes:
             self._troubles.worked()
             self.window.observe(len(outcomes), nanoseconds * 1e-9)
@@ -246,6 +252,11 @@ class ChildSupervisor:
                 self._ready.set_result(None)
             if child is self._child:
                 self._push()
+        elif kind == frames.ABSENT:
+            work = self._sent.pop(message[1], None)
+            if work is not None and message[1] not in self._cancelled:
+                self._host.returned(self, [work])
+            self._cancelled.discard(message[1])
         elif kind == frames.PARTIAL:
             _, serial, base, lengths, spool = message
             numbers = memoryview(lengths).cast("I")

@@ -33,6 +33,7 @@ class Work:
         item: The item that was running then.
         attempts: Attempts that it has spent.
         crashes: How often the process died, by item.
+        passed: Inputs that a task sent before it makes: the child passes them on itself.
     """
 
     task_id: str
@@ -47,6 +48,7 @@ class Work:
     item: int = 0
     attempts: int = 0
     crashes: dict[int, int] = field(default_factory=dict)
+    passed: list[str] = field(default_factory=list)
 
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
@@ -61,6 +63,7 @@ class Work:
             self.payload,
             self.folder,
             progress,
+            self.passed,
         ]
 
 

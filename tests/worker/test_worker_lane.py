@@ -3,143 +3,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from seats import PATIENCE, call, encode, file_appears, read
+from lanes import Lane, consuming, meeting, on_a_lane
+from seats import PATIENCE, call, file_appears
 
 import armoflow
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import Payload, Settings
-from armoflow.codec.pickling import dumps
-from armoflow.engine.agents.lane import LaneAgent
-from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
-from armoflow.engine.records import (
-    FINAL,
-    NewResult,
-    NewTask,
-    Options,
-    ResultStatus,
-    TaskStatus,
-)
-
-
-def processes() -> set[int]:
-    """The processes below this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
-
-
-class Lane:
-    """An engine with a lane and a session."""
-
-    def __init__(self, directory: Path, workers: int = 2, **options: Any) -> None:
-        self.directory = directory
-        self.engine = Engine(EngineOptions(directory / "state", **options))
-        self.workers = workers
-        self.session = ""
-        self.others = processes()  # engines that other tests of this process keep
-
-    async def __aenter__(self) -> Lane:
-        await self.engine.start()
-        await self.hire()
-        engine = self.engine
-        self.session = engine.new_id()
-        options = Options(max_duration=600.0, max_retries=2, priority=1)
-        engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
-        return self
-
-    async def hire(self) -> None:
-        agents = self.directory / "state" / "agents"
-        self.agent = LaneAgent(self.engine, "default", self.workers, agents, spare_delay=None)
-        await self.agent.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.agent.stop()
-        await self.engine.stop()
-        assert processes() <= self.others
-        assert not list((self.directory / "state" / "agents").iterdir())
-
-    def submit(self, *payloads: Payload, options: Options | None = None) -> list[NewTask]:
-        engine = self.engine
-        tasks, results = [], []
-        for payload in payloads:
-            task = NewTask(
-                engine.new_id(),
-                engine.new_id(),
-                tuple(payload.inputs),
-                (engine.new_id(),),
-                options,
-            )
-            data = engine.objects.put(encode(payload))
-            results.append(NewResult(task.payload_id, "payload", stored=data))
-            results.append(NewResult(task.outputs[0], "output"))
-            tasks.append(task)
-        engine.apply(engine.state.create_results(engine.now(), self.session, results))
-        engine.apply(engine.state.submit_tasks(engine.now(), self.session, None, tasks))
-        return tasks
-
-    async def ended(self, tasks: Sequence[NewTask]) -> list[Any]:
-        """Wait until the outputs are final."""
-        watcher = self.engine.watch_results(self.session)
-
-        def final(task: NewTask) -> bool:
-            return self.result(task).status is not ResultStatus.CREATED
-
-        try:
-            while not all(map(final, tasks)):
-                await asyncio.wait_for(anext(aiter(watcher)), PATIENCE)
-        finally:
-            watcher.close()
-        return [await self.value(task) for task in tasks]
-
-    def result(self, task: NewTask) -> Any:
-        return self.engine.state.results[task.outputs[0]]
-
-    async def value(self, task: NewTask) -> Any:
-        result = self.result(task)
-        if result.status is not ResultStatus.COMPLETED:
-            return await self.error(task)
-        data = await self.engine.objects.read(result.opaque_id)
-        (value,) = read(data if isinstance(data, bytes) else data.read_bytes())
-        return value
-
-    async def error(self, task: NewTask) -> ErrorRecord | str:
-        await self.engine.committed()
-        record = await self.engine.read_task(task.id)
-        assert record is not None
-        assert record.status in FINAL
-        return ErrorRecord.find(record.error) or record.error
-
-
-def on_a_lane(**options: Any) -> Callable[[Callable[[Lane], Awaitable[None]]], Any]:
-    def decorate(test: Callable[[Lane], Awaitable[None]]) -> Any:
-        def run(tmp_path: Path) -> None:
-            async def bounded() -> None:
-                async with Lane(tmp_path, **options) as lane:
-                    await asyncio.wait_for(test(lane), PATIENCE)
-
-            asyncio.run(bounded())
-
-        run.__name__ = test.__name__
-        return run
-
-    return decorate
-
-
-def consuming(function: Callable[..., Any], *tasks: NewTask) -> Payload:
-    """A call with the outputs of other tasks as its arguments."""
-    payload = call(function)
-    marks = [object() for _ in tasks]
-    payload.arguments = dumps(
-        (tuple(marks), {}),
-        lambda part: ("slot", marks.index(part), 0) if part in marks else None,
-    )
-    payload.inputs = [task.outputs[0] for task in tasks]
-    return payload
+from armoflow.codec.payload import Settings
+from armoflow.engine.records import Options, TaskStatus
 
 
 @on_a_lane()
@@ -206,21 +80,6 @@ async def test_a_returned_graph_takes_the_tasks_place(lane: Lane) -> None:
 
     tasks = lane.submit(call(fibonacci.function, 8))
     assert await lane.ended(tasks) == [21]
-
-
-def meeting(folder: str) -> Callable[[str, Sequence[str]], str]:
-    """A task that says it is here and waits until others have been here."""
-
-    def meet(name: str, others: Sequence[str]) -> str:
-        import time as clock
-        from pathlib import Path as Place
-
-        Place(folder, name).touch()
-        while not all(Place(folder, other).exists() for other in others):
-            clock.sleep(0.005)
-        return name
-
-    return meet
 
 
 @on_a_lane()

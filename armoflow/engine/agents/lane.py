@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from armoflow.agent.effects import Effects
 from armoflow.codec.failure import record_loss
+from armoflow.engine.agents.followers import Followers
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
@@ -68,6 +69,7 @@ class LaneAgent:
         self._unread: dict[str, TaskRecord] = {}
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
+        self._followers = Followers(engine.state, partition, self._peek, _work)
         self._loop = asyncio.get_running_loop()
         self._awake = False
         self._stopping = False
@@ -115,6 +117,7 @@ class LaneAgent:
 
     def interrupt(self, task: TaskRecord) -> None:
         """Stop running a task."""
+        self._followers.after(task.id)
         place = self._running.pop(task.id, None)
         if place is not None:
             seat, work = place
@@ -150,6 +153,7 @@ class LaneAgent:
                 self.wake()  # some were cancelled: there is room for others
             if works:
                 self._running.update((work.task_id, (seat, work)) for work in works)
+                self._followers.extend(seat, works, seat.room)
                 seat.send(works)
         if not self._waiting:
             self._move_to_idle()
@@ -252,26 +256,54 @@ class LaneAgent:
     def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
         """Tasks ended."""
         engine = self._engine
-        completions = []
+        completions: list[tuple[str, Effects]] = []
         now = engine.now()
         for outcome in outcomes:
             task_id = outcome.work.task_id
-            # It started when its child came to it, not when it was sent ahead.
-            outcome.work.key.started_at = now - outcome.seconds
-            self._running.pop(task_id, None)
+            if self._followers.waits(task_id):
+                self._complete(completions)
+                completions = []
+            if self._running.pop(task_id, None) is not None:
+                # It started when its child came to it, not when it was sent ahead.
+                outcome.work.key.started_at = now - outcome.seconds
             if outcome.effects is not None:
                 completions.append((task_id, outcome.effects))
             else:
                 late = outcome.kind == "deadline"
                 status = TaskStatus.TIMEOUT if late else TaskStatus.ERROR
                 engine.fail(task_id, outcome.error, status=status)
-        if completions:
-            engine.complete(completions)
+                self._followers.after(task_id)
+        self._complete(completions)
         self.wake()
+
+    def _complete(self, completions: Sequence[tuple[str, Effects]]) -> None:
+        """Apply successes; their followers, which their child has begun already, are started."""
+        if not completions:
+            return
+        self._engine.complete(completions)
+        for task_id, _ in completions:
+            follower = self._followers.after(task_id)
+            if follower is not None:
+                self._start(*follower)
+
+    def _start(self, seat: ChildSupervisor, work: Work) -> None:
+        task: TaskRecord = work.key
+        (passed,) = work.passed
+        data = self._peek(passed)
+        if data is None:
+            return  # the leader has handed its output to a graph: the child gives the task back
+        if self._engine.scheduler.claim(task, self, self._owner):
+            # Another child gets it with all its inputs, should this one die.
+            work.inputs = {**work.inputs, passed: data}
+            work.passed = []
+            self._running[task.id] = (seat, work)
+        else:
+            seat.cancel(work)  # cancelled or paused meanwhile
 
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
         """Tasks came back that wait for another child."""
         for work in reversed(works):
+            self._followers.forget(work.task_id)
             if self._running.pop(work.task_id, None) is not None:
                 self._waiting.appendleft(work)
         self.wake()

@@ -1,0 +1,113 @@
+"""Tasks that are sent to a child behind the one task that they wait for.
+
+A chain would cost a way to the child and back for every step. So where a child has room left, the
+one task that waits only for a task's only output goes along with it: the child passes the output on
+itself. Nobody sees a difference: in the engine a follower is queued and started when its leader's
+success is applied, before its own end is; and if the leader fails, is replaced by a graph, or goes
+elsewhere, the child gives the follower back untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
+from armoflow.engine.state import State
+from armoflow.worker.data import Source
+from armoflow.worker.supervisor import ChildSupervisor
+from armoflow.worker.work import Work
+
+
+class Follower(NamedTuple):
+    """A follower and the seat that has it."""
+
+    seat: ChildSupervisor
+    work: Work
+
+
+class Followers:
+    """The followers of one lane that their leaders have not reached yet.
+
+    Args:
+        state: The engine's state.
+        partition: The lane's partition.
+        peek: Data of a completed result, if it is in memory or a file.
+        make: Makes the work of a task of its payload and inputs.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        partition: str,
+        peek: Callable[[str], Source | None],
+        make: Callable[[TaskRecord, Source, dict[str, Source]], Work],
+    ) -> None:
+        self._state = state
+        self._partition = partition
+        self._peek = peek
+        self._make = make
+        self._by_leader: dict[str, Follower] = {}
+        self._leaders: dict[str, str] = {}
+
+    def extend(self, seat: ChildSupervisor, works: list[Work], room: int) -> None:
+        """Add to the tasks for a seat those that follow them, as far as there is room."""
+        for leader in works:  # grows as it goes: followers lead others
+            if len(works) >= room:
+                return
+            follower = self._find(leader)
+            if follower is not None:
+                self._by_leader[leader.task_id] = Follower(seat, follower)
+                self._leaders[follower.task_id] = leader.task_id
+                works.append(follower)
+
+    def waits(self, task_id: str) -> bool:
+        """Whether a task is a follower whose leader's success was not applied yet."""
+        return task_id in self._leaders
+
+    def after(self, leader_id: str) -> Follower | None:
+        """The follower of a task that has ended, or is not run: it is one no longer."""
+        follower = self._by_leader.pop(leader_id, None)
+        if follower is not None:
+            del self._leaders[follower.work.task_id]
+        return follower
+
+    def forget(self, task_id: str) -> None:
+        """A task came back from its child: it neither follows nor leads there."""
+        leader = self._leaders.get(task_id)
+        if leader is not None:
+            self.after(leader)
+        self.after(task_id)
+
+    def _find(self, leader: Work) -> Work | None:
+        if len(leader.outputs) != 1 or leader.task_id in self._by_leader:
+            return None
+        output = leader.outputs[0]
+        result = self._state.results.get(output)
+        if result is None or result.dependents is None or len(result.dependents) != 1:
+            return None
+        task = self._state.tasks.get(result.dependents[0])
+        if task is None or not self._may_follow(task):
+            return None
+        payload = self._peek(task.payload_id)
+        if payload is None:
+            return None
+        inputs: dict[str, Source] = {}
+        for result_id in task.dependencies:
+            if result_id != output:
+                data = self._peek(result_id)
+                if data is None:
+                    return None
+                inputs[result_id] = data
+        work = self._make(task, payload, inputs)
+        work.passed = [output]
+        return work
+
+    def _may_follow(self, task: TaskRecord) -> bool:
+        return (
+            task.status is TaskStatus.PENDING
+            and task.remaining == 1
+            and task.options.partition_id == self._partition
+            and task.id not in self._leaders
+            and self._state.sessions[task.session_id].status is SessionStatus.RUNNING
+        )

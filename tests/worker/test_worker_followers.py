@@ -1,0 +1,190 @@
+"""Followers: tasks that go to a child together with the one task that they wait for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanes import Lane, consuming, meeting, on_a_lane
+from seats import call, file_appears
+
+import armoflow
+from armoflow.codec.failure import ErrorRecord
+from armoflow.engine.records import NewTask, TaskStatus
+from armoflow.worker.process import ChildProcess
+
+
+def noting(lane: Lane, name: str) -> Callable[[Any], Any]:
+    """A task that notes that it ran, and returns what it got."""
+    path = str(lane.directory / name)
+
+    def note(value: Any) -> Any:
+        from pathlib import Path as Place
+
+        with Place(path).open("a") as file:
+            file.write("ran\n")
+        return value
+
+    return note
+
+
+def times(lane: Lane, name: str) -> int:
+    path = lane.directory / name
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def submit_chain(lane: Lane, first: Any, *functions: Callable[[Any], Any]) -> list[NewTask]:
+    (task,) = lane.submit(first)
+    tasks = [task]
+    for function in functions:
+        tasks += lane.submit(consuming(function, tasks[-1]))
+    return tasks
+
+
+@on_a_lane()
+async def test_a_chain_goes_to_its_child_in_few_messages(lane: Lane) -> None:
+    def inc(value: int) -> int:
+        return value + 1
+
+    def send(child: ChildProcess, message: bytes) -> None:
+        nonlocal messages
+        messages += 1
+        original(child, message)
+
+    await lane.ended(lane.submit(*(call(inc, 1) for _ in range(200))))  # large windows now
+    messages, original = 0, ChildProcess.send
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChildProcess, "send", send)
+        tasks = submit_chain(lane, call(inc, 0), *[inc] * 60)
+        assert await lane.ended(tasks[-1:]) == [61]
+    assert messages < 40
+    record = await lane.engine.read_task(tasks[30].id)
+    assert record is not None
+    assert record.status is TaskStatus.COMPLETED
+
+
+@on_a_lane()
+async def test_no_follower_runs_when_its_leader_fails(lane: Lane) -> None:
+    def broken() -> None:
+        raise OverflowError("too much")
+
+    tasks = submit_chain(lane, call(broken), noting(lane, "second"), noting(lane, "third"))
+    for record in await lane.ended(tasks):
+        assert isinstance(record, ErrorRecord)
+        assert record.type_name == "OverflowError"
+    assert times(lane, "second") == times(lane, "third") == 0
+
+
+@on_a_lane()
+async def test_a_follower_waits_for_the_graph_that_its_leader_returned(lane: Lane) -> None:
+    @armoflow.task
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    @armoflow.task
+    def grow(number: int) -> Any:
+        return add(add(number, 1), add(number, 2))
+
+    tasks = submit_chain(lane, call(grow.function, 5), noting(lane, "ran"))
+    assert await lane.ended(tasks[1:]) == [13]
+    assert times(lane, "ran") == 1
+
+
+@on_a_lane()
+async def test_a_large_output_reaches_the_follower(lane: Lane) -> None:
+    def large() -> bytes:
+        return bytes(300_000)
+
+    tasks = submit_chain(lane, call(large), len)
+    assert await lane.ended(tasks[1:]) == [300_000]
+
+
+@on_a_lane()
+async def test_several_dependents_are_spread_over_the_children(lane: Lane) -> None:
+    def nothing() -> None:
+        pass
+
+    meet = meeting(str(lane.directory))
+    (leader,) = lane.submit(call(nothing))
+    users = lane.submit(
+        consuming(lambda _: meet("a", "b"), leader), consuming(lambda _: meet("b", "a"), leader)
+    )
+    assert await lane.ended(users) == ["a", "b"]  # each waits until the other has started
+
+
+@on_a_lane(workers=1)
+async def test_a_follower_cancelled_in_time_does_not_run(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    tasks = submit_chain(lane, call(meet, "leader", ["gate"]), noting(lane, "ran"))
+    await file_appears(lane.directory / "leader")
+    engine = lane.engine
+    await engine.apply(engine.state.cancel_tasks(engine.now(), [tasks[1].id]))
+    (lane.directory / "gate").touch()
+    assert await lane.ended(tasks[:1]) == ["leader"]
+    await lane.ended(lane.submit(call(meet, "next", [])))
+    record = await engine.read_task(tasks[1].id)
+    assert record is not None
+    assert record.status is TaskStatus.CANCELLED
+
+
+@on_a_lane(workers=1)
+async def test_a_cancelled_leader_takes_its_followers_with_it(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    tasks = submit_chain(lane, call(meet, "leader", ["never"]), noting(lane, "ran"))
+    await file_appears(lane.directory / "leader")
+    engine = lane.engine
+    engine.apply(engine.state.cancel_tasks(engine.now(), [tasks[0].id]))
+    await lane.ended(tasks)
+    assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
+    assert times(lane, "ran") == 0
+
+
+@on_a_lane(workers=1)
+async def test_followers_of_a_paused_session_wait(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    tasks = submit_chain(lane, call(meet, "leader", ["gate"]), noting(lane, "ran"))
+    await file_appears(lane.directory / "leader")
+    engine = lane.engine
+    engine.apply(engine.state.pause_session(engine.now(), lane.session))
+    (lane.directory / "gate").touch()
+    assert await lane.ended(tasks[:1]) == ["leader"]
+    assert lane.engine.state.tasks[tasks[1].id].status is TaskStatus.PAUSED
+    engine.apply(engine.state.resume_session(engine.now(), lane.session))
+    assert await lane.ended(tasks) == ["leader", "leader"]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_child_that_dies_in_a_chain_costs_one_attempt(tmp_path: Path, position: int) -> None:
+    @on_a_lane()
+    async def test(lane: Lane) -> None:
+        once = str(lane.directory / "died")
+
+        def die_once(value: int) -> int:
+            import os as system
+            from pathlib import Path as Place
+
+            if not Place(once).exists():
+                Place(once).touch()
+                system.kill(system.getpid(), 9)
+            return value
+
+        names = ["first", "second", "third", "fourth"]
+        steps = [noting(lane, name) for name in names]
+        steps.insert(position, die_once)
+        tasks = submit_chain(lane, call(steps[0], 7), *steps[1:])
+        assert await lane.ended(tasks) == [7] * 5
+        assert [times(lane, name) for name in names] == [1] * 4
+
+    test(tmp_path)
+
+
+@on_a_lane()
+async def test_chains_side_by_side(lane: Lane) -> None:
+    def inc(value: int) -> int:
+        return value + 1
+
+    chains = [submit_chain(lane, call(inc, 0), *[inc] * 40) for _ in range(20)]
+    assert await lane.ended(list(itertools.chain.from_iterable(chains))) == [*range(1, 42)] * 20
