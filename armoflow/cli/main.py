@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from armoflow.cli.up import add_up
 from armoflow.cli.worker import add_worker
 from armoflow.errors import ArmoflowError
+from armoflow.protocol.environment import prepare_grpc
 
 EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    prepare_grpc()
     chosen = make_parser().parse_args(arguments)
     try:
         code: int = chosen.run(chosen)

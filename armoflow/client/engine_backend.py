@@ -27,6 +27,7 @@ from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
+from armoflow.protocol.environment import prepare_grpc
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client, PayloadMode
@@ -59,6 +60,7 @@ class EngineBackend:
         max_priority: int,
         connect_timeout: float,
     ) -> None:
+        prepare_grpc()
         self._client = client
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
@@ -217,9 +219,6 @@ class EngineBackend:
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
     ) -> Orchestrator:
-        # Processes that the script forks have no use for gRPC: its own care for them, where other
-        # threads are at work, makes them crash.
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         # Imported here: gRPC takes a third of a second, in which the engine starts too.
         from armoflow.orchestrator.orchestrator import Orchestrator
         from armoflow.protocol.connect import connect
