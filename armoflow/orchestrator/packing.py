@@ -18,7 +18,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import fusing
 from armoflow.orchestrator.emit import Step
 from armoflow.orchestrator.planned import SlotRange
-from armoflow.orchestrator.sizes import SiblingSizer
+from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.chunks import Step as PlanStep
@@ -44,13 +44,13 @@ class Siblings:
         if chain[0].arguments or not all(_only_value(node) for node in chain[1:]):
             return None
         settings = self._planner.settings
-        size = self._planner.emitter.rules(chain[-1]).batch_size
-        if size == 1 or (size is None and not settings.measures):
+        most = self._planner.emitter.rules(chain[-1]).batch_size
+        if most == 1 or not settings.measures:
             return None
         shape = tuple(node.task for node in chain)
         sizer = self._sizers.get(shape)
         if sizer is None:
-            sizer = SiblingSizer(settings.workers, settings.batch_seconds, size)
+            sizer = SiblingSizer(settings.workers, settings.batch_seconds, most or UNMEASURED_BATCH)
             self._sizers[shape] = sizer
         return sizer
 

@@ -140,7 +140,7 @@ class SiblingSizer:
     Args:
         workers: How many tasks may run at once.
         target: Seconds that a task should take.
-        size: The size that the user asked for, or None.
+        most: Calls in one task at most.
 
     Example:
         >>> sizer = SiblingSizer(workers=2, target=0.05)
@@ -151,29 +151,25 @@ class SiblingSizer:
 
     fixed = False
 
-    def __init__(self, workers: int, target: float, size: int | None = None) -> None:
+    def __init__(self, workers: int, target: float, most: int = UNMEASURED_BATCH) -> None:
         self._workers = max(workers, 1)
         self._target = target
-        self._size = size
+        self._most = most
         self._seconds: float | None = None
         self._bytes = 0.0
 
     @property
     def known(self) -> bool:
         """Whether it can be said already."""
-        return self._size is not None or self._seconds is not None
+        return self._seconds is not None
 
     @property
     def look_ahead(self) -> int:
         """How many of the next calls to look at, to know what is left for all workers."""
-        if self._size is not None:
-            return self._size - 1
         return self._largest() * self._workers * BATCHES_PER_WORKER
 
     def next(self, left: int) -> int:
         """How many of the next ``left`` calls share a task."""
-        if self._size is not None:
-            return min(self._size, left)
         even = left // (self._workers * BATCHES_PER_WORKER)
         return max(min(self._largest(), even), 1)
 
@@ -190,4 +186,4 @@ class SiblingSizer:
         size = int(self._target / max(self._seconds or self._target, 1e-7))
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
-        return max(min(size, UNMEASURED_BATCH), 1)
+        return max(min(size, self._most), 1)

@@ -195,34 +195,35 @@ def test_calls_of_unknown_length_are_tasks_of_their_own(directory: Path) -> None
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_the_user_may_fix_how_many_siblings_share_a_task(directory: Path, size: int) -> None:
+def test_the_user_may_bound_how_many_siblings_share_a_task(directory: Path, size: int) -> None:
     simulation = measured(directory, 0.001)
-    sized = inc.with_options(batch_size=size)
-    assert simulation.value(total(*[sized(n) for n in range(8)])) == 36
-    assert [items for name, items in simulation.tasks if name == "inc"] == [size] * (8 // size)
+    bounded = inc.with_options(batch_size=size)
+    assert simulation.value(total(*[bounded(n) for n in range(100)])) == 5050
+    assert max(items for name, items in simulation.tasks if name == "inc") == size
 
 
 def test_siblings_keep_their_keyword_arguments_and_their_errors(directory: Path) -> None:
     power = task(lambda base, *, exponent=2: no_threes.local(base) ** exponent, name="power")
-    power = power.with_options(batch_size=4)
-    calls = [power(base, exponent=base) if base > 2 else power(base) for base in (1, 2, 3, 4)]
-    found = Simulation(directory).compute(*calls)
-    assert [o.value for (o,) in found] == [1, 4, None, 256]
-    assert path_of(found[2][0]) == ["power"]
+    bases = [*[1] * 50, 2, 3, 4, *[5] * 50]
+    calls = [power(base, exponent=base) if base > 2 else power(base) for base in bases]
+    simulation = measured(directory, 0.001)
+    found = simulation.compute(*calls)
+    assert len(simulation.tasks) < 50
+    assert [o.value for (o,) in found[50:53]] == [4, None, 256]
+    assert path_of(found[51][0]) == ["power"]
 
 
 def test_siblings_that_return_graphs(directory: Path) -> None:
-    sized = grow.with_options(batch_size=4)
-    simulation = Simulation(directory)
-    assert simulation.value(total(*[sized(n) for n in range(8)])) == 3 * sum(range(8))
+    simulation = measured(directory, 0.001)
+    assert simulation.value(total(*[grow(n) for n in range(100)])) == 3 * sum(range(100))
+    assert ("grow", 12) in simulation.tasks
 
 
 def test_chains_side_by_side_share_tasks_too(directory: Path) -> None:
     simulation = measured(directory, 0.001)
-    first, second = inc.with_options(batch_size=10), double.with_options(batch_size=10)
-    found = simulation.compute(*[second(first(number)) for number in range(20)])
-    assert [o.value for (o,) in found] == [2 * (n + 1) for n in range(20)]
-    assert simulation.tasks == [("inc", 10), ("inc", 10)]
+    found = simulation.compute(*[double(inc(number)) for number in range(100)])
+    assert [o.value for (o,) in found] == [2 * (n + 1) for n in range(100)]
+    assert simulation.tasks[:2] == [("inc", 1), ("inc", 12)]
 
 
 @given(st.integers(1, 8), st.integers(0, 5000), st.floats(1e-7, 10))
