@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from armoflow.agent.effects import Effects
+from armoflow.config import INLINE_DATA_LIMIT
 from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
 from armoflow.engine.journal import Journal
@@ -176,7 +177,8 @@ class Engine:
         if not commits:
             return self.committed()
         changes = self.state.complete_tasks(self.now(), commits)
-        return self.apply(changes, urgent=self._is_awaited(changes))
+        urgent = self._is_awaited(changes) or any(self._frees(commit.task_id) for commit in commits)
+        return self.apply(changes, urgent=urgent)
 
     def fail(
         self,
@@ -254,6 +256,15 @@ class Engine:
             if record.status is not ResultStatus.DELETED and (
                 name.startswith(WANTED_PREFIX) or not name.startswith(PASSING_PREFIXES)
             ):
+                return True
+        return False
+
+    def _frees(self, task_id: str) -> bool:
+        """Whether much data may go when a task has ended: then its client should know soon."""
+        results = self.state.results
+        for result_id in self.state.tasks[task_id].dependencies:
+            record = results.get(result_id)
+            if record is not None and record.size > INLINE_DATA_LIMIT:
                 return True
         return False
 

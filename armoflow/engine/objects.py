@@ -284,6 +284,11 @@ class ObjectWriter:
             await asyncio.to_thread(_write_all, self._file, data)
 
 
+def is_file(opaque_id: bytes) -> bool:
+    """Whether data of this id, if it is one of ours, is in a file."""
+    return bool(_key(opaque_id) & 1)
+
+
 def _write_file(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 

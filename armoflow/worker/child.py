@@ -39,26 +39,41 @@ class Passed:
 
     def __init__(self) -> None:
         self._expected: set[str] = set()
-        self._here: dict[str, bytes] = {}
+        self._here: dict[str, Source] = {}
 
     def expect(self, result_ids: Iterable[str]) -> None:
         """A task came that needs these."""
         self._expected.update(result_ids)
 
     def keep(self, effects: Effects) -> None:
-        """A task succeeded; large outputs are the owner's by now, who moves their files."""
-        if self._expected:
-            for result_id, data in effects.data.items():
-                if result_id in self._expected and isinstance(data, bytes):
-                    self._here[result_id] = data
+        """A task succeeded; its owner, who is not told yet, will move the files away."""
+        if not self._expected:
+            return
+        for result_id, data in effects.data.items():
+            if result_id not in self._expected:
+                continue
+            if isinstance(data, bytes):
+                self._here[result_id] = data
+                continue
+            link = f"{data.path}-passed"
+            with suppress(OSError):  # a file system without links: the task is given back
+                os.link(data.path, link)
+                self._here[result_id] = [link, data.size]
 
-    def take(self, result_ids: Iterable[str]) -> dict[str, bytes] | None:
-        """What a task needs; None if some of it is not here."""
+    def take(self, result_ids: Iterable[str]) -> dict[str, Source]:
+        """What a task needs, as far as it is here; :meth:`drop` it afterwards."""
         self._expected.difference_update(result_ids)
-        found = {result_id: self._here.pop(result_id, None) for result_id in result_ids}
-        if None in found.values():
-            return None
-        return found  # type: ignore[return-value]
+        return {
+            result_id: self._here.pop(result_id)
+            for result_id in result_ids
+            if result_id in self._here
+        }
+
+    def drop(self, taken: dict[str, Source]) -> None:
+        """What was taken is not needed any more."""
+        for source in taken.values():
+            if not isinstance(source, bytes):
+                os.unlink(str(source[0]))  # noqa: PTH108 - pathlib is not imported in children
 
 
 class Inbox:
@@ -113,7 +128,7 @@ class Inbox:
             taken = [task for task in self._tasks if task is not None and task.serial in serials]
             for task in taken:
                 self._tasks.remove(task)
-                self.passed.take(task.passed)
+                self.passed.drop(self.passed.take(task.passed))
         return [task.serial for task in taken]
 
     def _read(self, flags: int) -> None:
@@ -261,7 +276,10 @@ class Child:
                 return
             if outbox.waiting and monotonic_ns() - outbox.since > _HOLD_NANOSECONDS:
                 outbox.flush()
-            self._run(task)
+            if task.passed:
+                self._run_passed(task)
+            else:
+                self._run(task)
 
     def control(self, channel: socket.socket) -> None:
         """Answer on the control socket until the owner is gone."""
@@ -275,14 +293,22 @@ class Child:
                     channel.sendall(pack([frames.RETURNED, returned]))
         _leave()
 
+    def _run_passed(self, task: Task) -> None:
+        """Run a task that needs what others of this process have made, if it is here."""
+        passed = self._inbox.passed
+        taken = passed.take(task.passed)
+        try:
+            if len(taken) < len(task.passed):
+                message = self._pack([frames.ABSENT, task.serial])
+                self._outbox.put(message, monotonic_ns())
+            else:
+                task.inputs = {**task.inputs, **taken}
+                self._run(task)
+        finally:
+            passed.drop(taken)
+
     def _run(self, task: Task) -> None:
         started = monotonic_ns()
-        if task.passed:
-            passed = self._inbox.passed.take(task.passed)
-            if passed is None:
-                self._outbox.put(self._pack([frames.ABSENT, task.serial]), started)
-                return
-            task.inputs = {**task.inputs, **passed}
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
         self._agent.local = task.folder is None

@@ -17,6 +17,7 @@ import msgpack
 
 from armoflow.config import BATCH_BYTES, INLINE_DATA_LIMIT
 from armoflow.engine.core import Engine
+from armoflow.engine.objects import is_file
 from armoflow.engine.options import decode_options
 from armoflow.engine.records import (
     NewResult,
@@ -246,7 +247,9 @@ class _Connection:
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
         changes = engine.state.delete_results(engine.now(), result_ids)
-        self._reply_when(number, engine.apply(changes, urgent=False))
+        # Files take room until the commit; the rest may wait for other changes.
+        urgent = any(map(is_file, changes.deleted))
+        self._reply_when(number, engine.apply(changes, urgent=urgent))
 
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
         engine = self._engine
