@@ -37,6 +37,7 @@ SETTLE = 0.2
 
 ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("client", stages.BUILD, "build", "nodes of the graph"),
+    ("client", stages.CHECK, "check", "what a graph may not hold"),
     ("client", stages.PICKLE, "pickle", "arguments, with their references"),
     ("client", stages.PLAN, "plan", "all else of the planner"),
     ("client", stages.LAY_OUT, "payload layout", "code, arguments, settings as one payload"),
@@ -45,7 +46,9 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("client", REST, "RPC: loop", "event loop, gRPC below its calls"),
     ("engine", stages.RPC, "RPC: frames", "msgpack, calls of gRPC"),
     ("engine", REST, "RPC: loop", "event loop, gRPC below its calls"),
-    ("engine", stages.STATE, "state machine", "submit, run, complete, evict"),
+    ("engine", stages.TAKE_IN, "state machine: submit", "records, payloads into the store"),
+    ("engine", stages.START, "state machine: run", ""),
+    ("engine", stages.END, "state machine: complete", "and eviction, once committed"),
     ("engine", stages.JOURNAL, "journal: loop", "batches, rows, intake of commits"),
     ("engine", stages.WRITER, "journal: thread", "SQLite"),
     ("engine", stages.DISPATCH, "dispatch", "queue, lane's dealing, frames to children"),

@@ -26,12 +26,15 @@ from benchmarks.stopwatch import (
 )
 
 BUILD = "build"
+CHECK = "check"
 PICKLE = "pickle"
 PLAN = "plan"
 LAY_OUT = "lay out"
 SUBMIT = "submit"
 RPC = "RPC"
-STATE = "state machine"
+TAKE_IN = "state machine, submit"
+START = "state machine, run"
+END = "state machine, complete"
 JOURNAL = "journal, loop"
 WRITER = "journal, writer thread"
 DISPATCH = "dispatch"
@@ -45,7 +48,7 @@ FRAMES = "frames"
 CLIENT = (
     Boundary("armoflow.client.client:Client.compute", PLAN),
     Boundary("armoflow.client.engine_backend:EngineBackend._compute", GATHER),
-    Boundary("armoflow.client.engine_backend:check_graph", PLAN),
+    Boundary("armoflow.client.engine_backend:check_graph", CHECK),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator.run", PLAN),
     Boundary("armoflow.orchestrator.orchestrator:Run._plan", PLAN),
     Boundary("armoflow.orchestrator.drafts:Draft.dumps_named", PICKLE),
@@ -57,7 +60,9 @@ CLIENT = (
     Boundary("armoflow.protocol.stream:Stream._serve", RPC),
     Boundary("armoflow.protocol.stream:Stream._write", RPC),
     Boundary("armoflow.protocol.batch:BatchTransport._changed", NOTIFY),
+    Boundary("armoflow.orchestrator.orchestrator:Orchestrator._watch", NOTIFY),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._apply", NOTIFY),
+    Boundary("armoflow.orchestrator.fetch:Fetcher._fetch", NOTIFY),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._release_now", FREE),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._delete", FREE),
 )
@@ -66,11 +71,11 @@ CLIENT = (
 ENGINE = (
     Boundary("armoflow.engine.services.extension:_Connection.read", RPC),
     Boundary("armoflow.engine.services.extension:_Connection._send", RPC),
-    Boundary("armoflow.engine.services.extension:_Connection._submit", STATE),
-    Boundary("armoflow.engine.state:State.submit_with_data", STATE),
-    Boundary("armoflow.engine.state:State.run", STATE),
-    Boundary("armoflow.engine.state:State.complete_tasks", STATE),
-    Boundary("armoflow.engine.core:Engine._committed", STATE),
+    Boundary("armoflow.engine.services.extension:_Connection._submit", TAKE_IN),
+    Boundary("armoflow.engine.state:State.submit_with_data", TAKE_IN),
+    Boundary("armoflow.engine.state:State.run", START),
+    Boundary("armoflow.engine.state:State.complete_tasks", END),
+    Boundary("armoflow.engine.core:Engine._committed", END),
     Boundary("armoflow.engine.journal:Journal.add", JOURNAL),
     Boundary("armoflow.engine.journal:Journal._flush", JOURNAL),
     Boundary("armoflow.engine.journal:Journal._written", JOURNAL),
