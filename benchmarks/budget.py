@@ -139,7 +139,7 @@ def table(budget: Budget, totals: dict[str, float]) -> str:
     for role, stage, name, what in ROWS:
         add(name, role, budget[role, stage], what)
     for role, total in totals.items():
-        explained = sum(cost for (where, _), cost in budget.items() if where == role)
+        explained = sum(budget[role, stage] for where, stage, _, _ in ROWS if where == role)
         add("unattributed", role, total - explained, f"of {total:.1f} in total")
     add("total", "all", whole, "measured without stopwatches")
     return "\n".join(lines)

@@ -22,9 +22,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -180,9 +181,9 @@ def measure_embedded(rounds: int) -> dict[str, Any]:
 def _rounds(
     client: Client, shapes: Sequence[Shape], watch: Stopwatch, directory: Path, rounds: int
 ) -> list[list[Seconds]]:
-    found = []
+    found: list[list[Seconds]] = []
     for number in range(rounds + 1):
-        taken = []
+        taken: list[Seconds] = []
         for shape in shapes:
             watch.resume()
             before = stages.Reading(directory)
@@ -252,17 +253,14 @@ def _per_task(line: Line) -> float:
 def _durations_arrive(client: Client) -> bool:
     """Whether the engine tells a plan how long the tasks took."""
     arrived: list[float] = []
-    measured: Callable[..., None] = AdaptiveSizer.measured
+    measured = AdaptiveSizer.measured
 
-    def note(sizer: AdaptiveSizer, items: int, seconds: float) -> None:
+    def note(self: AdaptiveSizer, items: int, seconds: float) -> None:
         arrived.append(seconds)
-        measured(sizer, items, seconds)
+        measured(self, items, seconds)
 
-    AdaptiveSizer.measured = note  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(AdaptiveSizer, "measured", note):
         client.compute(nothing.map(range(1_000)))
-    finally:
-        AdaptiveSizer.measured = measured  # type: ignore[method-assign]
     return bool(arrived)
 
 
@@ -289,9 +287,9 @@ def _cluster_rounds(
 ) -> list[list[Seconds]]:
     """Like those of the embedded engine; workers are seen from outside."""
     engine = psutil.Process(system._engine.pid)
-    found = []
+    found: list[list[Seconds]] = []
     for number in range(rounds + 1):
-        taken = []
+        taken: list[Seconds] = []
         for shape in CLUSTER:
             watch.resume()
             before, worked = stages.Reading(directory), _workers_seconds(engine)
@@ -306,7 +304,7 @@ def _cluster_rounds(
 
 def _workers_seconds(engine: psutil.Process) -> float:
     times = [process.cpu_times() for process in engine.children(recursive=True)]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def cluster_costs(runs: Measured) -> dict[str, float]:

@@ -151,7 +151,14 @@ def timed_engine(workers: int, directory: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "benchmarks.stages", str(directory)]
     command += ["--listen", address, "--state", str(directory / "state")]
     command += ["--workers", str(workers), "--delete-payload"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment()) as process:
+    alive, held = os.pipe()  # it ends with this process, whatever becomes of that
+    with subprocess.Popen(
+        [*command, "--alive-fd", str(alive)],
+        stdout=subprocess.PIPE,
+        env=_environment(),
+        pass_fds=[alive],
+    ) as process:
+        os.close(alive)
         try:
             assert process.stdout is not None
             if not process.stdout.readline().startswith(b"ready"):
@@ -159,6 +166,7 @@ def timed_engine(workers: int, directory: Path) -> Iterator[str]:
             yield address
         finally:
             process.terminate()
+            os.close(held)
 
 
 def _environment() -> Mapping[str, str]:

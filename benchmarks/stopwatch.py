@@ -83,9 +83,11 @@ class Stopwatch:
     def __init__(self, stages: Sequence[str], path: Path) -> None:
         self.stages = [REST, *dict.fromkeys(stages)]
         size = 3 * 8 * len(self.stages)
-        path.write_bytes(bytes(size))
-        with path.open("r+b") as file:
+        fresh = path.with_name(path.name + ".new")  # nobody shall read half a file
+        fresh.write_bytes(bytes(size))
+        with fresh.open("r+b") as file:
             self._sums = memoryview(mmap.mmap(file.fileno(), size)).cast("d")
+        fresh.rename(path)
         self._thread = _Thread()
         self._section = 0
 

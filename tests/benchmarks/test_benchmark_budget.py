@@ -170,3 +170,13 @@ def test_the_table_says_what_no_stage_explains() -> None:
     assert len(printed) == 2 + len(budget.ROWS) + 3 + 1
     assert printed[-4].startswith("| unattributed | client | 2.0 |")
     assert printed[-1].startswith(f"| total | all | {len(found) + 6:.1f} | 100% |")
+
+
+def test_a_small_budget() -> None:
+    found, totals = budget.measure(rounds=1, tasks=300)
+    assert set(totals) == set(stages.ROLES)
+    assert {(role, stage) for role, stage, _, _ in budget.ROWS} <= set(found)
+    # At least these take time that no correction can hide.
+    for key in (("client", stages.PLAN), ("engine", stages.WRITER), ("worker", stages.RUN)):
+        assert found[key] > 1.0
+    assert "| run: task | worker |" in budget.table(found, totals)
