@@ -88,9 +88,9 @@ class Shape(NamedTuple):
             if not self.items:
                 assert client.compute(self.function(number)) == number
             else:
-                items = range(self.tasks * self.items)
+                items = list(range(self.tasks * self.items))
                 mapped = self.function.with_options(batch_size=self.items).map(items)
-                assert client.compute(mapped) == list(items)
+                assert client.compute(mapped) == items
         time.sleep(SETTLE)
 
 

@@ -141,6 +141,14 @@ def test_the_cluster_matches_the_published_figures(monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_the_file_says_where_its_numbers_are_from() -> None:
+    for engine in ("embedded", "cluster"):
+        found = Costs.read(engine)
+        assert found.measured
+        assert "benchmarks.calibrate" in found.source
+    assert "fitted to ArmoniK's published figures" in Costs.read("cluster").source
+
+
 def test_packing_pays_on_the_cluster() -> None:
     cluster = Costs.read("cluster")
     single = predict(cluster, Scenario(50_000, 0.001, 100))
