@@ -17,7 +17,7 @@ from functools import partial
 
 from benchmarks.costs import Batches, Costs, Scenario
 
-SIMULATED_TASKS = 40_000
+SIMULATED_TASKS = 60_000
 """Tasks that are simulated; a longer run is a straight line through these and half of these."""
 
 
@@ -374,7 +374,7 @@ def predict(costs: Costs, scenario: Scenario) -> Prediction:
     """
     tasks = scenario.batches(costs).tasks
     # Whole rounds of all workers, so that the two runs differ by whole rounds.
-    half = max(4, SIMULATED_TASKS // (2 * scenario.workers)) * scenario.workers
+    half = max(5, SIMULATED_TASKS // (2 * scenario.workers)) * scenario.workers
     simulated = min(tasks, 2 * half)
     model = Model(costs, scenario, simulated)
     elapsed = model.run()
