@@ -7,12 +7,14 @@ all that the system started, and nothing outlives a trial.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import ctypes
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -208,3 +210,47 @@ class Meter:
         while time.monotonic() < deadline:
             if self.cpu_share() <= 0.05 + 1.5 * idle_share:
                 return
+
+
+class OtherPrograms:
+    """Watches, in a thread, what programs besides this one and what it started use of the cores."""
+
+    def __init__(self, interval: float = 0.05) -> None:
+        self._interval = interval
+        self._samples: list[tuple[float, float]] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> OtherPrograms:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def cores_left(self, started: float, ended: float) -> float:
+        """Cores that they left, on average, between two moments (monotonic time)."""
+        used = self._used_until(ended) - self._used_until(started)
+        cores = psutil.cpu_count() or 1
+        return min(max(cores - used / (ended - started), 0.1), cores)
+
+    def _used_until(self, moment: float) -> float:
+        """Their CPU seconds up to a moment: the straight line between two samples."""
+        after = bisect.bisect(self._samples, (moment,))
+        after = min(max(after, 1), len(self._samples) - 1)
+        (begin, first), (end, last) = self._samples[after - 1 : after + 1]
+        return first + (last - first) * (moment - begin) / (end - begin)
+
+    def _watch(self) -> None:
+        own = psutil.Process()
+        self._sample(own)
+        while not self._done.wait(self._interval):
+            self._sample(own)
+        self._sample(own)
+
+    def _sample(self, own: psutil.Process) -> None:
+        times = psutil.cpu_times()
+        busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+        busy -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user
+        self._samples.append((time.monotonic(), busy - cpu_seconds(own)))

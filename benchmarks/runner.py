@@ -220,7 +220,10 @@ class _Trial:
             return
         written = json.loads(path.read_text())
         outcome.status = Status.OK
-        outcome.details = written["details"]
+        outcome.details = {
+            **written["details"],
+            "section": [written["started"], written["ended"]],  # monotonic time
+        }
         peaks = sampler.peaks(written["started"], written["ended"])
         outcome.metrics = {
             **written["metrics"],

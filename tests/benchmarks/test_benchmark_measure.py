@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import Meter, Sample, Sampler, stored_bytes
+from benchmarks.measure import Meter, OtherPrograms, Sample, Sampler, stored_bytes
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 GROW = "data = bytearray(b'x') * 50_000_000\nprint('ready', flush=True)\ninput()\n"
@@ -68,3 +68,12 @@ def test_peaks_of_a_section_include_the_samples_around_it(tmp_path: Path) -> Non
     peaks = sampler.peaks(1.5, 2.5)
     assert (peaks.memory, peaks.store, peaks.together, peaks.idle_store) == (30, 7, 31, 5)
     assert Sampler(psutil.Process(), tmp_path).peaks(0.0, 1.0) == (0, 0, 0, 0)
+
+
+def test_cores_that_other_programs_left() -> None:
+    others = OtherPrograms()
+    others._samples = [(0.0, 10.0), (1.0, 10.0), (2.0, 10.5), (3.0, 11.5)]
+    cores = psutil.cpu_count() or 1
+    assert others.cores_left(0.0, 1.0) == cores
+    assert others.cores_left(1.0, 2.0) == cores - 0.5
+    assert others.cores_left(1.5, 2.5) == cores - 0.75
