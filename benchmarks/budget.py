@@ -64,7 +64,7 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
 """Role, stage, its name in the table, what is in it: in the order of a task's way."""
 
 
-@task
+@task(batch_size=1, fuse=False)
 def nothing(number: int) -> int:
     """What is measured is all around it."""
     return number

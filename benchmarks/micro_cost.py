@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -83,10 +84,10 @@ def _cpu(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def chain(length: int) -> object:
-    value = inc(0)
+def chain(length: int, step: Any = inc) -> object:
+    value = step(0)
     for _ in range(length - 1):
-        value = inc(value)
+        value = step(value)
     return value
 
 
@@ -94,18 +95,23 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with Client(workers=2) as client:
         costs = Costs(client)
+        alone = inc.with_options(batch_size=1, fuse=False)
         costs.measure(
-            "10,000 calls", 10_000, lambda: client.compute(*[inc(n) for n in range(10_000)])
+            "10,000 tasks", 10_000, lambda: client.compute(*[alone(n) for n in range(10_000)])
+        )
+        costs.measure(
+            "10,000 calls, packed", 10_000, lambda: client.compute(*[inc(n) for n in range(10_000)])
         )
         costs.measure("map of 300,000", 300_000, lambda: client.compute(inc.map(range(300_000))))
-        tree = inc.with_options(batch_size=1).map(range(4096))
-        reduce = add.with_options(batch_size=1)
+        tree = alone.map(range(4096))
+        reduce = add.with_options(batch_size=1, fuse=False)
         costs.measure("tree of 4,096 leaves", 8191, lambda: client.compute(tree.reduce(reduce)))
-        costs.measure("chain of 500", 500, lambda: client.compute(chain(500)))
+        costs.measure("chain of 500 tasks", 500, lambda: client.compute(chain(500, alone)))
+        costs.measure("chain of 500, fused", 500, lambda: client.compute(chain(500)))
         trips = []
         for number in range(500):
             started = time.perf_counter()
-            client.compute(inc(number))
+            client.compute(alone(number))
             trips.append(1000 * (time.perf_counter() - started))
         trips.sort()
         print(f"round trip               p50 {trips[250]:.2f} ms, p99 {trips[494]:.2f} ms")

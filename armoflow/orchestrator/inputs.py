@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,13 @@ from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRan
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from armoflow.graph.nodes import CallNode
+    from armoflow.orchestrator.packing import Siblings
+
     class Reading(Protocol):
         """What finding inputs needs of the planner."""
+
+        siblings: Siblings
 
         def reader(self, source: Source) -> Reader:
             """Reads a collection."""
@@ -37,8 +41,8 @@ if TYPE_CHECKING:
         def read(self, node: Node) -> None:
             """A node was read once."""
 
-        def plan_siblings(self, upcoming: Iterable[Any]) -> Generator[Step, Any, None]:
-            """Plan the first of these values with those that may share a task with it."""
+        def plan_siblings(self, group: Sequence[Sequence[CallNode]]) -> Generator[Step, Any, None]:
+            """Plan sibling calls as one task."""
 
 
 ALWAYS = 1 << 30
@@ -115,9 +119,9 @@ class Inputs:
                     self._planner.read(dependency.node)
             else:
                 if number < len(dependencies) - 1:
-                    yield from self._planner.plan_siblings(
-                        itertools.islice(dependencies, number, None)
-                    )
+                    group = self._planner.siblings.group(dependencies, number)
+                    if group:
+                        yield from self._planner.plan_siblings(group)
                 places = yield NeedValue(self.gathered(dependency))
                 draft.refer_to_slot(dependency, places[dependency.output])
 

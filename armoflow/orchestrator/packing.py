@@ -7,8 +7,7 @@ are packed as a map's items are; errors, retries and values stay per call.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.codec.payload import Items, Operation
@@ -28,6 +27,17 @@ Shape = tuple[BaseTask[Any, Any], ...]
 """The functions of a call and of the calls fused with it, the first one first."""
 
 
+class _Row:
+    """Values that were found to be siblings: up to ``end``, so that each is looked at once."""
+
+    __slots__ = ("end", "sizer", "values")
+
+    def __init__(self, values: Sequence[Any], end: int, sizer: SiblingSizer | None) -> None:
+        self.values = values
+        self.end = end
+        self.sizer = sizer
+
+
 class Siblings:
     """Finds the calls of one plan that may share a task.
 
@@ -38,6 +48,7 @@ class Siblings:
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
         self._sizers: dict[Shape, SiblingSizer] = {}
+        self._row = _Row((), 0, None)
 
     def sizer(self, chain: Sequence[CallNode]) -> SiblingSizer | None:
         """Who wants to know how long this call, with those fused with it, takes."""
@@ -54,24 +65,35 @@ class Siblings:
             self._sizers[shape] = sizer
         return sizer
 
-    def group(self, upcoming: Iterable[Any]) -> list[list[CallNode]]:
-        """The chains of calls, one for each of the next values, that are to share a task."""
-        values = iter(upcoming)
-        first = self._chain(next(values))
+    def group(self, values: Sequence[Any], start: int) -> list[list[CallNode]]:
+        """The chains of calls that are to share a task, of the values from ``start`` on.
+
+        Returns:
+            One chain for each value; none if the first of them is to have a task of its own.
+        """
+        first = self._chain(values[start])
         sizer = None if first is None else self.sizer(first)
         if first is None or sizer is None or not sizer.known:
             return []
+        row = self._row
+        if row.values is not values or row.sizer is not sizer or row.end <= start:
+            row = self._row = _Row(values, start + 1, sizer)
+        limit = min(len(values), start + 1 + sizer.look_ahead)
         wanted = self._planner.emitter.wanted
-        chains = {first[-1]: first}
-        for value in itertools.islice(values, sizer.look_ahead):
-            chain = self._chain(value)
+        while row.end < limit:
+            chain = self._chain(values[row.end])
             if chain is None or self.sizer(chain) is not sizer:
                 break
             if (chain[-1] in wanted) is not (first[-1] in wanted):
                 break
-            chains[chain[-1]] = chain
-        found = list(chains.values())[: sizer.next(len(chains))]
-        return found if len(found) > 1 else []
+            row.end += 1
+        stop = start + sizer.next(row.end - start)
+        chains = {first[-1]: first}
+        for value in values[start + 1 : stop]:
+            chain = self._chain(value)
+            if chain is not None:  # it is asked for twice, and planned already
+                chains[chain[-1]] = chain
+        return list(chains.values()) if len(chains) > 1 else []
 
     def _chain(self, value: Any) -> list[CallNode] | None:
         if type(value) is not Delayed:

@@ -8,7 +8,7 @@ million items need neither a million nodes nor a finished plan before the first 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -142,10 +142,12 @@ class Planner:
             if isinstance(target.value.node, ItemNode):
                 self.emitter.wanted.add(target.value.node.source.node)
         try:
+            values = [target.value for target in targets]
             for number, target in enumerate(targets):
                 try:
-                    upcoming = (later.value for later in targets[number:])
-                    yield from self._run(self.plan_siblings(upcoming))
+                    group = self.siblings.group(values, number)
+                    if group:
+                        yield from self._run(self.plan_siblings(group))
                     yield from self._run(self._target(target))
                 except Exception as error:  # noqa: PERF203 - one per target, not per task
                     target.fail(error)
@@ -336,11 +338,9 @@ class Planner:
         )
         return [SlotRange(result, 0, 1) for result in outputs]
 
-    def plan_siblings(self, upcoming: Iterable[Any]) -> Planning:
-        """Plan the first of these values together with those that may share a task with it."""
-        group = self.siblings.group(upcoming)
-        if group:
-            self._values.update((yield from emit_siblings(self, group)))
+    def plan_siblings(self, group: Sequence[Sequence[CallNode]]) -> Planning:
+        """Plan sibling calls as one task."""
+        self._values.update((yield from emit_siblings(self, group)))
 
     def pickle_call(self, draft: Draft, node: CallNode) -> Pickled:
         """The arguments of a call; large ones that several calls share go up once."""
