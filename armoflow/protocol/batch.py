@@ -117,7 +117,10 @@ class BatchTransport:
                 raise InputsAbortedError(error.result_ids) from error
             raise
         await asyncio.gather(
-            *(self._standard.upload(session_id, payload_id, parts) for payload_id, parts in large)
+            *(
+                self._standard.transfers.upload(session_id, payload_id, parts)
+                for payload_id, parts in large
+            )
         )
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
