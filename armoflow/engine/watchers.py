@@ -21,6 +21,7 @@ _RESULT_UPDATE = EventKind.RESULT_STATUS_UPDATE
 _NEW_RESULT = EventKind.NEW_RESULT
 _CREATED = int(ResultStatus.CREATED)
 _ABORTED = int(ResultStatus.ABORTED)
+_COMPLETED = int(ResultStatus.COMPLETED)
 
 
 class WatcherOverflowError(ArmoflowError):
@@ -34,11 +35,13 @@ class ResultChange(NamedTuple):
         record: The live record; read what is needed at once, it may change later.
         status: The status that this change gave it.
         error: The error text of the task that owned an aborted result, else empty.
+        seconds: How long the task ran that owned a completed result, where that is known.
     """
 
     record: ResultRecord
     status: int
     error: str = ""
+    seconds: float | None = None
 
 
 class Watcher(Generic[T]):
@@ -141,11 +144,9 @@ class Watchers:
             batch = batches.get(record.session_id)
             if batch is None:
                 continue
-            error = ""
-            if status == _ABORTED:
-                owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
-                error = owner.error if owner is not None else ""
-            batch.append(ResultChange(record, status, error))  # type: ignore[arg-type]
+            # Now, not when the change is read: tasks that have ended are about to leave memory.
+            owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
+            batch.append(_result_change(record, status, owner))  # type: ignore[arg-type]
         _push(self._results, batches)
 
     def _add(self, table: dict[str, list[Watcher[T]]], session_id: str) -> Watcher[T]:
@@ -158,6 +159,16 @@ class Watchers:
         watcher: Watcher[T] = Watcher(session_id, self._limit, remove)
         table.setdefault(session_id, []).append(watcher)
         return watcher
+
+
+def _result_change(record: ResultRecord, status: int, owner: TaskRecord | None) -> ResultChange:
+    error, seconds = "", None
+    if owner is not None:
+        if status == _ABORTED:
+            error = owner.error
+        elif status == _COMPLETED and owner.ended_at and owner.started_at:
+            seconds = owner.ended_at - owner.started_at
+    return ResultChange(record, status, error, seconds)
 
 
 def _push(table: dict[str, list[Watcher[T]]], batches: dict[str, list[T]]) -> None:

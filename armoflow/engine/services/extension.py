@@ -300,8 +300,8 @@ class _Connection:
         try:
             async for batch in watcher:
                 changes = [
-                    self._change(record, status, error)
-                    for record, status, error in batch
+                    self._change(record, status, error, seconds)
+                    for record, status, error, seconds in batch
                     if record.name.startswith(OUTPUT_PREFIX)
                 ]
                 if changes:
@@ -311,15 +311,14 @@ class _Connection:
             self.overflowed = True
             self.close()
 
-    def _change(self, record: ResultRecord, status: int, error: str) -> list[Any]:
-        data = failure = seconds = None
+    def _change(
+        self, record: ResultRecord, status: int, error: str, seconds: float | None
+    ) -> list[Any]:
+        data = failure = None
         if status == ResultStatus.COMPLETED:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
                 found = self._engine.objects.peek(record.opaque_id)
                 data = found if isinstance(found, bytes) else None
-            task = self._engine.state.tasks.get(record.owner_task_id)
-            if task is not None and task.ended_at and task.started_at:
-                seconds = task.ended_at - task.started_at
         elif status == ResultStatus.ABORTED and error:
             task = self._engine.state.tasks.get(record.owner_task_id)
             name = _status(task.status) if task is not None else "error"
