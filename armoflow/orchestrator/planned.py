@@ -14,6 +14,7 @@ from armoflow.protocol.transport import ResultHandle, ResultState, Submission, W
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.failures import Blame
+    from armoflow.orchestrator.sizes import BatchSizer
 
 
 class Result(ResultHandle):
@@ -109,7 +110,7 @@ class PlannedTask(Submission):
         items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
-        measured: Told of its items and the seconds that it ran, where the engine says.
+        sizer: Told of its items and the seconds that it ran, where the engine says.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -123,13 +124,13 @@ class PlannedTask(Submission):
         "items",
         "keep",
         "label",
-        "measured",
         "modules",
         "number",
         "open_outputs",
         "operation",
         "payload",
         "run",
+        "sizer",
     )
 
     inputs: Sequence[Result]
@@ -159,7 +160,7 @@ class PlannedTask(Submission):
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
-        self.measured: Callable[[int, float], None] | None = None
+        self.sizer: BatchSizer | None = None
         self.keep = False
         self.run: object = None
         self.number = next(_numbers)

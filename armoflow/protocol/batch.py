@@ -172,6 +172,10 @@ class BatchTransport:
         answers = await self._stream.request(Kind.FAILURES, list(result_ids))
         return {result_id: Failure(*rest) for result_id, *rest in answers}
 
+    async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
+        """Nothing: changes say how long tasks ran."""
+        return {}
+
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""
         for ids in messages.chunks(result_ids, _IDS):

@@ -47,6 +47,9 @@ LIST_SIZE = 500
 END_PATIENCE = 5.0
 """Seconds without an answer before ending a session is given up: nobody waits for a value."""
 
+DURATIONS_DEADLINE = 5.0
+"""Seconds after which nobody waits any more to hear how long tasks ran."""
+
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
     result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
@@ -221,6 +224,19 @@ class StandardTransport:
                 status = status.removeprefix("TASK_STATUS_").lower()
                 failures[result_id] = Failure(owner, status, task.error)
         return failures
+
+    async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
+        """How long tasks ran that have completed, as far as the engine says."""
+        request = messages.list_tasks(task_ids)
+        try:
+            reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
+        except grpc.RpcError as error:
+            raise refused(error, "listing durations") from error
+        return {
+            task.id: messages.duration(task)
+            for task in reply.tasks
+            if task.status == task_status_pb2.TASK_STATUS_COMPLETED
+        }
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""

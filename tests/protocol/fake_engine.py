@@ -68,6 +68,7 @@ class FakeEngine:
         self.data: dict[str, bytes] = {}
         self.statuses: dict[str, int] = {}
         self.tasks: dict[str, int] = {}
+        self.times: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
         self.chunk_bytes = 1024
@@ -155,7 +156,9 @@ class FakeEngine:
     def ListTasks(self, request: Any) -> Any:
         reply = tasks_common_pb2.ListTasksResponse()
         for task_id in _values(request):
-            reply.tasks.add(id=task_id, status=self.tasks[task_id])
+            if task_id in self.tasks:
+                times = self.times.get(task_id, {})
+                reply.tasks.add(id=task_id, status=self.tasks[task_id], **times)
         return reply
 
     def CancelTasks(self, request: Any) -> Any:
