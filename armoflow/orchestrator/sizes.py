@@ -3,7 +3,8 @@
 A task costs the engine something whatever it does, so cheap items are packed; but workers must not
 idle while one of them works through a batch, and a payload must fit into a message. So the first
 batches are small, and what they took says how large the next ones are. A small batch says little of
-the items, most of its time may be the task's own: sizes grow by steps, each measured.
+the items, most of its time may be the task's own, or a process that was cold: where that matters,
+the next batches are measured again before the rest is planned.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ BATCHES_PER_WORKER = 4
 PILOT = 4
 """Items of the first batches, one for each worker."""
 
-GROWTH = 16
-"""How many times larger than measured ones batches may be, as long as there is patience."""
+GROWTH = 4
+"""How many times larger batches must be able to grow to be worth another measurement."""
 
 PATIENCE = 0.25
 """Seconds that a collection's plan waits for measurements before it goes on without."""
@@ -35,8 +36,8 @@ PATIENCE = 0.25
 CLUSTER_PATIENCE = 2.0
 """The same where a measurement takes round trips to a cluster, and agents that are not here."""
 
-PATIENCE_PER_ITEM = 0.01
-"""The same for each item of an even batch: short collections have little to win by waiting."""
+PATIENT_FROM = 100
+"""Items of even batches from which on the whole patience is due: short collections win little."""
 
 KEPT = 0.7
 """What earlier measurements count beside a new one."""
@@ -120,20 +121,21 @@ class AdaptiveSizer:
         self._target = target
         self._even: int | None = None
         self._bytes = 0.0
-        # What the last measurements come to, and the largest batch among all.
+        # What the measurements of this step come to, and the largest batch among them.
         self._items = 0.0
         self._seconds = 0.0
         self._largest = 0
-        # A step of the ramp: so many items a batch, up to this position; what was planned of it.
+        # A step: a batch of so many items for each worker, up to this position; the smallest.
         self._step = 0
         self._step_end = 0
         self._step_planned: int | None = None
+        self._estimate = 0
         self._patience = 0.0
         self._changed = threading.Condition()
         if length is not None:
             self._even = max(-(-length // (self._workers * BATCHES_PER_WORKER)), 1)
             if self._even > PILOT:
-                self._patience = min(patience, self._even * PATIENCE_PER_ITEM)
+                self._patience = patience * min(self._even / PATIENT_FROM, 1.0)
                 self._begin_step(0, PILOT)
 
     def next(self, position: int) -> int:
@@ -167,18 +169,25 @@ class AdaptiveSizer:
         """There will be no more batches."""
         self.curious = False
 
-    # --- the ramp -------------------------------------------------------------------------------
+    # --- steps ----------------------------------------------------------------------------------
 
     def _begin_step(self, position: int, size: int) -> None:
         self._step = size
         self._step_end = position + size * self._workers
         self._step_planned = None
+        with self._changed:
+            self._items = self._seconds = 0.0
+            self._largest = 0
 
     def _end_step(self, position: int) -> None:
-        """Every worker has a batch of this step: what one of them took allows the next step."""
-        limit = self._step * GROWTH
-        if self._wait() and self._within_bytes(self._by_time(position)) > limit:
-            self._begin_step(position, limit)
+        """Every worker has a batch of this step: wait for one of them, and see what it says."""
+        told = self._wait()
+        size = self._within_bytes(self._by_time(position))
+        last, self._estimate = self._estimate, size
+        most = self._within_bytes(min(self._even or MAXIMUM_BATCH, MAXIMUM_BATCH))
+        # Another step only while the estimate still grows, and has far to go.
+        if told and size >= GROWTH * last and most >= GROWTH * size:
+            self._begin_step(position, size)
         else:
             self._step = 0
 

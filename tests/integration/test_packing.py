@@ -39,7 +39,7 @@ def engine(
 def client(engine: Up, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     # As much patience as a busy machine needs: only the engine's answers decide.
     monkeypatch.setattr(sizes, "CLUSTER_PATIENCE", 60.0)
-    monkeypatch.setattr(sizes, "PATIENCE_PER_ITEM", 60.0)
+    monkeypatch.setattr(sizes, "PATIENT_FROM", 1)
     with Client(engine.endpoint, workers=2) as connected:
         assert "batch" not in connected.extensions
         yield connected

@@ -10,7 +10,6 @@ import pytest
 from armoflow import config
 from armoflow.orchestrator.sizes import (
     BATCHES_PER_WORKER,
-    GROWTH,
     MAXIMUM_BATCH,
     PILOT,
     UNMEASURED_BATCH,
@@ -46,12 +45,29 @@ def plan(
     return sizes
 
 
-def test_cheap_items_are_packed_by_steps_although_tasks_cost_something_themselves() -> None:
+def test_cheap_items_are_packed_although_tasks_cost_something_themselves() -> None:
     length = 1_000_000
     sizes = plan(make(length), length, lambda items: 0.010 + items * 1e-6)
-    assert sizes[:6] == [PILOT] * 2 + [PILOT * GROWTH] * 2 + [PILOT * GROWTH**2] * 2
     # Ten milliseconds of overhead on four items look like 2.5 ms an item, or batches of 200.
-    assert set(sizes[6:-1]) == {MAXIMUM_BATCH}
+    assert sizes[:4] == [PILOT, PILOT, 199, 199]
+    assert min(sizes[4:-1]) > 9_000
+    assert max(sizes) == MAXIMUM_BATCH
+
+
+def test_processes_that_were_cold_are_forgotten_after_a_step() -> None:
+    length, cold = 100_000, [5.0] * WORKERS
+    sizes = plan(make(length), length, lambda items: (cold.pop() if cold else 0) + items * 1e-4)
+    assert sizes[:4] == [PILOT, PILOT, 1, 1]
+    assert {round(items, -2) for items in sizes[4:-1]} == {0.5 / 1e-4}
+
+
+def test_there_is_no_second_step_where_little_can_be_won() -> None:
+    sizer = make(4000)
+    for position in (0, PILOT):
+        sizer.planned(sizer.next(position), 0)
+        sizer.measured(PILOT, 0.010)
+    assert sizer.next(2 * PILOT) == 200
+    assert sizer._step == 0  # at most 500 would fit
 
 
 def test_dear_items_stay_near_the_target() -> None:
@@ -127,13 +143,13 @@ def test_batches_that_were_cut_short_are_measured_too() -> None:
         assert sizer.next(position) == PILOT
         sizer.planned(2, 0)
         sizer.measured(2, 2e-6)
-    assert sizer.next(2 * PILOT) == PILOT * GROWTH
+    assert sizer.next(2 * PILOT) == MAXIMUM_BATCH
 
 
 @pytest.mark.parametrize("length", [100, 100_000])
 def test_the_longer_the_collection_the_longer_it_waits(length: int) -> None:
     sizer = AdaptiveSizer(WORKERS, length, 0.5, 2.0)
-    assert sizer._patience == pytest.approx(0.13 if length == 100 else 2.0)
+    assert sizer._patience == pytest.approx(0.26 if length == 100 else 2.0)
 
 
 def test_nobody_is_curious_once_all_is_planned() -> None:
