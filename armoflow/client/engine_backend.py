@@ -23,6 +23,7 @@ from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
 from armoflow.options import TaskOptions
+from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
@@ -84,9 +85,9 @@ class EngineBackend:
         batched = "batch" in self.extensions
         self._settings = dataclasses.replace(
             self._settings,
-            measures=batched,
             # A cluster's task costs milliseconds, and its agents move the data of each.
             batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
+            patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
         )
 
     @property

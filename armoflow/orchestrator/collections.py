@@ -154,13 +154,14 @@ class _Batches:
         self._planner = planner
         self._node = node
         self._readers = readers
-        self.sizer = planner.sizer(node, node.length)
+        self.sizer = planner.sizer(node, node.length, measured=True)
 
     def next(self, position: int) -> Generator[Step, Any, Chunk | None]:
         size = self.sizer.next(position)
         first = self._readers[0]
         chunk = yield from (first.take(size) if self.sizer.fixed else first.chunk(size))
         if chunk is None:
+            self.sizer.finish()
             return None
         if not self.sizer.fixed and chunk.length > size and is_local(chunk.columns[0]):
             chunk = first.put_back(chunk, size)

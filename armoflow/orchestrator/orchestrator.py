@@ -20,6 +20,7 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, ClientClosedError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
+from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.plan import Planner, PlanSettings, Target
 from armoflow.orchestrator.planned import (
@@ -46,7 +47,8 @@ class Orchestrator:
 
     def __init__(self, transport: Transport, session_options: WireOptions) -> None:
         self.transport = transport
-        self.tracker = Tracker()
+        self._durations = Durations(transport)
+        self.tracker = Tracker(self._durations.ended)
         self.sessions_ended = 0
         self.book = CodeBook()
         self._session_options = session_options
@@ -71,6 +73,7 @@ class Orchestrator:
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
         self._start(self.pipeline.run())
+        self._start(self._durations.run())
         self._start(self._resync_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------

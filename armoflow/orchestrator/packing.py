@@ -56,7 +56,7 @@ class Siblings:
             return None
         settings = self._planner.settings
         most = self._planner.emitter.rules(chain[-1]).batch_size
-        if most == 1 or not settings.measures:
+        if most == 1 or not settings.patience:
             return None
         shape = tuple(node.task for node in chain)
         sizer = self._sizers.get(shape)
@@ -64,6 +64,13 @@ class Siblings:
             sizer = SiblingSizer(settings.workers, settings.batch_seconds, most or UNMEASURED_BATCH)
             self._sizers[shape] = sizer
         return sizer
+
+    def clear(self) -> None:
+        """The plan is at its end: nobody need measure any more."""
+        for sizer in self._sizers.values():
+            sizer.finish()
+        self._sizers.clear()
+        self._row = _Row((), 0, None)
 
     def group(self, values: Sequence[Any], start: int) -> list[list[CallNode]]:
         """The chains of calls that are to share a task, of the values from ``start`` on.

@@ -55,7 +55,7 @@ from armoflow.orchestrator.planned import (
 )
 from armoflow.orchestrator.reduction import VALUES
 from armoflow.orchestrator.siblings import makers, tolerated
-from armoflow.orchestrator.sizes import PATIENCE, AdaptiveSizer, BatchSizer, FixedSizer
+from armoflow.orchestrator.sizes import AdaptiveSizer, BatchSizer, FixedSizer
 
 
 class Target(Protocol):
@@ -82,7 +82,7 @@ class PlanSettings:
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
         batch_seconds: How long a batch should take.
-        measures: Whether the engine says how long tasks took.
+        patience: Seconds to wait for what batches took; 0 where nobody will say.
         rules: What followed from tasks' options in earlier plans.
         external: What futures and ``put`` references inside arguments stand for.
     """
@@ -91,7 +91,7 @@ class PlanSettings:
     workers: int = 2
     capture: bool = False
     batch_seconds: float = 0.05
-    measures: bool = False
+    patience: float = 0.0
     external: External | None = None
     rules: dict[int, tuple[TaskOptions, Rules]] = field(default_factory=dict, repr=False)
 
@@ -124,6 +124,7 @@ class Planner:
         self._readers: dict[Node, int] = {}
         self._indexes: dict[Node, _ItemIndex] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
+        self._sizers: list[BatchSizer] = []
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -156,9 +157,13 @@ class Planner:
             # so are the user's iterators.
             for stream in self._streams.values():
                 stream.generator.close()
+            for sizer in self._sizers:
+                sizer.finish()
+            self._sizers.clear()
             for kept in (self._values, self._indexes, self._streams, self._bound, self._readers):
                 kept.clear()
             self.inputs.clear()
+            self.siblings.clear()
             self.emitter.clear()
 
     def copy(
@@ -383,14 +388,16 @@ class Planner:
         bound = self._bound.get((node, output))
         return bound if bound is not None else Result(node.name)
 
-    def sizer(self, node: Node, length: int | None) -> BatchSizer:
-        """How many items of a node each of its tasks takes."""
+    def sizer(self, node: Node, length: int | None, *, measured: bool) -> BatchSizer:
+        """How many items of a node each of its tasks takes; ``measured`` if it is told of them."""
         size = self.emitter.rules(node).batch_size
         if size is not None:
             return FixedSizer(size)
         settings = self.settings
-        patience = PATIENCE if settings.measures else 0.0
-        return AdaptiveSizer(settings.workers, length, settings.batch_seconds, patience)
+        patience = settings.patience if measured else 0.0
+        sizer = AdaptiveSizer(settings.workers, length, settings.batch_seconds, patience)
+        self._sizers.append(sizer)
+        return sizer
 
     # --- targets --------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from armoflow.protocol.transport import ResultHandle, ResultState, Submission, W
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.failures import Blame
+    from armoflow.orchestrator.sizes import BatchSizer
 
 
 class Result(ResultHandle):
@@ -107,8 +108,8 @@ class PlannedTask(Submission):
         items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
-        measured: Told of its items and the seconds that it ran, where the engine says.
         names: Of a chain, the names of its steps but for the last, which is the label.
+        sizer: Told of its items and the seconds that it ran, where the engine says.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -122,7 +123,6 @@ class PlannedTask(Submission):
         "items",
         "keep",
         "label",
-        "measured",
         "modules",
         "names",
         "number",
@@ -130,6 +130,7 @@ class PlannedTask(Submission):
         "operation",
         "payload",
         "run",
+        "sizer",
         "step_functions",
     )
 
@@ -157,7 +158,7 @@ class PlannedTask(Submission):
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
-        self.measured: Callable[[int, float], None] | None = None
+        self.sizer: BatchSizer | None = None
         self.keep = False
         self.run: object = None
         self.number = next(_numbers)

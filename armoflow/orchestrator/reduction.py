@@ -27,6 +27,7 @@ from armoflow.orchestrator.chunks import Planning, Step
 from armoflow.orchestrator.drafts import is_local
 from armoflow.orchestrator.inputs import node_of, sparse
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
+from armoflow.orchestrator.sizes import BatchSizer
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.plan import Planner
@@ -64,7 +65,7 @@ def plan_reduce(planner: Planner, node: ReduceNode) -> Planning:
     tree = _Tree(planner, node)
     column: list[PlanPiece]
     reader = planner.reader(node.source)
-    sizer = planner.sizer(node, getattr(node_of(node.source), "length", None))
+    sizer = _sizer(planner, node)
     position = 0
     while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
         column = yield from planner.inputs.single_of(chunk, node.source)
@@ -81,7 +82,7 @@ def plan_fold(planner: Planner, node: FoldNode) -> Planning:
     if dynamic.is_dynamic(node):
         return (yield from _expand(planner, node))
     reader = planner.reader(node.source)
-    sizer = planner.sizer(node, getattr(node_of(node.source), "length", None))
+    sizer = _sizer(planner, node)
     combine = _Combine(planner, node)
     so_far: SlotRange | None = None
     position = 0
@@ -97,6 +98,10 @@ def plan_fold(planner: Planner, node: FoldNode) -> Planning:
     elif sparse(node.source) and node.initial is MISSING:
         so_far = yield from combine([so_far], final=True)
     return [so_far]
+
+
+def _sizer(planner: Planner, node: ReduceNode | FoldNode) -> BatchSizer:
+    return planner.sizer(node, getattr(node_of(node.source), "length", None), measured=False)
 
 
 def _expand(planner: Planner, node: Node) -> Planning:

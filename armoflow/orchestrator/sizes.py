@@ -2,12 +2,15 @@
 
 A task costs the engine something whatever it does, so cheap items are packed; but workers must not
 idle while one of them works through a batch, and a payload must fit into a message. So the first
-batches are small, and what they took says how large the next ones are.
+batches are small, and what they took says how large the next ones are. A small batch says little of
+the items, most of its time may be the task's own, or a process that was cold: where that matters,
+the next batches are measured again before the rest is planned.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol
 
 from armoflow import config
@@ -24,14 +27,28 @@ BATCHES_PER_WORKER = 4
 PILOT = 4
 """Items of the first batches, one for each worker."""
 
+GROWTH = 4
+"""How many times larger batches must be able to grow to be worth another measurement."""
+
 PATIENCE = 0.25
-"""Seconds to wait for the first measurement before sizes go by count."""
+"""Seconds that a collection's plan waits for measurements before it goes on without."""
+
+CLUSTER_PATIENCE = 2.0
+"""The same where a measurement takes round trips to a cluster, and agents that are not here."""
+
+PATIENT_FROM = 100
+"""Items of even batches from which on the whole patience is due: short collections win little."""
+
+KEPT = 0.7
+"""What earlier measurements count beside a new one."""
 
 
 class BatchSizer(Protocol):
-    """Says how large the next batch should be."""
+    """Says how large the next batch should be; all but ``next`` and ``planned`` in any thread."""
 
     fixed: bool
+    curious: bool
+    """Whether measurements still change anything."""
 
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
@@ -40,13 +57,20 @@ class BatchSizer(Protocol):
         """A batch was planned: so many items, so many bytes of payload."""
 
     def measured(self, items: int, seconds: float) -> None:
-        """A batch has run; may be called in another thread."""
+        """A batch has run."""
+
+    def unmeasurable(self) -> None:
+        """Nobody will say how long batches take: do not wait for it."""
+
+    def finish(self) -> None:
+        """There will be no more batches."""
 
 
 class FixedSizer:
     """The size that the user asked for."""
 
     fixed = True
+    curious = False
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -61,6 +85,12 @@ class FixedSizer:
     def measured(self, items: int, seconds: float) -> None:
         """Changes nothing."""
 
+    def unmeasurable(self) -> None:
+        """Changes nothing."""
+
+    def finish(self) -> None:
+        """Changes nothing."""
+
 
 class AdaptiveSizer:
     """Aims at a target time for each batch.
@@ -69,7 +99,7 @@ class AdaptiveSizer:
         workers: How many tasks may run at once.
         length: Length of the collection, or None.
         target: Seconds that a batch should take.
-        patience: Seconds to wait for the first measurement; 0 where there is none to be had.
+        patience: Seconds to wait for measurements; 0 where there are none to be had.
 
     Example:
         >>> sizer = AdaptiveSizer(workers=2, length=8000, target=0.05, patience=0)
@@ -86,40 +116,100 @@ class AdaptiveSizer:
     fixed = False
 
     def __init__(self, workers: int, length: int | None, target: float, patience: float) -> None:
+        self.curious = True
         self._workers = max(workers, 1)
-        self._length = length
         self._target = target
-        self._patience = patience
         self._even: int | None = None
+        self._bytes = 0.0
+        # What the measurements of this step come to, and the largest batch among them.
+        self._items = 0.0
+        self._seconds = 0.0
+        self._largest = 0
+        # A step: a batch of so many items for each worker, up to this position; the smallest.
+        self._step = 0
+        self._step_end = 0
+        self._step_planned: int | None = None
+        self._estimate = 0
+        self._patience = 0.0
+        self._changed = threading.Condition()
         if length is not None:
             self._even = max(-(-length // (self._workers * BATCHES_PER_WORKER)), 1)
-        self._seconds: float | None = None
-        self._bytes = 0.0
-        self._known = threading.Event()
+            if self._even > PILOT:
+                self._patience = patience * min(self._even / PATIENT_FROM, 1.0)
+                self._begin_step(0, PILOT)
 
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
-        if self._even is not None and self._even > PILOT:
-            if position < PILOT * self._workers:
-                return self._within_bytes(PILOT)
-            if self._seconds is None and self._patience:
-                self._known.wait(self._patience)
-                self._patience = 0.0  # once is enough
-        return self._within_bytes(self._by_time(position))
+        if self._step and position >= self._step_end:
+            self._end_step(position)
+        return self._within_bytes(self._step or self._by_time(position))
 
     def planned(self, items: int, size: int) -> None:
         """A batch was planned: so many items, so many bytes of payload."""
         self._bytes = max(self._bytes, size / max(items, 1))
+        if self._step_planned is None or items < self._step_planned:
+            self._step_planned = items
 
     def measured(self, items: int, seconds: float) -> None:
         """A batch has run."""
-        each = seconds / max(items, 1)
-        self._seconds = each if self._seconds is None else 0.7 * self._seconds + 0.3 * each
-        self._known.set()
+        with self._changed:
+            # By items: a large batch says more of them than a small one.
+            self._items = KEPT * self._items + items
+            self._seconds = KEPT * self._seconds + seconds
+            self._largest = max(self._largest, items)
+            self._changed.notify_all()
+
+    def unmeasurable(self) -> None:
+        """Nobody will say how long batches take: do not wait for it."""
+        with self._changed:
+            self._patience = 0.0
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """There will be no more batches."""
+        self.curious = False
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _begin_step(self, position: int, size: int) -> None:
+        self._step = size
+        self._step_end = position + size * self._workers
+        self._step_planned = None
+        with self._changed:
+            self._items = self._seconds = 0.0
+            self._largest = 0
+
+    def _end_step(self, position: int) -> None:
+        """Every worker has a batch of this step: wait for one of them, and see what it says."""
+        told = self._wait()
+        size = self._within_bytes(self._by_time(position))
+        last, self._estimate = self._estimate, size
+        most = self._within_bytes(min(self._even or MAXIMUM_BATCH, MAXIMUM_BATCH))
+        # Another step only while the estimate still grows, and has far to go.
+        if told and size >= GROWTH * last and most >= GROWTH * size:
+            self._begin_step(position, size)
+        else:
+            self._step = 0
+
+    def _wait(self) -> bool:
+        """Wait for the measurement of a batch of this step; whether it is there."""
+        began = time.monotonic()
+        with self._changed:
+            self._changed.wait_for(lambda: self._told() or not self._patience, self._patience)
+            told, waits = self._told(), self._patience > 0
+            self._patience = max(self._patience - (time.monotonic() - began), 0.0)
+        return told and waits
+
+    def _told(self) -> bool:
+        return self._largest >= (self._step_planned or 1)
+
+    # --- sizes ----------------------------------------------------------------------------------
 
     def _by_time(self, position: int) -> int:
-        if self._seconds is not None:
-            size = min(int(self._target / max(self._seconds, 1e-7)), MAXIMUM_BATCH)
+        with self._changed:
+            each = self._seconds / self._items if self._items else None
+        if each is not None:
+            size = min(int(self._target / max(each, 1e-7)), MAXIMUM_BATCH)
         elif self._even is not None:
             size = UNMEASURED_BATCH
         else:
@@ -152,6 +242,7 @@ class SiblingSizer:
     fixed = False
 
     def __init__(self, workers: int, target: float, most: int = UNMEASURED_BATCH) -> None:
+        self.curious = True
         self._workers = max(workers, 1)
         self._target = target
         self._most = most
@@ -178,9 +269,17 @@ class SiblingSizer:
         self._bytes = max(self._bytes, size / max(items, 1))
 
     def measured(self, items: int, seconds: float) -> None:
-        """So many calls have run; may be called in another thread."""
+        """So many calls have run."""
         each = seconds / max(items, 1)
-        self._seconds = each if self._seconds is None else 0.7 * self._seconds + 0.3 * each
+        before = each if self._seconds is None else self._seconds
+        self._seconds = KEPT * before + (1 - KEPT) * each
+
+    def unmeasurable(self) -> None:
+        """Then each has a task of its own."""
+
+    def finish(self) -> None:
+        """There will be no more calls."""
+        self.curious = False
 
     def _largest(self) -> int:
         size = int(self._target / max(self._seconds or self._target, 1e-7))

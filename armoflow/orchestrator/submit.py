@@ -72,12 +72,13 @@ class Pipeline:
             ClientClosedError: If the client was closed meanwhile.
         """
         if isinstance(entry, PlannedTask):
-            self._queued_bytes += entry.size
-            self._queued_items += entry.items
+            # Room before it, not for it: what alone is larger than the queue must get through.
             while not self._has_room():
                 self._room.clear()
                 if not self._has_room():
                     self._room.wait(1.0)
+            self._queued_bytes += entry.size
+            self._queued_items += entry.items
         if self._closed:
             raise ClientClosedError("the client was closed while a graph was being submitted")
         self._entries.append(entry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from armoflow.codec.payload import Operation
 from armoflow.orchestrator.failures import Blame
@@ -19,9 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """The tasks that were submitted and have not ended, by the ids of their open results."""
+    """The tasks that were submitted and have not ended, by the ids of their open results.
 
-    def __init__(self) -> None:
+    Args:
+        unmeasured: Told of tasks that completed where the engine did not say how long they ran.
+    """
+
+    def __init__(self, unmeasured: Callable[[PlannedTask], None] = lambda task: None) -> None:
+        self._unmeasured = unmeasured
         self.open: dict[str, PlannedTask] = {}
         self.ended_tasks = 0
         self.ended_payloads: list[str] = []
@@ -69,12 +74,20 @@ class Tracker:
                 if change.data is not None:
                     result.data = change.data
                 result.size = change.size
-                if change.seconds is not None and task.measured is not None:
-                    task.measured(task.items, change.seconds)
                 self._end(task, result, ResultState.COMPLETED)
+                self._measure(task, change.seconds)
             else:
                 unexplained.append((result, change))
         return unexplained
+
+    def _measure(self, task: PlannedTask, seconds: float | None) -> None:
+        sizer = task.sizer
+        if sizer is None or not sizer.curious:
+            return
+        if seconds is not None:
+            sizer.measured(task.items, seconds)
+        elif task.open_outputs == 0:
+            self._unmeasured(task)
 
     def failed_input(self, task: PlannedTask) -> Blame | None:
         """The blame of an input that failed, if there is one."""

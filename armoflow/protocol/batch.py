@@ -117,7 +117,10 @@ class BatchTransport:
                 raise InputsAbortedError(error.result_ids) from error
             raise
         await asyncio.gather(
-            *(self._standard.upload(session_id, payload_id, parts) for payload_id, parts in large)
+            *(
+                self._standard.transfers.upload(session_id, payload_id, parts)
+                for payload_id, parts in large
+            )
         )
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
@@ -168,6 +171,10 @@ class BatchTransport:
         """Why results were aborted."""
         answers = await self._stream.request(Kind.FAILURES, list(result_ids))
         return {result_id: Failure(*rest) for result_id, *rest in answers}
+
+    async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
+        """Nothing: changes say how long tasks ran."""
+        return {}
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""

@@ -148,3 +148,16 @@ def list_tasks(task_ids: Sequence[str]) -> Any:
         ),
         with_errors=True,
     )
+
+
+def duration(task: Any) -> float | None:
+    """Seconds that a task was processed, from its summary; None if the engine keeps no times."""
+    if task.HasField("processing_to_end_duration"):
+        return _seconds(task.processing_to_end_duration)
+    if task.HasField("started_at") and task.HasField("ended_at"):
+        return max(_seconds(task.ended_at) - _seconds(task.started_at), 0.0)
+    return None
+
+
+def _seconds(message: Any) -> float:
+    return float(message.seconds + message.nanos / 1e9)

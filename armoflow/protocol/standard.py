@@ -5,46 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import grpc
 from armonik.protogen.client import (
     events_service_pb2_grpc,
-    partitions_service_pb2_grpc,
     results_service_pb2_grpc,
     sessions_service_pb2_grpc,
     tasks_service_pb2_grpc,
-    versions_service_pb2_grpc,
 )
 from armonik.protogen.common import (
     events_common_pb2,
-    objects_pb2,
-    partitions_common_pb2,
-    partitions_fields_pb2,
-    partitions_filters_pb2,
     result_status_pb2,
     results_common_pb2,
     sessions_common_pb2,
-    sort_direction_pb2,
     task_status_pb2,
     tasks_common_pb2,
-    versions_common_pb2,
 )
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import DataLostError, EngineError, EngineUnreachableError
 from armoflow.protocol import messages
-from armoflow.protocol.repeat import (
-    CALL_DEADLINE,
-    describe,
-    is_ambiguous,
-    refused,
-    repeat,
-    unary,
-)
+from armoflow.protocol.repeat import describe, is_ambiguous, refused, repeat, unary
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
+from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
     EngineInfo,
     Failure,
@@ -59,21 +44,17 @@ logger = logging.getLogger(__name__)
 LIST_SIZE = 500
 """Ids in the filter of one List call."""
 
-STREAMS = 16
-"""Uploads and downloads under way at once."""
-
-SLOWEST_UPLOAD = 64 * config.KIB
-"""Bytes a second below which an upload counts as stuck."""
-
 END_PATIENCE = 5.0
 """Seconds without an answer before ending a session is given up: nobody waits for a value."""
+
+DURATIONS_DEADLINE = 5.0
+"""Seconds after which nobody waits any more to hear how long tasks ran."""
 
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
     result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
     result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
 }
-_STORED = (result_status_pb2.RESULT_STATUS_COMPLETED, result_status_pb2.RESULT_STATUS_DELETED)
 _EOF = grpc.aio.EOF
 _DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
@@ -84,7 +65,7 @@ class StandardTransport:
     Args:
         channel: An open channel.
         endpoint: Where it leads, for errors.
-        info: What the engine says of itself (see :func:`describe_engine`).
+        info: What the engine says of itself (see :mod:`armoflow.protocol.connect`).
         payloads: When payloads go up.
     """
 
@@ -102,9 +83,9 @@ class StandardTransport:
         self._results = results_service_pb2_grpc.ResultsStub(channel)
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
         self._events = events_service_pb2_grpc.EventsStub(channel)
-        self._streams = asyncio.Semaphore(STREAMS)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
+        self.transfers = Transfers(self, self._results)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
@@ -137,7 +118,7 @@ class StandardTransport:
         created.results.add(name=name)
         reply = await self.call(self._results.CreateResultsMetaData, created, "storing data")
         result_id = str(reply.results[0].result_id)
-        await self.upload(session_id, result_id, parts)
+        await self.transfers.upload(session_id, result_id, parts)
         return result_id
 
     async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
@@ -219,9 +200,8 @@ class StandardTransport:
 
     async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
         """Download results, in order."""
-        return list(
-            await asyncio.gather(*(self._download(session_id, result) for result in result_ids))
-        )
+        downloads = (self.transfers.download(session_id, result) for result in result_ids)
+        return list(await asyncio.gather(*downloads))
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted."""
@@ -244,6 +224,19 @@ class StandardTransport:
                 status = status.removeprefix("TASK_STATUS_").lower()
                 failures[result_id] = Failure(owner, status, task.error)
         return failures
+
+    async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
+        """How long tasks ran that have completed, as far as the engine says."""
+        request = messages.list_tasks(task_ids)
+        try:
+            reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
+        except grpc.RpcError as error:
+            raise refused(error, "listing durations") from error
+        return {
+            task.id: messages.duration(task)
+            for task in reply.tasks
+            if task.status == task_status_pb2.TASK_STATUS_COMPLETED
+        }
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""
@@ -300,68 +293,6 @@ class StandardTransport:
             found.extend(reply.results)
         return found
 
-    async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
-        """Upload a result's data by chunks; again after an unknown outcome.
-
-        Data that was stored and then deleted, with the task that needed it, is not stored again.
-        """
-        identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
-            session_id=session_id, result_id=result_id
-        )
-
-        async def requests() -> AsyncIterator[Any]:
-            yield results_common_pb2.UploadResultDataRequest(id=identifier)
-            for part in parts:
-                for first in range(0, len(part), self.info.chunk_bytes):
-                    chunk = bytes(part[first : first + self.info.chunk_bytes])
-                    yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
-
-        repeated = False
-        deadline = CALL_DEADLINE + sum(map(len, parts)) / SLOWEST_UPLOAD
-
-        async def call() -> Any:
-            return await self._results.UploadResultData(requests(), timeout=deadline)
-
-        async def settled() -> bool | None:
-            nonlocal repeated
-            repeated = True
-            raws = await self.list_results(session_id, [result_id])
-            deleted = raws and raws[0].status == result_status_pb2.RESULT_STATUS_DELETED
-            return True if deleted else None
-
-        async with self._streams:
-            try:
-                await repeat(call, "uploading data", self.endpoint, settled=settled)
-            except grpc.RpcError as error:
-                if repeated and error.code() in _DONE_ALREADY:
-                    raws = await self.list_results(session_id, [result_id])
-                    if raws and raws[0].status in _STORED:
-                        return
-                raise refused(error, "uploading data") from error
-
-    async def _download(self, session_id: str, result_id: str) -> Buffer:
-        request = results_common_pb2.DownloadResultDataRequest(
-            session_id=session_id, result_id=result_id
-        )
-
-        async def call() -> Buffer:
-            stream = self._results.DownloadResultData(request)
-            pieces = []
-            while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not _EOF:
-                pieces.append(reply.data_chunk)
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-        async with self._streams:
-            try:
-                return await repeat(call, "downloading data", self.endpoint)
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise DataLostError(
-                        f"the data of result {result_id} is no longer stored: it was deleted, or "
-                        "kept for too short a time by the cluster"
-                    ) from error
-                raise refused(error, "downloading data") from error
-
     async def _end(self, method: Any, request: Any, what: str) -> None:
         patience = min(END_PATIENCE, config.ENGINE_PATIENCE)
         try:
@@ -380,70 +311,3 @@ async def _headers(stream: Any) -> None:
         )
     except asyncio.TimeoutError:
         logger.debug("no headers on the event stream yet")
-
-
-async def describe_engine(
-    channel: grpc.aio.Channel, endpoint: str, timeout: float, extensions: frozenset[str]
-) -> EngineInfo:
-    """Ask an engine for its versions, partitions and chunk size.
-
-    Raises:
-        EngineUnreachableError: If nothing answers within ``timeout`` seconds.
-        EngineError: If what answers is not an ArmoniK.
-    """
-    versions = versions_service_pb2_grpc.VersionsStub(channel)
-    partitions = partitions_service_pb2_grpc.PartitionsStub(channel)
-    results = results_service_pb2_grpc.ResultsStub(channel)
-    field = partitions_fields_pb2.PartitionField(
-        partition_raw_field=partitions_fields_pb2.PartitionRawField(
-            field=partitions_fields_pb2.PARTITION_RAW_ENUM_FIELD_ID
-        )
-    )
-    listing = partitions_common_pb2.ListPartitionsRequest(
-        page=0,
-        page_size=1000,
-        filters=partitions_filters_pb2.Filters(),
-        sort=partitions_common_pb2.ListPartitionsRequest.Sort(
-            field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
-        ),
-    )
-    try:
-        version, listed, configuration = await asyncio.wait_for(
-            asyncio.gather(
-                repeat(
-                    lambda: unary(versions.ListVersions, versions_common_pb2.ListVersionsRequest()),
-                    "connecting",
-                    endpoint,
-                    patience=timeout,
-                ),
-                repeat(
-                    lambda: unary(partitions.ListPartitions, listing),
-                    "connecting",
-                    endpoint,
-                    patience=timeout,
-                ),
-                repeat(
-                    lambda: unary(results.GetServiceConfiguration, objects_pb2.Empty()),
-                    "connecting",
-                    endpoint,
-                    patience=timeout,
-                ),
-            ),
-            timeout,
-        )
-    except (EngineUnreachableError, asyncio.TimeoutError) as error:
-        raise EngineUnreachableError(
-            f"no ArmoniK answers at {endpoint}: start one with `armoflow up --listen "
-            f"{endpoint.removeprefix('http://')}`, or leave the endpoint out to run on this machine"
-        ) from error
-    except grpc.RpcError as error:
-        raise EngineError(
-            f"what answers at {endpoint} is not an ArmoniK: {error.details()}", error.code().name
-        ) from error
-    return EngineInfo(
-        core_version=version.core,
-        api_version=version.api,
-        partitions=tuple(partition.id for partition in listed.partitions),
-        chunk_bytes=configuration.data_chunk_max_size or config.CHUNK_BYTES,
-        extensions=extensions,
-    )

@@ -155,7 +155,7 @@ class StandardSubmitter:
             parts: list[Buffer] = task.pack()
             if size(parts) <= self._transport.info.chunk_bytes:
                 parts = [b"".join(parts)]
-            await self._transport.upload(session_id, task.payload_id, parts)
+            await self._transport.transfers.upload(session_id, task.payload_id, parts)
             task.stored = True
 
         await asyncio.gather(*(upload(task) for task in submissions if not task.stored))

@@ -235,6 +235,15 @@ class Transport(Protocol):
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted, by result id."""
 
+    async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
+        """How long tasks ran, by task id: seconds, or None where the engine does not say.
+
+        Tasks that have not ended, or did not complete, are left out. Asked once, not repeated.
+
+        Raises:
+            EngineError: If there is no answer.
+        """
+
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""
 

@@ -173,6 +173,24 @@ async def test_a_failed_task_tells_its_error_with_the_aborted_result(tmp_path: P
 
 
 @in_loop
+async def test_a_task_that_has_left_memory_tells_how_long_it_ran(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        engine.state.tasks[task.id].started_at = engine.now() - 5.0
+        watcher = engine.watch_results(running.session)
+        await engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
+        assert task.id not in engine.state.tasks
+        (owner,) = [c.owner for c in await anext(watcher) if c.record.id == task.outputs[0]]
+        assert owner is not None
+        assert owner.started_at is not None
+        assert owner.ended_at is not None
+        assert owner.ended_at - owner.started_at >= 5.0
+
+
+@in_loop
 async def test_a_lost_worker_is_retried(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:
         engine = running.engine

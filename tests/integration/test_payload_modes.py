@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client, task
+from armoflow import Client, config, task
 from tests.integration.engines import Up, up
 
 MODES = ["auto", "delayed", "eager", "inline"]
@@ -64,6 +64,14 @@ def test_large_payloads(client: Client) -> None:
     sizes = [10 * MIB, 2 * MIB, 2 * MIB + 1, 64 * 1024, 1]
     values = [measure(bytes(size - 1) + bytes([number])) for number, size in enumerate(sizes)]
     assert client.compute(values) == [(size, number) for number, size in enumerate(sizes)]
+
+
+def test_a_payload_larger_than_what_may_be_queued(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "BYTES_QUEUED", MIB)
+    values = [measure(bytes(2 * MIB)) for _ in range(3)]
+    assert client.compute(values) == [(2 * MIB, 0)] * 3
 
 
 def test_a_payload_of_many_parts(client: Client) -> None:

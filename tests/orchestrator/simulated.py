@@ -155,8 +155,8 @@ class Simulation:
             if output.id in self.engine.aborted:
                 failure = Failure(task.name, "error", self.engine.aborted[output.id])
                 output.blame = Blame(task.label, failure=failure)
-        if task.measured is not None and self.seconds_per_item is not None:
-            task.measured(task.items, task.items * self.seconds_per_item)
+        if task.sizer is not None and self.seconds_per_item is not None:
+            task.sizer.measured(task.items, task.items * self.seconds_per_item)
         task.let_go()
 
     def _follow(self, output: Result) -> None:

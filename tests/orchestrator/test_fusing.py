@@ -169,7 +169,7 @@ def test_a_bad_item_of_a_fused_map_skips_only_itself(directory: Path) -> None:
 
 
 def measured(directory: Path, seconds: float, **settings: Any) -> Simulation:
-    simulation = Simulation(directory, measures=True, batch_seconds=0.05, **settings)
+    simulation = Simulation(directory, patience=0.25, batch_seconds=0.05, **settings)
     simulation.seconds_per_item = seconds
     return simulation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -39,6 +39,21 @@ def make_tasks(*names: str) -> list[Task]:
     return [Task(name, [], [ResultHandle(name)], WireOptions(60.0)) for name in names]
 
 
+class Replies:
+    """What a streaming call answers; ``before`` and ``after`` are called around each message."""
+
+    def __init__(self, engine: FakeEngine, name: str, messages: Iterator[Any]) -> None:
+        self._engine = engine
+        self._name = name
+        self._messages = messages
+
+    async def read(self) -> Any:
+        self._engine.before(self._name)
+        message = next(self._messages, grpc.aio.EOF)
+        self._engine.after(self._name)
+        return message
+
+
 class FakeEngine:
     """Keeps results and tasks; ``before`` and ``after`` are called with each call's name.
 
@@ -53,20 +68,32 @@ class FakeEngine:
         self.data: dict[str, bytes] = {}
         self.statuses: dict[str, int] = {}
         self.tasks: dict[str, int] = {}
+        self.times: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
+        self.chunk_bytes = 1024
         self._numbers = itertools.count(1)
 
     def transport(self, payloads: PayloadMode = "delayed") -> StandardTransport:
         """A transport to it."""
-        return StandardTransport(self, "fake:1", EngineInfo("0.40", "3", (), 1024), payloads)
+        info = EngineInfo("0.40", "3", (), self.chunk_bytes)
+        return StandardTransport(self, "fake:1", info, payloads)
 
     # --- what gRPC's channel offers -------------------------------------------------------------
 
     def unary_unary(self, path: str, *_: Any, **__: Any) -> Any:
         return self._method(path)
 
-    stream_unary = unary_stream = stream_stream = unary_unary
+    stream_unary = stream_stream = unary_unary
+
+    def unary_stream(self, path: str, *_: Any, **__: Any) -> Any:
+        name = path.rpartition("/")[2]
+
+        def call(request: Any, **_: Any) -> Any:
+            self.calls.append(name)
+            return Replies(self, name, iter(getattr(self, name)(request)))
+
+        return call
 
     def _method(self, path: str) -> Any:
         name = path.rpartition("/")[2]
@@ -98,6 +125,14 @@ class FakeEngine:
         self.statuses[result_id] = result_status_pb2.RESULT_STATUS_COMPLETED
         return results_common_pb2.UploadResultDataResponse()
 
+    def DownloadResultData(self, request: Any) -> Any:
+        data = self.data.get(request.result_id)
+        if data is None:
+            raise broken(grpc.StatusCode.NOT_FOUND, "no data")
+        for first in range(0, len(data), self.chunk_bytes):
+            chunk = data[first : first + self.chunk_bytes]
+            yield results_common_pb2.DownloadResultDataResponse(data_chunk=chunk)
+
     def SubmitTasks(self, request: Any) -> Any:
         reply = tasks_common_pb2.SubmitTasksResponse()
         for creation in request.task_creations:
@@ -121,7 +156,9 @@ class FakeEngine:
     def ListTasks(self, request: Any) -> Any:
         reply = tasks_common_pb2.ListTasksResponse()
         for task_id in _values(request):
-            reply.tasks.add(id=task_id, status=self.tasks[task_id])
+            if task_id in self.tasks:
+                times = self.times.get(task_id, {})
+                reply.tasks.add(id=task_id, status=self.tasks[task_id], **times)
         return reply
 
     def CancelTasks(self, request: Any) -> Any:

@@ -1,0 +1,120 @@
+"""Data by chunks, over the calls that every ArmoniK serves: uploads and downloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from armonik.protogen.common import result_status_pb2, results_common_pb2
+
+from armoflow import config
+from armoflow.codec.container import Buffer, size
+from armoflow.errors import DataLostError
+from armoflow.protocol.repeat import CALL_DEADLINE, refused, repeat
+
+if TYPE_CHECKING:
+    from armoflow.protocol.standard import StandardTransport
+
+STREAMS = 16
+"""Uploads and downloads under way at once."""
+
+SLOWEST_UPLOAD = 64 * config.KIB
+"""Bytes a second below which an upload counts as stuck."""
+
+_DELETED = result_status_pb2.RESULT_STATUS_DELETED
+_STORED = (result_status_pb2.RESULT_STATUS_COMPLETED, _DELETED)
+_DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
+
+
+class Transfers:
+    """Moves data for a :class:`~armoflow.protocol.standard.StandardTransport`, bounded in number.
+
+    Args:
+        transport: Whose engine, and who lists its results.
+        results: The stub of the results service.
+    """
+
+    def __init__(self, transport: StandardTransport, results: Any) -> None:
+        self._transport = transport
+        self._results = results
+        self._streams = asyncio.Semaphore(STREAMS)
+
+    async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
+        """Upload a result's data by chunks; again after an unknown outcome.
+
+        Data that was stored and then deleted, with the task that needed it, is not stored again.
+        """
+        repeated = False
+        deadline = CALL_DEADLINE + size(parts) / SLOWEST_UPLOAD
+
+        async def call() -> Any:
+            messages = self._messages(session_id, result_id, parts)
+            return await self._results.UploadResultData(messages, timeout=deadline)
+
+        async def settled() -> bool | None:
+            nonlocal repeated
+            repeated = True
+            return True if await self._status(session_id, result_id) == _DELETED else None
+
+        async with self._streams:
+            try:
+                await repeat(call, "uploading data", self._transport.endpoint, settled=settled)
+            except grpc.RpcError as error:
+                done = repeated and error.code() in _DONE_ALREADY
+                if not done or await self._status(session_id, result_id) not in _STORED:
+                    raise refused(error, "uploading data") from error
+
+    async def _messages(
+        self, session_id: str, result_id: str, parts: Sequence[Buffer]
+    ) -> AsyncIterator[Any]:
+        identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
+            session_id=session_id, result_id=result_id
+        )
+        yield results_common_pb2.UploadResultDataRequest(id=identifier)
+        length = self._transport.info.chunk_bytes
+        for part in parts:
+            for first in range(0, len(part), length):
+                chunk = bytes(part[first : first + length])
+                yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
+
+    async def _status(self, session_id: str, result_id: str) -> int | None:
+        raws = await self._transport.list_results(session_id, [result_id])
+        return raws[0].status if raws else None
+
+    async def download(self, session_id: str, result_id: str) -> Buffer:
+        """Download a result's data by chunks, into one buffer that whoever gets views may write to.
+
+        Raises:
+            DataLostError: If it is not stored.
+        """
+        request = results_common_pb2.DownloadResultDataRequest(
+            session_id=session_id, result_id=result_id
+        )
+
+        async def call() -> Buffer:
+            return await _collect(self._results.DownloadResultData(request))
+
+        async with self._streams:
+            try:
+                return await repeat(call, "downloading data", self._transport.endpoint)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise DataLostError(
+                        f"the data of result {result_id} is no longer stored: it was deleted, or "
+                        "kept for too short a time by the cluster"
+                    ) from error
+                raise refused(error, "downloading data") from error
+
+
+async def _collect(stream: Any) -> Buffer:
+    """The chunks of a download, one after the other.
+
+    A bytearray grows in place as far as the system lets it, and large ones it does let: the pages
+    are moved, not copied. So the data is held once, whether or not its size is known beforehand.
+    """
+    data = bytearray()
+    while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not grpc.aio.EOF:
+        data += reply.data_chunk
+    return data

@@ -1,0 +1,93 @@
+"""Data that is moved by chunks: whole, held once, moved again when the connection breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
+from armoflow.errors import DataLostError
+from tests.protocol.fake_engine import FakeEngine, broken
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def download(engine: FakeEngine, *result_ids: str) -> list[Any]:
+    async def call() -> list[Any]:
+        return await engine.transport().fetch("session", result_ids)
+
+    return run(call())
+
+
+def upload(engine: FakeEngine, parts: list[Any]) -> None:
+    async def call() -> None:
+        await engine.transport().transfers.upload("session", "result", parts)
+
+    run(call())
+
+
+@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 1025, 10_000])
+def test_what_went_up_comes_down(length: int) -> None:
+    engine = FakeEngine()
+    data = bytes(range(256)) * 40
+    upload(engine, [data[:100], memoryview(data)[100:length]] if length > 100 else [data[:length]])
+    assert download(engine, "result") == [data[:length]]
+
+
+def test_downloads_keep_their_order() -> None:
+    engine = FakeEngine()
+    engine.data = {"a": bytes(5000), "b": b"b", "c": b"c" * 3000}
+    assert download(engine, "c", "a", "b") == [engine.data[name] for name in "cab"]
+
+
+def test_buffers_of_a_download_can_be_written_to() -> None:
+    engine = FakeEngine()
+    slot = Slot(SlotKind.VALUE, b"pickle", [bytes(5000)])
+    engine.data["result"] = b"".join(pack_envelope([slot]))
+    (read,) = unpack_envelope(download(engine, "result")[0])
+    (buffer,) = map(memoryview, read.buffers)
+    buffer[0] = 1
+    assert not buffer.readonly
+
+
+def test_a_download_that_is_cut_begins_again() -> None:
+    engine = FakeEngine()
+    engine.data["result"] = bytes(range(256)) * 20
+    left = [broken(), None, None]  # the third message of the first download
+
+    def cut(name: str) -> None:
+        error = left.pop() if left else None
+        if error is not None:
+            raise error
+
+    engine.before = cut
+    assert download(engine, "result") == [engine.data["result"]]
+    assert engine.calls == ["DownloadResultData"] * 2
+
+
+def test_data_that_is_gone_is_lost() -> None:
+    with pytest.raises(DataLostError, match="no longer stored"):
+        download(FakeEngine(), "result")
+
+
+def test_a_download_is_held_once() -> None:
+    engine = FakeEngine()
+    engine.chunk_bytes = 1024 * 1024
+    engine.data["result"] = bytes(64 * engine.chunk_bytes)
+
+    async def peak() -> int:
+        tracemalloc.start()
+        try:
+            await engine.transport().fetch("session", ["result"])
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    # A buffer that grows has up to an eighth to spare, of which the system gives no pages.
+    assert run(peak()) < 64 * engine.chunk_bytes * 1.25
