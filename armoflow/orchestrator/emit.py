@@ -176,7 +176,7 @@ class Emitter:
         task.size = draft.size
         if sizer is not None:
             sizer.planned(count, draft.size)
-            task.measured = sizer.measured
+            task.sizer = sizer
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot
@@ -14,26 +14,41 @@ from armoflow.protocol.transport import ResultHandle, ResultState, Submission, W
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.failures import Blame
+    from armoflow.orchestrator.sizes import BatchSizer
+
+
+class Waiter(Protocol):
+    """Who waits for results.
+
+    Attributes:
+        cancelled: Nobody wants what it waits for any more.
+    """
+
+    cancelled: bool
+
+    def arrive(self, result: Result) -> None:
+        """A result was completed or aborted."""
 
 
 class Result(ResultHandle):
     """A result of the plan, with who waits for it.
 
+    There is one for each task that is queued, so it makes no lists before it has two to hold.
+
     Attributes:
         consumers: Planned tasks that have it as an input and have not ended.
-        waiters: Called with the result when it is completed or aborted.
         data: Its data, once it is here.
         slots: Its data's slots, once they were read.
         size: Bytes of its data, where known.
         blame: Why it was aborted.
     """
 
-    __slots__ = ("blame", "consumers", "data", "size", "slots", "waiters")
+    __slots__ = ("_waiters", "blame", "consumers", "data", "size", "slots")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
-        self.consumers: list[PlannedTask] = []
-        self.waiters: list[Callable[[Result], None]] = []
+        self.consumers: list[PlannedTask] | tuple[()] = ()
+        self._waiters: Waiter | list[Waiter] | None = None
         self.data: Buffer | None = None
         self.slots: list[Slot] | None = None
         self.size = 0
@@ -43,6 +58,43 @@ class Result(ResultHandle):
     def final(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in (ResultState.COMPLETED, ResultState.ABORTED, ResultState.DELETED)
+
+    def add_consumer(self, task: PlannedTask) -> None:
+        """A task has it as an input."""
+        if isinstance(self.consumers, list):
+            self.consumers.append(task)
+        else:
+            self.consumers = [task]
+
+    def remove_consumer(self, task: PlannedTask) -> None:
+        """A task does not need it after all."""
+        if isinstance(self.consumers, list) and task in self.consumers:
+            self.consumers.remove(task)
+
+    def add_waiter(self, waiter: Waiter) -> None:
+        """Tell somebody when it is completed or aborted."""
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [self._waiters, waiter]
+
+    @property
+    def waiters(self) -> Sequence[Waiter]:
+        """Who is told when it is completed or aborted, as often as they were added."""
+        waiters = self._waiters
+        if waiters is None:
+            return ()
+        return waiters if isinstance(waiters, list) else (waiters,)
+
+    def end(self, state: ResultState) -> None:
+        """It was completed or aborted: tell who waits."""
+        self.state = state
+        self.consumers = ()
+        waiters, self._waiters = self.waiters, None
+        for waiter in waiters:
+            waiter.arrive(self)
 
 
 class Constant:
@@ -104,12 +156,11 @@ class PlannedTask(Submission):
         function: The function's constant, if its code is stored and not inline.
         modules: The same for the user's modules.
         operation: What it does.
-        label: Its name; with the position where it runs one item of a collection.
-        first: The position of its first item, where it may run several.
+        start: The position of its first item in a collection, if it runs items of one.
         items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
-        measured: Told of its items and the seconds that it ran, where the engine says.
+        sizer: Told of its items and the seconds that it ran, where the engine says.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -117,19 +168,18 @@ class PlannedTask(Submission):
 
     __slots__ = (
         "constants",
-        "first",
         "function",
         "held",
         "items",
         "keep",
-        "label",
-        "measured",
         "modules",
         "number",
         "open_outputs",
         "operation",
         "payload",
         "run",
+        "sizer",
+        "start",
     )
 
     inputs: Sequence[Result]
@@ -143,26 +193,31 @@ class PlannedTask(Submission):
         options: WireOptions,
         constants: Sequence[Constant] = (),
     ) -> None:
-        super().__init__(payload.name, inputs, outputs, options)
+        # Tuples, because they are smaller than lists, and all empty ones are the same.
+        super().__init__(payload.name, tuple(inputs), tuple(outputs), options)
         self.payload: Payload | None = payload
-        self.constants = constants
+        self.constants = tuple(constants)
         self.function: Constant | None = None
         self.modules: Constant | None = None
         self.operation = payload.operation
-        self.label = payload.name
-        self.first: int | None = None
-        if payload.collection:
-            if payload.count == 1:
-                self.label = f"{payload.name}[{payload.start}]"
-            else:
-                self.first = payload.start
+        self.start = payload.start if payload.collection else None
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
-        self.measured: Callable[[int, float], None] | None = None
+        self.sizer: BatchSizer | None = None
         self.keep = False
         self.run: object = None
         self.number = next(_numbers)
+
+    @property
+    def label(self) -> str:
+        """Its name; with the position where it runs one item of a collection."""
+        return self.name if self.start is None or self.items > 1 else f"{self.name}[{self.start}]"
+
+    @property
+    def first(self) -> int | None:
+        """The position of its first item, where it may run several."""
+        return self.start if self.items > 1 else None
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""

@@ -37,7 +37,7 @@ class Tracker:
                     self.open[output.id] = task
             for result in task.inputs:
                 if not result.final:
-                    result.consumers.append(task)
+                    result.add_consumer(task)
 
     def forget(self, tasks: Iterable[PlannedTask]) -> None:
         """Tasks that were not submitted after all, or whose results got other ids."""
@@ -46,8 +46,7 @@ class Tracker:
             del self.open[result_id]
         for task in forgotten:
             for result in task.inputs:
-                if task in result.consumers:
-                    result.consumers.remove(task)
+                result.remove_consumer(task)
 
     def apply(self, changes: Sequence[ResultChange]) -> list[tuple[Result, ResultChange]]:
         """Take in what the engine says.
@@ -69,8 +68,8 @@ class Tracker:
                 if change.data is not None:
                     result.data = change.data
                 result.size = change.size
-                if change.seconds is not None and task.measured is not None:
-                    task.measured(task.items, change.seconds)
+                if change.seconds is not None and task.sizer is not None:
+                    task.sizer.measured(task.items, change.seconds)
                 self._end(task, result, ResultState.COMPLETED)
             else:
                 unexplained.append((result, change))
@@ -123,7 +122,6 @@ class Tracker:
         return list(blames)
 
     def _end(self, task: PlannedTask, result: Result, state: ResultState) -> None:
-        result.state = state
         self.open.pop(result.id, None)
         task.open_outputs -= 1
         if task.open_outputs == 0:
@@ -131,10 +129,7 @@ class Tracker:
             if task.payload_id:
                 self.ended_payloads.append(task.payload_id)
             task.let_go()
-        result.consumers = []
-        waiters, result.waiters = result.waiters, []
-        for waiter in waiters:
-            waiter(result)
+        result.end(state)
 
 
 def blame_for(
