@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,8 @@ class _Connection:
             changes = engine.state.submit_with_data(
                 engine.now(),
                 session_id,
-                [NewResult(result_id, name) for result_id, name in results],
+                # Names are few, and the frame has one for each result.
+                [NewResult(result_id, sys.intern(name)) for result_id, name in results],
                 new_tasks,
                 stored,
             )
