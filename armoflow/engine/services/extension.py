@@ -219,7 +219,10 @@ class _Connection:
             NewTask(task_id, payload_id, dependencies, outputs, levels[level])
             for task_id, payload_id, dependencies, outputs, level in tasks
         ]
-        stored = [(result_id, engine.objects.put(data)) for result_id, data in payloads]
+        queued = bool(tasks)
+        stored = [
+            (result_id, engine.objects.put(data, queued=queued)) for result_id, data in payloads
+        ]
         try:
             changes = engine.state.submit_with_data(
                 engine.now(),
