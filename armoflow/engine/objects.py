@@ -107,7 +107,7 @@ class ObjectStore:
         self._next_key = key + 2
         opaque_id = key.to_bytes(OPAQUE_LENGTH, "big")
         self._journal.put_data(key, data)
-        if queued and self._memory_used + size > self._memory_limit // QUEUE_SHARE:
+        if queued and self._memory_used + size + ENTRY_OVERHEAD > self._memory_limit // QUEUE_SHARE:
             self._leave_cold(key, size)
         else:
             self._keep(opaque_id, data)
