@@ -346,6 +346,8 @@ async def test_one_spare_for_all(tmp_path: Path) -> None:
             firsts += output(outcome)
         spare = await one_more_process({*others, *firsts})
         assert processes() - others == {*firsts, spare}
+        while spares._spare is None or not spares._spare.ready:
+            await asyncio.sleep(0.01)
         os.kill(spare, signal.SIGKILL)
         await has_gone(spare)
         (outcome,) = await two.run(call(process_id))
