@@ -281,10 +281,10 @@ class Engine:
         self.scheduler.forget(ended)
         # What changed again meanwhile leaves memory with the commit of that change.
         for task_id in ended:
-            if not journal.is_dirty(task_id):
+            if not journal.is_dirty_task(task_id):
                 state.evict(task_id)
         for result_id, result in batch.results.items():
-            if result.status is ResultStatus.DELETED and not journal.is_dirty(result_id):
+            if result.status is ResultStatus.DELETED and not journal.is_dirty_result(result_id):
                 state.evict_result(result_id)
 
     def _fail(self, error: EngineError) -> None:

@@ -164,9 +164,13 @@ class Journal:
         """Remove a file once the next changes are committed."""
         self._pending.unlink.append(path)
 
-    def is_dirty(self, record_id: str) -> bool:
-        """Whether a task or result changed since the last batch was handed over."""
-        return record_id in self._pending.tasks or record_id in self._pending.results
+    def is_dirty_task(self, task_id: str) -> bool:
+        """Whether a task changed since the last batch was handed over."""
+        return task_id in self._pending.tasks
+
+    def is_dirty_result(self, result_id: str) -> bool:
+        """Whether a result changed since the last batch was handed over."""
+        return result_id in self._pending.results
 
     async def stop(self) -> None:
         """Commit all that was added and end the thread; the connection stays open."""

@@ -26,6 +26,13 @@ OPAQUE_LENGTH: Final = 8
 ENTRY_OVERHEAD: Final = 160
 """Bytes that a piece of data costs in memory besides its own."""
 
+QUEUE_SHARE: Final = 16
+"""What part of the memory the data of queued tasks may fill: it is needed once, and in order."""
+
+READ_AHEAD: Final = 1024
+READ_AHEAD_BYTES: Final = 1 * MIB
+"""How much of the queued tasks' data is read in one go, in pieces and in bytes."""
+
 READ_AT_ONCE: Final = 256
 BUFFER_BYTES: Final = 256 * KIB
 """Bytes of an upload that gather before a thread writes them."""
@@ -53,6 +60,9 @@ class ObjectStore:
         self._memory_limit = memory_limit
         self._memory: dict[bytes, bytes] = {}
         self._memory_used = 0
+        # Keys of queued data that is not in memory, in blocks that are read at once.
+        self._cold: list[range] = []
+        self._cold_bytes = 0  # of the last block
         self._files: dict[int, int] = {}
         self._next_key = secrets.randbits(31) << 32
         self._staged = itertools.count()
@@ -80,8 +90,14 @@ class ObjectStore:
 
     # --- storing ---
 
-    def put(self, data: bytes) -> Stored:
-        """Store bytes; more than ``INLINE_DATA_LIMIT`` are written to a file on the spot."""
+    def put(self, data: bytes, *, queued: bool = False) -> Stored:
+        """Store bytes; more than ``INLINE_DATA_LIMIT`` are written to a file on the spot.
+
+        Args:
+            data: The bytes.
+            queued: They will be read once, after what was put before them: where that is much
+                already, these are not kept in memory, but read ahead when their turn comes.
+        """
         size = len(data)
         if size > INLINE_DATA_LIMIT:
             path = self.staging_path()
@@ -91,10 +107,10 @@ class ObjectStore:
         self._next_key = key + 2
         opaque_id = key.to_bytes(OPAQUE_LENGTH, "big")
         self._journal.put_data(key, data)
-        self._memory[opaque_id] = data
-        self._memory_used += size + ENTRY_OVERHEAD
-        if self._memory_used > self._memory_limit:
-            self._shrink()
+        if queued and self._memory_used + size + ENTRY_OVERHEAD > self._memory_limit // QUEUE_SHARE:
+            self._leave_cold(key, size)
+        else:
+            self._keep(opaque_id, data)
         return Stored(opaque_id, size)
 
     def writer(self) -> ObjectWriter:
@@ -172,10 +188,14 @@ class ObjectStore:
                 if key >= 0 and not key & 1:
                     missing[key] = opaque_id
         if missing:
-            keys = list(missing)
+            keys = [*missing, *self._ahead(max(missing))]
             rows = await self._reader.run(lambda connection: _read_rows(connection, keys))
             for key, data in rows.items():
-                found[missing[key]] = data
+                if key in missing:
+                    found[missing[key]] = data
+                else:
+                    # If it was deleted meanwhile, nobody asks for it: it leaves with the oldest.
+                    self._keep(key.to_bytes(OPAQUE_LENGTH, "big"), data)
         return found
 
     async def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncIterator[bytes]:
@@ -225,6 +245,29 @@ class ObjectStore:
     def _path(self, key: int) -> Path:
         name = f"{key:016x}"
         return self._directory / name[-3:-1] / name
+
+    def _keep(self, opaque_id: bytes, data: bytes) -> None:
+        self._memory[opaque_id] = data
+        self._memory_used += len(data) + ENTRY_OVERHEAD
+        if self._memory_used > self._memory_limit:
+            self._shrink()
+
+    def _leave_cold(self, key: int, size: int) -> None:
+        last = self._cold[-1] if self._cold else range(0)
+        self._cold_bytes += size
+        if last.stop == key and len(last) < READ_AHEAD and self._cold_bytes <= READ_AHEAD_BYTES:
+            self._cold[-1] = range(last.start, key + 2, 2)
+        else:
+            self._cold.append(range(key, key + 2, 2))
+            self._cold_bytes = size
+
+    def _ahead(self, key: int) -> Iterable[int]:
+        """The cold keys that are needed soon after this one: a read costs little more with them."""
+        for index, block in enumerate(self._cold):
+            if key in block:
+                del self._cold[index]
+                return range(key + 2, block.stop, 2)
+        return ()
 
     def _shrink(self) -> None:
         # An eighth at once: looking for the oldest entry of a dictionary costs its removed ones.

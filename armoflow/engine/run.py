@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
 import sys
 from typing import Any
 
+from armoflow.config import KIB
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+
+_M_MMAP_THRESHOLD = -3
+_MAPPED_FROM = 256 * KIB
+"""Bytes of a block from which it is mapped: more than most messages have."""
 
 
 def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
@@ -33,6 +39,7 @@ def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
     # Records live long and make no cycles: looking for these among them often is a waste (10 us a
     # task). And the journal's thread holds the lock no longer than a reply may wait for it.
     gc.set_threshold(20_000, 10, 10)
+    _return_large_blocks()
     sys.setswitchinterval(0.0005)
     try:
         import uvloop
@@ -40,6 +47,17 @@ def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
         return asyncio.run(_run(options, alive))
     code: int = uvloop.run(_run(options, alive))
     return code
+
+
+def _return_large_blocks() -> None:
+    """Keep glibc from putting tables into its heap, where each that grows leaves a hole behind.
+
+    It raises the size from which memory is mapped, and given back when it is freed, with each such
+    block that is freed, unless it is told one. The holes were 7 MB for 100,000 queued tasks.
+    """
+    # Not glibc, or not Linux: then it is no matter.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
 
 
 async def _run(options: ServerOptions, alive: int | None) -> int:

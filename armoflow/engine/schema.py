@@ -21,7 +21,9 @@ APPLICATION: Final = 0x61726D6F
 PAGE_BYTES: Final = 8192
 """A tenth faster than SQLite's 4096 for groups of up to some hundred rows."""
 
-CACHE_KIB: Final = 16 * 1024
+CACHE_KIB: Final = 4 * 1024
+"""Pages that a connection keeps: rows are written and read in the order of their ids, so that more
+were no faster."""
 
 OPTIONS_COLUMNS = (
     "id",

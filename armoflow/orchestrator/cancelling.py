@@ -94,9 +94,10 @@ class Canceller:
             ):
                 continue
             for upstream in task.inputs:
-                for readers in (upstream.consumers, queue.readers.get(upstream, [])):
-                    if task in readers:
-                        readers.remove(task)
+                upstream.remove_consumer(task)
+                readers = queue.readers.get(upstream, [])
+                if task in readers:
+                    readers.remove(task)
                 stack.append(upstream)
             self._cancel([task])
 
@@ -127,9 +128,12 @@ def _is_shared(target: WaitingTarget) -> bool:
     """Whether another target waits for an item of this one."""
     for piece in target.pieces:
         if isinstance(piece, SlotRange):
-            for waiter in piece.result.waiters:
-                other = getattr(waiter, "target", target)
-                if other is not target and any(_overlap(piece, one) for one in other.pieces):
+            for other in piece.result.waiters:
+                if (
+                    isinstance(other, WaitingTarget)
+                    and other is not target
+                    and any(_overlap(piece, one) for one in other.pieces)
+                ):
                     return True
     return False
 
@@ -144,10 +148,7 @@ def _overlap(first: SlotRange, second: PlanPiece) -> bool:
 
 
 def _is_wanted(result: Result) -> bool:
-    if result.consumers:
-        return True
-    targets = (getattr(waiter, "target", None) for waiter in result.waiters)
-    return any(target is None or not target.cancelled for target in targets)
+    return bool(result.consumers) or any(not waiter.cancelled for waiter in result.waiters)
 
 
 def _is_needed_elsewhere(task: PlannedTask) -> bool:

@@ -26,7 +26,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.drafts import ConstantValue, Draft, External
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
 from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import WireOptions
 
@@ -250,7 +250,7 @@ class Emitter:
                 code = known[step.function] = yield from _refer(self._code(task, step.function))
             payload.stages.append(Stage(step.name, code[0], step.arguments))
             constants.append(code[1])
-        task.add_steps(payload, constants)
+        task.steps = Steps(payload.names, constants)
 
     def _code(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
         code = self._codes.get(function)

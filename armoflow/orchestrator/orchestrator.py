@@ -377,6 +377,7 @@ class Run:
         self._orchestrator = orchestrator
         self.planner = Planner(orchestrator.book, settings)
         self.stopped = False
+        self._release = orchestrator.release  # one bound method for all results
         queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
         self._entries = self.planner.plan(queued)
 
@@ -421,7 +422,7 @@ class Run:
     def _watch_releases(self, task: PlannedTask) -> None:
         if not task.keep:
             for output in task.outputs:
-                output.on_release = self._orchestrator.release
+                output.on_release = self._release
 
     def _end(self) -> None:
         self.planned = True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot
@@ -17,23 +17,37 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.sizes import BatchSizer
 
 
+class Waiter(Protocol):
+    """Who waits for results.
+
+    Attributes:
+        cancelled: Nobody wants what it waits for any more.
+    """
+
+    cancelled: bool
+
+    def arrive(self, result: Result) -> None:
+        """A result was completed or aborted."""
+
+
 class Result(ResultHandle):
     """A result of the plan, with who waits for it.
 
+    There is one for each task that is queued, so it makes no lists before it has two to hold.
+
     Attributes:
         consumers: Planned tasks that have it as an input and have not ended.
-        waiters: Called with the result when it is completed or aborted.
         data: Its data, once it is here.
         slots: Its data's slots, once they were read.
         blame: Why it was aborted.
     """
 
-    __slots__ = ("blame", "consumers", "data", "slots", "waiters")
+    __slots__ = ("_waiters", "blame", "consumers", "data", "slots")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
-        self.consumers: list[PlannedTask] = []
-        self.waiters: list[Callable[[Result], None]] = []
+        self.consumers: list[PlannedTask] | tuple[()] = ()
+        self._waiters: Waiter | list[Waiter] | None = None
         self.data: Buffer | None = None
         self.slots: list[Slot] | None = None
         self.blame: Blame | None = None
@@ -42,6 +56,43 @@ class Result(ResultHandle):
     def final(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in (ResultState.COMPLETED, ResultState.ABORTED, ResultState.DELETED)
+
+    def add_consumer(self, task: PlannedTask) -> None:
+        """A task has it as an input."""
+        if isinstance(self.consumers, list):
+            self.consumers.append(task)
+        else:
+            self.consumers = [task]
+
+    def remove_consumer(self, task: PlannedTask) -> None:
+        """A task does not need it after all."""
+        if isinstance(self.consumers, list) and task in self.consumers:
+            self.consumers.remove(task)
+
+    def add_waiter(self, waiter: Waiter) -> None:
+        """Tell somebody when it is completed or aborted."""
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [self._waiters, waiter]
+
+    @property
+    def waiters(self) -> Sequence[Waiter]:
+        """Who is told when it is completed or aborted, as often as they were added."""
+        waiters = self._waiters
+        if waiters is None:
+            return ()
+        return waiters if isinstance(waiters, list) else (waiters,)
+
+    def end(self, state: ResultState) -> None:
+        """It was completed or aborted: tell who waits."""
+        self.state = state
+        self.consumers = ()
+        waiters, self._waiters = self.waiters, None
+        for waiter in waiters:
+            waiter.arrive(self)
 
 
 class Constant:
@@ -94,6 +145,18 @@ PlanPiece = SlotRange | LocalItems
 _numbers = itertools.count()
 
 
+class Steps(NamedTuple):
+    """The steps of a fused task.
+
+    Attributes:
+        names: The names of all.
+        functions: Of all but the first, the constants of their code, where it is stored.
+    """
+
+    names: list[str]
+    functions: Sequence[Constant | None]
+
+
 class PlannedTask(Submission):
     """One ArmoniK task of the plan: a payload, and the constants that must be up before it.
 
@@ -103,13 +166,12 @@ class PlannedTask(Submission):
         function: The function's constant, if its code is stored and not inline.
         modules: The same for the user's modules.
         operation: What it does.
-        label: Its name; with the position where it runs one item of a collection.
-        first: The position of its first item, where it may run several.
+        start: The position of its first item in a collection, if it runs items of one.
         items: How many items it runs: 1 for a call, 0 if it only copies.
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
-        names: Of a chain, the names of its steps but for the last, which is the label.
         sizer: Told of its items and the seconds that it ran, where the engine says.
+        steps: What it runs, if that is more than one thing.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
@@ -117,21 +179,19 @@ class PlannedTask(Submission):
 
     __slots__ = (
         "constants",
-        "first",
         "function",
         "held",
         "items",
         "keep",
-        "label",
         "modules",
-        "names",
         "number",
         "open_outputs",
         "operation",
         "payload",
         "run",
         "sizer",
-        "step_functions",
+        "start",
+        "steps",
     )
 
     inputs: Sequence[Result]
@@ -145,16 +205,15 @@ class PlannedTask(Submission):
         options: WireOptions,
         constants: Sequence[Constant] = (),
     ) -> None:
-        super().__init__(payload.name, inputs, outputs, options)
+        # Tuples, because they are smaller than lists, and all empty ones are the same.
+        super().__init__(payload.name, tuple(inputs), tuple(outputs), options)
         self.payload: Payload | None = payload
-        self.constants = constants
+        self.constants = tuple(constants)
         self.function: Constant | None = None
         self.modules: Constant | None = None
         self.operation = payload.operation
-        self.names: Sequence[str] = ()
-        self.step_functions: Sequence[Constant | None] = ()
-        self.label = _label(payload.name, payload)
-        self.first = payload.start if payload.collection and payload.count > 1 else None
+        self.steps: Steps | None = None
+        self.start = payload.start if payload.collection else None
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
@@ -163,14 +222,29 @@ class PlannedTask(Submission):
         self.run: object = None
         self.number = next(_numbers)
 
-    def add_steps(self, payload: Payload, functions: Sequence[Constant | None]) -> None:
-        """Its payload got further steps: the constants of their code, where it is stored."""
-        *self.names, self.label = [_label(name, payload) for name in payload.names]
-        self.step_functions = functions
+    @property
+    def names(self) -> list[str]:
+        """The names of its steps; with the position where it runs one item of a collection."""
+        names = [self.name] if self.steps is None else self.steps.names
+        if self.start is None or self.items > 1:
+            return names
+        return [f"{name}[{self.start}]" for name in names]
+
+    @property
+    def label(self) -> str:
+        """The name of its last step, or of its only one: what errors call it."""
+        return self.names[-1]
+
+    @property
+    def first(self) -> int | None:
+        """The position of its first item, where it may run several."""
+        return self.start if self.items > 1 else None
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
-        needed = [*self.constants, *filter(None, self.step_functions)]
+        needed = [*self.constants]
+        if self.steps is not None:
+            needed.extend(filter(None, self.steps.functions))
         if self.function is not None:
             needed.append(self.function)
         if self.modules is not None:
@@ -188,7 +262,7 @@ class PlannedTask(Submission):
             payload.function = CodeReference(payload.function.digest, None, self.function.result_id)
         if self.modules is not None and payload.modules is not None:
             payload.modules = CodeReference(payload.modules.digest, None, self.modules.result_id)
-        for number, constant in enumerate(self.step_functions):
+        for number, constant in enumerate(self.steps.functions if self.steps is not None else ()):
             if constant is not None:
                 stage = payload.stages[number]
                 code = CodeReference(stage.function.digest, None, constant.result_id)
@@ -219,14 +293,10 @@ class PlannedTask(Submission):
         self.payload = None
         self.inputs = ()
         self.outputs = ()
-        self.constants = self.step_functions = ()
+        self.constants = ()
         self.function = self.modules = None
-
-
-def _label(name: str, payload: Payload) -> str:
-    """What errors call a task's node: with the position where it runs one item of a collection."""
-    single = payload.collection and payload.count == 1
-    return f"{name}[{payload.start}]" if single else name
+        if self.steps is not None:
+            self.steps = Steps(self.steps.names, ())
 
 
 def _items(payload: Payload) -> int:

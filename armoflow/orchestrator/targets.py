@@ -96,6 +96,7 @@ class WaitingTarget:
         self._fetch = fetch
         self._done = done
         self._arrived = arrived
+        self._awaited: dict[Result, list[SlotRange]] = {}  # only where arrivals are told
         self._open = 0
         self._sealed = False
 
@@ -144,24 +145,31 @@ class WaitingTarget:
             self.error = error
             self.seal()
 
-    def _wait(self, piece: SlotRange) -> None:
-        def here(result: Result) -> None:
-            self._tell(piece)
-            if self._open:
-                self._open -= 1
-                self._check()
-
-        def final(result: Result) -> None:
-            if result.state is ResultState.COMPLETED and result.data is None:
-                self._fetch(result, here)
-            else:
-                here(result)
-
-        if piece.result.final:
-            final(piece.result)
+    def arrive(self, result: Result) -> None:
+        """A result of one of the pieces was completed or aborted."""
+        if result.state is ResultState.COMPLETED and result.data is None:
+            self._fetch(result, self._here)
         else:
-            final.target = self  # type: ignore[attr-defined]  # see `Orchestrator.cancel`
-            piece.result.waiters.append(final)
+            self._here(result)
+
+    def _wait(self, piece: SlotRange) -> None:
+        result = piece.result
+        if self._arrived is not None:
+            self._awaited.setdefault(result, []).append(piece)
+        if result.final:
+            self.arrive(result)
+        else:
+            result.add_waiter(self)
+
+    def _here(self, result: Result) -> None:
+        if self._arrived is not None:
+            pieces = self._awaited[result]
+            self._tell(pieces.pop(0))
+            if not pieces:
+                del self._awaited[result]
+        if self._open:
+            self._open -= 1
+            self._check()
 
     def _tell(self, piece: PlanPiece) -> None:
         if self._arrived is not None and not self.cancelled:

@@ -42,7 +42,7 @@ class Tracker:
                     self.open[output.id] = task
             for result in task.inputs:
                 if not result.final:
-                    result.consumers.append(task)
+                    result.add_consumer(task)
 
     def forget(self, tasks: Iterable[PlannedTask]) -> None:
         """Tasks that were not submitted after all, or whose results got other ids."""
@@ -51,8 +51,7 @@ class Tracker:
             del self.open[result_id]
         for task in forgotten:
             for result in task.inputs:
-                if task in result.consumers:
-                    result.consumers.remove(task)
+                result.remove_consumer(task)
 
     def apply(self, changes: Sequence[ResultChange]) -> list[tuple[Result, ResultChange]]:
         """Take in what the engine says.
@@ -136,7 +135,6 @@ class Tracker:
         return list(blames)
 
     def _end(self, task: PlannedTask, result: Result, state: ResultState) -> None:
-        result.state = state
         self.open.pop(result.id, None)
         task.open_outputs -= 1
         if task.open_outputs == 0:
@@ -144,10 +142,7 @@ class Tracker:
             if task.payload_id:
                 self.ended_payloads.append(task.payload_id)
             task.let_go()
-        result.consumers = []
-        waiters, result.waiters = result.waiters, []
-        for waiter in waiters:
-            waiter(result)
+        result.end(state)
 
 
 def blame_for(
@@ -163,8 +158,9 @@ def derive(task: PlannedTask, cause: Blame) -> Blame:
         return cause  # it would only have copied
     if task.operation is Operation.COMBINE and task.label == cause.name:
         return cause  # a reduction is one step, however many tasks it takes
-    cause.root.skipped += task.items * (len(task.names) + 1)
-    for name in task.names:
+    *before, _ = names = task.names
+    cause.root.skipped += task.items * len(names)
+    for name in before:
         cause = Blame(name, cause=cause)
     return Blame(task.label, first=task.first, cause=cause)
 

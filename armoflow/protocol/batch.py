@@ -91,7 +91,9 @@ class BatchTransport:
                     handle.state = ResultState.CREATED
                 results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
             if first_try:
-                task.task_id = self._new_id()
+                # Ids of tasks and of results have nothing to do with each other, so that a task
+                # may have that of its first output: one string less, here and in the engine.
+                task.task_id = task.outputs[0].id if task.outputs else self._new_id()
                 task.payload_id = task.payload_id or self._new_id()
             if not task.stored:
                 results.append((task.payload_id, PAYLOAD_PREFIX))
@@ -122,6 +124,9 @@ class BatchTransport:
                 for payload_id, parts in large
             )
         )
+        if self.info.frees_payloads:
+            for task in submissions:
+                task.payload_id = ""
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""

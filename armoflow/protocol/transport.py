@@ -73,7 +73,8 @@ class Submission:
         size: Estimated bytes of the payload.
         wanted: The client will fetch the outputs: an engine that can, sends small ones along.
         task_id: Set by the transport.
-        payload_id: Set by the transport, or before for a payload that exists already.
+        payload_id: Set by the transport, or before for a payload that exists already; empty again
+            after the submission where the engine frees it.
         stored: The payload's data is in the engine.
     """
 

@@ -51,6 +51,7 @@ class ChildProcess:
         listener: Told what it says.
 
     Attributes:
+        listener: Told what it says from now on.
         mark: What the child runs.
         ready: It has said that work may come; set by the listener.
     """
@@ -59,7 +60,7 @@ class ChildProcess:
         directory.mkdir(parents=True)
         self.ready = False
         self._directory = directory
-        self._listener = listener
+        self.listener = listener
         self._loop = asyncio.get_running_loop()
         self._unpacker = frames.unpacker()
         self._control_unpacker = frames.unpacker()
@@ -152,10 +153,10 @@ class ChildProcess:
             content = b""
         if content:
             self._unpacker.feed(content)
-            self._listener.on_messages(self, self._unpacker)
+            self.listener.on_messages(self, self._unpacker)
         else:
             self.unwatch()
-            self._listener.on_end(self)
+            self.listener.on_end(self)
 
     def _on_control(self) -> None:
         try:
@@ -166,7 +167,7 @@ class ChildProcess:
             content = b""
         if content:
             self._control_unpacker.feed(content)
-            self._listener.on_control(self, self._control_unpacker)
+            self.listener.on_control(self, self._control_unpacker)
         else:
             self._loop.remove_reader(self._control.fileno())
 

@@ -31,6 +31,7 @@ from armonik.protogen.worker.worker_service_pb2_grpc import (
 
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.agent_calls import AgentCalls
+from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
 
@@ -86,12 +87,13 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     Args:
         agent: The agent's stub.
         directory: Where the child keeps its log.
-        spare_delay: See :class:`~armoflow.worker.supervisor.ChildSupervisor`.
+        spare_delay: See :class:`~armoflow.worker.spares.Spares`.
     """
 
     def __init__(self, agent: Any, directory: Path, *, spare_delay: float | None = 2.0) -> None:
         self._agent = agent
-        self._supervisor = ChildSupervisor(self, directory, spare_delay=spare_delay)
+        self._spares = Spares(directory, delay=spare_delay)
+        self._supervisor = ChildSupervisor(self, self._spares)
         self._supervisor.prepare()
 
     async def ready(self) -> None:
@@ -105,6 +107,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     async def stop(self) -> None:
         """End the child."""
         await self._supervisor.stop()
+        await self._spares.stop()
 
     async def HealthCheck(self, request: Any, context: Any) -> Any:
         """Serving, as soon as the child is ready, and while it runs a task."""

@@ -1,13 +1,15 @@
-"""Where a supervisor gets its processes from: a warm spare, or a new one."""
+"""Where supervisors get their processes from: a warm spare, or a new one."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from armoflow.agent import frames
 from armoflow.worker.process import ChildProcess, Listener
 
 logger = logging.getLogger(__name__)
@@ -16,69 +18,92 @@ _START_SECONDS = 60.0
 
 
 class Spares:
-    """Starts processes, one ahead.
+    """Starts processes, one ahead of all the supervisors that share it.
+
+    One is enough, however many they are: deaths are rare, and the next spare follows.
 
     Args:
         directory: Where each gets a directory of its own.
-        environment: Variables for the processes.
-        listener: Told what they say.
+        environment: Variables for the processes besides the owner's own.
         delay: Seconds after ``expect`` when a spare process is started; None: never.
     """
 
     def __init__(
         self,
         directory: Path,
-        environment: Mapping[str, str],
-        listener: Listener,
-        delay: float | None,
+        environment: Mapping[str, str] | None = None,
+        delay: float | None = 2.0,
     ) -> None:
         self._directory = directory
-        self._environment = environment
-        self._listener = listener
+        self._environment = environment or {}
         self._delay = delay
         self._spare: ChildProcess | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
+        self._removals: set[asyncio.Task[None]] = set()
 
-    def take(self) -> ChildProcess:
-        """A process: the spare one if there is one."""
+    def take(self, listener: Listener) -> ChildProcess:
+        """A process for a supervisor: the spare one, which may be ready, if there is one."""
         spare, self._spare = self._spare, None
-        return self._spawn() if spare is None else spare
+        if spare is None:
+            return self._spawn(listener)
+        spare.listener = listener
+        return spare
 
     def expect(self) -> None:
         """Processes are in use: one may be needed."""
         if self._delay is not None and self._spare is None and self._timer is None:
             self._timer = self._loop.call_later(self._delay, self._prepare)
 
-    def lose(self, child: ChildProcess) -> bool:
-        """Forget the spare if it is this one, which has died; False if it is another."""
-        if child is not self._spare:
-            return False
-        self._spare = None
-        if not child.ready:
-            self._delay = None
-            logger.warning("a spare worker process cannot start: %s", child.output().strip())
-        return True
-
-    def stop(self) -> ChildProcess | None:
-        """Start no more; returns the spare."""
+    async def stop(self) -> None:
+        """Start no more; end the spare."""
         self._delay = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         spare, self._spare = self._spare, None
-        return spare
+        if spare is not None:
+            spare.unwatch()
+            await spare.end(gently=True)
+            spare.close()
+        await asyncio.gather(*self._removals)
+
+    # --- what the spare says --------------------------------------------------------------------
+
+    def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
+        """It said that it is ready, which is all that it says without work."""
+        for message in messages:
+            child.ready = child.ready or message[0] == frames.READY
+
+    def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
+        """Nothing: it was asked nothing."""
+
+    def on_end(self, child: ChildProcess) -> None:
+        """It died."""
+        child.kill()
+        self._spare = None
+        if not child.ready:
+            self._delay = None
+            logger.warning("a spare worker process cannot start: %s", child.output().strip())
+        removal = self._loop.create_task(_remove(child))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
 
     def _prepare(self) -> None:
         self._timer = None
-        self._spare = self._spawn()
+        self._spare = self._spawn(self)
 
-    def _spawn(self) -> ChildProcess:
+    def _spawn(self, listener: Listener) -> ChildProcess:
         directory = self._directory / f"process-{next(self._numbers)}"
-        child = ChildProcess(directory, self._environment, self._listener)
+        child = ChildProcess(directory, self._environment, listener)
         self._loop.call_later(_START_SECONDS, _check_start, child)
         return child
+
+
+async def _remove(child: ChildProcess) -> None:
+    await child.wait()
+    child.close()
 
 
 def _check_start(child: ChildProcess) -> None:

@@ -11,8 +11,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from armoflow.agent import frames
@@ -36,25 +35,16 @@ class ChildSupervisor:
 
     Args:
         host: Gets the outcomes.
-        directory: Where its processes keep staged outputs and their log.
-        environment: Variables for the processes besides the owner's own.
-        spare_delay: Seconds after the first work when a spare process is started; None: never.
+        spares: Where its processes come from; its maker stops them, after this.
 
     Attributes:
         window: How much work the child should hold.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        directory: Path,
-        *,
-        environment: Mapping[str, str] | None = None,
-        spare_delay: float | None = 2.0,
-    ) -> None:
+    def __init__(self, host: Host, spares: Spares) -> None:
         self.window = Window()
         self._host = host
-        self._spares = Spares(directory, environment or {}, self, spare_delay)
+        self._spares = spares
         self._loop = asyncio.get_running_loop()
         self._pack = frames.packer().pack
         self._serials = itertools.count(1)
@@ -152,17 +142,13 @@ class ChildSupervisor:
         if self._settling is not None:
             await asyncio.wait([self._settling])
         child, self._child = self._child, None
-        spare = self._spares.stop()
-        children = [one for one in (child, spare) if one is not None]
-        for one in children:
-            one.unwatch()
         for answer in self._answers:
             answer.cancel()
-        await asyncio.gather(*(one.end(gently=not self._sent) for one in children))
         if child is not None:
+            child.unwatch()
+            await child.end(gently=not self._sent)
             self.on_messages(child, child.drain())
-        for one in children:
-            one.close()
+            child.close()
         await asyncio.gather(*self._answers, *self._background, return_exceptions=True)
         self._ready.cancel()
         return self.works
@@ -175,7 +161,9 @@ class ChildSupervisor:
             return
         child = self._child
         if child is None:
-            child = self._child = self._spares.take()
+            child = self._child = self._spares.take(self)
+            if child.ready:
+                self._started()
         if not (child.ready and self._backlog) or self._killed_at is not None:
             return
         messages = []
@@ -247,9 +235,7 @@ class ChildSupervisor:
         kind = message[0]
         if kind == frames.READY:
             child.ready = True
-            self._troubles.started()
-            if not self._ready.done():
-                self._ready.set_result(None)
+            self._started()
             if child is self._child:
                 self._push()
         elif kind == frames.ABSENT:
@@ -308,6 +294,11 @@ class ChildSupervisor:
         if works or returned:
             self._host.returned(self, works)
 
+    def _started(self) -> None:
+        self._troubles.started()
+        if not self._ready.done():
+            self._ready.set_result(None)
+
     # --- watching -------------------------------------------------------------------------------
 
     def _check(self) -> None:
@@ -364,16 +355,9 @@ class ChildSupervisor:
     def on_end(self, child: ChildProcess) -> None:
         """A child is gone, or as good as gone."""
         child.kill()
-        if child is self._child:
-            if not self._dying:
-                self._dying = True
-                self._settling = self._run(self._background, self._settle(child))
-        elif self._spares.lose(child):
-            self._run(self._background, self._remove(child))
-
-    async def _remove(self, child: ChildProcess) -> None:
-        await child.wait()
-        child.close()
+        if child is self._child and not self._dying:
+            self._dying = True
+            self._settling = self._run(self._background, self._settle(child))
 
     async def _settle(self, child: ChildProcess) -> None:
         """Find out what the dead child was doing, and go on with another one."""

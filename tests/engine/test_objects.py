@@ -9,6 +9,7 @@ import pytest
 from engine_support import Running, in_loop
 
 from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.engine.objects import READ_AHEAD, READ_AHEAD_BYTES
 from armoflow.engine.records import NewResult, StateError, Stored
 
 
@@ -68,6 +69,30 @@ async def test_memory_does_not_leak(tmp_path: Path) -> None:
         assert 0 < objects._memory_used <= 100_000
         objects.delete([item.opaque_id for item in stored])
         assert objects._memory_used == 0
+        assert not objects._memory
+
+
+@pytest.mark.parametrize("size", [100, 10_000])
+@in_loop
+async def test_long_queues_are_read_ahead(tmp_path: Path, size: int) -> None:
+    dice = random.Random(3)
+    values = [dice.randbytes(size) for _ in range(3000)]
+    async with Running(tmp_path, memory_limit=16 * 100_000) as running:
+        running.open_session()
+        objects = running.engine.objects
+        stored = [objects.put(value, queued=True) for value in values]
+        assert objects._memory_used <= 100_000
+        name_data(running, *stored)
+        await running.engine.committed()
+        reads = 0
+        for item, value in zip(stored, values, strict=True):
+            if objects.peek(item.opaque_id) is None:
+                reads += 1
+            assert await objects.read(item.opaque_id) == value
+            objects.delete([item.opaque_id])
+            assert objects._memory_used <= 2 * READ_AHEAD_BYTES
+        assert 1 < reads <= 3000 * size // READ_AHEAD_BYTES + 3000 // READ_AHEAD + 2
+        assert not objects._cold
         assert not objects._memory
 
 

@@ -25,6 +25,7 @@ from armoflow.codec.payload import (
     pack_payload,
 )
 from armoflow.codec.pickling import dumps, loads
+from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
 
@@ -128,9 +129,10 @@ def record(outcome: Outcome) -> ErrorRecord:
 class Seat:
     """A host that collects what a supervisor tells."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
-        options.setdefault("spare_delay", None)
-        self.supervisor = ChildSupervisor(self, directory, **options)
+    def __init__(self, directory: Path, spares: Spares | None = None, **options: Any) -> None:
+        options.setdefault("delay", None)
+        self.spares = spares or Spares(directory, **options)
+        self.supervisor = ChildSupervisor(self, self.spares)
         self.outcomes: dict[int, Outcome] = {}
         self.order: list[int] = []
         self.back: list[Work] = []
@@ -138,6 +140,11 @@ class Seat:
         self.requests: list[tuple[str, Any]] = []
         self._changed = asyncio.Event()
         self._count = 0
+
+    async def stop(self) -> list[Work]:
+        left = await self.supervisor.stop()
+        await self.spares.stop()
+        return left
 
     # --- host ---
 
@@ -215,7 +222,7 @@ async def seat(directory: Path, **options: Any) -> AsyncIterator[Seat]:
     try:
         yield host
     finally:
-        await host.supervisor.stop()
+        await host.stop()
 
 
 async def file_appears(path: Path) -> None:

@@ -27,6 +27,7 @@ from seats import (
 from armoflow.codec.payload import CodeReference, Operation, Settings
 from armoflow.codec.pickling import dumps
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.spares import Spares
 
 MAP = Operation.MAP
 
@@ -320,13 +321,47 @@ async def test_a_spare_takes_over(tmp_path: Path) -> None:
         return system.getpid()
 
     others = processes()
-    async with seat(tmp_path / "seat", spare_delay=0.0) as host:
+    async with seat(tmp_path / "seat", delay=0.0) as host:
         (outcome,) = await host.run(call(process_id))
         (first,) = output(outcome)
         spare = await one_more_process({*others, first})
         os.kill(first, signal.SIGKILL)
         (outcome,) = await host.run(call(process_id))
         assert output(outcome) == [spare]
+
+
+@on_a_loop
+async def test_one_spare_for_all(tmp_path: Path) -> None:
+    def process_id() -> int:
+        import os as system
+
+        return system.getpid()
+
+    others = processes()
+    spares = Spares(tmp_path / "spares", delay=0.0)
+    async with seat(tmp_path, spares=spares) as one, seat(tmp_path, spares=spares) as two:
+        firsts = []
+        for host in (one, two):
+            (outcome,) = await host.run(call(process_id))
+            firsts += output(outcome)
+        spare = await one_more_process({*others, *firsts})
+        assert processes() - others == {*firsts, spare}
+        while spares._spare is None or not spares._spare.ready:
+            await asyncio.sleep(0.01)
+        os.kill(spare, signal.SIGKILL)
+        await has_gone(spare)
+        (outcome,) = await two.run(call(process_id))
+        assert output(outcome) == [firsts[1]]
+        spare = await one_more_process({*others, *firsts})
+        os.kill(firsts[1], signal.SIGKILL)
+        (outcome,) = await two.run(call(process_id))
+        assert output(outcome) == [spare]
+    assert processes() <= others
+
+
+async def has_gone(process_id: int) -> None:
+    while process_id in processes():
+        await asyncio.sleep(0.01)
 
 
 def processes() -> set[int]:
@@ -504,13 +539,13 @@ async def test_stop_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         clock.sleep(1000)
 
     others = processes()
-    host = Seat(tmp_path / "seat", spare_delay=0.0)
+    host = Seat(tmp_path / "seat", delay=0.0)
     works = [host.work(call(wait)), host.work(call(int))]
     host.supervisor.send(works)
     await file_appears(started)
     assert host.supervisor.pid is not None
     await one_more_process({*others, host.supervisor.pid})
-    assert await host.supervisor.stop() == works
+    assert await host.stop() == works
     assert processes() <= others
     assert list((tmp_path / "seat").iterdir()) == []
 

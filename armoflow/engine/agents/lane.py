@@ -25,6 +25,7 @@ from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.worker.data import Source
+from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
 
@@ -45,7 +46,7 @@ class LaneAgent:
         partition: The partition's id.
         workers: How many child processes run tasks.
         directory: Where the children keep staged outputs; on the file system of the engine's data.
-        spare_delay: See :class:`~armoflow.worker.supervisor.ChildSupervisor`.
+        spare_delay: See :class:`~armoflow.worker.spares.Spares`.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class LaneAgent:
         self._owner = f"lane-{partition}"
         self._directory = directory / f"lane-{quote(partition, safe='')}"
         self._workers = workers
-        self._spare_delay = spare_delay
+        environment = {}
+        if workers > 1:
+            environment = {name: os.environ.get(name, "1") for name in _THREAD_VARIABLES}
+        self._spares = Spares(self._directory, environment, spare_delay)
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Work] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Work]] = {}
@@ -79,18 +83,9 @@ class LaneAgent:
     async def start(self) -> None:
         """Start the children and begin to take tasks; does not wait until they are ready."""
         shutil.rmtree(self._directory, ignore_errors=True)  # of an engine that was killed
-        environment = {}
-        if self._workers > 1:
-            environment = {name: os.environ.get(name, "1") for name in _THREAD_VARIABLES}
-        for number in range(self._workers):
-            seat = ChildSupervisor(
-                self,
-                self._directory / f"seat-{number}",
-                environment=environment,
-                spare_delay=self._spare_delay,
-            )
+        self._seats = [ChildSupervisor(self, self._spares) for _ in range(self._workers)]
+        for seat in self._seats:
             seat.prepare()
-            self._seats.append(seat)
         self._engine.scheduler.add_agent(self._partition, self)
 
     async def stop(self) -> None:
@@ -100,6 +95,7 @@ class LaneAgent:
             reading.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
         left = await asyncio.gather(*(seat.stop() for seat in self._seats))
+        await self._spares.stop()
         self._end_stopped()
         engine = self._engine
         works = [*self._waiting, *(work for works in left for work in works)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,12 +221,16 @@ class _Connection:
             NewTask(task_id, payload_id, dependencies, outputs, levels[level])
             for task_id, payload_id, dependencies, outputs, level in tasks
         ]
-        stored = [(result_id, engine.objects.put(data)) for result_id, data in payloads]
+        queued = bool(tasks)
+        stored = [
+            (result_id, engine.objects.put(data, queued=queued)) for result_id, data in payloads
+        ]
         try:
             changes = engine.state.submit_with_data(
                 engine.now(),
                 session_id,
-                [NewResult(result_id, name) for result_id, name in results],
+                # Names are few, and the frame has one for each result.
+                [NewResult(result_id, sys.intern(name)) for result_id, name in results],
                 new_tasks,
                 stored,
             )

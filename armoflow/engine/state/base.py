@@ -16,19 +16,11 @@ from armoflow.engine.records import (
 from armoflow.engine.state.record_changes import COMPLETED, DELETED, set_result
 
 
-class Members:
-    """The live tasks and the results of one session, by id, and the ids of evicted results."""
-
-    __slots__ = ("forgotten", "results", "tasks")
-
-    def __init__(self) -> None:
-        self.tasks: dict[str, TaskRecord] = {}
-        self.results: dict[str, ResultRecord] = {}
-        self.forgotten: set[str] = set()
-
-
 class Base:
     """The records of :class:`~armoflow.engine.state.State`, and how they are found.
+
+    There is no index of them by session. It would cost a tenth of a queued task's memory, and only
+    commands on whole sessions would use it, which are few and change most of what they look at.
 
     Args:
         partitions: The deployment's partitions.
@@ -55,7 +47,8 @@ class Base:
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
-        self._members: dict[str, Members] = {}
+        # Evicted results, by session.
+        self._forgotten: dict[str, set[str]] = {}
         # Places in the queue: of the newest client task, and of the foremost child.
         self._last = 0
         self._front = 0
@@ -75,16 +68,13 @@ class Base:
         if task.status not in FINAL:
             raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
         del self.tasks[task_id]
-        del self._members[task.session_id].tasks[task_id]
 
     def evict_result(self, result_id: str) -> None:
         """Forget a deleted result, once the journal holds it; others and unknown ids are left."""
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED:
             del self.results[result_id]
-            members = self._members[result.session_id]
-            del members.results[result_id]
-            members.forgotten.add(result_id)
+            self._forgotten.setdefault(result.session_id, set()).add(result_id)
 
     def _session(self, session_id: str) -> SessionRecord:
         session = self.sessions.get(session_id)
@@ -111,11 +101,13 @@ class Base:
             raise StateError("NOT_FOUND", f"task {task_id!r} does not exist, or has ended")
         return task
 
-    def _members_of(self, session_id: str) -> Members:
-        members = self._members.get(session_id)
-        if members is None:
-            members = self._members[session_id] = Members()
-        return members
+    def _tasks_of(self, session_id: str) -> list[TaskRecord]:
+        """The live tasks of a session."""
+        return [task for task in self.tasks.values() if task.session_id == session_id]
+
+    def _results_of(self, session_id: str) -> list[ResultRecord]:
+        """The results of a session that are not evicted."""
+        return [result for result in self.results.values() if result.session_id == session_id]
 
     def _has_lost_input(self, task: TaskRecord) -> bool:
         """Whether data that the task needs was deleted since it was submitted."""

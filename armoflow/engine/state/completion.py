@@ -79,10 +79,10 @@ class Completion(SubmissionCommands):
         try:
             checked = self._check_children(task, children, stored)
         except StateError:
-            self._take_back(task.session_id, news)
+            self._take_back(news)
             raise
         if not self.strict and (undelivered := self._undelivered(task, stored, children)):
-            self._take_back(task.session_id, news)
+            self._take_back(news)
             self._fail_undelivered(changes, now, task, stored, undelivered)
             return
         changes.results.update(announced.results)
@@ -236,7 +236,6 @@ class Completion(SubmissionCommands):
             success=False,
         )
         self.tasks[successor.id] = successor
-        self._members[task.session_id].tasks[successor.id] = successor
         changes.events.append(make_event(Event, (NEW_TASK, successor, CREATING)))
         for output in task.outputs:
             result = self.results.get(output)

@@ -67,10 +67,10 @@ class Recovery(ExecutionCommands):
         for session in sessions:
             session.status = SessionStatus(session.status)
             self.sessions[session.id] = session
-            self._members_of(session.id)
+            self._forgotten.setdefault(session.id, set())
         self._take_results(results)
         for session_id, result_id in deleted:
-            self._members_of(session_id).forgotten.add(result_id)
+            self._forgotten.setdefault(session_id, set()).add(result_id)
         taken = self._take_tasks(tasks)
         changes = Changes()
         for task in taken:
@@ -86,7 +86,6 @@ class Recovery(ExecutionCommands):
             result.status = ResultStatus(result.status)
             result.dependents = None
             self.results[result.id] = result
-            self._members_of(result.session_id).results[result.id] = result
             if result.opaque_id:
                 shared = self._shared_objects if result.opaque_id in objects else objects
                 shared.add(result.opaque_id)
@@ -98,7 +97,6 @@ class Recovery(ExecutionCommands):
             if task.status in FINAL:
                 continue
             self.tasks[task.id] = task
-            self._members[task.session_id].tasks[task.id] = task
             taken.append(task)
         taken.sort(key=lambda task: task.order)
         if taken:

@@ -149,7 +149,6 @@ class ResultCommands(Propagation):
             records[result_id] = record
             events.append(make_event(Event, (NEW_RESULT, record, status)))
         self.results.update(records)
-        self._members_of(session_id).results.update(records)
         changes.results.update(records)
 
 

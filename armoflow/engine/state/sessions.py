@@ -14,7 +14,6 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.state.base import Members
 from armoflow.engine.state.options import check_default_options, merge_options
 from armoflow.engine.state.propagation import Propagation, return_to_queue
 from armoflow.engine.state.record_changes import (
@@ -59,7 +58,7 @@ class SessionCommands(Propagation):
         options = merge_options(options, Options(partition_id=partition_id))
         session = SessionRecord(session_id, names, options, now)
         self.sessions[session_id] = session
-        self._members_of(session_id)
+        self._forgotten.setdefault(session_id, set())
         return Changes(sessions={session_id: session})
 
     def pause_session(self, now: float, session_id: str) -> Changes:
@@ -67,7 +66,7 @@ class SessionCommands(Propagation):
         session = self._session_in(session_id, "paused", SessionStatus.RUNNING)
         session.status = SessionStatus.PAUSED
         changes = Changes(sessions={session_id: session})
-        for task in self._members[session_id].tasks.values():
+        for task in self._tasks_of(session_id):
             if task.status is DISPATCHED:
                 changes.interrupted.append(task)
             elif task.status is not SUBMITTED:
@@ -83,7 +82,7 @@ class SessionCommands(Propagation):
         )
         session.status = SessionStatus.RUNNING
         changes = Changes(sessions={session_id: session})
-        held = [task for task in self._members[session_id].tasks.values() if task.status is PAUSED]
+        held = [task for task in self._tasks_of(session_id) if task.status is PAUSED]
         held.sort(key=lambda task: (-task.options.priority, task.order))
         for task in held:
             self._queue(changes, now, task)
@@ -110,8 +109,7 @@ class SessionCommands(Propagation):
         session.closed_at = now
         session.duration = now - session.created_at
         changes = self._shut(session)
-        members = self._members[session_id]
-        self._cancel_unstarted(changes, now, members, f"session {session_id} was closed", False)
+        self._cancel_unstarted(changes, now, session_id, f"session {session_id} was closed", False)
         return changes
 
     def cancel_session(self, now: float, session_id: str) -> Changes:
@@ -126,14 +124,13 @@ class SessionCommands(Propagation):
         session.status = SessionStatus.CANCELLED
         session.cancelled_at = now
         changes = self._shut(session)
-        members = self._members[session_id]
         reason = f"session {session_id} was cancelled"
         live = [
             task
-            for task in members.tasks.values()
+            for task in self._tasks_of(session_id)
             if task.status not in FINAL and task.status is not CANCELLING
         ]
-        created = [result for result in members.results.values() if result.status is CREATED]
+        created = [result for result in self._results_of(session_id) if result.status is CREATED]
         waiting = self._foreign_dependents(session_id, created)
         for result in created:
             # As in ArmoniK.Core, without a completion date; dependents are cancelled, not in error.
@@ -154,11 +151,10 @@ class SessionCommands(Propagation):
         session.status = SessionStatus.PURGED
         session.purged_at = now
         changes = self._shut(session)
-        members = self._members[session_id]
         reason = f"session {session_id} was purged"
-        results = [result for result in members.results.values() if not result.manual_deletion]
+        results = [r for r in self._results_of(session_id) if not r.manual_deletion]
         if not self.strict:
-            self._cancel_unstarted(changes, now, members, reason, True)
+            self._cancel_unstarted(changes, now, session_id, reason, True)
             created = [result for result in results if result.status is CREATED]
             self._abort_all(changes, now, created, reason)
         for result in results:
@@ -172,20 +168,21 @@ class SessionCommands(Propagation):
         The data of its results goes too, except of those of manual deletion (strict: none).
         """
         session = self.sessions.pop(session_id, None)
-        members = self._members.pop(session_id, None) or Members()
+        self._forgotten.pop(session_id, None)
+        results = self._results_of(session_id)
         changes = Changes(removed_sessions=[session_id])
         if session is not None:
             session.status = SessionStatus.DELETED
             session.deleted_at = now
-        waiting = self._foreign_dependents(session_id, members.results.values())
-        for task in members.tasks.values():
+        waiting = self._foreign_dependents(session_id, results)
+        for task in self._tasks_of(session_id):
             del self.tasks[task.id]
             if task.status in FINAL:
                 continue
             if task.status in (DISPATCHED, PROCESSING):
                 changes.interrupted.append(task)
             task.status = CANCELLED
-        for result in members.results.values():
+        for result in results:
             del self.results[result.id]
             if not (self.strict or result.manual_deletion):
                 self._discard(changes, result.opaque_id)
@@ -212,11 +209,11 @@ class SessionCommands(Propagation):
         return Changes(sessions={session.id: session})
 
     def _cancel_unstarted(
-        self, changes: Changes, now: float, members: Members, reason: str, waiting: bool
+        self, changes: Changes, now: float, session_id: str, reason: str, waiting: bool
     ) -> None:
         """Cancel the tasks that are queued or held, and on demand those that wait."""
         statuses = (SUBMITTED, PAUSED, PENDING, CREATING) if waiting else (SUBMITTED, PAUSED)
-        tasks = [task for task in members.tasks.values() if task.status in statuses]
+        tasks = [task for task in self._tasks_of(session_id) if task.status in statuses]
         for task in tasks:
             end_task(changes, now, task, CANCELLED, reason)
         for task in tasks:

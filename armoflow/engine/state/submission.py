@@ -68,7 +68,7 @@ class SubmissionCommands(SubmissionChecks):
             checked = self._check_client_tasks(session, None, wanted) if wanted else []
             uploads = [(self._find_upload(session_id, i, past), stored) for i, stored in payloads]
         except StateError:
-            self._take_back(session_id, fresh)
+            self._take_back(fresh)
             raise
         if checked:
             self._create_client_tasks(changes, now, session, checked)
@@ -105,7 +105,7 @@ class SubmissionCommands(SubmissionChecks):
         self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
         """What an earlier, identical command did: result ids; and what is left to create."""
-        forgotten = self._members[session_id].forgotten
+        forgotten = self._forgotten[session_id]
         past = {new.id for new in results if new.id in self.results or new.id in forgotten}
         if not past:
             return past, results, tasks
@@ -134,15 +134,13 @@ class SubmissionCommands(SubmissionChecks):
         """The result that a payload is for; None if it was deleted and evicted."""
         if result_id in self.results:
             return self.results[result_id]
-        if result_id in past or result_id in self._members[session_id].forgotten:
+        if result_id in past or result_id in self._forgotten[session_id]:
             return None
         return self._result(result_id)
 
-    def _take_back(self, session_id: str, results: Iterable[NewResult]) -> None:
-        members = self._members[session_id]
+    def _take_back(self, results: Iterable[NewResult]) -> None:
         for new in results:
             del self.results[new.id]
-            del members.results[new.id]
 
     def _drop_copy(self, changes: Changes, result: ResultRecord | None, stored: Stored) -> None:
         if result is None or stored.opaque_id != result.opaque_id:
@@ -193,13 +191,18 @@ class SubmissionCommands(SubmissionChecks):
         records: dict[str, TaskRecord] = {}
         owned: list[ResultRecord] = []
         ready: list[TaskRecord] = []
-        for (task_id, payload_id, dependencies, output_ids, _), options, inputs, outputs in checked:
+        for new, options, inputs, outputs in checked:
+            # Ids are those that the records have already, so that each is in memory once: what was
+            # submitted has copies of its own. Our client names tasks after their first output.
+            payload_id, *dependencies = [result.id for result in inputs]
+            output_ids = _output_ids(new, outputs)
+            task_id = output_ids[0] if new.id in output_ids[:1] else new.id
             task = TaskRecord(
                 task_id,
                 session_id,
                 payload_id,
                 tuple(dependencies),
-                tuple(output_ids),
+                output_ids,
                 options,
                 now,
                 task_id,
@@ -222,10 +225,16 @@ class SubmissionCommands(SubmissionChecks):
         tell(changes, RESULT_OWNER, owned, CREATED)
         tell(changes, TASK_STATUS, tasks, PENDING)
         self.tasks.update(records)
-        self._members[session_id].tasks.update(records)
         changes.tasks.update(records)
         for task in ready:
             self._queue(changes, now, task)
+
+
+def _output_ids(new: NewTask, outputs: Sequence[ResultRecord]) -> tuple[str, ...]:
+    """A task's outputs; strict: unknown ones too."""
+    if len(outputs) != len(new.outputs):
+        return tuple(new.outputs)
+    return tuple([result.id for result in outputs])
 
 
 def _await_inputs(task: TaskRecord, inputs: Iterable[ResultRecord]) -> int:

@@ -302,3 +302,16 @@ def test_a_repetition_submits_what_is_new(driver: Driver) -> None:
     changes = driver.do("submit_with_data", "s", more, [task("t1", "p1"), task("t3", "p3")], [])
     assert list(changes.tasks) == ["t3"]
     assert driver.status("t3") == "SUBMITTED"
+
+
+def test_each_id_is_in_memory_once(driver: Driver) -> None:
+    driver.results("first", "second")
+    names = ["".join(list(name)) for name in ("payload", "open", "first", "second")]
+    payload, needed, *outputs = names
+    driver.submit(task("".join(list("first")), payload, [needed], outputs))
+    record = driver.state.tasks["first"]
+    results = driver.state.results
+    assert record.id is results["first"].id
+    assert record.payload_id is results["payload"].id
+    assert record.dependencies[0] is results["open"].id
+    assert [i is results[i].id for i in record.outputs] == [True, True]
