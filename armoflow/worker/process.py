@@ -23,7 +23,7 @@ LOG_LIMIT = 8 * MIB
 """Bytes of output that are kept of one process."""
 
 _PROGRAM = "from armoflow.worker.child import main; main()"
-_READ_BYTES = 256 * KIB
+_READ_BYTES = 64 * KIB  # larger ones would be mapped and unmapped each time
 _TAIL_BYTES = 4 * KIB
 _LOG = "output.log"
 _STOP_SECONDS = 1.0
