@@ -48,6 +48,7 @@ class PrivateEngine:
         self._restarts = 0
         self._lock = threading.Lock()  # held where a process is started or none may be any more
         self._alive: int | None = None
+        self._watcher: threading.Thread | None = None
         self._process = self._spawn()
         atexit.register(self.stop)
 
@@ -70,9 +71,10 @@ class PrivateEngine:
         Args:
             lost: Called, in another thread, when it has died once too often.
         """
-        threading.Thread(
+        self._watcher = threading.Thread(
             target=self._watch, args=(lost,), name="armoflow-engine-watch", daemon=True
-        ).start()
+        )
+        self._watcher.start()
 
     def stop(self) -> None:
         """Stop it and remove its directory; may be called again."""
@@ -90,6 +92,8 @@ class PrivateEngine:
             logger.warning("the engine did not stop within %.0f s: killing it", STOP_TIMEOUT)
             self._process.kill()
             self._process.wait()
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()  # it may be reading what the process prints
         self._close_pipes(self._process)
         shutil.rmtree(self._directory, ignore_errors=True)
 

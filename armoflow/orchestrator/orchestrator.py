@@ -138,6 +138,7 @@ class Orchestrator:
         """The engine is gone for good: whoever waits is told."""
         self._lost = error
         self._stop_runs(error)
+        self.pipeline.interrupt(error)
         self._fail_all(error)
 
     # --- runs -----------------------------------------------------------------------------------

@@ -132,12 +132,13 @@ class Pipeline:
         self._room.set()
 
     def interrupt(self, error: BaseException) -> None:
-        """Drop all that is queued or being submitted."""
-        for running in self._sending:
-            running.cancel()
-        for entry in list(self._entries):
-            if isinstance(entry, PlannedTask):
-                self._tracker.fail(entry, blame_for(entry, error=error))
+        """Drop all that is queued or being submitted, whatever it waits for."""
+        self._fail(self.unsubmitted(), error)
+        for constant, storing in self._storing.items():
+            constant.error = error
+            storing.cancel()
+        for sending in self._sending:
+            sending.cancel()
 
     def drop(self, unwanted: Callable[[PlannedTask], bool], error: BaseException) -> None:
         """Fail tasks that have not been submitted yet."""
