@@ -70,6 +70,23 @@ def size(parts: Sequence[Buffer]) -> int:
     return sum(len(part) for part in parts)
 
 
+PREFIX_BYTES = _PREFIX.size
+
+
+def written_size(prefix: Buffer) -> int | None:
+    """How long a container is, by its first ``PREFIX_BYTES``; None if it is something else.
+
+    Example:
+        >>> data = b"".join(pack({"a": 1}, [b"xyz"]))
+        >>> written_size(data[:PREFIX_BYTES]) == len(data), written_size(b"text")
+        (True, None)
+    """
+    if len(prefix) < PREFIX_BYTES or bytes(prefix[: len(MAGIC)]) != MAGIC:
+        return None
+    size: int = _PREFIX.unpack_from(prefix)[5]
+    return size
+
+
 def unpack(data: Buffer) -> tuple[Any, list[memoryview]]:
     """Read a container back; the buffers are views of ``data``, not copies.
 

@@ -51,7 +51,7 @@ class Transfers:
 
         async def call() -> Any:
             messages = self._messages(session_id, result_id, parts)
-            return await self._results.UploadResultData(messages, timeout=deadline)
+            return await _answer(self._results.UploadResultData(messages, timeout=deadline))
 
         async def settled() -> bool | None:
             nonlocal repeated
@@ -118,3 +118,30 @@ async def _collect(stream: Any) -> Buffer:
     while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not grpc.aio.EOF:
         data += reply.data_chunk
     return data
+
+
+async def _answer(call: Any) -> Any:
+    """A call's answer, as ``await`` would give it.
+
+    gRPC cancels a call by itself if it finds the connection broken while it writes, and ``await``
+    then looks as if whoever waits had been cancelled.
+
+    Raises:
+        grpc.RpcError: UNAVAILABLE, if that happened.
+    """
+
+    async def wait() -> Any:
+        return await call
+
+    waiting = asyncio.ensure_future(wait())
+    try:
+        await asyncio.wait([waiting])
+    except asyncio.CancelledError:
+        waiting.cancel()
+        raise
+    if waiting.cancelled():
+        nothing = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(
+            grpc.StatusCode.UNAVAILABLE, nothing, nothing, "the connection broke during an upload"
+        )
+    return waiting.result()

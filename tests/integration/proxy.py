@@ -213,6 +213,7 @@ class Forwarding:
         self._asked: set[str] = set()
         self._changes = b""
         self._writing = asyncio.Lock()
+        self._cuts_before = server.cuts
 
     async def run(self, requests: AsyncIterator[bytes]) -> None:
         self._rules.streams[self] = self._name
@@ -268,6 +269,9 @@ class Forwarding:
             yield message
             count += 1
             await self._cut_midway(count)
+        if self._server.cuts > self._cuts_before:
+            # A stream that was cut looks like one that ended: it must not be ended for the engine.
+            await asyncio.Event().wait()
 
     async def _came(self, name: str) -> None:
         await self._rules.count(name)
@@ -351,6 +355,7 @@ class Server:
 
     def __init__(self, upstream: str, directory: str) -> None:
         self.rules = Rules()
+        self.cuts = 0
         self._upstream = upstream
         self._inner = f"{directory}/i"
         self._relay = Relay(f"{directory}/s", self._inner)
@@ -384,6 +389,7 @@ class Server:
         await self._obey()
 
     async def cut(self) -> None:
+        self.cuts += 1
         self._relay.cut()
         await self.rules.count("cut")
 

@@ -11,6 +11,7 @@ from typing import Any
 from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
 from armonik.protogen.common import results_common_pb2 as messages
 
+from armoflow.codec.container import PREFIX_BYTES, written_size
 from armoflow.config import CHUNK_BYTES, MIB
 from armoflow.engine.records import (
     Changes,
@@ -23,6 +24,9 @@ from armoflow.engine.records import (
 from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import result_to_message
 from armoflow.engine.services.filters import RESULTS, parse_list
+
+BREAKING = 0.25
+"""Seconds that gRPC gets to say that an upload was broken off, where data seems to be missing."""
 
 
 class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
@@ -190,14 +194,20 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         """Store the chunks of an upload.
 
         gRPC shows a stream that was broken off as one that ended. But its core knows better by
-        then, and sending something takes until that has reached this call.
+        then, and sending something takes until that has reached this call; mostly. So where data
+        seems to be missing, this call is given more time to be cancelled.
         """
         writer = self._engine.objects.writer()
+        head, size = b"", 0
         try:
             async for request in requests:
                 if request.data_chunk:
+                    head += request.data_chunk[: PREFIX_BYTES - len(head)]
+                    size += len(request.data_chunk)
                     await writer.write(request.data_chunk)
             await context.send_initial_metadata(())
+            if not size or written_size(head) not in (None, size):
+                await asyncio.sleep(BREAKING)
             if context.cancelled():
                 raise asyncio.CancelledError
             return await writer.finish()
