@@ -32,7 +32,8 @@ from armoflow.protocol.environment import prepare_grpc
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client, PayloadMode
-    from armoflow.orchestrator.orchestrator import Orchestrator, Run
+    from armoflow.orchestrator.orchestrator import Orchestrator
+    from armoflow.orchestrator.run import Run
     from armoflow.protocol.transport import Transport
 
 INLINE_ENTRIES = 64

@@ -14,7 +14,7 @@ from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
 
 if TYPE_CHECKING:
-    from armoflow.orchestrator.orchestrator import Run
+    from armoflow.orchestrator.run import Run
     from armoflow.orchestrator.submit import Pipeline
 
 

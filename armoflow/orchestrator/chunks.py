@@ -7,6 +7,7 @@ stack, so that a chain of any depth plans without recursion.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -158,6 +159,32 @@ class Reader:
         return first
 
 
+class ItemIndex:
+    """The chunks of a collection whose items are asked for one by one.
+
+    Attributes:
+        reader: Where further chunks come from; None before the first.
+        length: Items so far.
+    """
+
+    def __init__(self) -> None:
+        self.reader: Reader | None = None
+        self.length = 0
+        self._chunks: list[Chunk] = []
+        self._starts: list[int] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """The next chunk that was read."""
+        self._chunks.append(chunk)
+        self._starts.append(self.length)
+        self.length += chunk.length
+
+    def find(self, index: int) -> tuple[Chunk, int]:
+        """The chunk that has an item, and the item's place in it."""
+        position = bisect_right(self._starts, index) - 1
+        return self._chunks[position], index - self._starts[position]
+
+
 def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:
     """The first ``count`` items, and the others."""
     pairs = [_split_column(column, count) for column in chunk.columns]
@@ -197,17 +224,11 @@ def select(column: Sequence[PlanPiece], positions: Sequence[int]) -> list[PlanPi
         total += piece.length
         ends.append(total)
     for position in positions:
-        index = _piece_at(ends, position)
+        index = bisect_right(ends, position)
         piece = column[index]
         offset = position - (ends[index] - piece.length)
         _join(selected, _cut(piece, offset, offset + 1))
     return selected
-
-
-def _piece_at(ends: Sequence[int], position: int) -> int:
-    from bisect import bisect_right
-
-    return bisect_right(ends, position)
 
 
 def _join(column: list[PlanPiece], piece: PlanPiece) -> None:

@@ -15,6 +15,7 @@ from armoflow import config
 from armoflow.codec.payload import Operation
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import CallNode, FilterNode, MapNode, Node
+from armoflow.orchestrator.arguments import pickle_call
 from armoflow.orchestrator.drafts import Draft
 from armoflow.orchestrator.emit import Step
 from armoflow.orchestrator.planned import SlotRange
@@ -70,12 +71,12 @@ def emit_calls(
     head, *rest = chain
     draft = planner.draft()
     yield from planner.inputs.resolve(draft, head.dependencies, head)
-    arguments = planner.pickle_call(draft, head)
+    arguments = pickle_call(planner.emitter, draft, head)
     steps = []
     for node in rest:
         draft.refer_to_previous(node.arguments[0])
         planner.read(node.arguments[0].node)
-        steps.append(Step(node.name, node.task, planner.pickle_call(draft, node)))
+        steps.append(Step(node.name, node.task, pickle_call(planner.emitter, draft, node)))
     last = chain[-1]
     (result,) = yield from planner.emit(
         last,

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -22,13 +20,9 @@ from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
-from armoflow.orchestrator.plan import Planner, PlanSettings, Target
-from armoflow.orchestrator.planned import (
-    Constant,
-    PlannedTask,
-    PlanPiece,
-    Result,
-)
+from armoflow.orchestrator.plan import PlanSettings
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
@@ -362,104 +356,3 @@ class Orchestrator:
             wrapped = error if isinstance(error, ArmoflowError) else ArmoflowError(str(error))
             self._stop_runs(wrapped)
             self._fail_all(wrapped)
-
-
-class Run:
-    """One call's graph on its way: planned in a thread, because it reads the user's iterators."""
-
-    def __init__(
-        self,
-        orchestrator: Orchestrator,
-        targets: Sequence[WaitingTarget],
-        settings: PlanSettings,
-    ) -> None:
-        self.targets = targets
-        self.planned = False
-        self._orchestrator = orchestrator
-        self.planner = Planner(orchestrator.book, settings)
-        self.stopped = False
-        self._release = orchestrator.release  # one bound method for all results
-        queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
-        self._entries = self.planner.plan(queued)
-
-    def start(self, inline: int | None) -> None:
-        """Start planning; see :meth:`Orchestrator.run`."""
-        if inline == 0 or not self._plan(inline):
-            threading.Thread(target=self._plan, name="armoflow-plan", daemon=True).start()
-
-    def stop(self) -> None:
-        """Plan nothing more; what was planned and not submitted is dropped."""
-        self.stopped = True
-        self._let_go_of_futures()
-        for target in self.targets:
-            if target.window is not None:
-                target.window.close()
-
-    def live(self) -> bool:
-        """Whether somebody still waits for one of the targets."""
-        return any(not target.cancelled for target in self.targets)
-
-    def _plan(self, count: int | None = None) -> bool:
-        """Put the next entries of the plan, or all, into the queue; whether that was the end."""
-        pipeline = self._orchestrator.pipeline
-        try:
-            for entry in itertools.islice(self._entries, count):
-                if self.stopped:
-                    break
-                if isinstance(entry, PlannedTask):
-                    self._watch_releases(entry)
-                pipeline.put(entry)
-                if count is not None:
-                    count -= 1
-            if count == 0 and not self.stopped:
-                return False
-            self._entries.close()  # lets go of the user's iterators
-            pipeline.put(self._end)
-        except ClientClosedError as error:
-            logger.info("planning stopped: the client was closed")
-            self._orchestrator.refuse(self.targets, error)
-        return True
-
-    def _watch_releases(self, task: PlannedTask) -> None:
-        if not task.keep:
-            for output in task.outputs:
-                output.on_release = self._release
-
-    def _end(self) -> None:
-        self.planned = True
-        self._let_go_of_futures()
-        self._orchestrator.ended(self)
-
-    def _let_go_of_futures(self) -> None:
-        external = self.planner.settings.external
-        if external is not None:
-            external.stop()
-
-
-class _QueuedTarget:
-    """A target as the plan's thread sees it: what it is told takes the queue, in order."""
-
-    def __init__(self, target: WaitingTarget, pipeline: Pipeline) -> None:
-        self.value = target.value
-        self._target = target
-        self._pipeline = pipeline
-        self._whole = False
-
-    def place(self, column: Sequence[PlanPiece], whole: bool) -> None:
-        if whole:
-            self._pipeline.put(lambda: self._target.place_all(column))
-        else:
-            self._pipeline.put(lambda: self._target.place(column, whole))
-        self._whole = whole
-        if self._target.window is not None:
-            self._target.window.produce(sum(piece.length for piece in column))
-
-    def seal(self) -> None:
-        if not self._whole:
-            self._pipeline.put(self._target.seal)
-
-    def fail(self, error: Exception) -> None:
-        self._pipeline.put(lambda: self._target.give_up(error))
-
-
-__all__ = ["Constant", "Orchestrator", "Run", "Target"]

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.codec.payload import Items, Operation
+from armoflow.codec.payload import Items, Operation, Pickled
+from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import fusing
+from armoflow.orchestrator.arguments import pickle_call
+from armoflow.orchestrator.drafts import Draft
 from armoflow.orchestrator.emit import Step
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
@@ -52,11 +55,13 @@ class Siblings:
 
     def sizer(self, chain: Sequence[CallNode]) -> SiblingSizer | None:
         """Who wants to know how long this call, with those fused with it, takes."""
-        if chain[0].arguments or not all(_only_value(node) for node in chain[1:]):
+        head, settings, emitter = chain[0], self._planner.settings, self._planner.emitter
+        most = emitter.rules(chain[-1]).batch_size
+        if most == 1 or not settings.patience or head.arguments:
             return None
-        settings = self._planner.settings
-        most = self._planner.emitter.rules(chain[-1]).batch_size
-        if most == 1 or not settings.patience:
+        if emitter.refers_outside((*head.args, *head.kwargs.values())):
+            return None  # no call waits for what only another one waits for
+        if not all(_only_value(node) for node in chain[1:]):
             return None
         shape = tuple(node.task for node in chain)
         sizer = self._sizers.get(shape)
@@ -114,11 +119,22 @@ class Siblings:
 def emit_siblings(
     planner: Planner, chains: Sequence[Sequence[CallNode]]
 ) -> Generator[PlanStep, Any, dict[Node, list[SlotRange]]]:
-    """Emit one task for sibling calls; returns where the value of each is."""
+    """Emit one task for sibling calls.
+
+    Returns:
+        Where the value of each is; nothing if they must not share a task after all: an argument
+        cannot be pickled, or a future is inside one. Then all that are left are planned alone, and
+        fail alone.
+    """
     draft = planner.draft()
     first = chains[0]
     head, last = first[0], first[-1]
-    column = Items([planner.pickle_call(draft, chain[0]) for chain in chains])
+    sizer = planner.siblings.sizer(first)
+    pickles = _pickle(planner, draft, chains)
+    if pickles is None:
+        if sizer is not None:
+            sizer.refuse()
+        return {}
     for chain in chains:
         for node in chain[:-1]:
             planner.read(node)
@@ -127,15 +143,26 @@ def emit_siblings(
         Operation.MAP,
         draft,
         function=head.task,
-        columns=[[column]],
+        columns=[[Items(pickles)]],
         count=len(chains),
         calls=True,
-        sizer=planner.siblings.sizer(first),
+        sizer=sizer,
         outputs=[planner.result(last)],
         name=head.name,
         steps=[Step(node.name, node.task, None) for node in first[1:]],
     )
     return {chain[-1]: [SlotRange(result, slot, slot + 1)] for slot, chain in enumerate(chains)}
+
+
+def _pickle(
+    planner: Planner, draft: Draft, chains: Sequence[Sequence[CallNode]]
+) -> list[Pickled] | None:
+    """The arguments of each call; None if one has none, or waits for a result."""
+    try:
+        pickles = [pickle_call(planner.emitter, draft, chain[0]) for chain in chains]
+    except SerializationError:
+        return None
+    return None if draft.inputs else pickles
 
 
 def _only_value(node: CallNode) -> bool:

@@ -7,13 +7,12 @@ million items need neither a million nodes nor a finished plan before the first 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from armoflow import config
-from armoflow.codec.payload import Operation, Pickled
+from armoflow.codec.payload import Operation
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -29,9 +28,11 @@ from armoflow.graph.nodes import (
 from armoflow.graph.task import BaseTask
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions
 from armoflow.orchestrator import dynamic
+from armoflow.orchestrator.arguments import pickle_arguments
 from armoflow.orchestrator.chunks import (
     Chunk,
     Cursor,
+    ItemIndex,
     NeedChunk,
     NeedValue,
     Planning,
@@ -41,7 +42,7 @@ from armoflow.orchestrator.chunks import (
 )
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
-from armoflow.orchestrator.drafts import Draft, External
+from armoflow.orchestrator.drafts import External
 from armoflow.orchestrator.emit import Emitter, Rules
 from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
 from armoflow.orchestrator.packing import Siblings, emit_siblings
@@ -122,7 +123,7 @@ class Planner:
         self._values: dict[Node, list[SlotRange]] = {}
         self._failed: dict[Node, Exception] = {}
         self._readers: dict[Node, int] = {}
-        self._indexes: dict[Node, _ItemIndex] = {}
+        self._indexes: dict[Node, ItemIndex] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
         self._sizers: list[BatchSizer] = []
 
@@ -189,7 +190,7 @@ class Planner:
             if isinstance(node, ItemNode):
                 # All items of a collection share one reader of it.
                 if node.source.node not in self._indexes:
-                    self._indexes[node.source.node] = _ItemIndex()
+                    self._indexes[node.source.node] = ItemIndex()
                     stack.append((node.source.node, 1))
             elif isinstance(node, SourceNode):
                 # Several items may hold the same delayed value: kept to the end.
@@ -337,7 +338,7 @@ class Planner:
             Operation.CALL,
             draft,
             function=function,
-            arguments=self._pickle(draft, function, args, kwargs, node.name),
+            arguments=pickle_arguments(self.emitter, draft, function, args, kwargs),
             sizer=self.siblings.sizer([node]) if isinstance(node, CallNode) else None,
             outputs=[self.result(node, output) for output in range(function.outputs)],
         )
@@ -346,21 +347,6 @@ class Planner:
     def plan_siblings(self, group: Sequence[Sequence[CallNode]]) -> Planning:
         """Plan sibling calls as one task."""
         self._values.update((yield from emit_siblings(self, group)))
-
-    def pickle_call(self, draft: Draft, node: CallNode) -> Pickled:
-        """The arguments of a call; large ones that several calls share go up once."""
-        return self._pickle(draft, node.task, node.args, node.kwargs, node.name)
-
-    def _pickle(
-        self,
-        draft: Draft,
-        function: BaseTask[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        name: str,
-    ) -> Pickled:
-        shared = self.emitter.shared(args, kwargs)
-        return draft.dumps_named(shared, _named(function, *shared), name)
 
     def item(self, node: ItemNode) -> Planning:
         """One item of a collection: a slot of the task that runs it."""
@@ -415,19 +401,6 @@ class Planner:
         target.seal()
 
 
-def _named(
-    function: BaseTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    """The arguments of a call with the names that the function gives them."""
-    try:
-        signature = inspect.signature(function.function)
-    except (TypeError, ValueError):  # some built-in functions have none
-        yield from ((str(position), value) for position, value in enumerate(args, 1))
-        yield from kwargs.items()
-    else:
-        yield from signature.bind(*args, **kwargs).arguments.items()
-
-
 class _Frame:
     """One entry of the planner's stack: a coroutine, and whom it works for."""
 
@@ -446,24 +419,3 @@ class _Frame:
             raise TypeError("only collections give chunks")
         self.cursor.stream.append(chunk)
         return self.cursor.advance()
-
-
-class _ItemIndex:
-    """The chunks of a collection whose items are asked for one by one."""
-
-    def __init__(self) -> None:
-        self.reader: Reader | None = None
-        self.length = 0
-        self._chunks: list[Chunk] = []
-        self._starts: list[int] = []
-
-    def add(self, chunk: Chunk) -> None:
-        self._chunks.append(chunk)
-        self._starts.append(self.length)
-        self.length += chunk.length
-
-    def find(self, index: int) -> tuple[Chunk, int]:
-        from bisect import bisect_right
-
-        position = bisect_right(self._starts, index) - 1
-        return self._chunks[position], index - self._starts[position]

@@ -243,6 +243,7 @@ class SiblingSizer:
 
     def __init__(self, workers: int, target: float, most: int = UNMEASURED_BATCH) -> None:
         self.curious = True
+        self._refused = False
         self._workers = max(workers, 1)
         self._target = target
         self._most = most
@@ -251,8 +252,8 @@ class SiblingSizer:
 
     @property
     def known(self) -> bool:
-        """Whether it can be said already."""
-        return self._seconds is not None
+        """Whether it can be said already, and there is something to say."""
+        return self._seconds is not None and not self._refused
 
     @property
     def look_ahead(self) -> int:
@@ -276,6 +277,10 @@ class SiblingSizer:
 
     def unmeasurable(self) -> None:
         """Then each has a task of its own."""
+
+    def refuse(self) -> None:
+        """They must not share tasks, whatever they take."""
+        self._refused = True
 
     def finish(self) -> None:
         """There will be no more calls."""

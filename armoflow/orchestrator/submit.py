@@ -13,7 +13,6 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError
@@ -297,9 +296,3 @@ class Pipeline:
             elif result.blame is None:
                 result.blame = Blame(result.name)
         return bool(lost)
-
-
-def run_plan(entries: Any, pipeline: Pipeline) -> None:
-    """Feed a plan into a pipeline; the body of a plan's thread."""
-    for entry in entries:
-        pipeline.put(entry)

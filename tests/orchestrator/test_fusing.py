@@ -213,6 +213,15 @@ def test_siblings_keep_their_keyword_arguments_and_their_errors(directory: Path)
     assert path_of(found[51][0]) == ["power"]
 
 
+def test_a_sibling_that_cannot_be_pickled_fails_alone(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    bad = (n for n in "ab")
+    found = simulation.compute(*[inc(n) for n in range(50)], inc(bad), *[inc(n) for n in range(9)])  # type: ignore[arg-type]
+    assert [o.value for (o,) in found[:50]] == list(range(1, 51))
+    assert "generator" in str(found[50][0].error)
+    assert [o.value for (o,) in found[51:]] == list(range(1, 10))
+
+
 def test_siblings_that_return_graphs(directory: Path) -> None:
     simulation = measured(directory, 0.001)
     assert simulation.value(total(*[grow(n) for n in range(100)])) == 3 * sum(range(100))

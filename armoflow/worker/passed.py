@@ -1,0 +1,52 @@
+"""What tasks of one process pass on to later ones, without a way to the owner and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from armoflow.agent.effects import Effects
+from armoflow.worker.data import Source
+
+
+class Passed:
+    """Outputs that a later task of this process needs: kept from the one to the other."""
+
+    def __init__(self) -> None:
+        self._expected: set[str] = set()
+        self._here: dict[str, Source] = {}
+
+    def expect(self, result_ids: Iterable[str]) -> None:
+        """A task came that needs these."""
+        self._expected.update(result_ids)
+
+    def keep(self, effects: Effects) -> None:
+        """A task succeeded; its owner, who is not told yet, will move the files away."""
+        if not self._expected:
+            return
+        for result_id, data in effects.data.items():
+            if result_id not in self._expected:
+                continue
+            if isinstance(data, bytes):
+                self._here[result_id] = data
+                continue
+            link = f"{data.path}-passed"
+            with suppress(OSError):  # a file system without links: the task is given back
+                os.link(data.path, link)
+                self._here[result_id] = [link, data.size]
+
+    def take(self, result_ids: Iterable[str]) -> dict[str, Source]:
+        """What a task needs, as far as it is here; :meth:`drop` it afterwards."""
+        self._expected.difference_update(result_ids)
+        return {
+            result_id: self._here.pop(result_id)
+            for result_id in result_ids
+            if result_id in self._here
+        }
+
+    def drop(self, taken: dict[str, Source]) -> None:
+        """What was taken is not needed any more."""
+        for source in taken.values():
+            if not isinstance(source, bytes):
+                os.unlink(str(source[0]))  # noqa: PTH108 - pathlib is not imported in children
