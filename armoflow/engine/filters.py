@@ -298,7 +298,7 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
         case "contains":
             clause = Clause(f"instr({sql},?)>0", [value])
         case "not contains":
-            clause = Clause(f"instr(coalesce({sql},''),?)=0", [value])
+            clause = Clause(f"coalesce(instr({sql},?),0)=0", [value])
         case "starts with":
             clause = Clause(f"substr({sql},1,?)=?", [len(value), value])
         case "ends with":

@@ -177,6 +177,17 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
 
 
 @in_loop
+async def test_what_a_task_does_not_have_contains_nothing(tmp_path: Path) -> None:
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        for text in ("", "a"):
+            without = [[Condition("options.options.none", "not contains", text)]]
+            assert (await running.engine.queries.tasks(without, page_size=1)).total == 60
+            test = make_predicate("tasks", without)
+            assert all(map(test, running.engine.state.tasks.values()))
+
+
+@in_loop
 async def test_records_read_back_as_they_are(tmp_path: Path) -> None:
     async with Running(tmp_path, partitions=PARTITIONS) as running:
         await fill(running)
