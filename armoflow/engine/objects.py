@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -132,6 +133,21 @@ class ObjectStore:
         self._files[key] = size
         self._journal.put_file(target)
         return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), size)
+
+    def take_over(self, path: str, size: int) -> Stored:
+        """Move a file into the store that a client wrote into ``staging``.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+            StateError: INVALID_ARGUMENT, if it is elsewhere, no file, or of another size.
+        """
+        file = Path(path)
+        found = file.lstat()
+        if file.parent != self.staging or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            raise StateError(
+                "INVALID_ARGUMENT", f"{path} is not a file of {size} bytes in {self.staging}"
+            )
+        return self.adopt(path, size)
 
     def staging_path(self) -> Path:
         """A new path in ``staging``."""

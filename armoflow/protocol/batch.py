@@ -1,14 +1,13 @@
 """The transport over the embedded engine's batch extension.
 
-Sessions and large uploads use the standard calls, all else frames of one stream.
+Sessions use the standard calls, all else frames of one stream; large data goes through files where
+client and engine share a machine, and through the standard calls elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import mmap
-import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
+from armoflow.protocol.files import map_file, write_parts
 from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
@@ -55,6 +55,7 @@ class BatchTransport:
         self._standard = standard
         self._prefix = _random_prefix()
         self._next_id = 0
+        self._staging: str | None = None
         self._news: dict[str, asyncio.Queue[Sequence[ResultChange]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stream = Stream(
@@ -68,6 +69,7 @@ class BatchTransport:
             grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension.
         """
         said = await self._stream.start()
+        self._staging = said.get("staging")
         extensions = {"batch"} | ({"frees-payloads"} if said.get("frees_payloads") else set())
         self.info = dataclasses.replace(self.info, extensions=frozenset(extensions))
 
@@ -119,10 +121,7 @@ class BatchTransport:
                 raise InputsAbortedError(error.result_ids) from error
             raise
         await asyncio.gather(
-            *(
-                self._standard.transfers.upload(session_id, payload_id, parts)
-                for payload_id, parts in large
-            )
+            *(self._upload(session_id, payload_id, parts) for payload_id, parts in large)
         )
         if self.info.frees_payloads:
             for task in submissions:
@@ -130,13 +129,47 @@ class BatchTransport:
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
-        if sum(map(len, parts)) > config.BATCH_BYTES:
-            return await self._standard.store(session_id, name, parts)
         result_id = self._new_id()
-        name = messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
+        results = [(result_id, messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
+        if sum(map(len, parts)) > config.BATCH_BYTES:
+            if await self._hand_over(session_id, result_id, parts, results):
+                return result_id
+            return await self._standard.store(session_id, name, parts)
         payloads = [(result_id, b"".join(parts))]
-        await self._stream.request(Kind.SUBMIT, session_id, [(result_id, name)], [], [], payloads)
+        await self._stream.request(Kind.SUBMIT, session_id, results, [], [], payloads)
         return result_id
+
+    async def _upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
+        if not await self._hand_over(session_id, result_id, parts, ()):
+            await self._standard.transfers.upload(session_id, result_id, parts)
+
+    async def _hand_over(
+        self,
+        session_id: str,
+        result_id: str,
+        parts: Sequence[Buffer],
+        results: Sequence[tuple[str, str]],
+    ) -> bool:
+        """Complete a result with a file that the engine takes over; False if that cannot be done.
+
+        Then nothing has happened: it is on another machine, or has lost the file in a restart.
+        """
+        if self._staging is None:
+            return False
+        path = f"{self._staging}/client-{secrets.token_hex(8)}"
+        try:
+            size = await asyncio.to_thread(write_parts, path, parts)
+        except OSError:  # not for this user to write to, or no room
+            self._staging = None
+            return False
+        payloads = [(result_id, [path, size])]
+        try:
+            await self._stream.request(Kind.SUBMIT, session_id, results, [], [], payloads)
+        except RefusedError as error:
+            if error.code != "DATA_LOSS":
+                raise
+            return False
+        return True
 
     async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
         """Make results of data that the engine stores already: (name, opaque id) pairs."""
@@ -213,7 +246,7 @@ class BatchTransport:
             raise DataLostError(f"the data of result {result_id} is no longer stored")
         if answer:
             try:
-                return _map(answer[0], answer[1])
+                return map_file(answer[0], answer[1])
             except OSError:  # not the same file system after all
                 pass
         (content,) = await self._standard.fetch(session_id, [result_id])
@@ -281,16 +314,6 @@ def _encode(options: WireOptions) -> dict[str, Any]:
         "priority": options.priority,
         "partition_id": options.partition,
     }
-
-
-def _map(path: str, size: int) -> Buffer:
-    if size == 0:
-        return b""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY))
-    finally:
-        os.close(fd)
 
 
 def _random_prefix() -> str:

@@ -7,11 +7,12 @@ number of msgpack lists. A request is ``[number, kind, ...]``, its reply ``[numb
 =========  ==========================================================  =========================
 kind       request                                                     reply
 =========  ==========================================================  =========================
-HELLO      protocol version, whether the client shares the machine     ``{"frees_payloads": ...}``
+HELLO      protocol version, whether the client shares the machine     ``{"frees_payloads": ...,
+                                                                       "staging": ...}``
 WATCH      session id                                                  after it, changes come
 SUBMIT     session id, results ``[id, name]``, options, tasks          once committed
            ``[id, payload id, dependencies, outputs, options index]``,
-           payloads ``[id, bytes]``
+           payloads ``[id, bytes]`` or ``[id, [path, size]]``
 FETCH      result ids                                                  bytes, ``[path, size]`` or
                                                                        None for each
 POLL       result ids                                                  changes
@@ -23,8 +24,10 @@ CANCEL     task ids                                                    once comm
 A SUBMIT creates results, submits tasks and completes payloads in this order, as one change, and may
 be repeated: ids are the client's, taken from a random range, so that what exists is recognised.
 Storing data is a SUBMIT without tasks. A change is ``[id, status, size, data, failure, seconds
-that the task ran]``, None where there is nothing to say. Large payloads go through
-UploadResultData, large results through files that both sides can read or DownloadResultData.
+that the task ran]``, None where there is nothing to say. Large data of a client on the same
+machine goes through files: it writes into the directory ``staging``, and the engine takes the file
+over, or refuses it with DATA_LOSS if it is not there (any more). Elsewhere it goes through
+UploadResultData and DownloadResultData.
 """
 
 from __future__ import annotations

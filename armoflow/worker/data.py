@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
+from armoflow.protocol.files import write_parts
 from armoflow.worker.failures import MissingDataError
 
 Source: TypeAlias = "bytes | Sequence[object]"
 """Data in a message: bytes, or path and size of a file."""
 
-_PARTS_PER_CALL = 512
 _SMALL_FILE = 1024 * 1024  # not worth an open file descriptor
 
 
@@ -48,28 +48,9 @@ def map_file(fd: int) -> Buffer:
 def write(path: str, parts: Sequence[Buffer]) -> StagedFile:
     """Write the parts one after the other, without joining them.
 
-    The file appears under its name only when it is complete.
+    The owner is told of the file only when it is complete.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        total = 0
-        for first in range(0, len(parts), _PARTS_PER_CALL):
-            total += _write_all(fd, parts[first : first + _PARTS_PER_CALL])
-    finally:
-        os.close(fd)
-    return StagedFile(path, total)
-
-
-def _write_all(fd: int, parts: Sequence[Buffer]) -> int:
-    rest = [memoryview(part) for part in parts if len(part)]
-    total = sum(len(part) for part in rest)
-    while rest:
-        written = os.writev(fd, rest)
-        while rest and written >= len(rest[0]):
-            written -= len(rest.pop(0))
-        if written:
-            rest[0] = rest[0][written:]
-    return total
+    return StagedFile(path, write_parts(path, parts))
 
 
 class FetchedData:

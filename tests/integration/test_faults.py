@@ -220,12 +220,24 @@ def test_a_request_of_the_extension_is_cut(on_batch: Scene, kind: str, when: str
 
 
 @pytest.mark.parametrize("when", ["before", "midway", "after"])
-def test_a_large_upload_is_cut(scene: Scene, when: str) -> None:
+def test_a_large_upload_is_cut(on_standard: Scene, when: str) -> None:
     data = os.urandom(7 * config.MIB)
-    scene.proxy.cut("Results/UploadResultData", when)
-    with scene.connect() as client:
+    on_standard.proxy.cut("Results/UploadResultData", when)
+    with on_standard.connect() as client:
         assert client.compute(copy(data)) == data
-        scene.proxy.wait_for_cuts()
+        on_standard.proxy.wait_for_cuts()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_large_file_is_handed_over_and_the_connection_cut(on_batch: Scene, when: str) -> None:
+    data = os.urandom(7 * config.MIB)
+    with on_batch.connect() as client:
+        assert client.compute(copy(b"")) == b""
+        on_batch.proxy.cut("Connect/SUBMIT", when)
+        stored = client.put(data)
+        on_batch.proxy.wait_for_cuts()
+        assert client.compute(copy(stored)) == data  # type: ignore[arg-type]
+        assert client.compute(copy(data)) == data
 
 
 @pytest.mark.parametrize("when", ["before", "midway", "after"])

@@ -26,6 +26,7 @@ from armoflow.engine.records import (
     ResultRecord,
     ResultStatus,
     StateError,
+    Stored,
     TaskRecord,
     TaskStatus,
 )
@@ -196,7 +197,11 @@ class _Connection:
                 f"this engine speaks version {VERSION} of the extension, not {version}",
             )
         self._local = local
-        self._reply(number, {"frees_payloads": self._engine.options.delete_payload})
+        engine = self._engine
+        said: dict[str, Any] = {"frees_payloads": engine.options.delete_payload}
+        if local:
+            said["staging"] = str(engine.objects.staging)
+        self._reply(number, said)
 
     def _watch(self, number: int, session_id: str) -> None:
         watcher = self._engine.watch_results(session_id)
@@ -222,10 +227,14 @@ class _Connection:
             for task_id, payload_id, dependencies, outputs, level in tasks
         ]
         queued = bool(tasks)
-        stored = [
-            (result_id, engine.objects.put(data, queued=queued)) for result_id, data in payloads
-        ]
+        stored: list[tuple[str, Stored]] = []
+        created = {result_id for result_id, _ in results}
         try:
+            for result_id, data in payloads:
+                if isinstance(data, bytes):
+                    stored.append((result_id, engine.objects.put(data, queued=queued)))
+                elif (taken := self._take_over(result_id, data, created)) is not None:
+                    stored.append((result_id, taken))
             changes = engine.state.submit_with_data(
                 engine.now(),
                 session_id,
@@ -239,6 +248,23 @@ class _Connection:
             raise
         # A submission is news to nobody: its commit may wait for that of its first results.
         self._reply_when(number, engine.apply(changes, urgent=not tasks))
+
+    def _take_over(self, result_id: str, file: Sequence[Any], new: set[str]) -> Stored | None:
+        """Take over a file that the client has written; None if an earlier try has done so.
+
+        Raises:
+            StateError: DATA_LOSS, if it is not there.
+        """
+        path, size = file
+        try:
+            return self._engine.objects.take_over(path, size)
+        except FileNotFoundError:
+            record = self._engine.state.results.get(result_id)
+            missing = result_id in new if record is None else record.status is ResultStatus.CREATED
+            if missing:
+                text = f"the file {path} for result {result_id} is gone: upload the data"
+                raise StateError("DATA_LOSS", text) from None
+            return None
 
     def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
         self._start(number, self._read(result_ids))
