@@ -23,7 +23,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
 
-FORMAT = 1
+FORMAT = 2
 _new = tuple.__new__
 
 

@@ -28,7 +28,8 @@ ENTRY_OVERHEAD: Final = 160
 """Bytes that a piece of data costs in memory besides its own."""
 
 QUEUE_SHARE: Final = 16
-"""What part of the memory the data of queued tasks may fill: it is needed once, and in order."""
+"""Once this part of the memory is in use, the data of further queued tasks is left on disk: it is
+needed once, and in order."""
 
 READ_AHEAD: Final = 1024
 READ_AHEAD_BYTES: Final = 1 * MIB

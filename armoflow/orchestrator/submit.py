@@ -133,6 +133,14 @@ class Pipeline:
     def interrupt(self, error: BaseException) -> None:
         """Drop all that is queued or being submitted, whatever it waits for."""
         self._fail(self.unsubmitted(), error)
+        for _ in range(len(self._entries)):
+            entry = self._entries.popleft()
+            if isinstance(entry, PlannedTask):
+                self._queued_bytes -= entry.size
+                self._queued_items -= entry.items
+            elif not isinstance(entry, Constant):
+                self._entries.append(entry)
+        self.freed()
         for constant, storing in self._storing.items():
             constant.error = error
             storing.cancel()

@@ -7,7 +7,7 @@ import re
 import sys
 from importlib import metadata
 
-_TESTED = (1, 86)
+_UNTRIED = (1, 86)
 """The first minor version of grpcio that the experiments were not tried with."""
 
 _EXPERIMENTS = "-event_engine_client,-event_engine_listener"
@@ -29,10 +29,10 @@ def prepare_grpc() -> None:
         '0'
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    if "grpc" not in sys.modules and _version() < _TESTED:
+    if "grpc" not in sys.modules and _version() < _UNTRIED:
         os.environ.setdefault("GRPC_EXPERIMENTS", _EXPERIMENTS)
 
 
 def _version() -> tuple[int, int]:
     found = re.match(r"(\d+)\.(\d+)", metadata.version("grpcio"))
-    return (int(found[1]), int(found[2])) if found else _TESTED
+    return (int(found[1]), int(found[2])) if found else _UNTRIED

@@ -96,6 +96,8 @@ class Job:
             output.append(cell)
         if self._lasting:
             self.recorder.keep(item, cells)
+        else:
+            self.recorder.skip(item)
 
     def keep_value(self, item: int, value: Any) -> None:
         """A function returned: make cells of it, or put it aside if it holds a graph."""
@@ -137,6 +139,7 @@ class Job:
             if not self.is_finished(item):
                 for output, cell in zip(self.cells, cells, strict=True):
                     output.append(cell)
+                self.recorder.skip(item)
 
     def name(self, item: int | None) -> str:
         """What errors call an item, or the whole task."""

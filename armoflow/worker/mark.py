@@ -178,7 +178,7 @@ class Recorder:
             self.add(item, MANY, msgpack.packb([cell_to_wire(cell) for cell in cells]))
 
     def skip(self, item: int) -> None:
-        """The owner has this item's slots already."""
+        """An item's slots are not kept here: the owner has them, or they are quickly made again."""
         self.add(item, LOST, b"")
 
     def add(self, item: int, kind: int, data: bytes) -> None:

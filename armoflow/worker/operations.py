@@ -93,7 +93,9 @@ def run_gather(job: Job) -> None:
     """Copy the slots of the only column, errors and all."""
     job.check_outputs(1)
     column = _column(job, 0)
-    job.cells[0].extend(column.cell(index) for index in range(column.length))
+    for index in range(column.length):
+        job.cells[0].append(column.cell(index))
+        job.recorder.skip(index)
 
 
 RUN: dict[Operation, Callable[[Job], None]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -11,9 +12,13 @@ from armoflow.worker.data import Source
 
 
 class Passed:
-    """Outputs that a later task of this process needs: kept from the one to the other."""
+    """Outputs that a later task of this process needs: kept from the one to the other.
+
+    Tasks run in one thread; another one takes back those that have not begun.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._expected: set[str] = set()
         self._here: dict[str, Source] = {}
 
@@ -25,25 +30,27 @@ class Passed:
         """A task succeeded; its owner, who is not told yet, will move the files away."""
         if not self._expected:
             return
-        for result_id, data in effects.data.items():
-            if result_id not in self._expected:
-                continue
-            if isinstance(data, bytes):
-                self._here[result_id] = data
-                continue
-            link = f"{data.path}-passed"
-            with suppress(OSError):  # a file system without links: the task is given back
-                os.link(data.path, link)
-                self._here[result_id] = [link, data.size]
+        with self._lock:
+            for result_id, data in effects.data.items():
+                if result_id not in self._expected:
+                    continue
+                if isinstance(data, bytes):
+                    self._here[result_id] = data
+                    continue
+                link = f"{data.path}-passed"
+                with suppress(OSError):  # a file system without links: the task is given back
+                    os.link(data.path, link)
+                    self._here[result_id] = [link, data.size]
 
     def take(self, result_ids: Iterable[str]) -> dict[str, Source]:
         """What a task needs, as far as it is here; :meth:`drop` it afterwards."""
-        self._expected.difference_update(result_ids)
-        return {
-            result_id: self._here.pop(result_id)
-            for result_id in result_ids
-            if result_id in self._here
-        }
+        with self._lock:
+            self._expected.difference_update(result_ids)
+            return {
+                result_id: self._here.pop(result_id)
+                for result_id in result_ids
+                if result_id in self._here
+            }
 
     def drop(self, taken: dict[str, Source]) -> None:
         """What was taken is not needed any more."""

@@ -181,6 +181,9 @@ class Runner:
         job: Job | None = None
         for number, step in enumerate(steps):
             self._recorder.shift = number * step.slot_count
+            if number:
+                # The step before is over, its time too; loading this one is its first item's.
+                self._recorder.start(0, 1, 0)
             last = number == len(steps) - 1
             lasting = not last or step.operation is not Operation.CALL
             try:

@@ -113,7 +113,7 @@ class LaneAgent:
 
     def interrupt(self, task: TaskRecord) -> None:
         """Stop running a task."""
-        self._followers.after(task.id)
+        self._stop_followers(task.id)
         place = self._running.pop(task.id, None)
         if place is not None:
             seat, work = place
@@ -259,7 +259,8 @@ class LaneAgent:
             if self._followers.waits(task_id):
                 self._complete(completions)
                 completions = []
-            if self._running.pop(task_id, None) is not None:
+            if self._is_running(outcome.work):
+                del self._running[task_id]
                 # It started when its child came to it, not when it was sent ahead.
                 outcome.work.key.started_at = now - outcome.seconds
             if outcome.effects is not None:
@@ -271,6 +272,17 @@ class LaneAgent:
                 self._followers.after(task_id)
         self._complete(completions)
         self.wake()
+
+    def _is_running(self, work: Work) -> bool:
+        """Whether this runs for its task: a follower whose leader went elsewhere does not."""
+        place = self._running.get(work.task_id)
+        return place is not None and place[1] is work
+
+    def _stop_followers(self, task_id: str) -> None:
+        """Those behind a task that is interrupted: the next one may have begun already."""
+        while (follower := self._followers.after(task_id)) is not None:
+            follower.seat.cancel(follower.work)
+            task_id = follower.work.task_id
 
     def _complete(self, completions: Sequence[tuple[str, Effects]]) -> None:
         """Apply successes; their followers, which their child has begun already, are started."""
@@ -300,7 +312,8 @@ class LaneAgent:
         """Tasks came back that wait for another child."""
         for work in reversed(works):
             self._followers.forget(work.task_id)
-            if self._running.pop(work.task_id, None) is not None:
+            if self._is_running(work):
+                del self._running[work.task_id]
                 self._waiting.appendleft(work)
         self.wake()
 
