@@ -156,6 +156,29 @@ async def test_followers_of_a_paused_session_wait(lane: Lane) -> None:
     assert await lane.ended(tasks) == ["leader", "leader"]
 
 
+@on_a_lane()
+async def test_a_follower_that_runs_elsewhere_is_not_mixed_up_with_the_one_left_behind(
+    lane: Lane,
+) -> None:
+    """Its leader returned a graph while a slow task stood between the two."""
+    meet = meeting(str(lane.directory))
+
+    @armoflow.task
+    def grow(number: int) -> Any:
+        return armoflow.task(abs)(number)
+
+    def nothing() -> None:
+        pass
+
+    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # large windows now
+    (leader, _) = lane.submit(call(grow.function, -5), call(meet, "slow", ["gate"]))
+    (follower,) = lane.submit(consuming(noting(lane, "ran"), leader))
+    assert await lane.ended([follower]) == [5]
+    (lane.directory / "gate").touch()
+    assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
+    assert times(lane, "ran") == 1
+
+
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_child_that_dies_in_a_chain_costs_one_attempt(tmp_path: Path, position: int) -> None:
     @on_a_lane()

@@ -22,6 +22,7 @@ from armoflow.codec.payload import (
     Pickled,
     Settings,
     Slots,
+    Stage,
 )
 from armoflow.codec.pickling import dumps
 from armoflow.worker.runner import Progress, TaskFailure
@@ -574,6 +575,64 @@ def test_the_mark_follows_the_items(local: LocalRunner) -> None:
     assert [entry.item for entry in seen] == [0, 1, 2]
     assert [pickle.loads(entry.cells[0]) for entry in seen] == [1, 2, 3]
     assert local.mark.position().item == 3
+
+
+@pytest.mark.parametrize("make", [lambda: call(len, "four"), lambda: gather_of(3)])
+def test_nothing_is_kept_of_what_is_quickly_made_again(
+    local: LocalRunner, make: Callable[[], Payload]
+) -> None:
+    """While outputs are stored all items have ended: what is not kept must not seem to be."""
+    local.run(collection(MAP, abs, values(-1, -2, -3)))  # its entries stay in the memory
+    local.run(make())
+    assert local.mark.entries() == []
+
+
+def gather_of(count: int) -> Payload:
+    return collection(GATHER, None, values(*range(count)))
+
+
+def steps(first: Payload, *functions: Callable[[Any], Any]) -> Payload:
+    """A call with further steps."""
+    arguments = referring(((Reference("previous"),), {}))
+    first.stages = [Stage(f.__name__, code(f), arguments) for f in functions]
+    return first
+
+
+def test_steps_hand_on_their_values(local: LocalRunner) -> None:
+    assert local.run(steps(call(len, "four"), str, list)) == [["4"]]
+    # The last step's value is about to be stored; those of the others are kept.
+    kept = [(entry.item, pickle.loads(entry.cells[0])) for entry in local.mark.entries()]
+    assert kept == [(0, 4), (1, "4")]
+
+
+def test_loading_a_step_is_no_attempt_of_the_one_before(local: LocalRunner) -> None:
+    seen.clear()
+    probe = Probe()
+    watched[:] = [local]
+
+    def second(value: int) -> int:
+        assert probe is not None
+        return value
+
+    payload = steps(call(len, "four", settings=Settings(timeout=60.0)), second)
+    assert local.run(payload) == [4]
+    assert [(position.item, position.deadline) for position in seen] == [(1, 0)]
+
+
+watched: list[LocalRunner] = []
+seen: list[Any] = []
+
+
+class Probe:
+    """Notes, when it is loaded, what the mark says."""
+
+    def __reduce__(self) -> Any:
+        return look_at_the_mark, ()
+
+
+def look_at_the_mark() -> Probe:
+    seen.append(watched[0].mark.position())
+    return Probe()
 
 
 def test_encoded_payloads_are_read_from_files(local: LocalRunner, tmp_path: Path) -> None:
