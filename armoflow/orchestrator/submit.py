@@ -206,10 +206,18 @@ class Pipeline:
                 await before.wait()
             await self._submit(batch, earlier, named)
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
-            self._fail(batch, error)
+            self._fail(batch, self._as_closed(error))
         finally:
             for task in batch:
                 task.submitted()
+
+    def _as_closed(self, error: Exception) -> Exception:
+        """What the engine says of a session that the client is closing is not the reason."""
+        if not self._closed or isinstance(error, ClientClosedError):
+            return error
+        closed = ClientClosedError("the client was closed while a graph was being submitted")
+        closed.__cause__ = error
+        return closed
 
     def _sent(
         self, batch: list[PlannedTask], named: asyncio.Event, task: asyncio.Task[None]
