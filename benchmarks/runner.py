@@ -227,7 +227,8 @@ class _Trial:
         peaks = sampler.peaks(written["started"], written["ended"])
         outcome.metrics = {
             **written["metrics"],
-            "peak_memory": float(peaks.memory),
+            # A section may be over before anybody looks: it held no less than when it began.
+            "peak_memory": max(float(peaks.memory), written["metrics"]["idle_memory"]),
             "peak_store": float(peaks.store),
             "live_peak": peaks.together - written["metrics"]["idle_memory"] - peaks.idle_store,
         }
