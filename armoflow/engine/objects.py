@@ -140,10 +140,13 @@ class ObjectStore:
 
         Raises:
             FileNotFoundError: If it is not there.
-            StateError: INVALID_ARGUMENT, if it is elsewhere, no file, or of another size.
+            StateError: INVALID_ARGUMENT, if it is elsewhere, no file, or of another size;
+                DATA_LOSS, if it belongs to another user, and may not be readable here.
         """
         file = Path(path)
         found = file.lstat()
+        if found.st_uid != os.geteuid():
+            raise StateError("DATA_LOSS", f"{path} is another user's: upload the data")
         if file.parent != self.staging or not stat.S_ISREG(found.st_mode) or found.st_size != size:
             raise StateError(
                 "INVALID_ARGUMENT", f"{path} is not a file of {size} bytes in {self.staging}"

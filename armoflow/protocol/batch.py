@@ -18,7 +18,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
-from armoflow.protocol.files import map_file, write_parts
+from armoflow.protocol.files import map_file, remove_file, write_parts
 from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
@@ -161,11 +161,13 @@ class BatchTransport:
             size = await asyncio.to_thread(write_parts, path, parts)
         except OSError:  # not for this user to write to, or no room
             self._staging = None
+            remove_file(path)
             return False
         payloads = [(result_id, [path, size])]
         try:
             await self._stream.request(Kind.SUBMIT, session_id, results, [], [], payloads)
         except RefusedError as error:
+            remove_file(path)
             if error.code != "DATA_LOSS":
                 raise
             return False

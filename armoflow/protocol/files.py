@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from armoflow.codec.container import Buffer
 
@@ -37,6 +38,12 @@ def _write_all(fd: int, parts: Sequence[Buffer]) -> int:
         if written:
             rest[0] = rest[0][written:]
     return total
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is (still) there."""
+    with suppress(OSError):
+        os.unlink(path)  # noqa: PTH108 - pathlib is not imported in children
 
 
 def map_file(path: str, size: int) -> Buffer:

@@ -201,3 +201,33 @@ async def test_reads_do_not_hold_up_the_loop(tmp_path: Path) -> None:
         await running.engine.committed()
         reads = [running.engine.objects.read(item.opaque_id) for item in stored]
         assert await asyncio.gather(*reads) == [b"x"] * 10
+
+
+@in_loop
+async def test_only_whole_files_from_the_staging_directory_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path / "state") as running:
+        objects = running.engine.objects
+        secret = tmp_path / "secret"
+        secret.write_bytes(b"secret")
+        link = objects.staging / "link"
+        link.symlink_to(secret)
+        staged = objects.staging / "staged"
+        staged.write_bytes(b"staged")
+        for path, size in ((secret, 6), (link, len(str(secret))), (staged, 5)):
+            with pytest.raises(StateError) as caught:
+                objects.take_over(str(path), size)
+            assert caught.value.code == "INVALID_ARGUMENT"
+        with pytest.raises(FileNotFoundError):
+            objects.take_over(str(objects.staging / "missing"), 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+            with pytest.raises(StateError) as caught:
+                objects.take_over(str(staged), 6)
+            assert caught.value.code == "DATA_LOSS"
+        stored = objects.take_over(str(staged), 6)
+        data = await objects.read(stored.opaque_id)
+        assert isinstance(data, Path)
+        assert data.read_bytes() == b"staged"
+        assert secret.read_bytes() == b"secret"
