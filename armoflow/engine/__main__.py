@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=chosen.log_level.upper(), format="%(levelname)s %(message)s")
     try:
-        options = server_options(chosen)
+        options = server_options(chosen, private=True)
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE

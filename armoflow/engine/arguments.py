@@ -11,6 +11,7 @@ from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
+from armoflow.worker.environment import worker_environment
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="command that starts an ArmoniK worker, in any language; without it tasks of "
         "armoflow run in the engine's own child processes",
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable for the workers, with the engine's own value or another; may be repeated",
     )
     parser.add_argument(
         "--max-priority",
@@ -78,8 +86,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def server_options(arguments: argparse.Namespace) -> ServerOptions:
+def server_options(arguments: argparse.Namespace, *, private: bool = False) -> ServerOptions:
     """The options that the command line gives.
+
+    Args:
+        arguments: What was parsed.
+        private: The engine belongs to the script that starts it: so does its environment.
 
     Raises:
         OptionError: If they make no sense.
@@ -97,6 +109,7 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
         ),
         workers=workers,
         command=arguments.worker,
+        environment=worker_environment(listed=not private, named=arguments.env),
         extensions=not arguments.no_extensions,
         log_calls=arguments.log_calls,
     )

@@ -16,6 +16,7 @@ from armoflow.engine.options import EngineOptions
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
+from armoflow.worker.environment import worker_environment
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class ServerOptions:
         engine: The engine's own options.
         workers: How many workers each partition has, by its id; 0 leaves it to others.
         command: The command of an ArmoniK worker; empty: armoflow's own child processes.
+        environment: The variables that workers get.
         extensions: Serve the batch extension beside the standard services.
         log_calls: A file that gets one line of JSON for each call.
     """
@@ -40,6 +42,7 @@ class ServerOptions:
     engine: EngineOptions
     workers: Mapping[str, int] = field(default_factory=dict)
     command: str = ""
+    environment: Mapping[str, str] = field(default_factory=worker_environment)
     extensions: bool = True
     log_calls: Path | None = None
 
@@ -124,11 +127,14 @@ class Server:
                 workers,
                 directory,
                 command=self.options.command,
+                environment=self.options.environment,
                 calls=self.calls,
             )
         from armoflow.engine.agents.lane import LaneAgent
 
-        return LaneAgent(self.engine, partition, workers, directory)
+        return LaneAgent(
+            self.engine, partition, workers, directory, environment=self.options.environment
+        )
 
     async def _serve(self) -> None:
         import grpc

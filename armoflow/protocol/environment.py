@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from importlib import metadata
+from collections.abc import Mapping
+from typing import Final
 
 _UNTRIED = (1, 86)
 """The first minor version of grpcio that the experiments were not tried with."""
 
 _EXPERIMENTS = "-event_engine_client,-event_engine_listener"
+
+GRPC_SETTINGS: Final[Mapping[str, str]] = {
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+    "GRPC_EXPERIMENTS": _EXPERIMENTS,
+}
+"""What armoflow sets: for itself, not for what runs in its workers."""
 
 
 def prepare_grpc() -> None:
@@ -28,11 +35,13 @@ def prepare_grpc() -> None:
         >>> os.environ["GRPC_ENABLE_FORK_SUPPORT"]
         '0'
     """
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    if "grpc" not in sys.modules and _version() < _UNTRIED:
-        os.environ.setdefault("GRPC_EXPERIMENTS", _EXPERIMENTS)
+    for name, value in GRPC_SETTINGS.items():
+        if name != "GRPC_EXPERIMENTS" or ("grpc" not in sys.modules and _version() < _UNTRIED):
+            os.environ.setdefault(name, value)
 
 
 def _version() -> tuple[int, int]:
+    from importlib import metadata  # not needed where only the settings are asked for
+
     found = re.match(r"(\d+)\.(\d+)", metadata.version("grpcio"))
     return (int(found[1]), int(found[2])) if found else _UNTRIED

@@ -47,7 +47,7 @@ class ChildProcess:
 
     Args:
         directory: A new directory for its staged outputs and its log, removed by ``close``.
-        environment: Variables besides the owner's own.
+        environment: All its variables.
         listener: Told what it says.
 
     Attributes:
@@ -96,7 +96,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environment},
+                env=environment,
                 pass_fds=fds,
                 start_new_session=True,  # a group of its own, to kill what tasks have started
             )

@@ -31,6 +31,7 @@ from armonik.protogen.worker.worker_service_pb2_grpc import (
 
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.agent_calls import AgentCalls
+from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
@@ -92,7 +93,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     def __init__(self, agent: Any, directory: Path, *, spare_delay: float | None = 2.0) -> None:
         self._agent = agent
-        self._spares = Spares(directory, delay=spare_delay)
+        self._spares = Spares(directory, worker_environment(), spare_delay)
         self._supervisor = ChildSupervisor(self, self._spares)
         self._supervisor.prepare()
 

@@ -24,18 +24,18 @@ class Spares:
 
     Args:
         directory: Where each gets a directory of its own.
-        environment: Variables for the processes besides the owner's own.
+        environment: All variables of the processes.
         delay: Seconds after ``expect`` when a spare process is started; None: never.
     """
 
     def __init__(
         self,
         directory: Path,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str],
         delay: float | None = 2.0,
     ) -> None:
         self._directory = directory
-        self._environment = environment or {}
+        self._environment = environment
         self._delay = delay
         self._spare: ChildProcess | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -15,8 +15,10 @@ import grpc
 import pytest
 from armonik.client import ArmoniKPartitions, ArmoniKVersions
 
+from armoflow import Client, task
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state
+from armoflow.protocol.environment import GRPC_SETTINGS
 
 PATIENCE = 60
 
@@ -114,6 +116,7 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--listen", "unix:/" + "x" * 100), "too long"),
         (("--partition", "a", "--partition", "a"), "given twice"),
         (("--partition", "a=b"), "write NAME or NAME=WORKERS"),
+        (("--env", "NOT_SET_ANYWHERE"), "--env NOT_SET_ANYWHERE is not set here"),
     ],
 )
 def test_bad_arguments_are_explained(
@@ -129,6 +132,35 @@ def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_state() == Path("/somewhere/armoflow")
     monkeypatch.delenv("XDG_STATE_HOME")
     assert default_state() == Path.home() / ".local/state/armoflow"
+
+
+@pytest.mark.parametrize("worker", ["", f"{sys.executable} -m armoflow.cli.main worker"])
+def test_workers_of_an_engine_that_stays_get_a_chosen_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str
+) -> None:
+    monkeypatch.setenv("ENGINE_SECRET", "secret")
+    monkeypatch.setenv("REGION", "eu")
+    arguments = up(tmp_path, "--env", "REGION", "--env", "MODE=a b", "--worker", worker)
+    with started(*arguments, "--workers", "1") as (_, url), Client(url) as client:
+        found = client.compute(task(variables)())
+    assert "ENGINE_SECRET" not in found
+    assert found["REGION"] == "eu" and found["MODE"] == "a b"
+    assert found["PATH"] == os.environ["PATH"]
+    assert not any(name.startswith("ComputePlane") for name in found)
+
+
+def test_workers_of_a_private_engine_get_the_scripts_own_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCRIPT_SECRET", "secret")
+    with Client(workers=1) as client:
+        found = client.compute(task(variables)())
+    assert found["SCRIPT_SECRET"] == "secret"
+    assert GRPC_SETTINGS.items().isdisjoint(found.items())
+
+
+def variables() -> dict[str, str]:
+    return dict(os.environ)
 
 
 def test_a_private_engine_ends_with_its_parent(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from armoflow.engine.records import (
     Options,
     ResultStatus,
 )
+from armoflow.worker.environment import worker_environment
 
 
 def processes() -> set[int]:
@@ -51,7 +52,14 @@ class Lane:
 
     async def hire(self) -> None:
         agents = self.directory / "state" / "agents"
-        self.agent = LaneAgent(self.engine, "default", self.workers, agents, spare_delay=None)
+        self.agent = LaneAgent(
+            self.engine,
+            "default",
+            self.workers,
+            agents,
+            environment=worker_environment(),
+            spare_delay=None,
+        )
         await self.agent.start()
 
     async def __aexit__(self, *_: object) -> None:

@@ -25,6 +25,7 @@ from armoflow.codec.payload import (
     pack_payload,
 )
 from armoflow.codec.pickling import dumps, loads
+from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
@@ -131,6 +132,7 @@ class Seat:
 
     def __init__(self, directory: Path, spares: Spares | None = None, **options: Any) -> None:
         options.setdefault("delay", None)
+        options.setdefault("environment", worker_environment())
         self.spares = spares or Spares(directory, **options)
         self.supervisor = ChildSupervisor(self, self.spares)
         self.outcomes: dict[int, Outcome] = {}

@@ -27,6 +27,7 @@ from seats import (
 from armoflow.codec.payload import CodeReference, Operation, Settings
 from armoflow.codec.pickling import dumps
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 
 MAP = Operation.MAP
@@ -338,7 +339,7 @@ async def test_one_spare_for_all(tmp_path: Path) -> None:
         return system.getpid()
 
     others = processes()
-    spares = Spares(tmp_path / "spares", delay=0.0)
+    spares = Spares(tmp_path / "spares", worker_environment(), delay=0.0)
     async with seat(tmp_path, spares=spares) as one, seat(tmp_path, spares=spares) as two:
         firsts = []
         for host in (one, two):
@@ -379,7 +380,7 @@ async def one_more_process(known: set[int]) -> int:
 
 @on_a_loop
 async def test_a_child_that_cannot_start_is_told_and_not_tried_for_ever(tmp_path: Path) -> None:
-    broken = {"PYTHONHOME": str(tmp_path / "nowhere")}
+    broken = {**worker_environment(), "PYTHONHOME": str(tmp_path / "nowhere")}
     async with seat(tmp_path / "seat", environment=broken) as host:
         with pytest.raises(WorkerDiedError, match=r"cannot start.*last output"):
             await host.supervisor.start()

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +45,7 @@ class LaneAgent:
         partition: The partition's id.
         workers: How many child processes run tasks.
         directory: Where the children keep staged outputs; on the file system of the engine's data.
+        environment: The children's variables.
         spare_delay: See :class:`~armoflow.worker.spares.Spares`.
     """
 
@@ -56,6 +56,7 @@ class LaneAgent:
         workers: int,
         directory: Path,
         *,
+        environment: Mapping[str, str],
         spare_delay: float | None = 2.0,
     ) -> None:
         self._engine = engine
@@ -63,9 +64,8 @@ class LaneAgent:
         self._owner = f"lane-{partition}"
         self._directory = directory / f"lane-{quote(partition, safe='')}"
         self._workers = workers
-        environment = {}
         if workers > 1:
-            environment = {name: os.environ.get(name, "1") for name in _THREAD_VARIABLES}
+            environment = {**dict.fromkeys(_THREAD_VARIABLES, "1"), **environment}
         self._spares = Spares(self._directory, environment, spare_delay)
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Work] = deque()

@@ -96,7 +96,7 @@ class WorkerProcess:
 
     Args:
         arguments: The command and its arguments.
-        environment: Variables beside this process's own.
+        environment: All its variables.
         directory: Where the log file ``worker.log`` goes.
         guardian: Ends the process should this one die.
     """
@@ -125,7 +125,7 @@ class WorkerProcess:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._arguments,
-                env={**os.environ, **self._environment},
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

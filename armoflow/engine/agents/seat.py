@@ -8,6 +8,7 @@ import logging
 import shlex
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -56,6 +57,7 @@ class Employer(Protocol):
 
     engine: Engine
     arguments: list[str]
+    environment: Mapping[str, str]
     calls: CallLog
     guardian: Guardian
     work: asyncio.Event
@@ -182,6 +184,7 @@ class Seat:
 
     def _environment(self) -> dict[str, str]:
         return {
+            **self._agent.environment,
             "ComputePlane__WorkerChannel__Address": str(self._sockets / "worker.sock"),
             "ComputePlane__WorkerChannel__SocketType": "unixdomainsocket",
             "ComputePlane__AgentChannel__Address": str(self._sockets / "agent.sock"),

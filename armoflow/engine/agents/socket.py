@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ class SocketAgent:
         workers: How many worker processes.
         directory: Where the workers' sockets and logs go.
         command: The worker's command line, split as a shell would.
+        environment: The workers' variables, but for those that say where agent and worker listen.
         calls: Counts the calls between workers and agent.
     """
 
@@ -40,11 +42,13 @@ class SocketAgent:
         directory: Path,
         *,
         command: str,
+        environment: Mapping[str, str],
         calls: CallLog,
     ) -> None:
         self.engine = engine
         self.partition = partition
         self.arguments = shlex.split(command)
+        self.environment = environment
         self.calls = calls
         self.guardian = Guardian()
         self.work = asyncio.Event()
