@@ -45,6 +45,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="a variable for the workers, with the engine's own value or another; may be repeated",
     )
     parser.add_argument(
+        "--worker-channel",
+        choices=("auto", "unix", "tcp"),
+        default="auto",
+        help="sockets between an agent and the --worker command: auto changes from unix to tcp, "
+        "on the loopback, when the worker ends before it is ready (default: auto)",
+    )
+    parser.add_argument(
         "--max-priority",
         type=int,
         default=10,
@@ -110,7 +117,9 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         workers=workers,
         command=arguments.worker,
         environment=worker_environment(listed=not private, named=arguments.env),
+        channel=arguments.worker_channel,
         extensions=not arguments.no_extensions,
+        discovery=not private,
         log_calls=arguments.log_calls,
     )
 

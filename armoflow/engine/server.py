@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
@@ -34,7 +34,9 @@ class ServerOptions:
         workers: How many workers each partition has, by its id; 0 leaves it to others.
         command: The command of an ArmoniK worker; empty: armoflow's own child processes.
         environment: The variables that workers get.
+        channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
+        discovery: Serve reflection and health, which generic gRPC tools ask for.
         log_calls: A file that gets one line of JSON for each call.
     """
 
@@ -43,7 +45,9 @@ class ServerOptions:
     workers: Mapping[str, int] = field(default_factory=dict)
     command: str = ""
     environment: Mapping[str, str] = field(default_factory=worker_environment)
+    channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
+    discovery: bool = True
     log_calls: Path | None = None
 
 
@@ -129,6 +133,7 @@ class Server:
                 command=self.options.command,
                 environment=self.options.environment,
                 calls=self.calls,
+                channel=self.options.channel,
             )
         from armoflow.engine.agents.lane import LaneAgent
 
@@ -156,7 +161,10 @@ class Server:
             ),
         )
         self._streams = register_services(
-            self._grpc, self.engine, extensions=self.options.extensions
+            self._grpc,
+            self.engine,
+            extensions=self.options.extensions,
+            discovery=self.options.discovery,
         )
         try:
             port = self._grpc.add_insecure_port(self.address.target)

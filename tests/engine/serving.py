@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import grpc
 from armonik.common import TaskOptions
@@ -46,6 +46,7 @@ def serve(
     workers: int = 0,
     command: str = "",
     log_calls: Path | None = None,
+    channel: Literal["auto", "unix", "tcp"] = "auto",
     **options: Any,
 ) -> Iterator[Serving]:
     """Serve on a Unix socket for the length of a block."""
@@ -57,6 +58,7 @@ def serve(
             workers={"default": workers},
             command=command,
             log_calls=log_calls,
+            channel=channel,
         )
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)

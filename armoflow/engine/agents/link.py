@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -50,14 +49,14 @@ class WorkerLink:
 
     Args:
         process: The process, not started yet.
-        address: Path of the socket where the worker will listen.
+        target: Where the worker will listen, as gRPC writes it.
         calls: Counts the calls.
     """
 
-    def __init__(self, process: WorkerProcess, address: Path, calls: CallLog) -> None:
+    def __init__(self, process: WorkerProcess, target: str, calls: CallLog) -> None:
         self.process = process
         self._calls = calls
-        self._channel = grpc.aio.insecure_channel(f"unix:{address}", options=_CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._worker = WorkerStub(self._channel)
         self._healthy_until = 0.0
 

@@ -8,7 +8,7 @@ import logging
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import add_AgentServicer_to_
 
 from armoflow.config import CHUNK_BYTES
 from armoflow.engine.agents.agent_service import AgentService, Execution, MissingDataError
+from armoflow.engine.agents.channels import Channels, Kind, tcp_channels, unix_channels
 from armoflow.engine.agents.link import (
     KILL_GRACE,
     UNLIMITED,
@@ -59,6 +60,7 @@ class Employer(Protocol):
     arguments: list[str]
     environment: Mapping[str, str]
     calls: CallLog
+    kinds: Sequence[Kind]
     guardian: Guardian
     work: asyncio.Event
     stopping: bool
@@ -95,6 +97,8 @@ class Seat:
         self._sockets = self._directory
         self._service = AgentService(agent.engine)
         self._server: Any = None
+        self._kind = 0
+        self._channels: Channels
         self._loop: asyncio.Task[None] | None = None
         self._execution: Execution | None = None
         self._call: Any = None
@@ -109,15 +113,28 @@ class Seat:
         self._directory.mkdir(parents=True, exist_ok=True)
         if len(bytes(self._directory / "worker.sock")) >= SOCKET_PATH_LIMIT:
             self._sockets = Path(tempfile.mkdtemp(prefix="armoflow-"))
-        (self._sockets / "agent.sock").unlink(missing_ok=True)
+        await self._serve()
+        self._loop = asyncio.create_task(self._live(), name=f"armoflow seat {self._name}")
+
+    async def _serve(self) -> None:
+        """Serve the worker's calls, on channels of the present kind."""
+        kinds = self._agent.kinds
+        kind = kinds[self._kind % len(kinds)]
+        self._channels = tcp_channels() if kind == "tcp" else unix_channels(self._sockets)
+        self._channels.clear()
         strict = self._engine.options.strict  # the reference agent keeps gRPC's limit of 4 MiB
         self._server = grpc.aio.server(
             interceptors=(Guard(self._agent.calls),), options=() if strict else UNLIMITED
         )
         add_AgentServicer_to_server(self._service, self._server)
-        self._server.add_insecure_port(f"unix:{self._sockets / 'agent.sock'}")
+        self._server.add_insecure_port(self._channels.agent)
         await self._server.start()
-        self._loop = asyncio.create_task(self._live(), name=f"armoflow seat {self._name}")
+
+    async def _change_channels(self) -> None:
+        """Serve at other addresses, of another kind where there is a choice."""
+        self._kind += 1
+        await self._server.stop(None)
+        await self._serve()
 
     async def stop(self) -> None:
         """Let the running task finish for a while, give it back otherwise, and end the worker."""
@@ -152,12 +169,15 @@ class Seat:
         Returns:
             How it died before it was ready; empty if it was ready.
         """
-        (self._sockets / "worker.sock").unlink(missing_ok=True)
         process = WorkerProcess(
-            self._agent.arguments, self._environment(), self._directory, self._agent.guardian
+            self._agent.arguments,
+            {**self._agent.environment, **self._channels.environment()},
+            self._directory,
+            self._agent.guardian,
         )
-        async with WorkerLink(process, self._sockets / "worker.sock", self._agent.calls) as link:
+        async with WorkerLink(process, self._channels.worker, self._agent.calls) as link:
             if not await link.wait_until_ready():
+                await self._change_channels()  # it may not understand these
                 return process.describe_end()
             self._deaths = 0
             while (task := await self._next_task(process)) is not None:
@@ -181,15 +201,6 @@ class Seat:
             delay,
         )
         await asyncio.sleep(delay)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            **self._agent.environment,
-            "ComputePlane__WorkerChannel__Address": str(self._sockets / "worker.sock"),
-            "ComputePlane__WorkerChannel__SocketType": "unixdomainsocket",
-            "ComputePlane__AgentChannel__Address": str(self._sockets / "agent.sock"),
-            "ComputePlane__AgentChannel__SocketType": "unixdomainsocket",
-        }
 
     # --- tasks ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The socket agent: drives any ArmoniK worker over gRPC on Unix sockets.
+"""The socket agent: drives any ArmoniK worker over gRPC, on Unix sockets or TCP.
 
 Each worker process has a seat: a directory with two sockets and a log, an Agent service, and a loop
 that gives it one task at a time. What becomes of a task follows ArmoniK.Core's agent: an error that
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
+from armoflow.engine.agents.channels import KINDS, Kind
 from armoflow.engine.agents.process import Guardian
 from armoflow.engine.agents.seat import Seat
 from armoflow.engine.core import Engine
@@ -32,6 +34,8 @@ class SocketAgent:
         command: The worker's command line, split as a shell would.
         environment: The workers' variables, but for those that say where agent and worker listen.
         calls: Counts the calls between workers and agent.
+        channel: ``"unix"`` or ``"tcp"``; ``"auto"`` begins with the first, and changes over while
+            the worker ends before it is ready.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class SocketAgent:
         command: str,
         environment: Mapping[str, str],
         calls: CallLog,
+        channel: Kind | Literal["auto"] = "auto",
     ) -> None:
         self.engine = engine
         self.partition = partition
         self.arguments = shlex.split(command)
         self.environment = environment
         self.calls = calls
+        self.kinds: Sequence[Kind] = KINDS if channel == "auto" else (channel,)
         self.guardian = Guardian()
         self.work = asyncio.Event()
         self.stopping = False

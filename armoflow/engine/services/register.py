@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from armonik.protogen.client import (
+    applications_service_pb2,
+    auth_service_pb2,
+    events_service_pb2,
+    health_checks_service_pb2,
+    partitions_service_pb2,
+    results_service_pb2,
+    sessions_service_pb2,
+    tasks_service_pb2,
+    versions_service_pb2,
+)
 from armonik.protogen.client.applications_service_pb2_grpc import add_ApplicationsServicer_to_server
 from armonik.protogen.client.auth_service_pb2_grpc import add_AuthenticationServicer_to_server
 from armonik.protogen.client.events_service_pb2_grpc import add_EventsServicer_to_server
@@ -28,14 +39,32 @@ from armoflow.engine.services.sessions import SessionsService
 from armoflow.engine.services.tasks import TasksService
 from armoflow.engine.services.versions import VersionsService
 
+_API = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (applications_service_pb2, "Applications"),
+        (auth_service_pb2, "Authentication"),
+        (events_service_pb2, "Events"),
+        (health_checks_service_pb2, "HealthChecksService"),
+        (partitions_service_pb2, "Partitions"),
+        (results_service_pb2, "Results"),
+        (sessions_service_pb2, "Sessions"),
+        (tasks_service_pb2, "Tasks"),
+        (versions_service_pb2, "Versions"),
+    )
+)
 
-def register_services(server: Any, engine: Engine, *, extensions: bool) -> list[Any]:
+
+def register_services(
+    server: Any, engine: Engine, *, extensions: bool, discovery: bool
+) -> list[Any]:
     """Add the services.
 
     Args:
         server: The gRPC server.
         engine: What they serve.
         extensions: Serve what ArmoniK does not have, too.
+        discovery: Serve what generic gRPC tools ask for: reflection and health.
 
     Returns:
         Those with endless streams, to be closed before the server stops.
@@ -50,8 +79,14 @@ def register_services(server: Any, engine: Engine, *, extensions: bool) -> list[
     add_SessionsServicer_to_server(SessionsService(engine), server)
     add_TasksServicer_to_server(TasksService(engine), server)
     add_VersionsServicer_to_server(VersionsService(extensions=extensions), server)
-    if not extensions:
-        return [events]
-    extension = ExtensionService(engine)
-    extension.register(server)
-    return [events, extension]
+    streams: list[Any] = [events]
+    if extensions:
+        extension = ExtensionService(engine)
+        extension.register(server)
+        streams.append(extension)
+    if discovery:
+        # Imported here: private engines, which have to start fast, go without.
+        from armoflow.engine.services.discovery import register_discovery
+
+        streams.append(register_discovery(server, engine, _API))
+    return streams

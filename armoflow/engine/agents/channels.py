@@ -1,0 +1,71 @@
+"""The two channels between an agent and its worker: Unix sockets, or TCP where a worker wants it.
+
+ArmoniK's environment variables tell a worker both addresses. Its Python, C# and Rust libraries
+understand either kind; those for Java and C++ know TCP only.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["unix", "tcp"]
+
+KINDS: tuple[Kind, ...] = ("unix", "tcp")
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Where a worker and its agent listen, as gRPC writes it.
+
+    Example:
+        >>> channels = unix_channels(Path("/run/seat"))
+        >>> channels.environment()["ComputePlane__AgentChannel__Address"]
+        '/run/seat/agent.sock'
+        >>> Channels("tcp", "127.0.0.1:1080", "127.0.0.1:1081").environment()[
+        ...     "ComputePlane__WorkerChannel__Address"
+        ... ]
+        'http://127.0.0.1:1080'
+    """
+
+    kind: Kind
+    worker: str
+    agent: str
+
+    def environment(self) -> Mapping[str, str]:
+        """ArmoniK's variables for the worker."""
+        prefix, kind = ("", "unixdomainsocket") if self.kind == "unix" else ("http://", "tcp")
+        return {
+            f"ComputePlane__{side}Channel__{name}": value
+            for side, target in (("Worker", self.worker), ("Agent", self.agent))
+            for name, value in (
+                ("Address", prefix + target.removeprefix("unix:")),
+                ("SocketType", kind),
+            )
+        }
+
+    def clear(self) -> None:
+        """Remove the sockets of a worker and an agent that were here before."""
+        if self.kind == "unix":
+            for target in (self.worker, self.agent):
+                Path(target.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def unix_channels(directory: Path) -> Channels:
+    """Two sockets in a directory."""
+    return Channels("unix", f"unix:{directory / 'worker.sock'}", f"unix:{directory / 'agent.sock'}")
+
+
+def tcp_channels() -> Channels:
+    """Two free ports of the loopback; the worker is told of its own, so it cannot choose one."""
+    with socket.socket() as worker, socket.socket() as agent:
+        # Both are bound at once, so that they differ.
+        for probe in (worker, agent):
+            probe.bind((_LOOPBACK, 0))
+        ports = [probe.getsockname()[1] for probe in (worker, agent)]
+    return Channels("tcp", *(f"{_LOOPBACK}:{port}" for port in ports))

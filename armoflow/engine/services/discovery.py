@@ -1,0 +1,96 @@
+"""What generic gRPC tools ask of any server: which services it has, and whether these serve.
+
+Reflection (v1 and v1alpha, whose messages are the same on the wire) and ``grpc.health.v1``, from
+gRPC's own packages; a stock ArmoniK has neither of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from armoflow.engine.core import Engine
+
+REFLECTION = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+HEALTH = "grpc.health.v1.Health"
+
+
+def register_discovery(server: Any, engine: Engine, services: Iterable[str]) -> ServingService:
+    """Add reflection and health.
+
+    Args:
+        server: The gRPC server.
+        engine: Whose health is asked for.
+        services: Full names of the other services that it has.
+
+    Returns:
+        The health service, whose streams are to be closed before the server stops.
+    """
+    names = (*services, HEALTH, *REFLECTION)
+    serving = ServingService(engine, names)
+    health_pb2_grpc.add_HealthServicer_to_server(serving, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        tuple(
+            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+            for name in REFLECTION
+        )
+    )
+    return serving
+
+
+class ServingService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """Health of the services, which is that of the engine.
+
+    Args:
+        engine: The engine.
+        names: The services; an empty name stands for the server as a whole.
+    """
+
+    def __init__(self, engine: Engine, names: Iterable[str]) -> None:
+        self._engine = engine
+        self._names = frozenset(("", *names))
+        self._closed = asyncio.Event()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 (the API's name)
+        """The health of a service."""
+        if request.service not in self._names:
+            text = f"no service is called {request.service!r}"
+            await context.abort(grpc.StatusCode.NOT_FOUND, text)
+        return health_pb2.HealthCheckResponse(status=self._status())
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """The health of a service now, and again when it changes."""
+        statuses = health_pb2.HealthCheckResponse
+        if request.service not in self._names:
+            yield statuses(status=statuses.SERVICE_UNKNOWN)
+            await self._closed.wait()
+            return
+        yield statuses(status=self._status())
+        closed: asyncio.Future[Any] = asyncio.ensure_future(self._closed.wait())
+        try:
+            # An engine fails once, and for good.
+            ends = (closed, self._engine.failed)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+        yield statuses(status=statuses.NOT_SERVING)
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed.set()
+
+    def _status(self) -> int:
+        statuses = health_pb2.HealthCheckResponse
+        failed = self._engine.failed.done() or self._closed.is_set()
+        status: int = statuses.NOT_SERVING if failed else statuses.SERVING
+        return status

@@ -1,0 +1,61 @@
+"""What generic gRPC tools ask for: reflection and health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from serving import PATIENCE, Serving, serve
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+TASKS = "armonik.api.grpc.v1.tasks.Tasks"
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serve(tmp_path_factory.mktemp("state")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_the_services_describe_themselves(serving: Serving, version: str) -> None:
+    call = serving.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=TASKS),
+    ]
+    listed, described = call(iter(asked), timeout=PATIENCE)
+    names = {service.name for service in listed.list_services_response.service}
+    assert {TASKS, "grpc.health.v1.Health"} <= names
+    assert described.file_descriptor_response.file_descriptor_proto
+
+
+def test_a_service_of_the_engine_serves(serving: Serving) -> None:
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    for name in ("", TASKS):
+        request = health_pb2.HealthCheckRequest(service=name)
+        assert health.Check(request, timeout=PATIENCE).status == SERVING
+
+
+def test_an_unknown_service_is_named(serving: Serving) -> None:
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    with pytest.raises(grpc.RpcError, match="'nobody'") as caught:
+        health.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=PATIENCE)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_who_watches_is_told_when_the_server_stops(tmp_path: Path) -> None:
+    with serve(tmp_path / "state") as running:
+        health = health_pb2_grpc.HealthStub(running.channel)
+        replies = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert next(replies).status == SERVING
+        running.run(running.server.stop())
+        assert [reply.status for reply in replies] == [health_pb2.HealthCheckResponse.NOT_SERVING]
