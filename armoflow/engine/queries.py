@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from armoflow.engine.filters import Clause, Entity, Filters, find_field, make_clause
+from armoflow.engine.lineage import Lineages
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
     Options,
@@ -62,6 +63,7 @@ class Queries:
         self._reader = reader
         self._partitions = partitions
         self._options: dict[int, Options] = {}
+        self._lineages = Lineages()
 
     async def sessions(
         self,
@@ -170,6 +172,12 @@ class Queries:
         """Results by id; unknown ones are missing."""
         rows = await self._reader.run(lambda c: _make_results(c, _read_by_id(c, "results", ids)))
         return {result.id: result for result in rows}
+
+    async def read_lineages(self, tasks: Sequence[TaskRecord]) -> dict[str, tuple[str, ...]]:
+        """For each task, by id: its session, then all tasks above it, the nearest last."""
+        if all(not task.created_by for task in tasks):
+            return {task.id: (task.session_id,) for task in tasks}
+        return await self._reader.run(lambda c: self._lineages.read(c, tasks))
 
     # --- in the reader's threads ---
 
@@ -313,4 +321,4 @@ def _fetch(
 
 
 def _is_date(column: str) -> bool:
-    return column.endswith("_at") or column in ("pod_ttl", "duration")
+    return column.endswith("_at") or column in ("pod_ttl", "duration", "not_before")

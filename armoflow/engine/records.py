@@ -75,7 +75,11 @@ class Options:
 
 @dataclass(slots=True, eq=False)
 class SessionRecord:
-    """A session; dates in seconds since the epoch."""
+    """A session; dates in seconds since the epoch.
+
+    A ``leased`` session ends some time after its client is gone. ``sweeping``: its status was
+    changed by a command that has not come to all of its tasks and results yet.
+    """
 
     id: str
     partition_ids: tuple[str, ...]
@@ -89,6 +93,8 @@ class SessionRecord:
     purged_at: float | None = None
     deleted_at: float | None = None
     duration: float | None = None
+    leased: bool = False
+    sweeping: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -115,6 +121,10 @@ class TaskRecord:
 
     ``order`` is the place in its partition's queue among tasks of equal priority: client tasks in
     the order of submission, children before everything older, so that graphs run depth first.
+    ``created_by`` is the task that created it, the attempt before for a retry, and empty for a
+    client's; ``depth`` is how many stand above it, the session included. Who they are is read when
+    it is asked for (:mod:`armoflow.engine.lineage`): lists of them would make a chain of n tasks
+    cost n squared. A queued task is not handed out before ``not_before`` (0.0: at once).
     ``may_submit`` is the session's ``worker_submission`` when the task was acquired: a running task
     keeps the right to submit children. It is not journalled, no acquisition survives a restart.
     """
@@ -127,7 +137,7 @@ class TaskRecord:
     options: Options
     created_at: float
     initial_id: str
-    parent_ids: tuple[str, ...]
+    depth: int = 1
     created_by: str = ""
     retry_of: tuple[str, ...] = ()
     status: TaskStatus = TaskStatus.CREATING
@@ -144,6 +154,7 @@ class TaskRecord:
     processed_at: float | None = None
     ended_at: float | None = None
     pod_ttl: float | None = None
+    not_before: float = 0.0
     may_submit: bool = True
 
 

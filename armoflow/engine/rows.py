@@ -38,7 +38,7 @@ def task_values(tasks: Iterable[TaskRecord], options_ids: Mapping[int, int]) -> 
                 task.created_by,
                 _join(task.dependencies),
                 _join(task.outputs),
-                _join(task.parent_ids),
+                task.depth,
                 _join(task.retry_of),
                 task.order,
                 task.owner,
@@ -53,6 +53,7 @@ def task_values(tasks: Iterable[TaskRecord], options_ids: Mapping[int, int]) -> 
                 task.processed_at or 0.0,
                 task.ended_at or 0.0,
                 task.pod_ttl or 0.0,
+                task.not_before,
             )
         )
     return values
@@ -98,6 +99,8 @@ def session_values(sessions: Iterable[SessionRecord], options_ids: Mapping[int, 
             session.purged_at or 0.0,
             session.deleted_at or 0.0,
             session.duration or 0.0,
+            int(session.leased),
+            int(session.sweeping),
         )
     return values
 
@@ -138,7 +141,7 @@ def make_task(row: list[Any], options: Mapping[int, Options]) -> TaskRecord:
         created_by=row[6],
         dependencies=_split(row[7]),
         outputs=_split(row[8]),
-        parent_ids=_split(row[9]),
+        depth=row[9],
         retry_of=_split(row[10]),
         order=row[11],
         owner=row[12],
@@ -153,6 +156,7 @@ def make_task(row: list[Any], options: Mapping[int, Options]) -> TaskRecord:
         processed_at=row[21] or None,
         ended_at=row[22] or None,
         pod_ttl=row[23] or None,
+        not_before=row[24],
     )
 
 
@@ -189,6 +193,8 @@ def make_session(row: list[Any], options: Mapping[int, Options]) -> SessionRecor
         purged_at=row[9] or None,
         deleted_at=row[10] or None,
         duration=row[11] if closed_at is not None else None,
+        leased=bool(row[12]),
+        sweeping=bool(row[13]),
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.migrations import migrate
 from armoflow.engine.options import Durability
 from armoflow.errors import EngineError
 
-VERSION: Final = 1
+VERSION: Final = 2
 APPLICATION: Final = 0x61726D6F
 
 PAGE_BYTES: Final = 8192
@@ -51,6 +52,8 @@ SESSION_COLUMNS = (
     "purged_at",
     "deleted_at",
     "duration",
+    "leased",
+    "sweeping",
 )
 TASK_COLUMNS = (
     "id",
@@ -62,7 +65,7 @@ TASK_COLUMNS = (
     "created_by",
     "dependencies",
     "outputs",
-    "parent_ids",
+    "depth",
     "retry_of",
     "place",
     "owner",
@@ -77,6 +80,7 @@ TASK_COLUMNS = (
     "processed_at",
     "ended_at",
     "pod_ttl",
+    "not_before",
 )
 RESULT_COLUMNS = (
     "id",
@@ -110,7 +114,7 @@ _FIXED: Mapping[str, frozenset[str]] = {
             "created_by",
             "dependencies",
             "outputs",
-            "parent_ids",
+            "depth",
             "retry_of",
             "created_at",
         )
@@ -165,10 +169,11 @@ def damaged(path: Path, error: Exception) -> EngineError:
 
 
 def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Open a journal for writing; make it if there is none.
+    """Open a journal for writing; make it if there is none, bring an earlier one to this version.
 
     Raises:
-        EngineError: If it is damaged, foreign, or of a newer version.
+        EngineError: If it is damaged, foreign, of a newer version, or cannot be brought to this
+            one.
     """
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=128
@@ -181,8 +186,11 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint=0")  # the journal's thread sees to it
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
-        if _version(connection) == 0:
+        version = _version(connection)
+        if version == 0:
             _create(connection)
+        elif version < VERSION:
+            migrate(connection, path, version, VERSION)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error

@@ -6,7 +6,7 @@ typed towards the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armonik.protogen.common import (
@@ -133,7 +133,7 @@ def result_to_message(result: ResultRecord) -> Any:
 def task_to_summary(task: TaskRecord) -> Any:
     """A TaskSummary: counts where the detailed form has lists."""
     message = tasks_common_pb2.TaskSummary(
-        count_parent_task_ids=len(task.parent_ids),
+        count_parent_task_ids=task.depth,
         count_data_dependencies=len(task.dependencies),
         count_expected_output_ids=len(task.outputs),
         count_retry_of_ids=len(task.retry_of),
@@ -144,10 +144,10 @@ def task_to_summary(task: TaskRecord) -> Any:
     return message
 
 
-def task_to_detailed(task: TaskRecord) -> Any:
-    """A TaskDetailed."""
+def task_to_detailed(task: TaskRecord, parent_ids: Sequence[str] = ()) -> Any:
+    """A TaskDetailed; ``parent_ids`` are the session and all tasks above it."""
     message = tasks_common_pb2.TaskDetailed(
-        parent_task_ids=task.parent_ids,
+        parent_task_ids=parent_ids,
         data_dependencies=task.dependencies,
         expected_output_ids=task.outputs,
         retry_of_ids=task.retry_of,
@@ -171,8 +171,11 @@ def partition_to_message(partition: Partition) -> Any:
     )
 
 
-def event_to_message(event: Event) -> Any:
-    """An EventSubscriptionResponse with the status that the event carries."""
+def event_to_message(event: Event, parent_ids: Sequence[str] = ()) -> Any:
+    """An EventSubscriptionResponse with the status that the event carries.
+
+    ``parent_ids`` are those of a new task.
+    """
     record = event.record
     reply = events_common_pb2.EventSubscriptionResponse(session_id=record.session_id)
     if event.kind is EventKind.RESULT_STATUS_UPDATE:
@@ -182,7 +185,7 @@ def event_to_message(event: Event) -> Any:
         reply.task_status_update.task_id = record.id
         reply.task_status_update.status = event.status
     elif isinstance(record, TaskRecord):
-        _fill_new_task(reply.new_task, record, event.status)
+        _fill_new_task(reply.new_task, record, event.status, parent_ids)
     elif event.kind is EventKind.NEW_RESULT:
         reply.new_result.result_id = record.id
         reply.new_result.owner_id = record.owner_task_id
@@ -194,7 +197,7 @@ def event_to_message(event: Event) -> Any:
     return reply
 
 
-def _fill_new_task(message: Any, task: TaskRecord, status: int) -> None:
+def _fill_new_task(message: Any, task: TaskRecord, status: int, parent_ids: Sequence[str]) -> None:
     message.task_id = task.id
     message.payload_id = task.payload_id
     message.origin_task_id = task.initial_id
@@ -202,7 +205,7 @@ def _fill_new_task(message: Any, task: TaskRecord, status: int) -> None:
     message.expected_output_keys.extend(task.outputs)
     message.data_dependencies.extend(task.dependencies)
     message.retry_of_ids.extend(task.retry_of)
-    message.parent_task_ids.extend(task.parent_ids)
+    message.parent_task_ids.extend(parent_ids)
 
 
 def _task_fields(task: TaskRecord) -> Mapping[str, Any]:

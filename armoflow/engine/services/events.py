@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, cast
 
 from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
 
 from armoflow.engine.core import Engine
 from armoflow.engine.filters import Condition, Entity, Filters, make_predicate
-from armoflow.engine.records import Event, EventKind, StateError
+from armoflow.engine.records import Event, EventKind, StateError, TaskRecord
 from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import event_to_message
 from armoflow.engine.services.filters import RESULTS, TASKS, parse_filters
@@ -19,6 +20,9 @@ from armoflow.engine.watchers import Watcher, WatcherOverflowError
 
 SNAPSHOT_PAGE = 5_000
 """Records read at once for the snapshot that a stream begins with."""
+
+EVENTS_AT_ONCE = 50
+"""Events for which the parents of new tasks are read at once: each list may be a long one."""
 
 
 class EventsService(Service, EventsServicer):  # type: ignore[misc]
@@ -46,18 +50,25 @@ class EventsService(Service, EventsServicer):  # type: ignore[misc]
         try:
             # Some clients wait for the headers before they do anything else.
             await context.send_initial_metadata(())
-            async for event in subscription.snapshot(self._engine):
-                await context.write(event_to_message(event))
+            async for events in subscription.snapshot(self._engine):
+                await self._write(context, events)
             async for batch in watcher:
-                for event in batch:
-                    if subscription.wants(event):
-                        await context.write(event_to_message(event))
+                await self._write(context, filter(subscription.wants, batch))
         except WatcherOverflowError as error:
             raise StateError("UNAVAILABLE", str(error)) from error
         finally:
             self._watchers.discard(watcher)
             watcher.close()
         raise StateError("UNAVAILABLE", "the engine is shutting down")
+
+    async def _write(self, context: Any, events: Iterable[Event]) -> None:
+        """Send events; the parents of new tasks are read for some of them at a time."""
+        remaining = iter(events)
+        while part := list(islice(remaining, EVENTS_AT_ONCE)):
+            tasks = [event.record for event in part if event.kind is EventKind.NEW_TASK]
+            lineages = await self._engine.queries.read_lineages(cast("list[TaskRecord]", tasks))
+            for event in part:
+                await context.write(event_to_message(event, lineages.get(event.record.id, ())))
 
 
 class Subscription:
@@ -85,16 +96,16 @@ class Subscription:
             return self._wants_task(event.record)
         return self._wants_result(event.record)
 
-    async def snapshot(self, engine: Engine) -> AsyncIterator[Event]:
+    async def snapshot(self, engine: Engine) -> AsyncIterator[list[Event]]:
         """What exists already, as new tasks and new results with their current status."""
         if EventKind.NEW_TASK in self._kinds:
             filters = self._in_session(self._tasks)
-            async for record in _all(engine.queries.tasks, filters):
-                yield Event(EventKind.NEW_TASK, record, int(record.status))
+            async for records in _pages(engine.queries.tasks, filters):
+                yield [Event(EventKind.NEW_TASK, r, int(r.status)) for r in records]
         if EventKind.NEW_RESULT in self._kinds:
             filters = self._in_session(self._results)
-            async for record in _all(engine.queries.results, filters):
-                yield Event(EventKind.NEW_RESULT, record, int(record.status))
+            async for records in _pages(engine.queries.results, filters):
+                yield [Event(EventKind.NEW_RESULT, r, int(r.status)) for r in records]
 
     def _in_session(self, filters: Filters) -> Filters:
         session = Condition("session_id", "==", self._session_id)
@@ -116,12 +127,11 @@ def _predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
     return lambda record: record.id in ids or matches(record)
 
 
-async def _all(query: Any, filters: Filters) -> AsyncIterator[Any]:
+async def _pages(query: Any, filters: Filters) -> AsyncIterator[list[Any]]:
     page = 0
     while True:
         found = await query(filters, sort="id", page=page, page_size=SNAPSHOT_PAGE)
-        for record in found.items:
-            yield record
+        yield found.items
         page += 1
         if page * SNAPSHOT_PAGE >= found.total:
             return

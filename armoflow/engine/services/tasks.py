@@ -11,6 +11,7 @@ from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
 from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
+from armoflow.engine.lineage import check_page
 from armoflow.engine.records import NewTask, StateError, TaskRecord
 from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import (
@@ -68,6 +69,8 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
             raise StateError("NOT_FOUND", f"task {request.task_id!r} does not exist")
         shown = task_to_detailed(task)
         await self._committed()
+        lineages = await self._engine.queries.read_lineages([task])
+        shown.parent_task_ids.extend(lineages[task.id])
         return messages.GetTaskResponse(task=shown)
 
     async def ListTasks(self, request: Any, context: Any) -> Any:
@@ -87,8 +90,10 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         engine = self._engine
         filters, arguments = parse_list(request, TASKS, strict=engine.options.strict)
         page = await engine.queries.tasks(filters, **arguments)
+        check_page(page.items)
+        lineages = await engine.queries.read_lineages(page.items)
         return messages.ListTasksDetailedResponse(
-            tasks=map(task_to_detailed, page.items),
+            tasks=[task_to_detailed(task, lineages[task.id]) for task in page.items],
             page=request.page,
             page_size=request.page_size,
             total=page.total,

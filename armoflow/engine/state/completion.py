@@ -229,7 +229,7 @@ class Completion(SubmissionCommands):
             task.options,
             now,
             task.initial_id,
-            task.parent_ids,
+            task.depth,
             task.id,
             (*task.retry_of, task.id),
             order=task.order,

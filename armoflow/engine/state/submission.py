@@ -151,9 +151,7 @@ class SubmissionCommands(SubmissionChecks):
     ) -> None:
         order = self._last + 1
         self._last += len(checked)
-        self._create_tasks(
-            changes, now, session, checked, parent_ids=(session.id,), created_by="", order=order
-        )
+        self._create_tasks(changes, now, session, checked, depth=1, created_by="", order=order)
 
     def _create_children(
         self,
@@ -170,7 +168,7 @@ class SubmissionCommands(SubmissionChecks):
             now,
             session,
             checked,
-            parent_ids=(*parent.parent_ids, parent.id),
+            depth=parent.depth + 1,
             created_by=parent.id,
             order=self._front,
         )
@@ -182,7 +180,7 @@ class SubmissionCommands(SubmissionChecks):
         session: SessionRecord,
         checked: Iterable[Checked],
         *,
-        parent_ids: tuple[str, ...],
+        depth: int,
         created_by: str,
         order: int,
     ) -> None:
@@ -206,7 +204,7 @@ class SubmissionCommands(SubmissionChecks):
                 options,
                 now,
                 task_id,
-                parent_ids,
+                depth,
                 created_by,
                 (),
                 PENDING,

@@ -144,7 +144,7 @@ def test_a_task_id_is_taken_once(driver: Driver) -> None:
 def test_61_62_a_new_task_knows_its_origin_and_owns_its_outputs(driver: Driver) -> None:
     driver.submit(task(outputs=("out",)))
     new = driver.state.tasks["t"]
-    assert (new.created_by, new.parent_ids, new.initial_id, new.retry_of) == ("", ("s",), "t", ())
+    assert (new.created_by, new.depth, new.initial_id, new.retry_of) == ("", 1, "t", ())
     assert driver.state.results["out"].owner_task_id == "t"
 
 
