@@ -20,6 +20,42 @@ SHARED_ARGUMENT_LIMIT = 64 * KIB
 MESSAGE_LIMIT = 4 * MIB
 """gRPC's default receive limit, which agents and many deployments keep."""
 
+ID_LIMIT = 200
+"""Bytes of an id: it becomes the name of a file, which may have 255."""
+
+TEXT_LIMIT = 16 * KIB
+"""Characters of a name, and of each text among task options."""
+
+ERROR_TEXT_LIMIT = 2 * MIB
+"""Characters of a task's error, whoever reports it; of a longer one both ends are kept."""
+
+STATUS_TEXT_LIMIT = 1500
+"""Characters of the text beside a gRPC status: it travels in a header of at most 8 KiB."""
+
+OPTIONS_COUNT = 1000
+"""Entries of the map that task options may carry for the user's own purposes."""
+
+OPTIONS_TEXT = 256 * KIB
+"""Characters of these entries, keys and values, all together."""
+
+DURATION_LIMIT = 315_576_000_000.0
+"""Seconds that a duration may have: ten thousand years, as Protocol Buffers define it."""
+
+FRAME_ENTRIES = 100_000
+"""Entries of one list in a frame: a client asks for at most a tenth of that at once."""
+
+REQUEST_LIMIT = 256 * MIB
+"""Bytes of one message to the engine; more data than that is uploaded in chunks."""
+
+STREAM_MESSAGE = 16 * MIB
+"""Bytes of requests after which a client begins another message on its stream."""
+
+LANE_ENTRIES = 4 * 1024 * 1024
+"""Entries of one list or map in a message of a child process: a graph has as many tasks at most."""
+
+LANE_MESSAGE_LIMIT = 1024 * MIB
+"""Bytes of one message of a child process."""
+
 BATCH_BYTES = 1 * MIB
 """Bytes of data in one CreateResults call: well below MESSAGE_LIMIT, replies count too."""
 

@@ -55,6 +55,10 @@ class ProtocolError(ArmoflowError):
     """The other side sent something that the protocol does not allow."""
 
 
+class MalformedError(ProtocolError, ValueError):
+    """A message, or a field of it, is not what it may be; the text names the field."""
+
+
 # --- connecting and submitting ------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from armoflow.agent.effects import Effects
 from armoflow.config import INLINE_DATA_LIMIT
@@ -145,17 +145,25 @@ class Engine:
 
     async def read_task(self, task_id: str) -> TaskRecord | None:
         """A task, live or from the journal."""
-        live = self.state.tasks.get(task_id)
-        if live is not None:
-            return live
-        return (await self.queries.read_tasks([task_id])).get(task_id)
+        return (await self.read_tasks([task_id])).get(task_id)
 
     async def read_result(self, result_id: str) -> ResultRecord | None:
         """A result, live or from the journal."""
-        live = self.state.results.get(result_id)
-        if live is not None:
-            return live
-        return (await self.queries.read_results([result_id])).get(result_id)
+        return (await self.read_results([result_id])).get(result_id)
+
+    async def read_tasks(self, task_ids: Collection[str]) -> dict[str, TaskRecord]:
+        """Tasks, live or from the journal; unknown ones are missing."""
+        live = self.state.tasks
+        found = {key: live[key] for key in task_ids if key in live}
+        missing = [key for key in dict.fromkeys(task_ids) if key not in found]
+        return found | await self.queries.read_tasks(missing) if missing else found
+
+    async def read_results(self, result_ids: Collection[str]) -> dict[str, ResultRecord]:
+        """Results, live or from the journal; unknown ones are missing."""
+        live = self.state.results
+        found = {key: live[key] for key in result_ids if key in live}
+        missing = [key for key in dict.fromkeys(result_ids) if key not in found]
+        return found | await self.queries.read_results(missing) if missing else found
 
     def complete(self, completions: Sequence[tuple[str, Effects]]) -> asyncio.Future[None]:
         """Commit executions that ended in success, as one change.

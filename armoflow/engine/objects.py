@@ -22,6 +22,7 @@ from armoflow.config import INLINE_DATA_LIMIT, KIB, MIB
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import StateError, Stored
+from armoflow.protocol.shapes import ID
 
 OPAQUE_LENGTH: Final = 8
 ENTRY_OVERHEAD: Final = 160
@@ -120,9 +121,17 @@ class ObjectStore:
         return ObjectWriter(self)
 
     def adopt(self, path: str | Path, size: int | None = None) -> Stored:
-        """Move a staged file into the store."""
-        if size is None:
-            size = Path(path).stat().st_size
+        """Move a staged file into the store.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+            StateError: INVALID_ARGUMENT, if it is no plain file, or of another size.
+        """
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or (size is not None and found.st_size != size):
+            what = "plain file" if size is None else f"plain file of {size} bytes"
+            raise StateError("INVALID_ARGUMENT", f"{path} is no {what}")
+        size = found.st_size
         key = self._next_key | 1
         self._next_key += 2
         target = self._path(key)
@@ -140,17 +149,14 @@ class ObjectStore:
 
         Raises:
             FileNotFoundError: If it is not there.
-            StateError: INVALID_ARGUMENT, if it is elsewhere, no file, or of another size;
+            StateError: INVALID_ARGUMENT, if it is elsewhere, no plain file, or of another size;
                 DATA_LOSS, if it belongs to another user, and may not be readable here.
         """
         file = Path(path)
-        found = file.lstat()
-        if found.st_uid != os.geteuid():
+        if file.parent != self.staging or not ID.fits((file.name,)):
+            raise StateError("INVALID_ARGUMENT", f"{path!r} is not in {self.staging}")
+        if file.lstat().st_uid != os.geteuid():
             raise StateError("DATA_LOSS", f"{path} is another user's: upload the data")
-        if file.parent != self.staging or not stat.S_ISREG(found.st_mode) or found.st_size != size:
-            raise StateError(
-                "INVALID_ARGUMENT", f"{path} is not a file of {size} bytes in {self.staging}"
-            )
         return self.adopt(path, size)
 
     def staging_path(self) -> Path:

@@ -16,7 +16,7 @@ import grpc
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import DataLostError, EngineError
+from armoflow.errors import DataLostError, EngineError, MalformedError
 from armoflow.protocol import messages
 from armoflow.protocol.files import map_file, remove_file, write_parts
 from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
@@ -202,6 +202,8 @@ class BatchTransport:
     async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
         """Fetch results, in order; files of the same machine are mapped."""
         answers = await self._stream.request(Kind.FETCH, list(result_ids))
+        if len(answers) != len(result_ids):
+            raise MalformedError(f"{len(answers)} answers for {len(result_ids)} results")
         return [
             await self._content(session_id, result_id, answer)
             for result_id, answer in zip(result_ids, answers, strict=True)
@@ -209,8 +211,11 @@ class BatchTransport:
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted."""
-        answers = await self._stream.request(Kind.FAILURES, list(result_ids))
-        return {result_id: Failure(*rest) for result_id, *rest in answers}
+        failures: dict[str, Failure] = {}
+        for ids in messages.chunks(result_ids, config.BATCH_TASKS):
+            answers = await self._stream.request(Kind.FAILURES, ids)
+            failures.update((result_id, Failure(*rest)) for result_id, *rest in answers)
+        return failures
 
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """Nothing: changes say how long tasks ran."""

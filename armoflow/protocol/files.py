@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -46,12 +48,29 @@ def remove_file(path: str) -> None:
         os.unlink(path)  # noqa: PTH108 - pathlib is not imported in children
 
 
+def open_plain(path: str) -> int:
+    """Open a file to read it, whatever others have put in its place: no link, no pipe, no device.
+
+    Raises:
+        OSError: If it is not there, or no plain file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "no plain file", path)
+    return fd
+
+
 def map_file(path: str, size: int) -> Buffer:
-    """A private, writable map of a file of so many bytes."""
-    if size == 0:
-        return b""
-    fd = os.open(path, os.O_RDONLY)
+    """A private, writable map of a file of so many bytes.
+
+    Raises:
+        OSError: If it is not there, no plain file, or of another size.
+    """
+    fd = open_plain(path)
     try:
-        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY))
+        if os.fstat(fd).st_size != size:
+            raise OSError(errno.EINVAL, f"not of {size} bytes", path)
+        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY)) if size else b""
     finally:
         os.close(fd)

@@ -32,7 +32,39 @@ UploadResultData and DownloadResultData.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+from armoflow.config import (
+    DURATION_LIMIT,
+    ERROR_TEXT_LIMIT,
+    FRAME_ENTRIES,
+    OPTIONS_COUNT,
+    OPTIONS_TEXT,
+    TEXT_LIMIT,
+)
+from armoflow.errors import MalformedError
+from armoflow.protocol.shapes import (
+    BYTES,
+    FLAG,
+    ID,
+    INT32,
+    SIZE,
+    Either,
+    Integer,
+    ListOf,
+    MapOf,
+    Named,
+    Number,
+    Optional,
+    Plain,
+    Record,
+    Shape,
+    Text,
+)
 
 METHOD = "/armoflow.Extension/Connect"
 SERVICE = "armoflow.Extension"
@@ -68,3 +100,117 @@ PAYLOAD_PREFIX = "p/"
 
 PASSING_PREFIXES = (OUTPUT_PREFIX, CHILD_PREFIX, PAYLOAD_PREFIX)
 """Results that are on the way to other tasks, unless they are wanted: nobody waits for the news."""
+
+
+# --- what frames may look like ------------------------------------------------------------------
+
+_NAME = Text(TEXT_LIMIT)
+_IDS = ListOf(ID, FRAME_ENTRIES)
+_KEY = Plain(str)
+"""An id of what must exist already: looked up before anything is made of it."""
+_KEYS = ListOf(_KEY, FRAME_ENTRIES)
+_FILE = Record(path=_NAME, size=SIZE)
+
+OPTIONS = Named(
+    {
+        "max_duration": Number(-DURATION_LIMIT, DURATION_LIMIT),
+        "max_retries": INT32,
+        "priority": INT32,
+        "partition_id": _NAME,
+        "application_name": _NAME,
+        "application_version": _NAME,
+        "application_namespace": _NAME,
+        "application_service": _NAME,
+        "engine_type": _NAME,
+        "options": MapOf(_NAME, Text(OPTIONS_TEXT), OPTIONS_COUNT, OPTIONS_TEXT),
+    }
+)
+"""Task options by field name, wherever they come from."""
+
+REQUESTS: Mapping[int, Record] = {
+    Kind.HELLO: Record(version=Integer(), local=FLAG),
+    Kind.WATCH: Record(session=_KEY),
+    Kind.SUBMIT: Record(
+        session=_KEY,
+        results=ListOf(Record(id=ID, name=_NAME), FRAME_ENTRIES),
+        options=ListOf(Optional(OPTIONS), FRAME_ENTRIES),
+        tasks=ListOf(
+            Record(id=ID, payload=_KEY, dependencies=_KEYS, outputs=_KEYS, options=SIZE),
+            FRAME_ENTRIES,
+        ),
+        payloads=ListOf(Record(id=_KEY, data=Either(_FILE)), FRAME_ENTRIES),
+    ),
+    Kind.FETCH: Record(results=_KEYS),
+    Kind.POLL: Record(results=_KEYS),
+    Kind.FAILURES: Record(results=_KEYS),
+    Kind.DELETE: Record(results=_KEYS),
+    Kind.CANCEL: Record(tasks=_KEYS),
+}
+"""What follows number and kind in a request."""
+
+_ERROR = Text(ERROR_TEXT_LIMIT)
+_FAILURE = Record(task=ID, status=_NAME, error=_ERROR)
+_SECONDS = Number(-DURATION_LIMIT, DURATION_LIMIT)
+_CHANGE = Record(
+    result=ID,
+    status=Integer(2, 4),
+    size=SIZE,
+    data=Optional(BYTES),
+    failure=Optional(_FAILURE),
+    seconds=Optional(_SECONDS),
+)
+_NOTHING = Optional(ListOf(ID, 0))
+
+CHANGES = Record(session=ID, changes=ListOf(_CHANGE, FRAME_ENTRIES * 10))
+"""What follows number and kind where changes are told."""
+
+REFUSAL = Record(code=_NAME, message=_ERROR, results=_IDS)
+"""What follows number and kind where a request is refused."""
+
+REPLIES: Mapping[int, Shape] = {
+    Kind.HELLO: Named({"frees_payloads": FLAG, "staging": _NAME}),
+    Kind.FETCH: ListOf(Optional(Either(_FILE, Record())), FRAME_ENTRIES),
+    Kind.POLL: ListOf(_CHANGE, FRAME_ENTRIES),
+    Kind.FAILURES: ListOf(Record(result=ID, task=ID, status=_NAME, error=_ERROR), FRAME_ENTRIES),
+    Kind.WATCH: _NOTHING,
+    Kind.SUBMIT: _NOTHING,
+    Kind.DELETE: _NOTHING,
+    Kind.CANCEL: _NOTHING,
+}
+"""The values of replies, by the kind of their requests."""
+
+UNREADABLE = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)
+"""What msgpack raises for bytes that are no message."""
+
+
+def unpack(message: bytes, entries: int = FRAME_ENTRIES * 10) -> Iterator[Any]:
+    r"""The frames of a message.
+
+    Raises:
+        MalformedError: When it comes to bytes that are none.
+
+    Example:
+        >>> list(unpack(b"\x91\x01\x92\x02\x03"))
+        [[1], [2, 3]]
+    """
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        max_buffer_size=len(message) + 1,
+        max_array_len=entries,
+        max_map_len=entries,
+    )
+    unpacker.feed(message)
+    read = 0
+    while True:
+        try:
+            frame = unpacker.unpack()
+        except msgpack.exceptions.OutOfData:
+            if read < len(message):
+                raise MalformedError("a message ends within a frame") from None
+            return
+        except UNREADABLE as error:
+            raise MalformedError(
+                f"a message cannot be read: {type(error).__name__} {error}"
+            ) from None
+        read = unpacker.tell()
+        yield frame

@@ -11,9 +11,10 @@ import grpc
 import msgpack
 
 from armoflow import config
-from armoflow.errors import EngineError, EngineUnreachableError, ProtocolError
-from armoflow.protocol.frames import METHOD, VERSION, Kind
+from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
+from armoflow.protocol.frames import CHANGES, METHOD, REFUSAL, REPLIES, VERSION, Kind, unpack
 from armoflow.protocol.repeat import describe, is_ambiguous
+from armoflow.protocol.shapes import SIZE
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,10 @@ class RefusedError(EngineError):
 
 
 class _Request:
-    __slots__ = ("frame", "reply", "sent")
+    __slots__ = ("frame", "kind", "reply", "sent")
 
-    def __init__(self, frame: bytes, reply: asyncio.Future[Any]) -> None:
+    def __init__(self, kind: Kind, frame: bytes, reply: asyncio.Future[Any]) -> None:
+        self.kind = kind
         self.frame = frame
         self.reply = reply
         self.sent = False
@@ -87,6 +89,7 @@ class Stream:
 
         Raises:
             RefusedError: If the engine refuses it.
+            MalformedError: If the reply is not what it may be.
             EngineUnreachableError: If the engine does not come back.
         """
         if self._failure is not None:
@@ -94,7 +97,7 @@ class Stream:
         self._number += 1
         number = self._number
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        request = _Request(self._packer.pack([number, kind, *arguments]), reply)
+        request = _Request(kind, self._packer.pack([number, kind, *arguments]), reply)
         self._requests[number] = request
         self._wake.set()
         try:
@@ -136,6 +139,8 @@ class Stream:
                 if not is_ambiguous(error):
                     raise
                 problem: Exception = error
+            except MalformedError:
+                raise  # it would say the same again
             except (ProtocolError, asyncio.TimeoutError, asyncio.InvalidStateError) as error:
                 problem = error  # the last is what gRPC makes of writing to a broken stream
             finally:
@@ -164,13 +169,15 @@ class Stream:
         message = await call.read()
         if message is grpc.aio.EOF:
             await _raise_status(call)
-        frames = list(_unpack(message))
-        if frames[0][1] != Kind.OK:
-            raise EngineError(f"the engine refused the extension: {frames[0][3]}", frames[0][2])
+        _, kind, *rest = _framed(next(unpack(message), None))
+        if kind == Kind.REFUSED:
+            REFUSAL.check(rest, "the refusal of the greeting")
+            raise EngineError(f"the engine refused the extension: {rest[1]}", rest[0])
+        said = _value(Kind.HELLO, rest)
         for request in self._requests.values():
             request.sent = False
         if not self._greeting.done():
-            self._greeting.set_result(frames[0][2])
+            self._greeting.set_result(said)
         self._greeted = True
         self._wake.set()
         self._connected()
@@ -185,7 +192,7 @@ class Stream:
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
                 self._last_news = asyncio.get_running_loop().time()
-                for frame in _unpack(message):
+                for frame in unpack(message):
                     self._take(frame)
         except asyncio.CancelledError:
             if self._silent and not self._closing:
@@ -213,27 +220,40 @@ class Stream:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            frames = []
-            for request in self._requests.values():
-                if not request.sent:
-                    request.sent = True
-                    frames.append(request.frame)
-            if frames:
-                await call.write(b"".join(frames))
+            while frames := self._next_frames():
+                await call.write(frames)
                 self._last_news = asyncio.get_running_loop().time()
 
+    def _next_frames(self) -> bytes:
+        """Requests that were not sent, as one message; not all, if it becomes long."""
+        frames: list[bytes] = []
+        size = 0
+        for request in self._requests.values():
+            if not request.sent:
+                request.sent = True
+                frames.append(request.frame)
+                size += len(request.frame)
+                if size > config.STREAM_MESSAGE:
+                    break
+        return b"".join(frames)
+
     def _take(self, frame: Any) -> None:
-        number, kind, *rest = frame
+        number, kind, *rest = _framed(frame)
         if kind == Kind.CHANGES:
+            CHANGES.check(rest, "the engine's CHANGES")
             self._changed(*rest)
             return
         request = self._requests.get(number)
         if request is None or request.reply.done():
             return  # the answer to a request that was repeated, or given up
-        if kind == Kind.OK:
-            request.reply.set_result(rest[0])
-        else:
-            request.reply.set_exception(RefusedError(*rest))
+        try:
+            if kind == Kind.REFUSED:
+                REFUSAL.check(rest, f"the refusal of {request.kind.name}")
+                request.reply.set_exception(RefusedError(*rest))
+            else:
+                request.reply.set_result(_value(request.kind, rest))
+        except MalformedError as error:
+            request.reply.set_exception(error)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -244,10 +264,31 @@ class Stream:
                 request.reply.set_exception(error)
 
 
-def _unpack(message: bytes) -> msgpack.Unpacker:
-    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(message) + 1, strict_map_key=False)
-    unpacker.feed(message)
-    return unpacker
+def _framed(frame: Any) -> list[Any]:
+    """A frame of the engine, with its number and its kind.
+
+    Raises:
+        MalformedError: If it has none, or none that an engine sends.
+    """
+    if not isinstance(frame, list) or not SIZE.fits(frame[:2]) or len(frame) < 2:
+        raise MalformedError("a frame of the engine does not begin with its number and kind")
+    if frame[1] > Kind.CHANGES:
+        raise MalformedError(
+            f"the engine sent a frame of kind {frame[1]}, which is not its to send"
+        )
+    return frame
+
+
+def _value(kind: Kind, rest: list[Any]) -> Any:
+    """The value of a reply.
+
+    Raises:
+        MalformedError: If it is not what the reply to such a request may be.
+    """
+    if len(rest) != 1:
+        raise MalformedError(f"the reply to {kind.name} has {len(rest)} values, not one")
+    REPLIES[kind].check(rest[0], f"the reply to {kind.name}")
+    return rest[0]
 
 
 async def _raise_status(call: Any) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
 import msgpack
 
-from armoflow.config import BATCH_BYTES, INLINE_DATA_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.objects import is_file
 from armoflow.engine.options import decode_options
@@ -28,16 +27,34 @@ from armoflow.engine.records import (
     StateError,
     Stored,
     TaskRecord,
-    TaskStatus,
 )
+from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.watchers import ResultChange, Watcher, WatcherOverflowError
-from armoflow.errors import OptionError
-from armoflow.protocol.frames import OUTPUT_PREFIX, SERVICE, VERSION, WANTED_PREFIX, Kind
+from armoflow.errors import MalformedError, OptionError
+from armoflow.protocol.frames import (
+    OUTPUT_PREFIX,
+    REQUESTS,
+    SERVICE,
+    VERSION,
+    WANTED_PREFIX,
+    Kind,
+    unpack,
+)
+from armoflow.protocol.shapes import SIZE
 
 logger = logging.getLogger(__name__)
 
-OUTBOX_BYTES = 64 * 1024 * 1024
+OUTBOX_BYTES = 64 * MIB
 """Bytes that wait for a client that does not read, before its stream is ended."""
+
+ANSWERS_BYTES = 16 * MIB
+"""Bytes that wait for a client, before no more of its requests are taken."""
+
+ANSWERS_AT_ONCE = 64
+"""Requests whose answers are being read, before no more are taken."""
+
+SHOWN = 60
+"""Characters of a malformed frame that are shown."""
 
 
 class ExtensionService:
@@ -65,7 +82,7 @@ class ExtensionService:
             async for message in connection.messages():
                 yield message
             if reading.done() and not reading.cancelled():
-                reading.result()
+                reading.result()  # what could not be read ends this stream, with that status
             if self._closing or connection.overflowed:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
         finally:
@@ -92,8 +109,11 @@ class _Connection:
         self._closed = False
         self.overflowed = False
         self._local = False
-        self._watchers: list[Watcher[ResultChange]] = []
+        self._answers = Answers(engine)
+        self._watchers: dict[str, Watcher[ResultChange]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
         self._handlers: dict[int, Callable[..., Any]] = {
             Kind.HELLO: self._hello,
             Kind.WATCH: self._watch,
@@ -110,10 +130,13 @@ class _Connection:
     async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Take the client's frames until it ends the stream."""
         async for message in requests:
-            unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(message) + 1)
-            unpacker.feed(message)
-            for frame in unpacker:
-                self._take(frame)
+            try:
+                for frame in unpack(message):
+                    if not self._room.is_set():
+                        await self._room.wait()
+                    self._take(frame)
+            except MalformedError as error:
+                raise StateError("INVALID_ARGUMENT", str(error)) from error
 
     async def messages(self) -> AsyncIterator[bytes]:
         """What goes to the client: all frames that have gathered, as one message."""
@@ -123,6 +146,7 @@ class _Connection:
                 message = b"".join(self._outbox)
                 self._outbox.clear()
                 self._outbox_bytes = 0
+                self._make_room()
                 yield message
             elif self._closed:
                 return
@@ -132,30 +156,50 @@ class _Connection:
     def close(self) -> None:
         """End the stream once what waits has been sent."""
         self._closed = True
-        for watcher in self._watchers:
+        watchers, self._watchers = self._watchers, {}
+        for watcher in watchers.values():
             watcher.close()
         for task in self._running:
             task.cancel()
         self._available.set()
 
     def _take(self, frame: Any) -> None:
+        """Carry out a request; one that is refused, or makes no sense, changes nothing.
+
+        Raises:
+            MalformedError: If it has no number to answer it by.
+        """
+        number: Any = frame[0] if isinstance(frame, list) and frame else None
+        if not SIZE.fits((number,)):
+            raise MalformedError(f"a frame does not begin with its number: {repr(frame)[:SHOWN]}")
+        kind: Any = frame[1] if len(frame) > 1 else None
+        handler = self._handlers.get(kind) if type(kind) is int else None
+        if handler is None:
+            text = f"request {number} is of an unknown kind, {repr(kind)[:SHOWN]}"
+            self._refuse(number, StateError("INVALID_ARGUMENT", text))
+            return
+        arguments = frame[2:]
         try:
-            number, kind, *arguments = frame
-            handler = self._handlers[kind]
-        except (TypeError, ValueError, KeyError):
-            raise StateError("INVALID_ARGUMENT", "a frame is malformed") from None
-        try:
+            REQUESTS[kind].check(arguments, Kind(kind).name)
             handler(number, *arguments)
         except StateError as error:
             self._refuse(number, error)
-        except (TypeError, ValueError, OptionError) as error:
-            self._refuse(number, StateError("INVALID_ARGUMENT", f"{Kind(kind).name}: {error}"))
+        except (MalformedError, OptionError) as error:
+            self._refuse(number, StateError("INVALID_ARGUMENT", str(error)))
+        except Exception as error:
+            logger.exception("%s failed", Kind(kind).name)
+            text = f"{Kind(kind).name} failed: {type(error).__name__}: {error}"
+            self._refuse(number, StateError("INTERNAL", text))
 
     def _send(self, frame: Any) -> None:
+        if self._closed:
+            return  # nobody reads it any more
         data = self._packer.pack(frame)
         self._outbox.append(data)
         self._outbox_bytes += len(data)
         self._available.set()
+        if self._outbox_bytes > ANSWERS_BYTES:
+            self._room.clear()
         if self._outbox_bytes > OUTBOX_BYTES:
             logger.warning("a client does not read: its stream is ended")
             self.overflowed = True
@@ -166,7 +210,7 @@ class _Connection:
 
     def _refuse(self, number: int, error: StateError) -> None:
         ids = list(getattr(error, "result_ids", None) or ())
-        self._send([number, Kind.REFUSED, error.code, str(error), ids])
+        self._send([number, Kind.REFUSED, error.code, str(error)[:STATUS_TEXT_LIMIT], ids])
 
     def _reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
         def done(future: asyncio.Future[None]) -> None:
@@ -183,10 +227,28 @@ class _Connection:
                 self._reply(number, await work)
             except StateError as error:
                 self._refuse(number, error)
+            except Exception as error:
+                logger.exception("an answer failed")
+                text = f"the answer cannot be given: {type(error).__name__}: {error}"
+                self._refuse(number, StateError("INTERNAL", text))
 
-        task = asyncio.create_task(run())
+        self._run(run())
+        if len(self._running) >= ANSWERS_AT_ONCE + len(self._watchers):
+            self._room.clear()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        busy = len(self._running) >= ANSWERS_AT_ONCE + len(self._watchers)
+        if not busy and self._outbox_bytes <= ANSWERS_BYTES:
+            self._room.set()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -204,11 +266,11 @@ class _Connection:
         self._reply(number, said)
 
     def _watch(self, number: int, session_id: str) -> None:
-        watcher = self._engine.watch_results(session_id)
-        self._watchers.append(watcher)
-        task = asyncio.create_task(self._tell(watcher))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        if session_id not in self._engine.state.sessions:
+            raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
+        if session_id not in self._watchers:  # once is enough
+            watcher = self._watchers[session_id] = self._engine.watch_results(session_id)
+            self._run(self._tell(watcher))
         self._reply(number)
 
     def _submit(  # noqa: PLR0917 - a frame's elements, in order
@@ -222,6 +284,8 @@ class _Connection:
     ) -> None:
         engine = self._engine
         levels = [decode_options(level) for level in options]
+        if tasks and max([level for *_, level in tasks]) >= len(levels):
+            raise MalformedError(f"SUBMIT.tasks name options beyond the {len(levels)} given")
         new_tasks = [
             NewTask(task_id, payload_id, dependencies, outputs, levels[level])
             for task_id, payload_id, dependencies, outputs, level in tasks
@@ -243,7 +307,7 @@ class _Connection:
                 new_tasks,
                 stored,
             )
-        except StateError:
+        except BaseException:
             engine.objects.delete([data.opaque_id for _, data in stored])
             raise
         # A submission is news to nobody: its commit may wait for that of its first results.
@@ -267,13 +331,13 @@ class _Connection:
             return None
 
     def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._read(result_ids))
+        self._start(number, self._answers.fetch(result_ids, local=self._local))
 
     def _poll(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._states(result_ids))
+        self._start(number, self._answers.poll(result_ids))
 
     def _failures(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._explain(result_ids))
+        self._start(number, self._answers.failures(result_ids))
 
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
@@ -287,49 +351,7 @@ class _Connection:
         changes = engine.state.cancel_tasks(engine.now(), task_ids)
         self._reply_when(number, engine.apply(changes))
 
-    # --- answers --------------------------------------------------------------------------------
-
-    async def _read(self, result_ids: Sequence[str]) -> list[Any]:
-        engine = self._engine
-        records = [await engine.read_result(result_id) for result_id in result_ids]
-        found = await engine.objects.read_many(
-            [record.opaque_id for record in records if record is not None and record.opaque_id]
-        )
-        total = 0
-        answer: list[Any] = []
-        for record in records:
-            data = found.get(record.opaque_id) if record is not None else None
-            if record is None or data is None:
-                answer.append(None)
-            elif isinstance(data, Path):
-                # Elsewhere, or where there is too much for one message, the client downloads.
-                answer.append([str(data), record.size] if self._local else [])
-            else:
-                total += len(data)
-                answer.append(data if total <= 4 * BATCH_BYTES else [])
-        return answer
-
-    async def _states(self, result_ids: Sequence[str]) -> list[Any]:
-        await self._engine.committed()
-        changes = []
-        for result_id in result_ids:
-            record = await self._engine.read_result(result_id)
-            if record is None:
-                changes.append([result_id, ResultStatus.DELETED, 0, None, None, None])
-            elif record.status is not ResultStatus.CREATED:
-                changes.append([result_id, record.status, record.size, None, None, None])
-        return changes
-
-    async def _explain(self, result_ids: Sequence[str]) -> list[Any]:
-        failures = []
-        for result_id in result_ids:
-            record = await self._engine.read_result(result_id)
-            if record is None or not record.owner_task_id:
-                continue
-            task = await self._engine.read_task(record.owner_task_id)
-            if task is not None:
-                failures.append([result_id, task.id, _status(task.status), task.error])
-        return failures
+    # --- changes --------------------------------------------------------------------------------
 
     async def _tell(self, watcher: Watcher[ResultChange]) -> None:
         try:
@@ -355,9 +377,5 @@ class _Connection:
             if owner is not None and owner.ended_at and owner.started_at:
                 seconds = owner.ended_at - owner.started_at
         elif status == ResultStatus.ABORTED and owner is not None and owner.error:
-            failure = [owner.id, _status(owner.status), owner.error]
+            failure = [owner.id, status_name(owner), owner.error]
         return [record.id, int(status), record.size, data, failure, seconds]
-
-
-def _status(status: TaskStatus) -> str:
-    return status.name.lower()
