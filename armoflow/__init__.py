@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from armoflow.graph.context import Computer, register_default_computer
 
+# Here and not with the others, because there is a module of this name: once that is imported, the
+# name would be its.
+from armoflow.options import options
+
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.future import Future
@@ -27,6 +31,7 @@ __all__ = [
     "__version__",
     "compute",
     "items",
+    "options",
     "task",
     "zip_items",
 ]

@@ -1,18 +1,33 @@
-"""The options of a task: how it is retried, timed, placed and named.
+"""The options of a task: how it is retried, timed, placed and named; and where they come from.
 
 They are validated where they are written, so that a typo fails in the script and not on a cluster.
+Of several places that may say the same option, the nearest one to the call wins:
+
+1. the call or the task: ``@task(retries=2)``, changed by ``with_options``;
+2. the blocks in which the call was made, the inner ones first: ``with armoflow.options(...)``;
+3. the blocks in which it is computed or submitted;
+4. the client: ``Client(retries=2)``;
+5. the defaults.
+
+The graph that a task returns is merged in the same way: what its calls say, then the blocks, client
+and defaults of the task that returned it. The task's own options are its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from armoflow.errors import OptionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 MAXIMUM_PRIORITY = 99
 """CreateSession accepts priorities 1 to 99; a deployment's queue usually allows 10."""
@@ -62,17 +77,48 @@ class TaskOptions:
             if value is not None and not isinstance(value, bool):
                 raise OptionError(f"{name} must be True or False, not {value!r}")
 
-    def over(self, base: TaskOptions) -> TaskOptions:
-        """These options, with those of ``base`` where these say nothing."""
-        changes = {
-            name: getattr(base, name)
-            for name in OPTION_NAMES
-            if getattr(self, name) is None and getattr(base, name) is not None
-        }
-        return dataclasses.replace(self, **changes) if changes else self
+    def given(self) -> dict[str, Any]:
+        """What these options say, by name: nothing for those that leave it to others."""
+        values = ((name, getattr(self, name)) for name in OPTION_NAMES)
+        return {name: value for name, value in values if value is not None}
 
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
+
+
+class Options(TypedDict, total=False):
+    """The options of a task, for type checkers; see :class:`TaskOptions`."""
+
+    retries: int
+    backoff: float
+    timeout: float | None
+    crash_retries: int
+    partition: str | None
+    priority: int
+    batch_size: int | None
+    max_retries: int
+    keep: bool
+    fuse: bool
+
+
+def merge_options(*levels: TaskOptions | None) -> TaskOptions:
+    """The one place where options of several levels become one.
+
+    Args:
+        levels: The nearest to the call first; None for a level that there is not.
+
+    Returns:
+        Of each option, what the first level that says something says.
+
+    Example:
+        >>> merge_options(TaskOptions(retries=2), None, TaskOptions(retries=1, keep=True)).given()
+        {'retries': 2, 'keep': True}
+    """
+    merged: dict[str, Any] = {}
+    for level in levels:
+        if level is not None:
+            merged = {**level.given(), **merged}
+    return TaskOptions(**merged)
 
 
 def make_options(values: Mapping[str, Any]) -> TaskOptions:
@@ -96,10 +142,17 @@ def make_options(values: Mapping[str, Any]) -> TaskOptions:
     """
     for name in values:
         if name not in OPTION_NAMES:
-            close = difflib.get_close_matches(name, OPTION_NAMES, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(OPTION_NAMES)
-            raise OptionError(f"unknown option {name!r}: {hint}")
+            raise OptionError(f"unknown option {name!r}: {nearest(name, OPTION_NAMES)}")
     return TaskOptions(**values)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the known one that is most like it, or all."""
+    import difflib
+
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
 
 def _check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -125,3 +178,57 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
 
 
 DEFAULT_OPTIONS = TaskOptions(retries=0, backoff=0.1, crash_retries=2, max_retries=3, keep=False)
+
+
+# --- blocks -------------------------------------------------------------------------------------
+
+_block: ContextVar[TaskOptions | None] = ContextVar("armoflow_options", default=None)
+
+
+@contextmanager
+def options(**values: Unpack[Options]) -> Iterator[None]:
+    """Options that hold in a block, where a task says nothing.
+
+    They hold for the calls that are made in it, wherever these are computed, and for what is
+    computed or submitted in it; and in the graphs that these tasks return, to any depth. A block
+    is seen by the thread, or the asyncio task, that entered it.
+
+    Args:
+        values: Options of tasks; see :class:`TaskOptions`.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+
+    Example:
+        >>> with options(retries=2, timeout=60):
+        ...     with options(retries=5):
+        ...         current_block().given()
+        {'retries': 5, 'timeout': 60}
+    """
+    own = make_options(values)
+    token = _block.set(in_block(own, _block.get()))
+    try:
+        yield
+    finally:
+        _block.reset(token)
+
+
+def current_block() -> TaskOptions | None:
+    """What the enclosing blocks say, or None outside any."""
+    return _block.get()
+
+
+@contextmanager
+def as_block(block: TaskOptions | None) -> Iterator[None]:
+    """What is called inside is called in these blocks, and in no other."""
+    token = _block.set(block)
+    try:
+        yield
+    finally:
+        _block.reset(token)
+
+
+@functools.lru_cache(maxsize=4096)
+def in_block(own: TaskOptions, block: TaskOptions | None) -> TaskOptions:
+    """Options within a block; the same object for the same ones, as plans compare by identity."""
+    return merge_options(own, block)

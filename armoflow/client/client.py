@@ -21,7 +21,7 @@ from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, current_client
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import as_task
-from armoflow.options import DEFAULT_OPTIONS, make_options
+from armoflow.options import DEFAULT_OPTIONS, make_options, merge_options
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Client:
         connect_timeout: float = 10.0,
         **options: Any,
     ) -> None:
-        defaults = make_options(options).over(DEFAULT_OPTIONS)
+        defaults = merge_options(make_options(options), DEFAULT_OPTIONS)
         _check_count("workers", workers)
         _check_count("max_priority", max_priority)
         self._token: Token[Computer | None] | None = None

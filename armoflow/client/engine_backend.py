@@ -22,7 +22,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
-from armoflow.options import TaskOptions
+from armoflow.options import TaskOptions, current_block, merge_options
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
@@ -74,6 +74,7 @@ class EngineBackend:
             endpoint = self._engine.endpoint
         self.endpoint = endpoint
         self._settings = PlanSettings(options=options, workers=workers or REMOTE_WORKERS)
+        self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
@@ -98,7 +99,8 @@ class EngineBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
-        survey = self._check(values)
+        settings = self._settings_here()
+        survey = self._check(values, settings)
         futures: list[Future[Any]] = [self._future(value) for value in values]
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
@@ -106,7 +108,7 @@ class EngineBackend:
         ]
         run = self._orchestrator.run(
             targets,
-            self._plan_settings(survey),
+            self._plan_settings(survey, settings),
             inline=INLINE_ENTRIES if survey.only_calls else 0,
         )
         for future, target in zip(futures, targets, strict=True):
@@ -119,7 +121,8 @@ class EngineBackend:
             return self._compute(values)
 
     def _compute(self, values: Sequence[Any]) -> list[Any]:
-        survey = self._check(values)
+        settings = self._settings_here()
+        survey = self._check(values, settings)
         ended = threading.Event()
         left = len(values)
 
@@ -133,16 +136,18 @@ class EngineBackend:
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
         inline = None if survey.settled else 0
-        self._orchestrator.run(targets, self._plan_settings(survey), inline=inline)
+        self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
         ended.wait()
         return [_value(target) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
-        return self._iterate(collection, timeout, self._check([collection]))
+        here = self._settings_here()
+        settings = self._plan_settings(self._check([collection], here), here)
+        return self._iterate(collection, timeout, settings)
 
     def _iterate(
-        self, collection: DelayedList[Any], timeout: float | None, survey: Survey
+        self, collection: DelayedList[Any], timeout: float | None, settings: PlanSettings
     ) -> Iterator[Future[Any]]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
         arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
@@ -155,7 +160,7 @@ class EngineBackend:
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
-        run = self._orchestrator.run([target], self._plan_settings(survey))
+        run = self._orchestrator.run([target], settings)
         try:
             while (arrival := _next(arrivals, deadline)) is not None:
                 for item in _items(arrival, whole=target.whole):
@@ -204,19 +209,29 @@ class EngineBackend:
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
-    def _check(self, values: Sequence[Any]) -> Survey:
+    def _check(self, values: Sequence[Any], settings: PlanSettings) -> Survey:
         partitions = self._orchestrator.transport.info.partitions
-        return check_graph(
-            values, self._client, self._settings.options, partitions, self._max_priority
-        )
+        return check_graph(values, self._client, settings.options, partitions, self._max_priority)
+
+    def _settings_here(self) -> PlanSettings:
+        """The settings in the blocks around the caller; what is asked for in one shares them."""
+        block = current_block()
+        if block is None:
+            return self._settings
+        known, settings = self._in_block
+        if known is not block:
+            options = merge_options(block, self._settings.options)
+            settings = dataclasses.replace(self._settings, options=options, rules={})
+            self._in_block = block, settings
+        return settings
 
     def _future(self, value: Any) -> Future[Any]:
         names = Names.of(value.node)
         return Future(self._client, names, self._callbacks, self.sessions_ended)
 
-    def _plan_settings(self, survey: Survey) -> PlanSettings:
+    def _plan_settings(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
         references = References(self._client, self, survey.pending)
-        return dataclasses.replace(self._settings, external=references)
+        return dataclasses.replace(settings, external=references)
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float

@@ -17,6 +17,7 @@ from armoflow.client.local_machine import (
     ABSENT,
     END,
     Attempts,
+    Cursor,
     FailedReference,
     Failure,
     Root,
@@ -29,8 +30,7 @@ from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import Node
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions, current_block, merge_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LocalRunner:
         resolve: Callable[[Any], Any] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._options = (options or TaskOptions()).over(DEFAULT_OPTIONS)
+        self._options = merge_options(options, DEFAULT_OPTIONS)
         self._kinds = tuple(kinds)
         self._resolve = resolve
         self._sleep = sleep
@@ -97,7 +97,7 @@ class LocalRunner:
 
     def run_all(self, values: Sequence[Reference]) -> list[Outcome | list[Outcome]]:
         """As :meth:`run`, for several values; what they share runs once."""
-        scope = Scope(values, self)
+        scope = Scope(values, self, self._defaults())
         ended = [drive(scope.target(value)) for value in values]
         # Only now, because how many items an error skipped is known at the end.
         delivered: set[int] = set()
@@ -110,15 +110,20 @@ class LocalRunner:
 
     def iterate(self, collection: DelayedList[Any]) -> Iterator[Outcome]:
         """Run a collection, which may be endless, each item when its outcome is asked for."""
-        cursor = Scope([collection], self).read(collection)
+        cursor = Scope([collection], self, self._defaults()).read(collection)
+        return self._iterate(cursor)
+
+    def _iterate(self, cursor: Cursor) -> Iterator[Outcome]:
         delivered: set[int] = set()
         while (slot := drive(next_slot(cursor))) is not END:
             if slot is not ABSENT:
                 yield _outcome(slot, delivered)
 
-    def attempts(self, node: Node) -> Attempts:
-        """How often the node's task is tried."""
-        options = node.options.over(self._options)
+    def _defaults(self) -> TaskOptions:
+        return merge_options(current_block(), self._options)
+
+    def attempts(self, options: TaskOptions) -> Attempts:
+        """How often a task with these options is tried."""
         if options.timeout is not None and not self._warned:
             self._warned = True
             warnings.warn(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
+from armoflow.options import TaskOptions
 
 Evaluation: TypeAlias = Generator[Any, Any, Any]
 """Yields an evaluation to have it run, a cursor to read from, or (a stream's) ``(slot,)``.
@@ -32,8 +33,8 @@ class Attempts(NamedTuple):
 class Rules(Protocol):
     """What does not depend on the graph."""
 
-    def attempts(self, node: Node) -> Attempts:
-        """How often the node's task is tried."""
+    def attempts(self, options: TaskOptions) -> Attempts:
+        """How often a task with these options is tried."""
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
         """Put values, by the ids of their references, into arguments.

@@ -44,6 +44,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.options import TaskOptions, as_block, merge_options
 from armoflow.worker.job import split_outputs
 
 
@@ -53,12 +54,14 @@ class Scope:
     Args:
         values: What is asked for: lazy values, or containers holding some.
         rules: How its tasks are run.
+        defaults: Options of the tasks that say nothing.
     """
 
-    def __init__(self, values: Sequence[Any], rules: Rules) -> None:
+    def __init__(self, values: Sequence[Any], rules: Rules, defaults: TaskOptions) -> None:
         graph = Graph(*values)
         self.targets = graph.targets
         self._rules = rules
+        self._defaults = defaults
         self._values: dict[Node, Any] = {}
         self._streams: dict[Node, Stream] = {}
         # Values are forgotten after their last use, and collections that are read once are never
@@ -127,6 +130,9 @@ class Scope:
             values[id(reference)] = yield self._value(reference)
         return first_failure(values.values()) or values
 
+    def _attempts(self, node: Node) -> Attempts:
+        return self._rules.attempts(merge_options(node.options, self._defaults))
+
     def _run(
         self, node: Node, name: str, function: Callable[[], Any], attempts: Attempts
     ) -> Evaluation:
@@ -134,7 +140,8 @@ class Scope:
         for attempt in itertools.count(1):
             token = current_client.set(INSIDE_TASK)
             try:
-                result = function()
+                with as_block(None):  # as in a worker, where the caller's blocks are not entered
+                    result = function()
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):
                 raise  # the user left
@@ -165,7 +172,7 @@ class Scope:
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
         """Run the graph that a task returned; each of several outputs may fail alone."""
         try:
-            inner = Scope([result], self._rules)
+            inner = Scope([result], self._rules, merge_options(node.block, self._defaults))
         except GraphError as error:
             return fail(error, node, name)
         values = {}
@@ -191,7 +198,7 @@ class Scope:
             args, kwargs = self._rules.insert((node.args, node.kwargs), values)
             return node.task.function(*args, **kwargs)
 
-        return (yield self._run(node, node.name, call, self._rules.attempts(node)))
+        return (yield self._run(node, node.name, call, self._attempts(node)))
 
     def _item(self, node: ItemNode) -> Evaluation:
         cursor = self.read(node.source)
@@ -213,7 +220,7 @@ class Scope:
     def _reduce(self, node: ReduceNode) -> Evaluation:
         # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
         levels: list[list[Any]] = []
-        attempts = self._rules.attempts(node)
+        attempts = self._attempts(node)
         cursor = Cursor(Stream(self._combined_items(node)))
         while (slot := (yield cursor)) is not END:
             for level in itertools.count():
@@ -232,7 +239,7 @@ class Scope:
         return _combined(node, result)
 
     def _fold(self, node: FoldNode) -> Evaluation:
-        attempts = self._rules.attempts(node)
+        attempts = self._attempts(node)
         cursor = Cursor(Stream(self._combined_items(node)))
         result = yield cursor
         while (slot := (yield cursor)) is not END:
@@ -306,7 +313,7 @@ class Scope:
         """Stream: each item's call."""
         fixed = yield self._fixed(node)
         cursors = [self.read(source) for source in node.sources]
-        attempts = self._rules.attempts(node)
+        attempts = self._attempts(node)
         bind = _bind_star if node.star else _bind
         for index in itertools.count():
             slots = yield row(cursors)
@@ -327,7 +334,7 @@ class Scope:
         """Stream: the items, or absent slots for those dropped."""
         fixed = yield self._fixed(node)
         cursor = self.read(node.source)
-        attempts = self._rules.attempts(node)
+        attempts = self._attempts(node)
         for index in itertools.count():
             slot = yield cursor
             if slot is END:

@@ -20,7 +20,7 @@ from armoflow.graph.nodes import (
     ReduceNode,
     SourceNode,
 )
-from armoflow.options import TaskOptions
+from armoflow.options import TaskOptions, merge_options
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -66,9 +66,10 @@ def check_graph(
     seen: set[Node] = set(stack)
     while stack:
         node = stack.pop()
-        if id(node.options) not in checked:
-            checked[id(node.options)] = node.options
-            _check(node, node.options.over(defaults), partitions, max_priority)
+        for options in (node.options, node.block):  # a block's are for the graph that is returned
+            if options is not None and id(options) not in checked:
+                checked[id(options)] = options
+                _check(node, merge_options(options, defaults), partitions, max_priority)
         own = arguments(node)
         if not ATOMS.issuperset(map(type, own)):
             for reference in references(own):

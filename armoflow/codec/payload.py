@@ -15,7 +15,7 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
 
-FORMAT = 2
+FORMAT = 3
 _new = tuple.__new__
 
 
@@ -115,10 +115,11 @@ class Settings:
         crash_retries: Further attempts after the process died, per item.
         packed: Failures become error slots; the task ends in success.
         capture: As ``packed``, for a whole subtree under a packed item, children included.
-        priority: Priority that children inherit, or None.
-        partition: Partition that children inherit, or None.
-        batch_size: Batch size that the user fixed for children's collections, or None.
-        fuse: Whether children's chains are fused; None: as is usual.
+        priority: The task's priority, or None.
+        partition: The task's partition, or None.
+        max_retries: The task's retries by the engine, or None.
+        defaults: Options of children that say nothing, by name: those of the client and of the
+            blocks around the call, where they differ from the usual.
     """
 
     retries: int = 0
@@ -129,8 +130,8 @@ class Settings:
     capture: bool = False
     priority: int | None = None
     partition: str | None = None
-    batch_size: int | None = None
-    fuse: bool | None = None
+    max_retries: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
 from armoflow.graph.arguments import ATOMS, Reference, find_dependencies, substitute
 from armoflow.graph.lazy import Lazy
-from armoflow.options import TaskOptions
+from armoflow.options import TaskOptions, current_block, in_block
 
 if TYPE_CHECKING:
     from armoflow.graph.collection import DelayedList
@@ -53,12 +53,13 @@ class Node:
 
     Attributes:
         name: What errors and pictures call it.
-        options: How it runs.
+        options: How it runs: what its task and the blocks around the call say.
+        block: What these blocks say, for the graph that its task may return.
         outputs: How many results it has (each item of it, of a collection).
         arguments: The lazy values in its arguments (of a collection operation: the fixed ones).
     """
 
-    __slots__ = ("__weakref__", "_sources", "arguments", "name", "options", "outputs")
+    __slots__ = ("__weakref__", "_sources", "arguments", "block", "name", "options", "outputs")
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Node:
         outputs: int = 1,
     ) -> None:
         self.name = name
-        self.options = options
+        self.block = block = current_block()
+        self.options = options if block is None else in_block(options, block)
         self.outputs = outputs
         self._sources = sources
         self.arguments = arguments
@@ -88,6 +90,11 @@ class Node:
         """The nodes that it reads, in order, one for each time that it reads it."""
         arguments = (reference.node for reference in self.arguments)
         return (*map(source_node, self._sources), *arguments)
+
+    def _run_as(self, node: Node) -> None:
+        """It only names items of another node, whose task was called where that was made."""
+        self.options = node.options
+        self.block = node.block
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -149,6 +156,7 @@ class ItemNode(Node):
         self.index = index
         name = source.node.item_name(index)
         super().__init__(name, source.node.options, arguments=(source,))
+        self._run_as(source.node)
 
 
 class CollectionNode(Node):
@@ -290,6 +298,7 @@ class SliceNode(CollectionNode):
         self.length = len(positions)
         self.sparse = False
         super().__init__(source.node.name, source.node.options, arguments=(source,))
+        self._run_as(source.node)
 
     @property
     def start(self) -> int:

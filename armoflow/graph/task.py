@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, TypedDict, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Self, Unpack
 
@@ -15,7 +15,7 @@ from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
-from armoflow.options import TaskOptions, make_options
+from armoflow.options import Options, TaskOptions, make_options, merge_options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,21 +25,6 @@ ListsT_co = TypeVar("ListsT_co", covariant=True)
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
-
-
-class Options(TypedDict, total=False):
-    """The options of a task, for type checkers; see :class:`armoflow.options.TaskOptions`."""
-
-    retries: int
-    backoff: float
-    timeout: float | None
-    crash_retries: int
-    partition: str | None
-    priority: int
-    batch_size: int | None
-    max_retries: int
-    keep: bool
-    fuse: bool
 
 
 class BaseTask(Generic[P, R_co]):
@@ -89,7 +74,7 @@ class BaseTask(Generic[P, R_co]):
             >>> task(abs).with_options(retries=2).options.retries
             2
         """
-        changed = make_options(options).over(self.options)
+        changed = merge_options(make_options(options), self.options)
         return type(self)(
             self.function, name=name or self.name, options=changed, outputs=self.outputs
         )

@@ -30,6 +30,7 @@ from armoflow.graph.nodes import (
     ZipNode,
 )
 from armoflow.graph.task import task
+from armoflow.options import as_block
 
 Source: TypeAlias = "SourceNode | DelayedList[Any] | Delayed[Any]"
 Description: TypeAlias = "tuple[Any, ...]"
@@ -60,23 +61,27 @@ def is_dynamic(node: Node) -> bool:
 
 
 def describe(node: Node) -> Description:
-    """A node over a dynamic collection as plain tuples, for the task that will build it."""
+    """A node over a dynamic collection as plain tuples, for the task that will build it.
+
+    Each is a kind, the block in which the node was made, and what that kind needs.
+    """
+    block = node.block
     if isinstance(node, ReduceNode):
         initial = () if node.initial is MISSING else (node.initial,)
-        return ("reduce", node.task, _source(node.source), node.fan_in, initial)
+        return ("reduce", block, node.task, _source(node.source), node.fan_in, initial)
     if isinstance(node, FoldNode):
         initial = () if node.initial is MISSING else (node.initial,)
-        return ("fold", node.task, _source(node.source), initial)
+        return ("fold", block, node.task, _source(node.source), initial)
     if isinstance(node, ItemNode):
-        return ("item", _source(node.source), node.index)
+        return ("item", block, _source(node.source), node.index)
     if isinstance(node, GatherNode):
-        return ("gather", _source(node.source))
+        return ("gather", block, _source(node.source))
     raise TypeError(f"{node!r} is not a single value over a collection")
 
 
 def _source(source: Source) -> Description:
     if isinstance(source, Delayed):
-        return ("value", source)
+        return ("value", None, source)
     node = source if isinstance(source, SourceNode) else source.node
     if isinstance(node, SourceNode):
         if node.length is None:
@@ -84,20 +89,22 @@ def _source(source: Source) -> Description:
                 f"{node.name!r} has an unknown length and is combined with a value known only "
                 "when the graph runs: make it a list first, with list()"
             )
-        return ("value", list(node.open()))
+        return ("value", None, list(node.open()))
     if not is_dynamic(node):
-        return ("value", source)
+        return ("value", None, source)
     output = source.output if isinstance(source, DelayedList) else 0
     return (*_collection(node), output)
 
 
 def _collection(node: CollectionNode) -> Description:
+    block = node.block
     if isinstance(node, MapNode):
-        return ("map", node.task, [_source(s) for s in node.sources], node.fixed, node.star)
+        sources = [_source(source) for source in node.sources]
+        return ("map", block, node.task, sources, node.fixed, node.star)
     if isinstance(node, FilterNode):
-        return ("filter", node.task, _source(node.source), node.fixed)
+        return ("filter", block, node.task, _source(node.source), node.fixed)
     if isinstance(node, ZipNode):
-        return ("zip", [_source(source) for source in node.sources])
+        return ("zip", block, [_source(source) for source in node.sources])
     if isinstance(node, SliceNode):
         raise CollectionError(
             f"a slice of {node.name!r} needs its length, known only when the graph runs"
@@ -112,7 +119,12 @@ def expand(description: Description) -> Any:
 
 
 def _build(description: Description) -> Any:
-    kind, *rest = description
+    kind, block, *rest = description
+    with as_block(block):
+        return _build_kind(kind, rest)
+
+
+def _build_kind(kind: str, rest: list[Any]) -> Any:
     if kind == "value":
         value = rest[0]
         return value if isinstance(value, (DelayedList, list)) else list(value)

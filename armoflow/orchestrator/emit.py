@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
@@ -23,7 +23,8 @@ from armoflow.errors import SerializationError
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
-from armoflow.options import TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.orchestrator import dynamic
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.drafts import ConstantValue, Draft, External
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
@@ -41,15 +42,23 @@ class Rules:
     """What follows from a node's options, worked out once for all nodes that share them.
 
     Args:
-        options: The node's options over the plan's.
+        own: The node's options.
+        block: What the blocks around the call say, for the graph that its task may return.
+        base: What holds in the plan for tasks that do not say otherwise.
         capture: Failures become error slots.
-        base: The plan's options, of which children inherit some.
     """
 
-    __slots__ = ("batch_size", "fuse", "keep", "options", "packed", "single", "wire")
+    __slots__ = ("batch_size", "defaults", "fuse", "keep", "options", "packed", "single", "wire")
 
-    def __init__(self, options: TaskOptions, capture: bool, base: TaskOptions) -> None:
-        self.options = options
+    def __init__(
+        self, own: TaskOptions, block: TaskOptions | None, base: TaskOptions, capture: bool
+    ) -> None:
+        self.options = options = merge_options(own, base)
+        usual = DEFAULT_OPTIONS.given()
+        inherited = merge_options(block, base).given()
+        self.defaults = {
+            name: value for name, value in inherited.items() if usual.get(name) != value
+        }
         self.keep = bool(options.keep)
         self.fuse = options.fuse is not False and not self.keep
         self.batch_size = options.batch_size
@@ -61,8 +70,8 @@ class Rules:
             capture=capture,
             priority=options.priority,
             partition=options.partition,
-            batch_size=base.batch_size,
-            fuse=base.fuse,
+            max_retries=options.max_retries,
+            defaults=self.defaults,
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = self._wire(1)
@@ -79,6 +88,10 @@ class Rules:
             priority=options.priority or 1,
             partition=options.partition or "",
         )
+
+
+KnownRules: TypeAlias = dict[tuple[int, int], tuple[TaskOptions, TaskOptions | None, Rules]]
+"""Rules by the ids of a node's options and block, which they hold."""
 
 
 class Step(NamedTuple):
@@ -113,7 +126,7 @@ class Emitter:
         *,
         external: External | None,
         owner: object,
-        rules: dict[int, tuple[TaskOptions, Rules]],
+        rules: KnownRules,
     ) -> None:
         self.wanted: set[Node] = set()
         self.tolerant: set[Node] = set()
@@ -137,14 +150,17 @@ class Emitter:
 
     def rules(self, node: Node) -> Rules:
         """What follows from a node's options."""
-        own = node.options
-        known = self._rules.get(id(own))
+        own, block = node.options, node.block
+        if block is not None and dynamic.is_dynamic(node):
+            block = None  # its description says which calls were made in which block
+        key = (id(own), id(block))
+        known = self._rules.get(key)
         if known is None:
             if len(self._rules) >= _KEPT:
                 self._rules.clear()
-            rules = Rules(own.over(self._defaults), self._capture, self._defaults)
-            known = self._rules[id(own)] = (own, rules)  # held, so that its id stays its own
-        return known[1]
+            rules = Rules(own, block, self._defaults, self._capture)
+            known = self._rules[key] = (own, block, rules)  # held, so that ids stay their own
+        return known[2]
 
     def draft(self, base: Draft | None = None) -> Draft:
         """A new draft, after a base if there is one."""

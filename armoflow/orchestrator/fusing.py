@@ -106,7 +106,7 @@ def _may_fuse(planner: Planner, before: Node, node: Node) -> bool:
     """Whether only this node needs the one before, and both are run alike."""
     if before.outputs != 1 or node.outputs != 1 or not planner.is_private(before):
         return False
-    if before.options is node.options:
+    if before.options is node.options and before.block is node.block:
         return planner.emitter.rules(node).fuse
     own, other = planner.emitter.rules(node), planner.emitter.rules(before)
-    return own.fuse and own.options == other.options
+    return own.fuse and own.options == other.options and own.defaults == other.defaults

@@ -12,6 +12,7 @@ from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, GatherNode, Node, Source, SourceNode, ZipNode
+from armoflow.options import as_block
 from armoflow.orchestrator import builtins, dynamic
 from armoflow.orchestrator.chunks import Chunk, NeedValue, Reader, Step
 from armoflow.orchestrator.drafts import Draft
@@ -173,7 +174,8 @@ class Inputs:
             return value.node
         gathered = self._gatherings.get((value.node, value.output))
         if gathered is None:
-            gathered = value.gather().node
+            with as_block(value.node.block):
+                gathered = value.gather().node
             self._gatherings[value.node, value.output] = gathered
             self._planner.count(gathered, ALWAYS)
         return gathered

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.chunks import Step as PlanStep
     from armoflow.orchestrator.plan import Planner
 
-Shape = tuple[BaseTask[Any, Any], ...]
-"""The functions of a call and of the calls fused with it, the first one first."""
+Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
+"""The functions of a call and of the calls fused with it, the first one first, each with the ids of
+its options and of the block that it was called in."""
 
 
 class _Row:
@@ -63,7 +64,7 @@ class Siblings:
             return None  # no call waits for what only another one waits for
         if not all(_only_value(node) for node in chain[1:]):
             return None
-        shape = tuple(node.task for node in chain)
+        shape = tuple((node.task, id(node.options), id(node.block)) for node in chain)
         sizer = self._sizers.get(shape)
         if sizer is None:
             sizer = SiblingSizer(settings.workers, settings.batch_seconds, most or UNMEASURED_BATCH)

@@ -43,7 +43,7 @@ from armoflow.orchestrator.chunks import (
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.collections import STREAMS
 from armoflow.orchestrator.drafts import External
-from armoflow.orchestrator.emit import Emitter, Rules
+from armoflow.orchestrator.emit import Emitter, KnownRules
 from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
 from armoflow.orchestrator.packing import Siblings, emit_siblings
 from armoflow.orchestrator.planned import (
@@ -94,7 +94,7 @@ class PlanSettings:
     batch_seconds: float = 0.05
     patience: float = 0.0
     external: External | None = None
-    rules: dict[int, tuple[TaskOptions, Rules]] = field(default_factory=dict, repr=False)
+    rules: KnownRules = field(default_factory=dict, repr=False)
 
 
 class Planner:

@@ -17,7 +17,7 @@ from armoflow.errors import TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.plan import Planner, PlanSettings
@@ -145,11 +145,5 @@ def _existing(result_id: str, name: str) -> Result:
 
 
 def _settings(payload: Payload, capture: bool) -> PlanSettings:
-    settings = payload.settings
-    options = TaskOptions(
-        priority=settings.priority,
-        partition=settings.partition,
-        batch_size=settings.batch_size,
-        fuse=settings.fuse,
-    )
-    return PlanSettings(options=options.over(DEFAULT_OPTIONS), capture=capture)
+    defaults = TaskOptions(**payload.settings.defaults)
+    return PlanSettings(options=merge_options(defaults, DEFAULT_OPTIONS), capture=capture)

@@ -223,6 +223,9 @@ def continued(job: Job) -> Callable[..., Any]:
         backoff=settings.backoff,
         timeout=settings.timeout,
         crash_retries=settings.crash_retries,
+        partition=settings.partition,
+        priority=settings.priority,
+        max_retries=settings.max_retries,
     )
     return Task(job.original or job.function, name=job.payload.name, options=options)
 

@@ -61,7 +61,10 @@ SETTINGS = st.builds(
     capture=st.booleans(),
     priority=st.none() | NUMBERS,
     partition=st.none() | st.text(),
-    batch_size=st.none() | NUMBERS,
+    max_retries=st.none() | NUMBERS,
+    defaults=st.dictionaries(
+        st.text(), st.none() | st.booleans() | NUMBERS | st.text(), max_size=3
+    ),
 )
 PAYLOADS = st.builds(
     Payload,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from armoflow import task
 from armoflow.graph.delayed import Delayed
 
@@ -42,3 +44,23 @@ def no_threes(number: int) -> int:
 def grow(number: int) -> int | Delayed[int]:
     """An odd number becomes a graph."""
     return add(number, double(number)) if number % 2 else 3 * number
+
+
+def one_more(number: int) -> int:
+    """A plain function."""
+    return number + 1
+
+
+def grandchild(number: int) -> Any:
+    """Becomes a call."""
+    return task(one_more, name="grandchild")(number)
+
+
+@task
+def two_of(number: int) -> list[int]:
+    return [number, number + 1]
+
+
+def grown(number: int) -> Any:
+    """A child, a map over what it makes, and a child of each item."""
+    return task(grandchild, name="mapped").map(two_of(number))

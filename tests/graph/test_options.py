@@ -1,0 +1,145 @@
+"""Options of several levels become one, in one place."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import armoflow
+from armoflow import items, task
+from armoflow.errors import OptionError
+from armoflow.options import (
+    OPTION_NAMES,
+    TaskOptions,
+    as_block,
+    current_block,
+    in_block,
+    make_options,
+    merge_options,
+)
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "retries": st.integers(0, 3),
+    "backoff": st.floats(0, 1),
+    "timeout": st.floats(1, 2),
+    "crash_retries": st.integers(0, 3),
+    "partition": st.sampled_from(["cpu", "gpu"]),
+    "priority": st.integers(1, 9),
+    "batch_size": st.integers(1, 9),
+    "max_retries": st.integers(0, 3),
+    "keep": st.booleans(),
+    "fuse": st.booleans(),
+}
+LEVELS = st.builds(TaskOptions, **{name: st.none() | values for name, values in VALUES.items()})
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_every_option_has_values_to_test_with() -> None:
+    assert set(VALUES) == set(OPTION_NAMES)
+
+
+@given(st.lists(st.none() | LEVELS, max_size=5))
+def test_the_first_level_that_says_something_wins(levels: list[TaskOptions | None]) -> None:
+    merged = merge_options(*levels)
+    for name in OPTION_NAMES:
+        said = [getattr(level, name) for level in levels if level is not None]
+        assert getattr(merged, name) == next((value for value in said if value is not None), None)
+
+
+@given(LEVELS, LEVELS, LEVELS)
+def test_levels_may_be_merged_in_any_grouping(
+    first: TaskOptions, second: TaskOptions, third: TaskOptions
+) -> None:
+    whole = merge_options(first, second, third)
+    assert merge_options(merge_options(first, second), third) == whole
+    assert merge_options(first, merge_options(second, third)) == whole
+    assert merge_options(TaskOptions(), whole, None) == merge_options(whole, whole) == whole
+    assert in_block(in_block(first, second), third) == whole
+
+
+@given(LEVELS)
+def test_what_is_given_makes_the_same_options(options: TaskOptions) -> None:
+    assert make_options(options.given()) == options
+
+
+@given(LEVELS, st.lists(LEVELS, max_size=3))
+def test_a_call_within_blocks_has_the_options_of_its_task_and_then_of_the_inner_blocks(
+    own: TaskOptions, blocks: list[TaskOptions]
+) -> None:
+    def build(rest: list[TaskOptions]) -> Any:
+        if not rest:
+            return double.with_options(**own.given())(1)
+        with armoflow.options(**rest[0].given()):
+            return build(rest[1:])
+
+    node = build(blocks).node
+    assert node.options == merge_options(own, *reversed(blocks))
+    assert (node.block or TaskOptions()) == merge_options(*reversed(blocks))
+    assert current_block() is None
+
+
+def test_all_operations_of_a_block_have_its_options_and_names_of_items_those_of_their_task() -> (
+    None
+):
+    outside = double.map([1, 2, 3])
+    with armoflow.options(retries=2):
+        source = items([1, 2])
+        nodes = [
+            double(1).node,
+            double.map([1]).node,
+            source.filter(double).node,
+            source.reduce(max).node,
+            source.fold(max).node,
+            source.gather().node,
+            source.zip([1, 2]).node,
+        ]
+        names = [outside[0].node, outside[:2].node]
+    assert {node.options.retries for node in nodes} == {2}
+    assert {node.options.retries for node in names} == {None}
+    assert {node.block for node in names} == {None}
+
+
+def test_equal_blocks_give_the_same_options_so_that_their_calls_are_packed() -> None:
+    nodes = []
+    for _ in range(2):
+        with armoflow.options(retries=2):
+            nodes.append(double(1).node)
+    assert nodes[0].options is nodes[1].options
+    assert nodes[0].block is nodes[1].block
+
+
+def test_a_block_ends_with_an_error_and_is_not_seen_by_other_threads() -> None:
+    seen: list[TaskOptions | None] = []
+    with pytest.raises(ZeroDivisionError), armoflow.options(retries=2):
+        thread = threading.Thread(target=lambda: seen.append(current_block()))
+        thread.start()
+        thread.join()
+        1 / 0  # noqa: B018
+    assert seen == [None]
+    assert current_block() is None
+
+
+def test_what_is_called_as_in_a_block_is_in_no_other() -> None:
+    with armoflow.options(retries=2, priority=3):
+        with as_block(TaskOptions(retries=1)):
+            assert double(1).node.options == TaskOptions(retries=1)
+        with as_block(None):
+            assert double(1).node.block is None
+        assert double(1).node.options == TaskOptions(retries=2, priority=3)
+
+
+def test_a_block_with_a_wrong_option_is_not_entered() -> None:
+    wrong: Any = {"retrys": 2}
+    with pytest.raises(OptionError, match="did you mean 'retries'"), armoflow.options(**wrong):
+        raise AssertionError
+    wrong = {"priority": 0}
+    with pytest.raises(OptionError, match="must be 1 to 99"), armoflow.options(**wrong):
+        raise AssertionError
