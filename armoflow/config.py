@@ -130,3 +130,6 @@ ITERATION_WINDOW = 10_000
 
 EXPLAIN_DELAY = 0.02
 """Seconds in which news of aborted results is collected before the engine is asked for reasons."""
+
+ENDING_SECONDS = 5.0
+"""Seconds that TERM or HUP give a client to end its sessions, before the process dies of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from armoflow.client.backend import Backend
 from armoflow.client.future import Future
 from armoflow.client.loop import FORKED
 from armoflow.client.put import Put
+from armoflow.client.waiting import as_completed
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
@@ -236,7 +236,7 @@ class Client:
         waited = list(futures)
         for future in waited:
             _check_future(future, "as_completed")
-        return concurrent.futures.as_completed(waited, timeout)  # type: ignore[return-value]
+        return as_completed(waited, timeout)
 
     def put(self, value: T) -> Put[T]:
         """Upload a value once, for many tasks.

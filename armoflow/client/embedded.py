@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
-import shutil
+import selectors
 import subprocess
-import sys
-import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from armoflow.client.waiting import MOMENT, wait
 from armoflow.errors import EngineError
+from armoflow.system.interpreter import python_command
+from armoflow.system.temporary import TemporaryDirectory, socket_directory
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ RESTARTS = 1
 """How often an engine that died is started again, on the same state."""
 
 LOG_LINES = 20
+_SOCKET = "engine.sock"
 
 
 class PrivateEngine:
@@ -41,15 +43,23 @@ class PrivateEngine:
     def __init__(self, workers: int, extensions: bool) -> None:
         self._workers = workers
         self._extensions = extensions
-        self._directory = Path(tempfile.mkdtemp(prefix="armoflow-"))
-        self.endpoint = f"unix:{self._directory / 'engine.sock'}"
         self._owner = os.getpid()
         self._stopping = False
         self._restarts = 0
         self._lock = threading.Lock()  # held where a process is started or none may be any more
         self._alive: int | None = None
         self._watcher: threading.Thread | None = None
-        self._process = self._spawn()
+        self._directory = TemporaryDirectory()
+        self._directories = [self._directory]
+        try:
+            sockets = socket_directory(self._directory.path, _SOCKET)
+            if sockets is not None:
+                self._directories.append(sockets)
+            self.endpoint = f"unix:{self._directories[-1].path / _SOCKET}"
+            self._process = self._spawn()
+        except BaseException:
+            self._remove_directories()
+            raise
         atexit.register(self.stop)
 
     @property
@@ -95,49 +105,60 @@ class PrivateEngine:
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()  # it may be reading what the process prints
         self._close_pipes(self._process)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove_directories()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [
-            *(sys.executable, "-m", "armoflow.engine"),
-            *("--listen", self.endpoint),
-            *("--state", str(self._directory / "state")),
-            *("--workers", str(self._workers)),
-            "--delete-payload",
-        ]
-        if not self._extensions:
-            command.append("--no-extensions")
+        locks = [directory.lock for directory in self._directories]
         reading, writing = os.pipe()
         try:
-            with (self._directory / "engine.log").open("ab") as log:
+            with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    [*command, "--alive-fd", str(reading)],
+                    self._command(reading),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    pass_fds=[reading],
+                    pass_fds=[reading, *locks],
                     # Ctrl-C in the terminal is for the script, which tells the engine.
                     start_new_session=True,
                 )
+        except BaseException:
+            os.close(writing)
+            raise
         finally:
             os.close(reading)
-        if self._alive is not None:
-            os.close(self._alive)
-        self._alive = writing
+        self._hold(writing)
         return process
 
+    def _command(self, alive: int) -> list[str]:
+        arguments = [
+            *("--listen", self.endpoint),
+            *("--state", str(self._directory.path / "state")),
+            *("--workers", str(self._workers)),
+            *("--alive-fd", str(alive)),
+            "--delete-payload",
+        ]
+        for directory in self._directories:
+            arguments += ["--temporary", str(directory.path)]
+        if not self._extensions:
+            arguments.append("--no-extensions")
+        return python_command("armoflow.engine.__main__", *arguments)
+
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        timer = threading.Timer(START_TIMEOUT, process.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            for line in process.stdout or ():
-                if line.startswith(b"ready"):
-                    return
-        finally:
-            timer.cancel()
-        process.wait()
-        raise EngineError(f"the engine on this machine did not start:\n{self._log_tail()}")
+        assert process.stdout is not None
+        started = time.monotonic()
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not line.startswith(b"ready"):
+                if wait(lambda seconds: bool(selector.select(seconds)), MOMENT):
+                    line = process.stdout.readline()
+                    if not line:
+                        break
+                elif time.monotonic() - started > START_TIMEOUT:
+                    process.kill()
+        if not line:
+            process.wait()
+            raise EngineError(f"the engine on this machine did not start:\n{self._log_tail()}")
 
     def _watch(self, lost: Callable[[EngineError], None]) -> None:
         while True:
@@ -173,13 +194,40 @@ class PrivateEngine:
     def _close_pipes(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdout is not None:
             process.stdout.close()
-        if self._stopping and self._alive is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._alive)
-            self._alive = None
+        if self._stopping:
+            self._hold(None)
+
+    def _hold(self, alive: int | None) -> None:
+        """Keep the pipe whose end is this process's for the engine; close the one before."""
+        if self._alive is not None:
+            _held.discard(self._alive)
+            os.close(self._alive)
+        self._alive = alive
+        if alive is not None:
+            _held.add(alive)
+
+    def _remove_directories(self) -> None:
+        for directory in reversed(self._directories):
+            directory.remove()
+
+    @property
+    def _log(self) -> Path:
+        return self._directory.path / "engine.log"
 
     def _log_tail(self) -> str:
-        log = self._directory / "engine.log"
-        if not log.exists():
+        if not self._log.exists():
             return "(no log)"
-        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
+_held: set[int] = set()
+"""The pipes of this process's engines: a forked one closes them, lest they outlive their client."""
+
+
+def _forked() -> None:
+    for alive in _held:
+        os.close(alive)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
+from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.put import Put, References
 from armoflow.client.validate import Survey, check_graph
+from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.errors import EngineError
@@ -84,6 +86,7 @@ class EngineBackend:
             raise
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
+        signals.watch(id(self), self.close)
         batched = "batch" in self.extensions
         self._settings = dataclasses.replace(
             self._settings,
@@ -137,7 +140,7 @@ class EngineBackend:
         # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
         inline = None if survey.settled else 0
         self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
-        ended.wait()
+        wait_for_event(ended)
         return [_value(target) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
@@ -198,13 +201,14 @@ class EngineBackend:
         self._loop.call(self._orchestrator.interrupt())
 
     def close(self) -> None:
-        """Cancel everything, end the session and the private engine."""
+        """Cancel everything, end the session and the private engine; may be called again."""
         try:
             self._loop.call(self._orchestrator.close())
         finally:
             if self._engine is not None:
                 self._engine.stop()
             self._callbacks.close()
+            signals.forget(id(self))
 
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
@@ -266,9 +270,8 @@ class EngineBackend:
 def _next(
     arrivals: queue.SimpleQueue[PlanPiece | None], deadline: float | None
 ) -> PlanPiece | None:
-    left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
     try:
-        return arrivals.get(timeout=left)
+        return take(arrivals, deadline)
     except queue.Empty:
         raise concurrent.futures.TimeoutError("not all items have ended in time") from None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.loop import CallbackThread
+from armoflow.client.waiting import wait_for_future
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, outcomes
@@ -62,7 +63,8 @@ class Future(concurrent.futures.Future[T]):
             concurrent.futures.CancelledError: If it was cancelled.
             BaseException: What the task raised; its ``__cause__`` says where.
         """
-        super().result(timeout)
+        wait_for_future(self, timeout)
+        super().result(0)
         decoded = self.outcomes()
         for outcome in decoded:
             if outcome.error is not None:
@@ -73,7 +75,8 @@ class Future(concurrent.futures.Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What :meth:`result` would raise, or None."""
-        error = super().exception(timeout)
+        wait_for_future(self, timeout)
+        error = super().exception(0)
         if error is not None:
             return error
         for outcome in self.outcomes():

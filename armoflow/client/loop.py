@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from armoflow.client.waiting import wait_for_future
 from armoflow.errors import ClientClosedError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        wait_for_future(future)
+        return future.result()
 
     def run(self, function: Callable[[], T]) -> T:
         """Call a function there and wait for its result; may be called there, too."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from armoflow.client.future import Future
+from armoflow.client.waiting import wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.failure import ErrorRecord, record_exception
@@ -149,7 +150,7 @@ class References:
                 if self._stopped:
                     self._wake.set()
             future.when_done(self._wake.set)
-            self._wake.wait()
+            wait_for_event(self._wake)
         if self._stopped or future.cancelled():
             raise DependencyCancelledError(f"{future!r}, which is an argument, was cancelled")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from pathlib import Path
 
@@ -29,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="inherited descriptor of a pipe whose other end the parent holds open",
     )
     parser.add_argument(
-        "--temporary", action="store_true", help="remove the state directory at the end"
+        "--temporary",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIRECTORY",
+        help="removed once neither the parent nor the engine is there; may be repeated",
     )
     parser.set_defaults(log_level="warning")
     chosen = parser.parse_args(arguments)
@@ -39,10 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    code = run_server(options, alive=chosen.alive_fd)
-    if chosen.temporary and code == 0:
-        shutil.rmtree(chosen.state, ignore_errors=True)
-    return code
+    return run_server(options, alive=chosen.alive_fd, temporary=chosen.temporary)
 
 
 if __name__ == "__main__":

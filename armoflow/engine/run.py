@@ -9,11 +9,16 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from armoflow.config import KIB
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
+from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.guardian import Guardian
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -23,7 +28,9 @@ _MAPPED_FROM = 256 * KIB
 """Bytes of a block from which it is mapped: more than most messages have."""
 
 
-def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
+def run_server(
+    options: ServerOptions, *, alive: int | None = None, temporary: Sequence[Path] = ()
+) -> int:
     """Serve until a signal comes, the parent is gone, or the journal fails.
 
     Prints ``ready: ADDRESS`` on the standard output once the server serves.
@@ -31,6 +38,7 @@ def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
     Args:
         options: What to serve.
         alive: A descriptor, inherited from the parent, that is read to its end when it is gone.
+        temporary: Directories to remove once neither this process nor its parent has them.
 
     Returns:
         The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
@@ -41,11 +49,21 @@ def run_server(options: ServerOptions, *, alive: int | None = None) -> int:
     gc.set_threshold(20_000, 10, 10)
     _return_large_blocks()
     sys.setswitchinterval(0.0005)
+    mark = new_mark()
+    guardian = Guardian(mark, temporary)
+    options = replace(options, environment={**options.environment, MARK: mark})
+    try:
+        return _run_loop(_run(options, alive))
+    finally:
+        guardian.stop()
+
+
+def _run_loop(main: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_run(options, alive))
-    code: int = uvloop.run(_run(options, alive))
+        return asyncio.run(main)
+    code: int = uvloop.run(main)
     return code
 
 

@@ -60,6 +60,7 @@ class Orchestrator:
         self._release_planned = False
         self._released_bytes = 0
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._lost: ArmoflowError | None = None
         self.pipeline = Pipeline(
             transport, self.session, self.tracker, self._settle, self._cancel_in_engine
@@ -101,9 +102,12 @@ class Orchestrator:
             await self.transport.cancel_session(session_id)
 
     async def close(self) -> None:
-        """Cancel what runs, end the sessions, close the connection."""
-        if self._closed:
-            return
+        """Cancel what runs, end the sessions, close the connection; may be called again."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         busy = bool(self.tracker.open) or bool(self._runs)
         if busy and self._lost is None:
             await self.interrupt()

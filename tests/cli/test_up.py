@@ -19,6 +19,8 @@ from armoflow import Client, task
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state
 from armoflow.protocol.environment import GRPC_SETTINGS
+from armoflow.system.temporary import TemporaryDirectory
+from tests.faults.scripts import wait_for
 
 PATIENCE = 60
 
@@ -165,14 +167,17 @@ def variables() -> dict[str, str]:
 
 def test_a_private_engine_ends_with_its_parent(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    state = tmp_path / "state"
+    directory = TemporaryDirectory(Path("/tmp"))
+    place = directory.path
     arguments = (
-        *("--listen", f"unix:{tmp_path}/e.sock", "--state", str(state), "--workers", "0"),
-        *("--alive-fd", str(reading), "--temporary"),
+        *("--listen", f"unix:{place}/e.sock", "--state", str(place / "state"), "--workers", "0"),
+        *("--alive-fd", str(reading), "--temporary", str(place)),
     )
-    with started(*arguments, module="armoflow.engine", fds=(reading,)) as (process, _):
+    fds = (reading, directory.lock)
+    with started(*arguments, module="armoflow.engine", fds=fds) as (process, _):
         os.close(reading)
-        assert state.exists()
+        directory.release()
+        assert (place / "state").exists()
         os.close(writing)
         assert process.wait(PATIENCE) == 0
-        assert not state.exists()
+        wait_for(lambda: not place.exists(), "its directory is left")

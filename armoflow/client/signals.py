@@ -1,0 +1,81 @@
+"""TERM and HUP end what clients have under way, as Ctrl-C does; then the process dies of them.
+
+A handler is set while a client is open, from the main thread, and where the signal would have ended
+the process at once: a program's own handler stays, and so does an ignored HUP (``nohup``).
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from armoflow.config import ENDING_SECONDS
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+_open: dict[int, Callable[[], None]] = {}
+"""What ends each open client, by its id."""
+
+
+def watch(client: int, end: Callable[[], None]) -> None:
+    """A client is open.
+
+    Args:
+        client: Its id.
+        end: Ends what it has under way, in any thread; may be called again.
+    """
+    _open[client] = end
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end_all)
+
+
+def forget(client: int) -> None:
+    """A client is closed; after the last one, signals do what they did before."""
+    if _open.pop(client, None) is not None and not _open:
+        _restore()
+
+
+def _restore() -> None:
+    # Elsewhere it stays, and does what the signal would do.
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            if signal.getsignal(number) is _end_all:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _end_all(number: int, frame: FrameType | None) -> None:
+    """End all clients, as far as that can be done soon, then the process.
+
+    This thread may have been interrupted in the middle of anything, with any lock in its hands. So
+    another one does the work, and is waited for with a limit; and it is started by what takes no
+    lock. A second signal does not wait.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def end() -> None:
+        try:
+            for end_client in list(_open.values()):
+                end_client()
+        finally:
+            done.release()
+
+    if _open:
+        _thread.start_new_thread(end, ())
+        done.acquire(timeout=ENDING_SECONDS)
+    os.kill(os.getpid(), number)
+
+
+def _forked() -> None:
+    _open.clear()  # they are the parent's
+    _restore()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,103 @@
+"""Waits that Ctrl-C ends.
+
+Python's main thread looks for signals, lets go of the interpreter's lock, then sleeps. A signal
+that arrives in between, which may be milliseconds where the thread that got the lock got the
+processor too, is seen when something else wakes the thread. So no wait goes on for longer than a
+moment.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+F = TypeVar("F", bound="concurrent.futures.Future[Any]")
+
+MOMENT = 0.2
+"""Seconds after which a wait looks for signals."""
+
+
+def wait(ended: Callable[[float], bool], timeout: float | None = None) -> bool:
+    """Wait until something is so.
+
+    Args:
+        ended: Waits for so many seconds; whether it is so.
+        timeout: Seconds to wait in all; None: as long as it takes.
+
+    Returns:
+        Whether it is so.
+
+    Example:
+        >>> wait(threading.Event().wait, 0.01)
+        False
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = MOMENT if deadline is None else min(MOMENT, max(deadline - time.monotonic(), 0.0))
+        if ended(left):
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+
+
+def wait_for_future(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
+    """Wait until a future is done, or cancelled; whether it is."""
+
+    def ended(seconds: float) -> bool:
+        with suppress(concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            concurrent.futures.Future.exception(future, seconds)
+        return future.done()
+
+    return future.done() or wait(ended, timeout)
+
+
+def take(arrivals: queue.SimpleQueue[T], deadline: float | None) -> T:
+    """The next of a queue, before a time of the monotonic clock.
+
+    Raises:
+        queue.Empty: If none has come by then.
+    """
+    while True:
+        left = MOMENT if deadline is None else deadline - time.monotonic()
+        try:
+            return arrivals.get(timeout=min(MOMENT, max(left, 0.0)))
+        except queue.Empty:
+            if left <= 0:
+                raise
+
+
+def as_completed(futures: Sequence[F], timeout: float | None) -> Iterator[F]:
+    """Futures in the order in which they end; each once.
+
+    Raises:
+        TimeoutError: If not all of them have ended in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return _as_completed(deque(dict.fromkeys(futures)), deadline)
+
+
+def _as_completed(futures: deque[F], deadline: float | None) -> Iterator[F]:
+    arrivals: queue.SimpleQueue[F] = queue.SimpleQueue()
+    count = len(futures)
+    while futures:  # they are held no longer than it takes
+        # Not by the client's thread for callbacks: this one never waits.
+        concurrent.futures.Future.add_done_callback(futures.popleft(), arrivals.put)  # type: ignore[arg-type]
+    left = count
+    try:
+        for left in range(count, 0, -1):  # noqa: B007 - the message tells it
+            yield take(arrivals, deadline)
+    except queue.Empty:
+        message = f"{left} (of {count}) futures unfinished"
+        raise concurrent.futures.TimeoutError(message) from None
+
+
+def wait_for_event(event: threading.Event) -> None:
+    """Wait for an event, however long it takes."""
+    wait(event.wait)

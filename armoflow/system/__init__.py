@@ -1,0 +1,1 @@
+"""What armoflow needs of the operating system: places, processes, descriptors."""

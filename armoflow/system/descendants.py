@@ -1,0 +1,64 @@
+"""Finds and ends what a process has started, by a mark that its descendants inherit.
+
+Tasks may start processes that leave their group, their session and their parent. On Linux they are
+found by a variable of their environment, a path of names: of the owner, of its agent, of the child
+that ran the task, and within it again where that is an owner itself. Where there is no ``/proc``
+only the process group is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+MARK = "ARMOFLOW_PROCESS"
+"""The variable."""
+
+_ROUNDS = 20
+"""How often is looked for processes that were started meanwhile."""
+
+
+def new_mark(environment: Mapping[str, str] = os.environ) -> str:
+    """A mark for what is started from here on, within the mark of this process.
+
+    Example:
+        >>> new_mark({MARK: "a"})[:2], len(new_mark({}))
+        ('a/', 16)
+    """
+    outer = environment.get(MARK)
+    name = os.urandom(8).hex()
+    return f"{outer}/{name}" if outer else name
+
+
+def end_marked(mark: str) -> None:
+    """Kill every process with this mark, or one within it, but this one."""
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _marked(mark) if pid != os.getpid()]
+        if not found:
+            return
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    exact = f"\0{MARK}={mark}".encode()
+    for pid in _processes():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+                content = b"\0" + file.read()
+        except OSError:
+            continue  # it has ended, or is another user's
+        place = content.find(exact)
+        end = place + len(exact)
+        if place >= 0 and content[end : end + 1] in (b"\0", b"/", b""):
+            yield pid
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    except OSError:
+        return []

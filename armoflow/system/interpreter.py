@@ -1,0 +1,40 @@
+"""Commands that run a part of armoflow as a process of its own, wherever this one stands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+_PROGRAM = """import sys
+sys.path[:] = [path for path in sys.path if path]
+if {root!r} not in sys.path: sys.path.append({root!r})
+from {module} import main
+sys.exit(main())
+"""
+"""The directory where the process happens to stand is no place to import from: it may hold a file
+with the name of a standard module. The package is found where this process has found it."""
+
+
+def python_command(module: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
+    """A command that calls ``main()`` of a module, under the interpreter's present options.
+
+    Args:
+        module: The module.
+        arguments: Its arguments.
+        options: More options of the interpreter.
+    """
+    program = _PROGRAM.format(root=_ROOT, module=module)
+    return [sys.executable, *_present_options(), *options, "-c", program, *arguments]
+
+
+def _present_options() -> list[str]:
+    flags = sys.flags
+    options = ["-" + "O" * flags.optimize] if flags.optimize else []
+    if flags.isolated:
+        return [*options, "-I"]
+    if flags.ignore_environment:
+        options.append("-E")
+    if flags.no_user_site:
+        options.append("-s")
+    return options
