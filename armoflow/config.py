@@ -98,6 +98,9 @@ CODE_CACHE_BYTES = 64 * MIB
 CODE_CACHE_GENERATIONS = 4
 """Versions of the user's modules that a worker's process keeps loaded, to switch between them."""
 
+LIVE_DATA_LIMIT = 1 * MIB
+"""Bytes up to which what a module computed when it was imported travels as it is at the client."""
+
 BATCHES_IN_FLIGHT = 4
 """Batches of tasks being submitted at once."""
 

@@ -1,13 +1,16 @@
 """The user's modules as a worker's process imports them: from a bundle, not from its own disk.
 
 One bundle is active at a time. Another one that only adds modules extends it; one that changes a
-module becomes a new *generation*: the modules of the old one leave ``sys.modules`` (and are kept
-aside, for tasks submitted before the change), so that no code is ever stale or mixed.
+module, or what one of its names stands for, becomes a new *generation*: the modules of the old
+one leave ``sys.modules`` (and are kept aside, for tasks submitted before the change), so that no
+code is ever stale or mixed.
 """
 
 from __future__ import annotations
 
+import functools
 import linecache
+import pickle
 import sys
 import types
 from collections import OrderedDict
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.modules import ModuleSource, decode_bundle
+from armoflow.codec.modules import Bundle, ModuleSource, decode_bundle, is_user_module
 
 
 class Generation:
@@ -26,16 +29,18 @@ class Generation:
 
     Attributes:
         sources: The bundled sources, by module name.
+        names: What names in them stand for at the client: see :class:`Bundle`.
         modules: What was imported of them, while the generation is not active.
     """
 
-    def __init__(self, sources: Mapping[str, ModuleSource]) -> None:
-        self.sources = dict(sources)
+    def __init__(self, bundle: Bundle) -> None:
+        self.sources = dict(bundle.sources)
+        self.names = dict(bundle.names)
         self.modules: dict[str, types.ModuleType] = {}
 
-    def extends_to(self, sources: Mapping[str, ModuleSource]) -> bool:
+    def extends_to(self, bundle: Bundle) -> bool:
         """Whether a bundle changes nothing here; what it adds must not be imported yet."""
-        for name, source in sources.items():
+        for name, source in bundle.sources.items():
             known = self.sources.get(name)
             if (
                 known != source
@@ -43,7 +48,29 @@ class Generation:
                 and (known is not None or name in sys.modules)
             ):
                 return False
-        return True
+        return self._agrees(bundle.names)
+
+    def holds(self, bundle: Bundle) -> bool:
+        """Whether it serves a bundle as it is, and maybe more."""
+        return self._agrees(bundle.names) and all(
+            self.sources.get(name) == source for name, source in bundle.sources.items()
+        )
+
+    def _agrees(self, names: Mapping[str, bytes | None]) -> bool:
+        # A name that was not mentioned is used by no task that came with it.
+        return all(self.names.get(name, value) == value for name, value in names.items())
+
+    def extend(self, bundle: Bundle) -> None:
+        """Add what a bundle has more."""
+        self.sources.update(bundle.sources)
+        new = {name: value for name, value in bundle.names.items() if name not in self.names}
+        self.names.update(new)
+        _set_names(new)
+
+    def loaded(self, module: str) -> None:
+        """A module was imported from its source."""
+        prefix = f"{module}:"
+        _set_names({name: value for name, value in self.names.items() if name.startswith(prefix)})
 
     def owns(self, name: str) -> bool:
         """Whether a module is bundled, or lies in a bundled package (found there on disk).
@@ -81,6 +108,36 @@ def remove_modules(generation: Generation) -> dict[str, types.ModuleType]:
         if parent in sys.modules:  # or "from parent import child" would find the old module
             vars(sys.modules[parent]).pop(child, None)
     return removed
+
+
+def _set_names(names: Mapping[str, bytes | None]) -> None:
+    """Let names in modules that are loaded stand for what they do at the client."""
+    for name, pickled in names.items():
+        module, _, path = name.partition(":")
+        if pickled is not None and module in sys.modules:
+            *owners, last = path.split(".")
+            target = functools.reduce(getattr, owners, sys.modules[module])
+            value = pickle.loads(pickled)
+            if not _fill(vars(target).get(last), value):
+                setattr(target, last, value)
+
+
+def _fill(old: Any, value: Any) -> bool:
+    """Change in place what other modules may have imported by name; False if that cannot be."""
+    kind = type(old)
+    if kind is not type(value):
+        return False
+    if kind is list:
+        old[:] = value
+        return True
+    if kind not in (dict, set) and not (
+        is_user_module(kind.__module__) and hasattr(old, "__dict__")
+    ):
+        return False
+    held, content = (old, value) if kind in (dict, set) else (vars(old), vars(value))
+    held.clear()
+    held.update(content)
+    return True
 
 
 class InstalledModules:
@@ -128,11 +185,14 @@ class InstalledModules:
             sys.meta_path.remove(self)
         self._generations.clear()
 
-    def _generation(self, sources: Mapping[str, ModuleSource]) -> Generation:
-        if self.active is not None and self.active.extends_to(sources):
-            self.active.sources.update(sources)
+    def _generation(self, bundle: Bundle) -> Generation:
+        if self.active is not None and self.active.extends_to(bundle):
+            self.active.extend(bundle)
             return self.active
-        return Generation(sources)
+        for generation in self._generations.values():
+            if generation.holds(bundle):
+                return generation
+        return Generation(bundle)
 
     def _activate(self, generation: Generation) -> None:
         if generation is self.active:
@@ -153,12 +213,12 @@ class InstalledModules:
     ) -> ModuleSpec | None:
         """Called by ``import``."""
         source = self.active.sources.get(fullname) if self.active is not None else None
-        if source is None:
+        if source is None or self.active is None:
             return None
         if source.text is None:
             return _namespace(fullname, path, source)
         locations = [str(Path(source.path).parent)] if source.is_package else None
-        loader: Any = _Loader(source)
+        loader: Any = _Loader(source, self.active)
         return spec_from_file_location(
             fullname, source.path, loader=loader, submodule_search_locations=locations
         )
@@ -174,8 +234,9 @@ def _namespace(name: str, path: Sequence[str] | None, source: ModuleSource) -> M
 
 
 class _Loader:
-    def __init__(self, source: ModuleSource) -> None:
+    def __init__(self, source: ModuleSource, generation: Generation) -> None:
         self._source = source
+        self._generation = generation
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -189,6 +250,7 @@ class _Loader:
         except ImportError as error:
             explain_import_error(error, f"module {module.__name__!r} ({source.path})")
             raise
+        self._generation.loaded(module.__name__)
 
     def get_source(self, fullname: str) -> str:
         return self._source.text or ""

@@ -19,11 +19,12 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cloudpickle
 import msgpack
 
 from armoflow.errors import EnvelopeError
 
-_FORMAT = 1
+_FORMAT = 2
 MAIN = frozenset({"__main__", "__mp_main__"})
 IMPORTERS = frozenset({"import_module", "__import__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -173,6 +174,8 @@ def _read(name: str, found: _Found) -> ModuleSource | None:
         if text is None:
             with tokenize.open(path) as file:
                 text = file.read()
+        if name in sys.modules:
+            ast.parse(text)
     except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
         return None  # it cannot be imported either: whoever imports it is told why
     return ModuleSource(text, path, found.locations is not None)
@@ -223,6 +226,20 @@ class _Member(NamedTuple):
     source: ModuleSource
 
 
+class Bundle(NamedTuple):
+    """What a worker needs to import the user's modules as they are at the client.
+
+    Attributes:
+        sources: By module name.
+        names: The names that tasks use, as ``module:path``: None where a name stands for what its
+            module's source makes of it, else a pickle of what it stands for (see
+            :mod:`armoflow.codec.live`).
+    """
+
+    sources: dict[str, ModuleSource]
+    names: dict[str, bytes | None]
+
+
 class ModuleBundle:
     """The sources of the user's own modules, and of all those of them that they import.
 
@@ -239,6 +256,8 @@ class ModuleBundle:
     def __init__(self) -> None:
         self._members: dict[str, _Member] = {}
         self._encoded: tuple[str, bytes] | None = None
+        self._names: dict[str, bytes | None] = {}
+        self._packed: bytes | None = None  # the sources
 
     def add(self, names: Iterable[str]) -> None:
         """Add modules by name, with what they import."""
@@ -250,51 +269,86 @@ class ModuleBundle:
             found = _find(name)
             source = None if found is None else _read(name, found)
             if found is None or source is None:
+                if name in sys.modules:  # its file is gone, or half written: from memory, then
+                    cloudpickle.register_pickle_by_value(sys.modules[name])
                 continue
             self._put(name, found.token, source)
             pending.extend(parents_of(name))
             pending.extend(imports_of(name, source))
 
-    def encode(self) -> tuple[str, bytes] | None:
-        """The digest and the data of the bundle, or None when it is empty.
+    def source(self, name: str) -> ModuleSource | None:
+        """The source of a module, if it is in the bundle."""
+        member = self._members.get(name)
+        return None if member is None else member.source
 
-        Modules that were loaded again since the last time are read again.
-        """
+    def refresh(self) -> None:
+        """Read again what was loaded again, or was edited and is not loaded here."""
+        loaded = sys.modules
         for name, member in list(self._members.items()):
-            if name not in sys.modules and _stat(member.source.path) == member.token:
+            module = loaded.get(name)
+            if module is not None:
+                if getattr(module, "__spec__", None) is member.token:
+                    continue
+            elif _stat(member.source.path) == member.token:
                 continue
             found = _find(name)
             if found is None or _same(found.token, member.token):
                 continue
             source = _read(name, found)
-            if source is not None and source != member.source:
+            if source is None:
+                continue
+            if source == member.source:
+                self._members[name] = _Member(found.token, source)
+            else:
                 self._put(name, found.token, source)
                 self.add(imports_of(name, source))
+
+    def set_name(self, name: str, value: bytes | None) -> None:
+        """Tell what a name stands for: see :class:`Bundle`."""
+        if self._names.get(name, self) != value:
+            self._names[name] = value
+            self._encoded = None
+
+    def names_of(self, module: str) -> list[str]:
+        """The paths in a module of which it was told that they are not what the source says."""
+        prefix = f"{module}:"
+        return [
+            name.removeprefix(prefix)
+            for name, value in self._names.items()
+            if value is not None and name.startswith(prefix)
+        ]
+
+    def encode(self) -> tuple[str, bytes] | None:
+        """The digest and the data of the bundle as it is now, or None when it is empty."""
+        self.refresh()
         if self._encoded is None and self._members:
-            members = sorted((name, *member.source) for name, member in self._members.items())
-            packed = msgpack.packb(members, use_bin_type=True)
-            digest = hashlib.blake2b(packed, digest_size=16).hexdigest()
-            self._encoded = digest, msgpack.packb([_FORMAT, zlib.compress(packed)])
+            if self._packed is None:
+                members = sorted((name, *member.source) for name, member in self._members.items())
+                self._packed = zlib.compress(msgpack.packb(members, use_bin_type=True))
+            names = zlib.compress(msgpack.packb(sorted(self._names.items()), use_bin_type=True))
+            data = msgpack.packb([_FORMAT, self._packed, names])
+            self._encoded = hashlib.blake2b(data, digest_size=16).hexdigest(), data
         return self._encoded
 
     def _put(self, name: str, token: object, source: ModuleSource) -> None:
         self._members[name] = _Member(token, source)
-        self._encoded = None
+        self._packed = self._encoded = None
 
 
-def decode_bundle(data: bytes | memoryview) -> dict[str, ModuleSource]:
-    """The sources in a bundle, by module name.
+def decode_bundle(data: bytes | memoryview) -> Bundle:
+    """Read a bundle back.
 
     Raises:
         EnvelopeError: If the data is not a bundle.
     """
     try:
-        version, packed = msgpack.unpackb(data)
+        version, *packed = msgpack.unpackb(data)
         if version != _FORMAT:
             raise EnvelopeError(f"modules have format {version!r}, this armoflow reads {_FORMAT}")
-        return {
-            name: ModuleSource(text, path, is_package)
-            for name, text, path, is_package in msgpack.unpackb(zlib.decompress(packed))
+        members, names = (msgpack.unpackb(zlib.decompress(part)) for part in packed)
+        sources = {
+            name: ModuleSource(text, path, is_package) for name, text, path, is_package in members
         }
+        return Bundle(sources, dict(names))
     except (ValueError, TypeError, zlib.error, msgpack.UnpackException) as error:
         raise EnvelopeError(f"stored data is not a bundle of modules: {error}") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.codec.modules import MAIN, is_user_module
-from armoflow.codec.references import is_reachable
+from armoflow.codec.references import content_of, is_reachable
 
 _METHODS = (types.FunctionType, classmethod, staticmethod, property)
 _CONSTANT = frozenset(
@@ -106,11 +106,3 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if type(constant) is types.CodeType:
             yield from _names(constant)
-
-
-def content_of(cell: types.CellType) -> Any:
-    """What a closure variable holds, or None if it is not assigned yet."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None

@@ -33,11 +33,13 @@ from armoflow.codec.references import (
 
 PROTOCOL = 5
 
-_CachedFunction = type(functools.lru_cache(len))
+CachedFunction = type(functools.lru_cache(len))
 
 
 _CLOUDPICKLE: dict[type, Callable[[Any], Any]] = cloudpickle.Pickler.dispatch_table.maps[0]
 
+
+_IMPORT_STATE = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
 
 _NO_FILE = "<dynamic-code>"
 """What cloudpickle 3.1.3 and later write in place of a file's name."""
@@ -71,8 +73,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 
-    def __init__(self, *, whole: bool = False) -> None:
-        self.file = io.BytesIO()
+    def __init__(self, *, whole: bool = False, file: io.BytesIO | None = None) -> None:
+        self.file = file or io.BytesIO()
         self.names: set[Any] = set()
         self.buffers: list[memoryview] = []
         self._whole = whole
@@ -108,13 +110,20 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_class(value)
         self.names.add(kind.__module__)
         if kind is types.ModuleType:
-            self.names.add(value.__name__)
-        elif callable(value):
+            return self._reduce_module(value)
+        if kind is CachedFunction:
+            return self._reduce_cached(value)
+        if callable(value):
             self.names.add(getattr(value, "__module__", None))
-            if kind is _CachedFunction:
-                return self._reduce_cached(value)
-        elif kind.__name__ == "ndarray":
-            return _reduce_array(value)
+        return _reduce_array(value) if kind.__name__ == "ndarray" else NotImplemented
+
+    def _reduce_module(self, module: types.ModuleType) -> Any:
+        name = module.__name__
+        if module is not sys.modules.get(name) and is_user_module(name):
+            # Since somebody got hold of it, it was imported again under the same name.
+            state = {key: part for key, part in vars(module).items() if key not in _IMPORT_STATE}
+            return cloudpickle.cloudpickle.dynamic_subimport, (name, state)
+        self.names.add(name)
         return NotImplemented
 
     def _reduce_function(self, function: types.FunctionType) -> Any:
@@ -131,6 +140,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_cached(self, function: Any) -> Any:
         """What ``functools.lru_cache`` makes: by reference, else around a copy of the function."""
+        self.names.add(function.__module__)
         module = sys.modules.get(function.__module__)
         if is_importable(function.__module__) and module is not None:
             if getattr(module, function.__qualname__, None) is function:
@@ -138,7 +148,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             wrapped = find_wrapped(function)
             if wrapped is not None:
                 return load_wrapped, wrapped
-        return _cache, (function.__wrapped__, function.cache_parameters())
+        return cache_around(function)
 
     def _reduce_class(self, cls: type) -> Any:
         pickled = None if self._whole else known_pickle(cls)
@@ -181,6 +191,11 @@ def _reduce_array(value: Any) -> Any:
     if dtype.hasobject or value.flags.forc:
         return NotImplemented
     return numpy.ascontiguousarray(value).__reduce_ex__(PROTOCOL)
+
+
+def cache_around(function: Any) -> tuple[Any, ...]:
+    """Reduce what ``functools.lru_cache`` made to what it is made of."""
+    return _cache, (function.__wrapped__, function.cache_parameters())
 
 
 def _cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:

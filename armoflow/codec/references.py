@@ -82,6 +82,14 @@ def load_wrapped(module: str, name: str, depth: int) -> Any:
     return target
 
 
+def content_of(cell: types.CellType) -> Any:
+    """What a closure variable holds, or None if it is not assigned yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
 def _travels_by_value(name: str) -> bool:
     registered = cloudpickle.list_registry_pickle_by_value()
     return bool(registered) and any(parent in registered for parent in [name, *parents_of(name)])

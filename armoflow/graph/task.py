@@ -113,6 +113,10 @@ class BaseTask(Generic[P, R_co]):
         module = getattr(self, "__module__", None)
         if module != "__main__" and _find(module, name) is self:
             return name  # importable: by reference, as functions are
+        return self.reduce_by_value()
+
+    def reduce_by_value(self) -> tuple[Any, ...]:
+        """What pickle makes the task of, where it is not found by its name."""
         # In two steps, because a recursive function refers to its own task.
         state = (self.function, self.name, self.options, self.outputs)
         return type(self).__new__, (type(self),), state

@@ -7,12 +7,15 @@ travelled often enough it is stored as a result of its own, and payloads only na
 from __future__ import annotations
 
 import builtins
+import sys
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from armoflow import config
 from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_function
+from armoflow.codec.live import LiveState
+from armoflow.codec.modules import MAIN
 from armoflow.codec.payload import CodeReference
 from armoflow.orchestrator.planned import Constant
 
@@ -47,8 +50,8 @@ class CodeBook:
         self._known = known
         self._pieces: dict[str, _Piece] = {}
         self._bundle = ModuleBundle()
+        self._live = LiveState(self._bundle)
         self._bundle_names: frozenset[str] = frozenset()
-        self._modules: _Piece | None = None
         self._inherited: CodeReference | None = None
         self._unchanging: WeakKeyDictionary[Any, tuple[CodeType, EncodedFunction]] = (
             WeakKeyDictionary()
@@ -67,11 +70,14 @@ class CodeBook:
                 return EncodedCode(self, known.digest, None, constant)
             return EncodedCode(self, known.digest, self._piece(known.digest, known.data or b""))
         encoded = self._encode(function)
-        self.add_modules(encoded.modules)
+        self._bundle_modules(encoded.modules)
         return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
 
     def _encode(self, function: Any) -> EncodedFunction:
-        if not uses_nothing(function):
+        nothing = uses_nothing(function)
+        if self._known is None and not (nothing and function.__module__ in MAIN):
+            self._live.check(function)
+        if not nothing:
             return encode_function(function)
         code, encoded = self._unchanging.get(function, (None, None))
         if encoded is None or code is not function.__code__:
@@ -80,25 +86,25 @@ class CodeBook:
         return encoded
 
     def add_modules(self, names: frozenset[str] | set[str]) -> None:
-        """Note that tasks may import these modules of the user's own."""
-        if self._inherited is not None:
-            return  # in a worker: the client has sent all of them
-        if not names <= self._bundle_names:
+        """Note that instances of classes of these modules are among the values of tasks."""
+        self._bundle_modules(names)
+        if self._known is None:
+            for name in names:
+                if name in sys.modules:
+                    self._live.check(sys.modules[name])
+
+    def _bundle_modules(self, names: frozenset[str] | set[str]) -> None:
+        # In a worker the client has sent all of them.
+        if self._inherited is None and not names <= self._bundle_names:
             self._bundle_names |= names
             self._bundle.add(names)
-            self._modules = None
 
     def modules(self) -> EncodedCode | None:
         """The modules that tasks need, or None when there are none."""
-        if self._bundle_names and self._modules is None:
-            encoded = self._bundle.encode()
-            if encoded is not None:
-                self._modules = self._piece(*encoded)
-        if self._modules is not None:
-            return EncodedCode(self, self._modules.digest, self._modules)
         inherited = self._inherited
         if inherited is None:
-            return None
+            encoded = self._bundle.encode()
+            return None if encoded is None else EncodedCode(self, encoded[0], self._piece(*encoded))
         if inherited.result_id is not None:
             constant = Constant.stored(inherited.digest, inherited.result_id)
             return EncodedCode(self, inherited.digest, None, constant)

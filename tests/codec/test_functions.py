@@ -524,7 +524,7 @@ def test_what_is_bundled_is_what_runs(tmp_path, monkeypatch):
     bundle = ModuleBundle()
     bundle.add(encode_function(living_a.f).modules)
     first = bundle.encode()
-    assert set(decode_bundle(first[1])) == {"living_a", "living_b"}
+    assert set(decode_bundle(first[1]).sources) == {"living_a", "living_b"}
     assert bundle.encode() is first
 
     path.write_text("X = 22\nimport living_c\ndef f():\n    import living_b\n")
@@ -533,9 +533,9 @@ def test_what_is_bundled_is_what_runs(tmp_path, monkeypatch):
     importlib.reload(living_a)
     second = bundle.encode()
     assert second[0] != first[0]
-    assert set(decode_bundle(second[1])) == {"living_a", "living_b", "living_c"}
+    assert set(decode_bundle(second[1]).sources) == {"living_a", "living_b", "living_c"}
 
     other.write_text("Y = 22\n")  # never imported here: what is on disk is what counts
-    assert "22" in decode_bundle(bundle.encode()[1])["living_b"].text
+    assert "22" in decode_bundle(bundle.encode()[1]).sources["living_b"].text
     for name in ("living_a", "living_c"):
         monkeypatch.delitem(sys.modules, name)

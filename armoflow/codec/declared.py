@@ -1,0 +1,137 @@
+"""What a module's source says that its names stand for, as far as that can be told by reading it.
+
+It is compared with what they stand for now (see :mod:`armoflow.codec.live`).
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from collections.abc import Iterable, Iterator
+from types import CodeType
+from typing import Any, NamedTuple
+
+from armoflow.codec.modules import ModuleSource, absolute_name
+
+
+class Kind(enum.Enum):
+    """How a name gets its value."""
+
+    DEFINITION = "definition"  # def or class
+    DECORATED = "decorated"  # the same, with decorators
+    IMPORT = "import"  # value: module, and name in it or None
+    LITERAL = "literal"  # value: the literal's
+    COMPUTED = "computed"  # anything else: it is known only after it ran
+
+
+class Declaration(NamedTuple):
+    """How one name gets its value."""
+
+    kind: Kind
+    value: Any = None
+
+
+_COMPUTED = Declaration(Kind.COMPUTED)
+
+
+class Declared:
+    """A module's declarations.
+
+    Attributes:
+        names: By name; of classes' attributes by ``Class.attribute``.
+        codes: The code of everything that is defined in it.
+    """
+
+    def __init__(self, name: str, source: ModuleSource) -> None:
+        text = source.text or ""
+        tree = ast.parse(text)
+        package = name if source.is_package else name.rpartition(".")[0]
+        self.names: dict[str, Declaration] = {}
+        self.codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
+        _read(tree.body, "", package, self.names)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _read(
+    body: Iterable[ast.stmt], prefix: str, package: str, names: dict[str, Declaration]
+) -> None:
+    for statement in body:
+        for name, declaration in _declarations(statement, package):
+            path = prefix + name
+            # What is bound twice has the value that was bound last, whichever that is.
+            names[path] = _COMPUTED if path in names else declaration
+        if isinstance(statement, ast.ClassDef):
+            _read(statement.body, f"{prefix}{statement.name}.", package, names)
+        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for inner in _blocks(statement):
+                _read(inner, prefix, package, names)
+
+
+def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    for field in ("body", "orelse", "finalbody"):
+        yield getattr(statement, field, [])
+    for part in [*getattr(statement, "handlers", []), *getattr(statement, "cases", [])]:
+        yield part.body
+
+
+def _declarations(statement: ast.stmt, package: str) -> Iterator[tuple[str, Declaration]]:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        kind = Kind.DECORATED if statement.decorator_list else Kind.DEFINITION
+        yield statement.name, Declaration(kind)
+    elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+        yield from _imported(statement, package)
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                yield target.id, _assigned(statement.value)
+            else:
+                yield from _stored(target)
+    elif isinstance(statement, (ast.AugAssign, ast.For, ast.AsyncFor)):
+        yield from _stored(statement.target)
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        for item in statement.items:
+            if item.optional_vars is not None:
+                yield from _stored(item.optional_vars)
+
+
+def _imported(
+    statement: ast.Import | ast.ImportFrom, package: str
+) -> Iterator[tuple[str, Declaration]]:
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            top = alias.name.partition(".")[0]
+            module = alias.name if alias.asname else top
+            yield alias.asname or top, Declaration(Kind.IMPORT, (module, None))
+    else:
+        base = absolute_name(package, statement.level, statement.module or "")
+        for alias in statement.names:
+            yield alias.asname or alias.name, Declaration(Kind.IMPORT, (base, alias.name))
+
+
+def _stored(target: ast.AST) -> Iterator[tuple[str, Declaration]]:
+    for node in ast.walk(target):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, _COMPUTED
+
+
+_CONSTANT_NODES = (
+    *(ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp),
+    *(ast.unaryop, ast.operator, ast.Load),
+)
+
+
+def _assigned(value: ast.expr) -> Declaration:
+    if not all(isinstance(node, _CONSTANT_NODES) for node in ast.walk(value)):
+        return _COMPUTED
+    code = compile(ast.Expression(value), "<constant>", "eval", dont_inherit=True)
+    try:
+        return Declaration(Kind.LITERAL, eval(code, {"__builtins__": {}}))
+    except Exception:
+        return _COMPUTED  # the module says so itself, when it is imported

@@ -1,0 +1,344 @@
+"""Where the user's modules are, in this process, not what their sources say.
+
+A name in a module may have been given another value since it was imported: patched by a test, set
+by a configuration, rebound by a function; or the file was edited and not loaded again. Workers
+import modules from their sources, so what differs travels beside them, by value, and is put in its
+place there (see :mod:`armoflow.codec.installed`). Looked at is what the submitted functions use.
+
+What a source only computes when it is imported cannot be compared with it. It travels as it is here
+when it is made of what Python and the user's own modules define and is small; else, and where it
+cannot be pickled (a connection, a lock), each worker has what importing the module makes of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import importlib
+import io
+import re
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from datetime import date, time, timedelta, tzinfo
+from importlib.machinery import SourceFileLoader
+from pathlib import PurePath
+from typing import Any
+
+from armoflow import config
+from armoflow.codec.declared import Declaration, Declared, Kind
+from armoflow.codec.modules import ModuleBundle, ModuleSource
+from armoflow.codec.pickler import CachedFunction, Pickler, cache_around
+from armoflow.codec.pickling import explain_failure
+from armoflow.codec.references import code_imports, content_of, is_importable, is_reachable
+from armoflow.codec.usage import METHODS, WIDEST, Binding, Usage, find_usage, is_own
+from armoflow.errors import SerializationError
+
+_REMEMBERED = 4096  # callables whose usage is kept
+_GENERATED = ("<string>", "<attrs generated")
+_DEEPEST = 8
+_CODE = (*METHODS, type, functools.partial, types.MethodType)
+_STEADY = (
+    *(types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum),
+    *(re.Pattern, PurePath, date, time, timedelta, tzinfo, types.ModuleType),
+)
+_ABSENT = object()
+_UNDECLARED = Declaration(Kind.COMPUTED)
+
+
+class LiveState:
+    """What differs, for the functions that were submitted so far.
+
+    Args:
+        bundle: The modules' sources; it is told what differs.
+    """
+
+    def __init__(self, bundle: ModuleBundle) -> None:
+        self._bundle = bundle
+        self._declared: dict[str, tuple[ModuleSource, Declared | None]] = {}
+        self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
+
+    def check(self, root: Any) -> None:
+        """Look at what a callable uses; of a module, at what its classes do.
+
+        Raises:
+            SerializationError: If something was put in the place of a function, a class or an
+                import that cannot be pickled.
+        """
+        known = self._known.get(id(root))
+        if known is not None and known[1].holds():
+            self._known.move_to_end(id(root))
+            return
+        usage = find_usage(root)
+        self._bundle.add(usage.modules)
+        self._bundle.refresh()
+        if self._compare(usage):
+            self._known[id(root)] = root, usage
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        else:
+            self._known.pop(id(root), None)
+
+    def _compare(self, usage: Usage) -> bool:
+        """Note what differs; returns whether ``usage.holds`` will notice any further change."""
+        noticed = True
+        for binding in usage.bindings:
+            if self._bundle.source(binding.module) is None:
+                continue
+            pickled = self._pickle(binding) if self._differs(binding) else None
+            self._bundle.set_name(f"{binding.module}:{binding.path}", pickled)
+            noticed = noticed and (pickled is None or _is_noticed(binding.value))
+        for module in usage.modules:
+            for path in self._bundle.names_of(module):
+                if not _exists(module, path):
+                    self._bundle.set_name(f"{module}:{path}", None)
+        return noticed
+
+    # --- one name ---------------------------------------------------------------------------------
+
+    def _differs(self, binding: Binding) -> bool:
+        declared = self._declarations(binding.module)
+        if declared is None:
+            return False
+        value, path = binding.value, binding.path
+        declaration = declared.names.get(path, _UNDECLARED)
+        kind = declaration.kind
+        if kind is Kind.IMPORT:
+            return self._import_differs(value, *declaration.value)
+        if kind is Kind.LITERAL:
+            return not _same(value, declaration.value)
+        if kind is Kind.DEFINITION:
+            return not (_is_defined(value, binding) and self._is_known(value))
+        if kind is Kind.DECORATED:
+            return _is_code(value) and not (_is_defined(value, binding) and self._is_known(value))
+        return self._computed_differs(binding)
+
+    def _import_differs(self, value: Any, base: str, name: str | None) -> bool:
+        module = sys.modules.get(base)
+        if name is None or module is None:
+            return isinstance(module, types.ModuleType) and value is not module
+        scope = vars(module)
+        if name not in scope:
+            imported = sys.modules.get(f"{base}.{name}")
+            return imported is not None and value is not imported
+        if value is not scope[name]:
+            return True
+        if isinstance(value, types.ModuleType) or self._bundle.source(base) is None:
+            return False
+        return self._differs(Binding(base, name, value, scope))
+
+    def _computed_differs(self, binding: Binding) -> bool:
+        value, name = binding.value, binding.path.rpartition(".")[2]
+        if isinstance(value, types.ModuleType) or (name[:2] == "__" == name[-2:]):
+            code = getattr(value, "__code__", None)
+            return code is not None and not code.co_filename.startswith(_GENERATED)
+        if isinstance(value, type) and is_reachable(value):
+            return False
+        return _is_portable(value)
+
+    def _is_known(self, value: Any) -> bool:
+        """Whether functions have the code that their modules' sources say."""
+        for function in _functions_in(value):
+            declared = self._declarations(function.__globals__.get("__name__") or "")
+            if declared is not None and function.__code__ not in declared.codes:
+                return function.__code__.co_filename.startswith(_GENERATED)
+        return True
+
+    def _declarations(self, name: str) -> Declared | None:
+        source = self._bundle.source(name)
+        if source is None or source.text is None:
+            return None
+        known = self._declared.get(name)
+        if known is None or known[0] != source:
+            loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
+            # Another loader may compile something else than the source.
+            plain = type(loader) is SourceFileLoader
+            known = self._declared[name] = source, Declared(name, source) if plain else None
+        return known[1]
+
+    def _pickle(self, binding: Binding) -> bytes | None:
+        """What a name stands for; None for data that cannot be pickled.
+
+        Raises:
+            SerializationError: If it stands in the place of code.
+        """
+        modules: set[str] = set()
+        pickled = _pickle(binding.value, modules)
+        if pickled is not None:
+            self._bundle.add(modules)
+            return pickled
+        declared = self._declarations(binding.module)
+        declaration = declared.names.get(binding.path, _UNDECLARED) if declared else _UNDECLARED
+        if declaration.kind in (Kind.DEFINITION, Kind.DECORATED, Kind.IMPORT):
+            module = binding.module
+            raise SerializationError(
+                f"{module}.{binding.path} was replaced since {module} was imported, by "
+                f"{_reason(binding.value)}: workers need what the task uses, put something in its "
+                "place that can be pickled, such as a function"
+            )
+        return None
+
+
+class _TooLargeError(Exception):
+    """A pickle grew too large."""
+
+
+class _Limited(io.BytesIO):
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > config.LIVE_DATA_LIMIT:
+            raise _TooLargeError
+        return super().write(data)
+
+
+class _Namespace:
+    """Stands in a pickle for a module's dictionary."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return namespace_of, (self._module,)
+
+
+def namespace_of(module: str) -> dict[str, Any]:
+    """A module's dictionary; called by pickles."""
+    return vars(importlib.import_module(module))
+
+
+class _ByValue(Pickler):
+    """Pickles functions by value even where they are what their module has under their name.
+
+    They see the module's own globals where they are read back.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(whole=True, file=_Limited())
+        self._by_value: set[int] = set()
+        if _is_code(value) and not isinstance(value, type):
+            self._by_value = set(map(id, (value, *_functions_in(value))))
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called by pickle for whatever is not a builtin scalar or container."""
+        if id(value) not in self._by_value:
+            return super().reducer_override(value)
+        if isinstance(value, types.FunctionType):
+            return self._reduce_in_module(value)
+        if isinstance(value, CachedFunction):
+            return cache_around(value)
+        if hasattr(type(value), "reduce_by_value"):
+            return value.reduce_by_value()
+        return super().reducer_override(value)
+
+    def _reduce_in_module(self, function: types.FunctionType) -> Any:
+        make, (code, scope, *rest), (state, slots), *end = self._dynamic_function_reduce(function)
+        module = function.__globals__.get("__name__")
+        if is_importable(module):
+            scope = _Namespace(str(module))
+            slots["__globals__"] = {}
+            self.names.add(module)
+        self.names.update(code_imports(function))
+        return (make, (code, scope, *rest), (state, slots), *end)
+
+
+def _pickle(value: Any, modules: set[str]) -> bytes | None:
+    """Pickle what a name stands for, code by value; None if it cannot be, or is too large."""
+    pickler = _ByValue(value)
+    try:
+        pickler.dump(value)
+    except Exception:  # whatever the user's own __reduce__ raises; who needs the reason asks again
+        return None
+    pickler.report_modules(modules)
+    return pickler.file.getvalue()
+
+
+def _reason(value: Any) -> str:
+    pickler = Pickler(whole=True)
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        return explain_failure(value, error, None, type(value).__name__)
+    return f"a {type(value).__name__} that is too large"
+
+
+def _exists(module: str, path: str) -> bool:
+    found: Any = sys.modules.get(module)
+    for name in path.split("."):
+        found = getattr(found, "__dict__", {}).get(name, _ABSENT)
+    return found is not _ABSENT
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, _CODE) or "__wrapped__" in getattr(value, "__dict__", {})
+
+
+def _is_defined(value: Any, binding: Binding) -> bool:
+    """Whether a value is what a definition of this name makes, decorated or not."""
+    return any(
+        found.__qualname__ == binding.path and found.__module__ == binding.module
+        for found in (value, *_functions_in(value))
+        if isinstance(found, (type, types.FunctionType))
+    )
+
+
+def _functions_in(value: Any, depth: int = _DEEPEST) -> Iterator[types.FunctionType]:
+    """The user's own functions that a value consists of: itself, or what was decorated."""
+    if isinstance(value, type) or not depth:
+        return
+    if isinstance(value, types.FunctionType) and is_own(value.__globals__.get("__name__") or ""):
+        yield value
+    parts = [getattr(value, "__dict__", {}).get("__wrapped__")]
+    if isinstance(value, types.FunctionType):
+        parts += map(content_of, value.__closure__ or ())
+    elif isinstance(value, METHODS):
+        parts += [
+            getattr(value, name, None) for name in ("__func__", "func", "fget", "fset", "fdel")
+        ]
+    elif isinstance(value, functools.partial):
+        parts.append(value.func)
+    for part in parts:
+        if part is not None and part is not value and callable(part):
+            yield from _functions_in(part, depth - 1)
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two literals are equal, types included."""
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, (list, tuple)):
+        return len(value) == len(other) and all(map(_same, value, other))
+    if isinstance(value, dict):
+        return (
+            len(value) == len(other)
+            and all(map(_same, value.keys(), other.keys()))
+            and all(map(_same, value.values(), other.values()))
+        )
+    return bool(value == other) or repr(value) == repr(other) == "nan"
+
+
+def _is_portable(value: Any) -> bool:
+    """Whether a value is made of what Python and the user define: it is there on every worker."""
+    kind = type(value)
+    module = kind.__module__
+    top = module.partition(".")[0]
+    if top == "logging":
+        return False  # the handlers are each process's own
+    if top in sys.stdlib_module_names or top == "armoflow" or is_own(module):
+        return True
+    size = getattr(value, "nbytes", None)
+    return kind.__name__ == "ndarray" and isinstance(size, int) and size <= config.LIVE_DATA_LIMIT
+
+
+def _is_noticed(value: Any, depth: int = _DEEPEST) -> bool:
+    """Whether :meth:`Usage.holds` sees every change of a value that stays the same object."""
+    if isinstance(value, _STEADY) or _is_code(value):
+        return True
+    if not depth:
+        return False
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
+        return len(value) <= WIDEST and all(_is_noticed(part, depth - 1) for part in parts)
+    if is_own(type(value).__module__):
+        parts = getattr(value, "__dict__", {}).values()
+        return all(_is_noticed(part, depth - 1) for part in parts)
+    return False

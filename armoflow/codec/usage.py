@@ -1,0 +1,366 @@
+"""What a function uses of the user's own code: functions, classes, modules and global variables.
+
+The walk starts at a callable and follows what it can reach without running anything: the globals
+that its code names, attributes of the user's own modules (``helper.h``), closure variables, default
+arguments, decorators (``__wrapped__``, or what they closed over), partials, methods, classes with
+their bases and attributes, imports in bodies, and what lies in containers. Code that was installed
+or belongs to Python is not looked into; editable installs and local paths are the user's own.
+
+What is found comes in an order that depends on the code alone, never on addresses or hashes.
+
+Example:
+    >>> script = {"__name__": "__main__", "FACTOR": 3}
+    >>> exec("def area(radius): return FACTOR * radius ** 2", script)
+    >>> usage = find_usage(script["area"])
+    >>> [function.__qualname__ for function in usage.functions]
+    ['area']
+    >>> [binding.path for binding in usage.bindings]
+    ['area', 'FACTOR']
+    >>> usage.holds()
+    True
+    >>> script["FACTOR"] = 4
+    >>> usage.holds()
+    False
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import operator
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from armoflow.codec.modules import MAIN, is_user_module, parents_of
+from armoflow.codec.references import code_imports, content_of, is_importable
+
+_NO_NAMES: tuple[str, ...] = ()
+_MISSING = object()
+WIDEST = 10_000
+"""Elements of a container up to which they are looked at."""
+_BY_NAME = frozenset(
+    {"getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__"}
+)
+_LEAVES = frozenset(
+    {
+        *(types.NoneType, bool, int, float, complex, str, bytes, bytearray, range, slice),
+        *(type(...), types.NotImplementedType, types.BuiltinFunctionType, types.CodeType),
+        *(types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType),
+        *(types.MethodDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType),
+    }
+)
+_SETS = (set, frozenset)
+_CONTAINERS = (list, tuple, dict, deque, *_SETS)
+_DESCRIPTORS = (classmethod, staticmethod, functools.cached_property, property)
+METHODS = (types.FunctionType, *_DESCRIPTORS, functools.partialmethod)
+
+
+class Binding(NamedTuple):
+    """A name that the code uses, and what it stands for.
+
+    Attributes:
+        module: The module in which the name is; empty if that was imported again since.
+        path: The name there; of a class's attribute with the class's own, as ``Class.attribute``.
+        value: What it stands for.
+        scope: Where it is looked up: the module's or the class's dictionary.
+    """
+
+    module: str
+    path: str
+    value: Any
+    scope: Mapping[str, Any]
+
+
+class Usage:
+    """What a callable uses, in the order in which it was found.
+
+    Attributes:
+        functions: The user's own functions, methods and nested functions among them.
+        classes: The user's own classes.
+        modules: Names of the user's own modules that are used or may be imported.
+        bindings: The names in the user's own modules and classes.
+    """
+
+    def __init__(self) -> None:
+        self.functions: list[types.FunctionType] = []
+        self.classes: list[type] = []
+        self.modules: dict[str, None] = {}
+        self.bindings: list[Binding] = []
+        self._values: list[tuple[str, Any, Mapping[str, Any]]] = []
+        self._codes: list[tuple[types.FunctionType, types.CodeType, Any]] = []
+        self._cells: list[tuple[types.CellType, Any]] = []
+        self._contents: list[tuple[Any, list[Any]]] = []
+        self._lengths: list[tuple[type, int]] = []
+        self._absent: list[tuple[Mapping[str, Any], str]] = []
+
+    def holds(self) -> bool:
+        """Whether a walk would still find the same; this costs a fraction of it."""
+        for name, value, scope in self._values:
+            if scope.get(name, _MISSING) is not value:
+                return False
+        for function, code, defaults in self._codes:
+            if function.__code__ is not code or function.__defaults__ is not defaults:
+                return False
+        for value, parts in self._contents:
+            now = _contents_of(value)
+            if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
+                return False
+        return (
+            all(name not in scope for scope, name in self._absent)
+            and all(len(cls.__dict__) == length for cls, length in self._lengths)
+            and all(content_of(cell) is content for cell, content in self._cells)
+        )
+
+    def note_binding(self, binding: Binding) -> None:
+        """Add a name."""
+        self.bindings.append(binding)
+        self._values.append((binding.path.rpartition(".")[2], binding.value, binding.scope))
+
+    def note_function(self, function: types.FunctionType) -> None:
+        """Add a function, and what tells whether it was changed."""
+        self.functions.append(function)
+        self._codes.append((function, function.__code__, function.__defaults__))
+        self._cells.extend((cell, content_of(cell)) for cell in function.__closure__ or ())
+
+    def note_class(self, cls: type) -> None:
+        """Add a class; its attributes are bindings."""
+        self.classes.append(cls)
+        self._lengths.append((cls, len(cls.__dict__)))
+
+    def note_absent(self, scope: Mapping[str, Any], name: str) -> None:
+        """Add a name that is not there: a builtin, or an attribute of something else."""
+        self._absent.append((scope, name))
+
+    def note_contents(self, value: Any) -> list[Any]:
+        """Add a container or an instance; returns what it holds."""
+        parts = _contents_of(value)
+        if type(value) not in (tuple, frozenset):
+            self._contents.append((value, parts))
+        return parts
+
+
+def find_usage(*roots: Any) -> Usage:
+    """What callables use; of a module that is given, what its own classes use.
+
+    Args:
+        roots: Functions, classes, tasks, partials, bound methods, callable objects; or modules.
+    """
+    walk = _Walk()
+    for root in roots:
+        if isinstance(root, types.ModuleType):
+            walk.visit_classes(root)
+        else:
+            walk.visit(root)
+    walk.run()
+    return walk.usage
+
+
+def is_own(module: str) -> bool:
+    """Whether a module's functions and classes are the user's own code: it may be a script."""
+    return module in MAIN or is_user_module(module) or not is_importable(module)
+
+
+def names_in(code: types.CodeType) -> tuple[str, ...]:
+    """The names that code may look up, nested code's too, each once, in order."""
+    known = _names.get(code)
+    if known is None:
+        if len(_names) >= WIDEST:
+            _names.clear()
+        known = _names[code] = tuple(dict.fromkeys(_read_names(code)))
+    return known
+
+
+_names: dict[types.CodeType, tuple[str, ...]] = {}
+
+
+def _read_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    dynamic = not _BY_NAME.isdisjoint(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _read_names(constant)
+        elif dynamic and isinstance(constant, str):
+            yield from (part for part in constant.split(".") if part.isidentifier())
+
+
+def _contents_of(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()] if len(value) <= WIDEST else []
+    if isinstance(value, _CONTAINERS):
+        return list(value) if len(value) <= WIDEST else []
+    return list(getattr(value, "__dict__", {}).values())
+
+
+def _home(module: str, scope: Mapping[str, Any]) -> str:
+    """The name of a module, if this is what is loaded under that name."""
+    loaded = sys.modules.get(module)
+    return module if loaded is not None and vars(loaded) is scope else ""
+
+
+def _is_reachable(cls: type) -> bool:
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found is cls
+
+
+def _sorted_set(parts: Iterable[Any]) -> list[Any]:
+    """Elements in an order that does not depend on their hashes."""
+
+    def key(part: Any) -> tuple[str, str, str]:
+        named = part if hasattr(part, "__qualname__") else type(part)
+        text = repr(part) if type(part) in _LEAVES else ""
+        return named.__module__ or "", named.__qualname__, text
+
+    return sorted(parts, key=key)
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self._seen: dict[int, Any] = {}  # values, so that no address is used twice
+        self._looked_up: set[tuple[int, str]] = set()
+        self._looked_into: set[tuple[int, tuple[str, ...]]] = set()
+        self._pending: deque[tuple[Any, tuple[str, ...]]] = deque()
+
+    def visit(self, value: Any, names: tuple[str, ...] = _NO_NAMES) -> None:
+        """Look at a value later; ``names`` are those that the code that uses it looks up."""
+        if type(value) not in _LEAVES:
+            self._pending.append((value, names))
+
+    def visit_classes(self, module: types.ModuleType) -> None:
+        """Look at the classes that a module defines: their instances may come as values."""
+        name = module.__name__
+        for value in list(vars(module).values()):
+            if isinstance(value, type) and value.__module__ == name:
+                self.visit(value)
+
+    def run(self) -> None:
+        """Look at everything that can be reached."""
+        while self._pending:
+            value, names = self._pending.popleft()
+            if isinstance(value, types.ModuleType):
+                self._module(value, names)
+            elif id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._look(value)
+
+    def _look(self, value: Any) -> None:
+        if isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(value, types.MethodType):
+            self.visit(value.__func__)
+            self.visit(value.__self__)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, functools.partial):
+            self.visit(value.func)
+            self.visit(value.args)
+            self.visit(value.keywords)
+        elif isinstance(value, _DESCRIPTORS):
+            for part in ("__func__", "func", "fget", "fset", "fdel"):
+                self.visit(getattr(value, part, None))
+        elif isinstance(value, _CONTAINERS):
+            parts = self.usage.note_contents(value)
+            for part in _sorted_set(parts) if isinstance(value, _SETS) else parts:
+                self.visit(part)
+        else:
+            self._instance(value)
+
+    def _bind(
+        self, module: str, path: str, scope: Mapping[str, Any], names: tuple[str, ...]
+    ) -> None:
+        name = path.rpartition(".")[2]
+        key = (id(scope), name)
+        value = scope.get(name, _MISSING)
+        if value is _MISSING:
+            if key not in self._looked_up:
+                self._looked_up.add(key)
+                self.usage.note_absent(scope, name)
+            return
+        if key not in self._looked_up:
+            self._looked_up.add(key)
+            self.usage.note_binding(Binding(module, path, value, scope))
+        self.visit(value, names)
+
+    def _function(self, function: types.FunctionType) -> None:
+        scope = function.__globals__
+        module = scope.get("__name__") or ""
+        if not is_own(module):
+            # A library's decorator made it: what it closed over may be the user's.
+            self.visit(getattr(function, "__wrapped__", None))
+            for cell in function.__closure__ or ():
+                self.visit(content_of(cell))
+            return
+        self.usage.note_function(function)
+        self._note_module(module)
+        names = names_in(function.__code__)
+        home = _home(module, scope)
+        if "." not in function.__qualname__ and function.__module__ == module:
+            self._bind(home, function.__qualname__, scope, names)  # how it is referred to
+        for name in names:
+            self._bind(home, name, scope, names)
+        for cell in function.__closure__ or ():
+            self.visit(content_of(cell), names)
+        self.visit(function.__defaults__)
+        self.visit(function.__kwdefaults__)
+        for value in function.__dict__.values():
+            self.visit(value)
+        for name in code_imports(function):
+            if is_user_module(name):
+                self._note_module(name)
+                self.visit(sys.modules.get(name), names)
+
+    def _module(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
+        name = getattr(module, "__name__", "")
+        key = (id(module), names)
+        if key in self._looked_into or not is_user_module(name):
+            return
+        self._looked_into.add(key)
+        self._note_module(name)
+        scope = vars(module)
+        for used in names:
+            self._bind(_home(name, scope), used, scope, names)
+
+    def _class(self, cls: type) -> None:
+        module = cls.__module__
+        if not isinstance(module, str) or not is_own(module):
+            return
+        self.usage.note_class(cls)
+        self._note_module(module)
+        for base in cls.__bases__:
+            self.visit(base)
+        self.visit(type(cls))
+        if not _is_reachable(cls):  # it is not what its module has under its name (any more)
+            for value in self.usage.note_contents(cls):
+                self.visit(value)
+            return
+        if "." not in cls.__qualname__:
+            self._bind(module, cls.__qualname__, vars(sys.modules[module]), _NO_NAMES)
+        generated = issubclass(cls, enum.Enum)  # whose own tables do not change
+        for name, value in list(cls.__dict__.items()):
+            special = generated or name == "_abc_impl" or (name[:2] == "__" == name[-2:])
+            if not special or isinstance(value, METHODS):
+                self._bind(module, f"{cls.__qualname__}.{name}", cls.__dict__, _NO_NAMES)
+
+    def _instance(self, value: Any) -> None:
+        cls = type(value)
+        module = cls.__module__
+        if isinstance(value, enum.Enum):
+            self.visit(cls)
+        elif isinstance(module, str) and is_own(module):
+            self.visit(cls)
+            for part in self.usage.note_contents(value):
+                self.visit(part)
+        else:
+            # A task, a cached function, or what else a library made around a function.
+            self.visit(getattr(value, "__dict__", {}).get("__wrapped__"))
+
+    def _note_module(self, name: str) -> None:
+        if name in self.usage.modules or not is_user_module(name):
+            return
+        for parent in [*parents_of(name), name]:
+            self.usage.modules.setdefault(parent)

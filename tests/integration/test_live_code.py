@@ -1,0 +1,334 @@
+"""Code of the user's that changes while a program runs: tasks run it as it is when they start."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from armoflow import Client, task
+from armoflow.errors import SerializationError
+
+Write = Callable[..., types.ModuleType]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes ``name.py`` and gives the module, imported or (by default) loaded again."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    written: set[str] = set()
+    stamp = [1_000_000_000]
+
+    def write(name: str, text: str, *, load: bool = True) -> types.ModuleType:
+        path = tmp_path / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        stamp[0] += 10  # of another time than the version before
+        os.utime(path, (stamp[0], stamp[0]))
+        importlib.invalidate_caches()
+        written.add(name)
+        if not load:
+            return sys.modules.get(name) or types.ModuleType(name)
+        if name in sys.modules:
+            return importlib.reload(sys.modules[name])
+        return importlib.import_module(name)
+
+    yield write
+    for name in list(sys.modules):
+        if name in written or name.partition(".")[0] in written:
+            del sys.modules[name]
+
+
+def script(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+    """The function as it would be in a script, with these globals."""
+    scope = {"__name__": "__main__", "__builtins__": __builtins__, **names}
+    copied = types.FunctionType(function.__code__, scope, function.__name__)
+    copied.__module__ = "__main__"
+    copied.__qualname__ = function.__name__
+    return copied
+
+
+def call(x: Any) -> Any:
+    return module.h(x)  # type: ignore[name-defined]  # noqa: F821
+
+
+def all_of_it(x: Any) -> Any:
+    return module.all_of_it(x)  # type: ignore[name-defined]  # noqa: F821
+
+
+def by_name(x: Any) -> Any:
+    return h(x)  # type: ignore[name-defined]  # noqa: F821
+
+
+def agree(client: Client, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives at every door: the same as here."""
+    expected = function(*arguments)
+    mine = task(function)
+    assert client.compute(mine(*arguments)) == expected
+    assert client.submit(mine(*arguments)).result() == expected
+    if arguments:
+        assert client.compute(mine.map(*([argument] for argument in arguments))) == [expected]
+    assert client.compute(task(nested)(mine, arguments)) == expected
+    return expected
+
+
+def nested(inner: Any, arguments: tuple[Any, ...]) -> Any:
+    return inner(*arguments)
+
+
+def test_a_module_that_is_loaded_again(client: Client, write: Write) -> None:
+    module = write("lively", "def h(x): return x + 1\n")
+    g = script(call, module=module)
+    assert agree(client, g, 1) == 2
+    write("lively", "def h(x): return x + 1000\n")
+    assert agree(client, g, 1) == 1001
+    write("lively", "import lively_b\ndef h(x): return lively_b.k(x)\n", load=False)
+    write("lively_b", "def k(x): return -x\n", load=False)
+    importlib.reload(module)
+    assert agree(client, g, 1) == -1
+    write("lively_b", "def k(x): return -2 * x\n")
+    assert agree(client, g, 1) == -2
+    del sys.modules["lively"]  # and imported again, as another module
+    fresh = write("lively", "def h(x): return 'fresh'\n")
+    assert agree(client, script(call, module=fresh), 1) == "fresh"
+    assert agree(client, g, 1) == -2
+
+
+def test_a_module_that_was_edited_and_not_loaded_again_runs_as_it_is_here(
+    client: Client, write: Write
+) -> None:
+    module = write(
+        "edited",
+        "BASE = 1\nFEW = [1]\nclass K:\n    rate = 2\n    def m(self): return self.rate\n"
+        "def h(x): return x + BASE + sum(FEW) + K().m() + other()\ndef other(): return 0\n",
+    )
+    write(
+        "edited",
+        "# longer\nBASE = 10\nFEW = [10]\nclass K:\n    rate = 20\n    def m(self): return -1\n"
+        "def h(x): return 'new'\n",
+        load=False,
+    )
+    assert agree(client, script(call, module=module), 1) == 5
+    assert agree(client, module.h, 1) == 5
+    importlib.reload(module)
+    assert agree(client, script(call, module=module), 1) == "new"
+    assert agree(client, module.h, 1) == "new"
+
+
+def test_a_module_whose_file_is_gone_or_half_written(
+    client: Client, write: Write, tmp_path: Path
+) -> None:
+    gone = write("gone", "BASE = 5\ndef h(x): return x + BASE\n")
+    (tmp_path / "gone.py").unlink()
+    assert agree(client, script(call, module=gone), 1) == 6
+    assert agree(client, gone.h, 1) == 6
+    half = write("half", "def h(x): return x + 7\n")
+    write("half", "def h(x): return x +", load=False)
+    assert agree(client, half.h, 1) == 8
+
+
+PATCHED = """
+from patched_origin import VALUE, give
+import patched_origin as origin
+RATE = 3
+TABLE = {"a": 1}
+LIMITS = [1, 2]
+COMPUTED = dict(a=1)
+NUMBER = int("4")
+class Config:
+    def __init__(self): self.depth = 1
+CONFIG = Config()
+class K:
+    factor = 2
+    def m(self): return self.factor
+    @staticmethod
+    def s(): return 1
+    @classmethod
+    def c(cls): return cls.factor
+    @property
+    def p(self): return 10
+class Child(K): pass
+def h(x): return x + 1
+def all_of_it(x):
+    return [h(x), RATE, TABLE, LIMITS, COMPUTED, NUMBER, CONFIG.depth, VALUE, give(), origin.give(),
+            K().m(), K.s(), K.c(), K().p, Child().m(), origin.VALUE]
+"""
+
+
+@pytest.fixture
+def patched(write: Write) -> Any:
+    write("patched_origin", "VALUE = 'v'\ndef give(): return 'given'\n")
+    return write("patched", PATCHED)
+
+
+REPLACED: dict[str, Any] = {
+    "h": lambda x: ("other", x),
+    "RATE": 5,
+    "TABLE": {"a": 2},
+    "LIMITS": None,
+    "COMPUTED": {"b": 1},
+    "NUMBER": 77,
+    "VALUE": "w",
+    "give": lambda: "taken",
+    "K.factor": 9,
+    "K.m": lambda self: ("m", self.factor),
+    "K.s": staticmethod(lambda: "s"),
+    "K.c": classmethod(lambda cls: ("c", cls.factor)),
+    "K.p": property(lambda self: "p"),
+    "Child.m": lambda self: "child",
+    "origin.VALUE": "elsewhere",
+    "origin.give": lambda: "elsewhere given",
+    "CONFIG.depth": 8,
+}
+
+
+@pytest.mark.parametrize("path", REPLACED)
+def test_what_is_patched(client: Client, patched: Any, path: str) -> None:
+    g = script(all_of_it, module=patched)
+    before = agree(client, g, 1)
+    with mock.patch(f"patched.{path}", REPLACED[path]):
+        assert agree(client, g, 1) != before
+        agree(client, patched.all_of_it, 1)
+    assert agree(client, g, 1) == before
+
+
+def test_what_is_patched_before_anything_ran(client: Client, patched: Any) -> None:
+    g = script(all_of_it, module=patched)
+    with contextlib.ExitStack() as stack:
+        for path, value in REPLACED.items():
+            stack.enter_context(mock.patch(f"patched.{path}", value))
+        agree(client, g, 1)
+    agree(client, g, 1)
+
+
+def test_what_is_changed_in_place(client: Client, patched: Any) -> None:
+    g = script(all_of_it, module=patched)
+    agree(client, g, 1)
+    for change in (
+        lambda: patched.TABLE.update(b=2),
+        lambda: patched.LIMITS.append(3),
+        patched.COMPUTED.clear,
+        lambda: setattr(patched.CONFIG, "depth", 5),
+        patched.LIMITS.clear,
+    ):
+        before = patched.all_of_it(1)
+        before = [list(part) if isinstance(part, list) else part for part in before]
+        change()
+        agree(client, g, 1)
+        agree(client, patched.all_of_it, 1)
+
+
+def test_instances_among_arguments_have_their_patched_class(client: Client, patched: Any) -> None:
+    g = script(lambda k: k.m())
+    assert agree(client, g, patched.K()) == 2
+    with mock.patch.object(patched.K, "factor", 50):
+        assert agree(client, g, patched.K()) == 50
+    assert agree(client, g, patched.K()) == 2
+
+
+def test_what_only_lives_here_is_each_workers_own(client: Client, write: Write) -> None:
+    module = write(
+        "lasting",
+        "import threading\n_lock = None\n_other = threading.Lock()\n"
+        "def h(x):\n    global _lock\n    _lock = _lock or threading.Lock()\n"
+        "    with _lock, _other: return x\n",
+    )
+    module.h(1)
+    assert agree(client, module.h, 1) == 1
+
+
+def test_code_that_cannot_travel_is_named(client: Client, patched: Any) -> None:
+    class Locked:
+        def __reduce__(self) -> Any:
+            raise TypeError("never")
+
+        def __call__(self) -> None: ...
+
+    with (
+        mock.patch("patched.h", Locked()),
+        pytest.raises(SerializationError, match=r"patched\.h was replaced .* never.*: workers"),
+    ):
+        client.compute(task(patched.all_of_it)(1))
+
+
+def test_names_imported_by_name_are_what_they_were_bound_to(client: Client, write: Write) -> None:
+    helper = write("bound_to", "def h(x): return x + 1\n")
+    user = write("binder", "from bound_to import h\ndef g(x): return h(x)\n")
+    mine = script(call, module=user)
+    direct = script(by_name, h=helper.h)
+    assert agree(client, direct, 1) == 2
+    write("bound_to", "def h(x): return x + 50\n")
+    assert agree(client, user.g, 1) == 2
+    assert agree(client, mine, 1) == 2
+    assert agree(client, direct, 1) == 2
+    importlib.reload(user)
+    assert agree(client, user.g, 1) == 51
+
+
+def test_decorators_partials_defaults_closures(client: Client, write: Write) -> None:
+    module = write(
+        "wrapping",
+        "import functools\n"
+        "PLUS = 1\n"
+        "def twice(f):\n"
+        "    @functools.wraps(f)\n"
+        "    def inner(x): return 2 * f(x)\n"
+        "    return inner\n"
+        "@twice\n"
+        "def h(x, /): return x + PLUS\n"
+        "@functools.lru_cache\n"
+        "def cached(x): return x + PLUS\n"
+        "@functools.singledispatch\n"
+        "def kind(x): return ('any', PLUS)\n"
+        "@kind.register\n"
+        "def _(x: int): return ('int', PLUS)\n"
+        "def make(y): return lambda x: x + y + PLUS\n"
+        "add = make(3)\n"
+        "part = functools.partial(h, 5)\n"
+        "def all(x): return [h(x), cached(x), kind(x), kind('s'), add(x), part()]\n",
+    )
+    for root in (module.h, module.cached, module.kind, module.add, module.all):
+        agree(client, root, 1)
+    agree(client, module.part)
+    module.PLUS = 100
+    module.cached.cache_clear()
+    for root in (module.h, module.cached, module.kind, module.add, module.all):
+        agree(client, root, 1)
+    agree(client, module.part)
+    agree(client, functools.partial(module.h), 1)
+    write(
+        "wrapping",
+        Path(str(module.__file__)).read_text().replace("2 * f(x)", "3 * f(x)"),
+    )
+    agree(client, module.h, 1)
+    agree(client, module.all, 1)
+
+
+def test_two_clients_of_one_engine_with_a_module_of_one_name(engine: Any, write: Write) -> None:
+    module = write("shared_name", "def h(x): return x + 1\n")
+    g = script(call, module=module)
+    with Client(engine.endpoint) as one, Client(engine.endpoint) as other:
+        assert agree(one, g, 1) == 2
+        module.h = lambda x: "patched"
+        assert agree(other, g, 1) == "patched"
+        assert agree(one, g, 1) == "patched"
+        write("shared_name", "def h(x): return x + 3\n")
+        assert agree(one, g, 1) == agree(other, g, 1) == 4
+
+
+def test_what_waits_runs_as_it_was_when_it_was_submitted(client: Client, write: Write) -> None:
+    module = write("moment", "RATE = 1\ndef h(x): return RATE\n")
+    futures = []
+    for module.RATE in range(20):
+        futures.append(client.submit(task(module.h)(0)))
+    assert [future.result() for future in futures] == list(range(20))
