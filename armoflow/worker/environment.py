@@ -4,6 +4,9 @@ A private engine belongs to the script that started it, and its workers find the
 environment. One that stays (``armoflow up``) runs the code of many clients: its workers get what
 programs need to run (``LISTED``) and what its administrator names with ``--env``, so that no
 credential of the engine's own environment is there for every task to read.
+
+``hash()`` of a text is the same in all workers: ``PYTHONHASHSEED`` is ``HASH_SEED``, unless it is
+set where they are started. (A client's own process has a random one, as Python gives it.)
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ LISTED_PREFIXES: Final = (
 )
 """Beginnings of further ones."""
 
+HASH_SEED: Final = "0"
+"""Python's seed of ``hash()`` in workers that were given none."""
+
 _OWN_PREFIX: Final = "ComputePlane__"
 """What an agent sets for the worker that it starts."""
 
@@ -59,7 +65,7 @@ def worker_environment(
     Example:
         >>> source = {"HOME": "/root", "LC_ALL": "C", "TOKEN": "secret", "REGION": "eu"}
         >>> worker_environment(source, listed=True, named=["REGION", "MODE=test"])
-        {'HOME': '/root', 'LC_ALL': 'C', 'REGION': 'eu', 'MODE': 'test'}
+        {'HOME': '/root', 'LC_ALL': 'C', 'PYTHONHASHSEED': '0', 'REGION': 'eu', 'MODE': 'test'}
     """
     source = os.environ if source is None else source
     environment = {
@@ -67,6 +73,7 @@ def worker_environment(
         for name, value in source.items()
         if not _is_own(name, value) and (not listed or _is_listed(name))
     }
+    environment.setdefault("PYTHONHASHSEED", HASH_SEED)
     environment.update(_named(source, named))
     return environment
 

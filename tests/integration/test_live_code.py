@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import importlib
 import os
@@ -332,3 +333,23 @@ def test_what_waits_runs_as_it_was_when_it_was_submitted(client: Client, write: 
     for module.RATE in range(20):
         futures.append(client.submit(task(module.h)(0)))
     assert [future.result() for future in futures] == list(range(20))
+
+
+def meet(path: str, mode: str) -> tuple[int, Any]:
+    """Two at a time, each in a process of its own: one reads when the other writes."""
+    with Path(path).open(mode):
+        color = enum.Enum("color", "red green")
+        words = ["a", "b", "c", "d", "e", "f"]
+        seen = hash("key"), list(set(words)), list(frozenset(words)), hash(color.red)
+        return os.getpid(), seen
+
+
+def test_hashes_and_the_order_of_sets_are_the_same_in_all_workers(
+    client: Client, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    meeting = task(batch_size=1)(meet)
+    told = client.compute([meeting(str(tmp_path / "fifo"), mode) for mode in "rw"])
+    (one, seen), (other, too) = told
+    assert one != other
+    assert seen == too

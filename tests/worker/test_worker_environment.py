@@ -6,7 +6,7 @@ import pytest
 
 from armoflow.errors import OptionError
 from armoflow.protocol.environment import GRPC_SETTINGS
-from armoflow.worker.environment import worker_environment
+from armoflow.worker.environment import HASH_SEED, worker_environment
 
 SOURCE = {
     "HOME": "/home/somebody",
@@ -24,20 +24,29 @@ SOURCE = {
 
 def test_a_private_engine_hands_on_all_but_what_is_armoflows_own() -> None:
     environment = worker_environment({**SOURCE, **GRPC_SETTINGS})
-    assert environment == {
-        name: value for name, value in SOURCE.items() if not name.startswith("ComputePlane")
-    }
+    own = {name: value for name, value in SOURCE.items() if not name.startswith("ComputePlane")}
+    assert environment == {**own, "PYTHONHASHSEED": HASH_SEED}
 
 
 def test_what_the_user_has_set_for_grpc_stays() -> None:
     environment = worker_environment({"GRPC_EXPERIMENTS": "mine"})
-    assert environment == {"GRPC_EXPERIMENTS": "mine"}
+    assert environment == {"GRPC_EXPERIMENTS": "mine", "PYTHONHASHSEED": HASH_SEED}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_seed_of_hashes_is_one_for_all_workers_unless_it_is_set(listed: bool) -> None:
+    assert worker_environment({}, listed=listed)["PYTHONHASHSEED"] == HASH_SEED
+    environment = worker_environment({"PYTHONHASHSEED": "random"}, listed=listed)
+    assert environment["PYTHONHASHSEED"] == "random"
+    environment = worker_environment({}, listed=listed, named=["PYTHONHASHSEED=7"])
+    assert environment["PYTHONHASHSEED"] == "7"
 
 
 def test_an_engine_that_stays_hands_on_what_programs_need() -> None:
     environment = worker_environment(SOURCE, listed=True)
     assert environment.keys() == {
-        *("HOME", "PATH", "PYTHONPATH", "LC_TIME", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
+        *("HOME", "PATH", "PYTHONPATH", "LC_TIME", "OMP_NUM_THREADS", "LD_LIBRARY_PATH"),
+        "PYTHONHASHSEED",
     }
 
 
