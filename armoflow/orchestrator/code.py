@@ -125,9 +125,13 @@ class CodeBook:
 
 
 class EncodedCode:
-    """A piece of code as the tasks of one plan refer to it."""
+    """A piece of code as the tasks of one plan refer to it.
 
-    __slots__ = ("_constant", "_piece", "digest")
+    Every plan announces the constant that it needs before the first task that needs it: another
+    plan may have made it, and neither have queued it yet nor ever do so.
+    """
+
+    __slots__ = ("_announced", "_constant", "_piece", "digest")
 
     def __init__(
         self,
@@ -139,27 +143,31 @@ class EncodedCode:
         self.digest = digest
         self._piece = piece
         self._constant = constant
+        self._announced: Constant | None = None
 
     def refer(self) -> tuple[CodeReference, Constant | None, bool]:
         """A reference for one more payload.
 
         Returns:
             The reference, the constant that must be stored before (or None when the code is
-            inline), and whether that constant is new and has to be announced.
+            inline), and whether that constant has to be announced first.
         """
         piece = self._piece
         if piece is None:
             return CodeReference(self.digest), self._constant, False
-        if piece.constant is None:
+        constant = piece.constant
+        if constant is None:
             size = len(piece.data)
             if size <= config.INLINE_FUNCTION_LIMIT and (
                 piece.inline + size <= config.INLINE_CODE_BUDGET
             ):
                 piece.inline += size
                 return CodeReference(self.digest, piece.data), None, False
-            piece.constant = Constant(f"code {self.digest[:12]}", [piece.data])
-            return CodeReference(self.digest), piece.constant, True
-        return CodeReference(self.digest), piece.constant, False
+        if constant is None or constant.error is not None:
+            constant = piece.constant = Constant(f"code {self.digest[:12]}", [piece.data])
+        is_new = not constant.result_id and constant is not self._announced
+        self._announced = constant
+        return CodeReference(self.digest), constant, is_new
 
 
 def uses_nothing(function: Any) -> bool:

@@ -1,0 +1,63 @@
+"""Code that is stored once: who announces it, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from armoflow import config
+from armoflow.orchestrator.code import CodeBook, EncodedCode
+from armoflow.orchestrator.planned import Constant
+
+
+def make_large() -> Callable[[], int]:
+    ballast = "x" * (config.INLINE_FUNCTION_LIMIT + 1)
+    return lambda: len(ballast)
+
+
+LARGE = make_large()
+
+
+def constant_of(code: EncodedCode) -> tuple[Constant, bool]:
+    reference, constant, is_new = code.refer()
+    assert constant is not None
+    assert reference.digest == code.digest and reference.data is None
+    return constant, is_new
+
+
+def test_a_plan_announces_its_code_once() -> None:
+    code = CodeBook().function(LARGE)
+    constant, is_new = constant_of(code)
+    assert is_new
+    assert constant_of(code) == (constant, False)
+
+
+def test_a_plan_does_not_count_on_what_another_has_yet_to_queue() -> None:
+    book = CodeBook()
+    constant, is_new = constant_of(book.function(LARGE))
+    assert is_new
+    # The first plan may be held up, or given up, before what it yielded is in the queue.
+    second = book.function(LARGE)
+    assert constant_of(second) == (constant, True)
+    constant.result_id = "stored"
+    assert constant_of(book.function(LARGE)) == (constant, False)
+
+
+def test_code_that_could_not_be_stored_is_stored_anew() -> None:
+    book = CodeBook()
+    code = book.function(LARGE)
+    lost, _ = constant_of(code)
+    lost.error = OSError("no space left")
+    for plan in (code, book.function(LARGE)):
+        constant, is_new = constant_of(plan)
+        assert constant is not lost and is_new
+    assert constant.error is None
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_small_travels_along(count: int) -> None:
+    code = CodeBook().function(len)
+    for _ in range(count):
+        reference, constant, is_new = code.refer()
+        assert reference.data is not None and constant is None and not is_new
