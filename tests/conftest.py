@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -52,6 +53,49 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             return endpoints[arguments]
 
         yield start
+
+
+class SmallDisk:
+    """A file system of its own, which can be filled."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._filler = root / "filler"
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with contextlib.suppress(OSError), self._filler.open("ab", 0) as file:
+            while file.write(bytes(2**16)):
+                pass
+        with contextlib.suppress(OSError), self._filler.open("ab", 0) as file:
+            while file.write(b"x"):
+                pass
+
+    def take_all_inodes(self) -> None:
+        """Leave no room for one more file."""
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                (self.root / f"filler-{number}").touch()
+
+    def make_room(self) -> None:
+        """Remove what fills it."""
+        for file in self.root.glob("filler*"):
+            file.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 8 MiB and 200 files; where none can be mounted the test is skipped."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=200,mode=0700", "tmpfs", str(root)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield SmallDisk(root)
+    finally:
+        subprocess.run(["umount", "--lazy", str(root)], check=True)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects
+from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, StagedFile
+from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import decode_options
 from armoflow.engine.records import NewTask, StateError, Stored
@@ -29,10 +30,10 @@ def prepare(
 
     Raises:
         StateError: INVALID_ARGUMENT, if a child is malformed; nothing was stored.
+        StorageError: If some of it cannot be stored: nothing was, it may be tried again.
     """
     if not effects.children:
-        stored = {result_id: store(objects, data) for result_id, data in effects.data.items()}
-        return Commit(task_id, effects.created, stored, ())
+        return Commit(task_id, effects.created, _store_all(effects, objects), ())
     names = {
         child.payload_id: new_id()
         for child in effects.children
@@ -56,18 +57,36 @@ def prepare(
         raise StateError("INVALID_ARGUMENT", str(error)) from error
     created = [*effects.created, *(CreatedResult(result_id, "") for result_id in names.values())]
     stored = {
-        names.get(result_id, result_id): store(objects, data)
-        for result_id, data in effects.data.items()
+        names.get(result_id, result_id): data
+        for result_id, data in _store_all(effects, objects).items()
     }
     return Commit(task_id, created, stored, children)
 
 
-def store(objects: ObjectStore, data: Data) -> Stored:
+def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:
+    """Store all data or, if some of it cannot be, none."""
+    stored: dict[str, Stored] = {}
+    try:
+        for result_id, data in effects.data.items():
+            stored[result_id] = _store(objects, data)
+    except StateError:
+        for result_id, done in stored.items():
+            data = effects.data[result_id]
+            if isinstance(data, StagedFile):
+                path = objects.disown(done.opaque_id)
+                effects.data[result_id] = StagedFile(str(path), data.size)
+            else:
+                objects.delete([done.opaque_id])
+        raise
+    return stored
+
+
+def _store(objects: ObjectStore, data: Data) -> Stored:
     """Store bytes, or move a staged file in."""
     return objects.put(data) if isinstance(data, bytes) else objects.adopt(data.path, data.size)
 
 
 def discard(effects: Effects) -> None:
     """Remove the staged files of an execution that has no effects."""
-    for data in effects.staged_files():
-        Path(data.path).unlink(missing_ok=True)
+    if effects.data:
+        unlink([Path(data.path) for data in effects.staged_files()])

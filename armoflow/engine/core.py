@@ -6,16 +6,19 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.config import INLINE_DATA_LIMIT
 from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
+from armoflow.engine.faults import StorageError
 from armoflow.engine.journal import Journal
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import EngineOptions
+from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
@@ -47,6 +50,7 @@ class Engine:
     Attributes:
         identity: A name that this state directory keeps for ever (for caches).
         failed: Done, with an exception, when the journal cannot be written: the engine must stop.
+        fault_listeners: Called when nothing can be journalled for the time being.
     """
 
     options: EngineOptions
@@ -70,6 +74,7 @@ class Engine:
         )
         self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
         self._watchers = Watchers(options.watcher_limit)
+        self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
         self._next_id = 0
 
@@ -90,6 +95,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
+        self._postponed.stop()
         try:
             await self._journal.stop()
         finally:
@@ -135,6 +141,36 @@ class Engine:
         """A future that is done when everything applied so far is committed."""
         return self._journal.committed()
 
+    @property
+    def fault(self) -> StorageError | None:
+        """Why nothing can be journalled now."""
+        return self._journal.fault
+
+    async def admit(self) -> None:
+        """Refuse new work while nothing can be journalled.
+
+        Raises:
+            StorageError: What is wrong, and what to do.
+        """
+        await self._journal.admit()
+
+    async def promise(self, committed: asyncio.Future[None]) -> None:
+        """Wait for a commit that a reply promises, but not while nothing can be journalled.
+
+        Raises:
+            StorageError: What is wrong; the changes are committed when it is over.
+        """
+        if committed.done():
+            committed.result()
+            return
+        if self.fault is None:
+            faulty = self._faulty
+            waiting: list[asyncio.Future[Any]] = [committed, faulty]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not committed.done() and self.fault is not None:
+            raise self.fault
+        await asyncio.shield(committed)
+
     def watch(self, session_id: str) -> Watcher[Event]:
         """All events of a session, from now on, in batches as they are committed."""
         return self._watchers.watch(session_id)
@@ -170,7 +206,7 @@ class Engine:
 
         A task that is no longer processing (cancelled, session deleted) is skipped, its data
         removed. One whose effects are refused (a child with an unknown input...) fails with that
-        message; the others are not harmed.
+        message; one whose data cannot be stored is tried again. The others are not harmed.
         """
         commits = []
         for task_id, effects in completions:
@@ -180,6 +216,8 @@ class Engine:
                 continue
             try:
                 commits.append(completion.prepare(task_id, effects, self.objects, self.new_id))
+            except StorageError as fault:
+                self._hold_up(task_id, effects, fault)
             except StateError as error:
                 self.fail(task_id, str(error), effects=effects)
         if not commits:
@@ -221,6 +259,8 @@ class Engine:
         path = self.options.state_directory / "journal.db"
         self._connection = connection = open_journal(path, self.options.durability)
         self.failed = asyncio.get_running_loop().create_future()
+        self._faulty: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._postponed = Postponed(self.complete)
         self._reader = Reader(path)
         self.queries = Queries(self._reader, self.partitions)
         try:
@@ -228,7 +268,7 @@ class Engine:
             recovery.write_partitions(connection, self.options.partitions)
             recovered = recovery.load(connection)
             self._journal = Journal(
-                connection, self.options.durability, self._committed, self._fail
+                connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
             self.objects = ObjectStore(
                 self.options.state_directory,
@@ -276,6 +316,14 @@ class Engine:
                 return True
         return False
 
+    def _hold_up(self, task_id: str, effects: Effects, fault: StorageError) -> None:
+        """What becomes of a success whose data cannot be stored."""
+        if not fault.passing:
+            # A file is gone, for example: the task makes it anew.
+            self.fail(task_id, str(fault), retry=True, effects=effects)
+        elif not self._postponed.keep(task_id, effects):
+            self.fail(task_id, str(fault), effects=effects)
+
     def _skip(self, task: TaskRecord | None, effects: Effects) -> None:
         completion.discard(effects)
         if task is not None and task.status is TaskStatus.CANCELLING:
@@ -294,6 +342,12 @@ class Engine:
         for result_id, result in batch.results.items():
             if result.status is ResultStatus.DELETED and not journal.is_dirty_result(result_id):
                 state.evict_result(result_id)
+
+    def _on_fault(self, fault: StorageError) -> None:
+        faulty, self._faulty = self._faulty, asyncio.get_running_loop().create_future()
+        faulty.set_result(None)
+        for listener in list(self.fault_listeners):
+            listener(fault)
 
     def _fail(self, error: EngineError) -> None:
         if not self.failed.done():

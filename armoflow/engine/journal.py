@@ -4,22 +4,28 @@ Changes gather in a batch while the previous one is written; records are dirty b
 that changed ten times meanwhile is one row. When the writer thread is free the event loop turns
 the batch into plain values (no record is ever read by the thread) and hands it over. A few rows
 that somebody waits for it writes itself: handing them over would take as long as writing them.
+
+A fault that passes, a full disk above all, is a state: the batch is kept and tried again, with
+growing pauses, while what comes meanwhile gathers behind it and new work is refused elsewhere. Only
+a journal that is damaged ends the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from armoflow.engine import schema
 from armoflow.engine.batch import Batch, OptionsRows
+from armoflow.engine.faults import StorageError, passes
+from armoflow.engine.files import synchronize, unlink
 from armoflow.engine.options import Durability
 from armoflow.engine.records import Changes
 from armoflow.errors import EngineError
@@ -55,6 +61,14 @@ ROWS_PER_PAGE: Final = 20
 PATIENCE: Final = 0.005
 """Seconds that changes nobody waits for may wait for others."""
 
+GRACE: Final = 1.0
+"""Seconds after which a fault is told, and new work refused: a task may have filled the disk that
+makes room itself when it fails."""
+
+FIRST_PAUSE: Final = 0.05
+LAST_PAUSE: Final = 2.0
+"""Seconds between two tries of a batch that cannot be written; doubles each time."""
+
 
 class Journal:
     """Writes batches in a thread of its own; used from the event loop.
@@ -63,8 +77,12 @@ class Journal:
         connection: The journal, opened for writing.
         durability: ``"full"`` synchronises files before the rows that name them.
         on_commit: Called with each batch once it is committed, before its future is done.
-        on_failure: Called once with the error if a batch cannot be written; nothing can be
+        on_failure: Called once with the error if a batch can never be written; nothing can be
             journalled after that.
+        on_fault: Called when nothing can be written for a while: who waits for a commit waits long.
+
+    Attributes:
+        fault: Why nothing can be written for a while; None if nothing is wrong.
     """
 
     def __init__(
@@ -73,11 +91,13 @@ class Journal:
         durability: Durability,
         on_commit: Callable[[Batch], None],
         on_failure: Callable[[EngineError], None],
+        on_fault: Callable[[StorageError], None],
     ) -> None:
         self._connection = connection
         self._durability = durability
         self._on_commit = on_commit
         self._on_failure = on_failure
+        self._on_fault = on_fault
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._done.set_result(None)
@@ -89,6 +109,14 @@ class Journal:
         self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
         self._failure: EngineError | None = None
+        self.fault: StorageError | None = None
+        self._suspended_at: float | None = None
+        self._tried: asyncio.Future[None] = self._loop.create_future()
+        self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        self._inode = self._path.stat().st_ino
+        self._left_files: list[Path] = []
+        self._stopping = False
+        self._try_now = threading.Event()
         self._statements: dict[tuple[str, int], str] = {}
         self._pages = 0
         self._checkpointing = False
@@ -142,6 +170,18 @@ class Journal:
         # Changes that came while the last batch is written wait for it, then for their own.
         return self._pending.future if self._has_pending() else self._writing.future
 
+    async def admit(self) -> None:
+        """Refuse new work while nothing can be written; whether that is so yet is tried.
+
+        Raises:
+            StorageError: What is wrong, and what to do.
+        """
+        if self.fault is not None:
+            self._try_now.set()
+            await asyncio.wait([self._tried])
+        if self.fault is not None:
+            raise self.fault
+
     def put_data(self, key: int, data: bytes) -> None:
         """Write data with the next changes."""
         self._pending.data[key] = data
@@ -176,7 +216,12 @@ class Journal:
         return result_id in self._pending.results
 
     async def stop(self) -> None:
-        """Commit all that was added and end the thread; the connection stays open."""
+        """Commit all that was added and end the thread; the connection stays open.
+
+        What a full disk holds up is given up then: nobody was told that it is committed.
+        """
+        self._stopping = True
+        self._try_now.set()
         if self._failure is None:
             self.add(Changes())
         while self._failure is None and (self._scheduled or self._writing is not None):
@@ -218,9 +263,11 @@ class Journal:
         self._options.trim()
         self._writing = batch
         if urgent and self._is_quick(batch):
-            self._written(batch, self._try_to_write(batch))
-        else:
-            self._queue.put(batch)
+            problem = self._try_to_write(batch)
+            if problem is None or not self._may_pass(problem):
+                self._written(batch, problem)
+                return
+        self._queue.put(batch)
 
     def _is_quick(self, batch: Batch) -> bool:
         """Whether writing a batch holds up the event loop no longer than handing it over would."""
@@ -235,11 +282,13 @@ class Journal:
     def _written(self, batch: Batch, error: Exception | None) -> None:
         self._writing = None
         if error is None:
+            self._resume()
             try:
                 self._on_commit(batch)
             except Exception as caught:
                 error = caught
         if error is not None:
+            self._tell_tried()
             self._give_up(batch, error)
             return
         batch.future.set_result(None)
@@ -254,11 +303,36 @@ class Journal:
         self._flush()
         self._on_failure(self._failure)
 
+    def _suspend(self, error: Exception) -> None:
+        """A batch waits for a fault to pass."""
+        now = self._loop.time()
+        if self._suspended_at is None:
+            self._suspended_at = now
+        if now - self._suspended_at < GRACE:
+            return
+        first = self.fault is None
+        self.fault = StorageError(error, self._path)
+        self._tell_tried()
+        if first:
+            logger.error("new work is refused, the journal waits: %s", self.fault)
+            self._on_fault(self.fault)
+
+    def _resume(self) -> None:
+        self._suspended_at = None
+        if self.fault is not None:
+            logger.warning("the journal is written again: new work is taken")
+            self.fault = None
+            self._tell_tried()
+
+    def _tell_tried(self) -> None:
+        tried, self._tried = self._tried, self._loop.create_future()
+        tried.set_result(None)
+
     # --- writer thread, or event loop ---
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            error = self._try_to_write(batch)
+            error = self._write_in_the_end(batch)
             self._checkpointing = self._pages >= CHECKPOINT_PAGES
             self._loop.call_soon_threadsafe(self._written, batch, error)
             if self._checkpointing:
@@ -273,6 +347,29 @@ class Journal:
         self._pages = 0
         self._checkpointing = False
 
+    def _write_in_the_end(self, batch: Batch) -> Exception | None:
+        """Try until it is written, or never will be; returns why."""
+        pause = FIRST_PAUSE
+        while True:
+            error = self._try_to_write(batch)
+            if error is None or self._stopping or not self._may_pass(error):
+                return error
+            self._loop.call_soon_threadsafe(self._suspend, error)
+            self._try_now.wait(pause)
+            self._try_now.clear()
+            pause = min(2 * pause, LAST_PAUSE)
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether a batch that was not written may be later: not so if the journal is gone."""
+        if not passes(error):
+            return False
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+        except OSError:  # not to be looked at now
+            return True
+
     def _try_to_write(self, batch: Batch) -> Exception | None:
         try:
             self._write(batch)
@@ -283,7 +380,7 @@ class Journal:
     def _write(self, batch: Batch) -> None:
         data = _data_bytes(batch) // schema.PAGE_BYTES
         self._pages += BATCH_PAGES + batch.rows // ROWS_PER_PAGE + data
-        _synchronize(batch.synchronize)
+        synchronize(batch.synchronize)
         try:
             self._transact(batch)
         except UnicodeEncodeError:
@@ -291,8 +388,7 @@ class Journal:
             for table, values in batch.values.items():
                 batch.values[table] = [_encodable(value) for value in values]
             self._transact(batch)
-        for path in batch.unlink:
-            path.unlink(missing_ok=True)
+        self._left_files = unlink([*self._left_files, *batch.unlink])
 
     def _transact(self, batch: Batch) -> None:
         execute = self._connection.execute
@@ -316,8 +412,9 @@ class Journal:
                 self._delete("objects", batch.deleted)
             execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # what went wrong first is what is told
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
             raise
 
     def _insert(self, table: str, values: list[Any], chunks: tuple[int, ...]) -> None:
@@ -352,16 +449,6 @@ def _fail(future: asyncio.Future[None], error: EngineError) -> None:
 
 def _data_bytes(batch: Batch) -> int:
     return sum(map(len, batch.data.values()))
-
-
-def _synchronize(paths: list[Path]) -> None:
-    for path in [*paths, *{path.parent for path in paths}]:
-        if path.exists():  # a file may be deleted again before it was named
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _encodable(value: Any) -> Any:

@@ -14,11 +14,14 @@ import secrets
 import shutil
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from armoflow.config import INLINE_DATA_LIMIT, KIB, MIB
+from armoflow.config import INLINE_DATA_LIMIT, MIB
+from armoflow.engine.faults import StorageError
+from armoflow.engine.files import copy, create, write_all
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import StateError, Stored
@@ -37,8 +40,8 @@ READ_AHEAD_BYTES: Final = 1 * MIB
 """How much of the queued tasks' data is read in one go, in pieces and in bytes."""
 
 READ_AT_ONCE: Final = 256
-BUFFER_BYTES: Final = 256 * KIB
-"""Bytes of an upload that gather before a thread writes them."""
+STORED_MODE: Final = 0o400
+"""Mode of stored files: nobody writes to them by accident. The user whose they are still could."""
 
 _FILE_NAME = re.compile(r"[0-9a-f]{16}")
 
@@ -82,8 +85,10 @@ class ObjectStore:
         self._directory.mkdir(exist_ok=True)
         for path in self._directory.glob("*/*"):
             key = int(path.name, 16) if _FILE_NAME.fullmatch(path.name) else -1
-            if key in keys and path == self._path(key):
+            if key in keys and path == self._path(key) and path.is_file():
                 self._files[key] = path.stat().st_size
+            elif path.is_dir():
+                shutil.rmtree(path)
             else:
                 path.unlink()
         prefixes = {key >> 32 for key in keys}
@@ -100,11 +105,15 @@ class ObjectStore:
             data: The bytes.
             queued: They will be read once, after what was put before them: where that is much
                 already, these are not kept in memory, but read ahead when their turn comes.
+
+        Raises:
+            StorageError: If they cannot be written.
         """
         size = len(data)
         if size > INLINE_DATA_LIMIT:
             path = self.staging_path()
-            path.write_bytes(data)
+            with self._removed_on_failure(path), create(path) as file:
+                write_all(file, data)
             return self.adopt(path, size)
         key = self._next_key
         self._next_key = key + 2
@@ -116,33 +125,33 @@ class ObjectStore:
             self._keep(opaque_id, data)
         return Stored(opaque_id, size)
 
-    def writer(self) -> ObjectWriter:
-        """A writer for data that comes in chunks (uploads)."""
-        return ObjectWriter(self)
-
     def adopt(self, path: str | Path, size: int | None = None) -> Stored:
         """Move a staged file into the store.
 
         Raises:
-            FileNotFoundError: If it is not there.
             StateError: INVALID_ARGUMENT, if it is no plain file, or of another size.
+            StorageError: If it is gone, or cannot be moved; it is where it was then.
         """
-        found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode) or (size is not None and found.st_size != size):
-            what = "plain file" if size is None else f"plain file of {size} bytes"
-            raise StateError("INVALID_ARGUMENT", f"{path} is no {what}")
-        size = found.st_size
         key = self._next_key | 1
         self._next_key += 2
         target = self._path(key)
         try:
-            os.rename(path, target)  # noqa: PTH104 - no Path is made of a str on this hot path
-        except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
-            os.rename(path, target)  # noqa: PTH104
-        self._files[key] = size
+            found = os.lstat(path)
+            if not stat.S_ISREG(found.st_mode) or (size is not None and found.st_size != size):
+                what = "plain file" if size is None else f"plain file of {size} bytes"
+                raise StateError("INVALID_ARGUMENT", f"{path} is no {what}")
+            with suppress(PermissionError):  # a worker may run as somebody else
+                os.chmod(path, STORED_MODE)  # noqa: PTH101 - see below
+            try:
+                os.rename(path, target)  # noqa: PTH104 - no Path is made of a str on this hot path
+            except FileNotFoundError:
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.rename(path, target)  # noqa: PTH104
+        except OSError as error:
+            raise StorageError(error, target if error.filename2 else path) from error
+        self._files[key] = found.st_size
         self._journal.put_file(target)
-        return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), size)
+        return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), found.st_size)
 
     def take_over(self, path: str, size: int) -> Stored:
         """Move a file into the store that a client wrote into ``staging``.
@@ -158,6 +167,12 @@ class ObjectStore:
         if file.lstat().st_uid != os.geteuid():
             raise StateError("DATA_LOSS", f"{path} is another user's: upload the data")
         return self.adopt(path, size)
+
+    def disown(self, opaque_id: bytes) -> Path:
+        """Take an adopted file out of the store again; returns where it is."""
+        key = _key(opaque_id)
+        del self._files[key]
+        return self._path(key)
 
     def staging_path(self) -> Path:
         """A new path in ``staging``."""
@@ -228,7 +243,7 @@ class ObjectStore:
         """Data in chunks, for downloads; goes on to the end even if deleted meanwhile.
 
         Raises:
-            StateError: NOT_FOUND, if there is no such data.
+            StateError: NOT_FOUND, if there is no such data; DATA_LOSS, if it cannot be read.
         """
         data = await self.read(opaque_id)
         if isinstance(data, bytes):
@@ -237,11 +252,11 @@ class ObjectStore:
             return
         try:
             file = await asyncio.to_thread(data.open, "rb", 0)
-        except FileNotFoundError:
-            raise StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex()}") from None
-        with file:
-            while chunk := await asyncio.to_thread(file.read, chunk_size):
-                yield chunk
+            with file:
+                while chunk := await asyncio.to_thread(file.read, chunk_size):
+                    yield chunk
+        except OSError as error:
+            raise _unreadable(opaque_id, error) from None
 
     async def size(self, opaque_id: bytes) -> int | None:
         """Size of stored data, or None if there is none by that id (for imports)."""
@@ -252,25 +267,41 @@ class ObjectStore:
         return len(data) if isinstance(data, bytes) else None
 
     async def materialize(self, opaque_id: bytes, path: str | Path) -> None:
-        """Make a file of the data: a hard link where it is a file already.
+        """Make a file of the data: a copy, as what it is for may write to it.
 
         Raises:
             StateError: NOT_FOUND, if there is no such data.
+            StorageError: If it cannot be written.
         """
         data = await self.read(opaque_id)
-        if isinstance(data, bytes):
-            _write_file(Path(path), data)
-            return
         try:
-            os.link(data, path)
-        except FileNotFoundError:
-            raise StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex()}") from None
-        except OSError:  # another file system, or one without links
-            await asyncio.to_thread(shutil.copyfile, data, path)
+            if isinstance(data, bytes):
+                with create(Path(path)) as file:
+                    write_all(file, data)
+            else:
+                await asyncio.to_thread(copy, data, path)
+        except OSError as error:
+            if isinstance(data, Path) and str(error.filename) == str(data):
+                raise _unreadable(opaque_id, error) from None
+            raise StorageError(error, path) from error
 
     def _path(self, key: int) -> Path:
         name = f"{key:016x}"
         return self._directory / name[-3:-1] / name
+
+    @contextmanager
+    def _removed_on_failure(self, path: Path) -> Iterator[None]:
+        """Write a staged file whole or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        try:
+            yield
+        except (OSError, MemoryError) as error:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise StorageError(error, path) from error
 
     def _keep(self, opaque_id: bytes, data: bytes) -> None:
         self._memory[opaque_id] = data
@@ -308,65 +339,15 @@ class ObjectStore:
             del self._memory[opaque_id]
 
 
-class ObjectWriter:
-    """Takes data in chunks; ``await writer.finish()`` gives its :class:`Stored`."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._buffer = bytearray()
-        self._size = 0
-        self._path: Path | None = None
-        self._file: IO[bytes] | None = None
-
-    async def write(self, chunk: bytes) -> None:
-        """Add a chunk."""
-        self._buffer += chunk
-        self._size += len(chunk)
-        if len(self._buffer) >= BUFFER_BYTES:
-            await self._spill()
-
-    async def finish(self) -> Stored:
-        """Store what was written."""
-        if self._path is None and self._size <= INLINE_DATA_LIMIT:
-            return self._store.put(bytes(self._buffer))
-        await self._spill()
-        assert self._file is not None
-        assert self._path is not None
-        self._file.close()
-        path, self._path = self._path, None
-        return self._store.adopt(path, self._size)
-
-    def abort(self) -> None:
-        """Forget what was written; does nothing after ``finish``."""
-        if self._file is not None:
-            self._file.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path = None
-
-    async def _spill(self) -> None:
-        if self._file is None:
-            self._path = self._store.staging_path()
-            self._file = self._path.open("wb", 0)
-        data, self._buffer = self._buffer, bytearray()
-        if data:
-            await asyncio.to_thread(_write_all, self._file, data)
+def _unreadable(opaque_id: bytes, error: OSError) -> StateError:
+    if isinstance(error, FileNotFoundError):
+        return StateError("NOT_FOUND", f"no data is stored as {opaque_id.hex()}")
+    return StateError("DATA_LOSS", f"the data stored as {opaque_id.hex()} is lost: {error}")
 
 
 def is_file(opaque_id: bytes) -> bool:
     """Whether data of this id, if it is one of ours, is in a file."""
     return bool(_key(opaque_id) & 1)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
-def _write_all(file: IO[bytes], data: bytearray) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(view):
-            written += file.write(view[written:])
 
 
 def _key(opaque_id: bytes) -> int:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.schema import CACHE_KIB
 
 T = TypeVar("T")
@@ -22,13 +23,18 @@ class Reader:
     """Runs functions with a read-only connection, away from the event loop."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._uri = f"{path.absolute().as_uri()}?mode=ro"
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="armoflow-reader")
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``function`` in a thread; all its reads see one state of the journal."""
+        """Call ``function`` in a thread; all its reads see one state of the journal.
+
+        Raises:
+            StorageError: If the journal cannot be read now.
+        """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._call, function)
 
@@ -39,6 +45,14 @@ class Reader:
             connection.close()
 
     def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return self._read(function)
+        except (sqlite3.OperationalError, MemoryError) as error:
+            if passes(error):
+                raise StorageError(error, self._path) from error
+            raise
+
+    def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect()

@@ -147,7 +147,7 @@ class Server:
         from armoflow.engine.services.guard import Guard
         from armoflow.engine.services.register import register_services
 
-        self._guard = Guard(self.calls)
+        self._guard = Guard(self.calls, self.engine.admit)
         self._grpc = grpc.aio.server(
             interceptors=(self._guard,),
             options=(

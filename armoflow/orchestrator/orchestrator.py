@@ -15,7 +15,7 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import ArmoflowError, ClientClosedError
+from armoflow.errors import ArmoflowError, ClientClosedError, EngineError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
@@ -109,8 +109,11 @@ class Orchestrator:
 
     async def _close(self) -> None:
         busy = bool(self.tracker.open) or bool(self._runs)
-        if busy and self._lost is None:
-            await self.interrupt()
+        try:
+            if busy and self._lost is None:
+                await self.interrupt()
+        except ArmoflowError as error:
+            logger.warning("a session could not be cancelled: %s", error)
         self._closed = True
         self.pipeline.close()
         sessions = [*self._old_sessions, *filter(None, [self._session_id])]
@@ -216,6 +219,10 @@ class Orchestrator:
         try:
             changes = await self.transport.poll(self._session_id, result_ids)
         except ArmoflowError as error:
+            if isinstance(error, EngineError) and error.code == "RESOURCE_EXHAUSTED":
+                # What the engine has taken goes on by itself when its disk has room.
+                logger.warning("%d open results wait for the engine: %s", len(result_ids), error)
+                return 0
             logger.warning("listing open results failed: %s", error)
             self._fail_all(error)
             return 0

@@ -207,6 +207,7 @@ class Pipeline:
             await self._submit(batch, earlier, named)
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
             self._fail(batch, self._as_closed(error))
+            self._cancel(batch)  # of a batch that was refused in part, something may run
         finally:
             for task in batch:
                 task.submitted()

@@ -19,15 +19,28 @@ def write_parts(path: str, parts: Sequence[Buffer]) -> int:
 
     Returns:
         How many bytes.
+
+    Raises:
+        OSError: If they cannot be written, and then there is no file; it says where, and why.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        return sum(
-            _write_all(fd, parts[first : first + _PARTS_PER_CALL])
-            for first in range(0, len(parts), _PARTS_PER_CALL)
-        )
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            return sum(
+                _write_all(fd, parts[first : first + _PARTS_PER_CALL])
+                for first in range(0, len(parts), _PARTS_PER_CALL)
+            )
+        finally:
+            os.close(fd)
+    except OSError as error:
+        from armoflow.protocol.faults import located  # not imported in children before it is needed
+
+        told = located(error, path)
+        remove_file(path)
+        raise told from error
+    except BaseException:
+        remove_file(path)
+        raise
 
 
 def _write_all(fd: int, parts: Sequence[Buffer]) -> int:

@@ -28,7 +28,7 @@ from armoflow.engine.services.convert import optional_options, set_seconds
 from armoflow.engine.state.options import merge_options
 
 READ_ONLY = 0o444
-"""Mode of inputs in the data folder, which may be links to what the store has."""
+"""Mode of inputs in the data folder: copies, which workers should not take for their own files."""
 
 
 class MissingDataError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,8 +40,7 @@ class Answers:
 
     async def poll(self, result_ids: Sequence[str]) -> list[Any]:
         """The changes of those that are final, once what is told is committed."""
-        # The future is everybody's: it must not be cancelled with this client's stream.
-        await asyncio.shield(self._engine.committed())
+        await self._engine.promise(self._engine.committed())
         records = await self._engine.read_results(result_ids)
         changes = []
         for key in result_ids:

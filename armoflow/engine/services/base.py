@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from armoflow.engine.core import Engine
@@ -12,8 +11,8 @@ from armoflow.engine.records import Changes, NewTask, StateError
 class Service:
     """A service of an engine.
 
-    Replies wait for the commit of what they say. The future of a commit is shared with other calls,
-    while the caller may cancel this one at any time: so it is always shielded.
+    Replies wait for the commit of what they say, which other calls wait for, too: what they share
+    is never cancelled. While the disk is full they say so instead.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -21,11 +20,11 @@ class Service:
 
     async def _commit(self, changes: Changes) -> None:
         """Apply what a command changed, at once, and wait until it is committed."""
-        await asyncio.shield(self._engine.apply(changes))
+        await self._engine.promise(self._engine.apply(changes))
 
     async def _committed(self) -> None:
         """Wait until all that was applied so far is committed."""
-        await asyncio.shield(self._engine.committed())
+        await self._engine.promise(self._engine.committed())
 
     async def _explain(self, refusal: StateError, tasks: Iterable[NewTask]) -> StateError:
         """The refusal of a submission, with inputs that were deleted told from unknown ones.

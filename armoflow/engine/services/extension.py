@@ -17,6 +17,7 @@ import msgpack
 
 from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
+from armoflow.engine.faults import StorageError
 from armoflow.engine.objects import is_file
 from armoflow.engine.options import decode_options
 from armoflow.engine.records import (
@@ -114,6 +115,8 @@ class _Connection:
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._room.set()
+        self._promised: set[int] = set()
+        engine.fault_listeners.add(self._on_fault)
         self._handlers: dict[int, Callable[..., Any]] = {
             Kind.HELLO: self._hello,
             Kind.WATCH: self._watch,
@@ -156,6 +159,7 @@ class _Connection:
     def close(self) -> None:
         """End the stream once what waits has been sent."""
         self._closed = True
+        self._engine.fault_listeners.discard(self._on_fault)
         watchers, self._watchers = self._watchers, {}
         for watcher in watchers.values():
             watcher.close()
@@ -181,6 +185,9 @@ class _Connection:
         arguments = frame[2:]
         try:
             REQUESTS[kind].check(arguments, Kind(kind).name)
+            if kind == Kind.SUBMIT and self._engine.fault is not None:
+                self._run(self._take_if_admitted(number, frame))
+                return
             handler(number, *arguments)
         except StateError as error:
             self._refuse(number, error)
@@ -190,6 +197,14 @@ class _Connection:
             logger.exception("%s failed", Kind(kind).name)
             text = f"{Kind(kind).name} failed: {type(error).__name__}: {error}"
             self._refuse(number, StateError("INTERNAL", text))
+
+    async def _take_if_admitted(self, number: int, frame: Any) -> None:
+        try:
+            await self._engine.admit()
+        except StateError as error:
+            self._refuse(number, error)
+        else:
+            self._take(frame)
 
     def _send(self, frame: Any) -> None:
         if self._closed:
@@ -213,13 +228,27 @@ class _Connection:
         self._send([number, Kind.REFUSED, error.code, str(error)[:STATUS_TEXT_LIMIT], ids])
 
     def _reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
+        if self._engine.fault is not None:
+            self._refuse(number, self._engine.fault)
+            return
+        self._promised.add(number)
+
         def done(future: asyncio.Future[None]) -> None:
+            if number not in self._promised:
+                return
+            self._promised.discard(number)
             if future.cancelled() or future.exception() is not None:
                 self._refuse(number, StateError("INTERNAL", "the journal could not be written"))
             else:
                 self._reply(number, value)
 
         committed.add_done_callback(done)
+
+    def _on_fault(self, fault: StorageError) -> None:
+        """What was promised to be told when it is committed may not be for long: say so."""
+        promised, self._promised = self._promised, set()
+        for number in promised:
+            self._refuse(number, fault)
 
     def _start(self, number: int, work: Any) -> None:
         async def run() -> None:

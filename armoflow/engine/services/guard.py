@@ -10,21 +10,39 @@ from typing import Any
 
 import grpc
 
+from armoflow.engine.faults import StorageError
 from armoflow.engine.records import StateError
 from armoflow.engine.services.call_log import CallLog
 
 logger = logging.getLogger(__name__)
 
+NEW_WORK = frozenset(
+    {
+        "Sessions/CreateSession",
+        "Tasks/SubmitTasks",
+        "Results/CreateResults",
+        "Results/CreateResultsMetaData",
+        "Results/UploadResultData",
+        "Results/ImportResultsData",
+    }
+)
+"""Calls that are refused while nothing can be journalled."""
+
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Records calls, refuses them while the server drains, and translates exceptions.
+
+    Args:
+        calls: Counts the calls.
+        admit: Asked before each call that brings new work; raises while none is taken.
 
     ``StateError`` carries its own code; a cancelled call stays cancelled; anything else is a
     defect: it is logged with its traceback and the caller gets UNKNOWN.
     """
 
-    def __init__(self, calls: CallLog) -> None:
+    def __init__(self, calls: CallLog, admit: Callable[[], Awaitable[None]] | None = None) -> None:
         self.calls = calls
+        self._admit_work = admit
         self.draining = False
         self._handlers: dict[str, Any] = {}
 
@@ -73,10 +91,17 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.calls.record(name)
         if self.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
+        if self._admit_work is not None and name in NEW_WORK:
+            try:
+                await self._admit_work()
+            except StateError as error:
+                await self._refuse(name, error, context)
 
     async def _refuse(self, name: str, error: Exception, context: Any) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
+        if isinstance(error, (OSError, MemoryError)):
+            error = StorageError(error, getattr(error, "filename", None) or ".")
         if isinstance(error, StateError):
             await context.abort(grpc.StatusCode[error.code], str(error))
         if isinstance(error, NotImplementedError):

@@ -24,6 +24,7 @@ from armoflow.engine.records import (
 from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import result_to_message
 from armoflow.engine.services.filters import RESULTS, parse_list
+from armoflow.engine.uploads import ObjectWriter
 
 BREAKING = 0.25
 """Seconds that gRPC gets to say that an upload was broken off, where data seems to be missing."""
@@ -170,7 +171,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         """Store data of a message; only what is large leaves the event loop to be written."""
         if len(data) < MIB:
             return self._engine.objects.put(data)
-        writer = self._engine.objects.writer()
+        writer = ObjectWriter(self._engine.objects)
         try:
             await writer.write(data)
             return await writer.finish()
@@ -197,7 +198,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         then, and sending something takes until that has reached this call; mostly. So where data
         seems to be missing, this call is given more time to be cancelled.
         """
-        writer = self._engine.objects.writer()
+        writer = ObjectWriter(self._engine.objects)
         head, size = b"", 0
         try:
             async for request in requests:

@@ -1,0 +1,407 @@
+"""Faults of the disk, real ones: what meets them is kept, refused or ended, never lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.engine import postponed
+from armoflow.engine.faults import StorageError, passes
+from armoflow.engine.records import NewTask, ResultStatus, TaskStatus
+from armoflow.engine.uploads import ObjectWriter
+from armoflow.errors import EngineError
+from armoflow.protocol.faults import describe
+
+if TYPE_CHECKING:
+    from tests.conftest import SmallDisk
+
+LARGE = 100_000
+
+
+def staged(running: Running, name: str = "staged") -> StagedFile:
+    """A large output as an agent leaves it."""
+    path = running.engine.objects.staging / name
+    path.write_bytes(b"s" * LARGE)
+    return StagedFile(str(path), LARGE)
+
+
+async def is_faulty(running: Running) -> None:
+    engine = running.engine
+    if engine.fault is None:
+        await engine._faulty
+
+
+def status_of(running: Running, task: NewTask) -> ResultStatus:
+    return running.engine.state.results[task.outputs[0]].status
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_full_disk_is_waited_for(small_disk: SmallDisk) -> None:
+    state = small_disk.root / "state"
+    async with Running(state) as running:
+        engine = running.engine
+        running.open_session()
+        tasks = [running.submit() for _ in range(50)]
+        running.take()
+        await engine.committed()
+        small_disk.fill()
+        payload = b"x" * 60_000
+        data = [(task.id, Effects(data={task.outputs[0]: payload})) for task in tasks]
+        committed = engine.complete(data)
+        await is_faulty(running)
+        with pytest.raises(StorageError, match=r"journal\.db: .*full") as caught:
+            await engine.admit()
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+        assert "0 bytes and" in str(caught.value) and "make room there" in str(caught.value)
+        with pytest.raises(StorageError):
+            await engine.promise(engine.committed())
+        assert not committed.done() and not engine.failed.done()
+        assert all(status_of(running, task) is ResultStatus.COMPLETED for task in tasks)
+        small_disk.make_room()
+        await committed
+        await engine.admit()
+        await engine.promise(engine.committed())
+    async with Running(state) as running:
+        for task in tasks:
+            result = running.engine.state.results[task.outputs[0]]
+            assert await running.engine.objects.read(result.opaque_id) == payload
+
+
+@in_loop
+async def test_an_engine_stops_while_the_disk_is_full(small_disk: SmallDisk) -> None:
+    state = small_disk.root / "state"
+    async with Running(state) as running:
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await running.engine.committed()
+        small_disk.fill()
+        running.engine.complete([(task.id, Effects(data={task.outputs[0]: b"x" * 60_000}))])
+        await is_faulty(running)
+    small_disk.make_room()
+    async with Running(state) as running:  # what was not committed is done again
+        running.session = next(iter(running.engine.state.sessions))
+        assert running.take() == [f"{task.id}###1"]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process grows beyond this: a fault that needs no rights."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@in_loop
+async def test_files_that_may_not_grow_are_waited_for(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await engine.committed()
+        with file_size_limit((tmp_path / "journal.db-wal").stat().st_size):
+            committed = engine.complete([(task.id, Effects(data={task.outputs[0]: b"1" * 50_000}))])
+            await is_faulty(running)
+            with pytest.raises(StorageError, match="disk I/O error"):
+                await engine.admit()
+        await committed
+        await engine.admit()
+
+
+@in_loop
+async def test_what_the_event_loop_could_not_write_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        failing = FailingConnection(engine._journal._connection, 3)
+        monkeypatch.setattr(engine._journal, "_connection", failing)
+        running.open_session()
+        await engine.committed()
+        assert failing.left == 0
+        assert engine.fault is None
+
+
+class FailingConnection:
+    """A connection whose commits fail for a while, and whose first rollback does."""
+
+    def __init__(self, connection: sqlite3.Connection, failures: int) -> None:
+        self._connection = connection
+        self.left = failures
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql == "COMMIT" and self.left:
+            self.left -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        if sql == "ROLLBACK":
+            self._connection.execute(sql)
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(sql, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+@in_loop
+async def test_a_journal_that_is_gone_ends_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        failing = FailingConnection(engine._journal._connection, 1000)
+        monkeypatch.setattr(engine._journal, "_connection", failing)
+        (tmp_path / "journal.db").rename(tmp_path / "elsewhere.db")
+        running.open_session()
+        with pytest.raises(EngineError, match="the journal cannot be written"):
+            await engine.committed()
+        assert engine.failed.done()
+        (tmp_path / "elsewhere.db").rename(tmp_path / "journal.db")
+
+
+@in_loop
+async def test_data_that_may_not_be_durable_ends_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with Running(tmp_path, durability="full") as running:
+        running.open_session()
+        await running.engine.committed()
+        monkeypatch.setattr(os, "fsync", fail)
+        running.submit(b"x" * LARGE)
+        with pytest.raises(EngineError, match="may be lost"):
+            await running.engine.committed()
+        monkeypatch.undo()
+
+
+@in_loop
+async def test_files_that_cannot_be_removed_now_are_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        stored = engine.objects.put(b"x" * LARGE)
+        path = await engine.objects.read(stored.opaque_id)
+        assert isinstance(path, Path)
+        await engine.committed()
+
+        def refuse(path: Path, missing_ok: bool = False) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", refuse)
+            engine.objects.delete([stored.opaque_id])
+            running.submit()
+            await engine.committed()
+            assert path.exists()
+        running.submit()
+        await engine.committed()
+        assert not path.exists()
+
+
+# --- data that cannot be stored -------------------------------------------------------------------
+
+
+@in_loop
+async def test_large_data_is_written_whole_or_refused(small_disk: SmallDisk) -> None:
+    async with Running(small_disk.root / "state") as running:
+        objects = running.engine.objects
+        running.open_session()
+        with pytest.raises(StorageError, match="no space left on device") as caught:
+            objects.put(b"x" * 16_000_000)
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+        assert str(objects.staging) in str(caught.value)
+        writer = ObjectWriter(objects)
+        with pytest.raises(StorageError, match="no space left on device"):
+            for _ in range(64):
+                await writer.write(b"x" * 1_000_000)
+        writer.abort()
+        assert not list(objects.staging.iterdir())
+        stored = objects.put(b"x" * 1_000_000)
+        with pytest.raises(StorageError, match="no space left on device"):
+            for number in range(20):
+                await objects.materialize(stored.opaque_id, small_disk.root / f"copy-{number}")
+
+
+@in_loop
+async def test_a_success_waits_until_its_data_can_be_stored(small_disk: SmallDisk) -> None:
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        running.open_session()
+        first, second = running.submit(), running.submit()
+        running.take()
+        small, large = engine.new_id(), engine.new_id()
+        effects = Effects(
+            created=[CreatedResult(small, "small"), CreatedResult(large, "large")],
+            # Bytes that become a file of their own, bytes that do not, a file that is there.
+            data={
+                small: b"1",
+                large: b"2" * LARGE,
+                first.outputs[0]: staged(running),
+            },
+        )
+        small_disk.take_all_inodes()
+        engine.complete([(first.id, effects), (second.id, Effects(data={second.outputs[0]: b"2"}))])
+        assert status_of(running, second) is ResultStatus.COMPLETED
+        assert status_of(running, first) is ResultStatus.CREATED
+        assert engine.state.tasks[first.id].status is TaskStatus.PROCESSING
+        small_disk.make_room()
+        watcher = engine.watch_results(running.session)
+        async for changes in watcher:
+            if any(record.id == first.outputs[0] for record, _, _ in changes):
+                break
+        for result_id, expected in ((small, b"1"), (large, b"2"), (first.outputs[0], b"s")):
+            data = await engine.objects.read(engine.state.results[result_id].opaque_id)
+            content = data if isinstance(data, bytes) else data.read_bytes()
+            assert content[:1] == expected
+        assert not list(engine.objects.staging.iterdir())
+
+
+@in_loop
+async def test_a_success_does_not_wait_for_ever(
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postponed, "PATIENCE", 0.2)
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await engine.committed()
+        effects = Effects(data={task.outputs[0]: staged(running)})
+        small_disk.take_all_inodes()
+        watcher = engine.watch_results(running.session)
+        engine.complete([(task.id, effects)])
+        async for changes in watcher:
+            if any(record.id == task.outputs[0] for record, _, _ in changes):
+                break
+        record = await engine.read_task(task.id)
+        assert record is not None and record.status is TaskStatus.ERROR
+        assert "no space left on device" in record.error and " 0 files free" in record.error
+        assert not Path(effects.staged_files()[0].path).exists()
+
+
+@in_loop
+async def test_a_task_whose_success_waits_can_be_cancelled(small_disk: SmallDisk) -> None:
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        effects = Effects(data={task.outputs[0]: staged(running)})
+        small_disk.take_all_inodes()
+        engine.complete([(task.id, effects)])
+        engine.apply(engine.state.cancel_tasks(engine.now(), [task.id]))
+        small_disk.make_room()
+        watcher = engine.watch(running.session)
+        async for events in watcher:
+            if any(event.status == TaskStatus.CANCELLED for event in events):
+                break
+        assert not Path(effects.staged_files()[0].path).exists()
+
+
+@in_loop
+async def test_a_task_is_done_again_whose_output_is_gone(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task, other, parent = running.submit(), running.submit(), running.submit()
+        running.take()
+        gone = staged(running)
+        Path(gone.path).unlink()
+        child = ChildTask("~1", [], [parent.outputs[0]])
+        engine.complete(
+            [
+                (task.id, Effects(data={task.outputs[0]: gone})),
+                (parent.id, Effects(data={"~1": gone}, children=[child])),
+                (other.id, Effects(data={other.outputs[0]: b"2"})),
+            ]
+        )
+        assert status_of(running, other) is ResultStatus.COMPLETED
+        assert running.take() == [f"{task.id}###1", f"{parent.id}###1"]
+        record = await engine.read_task(task.id)
+        assert record is not None and record.status is TaskStatus.RETRIED
+        assert f"cannot write {gone.path}: no such file" in record.error
+
+
+@in_loop
+async def test_directories_that_were_swept_are_made_again(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        engine.objects.staging.rmdir()
+        (tmp_path / "objects").rmdir()
+        stored = engine.objects.put(b"x" * LARGE)
+        path = await engine.objects.read(stored.opaque_id)
+        assert isinstance(path, Path) and path.read_bytes() == b"x" * LARGE
+        assert path.stat().st_mode & 0o777 == 0o400
+
+
+@in_loop
+async def test_data_whose_file_is_no_file_is_lost_alone(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit(b"x" * LARGE)
+        opaque_id = engine.state.results[task.payload_id].opaque_id
+        path = await engine.objects.read(opaque_id)
+        assert isinstance(path, Path)
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(Exception, match="is lost"):
+            async for _ in engine.objects.chunks(opaque_id, 1000):
+                pass
+        await engine.committed()
+    async with Running(tmp_path) as running:
+        assert running.engine.objects.peek(opaque_id) is None
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (MemoryError(), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (sqlite3.OperationalError("disk I/O error"), True),
+        (sqlite3.OperationalError("attempt to write a readonly database"), True),
+        (sqlite3.OperationalError("no such table: tasks"), False),
+        (sqlite3.DatabaseError("database disk image is malformed"), False),
+        (IsADirectoryError(errno.EISDIR, "Is a directory"), False),
+        (ValueError("a defect"), False),
+    ],
+)
+def test_which_faults_pass(error: Exception, passing: bool) -> None:
+    assert passes(error) is passing
+    assert StorageError(error, "/").passing is passing
+
+
+def test_a_fault_is_told_with_place_room_and_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "there"
+    text = describe(OSError(errno.ENOSPC, "No space left on device"), path, "buy a disk")
+    assert text.startswith(f"cannot write {path}: no space left on device (")
+    assert text.endswith("free); make room there, or buy a disk")
+    assert describe(MemoryError(), "/x") == "cannot write /x: no memory left"
