@@ -78,7 +78,16 @@ DURATION_MARGIN = 30.0
 """Seconds added to a computed max_duration for starting and storing."""
 
 ERROR_RECORD_LIMIT = 4 * KIB
-"""Bytes of an error record: engines copy it into every transitive dependent."""
+"""Bytes of an error in an ArmoniK task's text: engines copy it into every transitive dependent."""
+
+ERROR_COPY_LIMIT = 64 * KIB
+"""Bytes of an error in the slot of an item that was skipped because of it: there may be many."""
+
+ERROR_MESSAGE_LIMIT = 1 * MIB
+"""Bytes of an error's message, and of what led to it, where the whole error is kept."""
+
+ERROR_TASK_BYTES = 16 * MIB
+"""Bytes of whole errors in the slots of one task; those of further items are short."""
 
 SILENCE_BEFORE_RESYNC = 5.0
 """Seconds without any event, with work outstanding, before results are listed again."""

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 _PATH = 12
 """Names of a path that are printed; the others, in the middle, are left out."""
 
+_TRACE = 8192
+"""Characters of a remote traceback that are printed, from each of its ends."""
+
 
 class ArmoflowError(Exception):
     """Base of every error of armoflow."""
@@ -126,6 +129,7 @@ class RemoteTraceback(ArmoflowError):
         skipped: How many items are known not to have run because of this failure.
         attempts: How often the item was tried.
         traceback: The remote traceback, formatted, with source lines.
+        told: Type and message of the error, as far as they were kept.
     """
 
     def __init__(
@@ -135,15 +139,36 @@ class RemoteTraceback(ArmoflowError):
         path: Sequence[str] = (),
         skipped: int = 0,
         attempts: int = 1,
+        *,
+        told: str = "",
     ) -> None:
         super().__init__(node)
+        self.told = told
         self.node = node
         self.traceback = traceback
         self.path = list(path)
         self.skipped = skipped
         self.attempts = attempts
 
+    def full_text(self) -> str:
+        """All that is known of the error: its whole message, traceback and chain of causes.
+
+        The engine of this machine, and packed items everywhere, keep up to 1 MiB of it; in the
+        error of a cluster's task its two ends are kept, and the worker's log holds the whole.
+        """
+        return "\n".join([*self._where(), "", self.traceback.rstrip() or self.told])
+
     def __str__(self) -> str:
+        lines = self._where()
+        trace = self.traceback.rstrip()
+        if len(trace) > 2 * _TRACE:
+            left_out = f"[{len(trace) - 2 * _TRACE} more characters: full_text() has all]"
+            trace = f"{trace[:_TRACE]}\n{left_out}\n{trace[-_TRACE:]}"
+        if trace:
+            lines.append("remote traceback:\n" + trace)
+        return "\n".join(lines)
+
+    def _where(self) -> list[str]:
         lines = [f"in task {self.node!r} after {self.attempts} attempt(s)"]
         if len(self.path) > 1:
             path = self.path
@@ -152,6 +177,4 @@ class RemoteTraceback(ArmoflowError):
             lines.append("path: " + " -> ".join(path))
         if self.skipped:
             lines.append(f"skipped: {self.skipped} dependent item(s)")
-        if self.traceback:
-            lines.append("remote traceback:\n" + self.traceback.rstrip())
-        return "\n".join(lines)
+        return lines

@@ -22,6 +22,7 @@ from armoflow.client.validate import Survey, check_graph
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
+from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
 from armoflow.options import TaskOptions, current_block, merge_options
@@ -69,13 +70,16 @@ class EngineBackend:
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
+        self.key = new_key()
         if endpoint is None:
             workers = workers or _processors()
             # The engine starts while this process imports gRPC.
             self._engine = PrivateEngine(workers, extensions)
             endpoint = self._engine.endpoint
         self.endpoint = endpoint
-        self._settings = PlanSettings(options=options, workers=workers or REMOTE_WORKERS)
+        self._settings = PlanSettings(
+            options=options, workers=workers or REMOTE_WORKERS, key=self.key
+        )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
         try:
@@ -141,7 +145,7 @@ class EngineBackend:
         inline = None if survey.settled else 0
         self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
         wait_for_event(ended)
-        return [_value(target) for target in targets]
+        return [_value(target, self.key) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
@@ -166,7 +170,7 @@ class EngineBackend:
         run = self._orchestrator.run([target], settings)
         try:
             while (arrival := _next(arrivals, deadline)) is not None:
-                for item in _items(arrival, whole=target.whole):
+                for item in _items(arrival, self.key, whole=target.whole):
                     future = self._future(collection)
                     future.settle_item(item)
                     if future.outcomes():
@@ -231,7 +235,7 @@ class EngineBackend:
 
     def _future(self, value: Any) -> Future[Any]:
         names = Names.of(value.node)
-        return Future(self._client, names, self._callbacks, self.sessions_ended)
+        return Future(self._client, names, self._callbacks, self.sessions_ended, self.key)
 
     def _plan_settings(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
         references = References(self._client, self, survey.pending)
@@ -259,7 +263,7 @@ class EngineBackend:
                 options.priority or 1,
                 options.partition or "",
             )
-            return Orchestrator(transport, session_options)
+            return Orchestrator(transport, session_options, self.key)
 
         return self._loop.call(open_())
 
@@ -276,13 +280,13 @@ def _next(
         raise concurrent.futures.TimeoutError("not all items have ended in time") from None
 
 
-def _value(target: WaitingTarget) -> Any:
+def _value(target: WaitingTarget, key: bytes) -> Any:
     """What a target that is done has come to; raises its first error."""
     if target.error is not None:
         raise target.error
     values = []
     names = Names.of(target.value.node)
-    for outcome in outcomes(target.pieces, names, whole=target.whole):
+    for outcome in outcomes(target.pieces, key, names, whole=target.whole):
         if outcome.error is not None:
             raise outcome.error
         if outcome.present:
@@ -290,10 +294,10 @@ def _value(target: WaitingTarget) -> Any:
     return values[0] if target.whole else values
 
 
-def _items(piece: PlanPiece, *, whole: bool) -> Iterator[PlanPiece]:
+def _items(piece: PlanPiece, key: bytes, *, whole: bool) -> Iterator[PlanPiece]:
     """The items of a piece; where it is ``whole``, of the one list that it holds."""
     if whole:
-        (outcome,) = outcomes([piece])
+        (outcome,) = outcomes([piece], key)
         if outcome.error is None:
             piece = LocalItems(outcome.value)
     if isinstance(piece, LocalItems):

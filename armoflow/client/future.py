@@ -38,12 +38,14 @@ class Future(concurrent.futures.Future[T]):
         names: Names,
         callbacks: CallbackThread | None = None,
         sessions_ended: int = 0,
+        key: bytes = b"",
     ) -> None:
         super().__init__()
         self.client = client
         self.constant: Constant | None = None
         self.sessions_ended = sessions_ended
         self._names = names
+        self._key = key
         self._callbacks = callbacks
         self._cancel: Callable[[], bool] | None = None
         self._needed = 0
@@ -88,7 +90,7 @@ class Future(concurrent.futures.Future[T]):
         """How each item ended; of a single value, a list of one. Only when it is done."""
         with self._decoding:
             if self._outcomes is None:
-                decoded = outcomes(self._pieces, self._names, whole=self._whole)
+                decoded = outcomes(self._pieces, self._key, self._names, whole=self._whole)
                 self._outcomes = [outcome for outcome in decoded if outcome.present]
             return self._outcomes
 

@@ -12,8 +12,9 @@ from armoflow.client.future import Future
 from armoflow.client.waiting import wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
-from armoflow.codec.failure import ErrorRecord, record_exception
+from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.pickling import dumps
+from armoflow.codec.recording import record_exception
 from armoflow.errors import ArmoflowError, ForeignReferenceError, GraphError, RemoteTraceback
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.planned import Constant, SlotRange
@@ -66,7 +67,13 @@ class DependencyCancelledError(ArmoflowError, concurrent.futures.CancelledError)
 
 
 class Store(Protocol):
-    """What references need of the client's engine."""
+    """What references need of the client's engine.
+
+    Attributes:
+        key: Seals the errors of the client's tasks.
+    """
+
+    key: bytes
 
     @property
     def sessions_ended(self) -> int:
@@ -170,7 +177,7 @@ class References:
         else:
             # Not an input that has failed: it would stop the others that a batch has.
             record = record_of(error, future.name)
-            parts = pack_envelope([Slot(SlotKind.ERROR, record.encode())])
+            parts = pack_envelope([Slot(SlotKind.ERROR, record.encode(self._engine.key, WHOLE))])
         future.constant = self._engine.store(future.name, parts)
         return None
 

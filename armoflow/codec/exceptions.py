@@ -1,16 +1,29 @@
-"""Exceptions that cross processes: pickled where that works, else taken apart and revived."""
+"""Exceptions that cross processes: pickled where that works, else taken apart and revived.
+
+What is read back here is code: only from records whose seal the session's key has confirmed.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.codec.clipping import clip
 from armoflow.codec.pickling import dumps_whole
 from armoflow.codec.traces import message_of
 
 _SHORT = 500  # characters of a message that is all that is left of an exception
+_SMALL = config.ERROR_RECORD_LIMIT // 4  # bytes of a form that fits into any record
+_LARGEST = config.ERROR_MESSAGE_LIMIT + 64 * config.KIB
+
+
+class Form(NamedTuple):
+    """A pickle from which an exception can be made again: ``whole``, or its ``state`` alone."""
+
+    kind: str
+    pickle: bytes
 
 
 def is_raisable(kind: type[BaseException]) -> bool:
@@ -21,11 +34,29 @@ def is_raisable(kind: type[BaseException]) -> bool:
     return issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
 
 
+def forms_of(error: BaseException) -> list[Form]:
+    """What the caller can make an exception again from, the most faithful form first.
+
+    The second one is there where the first may be too large for a short record.
+    """
+    if not is_raisable(type(error)):
+        return []
+    whole = pickle_exception(error)
+    if whole is not None and len(whole) <= _SMALL:
+        return [Form("whole", whole)]
+    forms = [] if whole is None else [Form("whole", whole)]
+    for limit in (_LARGEST, _SMALL) if whole is None else (_SMALL,):
+        state = pickle_state(error, limit)
+        if state is not None and Form("state", state) not in forms:
+            forms.append(Form("state", state))
+    return forms
+
+
 def pickle_exception(error: BaseException) -> bytes | None:
     """An exception's pickle, if it gives the same type and arguments when it is read back."""
     try:
         data = dumps_whole(error)
-        copy = load_exception(data) if len(data) <= config.ERROR_RECORD_LIMIT else None
+        copy = load_exception(data) if len(data) <= _LARGEST else None
         same = type(copy) is type(error) and copy is not None and bool(copy.args == error.args)
     except Exception:  # whatever the user's own pickling hooks raise
         return None
@@ -38,27 +69,26 @@ def load_exception(data: bytes) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def pickle_state(error: BaseException) -> bytes | None:
+def pickle_state(error: BaseException, limit: int = _LARGEST) -> bytes | None:
     """An exception's arguments and attributes, as far as these can be pickled and are small."""
     message = message_of(error)
-    short = message if len(message) <= _SHORT else message[: _SHORT - 3] + "..."
     states: tuple[Any, ...] = (
         (error.args, vars(error)),
         (error.args, {}),
         ((message,), {}),
-        ((short,), {}),
+        ((clip(message, _SHORT),), {}),
     )
     for state in states:
-        data = _pickle_readable(state)
+        data = _pickle_readable(state, limit)
         if data is not None:
             return data
     return None
 
 
-def _pickle_readable(state: Any) -> bytes | None:
+def _pickle_readable(state: Any, limit: int) -> bytes | None:
     try:
         data = dumps_whole(state)
-        if len(data) > config.ERROR_RECORD_LIMIT:
+        if len(data) > limit:
             return None
         pickle.loads(data)
     except Exception:  # whatever the user's own pickling hooks raise

@@ -1,8 +1,10 @@
-"""Error records: why an item failed, small enough to be copied into every dependent.
+"""Error records: why an item failed, as data that anyone may read.
 
-A record travels as bytes in error slots, and as text in the error of an ArmoniK task, which
-engines wrap in prose of their own. Either form stays within ``config.ERROR_RECORD_LIMIT``: what
-does not fit is shortened, the least useful first.
+A record travels as bytes in error slots, and as text in the error of an ArmoniK task, which engines
+wrap in prose of their own and repeat for every dependent. It is data of checked types and lengths.
+Only the exception itself, in one or several forms, is a pickle; it is unpickled by nobody but who
+holds the session's key and finds the record's seal whole (see :mod:`armoflow.codec.seal`). Without
+that the error is shown as what it says of itself.
 """
 
 from __future__ import annotations
@@ -11,32 +13,19 @@ import base64
 import binascii
 import dataclasses
 import re
-import signal
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import msgpack
 
 from armoflow import config
-from armoflow.codec.exceptions import (
-    is_raisable,
-    load_exception,
-    pickle_exception,
-    pickle_state,
-    revive_exception,
-)
-from armoflow.codec.pickling import dumps_whole
-from armoflow.codec.traces import (
-    Earlier,
-    Frame,
-    chain_of,
-    describe,
-    format_trace,
-    frames_of,
-    message_of,
-    type_name,
-)
+from armoflow.codec.clipping import MARK, clip_line
+from armoflow.codec.exceptions import Form, is_raisable, load_exception, revive_exception
+from armoflow.codec.seal import SEAL_BYTES, holds, seal
+from armoflow.codec.shortening import shorter
+from armoflow.codec.traces import Earlier, Frame, format_trace
 from armoflow.errors import (
     DataLostError,
     EnvelopeError,
@@ -48,13 +37,16 @@ from armoflow.errors import (
     WorkerDiedError,
 )
 
-_FORMAT = 1
-_MARK = "armoflow-error"
-_FIND = re.compile(rf"\[{_MARK}\s+([A-Za-z0-9+/=\s]+)\]")
-_FAULT = "Fatal Python error: "  # how faulthandler begins
+_FORMAT = 2
+_FIND = re.compile(rf"\[{MARK}\s([A-Za-z0-9+/=\s]+)\]")
 _SUMMARY = 300  # characters of a message in the readable line
-_LONGEST = 8192  # characters of a message looked at; far more than fits
 _PATH = 12  # node names kept, half of them from each end
+_LARGEST = 8 * config.ERROR_MESSAGE_LIMIT  # bytes of a record that is not compressed
+WHOLE = config.ERROR_TEXT_LIMIT - 2 * config.ERROR_RECORD_LIMIT
+"""Bytes of a record where there is room for all of an error: its text holds a short one too."""
+
+_UNSEALED_READ = 8  # records without a valid seal that are looked at in one text
+_NO_SEAL = bytes(SEAL_BYTES)
 
 KINDS = ("raised", "timeout", "died", "lost", "skipped", "cancelled")
 
@@ -81,11 +73,13 @@ class ErrorRecord:
         item: Position of the item in its collection, or None.
         attempts: How often it was tried.
         path: Names of the nodes from the failed one on, as far as it is known.
-        pickled: The exception, where that can be read back.
-        state: Otherwise its arguments and attributes, where these can.
+        forms: Pickles of the exception, the most faithful first; none in a record without a seal.
         detail: What Python prints after the frames, where it is more than type and message.
         chain: What led to the exception, latest first.
         omitted: How many frames were left out in the middle.
+        task_id: The engine's id of the task whose error holds the whole record, if this is a short
+            form of it.
+        trusted: It was made here, or the session's key has confirmed it.
     """
 
     kind: str
@@ -95,12 +89,13 @@ class ErrorRecord:
     node: str = ""
     item: int | None = None
     attempts: int = 1
-    path: list[str] = field(default_factory=list)
-    pickled: bytes | None = None
-    state: bytes | None = None
+    path: Sequence[str] = field(default_factory=list)
+    forms: Sequence[Form] = ()
     detail: str = ""
     chain: Sequence[Earlier] = ()
     omitted: int = 0
+    task_id: str = ""
+    trusted: bool = field(default=True, compare=False)
 
     @property
     def name(self) -> str:
@@ -108,50 +103,77 @@ class ErrorRecord:
         return self.node if self.item is None else f"{self.node}[{self.item}]"
 
     @property
+    def headline(self) -> str:
+        """Type and message."""
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+    @property
     def summary(self) -> str:
         """One readable line."""
-        lines = self.message.strip().splitlines()
-        message = _clip(lines[0], _SUMMARY) if lines else ""
+        message = clip_line(self.message, _SUMMARY)
         kind = self.type_name.rpartition(".")[2]
         place = ""
         if self.frames:
             file = self.frames[-1].file.replace("\\", "/").rpartition("/")[2]
             place = f" ({file}:{self.frames[-1].line})"
         line = f"{kind}{': ' if message else ''}{message} in task {self.name!r}{place}"
-        return line.encode("utf-8", "replace").decode()  # a message may hold lone surrogates
+        line = line.replace(f"[{MARK}", "[...")  # a message is not taken for a record
+        return line.encode("utf-8", "replace").decode()  # it may hold lone surrogates
 
-    def encode(self) -> bytes:
-        """The record as bytes, within the limit."""
-        return _fit(self)[1]
+    def encode(self, key: bytes = b"", limit: int = config.ERROR_RECORD_LIMIT) -> bytes:
+        """The record as bytes.
+
+        Args:
+            key: Seals it, unless it came from somewhere without a valid seal.
+            limit: Bytes that it may take as text; what does not fit is shortened.
+        """
+        for record in shorter(self, limit):
+            data = _encode(record, key)
+            if data is not None and _text_length(record, data) <= limit:
+                return data
+        raise AssertionError(f"the smallest form of a record exceeds {limit} bytes")
 
     @staticmethod
-    def decode(data: bytes | memoryview) -> ErrorRecord:
-        """Read a record back.
+    def decode(data: bytes | memoryview, key: bytes = b"") -> ErrorRecord:
+        """Read a record back; without a seal of this key, without the forms of its exception.
 
         Raises:
             EnvelopeError: If the data is not an error record.
         """
+        view = memoryview(data)
+        if len(view) < 1 + SEAL_BYTES or view[0] != _FORMAT:
+            raise EnvelopeError(
+                f"stored data is not an error record of format {_FORMAT}, "
+                f"which this armoflow reads: it begins with {bytes(view[:1])!r}"
+            )
+        body = view[1 + SEAL_BYTES :]
+        trusted = holds(key, body, view[1 : 1 + SEAL_BYTES])
         try:
-            version, *values = msgpack.unpackb(zlib.decompress(data), raw=False)
-            if version != _FORMAT:
-                raise EnvelopeError(
-                    f"error record has format {version!r}, this armoflow reads {_FORMAT}"
-                )
-            record = ErrorRecord(*values)
-            record.frames = [Frame(*frame) for frame in record.frames]
-            record.chain = [
-                Earlier(text, [Frame(*frame) for frame in frames], direct)
-                for text, frames, direct in record.chain
-            ]
-            _check(record)
-        except (ValueError, TypeError, zlib.error, msgpack.UnpackException) as error:
-            if isinstance(error, EnvelopeError):
-                raise
+            values = msgpack.unpackb(_decompress(body), raw=False)
+            record = _read(values)
+        except (
+            ValueError,
+            TypeError,
+            RecursionError,
+            zlib.error,
+            msgpack.UnpackException,
+        ) as error:
             raise EnvelopeError(f"stored data is not an error record: {error}") from error
+        record.trusted = trusted
+        if not trusted:
+            record.forms = ()
         return record
 
-    def to_text(self) -> str:
+    def to_text(self, key: bytes = b"", task_id: str = "") -> str:
         """The record as text: a line to read, and a marked line that :meth:`find` finds.
+
+        Where ``ERROR_RECORD_LIMIT`` is too little for it, these two hold a short form, and a third
+        line the whole one: an engine that keeps less drops that line (see
+        :func:`armoflow.codec.clipping.short_error`).
+
+        Args:
+            key: Seals it.
+            task_id: The task whose error text this is, if the engine keeps it whole.
 
         Example:
             >>> record = ErrorRecord("raised", "ValueError", "bad x", node="f", item=3)
@@ -160,15 +182,28 @@ class ErrorRecord:
             >>> ErrorRecord.find(f"Task x failed with [{record.to_text()}].").message
             'bad x'
         """
-        record, data = _fit(self)
-        return f"{record.summary}\n[{_MARK} {base64.b64encode(data).decode()}]"
+        data = _encode(self, key)
+        if data is not None and _text_length(self, data) <= config.ERROR_RECORD_LIMIT:
+            return f"{self.summary}\n{_mark(data)}"
+        short = dataclasses.replace(self, task_id=task_id).encode(key)
+        whole = self.encode(key, WHOLE)
+        summary = ErrorRecord.decode(short).summary
+        return f"{summary}\n{_mark(short)}\n{_mark(whole)}"
 
     @staticmethod
-    def find(text: str) -> ErrorRecord | None:
-        """The first whole record in a text, or None."""
-        for match in _FIND.finditer(text):
-            record = _read_text(match[1])
-            if record is not None:
+    def find(text: str, key: bytes = b"") -> ErrorRecord | None:
+        """The record in a text, or None: the last one with a valid seal, else the last one.
+
+        A record that somebody has put into a message stands before the one that tells of it, and
+        has no seal of this key.
+        """
+        found = [data for match in _FIND.finditer(text) if (data := _unmark(match[1]))]
+        found.reverse()
+        for data in found:
+            if _is_sealed(data, key) and (record := _try(data, key)) is not None:
+                return record
+        for data in found[:_UNSEALED_READ]:
+            if (record := _try(data, b"")) is not None:
                 return record
         return None
 
@@ -182,278 +217,157 @@ class ErrorRecord:
 
         Args:
             path: Node names from the failed node to the one asked for; else the record's own.
-            skipped: How many items did not run because of this failure.
+            skipped: How many items are known not to have run because of it.
 
         Returns:
-            A new exception of the original type where it can be rebuilt, else a
-            :class:`~armoflow.errors.RemoteTaskError`; its cause says what happened where.
+            A new exception each time, of the original type if that can be made here.
         """
         error = self._rebuild()
-        trace = format_trace(self.detail or self._headline(), self.frames, self.omitted, self.chain)
+        error.__cause__ = self.cause(path, skipped)
+        return error
+
+    def cause(self, path: Sequence[str] = (), skipped: int = 0) -> RemoteTraceback:
+        """Where it happened, and all that is known of it; takes what :meth:`exception` does."""
+        trace = format_trace(self.detail or self.headline, self.frames, self.omitted, self.chain)
         has_trace = self.kind == "raised" and bool(self.frames or self.detail or self.chain)
-        error.__cause__ = RemoteTraceback(
+        return RemoteTraceback(
             self.name,
             trace if has_trace else "",
             path or self.path or [self.name],
             skipped,
             self.attempts,
+            told=self.headline,
         )
-        return error
-
-    def _headline(self) -> str:
-        return f"{self.type_name}: {self.message}" if self.message else self.type_name
 
     def _rebuild(self) -> BaseException:
         if self.kind != "raised":
             return _ERRORS[self.kind](self.message)
-        for rebuild in (self._from_pickle, self._from_state):
+        for form in self.forms if self.trusted else ():
             try:
-                error = rebuild()
+                error = self._from(form)
             except Exception:  # its type is not here, or differs: what follows says what it was
                 continue
             if error is not None and is_raisable(type(error)):
                 return error
-        return RemoteTaskError(self._headline(), self.type_name)
+        return RemoteTaskError(self.headline, self.type_name)
 
-    def _from_pickle(self) -> BaseException | None:
-        return None if self.pickled is None else load_exception(self.pickled)
+    def _from(self, form: Form) -> BaseException | None:
+        if form.kind == "whole":
+            return load_exception(form.pickle)
+        return revive_exception(self.type_name, form.pickle)
 
-    def _from_state(self) -> BaseException | None:
-        return None if self.state is None else revive_exception(self.type_name, self.state)
+
+# --- the stored form ----------------------------------------------------------------------------
 
 
-def _read_text(text: str) -> ErrorRecord | None:
-    try:
-        return ErrorRecord.decode(base64.b64decode("".join(text.split())))
-    except (EnvelopeError, binascii.Error):  # cut off, or not written by this version
+def _encode(record: ErrorRecord, key: bytes) -> bytes | None:
+    """The stored form, or None if it is larger than what would be read back."""
+    path = list(record.path)
+    if len(path) > _PATH:
+        path = [*path[: _PATH // 2], "...", *path[-_PATH // 2 :]]
+    values = [getattr(record, name) for name in _STORED]
+    values[_STORED.index("path")] = path
+    plain = msgpack.packb(values, use_bin_type=True, unicode_errors="replace")
+    if len(plain) > _LARGEST:
         return None
+    body = zlib.compress(plain)
+    tag = seal(key, body) if key and record.trusted else _NO_SEAL
+    return b"".join([bytes([_FORMAT]), tag, body])
 
 
-# --- making records -----------------------------------------------------------------------------
+def _decompress(body: memoryview) -> bytes:
+    """What was compressed; no more than a record may have."""
+    decompressor = zlib.decompressobj()
+    plain = decompressor.decompress(body, _LARGEST)
+    if not decompressor.eof:
+        raise ValueError("it is cut off, or larger than a record may be")
+    return plain
 
 
-def record_exception(
-    error: BaseException, *, node: str, item: int | None = None, attempts: int = 1
-) -> ErrorRecord:
-    """Describe an exception that a task raised.
+def _read(values: Any) -> ErrorRecord:
+    """A record of values of the right types.
 
-    Args:
-        error: The exception, with its traceback.
-        node: Name of the node that ran.
-        item: Position of the item in its collection.
-        attempts: How often it was tried.
-
-    Example:
-        >>> record_exception(KeyError("x"), node="f").summary
-        "KeyError: 'x' in task 'f'"
+    Raises:
+        TypeError: If one is of another type.
+        ValueError: If there are more or fewer.
     """
-    message = _clip(message_of(error), _LONGEST)
-    kind = type_name(error)
-    detail = _clip(describe(error), _LONGEST)
-    record = ErrorRecord(
-        kind="raised",
-        type_name=kind,
-        message=message,
-        frames=frames_of(error.__traceback__),
-        node=node,
-        item=item,
-        attempts=attempts,
-        detail="" if detail in (f"{kind}: {message}", kind) else detail,
-        chain=chain_of(error),
-    )
-    record = _fewer_frames(record, 16, 48)
-    if is_raisable(type(error)):
-        record.pickled = pickle_exception(error)
-        if record.pickled is None:
-            record.state = pickle_state(error)
+    if type(values) is not list:
+        _refuse(values)
+    record = ErrorRecord(**dict(zip(_STORED, values, strict=True)))
+    for name in ("kind", "type_name", "message", "node", "detail", "task_id"):
+        _expect(str, getattr(record, name))
+    if record.kind not in KINDS:
+        _refuse(record.kind)
+    _expect(int, 0 if record.item is None else record.item, record.attempts, record.omitted)
+    _expect(list, record.path, record.frames, record.forms, record.chain)
+    _expect(str, *record.path)
+    record.frames = list(map(_read_frame, record.frames))
+    record.forms = list(map(_read_form, record.forms))
+    record.chain = list(map(_read_earlier, record.chain))
     return record
 
 
-def record_timeout(
-    seconds: float, *, node: str, item: int | None = None, attempts: int = 1
-) -> ErrorRecord:
-    """An attempt ran longer than its timeout and was killed."""
-    return ErrorRecord(
-        "timeout",
-        f"{TaskTimeoutError.__module__}.{TaskTimeoutError.__qualname__}",
-        f"task {_named(node, item)!r} ran longer than its timeout of {seconds:g} s and was killed",
-        node=node,
-        item=item,
-        attempts=attempts,
-    )
+def _read_frame(values: Any) -> Frame:
+    frame = Frame(*values)
+    _expect(str, frame.file, frame.function, frame.source)
+    _expect(int, frame.line)
+    return frame
 
 
-def record_death(
-    status: int,
-    *,
-    node: str,
-    item: int | None = None,
-    attempts: int = 1,
-    output: str = "",
-) -> ErrorRecord:
-    """The process that ran the task died.
-
-    Args:
-        status: As :attr:`subprocess.Popen.returncode`: an exit code, or minus a signal.
-        node: Name of the node that it ran.
-        item: Position of the item in its collection.
-        attempts: How often it was tried.
-        output: What the process last wrote.
-    """
-    message = f"the process of task {_named(node, item)!r} {_ending(status)}"
-    before, fault, after = output.partition(_FAULT)
-    lines = before.strip().splitlines()[-10:]
-    if lines:
-        message += "; its last output:\n" + "\n".join(_clip(line, 200) for line in lines)
-    if fault:  # where it happened stands first
-        lines = (fault + after).splitlines()[:12]
-        message += "; its stack:\n" + "\n".join(_clip(line, 200) for line in lines)
-    return ErrorRecord(
-        "died",
-        f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}",
-        message,
-        node=node,
-        item=item,
-        attempts=attempts,
-    )
+def _read_form(values: Any) -> Form:
+    form = Form(*values)
+    _expect(bytes, form.pickle)
+    if form.kind not in ("whole", "state"):
+        _refuse(form.kind)
+    return form
 
 
-def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:
-    """Data that the task or its caller needs is no longer stored; ``what`` says which."""
-    return ErrorRecord(
-        "lost",
-        f"{DataLostError.__module__}.{DataLostError.__qualname__}",
-        f"data of task {_named(node, item)!r} is lost: {what}",
-        node=node,
-        item=item,
-        attempts=attempts,
-    )
+def _read_earlier(values: Any) -> Earlier:
+    earlier = Earlier(*values)
+    _expect(str, earlier.text)
+    _expect(list, earlier.frames)
+    _expect(bool, earlier.direct)
+    _expect(int, earlier.omitted)
+    return earlier._replace(frames=list(map(_read_frame, earlier.frames)))
 
 
-def _named(node: str, item: int | None) -> str:
-    return node if item is None else f"{node}[{item}]"
+def _expect(kind: type, *values: Any) -> None:
+    for value in values:
+        if type(value) is not kind:
+            _refuse(value)
 
 
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+def _refuse(value: Any) -> NoReturn:
+    raise TypeError(f"a {type(value).__name__} stands where another thing belongs")
 
 
-# --- size ---------------------------------------------------------------------------------------
+_STORED = [entry.name for entry in dataclasses.fields(ErrorRecord) if entry.name != "trusted"]
 
 
-def _fit(record: ErrorRecord) -> tuple[ErrorRecord, bytes]:
-    for shorter in _shorter(record):
-        data = _encode(shorter)
-        if _text_length(shorter, data) <= config.ERROR_RECORD_LIMIT:
-            return shorter, data
-    raise AssertionError("the smallest record exceeds the limit")
+# --- the form in texts --------------------------------------------------------------------------
 
 
-def _encode(record: ErrorRecord) -> bytes:
-    path = record.path
-    if len(path) > _PATH:
-        path = [*path[: _PATH // 2], "...", *path[-_PATH // 2 :]]
-    values = [
-        _FORMAT,
-        record.kind,
-        record.type_name,
-        record.message,
-        record.frames,
-        record.node,
-        record.item,
-        record.attempts,
-        path,
-        record.pickled,
-        record.state,
-        record.detail,
-        record.chain,
-        record.omitted,
-    ]
-    return zlib.compress(msgpack.packb(values, use_bin_type=True, unicode_errors="replace"))
+def _mark(data: bytes) -> str:
+    return f"[{MARK} {base64.b64encode(data).decode()}]"
 
 
 def _text_length(record: ErrorRecord, data: bytes) -> int:
-    summary = len(record.summary.encode())
-    return summary + len(_MARK) + len("\n[ ]") + 4 * ((len(data) + 2) // 3)
+    return len(record.summary.encode()) + len(f"\n[{MARK} ]") + 4 * ((len(data) + 2) // 3)
 
 
-def _shorter(record: ErrorRecord) -> Iterator[ErrorRecord]:
-    """The record, and then ever shorter ones, each without what is missed least."""
-    yield record
-    steps: list[Callable[[ErrorRecord], ErrorRecord]] = [
-        lambda r: _fewer_frames(_clip_texts(r, 1000, 160), 4, 12),
-        lambda r: dataclasses.replace(r, chain=r.chain[:1]),
-        lambda r: _fewer_frames(_clip_texts(r, 600, 120), 2, 6),
-        lambda r: dataclasses.replace(r, chain=()),
-        lambda r: dataclasses.replace(r, pickled=None, state=r.state or _state_of(r.pickled)),
-        lambda r: dataclasses.replace(r, state=_state_of_text(r)),
-        lambda r: _fewer_frames(_clip_texts(r, 300, 80), 1, 3),
-        lambda r: dataclasses.replace(
-            _clip_texts(r, 200, 40), frames=(), path=[], detail="", state=None
-        ),
-    ]
-    for step in steps:
-        record = step(record)
-        yield record
-
-
-def _state_of(pickled: bytes | None) -> bytes | None:
-    """Arguments alone, where the whole exception does not fit (a class pickled by value)."""
-    error = None if pickled is None else load_exception(pickled)
-    return None if error is None else pickle_state(error)
-
-
-def _state_of_text(record: ErrorRecord) -> bytes | None:
-    """A shortened message alone: who catches the type still does."""
-    if record.kind != "raised" or (record.pickled is None and record.state is None):
+def _unmark(text: str) -> bytes | None:
+    try:
+        return base64.b64decode("".join(text.split()))
+    except (ValueError, binascii.Error):  # cut off, or not written by armoflow
         return None
-    return dumps_whole(((_clip(record.message, 200),), {}))
 
 
-def _clip_texts(record: ErrorRecord, message: int, line: int) -> ErrorRecord:
-    return dataclasses.replace(
-        record,
-        message=_clip(record.message, message),
-        type_name=_clip(record.type_name, line * 4),
-        detail=_clip(record.detail, message),
-        node=_clip(record.node, line),
-        path=[_clip(name, line) for name in record.path],
-        frames=[_clip_frame(frame, line) for frame in record.frames],
-        chain=[
-            Earlier(
-                _clip(text, message // 2), [_clip_frame(frame, line) for frame in frames], direct
-            )
-            for text, frames, direct in record.chain
-        ],
-    )
+def _is_sealed(data: bytes, key: bytes) -> bool:
+    return holds(key, data[1 + SEAL_BYTES :], data[1 : 1 + SEAL_BYTES])
 
 
-def _clip_frame(frame: Frame, line: int) -> Frame:
-    file = frame.file if len(frame.file) <= line else "..." + frame.file[3 - line :]
-    return Frame(file, frame.line, _clip(frame.function, line), _clip(frame.source, line))
-
-
-def _fewer_frames(record: ErrorRecord, outermost: int, innermost: int) -> ErrorRecord:
-    frames = record.frames
-    surplus = len(frames) - outermost - innermost
-    if surplus <= 0:
-        return record
-    kept = [*frames[:outermost], *frames[-innermost:]]
-    return dataclasses.replace(record, frames=kept, omitted=record.omitted + surplus)
-
-
-def _clip(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _check(record: ErrorRecord) -> None:
-    texts = (record.type_name, record.message, record.node, record.detail, *record.path)
-    if record.kind not in KINDS or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"a record of kind {record.kind!r}")
+def _try(data: bytes, key: bytes) -> ErrorRecord | None:
+    try:
+        return ErrorRecord.decode(data, key)
+    except EnvelopeError:
+        return None

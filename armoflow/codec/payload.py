@@ -156,6 +156,7 @@ class Payload:
         collection: The items belong to a collection: errors name their index.
         settings: Retries, timeouts, and so on.
         stages: CALL, MAP, FILTER: further steps, each for every item; the last one's are stored.
+        key: Seals the errors of the task and of its children (see ``armoflow.codec.seal``).
     """
 
     operation: Operation
@@ -174,6 +175,7 @@ class Payload:
     collection: bool = False
     settings: Settings = field(default_factory=Settings)
     stages: list[Stage] = field(default_factory=list)
+    key: bytes = field(default=b"", repr=False)
 
     @property
     def slot_count(self) -> int:
@@ -265,6 +267,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.collection,
         [getattr(settings, name) for name in _SETTINGS],
         _pack_stages(payload, pickled) if payload.stages else [],
+        payload.key,
     ]
     return pack(header, buffers)
 
@@ -342,6 +345,7 @@ def unpack_payload(data: Buffer) -> Payload:
             collection=header[14],
             settings=Settings(*header[15]),
             stages=_unpack_stages(header[3], header[16], pickled) if header[16] else [],
+            key=header[17] if len(header) > 17 else b"",
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -9,12 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from armoflow import config
+from armoflow.codec.clipping import clip
+
 _PACKAGE = Path(__file__).absolute().parent.parent
 _MACHINERY = tuple(str(_PACKAGE / part) + "/" for part in ("worker", "codec", "agent"))
 _IMPORT = "<frozen importlib"
-_LONGEST_CHAIN = 5
+_LATEST, _FIRST = 400, 100  # exceptions of a chain that are described, from each end
 _CHAIN_FRAMES = 3
-_GROUP_WIDTH = 5
+_GROUP_ENDS = (50, 10, 5, 2)  # parts of a group that are described, from each end, by depth
+_SHORTEST = 2000  # characters of each exception of a long chain
+_SOURCE = 1000  # characters of a source line
 
 _BECAUSE = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
@@ -30,24 +35,36 @@ class Frame(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """An exception that another one was raised from, or while it was handled."""
+    """An exception that another one was raised from, or while it was handled.
+
+    Attributes:
+        text: What stands below its frames.
+        frames: The last ones.
+        direct: The other one was raised from it.
+        omitted: How many exceptions between the two were left out.
+    """
 
     text: str
     frames: Sequence[Frame]
     direct: bool
+    omitted: int = 0
 
 
-def frames_of(trace: TracebackType | None) -> list[Frame]:
+def frames_of(trace: TracebackType | None, last: int = 0) -> list[Frame]:
     """The frames of a traceback, outermost first, without those of armoflow's own machinery.
 
     When there are no others, the error is armoflow's, and they are kept.
+
+    Args:
+        trace: The traceback.
+        last: How many of them, the innermost; 0: all.
     """
-    frames = [
+    frames = list(_walk(trace))
+    own = [frame for frame in frames if not frame[0].co_filename.startswith((*_MACHINERY, _IMPORT))]
+    return [
         Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line, scope))
-        for code, line, scope in _walk(trace)
+        for code, line, scope in (own or frames)[-last:]
     ]
-    own = [frame for frame in frames if not frame.file.startswith((*_MACHINERY, _IMPORT))]
-    return own or frames
 
 
 def _walk(trace: TracebackType | None) -> Iterator[tuple[Any, int, dict[str, Any]]]:
@@ -58,10 +75,10 @@ def _walk(trace: TracebackType | None) -> Iterator[tuple[Any, int, dict[str, Any
 
 
 def _source(file: str, line: int, scope: dict[str, Any] | None = None) -> str:
-    return linecache.getline(file, line, scope).strip()
+    return clip(linecache.getline(file, line, scope).strip(), _SOURCE)
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, depth: int = 0) -> str:
     """What Python prints after the frames: type, message, notes; the parts of a group."""
     try:
         lines = traceback.format_exception_only(type(error), error)
@@ -69,17 +86,34 @@ def describe(error: BaseException) -> str:
         return type_name(error)
     text = "".join(lines).rstrip("\n")
     parts = getattr(error, "exceptions", None)
-    if isinstance(parts, tuple):
-        text += "".join(_part(part) for part in parts[:_GROUP_WIDTH])
-        if len(parts) > _GROUP_WIDTH:
-            text += f"\n  + {len(parts) - _GROUP_WIDTH} more"
+    if not isinstance(parts, tuple) or depth == len(_GROUP_ENDS):
+        return text
+    ends = _GROUP_ENDS[depth]
+    if len(parts) <= 2 * ends:
+        return text + "".join(_part(part, depth) for part in parts)
+    first = "".join(_part(part, depth) for part in parts[:ends])
+    last = "".join(_part(part, depth) for part in parts[-ends:])
+    return f"{text}{first}\n  + [{len(parts) - 2 * ends} more exceptions]{last}"
+
+
+def _part(error: Any, depth: int) -> str:
+    """A part of a group, with what led to it."""
+    text = (
+        "\n  + " + _indent(describe(error, depth + 1)) + _place(frames_of(error.__traceback__, 1))
+    )
+    for earlier in chain_of(error, depth + 1):
+        relation = "raised from" if earlier.direct else "while handling"
+        more = f" [{earlier.omitted} more exceptions between]" if earlier.omitted else ""
+        text += f"\n    {relation} {_indent(earlier.text)}{_place(earlier.frames)}{more}"
     return text
 
 
-def _part(error: Any) -> str:
-    frames = frames_of(error.__traceback__)
-    place = f" ({frames[-1].file}:{frames[-1].line})" if frames else ""
-    return "\n  + " + describe(error).replace("\n", "\n    ") + place
+def _indent(text: str) -> str:
+    return text.replace("\n", "\n    ")
+
+
+def _place(frames: Sequence[Frame]) -> str:
+    return f" ({frames[-1].file}:{frames[-1].line})" if frames else ""
 
 
 def type_name(error: BaseException) -> str:
@@ -98,12 +132,15 @@ def message_of(error: BaseException) -> str:
         return f"<its message cannot be made: {type(failure).__name__}>"
 
 
-def chain_of(error: BaseException) -> list[Earlier]:
-    """What led to an error, latest first, as Python would print it above the error."""
-    chain: list[Earlier] = []
+def chain_of(error: BaseException, depth: int = 0) -> list[Earlier]:
+    """What led to an error, latest first, as Python would print it above the error.
+
+    Of a very long chain the latest ones and the first ones: the root cause is always among them.
+    """
+    links: list[tuple[BaseException, bool]] = []
     seen = {id(error)}
     current = error
-    while len(chain) < _LONGEST_CHAIN:
+    while True:
         direct = current.__cause__ is not None
         earlier = current.__cause__
         if earlier is None and not current.__suppress_context__:
@@ -111,9 +148,22 @@ def chain_of(error: BaseException) -> list[Earlier]:
         if earlier is None or id(earlier) in seen:
             break
         seen.add(id(earlier))
-        frames = frames_of(earlier.__traceback__)[-_CHAIN_FRAMES:]
-        chain.append(Earlier(describe(earlier), frames, direct))
+        links.append((earlier, direct))
         current = earlier
+    omitted = max(len(links) - _LATEST - _FIRST, 0)
+    if omitted:
+        links = [*links[:_LATEST], *links[-_FIRST:]]
+    length = max(_SHORTEST, config.ERROR_MESSAGE_LIMIT // 2 // max(len(links), 1))
+    chain = [
+        Earlier(
+            clip(describe(link, depth), length),
+            frames_of(link.__traceback__, _CHAIN_FRAMES),
+            direct,
+        )
+        for link, direct in links
+    ]
+    if omitted:
+        chain[_LATEST] = chain[_LATEST]._replace(omitted=omitted)
     return chain
 
 
@@ -134,6 +184,8 @@ def format_trace(
     for earlier in reversed(chain):
         blocks.append(_block(earlier.text, earlier.frames, 0))
         blocks.append(_BECAUSE if earlier.direct else _DURING)
+        if earlier.omitted:
+            blocks.append(f"[{earlier.omitted} more exceptions]")
     blocks.append(_block(text, frames, omitted))
     return "\n\n".join(blocks)
 

@@ -111,6 +111,7 @@ class Emitter:
         capture: Failures of every task become error slots.
         external: What futures and ``put`` references inside arguments stand for.
         owner: The plan, to recognise its tasks.
+        key: Seals the tasks' errors.
         rules: What followed from options in earlier plans with the same settings.
 
     Attributes:
@@ -126,6 +127,7 @@ class Emitter:
         *,
         external: External | None,
         owner: object,
+        key: bytes,
         rules: KnownRules,
     ) -> None:
         self.wanted: set[Node] = set()
@@ -135,6 +137,7 @@ class Emitter:
         self._capture = capture
         self._external = external
         self._owner = owner
+        self._key = key
         self._rules = rules
         self._codes: dict[Any, EncodedCode] = {}
         self._modules: EncodedCode | None = None
@@ -208,6 +211,7 @@ class Emitter:
             settings=rules.packed
             if (many and count > 1) or node in self.tolerant
             else rules.single,
+            key=self._key,
         )
         if outputs is None:
             outputs = [Result(node.name)]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 
 from armoflow.codec.failure import ErrorRecord
 from armoflow.errors import (
+    ArmoflowError,
     DataLostError,
     RemoteTraceback,
     TaskCancelledError,
     TaskError,
     TaskTimeoutError,
 )
-from armoflow.protocol.transport import Failure
+from armoflow.protocol.transport import Failure, Transport
+
+logger = logging.getLogger(__name__)
 
 
 class Blame:
@@ -62,10 +68,11 @@ class Blame:
             names[0] = f"{self.name}[{self._first + slot}]"
         return names[::-1]
 
-    def exception(self, slot: int = 0) -> BaseException:
+    def exception(self, key: bytes, slot: int = 0) -> BaseException:
         """The error to raise: a new one each time, for each may get its own traceback.
 
         Args:
+            key: What the errors of the client's tasks are sealed with.
             slot: Which of the task's items is asked for.
         """
         root = self.root
@@ -77,7 +84,7 @@ class Blame:
             return error
         failure = root._failure
         text = failure.error if failure is not None else ""
-        record = ErrorRecord.find(text)
+        record = ErrorRecord.find(text, key)
         if record is not None:
             skipped = root.skipped + max(len(record.path) - 1, 0)
             return record.exception(path=_joined(record, path), skipped=skipped)
@@ -99,6 +106,31 @@ class Blame:
             error = TaskError(f"task {root.name!r} ended in {status}: {text}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
         return error
+
+
+async def whole_errors(
+    transport: Transport, key: bytes, failures: Mapping[str, Failure]
+) -> dict[str, Failure]:
+    """Failures by result, each with the whole error where the engine keeps more than it tells."""
+    sources = {}
+    for result_id, failure in failures.items():
+        record = ErrorRecord.find(failure.error, key)
+        if record is not None and record.trusted and record.task_id:
+            sources[result_id] = record.task_id
+    texts = {task_id: await _whole(transport, task_id) for task_id in set(sources.values())}
+    return {
+        result_id: replace(failure, error=texts.get(sources.get(result_id, "")) or failure.error)
+        for result_id, failure in failures.items()
+    }
+
+
+async def _whole(transport: Transport, task_id: str) -> str:
+    """The whole error text of a task, or nothing."""
+    try:
+        return await transport.task_error(task_id)
+    except ArmoflowError as error:
+        logger.warning("the whole error of task %s could not be read: %s", task_id, error)
+        return ""
 
 
 def _copy(error: BaseException) -> BaseException:

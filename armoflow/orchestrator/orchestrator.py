@@ -19,6 +19,7 @@ from armoflow.errors import ArmoflowError, ClientClosedError, EngineError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
+from armoflow.orchestrator.failures import whole_errors
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import PlannedTask, Result
@@ -37,10 +38,14 @@ class Orchestrator:
     Args:
         transport: The way to the engine.
         session_options: Default task options of the session.
+        key: What the errors of the tasks are sealed with.
     """
 
-    def __init__(self, transport: Transport, session_options: WireOptions) -> None:
+    def __init__(
+        self, transport: Transport, session_options: WireOptions, key: bytes = b""
+    ) -> None:
         self.transport = transport
+        self._key = key
         self._durations = Durations(transport)
         self.tracker = Tracker(self._durations.ended)
         self.sessions_ended = 0
@@ -260,22 +265,22 @@ class Orchestrator:
 
     async def _explain(self, aborted: Sequence[tuple[Result, ResultChange]]) -> None:
         """Find out why results were aborted, roots first."""
-        unknown = [
-            result.id
-            for result, change in aborted
-            if change.failure is None and not self._has_cause(result)
-        ]
-        failures = {}
+        roots = {
+            result.id: change.failure for result, change in aborted if not self._has_cause(result)
+        }
+        failures = {key: failure for key, failure in roots.items() if failure is not None}
+        unknown = [key for key in roots if key not in failures]
         if unknown:
             try:
-                failures = await self.transport.failures(await self.session(), unknown)
+                failures |= await self.transport.failures(await self.session(), unknown)
             except ArmoflowError as error:
                 logger.warning("failed tasks could not be listed: %s", error)
+        failures = await whole_errors(self.transport, self._key, failures)
         abandoned: list[PlannedTask] = []
         for result, change in sorted(aborted, key=self._age):
             if result.id not in self.tracker.open or self._wait_for_root(result):
                 continue
-            abandoned += self.tracker.abort(result, change.failure or failures.get(result.id))
+            abandoned += self.tracker.abort(result, failures.get(result.id, change.failure))
         if abandoned:
             self._abandon(abandoned)
         self.pipeline.freed()

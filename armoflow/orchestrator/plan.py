@@ -86,6 +86,7 @@ class PlanSettings:
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         rules: What followed from tasks' options in earlier plans.
         external: What futures and ``put`` references inside arguments stand for.
+        key: Seals the errors of the plan's tasks.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
@@ -94,6 +95,7 @@ class PlanSettings:
     batch_seconds: float = 0.05
     patience: float = 0.0
     external: External | None = None
+    key: bytes = field(default=b"", repr=False)
     rules: KnownRules = field(default_factory=dict, repr=False)
 
 
@@ -113,6 +115,7 @@ class Planner:
             settings.capture,
             external=settings.external,
             owner=self,
+            key=settings.key,
             rules=settings.rules,
         )
         self.emit = self.emitter.emit

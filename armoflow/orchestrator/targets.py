@@ -209,12 +209,13 @@ class Names(NamedTuple):
 
 
 def outcomes(
-    pieces: Sequence[PlanPiece], names: Names | None = None, *, whole: bool = False
+    pieces: Sequence[PlanPiece], key: bytes, names: Names | None = None, *, whole: bool = False
 ) -> list[Outcome]:
     """Decode pieces whose data is here: one outcome an item, absent ones included.
 
     Args:
         pieces: Where the items are.
+        key: What the errors of the client's tasks are sealed with.
         names: What was asked for, where the paths of errors lead.
         whole: It is one value, not the items of a collection.
     """
@@ -223,7 +224,7 @@ def outcomes(
         if isinstance(piece, LocalItems):
             decoded.extend(Outcome(value) for value in piece.values)
         else:
-            decoded.extend(_decode(piece))
+            decoded.extend(_decode(piece, key))
     if names is not None:
         for index, outcome in enumerate(decoded):
             if outcome.error is not None:
@@ -245,16 +246,18 @@ def _reach(error: BaseException, name: str) -> None:
             cause.path.append(name)
 
 
-def _decode(piece: SlotRange) -> list[Outcome]:
+def _decode(piece: SlotRange, key: bytes) -> list[Outcome]:
     result = piece.result
     if result.blame is not None:
         blame = result.blame
-        return [Outcome(error=blame.exception(slot)) for slot in range(piece.start, piece.stop)]
+        return [
+            Outcome(error=blame.exception(key, slot)) for slot in range(piece.start, piece.stop)
+        ]
     try:
         slots = envelope_slots(result)
     except EnvelopeError as error:
         return [Outcome(error=error) for _ in range(piece.length)]
-    return [_outcome(slot) for slot in slots[piece.start : piece.stop]]
+    return [_outcome(slot, key) for slot in slots[piece.start : piece.stop]]
 
 
 def envelope_slots(result: Result) -> list[Slot]:
@@ -266,7 +269,7 @@ def envelope_slots(result: Result) -> list[Slot]:
     return result.slots
 
 
-def _outcome(slot: Slot) -> Outcome:
+def _outcome(slot: Slot, key: bytes) -> Outcome:
     if slot.kind is SlotKind.ABSENT:
         return Outcome(present=False)
     if slot.kind is SlotKind.VALUE:
@@ -274,5 +277,5 @@ def _outcome(slot: Slot) -> Outcome:
             return Outcome(loads(Pickled(slot.data, slot.buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
             return Outcome(error=error)
-    record = ErrorRecord.decode(bytes(slot.data))
+    record = ErrorRecord.decode(slot.data, key)
     return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))

@@ -217,6 +217,10 @@ class BatchTransport:
             failures.update((result_id, Failure(*rest)) for result_id, *rest in answers)
         return failures
 
+    async def task_error(self, task_id: str) -> str:
+        """The error of a task, as whole as the engine has it."""
+        return await self._standard.task_error(task_id)
+
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """Nothing: changes say how long tasks ran."""
         return {}

@@ -225,6 +225,13 @@ class StandardTransport:
                 failures[result_id] = Failure(owner, status, task.error)
         return failures
 
+    async def task_error(self, task_id: str) -> str:
+        """The error of a task, as whole as the engine has it."""
+        request = tasks_common_pb2.GetTaskRequest(task_id=task_id)
+        reply = await self.call(self._tasks.GetTask, request, "reading a failed task")
+        error: str = reply.task.output.error
+        return error
+
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """How long tasks ran that have completed, as far as the engine says."""
         request = messages.list_tasks(task_ids)

@@ -236,6 +236,13 @@ class Transport(Protocol):
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted, by result id."""
 
+    async def task_error(self, task_id: str) -> str:
+        """The error of a task, as whole as the engine has it: lists may show a short form.
+
+        Raises:
+            EngineError: If there is no answer.
+        """
+
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """How long tasks ran, by task id: seconds, or None where the engine does not say.
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from armoflow.codec.failure import record_exception, record_loss
 from armoflow.codec.payload import Payload
+from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
 from armoflow.worker.failures import ItemFailure, MissingDataError
 from armoflow.worker.inputs import AbsentItem, Inputs

@@ -146,4 +146,5 @@ def _existing(result_id: str, name: str) -> Result:
 
 def _settings(payload: Payload, capture: bool) -> PlanSettings:
     defaults = TaskOptions(**payload.settings.defaults)
-    return PlanSettings(options=merge_options(defaults, DEFAULT_OPTIONS), capture=capture)
+    options = merge_options(defaults, DEFAULT_OPTIONS)
+    return PlanSettings(options=options, capture=capture, key=payload.key)

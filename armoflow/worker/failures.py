@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
@@ -26,14 +27,19 @@ class ItemFailure(Exception):
         self.kind = kind
         self.placed = placed
 
-    def slot(self) -> Slot:
-        """The slot that says so."""
-        return Slot(self.kind, self.record.encode())
+    def slot(self, key: bytes, limit: int = config.ERROR_RECORD_LIMIT) -> Slot:
+        """The slot that says so.
+
+        Args:
+            key: Seals the record.
+            limit: Bytes that it may take.
+        """
+        return Slot(self.kind, self.record.encode(key, limit))
 
 
-def skip(slot: Slot) -> ItemFailure:
+def skip(slot: Slot, key: bytes) -> ItemFailure:
     """What a consumer of a failed slot ends with: the root's record; the job adds its name."""
-    return ItemFailure(ErrorRecord.decode(slot.data), SlotKind.SKIPPED)
+    return ItemFailure(ErrorRecord.decode(slot.data, key), SlotKind.SKIPPED)
 
 
 def carry(record: ErrorRecord, steps: Iterable[Payload]) -> ErrorRecord:

@@ -66,6 +66,7 @@ class Inputs:
         self.graphs = graphs
         self._previous = previous
         self._cache = cache
+        self._key = payload.key
         self._ids = payload.inputs
         self._constants = payload.constants
         self._sources = sources
@@ -73,7 +74,7 @@ class Inputs:
         self._cells: dict[int, list[Cell]] = {}
         self._values: dict[tuple[int, int], Any] = {}
         self._fetched: dict[int, Any] = {}
-        self._skips: dict[bytes | memoryview, ItemFailure] = {}
+        self._skips: dict[int, tuple[Slot, ItemFailure]] = {}
 
     @property
     def referable(self) -> bool:
@@ -140,10 +141,10 @@ class Inputs:
 
     def _skip(self, slot: Slot) -> ItemFailure:
         # Many items may need the same failed slot, and a record takes a while to read.
-        failure = self._skips.get(slot.data)
-        if failure is None:
-            failure = self._skips[slot.data] = skip(slot)
-        return failure
+        known = self._skips.get(id(slot))
+        if known is None:  # the slot is held, so that its id stays its own
+            known = self._skips[id(slot)] = (slot, skip(slot, self._key))
+        return known[1]
 
     def resolve(self, reference: Any) -> Any:
         """What a reference inside a pickle stands for."""

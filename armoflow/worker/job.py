@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from armoflow.codec.envelope import Cell, SlotKind
+from armoflow import config
+from armoflow.codec.envelope import Cell, Slot, SlotKind
+from armoflow.codec.failure import WHOLE
 from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import SerializationError, TaskError
 from armoflow.worker.attempts import Attempts
@@ -63,6 +65,7 @@ class Job:
         self.pending: dict[int, Any] = {}
         self.tolerant = payload.settings.packed or payload.settings.capture
         self._lasting = lasting
+        self._error_bytes = 0
 
     def check_outputs(self, count: int) -> None:
         """Refuse a task that was asked for another number of outputs.
@@ -123,7 +126,7 @@ class Job:
         failure = self._seen_from(item, failure)
         if not self.tolerant:
             raise failure
-        self.keep(item, [failure.slot()] * len(self.cells))
+        self.keep(item, [self._slot(failure)] * len(self.cells))
 
     def fail_rest(self, failure: ItemFailure) -> None:
         """No further item can run.
@@ -134,7 +137,7 @@ class Job:
         failure = self._seen_from(None, failure)
         if not self.tolerant:
             raise failure
-        cells = [failure.slot()] * len(self.cells)
+        cells = [self._slot(failure)] * len(self.cells)
         for item in range(len(self.cells[0]), self.payload.slot_count):
             if not self.is_finished(item):
                 for output, cell in zip(self.cells, cells, strict=True):
@@ -147,6 +150,15 @@ class Job:
         if payload.collection and item is not None:
             return f"{payload.name}[{payload.start + item}]"
         return payload.name
+
+    def _slot(self, failure: ItemFailure) -> Slot:
+        """The slot of a failure: whole, as long as those of the task are not too large together."""
+        limit = WHOLE if failure.kind is SlotKind.ERROR else config.ERROR_COPY_LIMIT
+        if self._error_bytes > config.ERROR_TASK_BYTES:
+            limit = config.ERROR_RECORD_LIMIT
+        slot = failure.slot(self.payload.key, limit)
+        self._error_bytes += len(slot.data)
+        return slot
 
     def _seen_from(self, item: int | None, failure: ItemFailure) -> ItemFailure:
         """A failure of an input, with this task's name at the end of its path."""

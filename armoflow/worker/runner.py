@@ -140,9 +140,10 @@ class Runner:
         Raises:
             TaskFailure: If it fails; files that it staged are removed.
         """
+        payload = self._payload(task)
         effects = Effects()
         try:
-            self._run(task, effects)
+            self._run(task, payload, effects)
         except Exception as error:
             for staged in effects.staged_files():
                 os.unlink(staged.path)  # noqa: PTH108 - pathlib is not imported in children
@@ -150,16 +151,20 @@ class Runner:
                 raise
             if not isinstance(error, ItemFailure):
                 error = describe(error, task.task_id)
-            raise TaskFailure(error.record.kind, error.record.to_text()) from error
+            kept_in = task.task_id if task.folder is None else ""  # a cluster keeps 4 KiB of it
+            text = error.record.to_text(payload.key, kept_in)
+            raise TaskFailure(error.record.kind, text) from error
         return effects
 
-    def _run(self, task: Task, effects: Effects) -> None:
+    def _payload(self, task: Task) -> Payload:
         try:
-            payload = unpack_payload(data.read(task.payload))
+            return unpack_payload(data.read(task.payload))
         except (EnvelopeError, MissingDataError) as error:
             raise TaskFailure(
                 "invalid", f"armoflow's worker cannot run task {task.task_id}: {error}"
             ) from error
+
+    def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
         job = self._prepare(task, payload)
         if job.pending:
             self._expand(task, job, effects)

@@ -29,6 +29,8 @@ from armonik.protogen.worker.worker_service_pb2_grpc import (
     add_WorkerServicer_to_server,
 )
 
+from armoflow.codec.clipping import short_error
+from armoflow.codec.failure import ErrorRecord
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
@@ -140,7 +142,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         """Tell the agent what the task made; returns the error that it ends with, if any."""
         effects = outcome.effects
         if effects is None:
-            return outcome.error
+            return _told(outcome)
         missing = effects.undelivered(outcome.work.outputs)
         if missing:
             return f"the task made neither its output {missing[0]} nor a child task for it"
@@ -170,6 +172,16 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         """Ask the agent what a task asks for."""
         call: _Call = work.key
         return await call.agent.answer(method, argument)
+
+
+def _told(outcome: Outcome) -> str:
+    """What the engine is told of a failure; where that is not all, the log holds the whole."""
+    text = short_error(outcome.error)
+    if text != outcome.error:
+        record = ErrorRecord.find(outcome.error)
+        whole = outcome.error if record is None else record.cause().full_text()
+        logger.error("task %s failed: %s", outcome.work.task_id, whole)
+    return text
 
 
 def _work(request: Any, call: _Call) -> Work:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from armoflow.agent.effects import Effects
-from armoflow.codec.failure import ErrorRecord, record_death, record_timeout
+from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload, unpack_payload
+from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, carry
@@ -202,8 +203,8 @@ class _Account:
         if not (settings.packed or settings.capture) or not missing:
             after = (self._item or 0) // self._payload.slot_count + 1
             record = carry(record, self._steps[after:])
-            return Outcome(work, error=record.to_text(), kind=record.kind)
-        cell = cell_to_wire(ItemFailure(record).slot())
+            return Outcome(work, error=record.to_text(self._payload.key), kind=record.kind)
+        cell = cell_to_wire(ItemFailure(record).slot(self._payload.key))
         for item in missing if self._item is None else [self._item]:
             work.finished[item] = [cell] * len(work.outputs)
         work.item, work.attempts = 0, 0

@@ -289,13 +289,15 @@ def test_an_exception_of_a_class_made_in_the_task(client: Client) -> None:
 def test_an_exception_with_a_long_message(client: Client) -> None:
     @task
     def fails(number: int) -> None:
-        raise ValueError(str(number) * 1_000_000)
+        raise ValueError(str(number) * 1_000_000 + " the reason")
 
     for value in (fails(7), fails.map([7, 7])):
         error = client.submit(value).exception()
         assert type(error) is ValueError
         assert str(error).startswith("7777")
-        assert len(str(error)) < 10_000
+        assert str(error).endswith("the reason")
+        assert len(str(error)) == 1_000_011
+        assert len(str(cause(error))) < 20_000
 
 
 def test_outputs_handed_to_children_fail_one_by_one(client: Client) -> None:

@@ -23,6 +23,8 @@ from armoflow.worker.failures import MissingDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
 from armoflow.worker.runner import Runner, Task, TaskFailure
 
+KEY = b"the key of the simulation"
+
 
 class SimulatedEngine:
     """Runs tasks with a runner, depth first."""
@@ -106,7 +108,7 @@ class Simulation:
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.engine = SimulatedEngine(directory)
-        self.settings = PlanSettings(**settings)
+        self.settings = PlanSettings(**settings, key=KEY)
         self.book = SameProcess()
         self.tasks: list[tuple[str, int]] = []
         self.live = 0
@@ -194,7 +196,7 @@ class PlannedTarget:
         for piece in self.pieces:
             if isinstance(piece, SlotRange) and piece.result.blame is None:
                 piece.result.data = simulation.engine.data[piece.result.id]
-        return outcomes(self.pieces)
+        return outcomes(self.pieces, KEY)
 
 
 def _read(data: Any) -> bytes:

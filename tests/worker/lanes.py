@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from seats import PATIENCE, call, encode, read
+from seats import KEY, PATIENCE, call, encode, read
 
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
@@ -117,7 +117,7 @@ class Lane:
         record = await self.engine.read_task(task.id)
         assert record is not None
         assert record.status in FINAL
-        return ErrorRecord.find(record.error) or record.error
+        return ErrorRecord.find(record.error, KEY) or record.error
 
 
 def on_a_lane(**options: Any) -> Callable[[Callable[[Lane], Awaitable[None]]], Any]:

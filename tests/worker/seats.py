@@ -31,6 +31,7 @@ from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
 
 PATIENCE = 60.0
+KEY = b"the session's own"
 
 
 def code(function: Callable[..., Any]) -> CodeReference:
@@ -47,6 +48,7 @@ def call(
         code(function),
         arguments=dumps((args, kwargs)),
         settings=settings or Settings(),
+        key=KEY,
     )
 
 
@@ -65,6 +67,7 @@ def collection(
         count=sum(piece.length for piece in columns[0]),
         collection=operation is not Operation.COMBINE,
         settings=settings or Settings(packed=True),
+        key=KEY,
         **fields,
     )
 
@@ -107,7 +110,7 @@ def read(data: Buffer) -> list[Any]:
 def _read(slot: Slot) -> Any:
     if slot.kind is SlotKind.VALUE:
         return loads(Pickled(slot.data, slot.buffers))
-    return None if slot.kind is SlotKind.ABSENT else ErrorRecord.decode(slot.data)
+    return None if slot.kind is SlotKind.ABSENT else ErrorRecord.decode(slot.data, KEY)
 
 
 def output(outcome: Outcome, index: int = 0) -> list[Any]:
@@ -122,7 +125,7 @@ def output(outcome: Outcome, index: int = 0) -> list[Any]:
 
 def record(outcome: Outcome) -> ErrorRecord:
     assert outcome.effects is None
-    found = ErrorRecord.find(outcome.error)
+    found = ErrorRecord.find(outcome.error, KEY)
     assert found is not None, outcome.error
     return found
 

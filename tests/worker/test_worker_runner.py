@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from runners import LocalRunner, content
-from seats import call, code, collection, encode, envelope, items, values
+from seats import KEY, call, code, collection, encode, envelope, items, values
 
 from armoflow import config
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
-from armoflow.codec.failure import ErrorRecord, record_exception
+from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import (
     CodeReference,
     Operation,
@@ -25,6 +25,7 @@ from armoflow.codec.payload import (
     Stage,
 )
 from armoflow.codec.pickling import dumps
+from armoflow.codec.recording import record_exception
 from armoflow.worker.runner import Progress, TaskFailure
 
 MAP, FILTER, COMBINE, GATHER = (
@@ -47,7 +48,7 @@ def referring(value: Any) -> Pickled:
 
 
 def error_slot(message: str = "boom", kind: SlotKind = SlotKind.ERROR) -> Slot:
-    return Slot(kind, record_exception(ValueError(message), node="root", item=7).encode())
+    return Slot(kind, record_exception(ValueError(message), node="root", item=7).encode(KEY))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def local(tmp_path: Path) -> LocalRunner:
 def fail(local: LocalRunner, payload: Payload, *args: Any, **kwargs: Any) -> ErrorRecord:
     with pytest.raises(TaskFailure) as caught:
         local.effects(payload, *args, **kwargs)
-    record = ErrorRecord.find(caught.value.text)
+    record = ErrorRecord.find(caught.value.text, KEY)
     assert record is not None, caught.value.text
     assert record.kind == caught.value.kind
     return record
@@ -162,7 +163,7 @@ def test_a_consumer_of_a_failed_slot_runs_no_user_code(
     payload.settings = Settings(packed=True)
     (slot,) = local.slots(payload, inputs)
     assert slot.kind is SlotKind.SKIPPED
-    assert isinstance(ErrorRecord.decode(slot.data).exception(), ValueError)
+    assert isinstance(ErrorRecord.decode(slot.data, KEY).exception(), ValueError)
     assert not Path(ran).exists()
 
 

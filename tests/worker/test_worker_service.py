@@ -20,7 +20,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import (
     add_AgentServicer_to_server,
 )
 from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
-from seats import PATIENCE, call, encode, envelope, file_appears, read
+from seats import KEY, PATIENCE, call, encode, envelope, file_appears, read
 
 import armoflow
 from armoflow.codec.failure import ErrorRecord
@@ -169,7 +169,7 @@ def with_worker(test: Callable[..., Awaitable[None]]) -> Callable[[Path], None]:
 
 def found(output: Any) -> ErrorRecord:
     assert output.WhichOneof("type") == "error"
-    record = ErrorRecord.find(output.error.details)
+    record = ErrorRecord.find(output.error.details, KEY)
     assert record is not None, output.error.details
     return record
 

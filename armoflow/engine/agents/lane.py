@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from armoflow.agent.effects import Effects
-from armoflow.codec.failure import record_loss
+from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus

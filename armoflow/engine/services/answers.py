@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from armoflow.codec.clipping import short_error
 from armoflow.config import BATCH_BYTES
 from armoflow.engine.core import Engine
 from armoflow.engine.objects import is_file
@@ -62,10 +63,11 @@ class Answers:
             record = results.get(key)
             task = None if record is None else tasks.get(record.owner_task_id)
             if task is not None:
-                total += len(task.error)
+                text = short_error(task.error)
+                total += len(text)
                 if total > ANSWER_BYTES and failures:
                     break  # who wants the others asks again
-                failures.append([key, task.id, status_name(task), task.error])
+                failures.append([key, task.id, status_name(task), text])
         return failures
 
 

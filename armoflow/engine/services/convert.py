@@ -18,6 +18,7 @@ from armonik.protogen.common import (
     tasks_common_pb2,
 )
 
+from armoflow.codec.clipping import short_error
 from armoflow.engine.records import (
     Event,
     EventKind,
@@ -137,21 +138,30 @@ def task_to_summary(task: TaskRecord) -> Any:
         count_data_dependencies=len(task.dependencies),
         count_expected_output_ids=len(task.outputs),
         count_retry_of_ids=len(task.retry_of),
-        error=task.error,
+        error=short_error(task.error),
         **_task_fields(task),
     )
     _set_task_dates(message, task)
     return message
 
 
-def task_to_detailed(task: TaskRecord, parent_ids: Sequence[str] = ()) -> Any:
-    """A TaskDetailed; ``parent_ids`` are the session and all tasks above it."""
+def task_to_detailed(
+    task: TaskRecord, parent_ids: Sequence[str] = (), *, whole: bool = False
+) -> Any:
+    """A TaskDetailed.
+
+    Args:
+        task: The task.
+        parent_ids: The session and all tasks above it.
+        whole: Show its whole error text, which may be long: where it is alone.
+    """
+    error = task.error if whole else short_error(task.error)
     message = tasks_common_pb2.TaskDetailed(
         parent_task_ids=parent_ids,
         data_dependencies=task.dependencies,
         expected_output_ids=task.outputs,
         retry_of_ids=task.retry_of,
-        output=tasks_common_pb2.TaskDetailed.Output(success=task.success, error=task.error),
+        output=tasks_common_pb2.TaskDetailed.Output(success=task.success, error=error),
         **_task_fields(task),
     )
     _set_task_dates(message, task)

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import msgpack
 
+from armoflow.codec.clipping import short_error
 from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.faults import StorageError
@@ -406,5 +407,5 @@ class _Connection:
             if owner is not None and owner.ended_at and owner.started_at:
                 seconds = owner.ended_at - owner.started_at
         elif status == ResultStatus.ABORTED and owner is not None and owner.error:
-            failure = [owner.id, status_name(owner), owner.error]
+            failure = [owner.id, status_name(owner), short_error(owner.error)]
         return [record.id, int(status), record.size, data, failure, seconds]

@@ -67,7 +67,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         task = await self._engine.read_task(request.task_id)
         if task is None:
             raise StateError("NOT_FOUND", f"task {request.task_id!r} does not exist")
-        shown = task_to_detailed(task)
+        shown = task_to_detailed(task, whole=True)
         await self._committed()
         lineages = await self._engine.queries.read_lineages([task])
         shown.parent_task_ids.extend(lineages[task.id])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from armoflow.codec.clipping import short_error
 from armoflow.engine.records import (
     Changes,
     Event,
@@ -179,5 +180,5 @@ def return_to_queue(task: TaskRecord) -> None:
 
 
 def _reason(root: TaskRecord) -> str:
-    """Why the dependents of a task end in error: its whole error text is in it."""
-    return f"task {root.id} {_ENDINGS[root.status]}: {root.error}"
+    """Why the dependents of a task end in error; of a long error text a short form."""
+    return f"task {root.id} {_ENDINGS[root.status]}: {short_error(root.error)}"

@@ -1,0 +1,125 @@
+"""Making error records: of exceptions, and of what ends a task from outside."""
+
+from __future__ import annotations
+
+import signal
+
+from armoflow import config
+from armoflow.codec.clipping import clip
+from armoflow.codec.exceptions import forms_of
+from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.shortening import few_frames
+from armoflow.codec.traces import chain_of, describe, frames_of, message_of, type_name
+from armoflow.errors import DataLostError, TaskTimeoutError, WorkerDiedError
+
+_FAULT = "Fatal Python error: "  # how faulthandler begins
+
+
+def record_exception(
+    error: BaseException, *, node: str, item: int | None = None, attempts: int = 1
+) -> ErrorRecord:
+    """Describe an exception that a task raised.
+
+    Args:
+        error: The exception, with its traceback.
+        node: Name of the node that ran.
+        item: Position of the item in its collection.
+        attempts: How often it was tried.
+
+    Example:
+        >>> record_exception(KeyError("x"), node="f").summary
+        "KeyError: 'x' in task 'f'"
+    """
+    message = _bounded(message_of(error))
+    kind = type_name(error)
+    detail = _bounded(describe(error))
+    record = ErrorRecord(
+        kind="raised",
+        type_name=kind,
+        message=message,
+        frames=frames_of(error.__traceback__),
+        node=node,
+        item=item,
+        attempts=attempts,
+        forms=forms_of(error),
+        detail="" if detail in (f"{kind}: {message}", kind) else detail,
+        chain=chain_of(error),
+    )
+    return few_frames(record, 16, 48)
+
+
+def _bounded(text: str) -> str:
+    return clip(
+        text, config.ERROR_MESSAGE_LIMIT if text.isascii() else config.ERROR_MESSAGE_LIMIT // 4
+    )
+
+
+def record_timeout(
+    seconds: float, *, node: str, item: int | None = None, attempts: int = 1
+) -> ErrorRecord:
+    """An attempt ran longer than its timeout and was killed."""
+    return ErrorRecord(
+        "timeout",
+        _path_of(TaskTimeoutError),
+        f"task {_named(node, item)!r} ran longer than its timeout of {seconds:g} s and was killed",
+        node=node,
+        item=item,
+        attempts=attempts,
+    )
+
+
+def record_death(
+    status: int,
+    *,
+    node: str,
+    item: int | None = None,
+    attempts: int = 1,
+    output: str = "",
+) -> ErrorRecord:
+    """The process that ran the task died.
+
+    Args:
+        status: As :attr:`subprocess.Popen.returncode`: an exit code, or minus a signal.
+        node: Name of the node that it ran.
+        item: Position of the item in its collection.
+        attempts: How often it was tried.
+        output: What the process last wrote.
+    """
+    message = f"the process of task {_named(node, item)!r} {_ending(status)}"
+    before, fault, after = output.partition(_FAULT)
+    lines = before.strip().splitlines()[-10:]
+    if lines:
+        message += "; its last output:\n" + "\n".join(clip(line, 200) for line in lines)
+    if fault:  # where it happened stands first
+        lines = (fault + after).splitlines()[:12]
+        message += "; its stack:\n" + "\n".join(clip(line, 200) for line in lines)
+    return ErrorRecord(
+        "died", _path_of(WorkerDiedError), message, node=node, item=item, attempts=attempts
+    )
+
+
+def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:
+    """Data that the task or its caller needs is no longer stored; ``what`` says which."""
+    message = f"data of task {_named(node, item)!r} is lost: {what}"
+    return ErrorRecord(
+        "lost", _path_of(DataLostError), message, node=node, item=item, attempts=attempts
+    )
+
+
+def _path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _named(node: str, item: int | None) -> str:
+    return node if item is None else f"{node}[{item}]"
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
