@@ -5,12 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from contextlib import suppress
 from typing import NamedTuple
 
 from armoflow.errors import OptionError
-
-SOCKET_PATH_LIMIT = 100
-"""Bytes that the path of a Unix socket may have, on the strictest of the platforms."""
+from armoflow.system.temporary import SOCKET_PATH_LIMIT
 
 
 class Address(NamedTuple):
@@ -36,6 +35,12 @@ class Address(NamedTuple):
     def url(self) -> str:
         """The address as clients write it."""
         return self.target if self.path else f"http://{self.target}"
+
+    def remove_socket(self) -> None:
+        """Remove the socket's file, where it is one."""
+        if self.path:
+            with suppress(OSError):
+                os.unlink(self.path)  # noqa: PTH108
 
 
 def parse_address(text: str) -> Address:

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from armoflow.config import KIB
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.ending import watch_signals
 from armoflow.system.guardian import Guardian
 
 EXIT_FAILED = 1
@@ -79,15 +79,13 @@ def _return_large_blocks() -> None:
 
 
 async def _run(options: ServerOptions, alive: int | None) -> int:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
+    told = watch_signals(options.address.remove_socket)
     if alive is not None:
-        _watch_parent(loop, alive, told)
+        _watch_parent(asyncio.get_running_loop(), alive, told)
+    server = Server(options)
     try:
-        server = Server(options)
-        await server.start()
+        if not await _start(server, told):
+            return 0
     except (ArmoflowError, OSError) as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -98,6 +96,21 @@ async def _run(options: ServerOptions, alive: int | None) -> int:
         return await _serve(server, told)
     finally:
         await server.stop()
+
+
+async def _start(server: Server, told: asyncio.Event) -> bool:
+    """Start the server; False if it was told to end meanwhile."""
+    waiting = asyncio.ensure_future(told.wait())
+    starting = asyncio.ensure_future(server.start())
+    await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
 
 
 async def _serve(server: Server, told: asyncio.Event) -> int:

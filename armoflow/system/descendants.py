@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 MARK = "ARMOFLOW_PROCESS"
@@ -32,15 +32,31 @@ def new_mark(environment: Mapping[str, str] = os.environ) -> str:
     return f"{outer}/{name}" if outer else name
 
 
+def descendants_of(pid: int) -> list[int]:
+    """The processes that a process has started, with theirs, as far as none has lost its parent."""
+    found = []
+    parents = [pid]
+    while parents:
+        children = _children_of(parents.pop())
+        parents += children
+        found += children
+    return found
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Kill processes, those that are still there."""
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def end_marked(mark: str) -> None:
     """Kill every process with this mark, or one within it, but this one."""
     for _ in range(_ROUNDS):
         found = [pid for pid in _marked(mark) if pid != os.getpid()]
         if not found:
             return
-        for pid in found:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(found)
 
 
 def _marked(mark: str) -> Iterator[int]:
@@ -55,6 +71,15 @@ def _marked(mark: str) -> Iterator[int]:
         end = place + len(exact)
         if place >= 0 and content[end : end + 1] in (b"\0", b"/", b""):
             yield pid
+
+
+def _children_of(pid: int) -> list[int]:
+    children: list[int] = []
+    with suppress(OSError):  # it ends just now
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with open(f"/proc/{pid}/task/{thread}/children") as file:  # noqa: PTH123
+                children += map(int, file.read().split())
+    return children
 
 
 def _processes() -> list[int]:

@@ -97,8 +97,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are the owner's to handle
     mark, *directories = sys.argv[1:]
-    for root in {Path(directory).parent for directory in directories}:
-        temporary.sweep(root)
+    temporary.sweep()
     groups = signal_groups(watch(sys.stdin), signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while groups and time.monotonic() < deadline:

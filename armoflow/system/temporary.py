@@ -71,7 +71,7 @@ def socket_directory(near: Path, longest: str) -> TemporaryDirectory | None:
     """
     if _fits(near, longest):
         return None
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp"):
+    for base in _short_places():
         if base and _fits(Path(base) / f"{PREFIX}12345678", longest):
             with suppress(EngineError):
                 return TemporaryDirectory(Path(base))
@@ -106,8 +106,20 @@ def temporary_root() -> Path:
         ) from error
 
 
-def sweep(root: Path) -> None:
+def sweep() -> None:
     """Remove the directories of this user whose processes are gone."""
+    places = {os.environ.get(variable) for variable in _VARIABLES}
+    for root in {*places, *_short_places()}:
+        if root:
+            _sweep(root)
+
+
+def _short_places() -> list[str]:
+    """Where temporary files may go besides, with short names, the best first."""
+    return [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
+
+
+def _sweep(root: str) -> None:
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):

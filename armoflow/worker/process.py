@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from armoflow.agent import frames
 from armoflow.config import KIB, MIB
+from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.worker.mark import Mark, create_mark_file
 
 LOG_LIMIT = 8 * MIB
@@ -47,7 +48,7 @@ class ChildProcess:
 
     Args:
         directory: A new directory for its staged outputs and its log, removed by ``close``.
-        environment: All its variables.
+        environment: All its variables; among them the mark that what it starts inherits.
         listener: Told what it says.
 
     Attributes:
@@ -60,6 +61,7 @@ class ChildProcess:
         directory.mkdir(parents=True)
         self.ready = False
         self._directory = directory
+        self._descendants_mark = environment[MARK]
         self.listener = listener
         self._loop = asyncio.get_running_loop()
         self._unpacker = frames.unpacker()
@@ -200,9 +202,15 @@ class ChildProcess:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Kill it and what it started."""
+        """Kill it and what it started, as far as that has not lost its parent."""
+        started = descendants_of(self._process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        kill_all(started)
+
+    async def kill_left(self) -> None:
+        """Kill what it started and left behind, once it has ended."""
+        await asyncio.to_thread(end_marked, self._descendants_mark)
 
     async def wait(self) -> int:
         """Wait for its end; returns its exit code, or minus the signal that ended it."""
@@ -210,12 +218,14 @@ class ChildProcess:
 
     async def end(self, *, gently: bool) -> None:
         """End it; ``gently`` lets it run its exit handlers."""
+        started = descendants_of(self._process.pid)
         if gently and self.ready:
             with suppress(OSError):
                 self._channel.send(frames.packer().pack([frames.STOP]))
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.wait(), _STOP_SECONDS)
         self.kill()
+        kill_all(started)
         await self.wait()
 
     def close(self) -> None:

@@ -12,10 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +28,11 @@ from armonik.protogen.worker.worker_service_pb2_grpc import (
 
 from armoflow.codec.clipping import short_error
 from armoflow.codec.failure import ErrorRecord
-from armoflow.errors import WorkerDiedError
+from armoflow.errors import ArmoflowError, WorkerDiedError
+from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.ending import watch_signals
+from armoflow.system.guardian import Guardian
+from armoflow.system.temporary import TemporaryDirectory
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
@@ -90,12 +91,20 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     Args:
         agent: The agent's stub.
         directory: Where the child keeps its log.
+        environment: The child's variables.
         spare_delay: See :class:`~armoflow.worker.spares.Spares`.
     """
 
-    def __init__(self, agent: Any, directory: Path, *, spare_delay: float | None = 2.0) -> None:
+    def __init__(
+        self,
+        agent: Any,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        spare_delay: float | None = 2.0,
+    ) -> None:
         self._agent = agent
-        self._spares = Spares(directory, worker_environment(), spare_delay)
+        self._spares = Spares(directory, environment or worker_environment(), spare_delay)
         self._supervisor = ChildSupervisor(self, self._spares)
         self._supervisor.prepare()
 
@@ -209,43 +218,62 @@ async def serve(addresses: Addresses, stop: asyncio.Event) -> None:
     Raises:
         WorkerDiedError: If the child process cannot be started.
     """
-    directory = Path(tempfile.mkdtemp(prefix="armoflow-worker-"))
-    options = [("grpc.default_authority", "localhost"), *_UNLIMITED]
+    directory = TemporaryDirectory()
+    mark = new_mark()
+    guardian = Guardian(mark, [directory.path])
+    environment = {**worker_environment(), MARK: mark}
+    options = [
+        ("grpc.default_authority", "localhost"),
+        ("grpc.enable_http_proxy", 0),  # the agent is beside this process
+        *_UNLIMITED,
+    ]
     try:
         async with grpc.aio.insecure_channel(addresses.agent, options=options) as channel:
-            service = WorkerService(AgentStub(channel), directory / "seat")
+            service = WorkerService(AgentStub(channel), directory.path / "seat", environment)
             server = grpc.aio.server(options=_UNLIMITED)
             add_WorkerServicer_to_server(service, server)
             _listen(server, addresses.worker)
             await server.start()
             logger.info("worker at %s, agent at %s", addresses.worker, addresses.agent)
             try:
-                await service.ready()
+                await _ready_or_told(service, stop)
                 await stop.wait()
             finally:
                 await server.stop(STOP_SECONDS)
                 await service.stop()
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.remove()
+        guardian.stop()
+
+
+async def _ready_or_told(service: WorkerService, stop: asyncio.Event) -> None:
+    told = asyncio.ensure_future(stop.wait())
+    ready = asyncio.ensure_future(service.ready())
+    await asyncio.wait([told, ready], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if ready.done():
+        ready.result()
+    ready.cancel()
 
 
 def _listen(server: Any, address: str) -> None:
     if address.startswith("unix:"):
-        path = Path(address.removeprefix("unix:"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        Path(address.removeprefix("unix:")).parent.mkdir(parents=True, exist_ok=True)
+        _remove_socket(address)
     server.add_insecure_port(address)
+
+
+def _remove_socket(address: str) -> None:
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 async def _main() -> int:
     addresses = Addresses.from_environment(os.environ)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = watch_signals(lambda: _remove_socket(addresses.worker))
     try:
         await serve(addresses, stop)
-    except (WorkerDiedError, OSError, RuntimeError) as error:
+    except (ArmoflowError, OSError, RuntimeError) as error:
         print(f"armoflow worker: {error}", file=sys.stderr)
         return 1
     return 0

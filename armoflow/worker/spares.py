@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.worker.process import ChildProcess, Listener
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Spares:
     ) -> None:
         self._directory = directory
         self._environment = environment
+        self._mark = new_mark(environment)
         self._delay = delay
         self._spare: ChildProcess | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +70,7 @@ class Spares:
             await spare.end(gently=True)
             spare.close()
         await asyncio.gather(*self._removals)
+        await asyncio.to_thread(end_marked, self._mark)  # what tasks of all processes have left
 
     # --- what the spare says --------------------------------------------------------------------
 
@@ -95,8 +98,9 @@ class Spares:
         self._spare = self._spawn(self)
 
     def _spawn(self, listener: Listener) -> ChildProcess:
-        directory = self._directory / f"process-{next(self._numbers)}"
-        child = ChildProcess(directory, self._environment, listener)
+        name = f"process-{next(self._numbers)}"
+        environment = {**self._environment, MARK: f"{self._mark}/{name}"}
+        child = ChildProcess(self._directory / name, environment, listener)
         self._loop.call_later(_START_SECONDS, _check_start, child)
         return child
 

@@ -362,6 +362,7 @@ class ChildSupervisor:
     async def _settle(self, child: ChildProcess) -> None:
         """Find out what the dead child was doing, and go on with another one."""
         status = await child.wait()
+        await child.kill_left()
         self.on_messages(child, child.drain())
         position = child.mark.position()
         entries = [*self._partial.pop(position.serial, ()), *child.mark.entries()]

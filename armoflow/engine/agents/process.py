@@ -8,13 +8,13 @@ import logging
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from armoflow.config import KIB, MIB
-from armoflow.engine.agents import guardian
+from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
+from armoflow.system.guardian import Guardian
 
 logger = logging.getLogger(__name__)
 
@@ -57,46 +57,12 @@ class OutputLog:
         self._file.close()
 
 
-class Guardian:
-    """The program that ends worker processes if this process dies; started on first use."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Start it, once."""
-        async with self._starting:
-            if self._process is None:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    guardian.__file__,
-                    stdin=asyncio.subprocess.PIPE,
-                    start_new_session=True,
-                )
-
-    def tell(self, sign: str, group: int) -> None:
-        """``+`` for a group that lives, ``-`` for one that ended."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(f"{sign}{group}\n".encode())
-
-    async def stop(self) -> None:
-        """End it; it ends what is left."""
-        if self._process is None or self._process.stdin is None:
-            return
-        self._process.stdin.close()
-        await self._process.wait()
-        self._process = None
-
-
 class WorkerProcess:
     """One run of a worker command.
 
     Args:
         arguments: The command and its arguments.
-        environment: All its variables.
+        environment: All its variables; among them the mark that what it starts inherits.
         directory: Where the log file ``worker.log`` goes.
         guardian: Ends the process should this one die.
     """
@@ -121,7 +87,6 @@ class WorkerProcess:
         Raises:
             OSError: If it cannot be started.
         """
-        await self._guardian.start()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._arguments,
@@ -174,9 +139,12 @@ class WorkerProcess:
         """Terminate it, and kill it after ``grace`` seconds; no process of its group is left."""
         if self._ended is None:
             return
+        assert self._process is not None
+        started = descendants_of(self._process.pid)
         self._signal(signal.SIGTERM)
         await self.wait(grace)
         self._signal(signal.SIGKILL)
+        kill_all(started)
         await asyncio.shield(self._ended)
 
     def _signal(self, number: int) -> None:
@@ -189,6 +157,7 @@ class WorkerProcess:
         reading = asyncio.create_task(self._read(process))
         code = await process.wait()
         self._signal(signal.SIGKILL)  # a grandchild that keeps the output open would block us
+        await asyncio.to_thread(end_marked, self._environment[MARK])
         await reading
         self._guardian.tell("-", process.pid)
         self._output.close()

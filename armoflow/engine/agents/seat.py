@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shlex
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -25,17 +23,17 @@ from armoflow.engine.agents.link import (
     WorkerLink,
     read_answer,
 )
-from armoflow.engine.agents.process import Guardian, WorkerProcess
+from armoflow.engine.agents.process import WorkerProcess
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError, TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.convert import options_to_message
 from armoflow.engine.services.guard import Guard
+from armoflow.system.descendants import MARK
+from armoflow.system.guardian import Guardian
+from armoflow.system.temporary import TemporaryDirectory, socket_directory
 
 logger = logging.getLogger(__name__)
-
-SOCKET_PATH_LIMIT = 100
-"""Bytes that the path of a Unix socket may have, on the strictest of the platforms."""
 
 STOP_GRACE = 5.0
 """Seconds that running tasks get to finish when the engine stops (ArmoniK.Core's GraceDelay)."""
@@ -61,6 +59,7 @@ class Employer(Protocol):
     environment: Mapping[str, str]
     calls: CallLog
     kinds: Sequence[Kind]
+    mark: str
     guardian: Guardian
     work: asyncio.Event
     stopping: bool
@@ -95,6 +94,7 @@ class Seat:
         self._name = name
         self._directory = directory / name
         self._sockets = self._directory
+        self._short: TemporaryDirectory | None = None
         self._service = AgentService(agent.engine)
         self._server: Any = None
         self._kind = 0
@@ -111,8 +111,9 @@ class Seat:
     async def start(self) -> None:
         """Serve the worker's calls and start it."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        if len(bytes(self._directory / "worker.sock")) >= SOCKET_PATH_LIMIT:
-            self._sockets = Path(tempfile.mkdtemp(prefix="armoflow-"))
+        self._short = socket_directory(self._directory, "worker.sock")
+        if self._short is not None:
+            self._sockets = self._short.path
         await self._serve()
         self._loop = asyncio.create_task(self._live(), name=f"armoflow seat {self._name}")
 
@@ -147,8 +148,8 @@ class Seat:
             await self._loop
         await self._discarded()
         await self._server.stop(None)
-        if self._sockets != self._directory:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._short is not None:
+            self._short.remove()
 
     async def _live(self) -> None:
         """Keep a worker running, and give it tasks."""
@@ -171,7 +172,11 @@ class Seat:
         """
         process = WorkerProcess(
             self._agent.arguments,
-            {**self._agent.environment, **self._channels.environment()},
+            {
+                **self._agent.environment,
+                **self._channels.environment(),
+                MARK: f"{self._agent.mark}/{self._name}",
+            },
             self._directory,
             self._agent.guardian,
         )

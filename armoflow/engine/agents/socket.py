@@ -16,11 +16,12 @@ from typing import Literal
 from urllib.parse import quote
 
 from armoflow.engine.agents.channels import KINDS, Kind
-from armoflow.engine.agents.process import Guardian
 from armoflow.engine.agents.seat import Seat
 from armoflow.engine.core import Engine
 from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
+from armoflow.system.descendants import new_mark
+from armoflow.system.guardian import Guardian
 
 
 class SocketAgent:
@@ -56,7 +57,8 @@ class SocketAgent:
         self.environment = environment
         self.calls = calls
         self.kinds: Sequence[Kind] = KINDS if channel == "auto" else (channel,)
-        self.guardian = Guardian()
+        self.mark = new_mark(environment)
+        self.guardian: Guardian
         self.work = asyncio.Event()
         self.stopping = False
         name = quote(partition, safe="")
@@ -64,6 +66,7 @@ class SocketAgent:
 
     async def start(self) -> None:
         """Start the workers and begin to take tasks."""
+        self.guardian = Guardian(self.mark)
         for seat in self._seats:
             await seat.start()
         self.engine.scheduler.add_agent(self.partition, self)
@@ -84,7 +87,8 @@ class SocketAgent:
         self.work.set()
         await asyncio.gather(*(seat.stop() for seat in self._seats))
         self.engine.scheduler.remove_agent(self.partition, self)
-        await self.guardian.stop()
+        self.guardian.stop()
+        await asyncio.to_thread(self.guardian.wait)
 
     def take(self, owner: str) -> TaskRecord | None:
         """The next task, dispatched to ``owner``; None if there is none."""

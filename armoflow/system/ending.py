@@ -1,0 +1,35 @@
+"""How a service is told to end: by TERM, INT or HUP; the second time it ends on the spot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def watch_signals(force: Callable[[], None]) -> asyncio.Event:
+    """An event that is set by the first signal; by the second, the process dies of it.
+
+    A HUP that is ignored (``nohup``) stays ignored.
+
+    Args:
+        force: What must be done before it dies, which takes no time.
+    """
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(number: signal.Signals) -> None:
+        if told.is_set():
+            force()
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        told.set()
+
+    for number in _SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, tell, number)
+    return told
