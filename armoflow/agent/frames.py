@@ -33,6 +33,7 @@ from typing import Any
 import msgpack
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
+from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT
 
 WireData = bytes | list[Any]
 
@@ -65,8 +66,6 @@ PARTIAL = int(Kind.PARTIAL)
 REQUEST = int(Kind.REQUEST)
 ABSENT = int(Kind.ABSENT)
 
-_LARGEST = 2**31 - 1
-
 
 def packer() -> msgpack.Packer:
     """A packer, to be kept: it reuses its buffer."""
@@ -83,7 +82,13 @@ def unpacker() -> msgpack.Unpacker:
         >>> list(reader)
         [[3]]
     """
-    return msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=_LARGEST)
+    return msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        max_buffer_size=LANE_MESSAGE_LIMIT,
+        max_array_len=LANE_ENTRIES,
+        max_map_len=LANE_ENTRIES,
+    )
 
 
 def encode_data(data: Data) -> WireData:

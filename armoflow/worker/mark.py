@@ -14,6 +14,7 @@ number of the next item only after the entry of the one before.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +49,14 @@ PLAIN = 0
 MANY = 1 << 28
 LOST = 2 << 28
 LARGEST_ENTRY = SPOOL_BYTES // 4
+
+_READS = 1000
+"""How often the words are read that change meanwhile: no child keeps its owner from anything."""
+
+
+# Of Linux: the fcntl module names them from Python 3.11 on.
+_ADD_SEALS = 1033
+_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
 
 
 class Entry(NamedTuple):
@@ -87,15 +96,16 @@ class Mark:
     def position(self) -> Position:
         """What the child runs now, or ran when it died."""
         words = self.words
-        while True:
+        for _ in range(_READS):
             position = Position(words[SERIAL], words[ITEM], words[ATTEMPT], words[DEADLINE])
             if words[SERIAL] == position.serial and words[ITEM] == position.item:
-                return position
+                break
+        return position
 
     def entries(self) -> list[Entry]:
         """The finished items of the running task that are still in the spool."""
         base = self.words[BASE]
-        count = max(0, self.words[ITEM] - base)
+        count = min(max(0, self.words[ITEM] - base), ENTRIES)
         return decode_entries(base, self.lengths[:count], self.spool)
 
     def unsent(self) -> bytes:
@@ -231,10 +241,13 @@ def _weight(cell: Cell) -> int:
 def create_mark_file(directory: str) -> int:
     """A file without a name for a mark; returns its descriptor."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("armoflow-mark")
+        fd = os.memfd_create("armoflow-mark", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         path = f"{directory}/mark"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.unlink(path)  # noqa: PTH108 - pathlib is not imported in children
     os.ftruncate(fd, SIZE)
+    if hasattr(os, "memfd_create"):
+        # A child that shortened it would end its owner, which reads behind the end.
+        fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK | _SEAL_GROW | _SEAL_SEAL)
     return fd

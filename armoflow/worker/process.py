@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -10,15 +11,19 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from armoflow.agent import frames
-from armoflow.config import KIB, MIB
+from armoflow.agent.shapes import BrokenStreamError, read
+from armoflow.config import KIB, LANE_MESSAGE_LIMIT, MIB
+from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.worker.mark import Mark, create_mark_file
+
+logger = logging.getLogger(__name__)
 
 LOG_LIMIT = 8 * MIB
 """Bytes of output that are kept of one process."""
@@ -55,11 +60,15 @@ class ChildProcess:
         listener: Told what it says from now on.
         mark: What the child runs.
         ready: It has said that work may come; set by the listener.
+        directory: Where it stages outputs.
+        broken: What it sent that made no sense, for which it was ended.
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str], listener: Listener) -> None:
         directory.mkdir(parents=True)
         self.ready = False
+        self.directory = str(directory)
+        self.broken: BrokenStreamError | None = None
         self._directory = directory
         self._descendants_mark = environment[MARK]
         self.listener = listener
@@ -69,6 +78,8 @@ class ChildProcess:
         self._output: deque[bytes] = deque()
         mark_fd = create_mark_file(str(directory))
         self.mark = Mark(mark_fd)
+        # Kept open, because the child may put anything into its place.
+        self._log = os.open(directory / _LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._channel, channel = socket.socketpair()
         self._control, control = socket.socketpair()
         try:
@@ -92,16 +103,15 @@ class ChildProcess:
     ) -> subprocess.Popen[bytes]:
         fds = (channel.fileno(), control.fileno(), mark_fd)
         arguments = [*map(str, fds), str(self._directory), str(os.getpid())]
-        with (self._directory / _LOG).open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=fds,
-                start_new_session=True,  # a group of its own, to kill what tasks have started
-            )
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+            pass_fds=fds,
+            start_new_session=True,  # a group of its own, to kill what tasks have started
+        )
 
     @property
     def pid(self) -> int:
@@ -132,19 +142,39 @@ class ChildProcess:
         except OSError:
             return False
 
-    def drain(self) -> Iterable[Any]:
-        """The messages that a dead child had sent and nobody has read yet."""
+    def drain(self) -> Iterator[Any]:
+        """The messages that a dead child had sent and nobody has read yet.
+
+        Raises:
+            BrokenStreamError: When it comes to what is no message.
+        """
+        if self.broken is not None:
+            return  # nothing of it is believed any more
         with suppress(OSError):  # nothing more, or reset
             while content := self._channel.recv(_READ_BYTES):
-                self._unpacker.feed(content)
-        yield from self._unpacker
+                self._feed(self._unpacker, content)
+        yield from read(self._unpacker)
         yield from self.unsent()
 
-    def unsent(self) -> Iterable[Any]:
+    def unsent(self) -> Iterator[Any]:
         """The completions in the shared memory that it has not sent, or not known to have sent."""
         unpacker = frames.unpacker()
         unpacker.feed(self.mark.unsent())
-        yield from unpacker
+        yield from read(unpacker)
+
+    def break_off(self, error: BrokenStreamError) -> None:
+        """End it, because what it sent makes no sense: nothing more of it is read."""
+        logger.error("worker process %d is ended: %s", self.pid, error)
+        self.broken = error
+        self.unwatch()
+        self.listener.on_end(self)
+
+    def _feed(self, unpacker: Any, content: bytes) -> None:
+        try:
+            unpacker.feed(content)
+        except UNREADABLE as error:
+            text = f"a message is longer than {LANE_MESSAGE_LIMIT} bytes"
+            raise BrokenStreamError(text) from error
 
     def _on_readable(self) -> None:
         try:
@@ -153,12 +183,15 @@ class ChildProcess:
             return
         except OSError:
             content = b""
-        if content:
-            self._unpacker.feed(content)
-            self.listener.on_messages(self, self._unpacker)
-        else:
+        if not content:
             self.unwatch()
             self.listener.on_end(self)
+            return
+        try:
+            self._feed(self._unpacker, content)
+            self.listener.on_messages(self, read(self._unpacker))
+        except BrokenStreamError as error:
+            self.break_off(error)
 
     def _on_control(self) -> None:
         try:
@@ -167,11 +200,14 @@ class ChildProcess:
             return
         except OSError:
             content = b""
-        if content:
-            self._control_unpacker.feed(content)
-            self.listener.on_control(self, self._control_unpacker)
-        else:
+        if not content:
             self._loop.remove_reader(self._control.fileno())
+            return
+        try:
+            self._feed(self._control_unpacker, content)
+            self.listener.on_control(self, read(self._control_unpacker))
+        except BrokenStreamError as error:
+            self.break_off(error)
 
     def _on_writable(self) -> None:
         try:
@@ -234,21 +270,19 @@ class ChildProcess:
         self._channel.close()
         self._control.close()
         self.mark.close()
+        os.close(self._log)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     # --- its output -----------------------------------------------------------------------------
 
     def output(self) -> str:
         """The end of what it wrote."""
-        with (self._directory / _LOG).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return log.read().decode(errors="replace")
+        size = os.fstat(self._log).st_size
+        return os.pread(self._log, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
 
     def trim_output(self) -> None:
         """Shorten its log to what it wrote last, if it is too long."""
-        path = self._directory / _LOG
-        if path.stat().st_size > LOG_LIMIT:
+        if os.fstat(self._log).st_size > LOG_LIMIT:
             tail = self.output()
-            os.truncate(path, 0)  # the child appends, wherever the end is
-            with path.open("ab") as log:
-                log.write(tail.encode())
+            os.ftruncate(self._log, 0)  # the child appends, wherever the end is
+            os.write(self._log, tail.encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.agent.shapes import BrokenStreamError, check_message
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.worker.process import ChildProcess, Listener
 
@@ -77,10 +78,19 @@ class Spares:
     def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
         """It said that it is ready, which is all that it says without work."""
         for message in messages:
-            child.ready = child.ready or message[0] == frames.READY
+            check_message(message)
+            if message[0] != frames.READY:
+                raise BrokenStreamError("it has no work, and speaks of some")
+            child.ready = True
 
     def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
-        """Nothing: it was asked nothing."""
+        """Nothing: it was asked nothing.
+
+        Raises:
+            BrokenStreamError: If it says something.
+        """
+        for _ in messages:
+            raise BrokenStreamError("it was asked for nothing, and gives tasks back")
 
     def on_end(self, child: ChildProcess) -> None:
         """It died."""

@@ -15,9 +15,24 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.agent.effects import Effects
+from armoflow.agent.shapes import (
+    BrokenStreamError,
+    check_message,
+    check_returned,
+    is_done,
+    is_plain,
+)
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.heard import decode_done, decode_partial, is_of, kept, last_words
 from armoflow.worker.host import Host
-from armoflow.worker.mark import SERIAL, WAITING, Entry, Position, decode_entries
+from armoflow.worker.mark import (
+    LOADING,
+    SERIAL,
+    WAITING,
+    Entry,
+    Position,
+)
 from armoflow.worker.process import ChildProcess
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
@@ -28,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.02
 _CHECKS_PER_TRIM = 50
+_LIE_SECONDS = 1.0
+"""How long a child may seem to run what it said had ended: machines are busy."""
 
 
 class ChildSupervisor:
@@ -52,6 +69,7 @@ class ChildSupervisor:
         self._backlog: deque[Work] = deque()
         self._sent: dict[int, Work] = {}
         self._partial: dict[int, list[Entry]] = {}
+        self._early: set[int] = set()
         self._cancelled: set[int] = set()
         self._recalls: deque[set[int]] = deque()
         self._killed_at: Position | None = None
@@ -147,7 +165,7 @@ class ChildSupervisor:
         if child is not None:
             child.unwatch()
             await child.end(gently=not self._sent)
-            self.on_messages(child, child.drain())
+            self._drain(child)
             child.close()
         await asyncio.gather(*self._answers, *self._background, return_exceptions=True)
         self._ready.cancel()
@@ -199,37 +217,79 @@ class ChildSupervisor:
     # --- receiving ------------------------------------------------------------------------------
 
     def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
-        """The child said something."""
+        """The child said something.
+
+        Raises:
+            BrokenStreamError: When it comes to what it cannot have meant to say; what it said
+                before is done.
+        """
         outcomes: list[Outcome] = []
         nanoseconds = 0
-        done, failed = frames.DONE, frames.FAILED
-        for message in messages:
-            kind = message[0]
-            if kind not in (done, failed):
-                if kind == frames.ABSENT:  # what it missed is told first
-                    self._tell(outcomes, nanoseconds)
-                    outcomes, nanoseconds = [], 0
+        try:
+            for message in messages:
+                outcome = self._outcome(child, message)
+                if outcome is not None:
+                    nanoseconds += message[2]
+                    outcomes.append(outcome)
+                elif message[0] == frames.ABSENT:  # what it missed is told first
+                    told, outcomes = outcomes, []
+                    self._tell(told, nanoseconds)
+                    nanoseconds = 0
+                    self._take_absent(message[1])
+        finally:
+            self._tell(outcomes, nanoseconds)
+
+    def _outcome(self, child: ChildProcess, message: Any) -> Outcome | None:
+        """The end of a task, if a message tells of one; other messages are taken at once."""
+        sent = self._sent
+        work = sent.get(message[1]) if is_done(message) else None
+        if work is not None and is_plain(message, work.outputs):
+            effects: Effects | None = Effects(data=message[3])
+            error = kind = ""
+        else:
+            check_message(message)
+            if message[0] not in {frames.DONE, frames.FAILED}:
                 self._take_other(child, message)
-                continue
-            serial = message[1]
-            work = self._sent.pop(serial, None)
+                return None
+            work = self._find(child, message[1])
             if work is None:
-                continue  # it was read from the shared memory before
-            nanoseconds += message[2]
-            if self._partial:
-                self._partial.pop(serial, None)
-            if kind == done:
-                effects = frames.decode_effects(*message[3:])
-                outcomes.append(Outcome(work, effects, seconds=message[2] * 1e-9))
+                return None
+            if message[0] == frames.DONE:
+                error = kind = ""
+                effects = decode_done(message, work, child.directory)
             else:
-                outcomes.append(Outcome(work, None, message[4], message[3], message[2] * 1e-9))
-        self._tell(outcomes, nanoseconds)
+                effects = None
+                kind, error = message[3:]
+        serial = message[1]
+        del sent[serial]
+        if self._partial:
+            self._partial.pop(serial, None)
+        return Outcome(work, effects, error, kind, message[2] * 1e-9)
+
+    def _find(self, child: ChildProcess, serial: int) -> Work | None:
+        """The task that a child speaks of; None if its end was read from the memory before.
+
+        Raises:
+            BrokenStreamError: If it has no such task.
+        """
+        work = self._sent.get(serial)
+        if work is None and child is self._child and not self._dying:
+            if serial not in self._early:
+                raise BrokenStreamError(f"it speaks of task {serial}, which it does not have")
+            self._early.discard(serial)
+        return work
 
     def _tell(self, outcomes: Sequence[Outcome], nanoseconds: int) -> None:
         if outcomes:
             self._troubles.worked()
             self.window.observe(len(outcomes), nanoseconds * 1e-9)
             self._host.completed(self, outcomes)
+
+    def _take_absent(self, serial: int) -> None:
+        work = self._sent.pop(serial, None)
+        if work is not None and serial not in self._cancelled:
+            self._host.returned(self, [work])
+        self._cancelled.discard(serial)
 
     def _take_other(self, child: ChildProcess, message: Sequence[Any]) -> None:
         kind = message[0]
@@ -238,24 +298,17 @@ class ChildSupervisor:
             self._started()
             if child is self._child:
                 self._push()
-        elif kind == frames.ABSENT:
-            work = self._sent.pop(message[1], None)
-            if work is not None and message[1] not in self._cancelled:
-                self._host.returned(self, [work])
-            self._cancelled.discard(message[1])
         elif kind == frames.PARTIAL:
             _, serial, base, lengths, spool = message
-            numbers = memoryview(lengths).cast("I")
-            self._partial.setdefault(serial, []).extend(decode_entries(base, numbers, spool))
+            if self._find(child, serial) is not None:
+                entries = decode_partial(serial, base, lengths, spool)
+                self._partial.setdefault(serial, []).extend(entries)
         elif kind == frames.REQUEST:
             _, number, serial, method, argument = message
-            work = self._sent.get(serial)
+            work = self._find(child, serial)
             if work is not None and child is self._child:
                 answer = self._answer(child, work, number, method, argument)
                 self._run(self._answers, answer)
-        else:
-            logger.error("worker process %d sent a message of kind %r", child.pid, kind)
-            child.kill()
 
     async def _answer(
         self, child: ChildProcess, work: Work, number: int, method: str, argument: Any
@@ -277,10 +330,19 @@ class ChildSupervisor:
         return task
 
     def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
-        """The child gave tasks back."""
+        """The child gave tasks back.
+
+        Raises:
+            BrokenStreamError: If it cannot give them back.
+        """
         for message in messages:
-            if child is self._child:
-                self._on_returned(self._recalls.popleft(), set(message[1]))
+            returned = check_returned(message)
+            if child is not self._child:
+                continue
+            asked = self._recalls.popleft() if self._recalls else set()
+            if not returned <= asked or not returned <= self._sent.keys():
+                raise BrokenStreamError(f"it gives back tasks {returned}: asked for were {asked}")
+            self._on_returned(asked, returned)
 
     def _on_returned(self, asked: set[int], returned: set[int]) -> None:
         works = []
@@ -338,12 +400,25 @@ class ChildSupervisor:
             text = f"the task ran longer than its max_duration of {limit:g} s"
             self._host.completed(self, [Outcome(work, error=text, kind="deadline")])
             return
+        if work is None and self._loop.time() - self._running_since > _LIE_SECONDS:
+            text = f"it goes on running task {serial}, which it said had ended"
+            child.break_off(BrokenStreamError(text, serial))
+            return
         if child.mark.words[WAITING]:
-            messages = list(child.unsent())
-            if child.mark.words[SERIAL] == serial:  # it was busy all the while: they are whole
-                self.on_messages(child, messages)
+            self._read_early(child, serial)
         if len(self._sent) > 1:
             self._host.lagging(self)
+
+    def _read_early(self, child: ChildProcess, serial: int) -> None:
+        """Completions that a busy child has not sent yet, from the shared memory."""
+        try:
+            messages = list(child.unsent())
+            if child.mark.words[SERIAL] == serial:  # it was busy all the while: they are whole
+                had = set(self._sent)
+                self.on_messages(child, [one for one in messages if is_of(one, had)])
+                self._early |= had - self._sent.keys()
+        except BrokenStreamError as error:
+            child.break_off(error)
 
     def _stop_checking(self) -> None:
         if self._timer is not None:
@@ -363,14 +438,15 @@ class ChildSupervisor:
         """Find out what the dead child was doing, and go on with another one."""
         status = await child.wait()
         await child.kill_left()
-        self.on_messages(child, child.drain())
-        position = child.mark.position()
-        entries = [*self._partial.pop(position.serial, ()), *child.mark.entries()]
-        death = Death(position, status, child.output(), self._cause(position))
+        self._drain(child)
+        position = self._position(child)
+        entries = [*self._partial.pop(position.serial, ()), *kept(child, position)]
+        death = Death(position, status, last_words(child), self._cause(position))
         child.close()
         sent, cancelled = self._sent, self._cancelled
         self._sent, self._cancelled = {}, set()
         self._partial.clear()
+        self._early.clear()
         self._recalls.clear()
         self._stop_checking()
         self._killed_at = self._child = None
@@ -390,6 +466,25 @@ class ChildSupervisor:
             self._host.completed(self, outcomes)
         if self._backlog or not self._ready.done():
             self._push()
+
+    def _drain(self, child: ChildProcess) -> None:
+        """Take what a dead child had said; what breaks off there breaks off its stream."""
+        try:
+            self.on_messages(child, child.drain())
+        except BrokenStreamError as error:
+            logger.error("worker process %d left what makes no sense: %s", child.pid, error)
+            child.broken = error
+
+    def _position(self, child: ChildProcess) -> Position:
+        """What a dead child ran; if its stream was broken, the task that it spoke of then."""
+        position = child.mark.position()
+        if child.broken is None or self._killed_at is not None:
+            return position
+        suspects = [child.broken.serial, position.serial]
+        if child.broken.serial is None:
+            suspects += self._sent  # they run in order: most likely the first
+        serial = next((one for one in suspects if one in self._sent), position.serial)
+        return position if serial == position.serial else Position(serial, LOADING, 1, 0)
 
     def _cause(self, position: Position) -> Cause:
         if self._killed_at is None:

@@ -1,0 +1,223 @@
+"""What a child process may say: the shape of each message, checked by its owner.
+
+A child runs other people's code, which may write into any of its descriptors. Its owner believes
+nothing that does not look right: such a child is ended and replaced, and the task at fault is
+accounted as if the process had died in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from armoflow.agent import frames
+from armoflow.agent.effects import TEMPORARY
+from armoflow.config import ERROR_TEXT_LIMIT, LANE_ENTRIES, LANE_MESSAGE_LIMIT, TEXT_LIMIT
+from armoflow.errors import MalformedError
+from armoflow.protocol.frames import OPTIONS, UNREADABLE
+from armoflow.protocol.shapes import (
+    BYTES,
+    ID,
+    INT32,
+    SIZE,
+    Anything,
+    Either,
+    Integer,
+    ListOf,
+    MapOf,
+    Optional,
+    Plain,
+    Record,
+    Shape,
+    Text,
+)
+
+
+class BrokenStreamError(MalformedError):
+    """What a child sent cannot be what it meant to send.
+
+    Attributes:
+        serial: The task that it spoke of; None if that is not known.
+    """
+
+    def __init__(self, message: str, serial: int | None = None) -> None:
+        super().__init__(message)
+        self.serial = serial
+
+
+_NAME = Text(TEXT_LIMIT)
+_KEYS = ListOf(Plain(str), LANE_ENTRIES)
+_FILE = Record(path=_NAME, size=SIZE)
+_KIND = Integer(0, max(frames.Kind))
+
+_DONE = {
+    "kind": _KIND,
+    "serial": SIZE,
+    "nanoseconds": SIZE,
+    "data": MapOf(ID, Either(_FILE), LANE_ENTRIES, LANE_MESSAGE_LIMIT),
+}
+_EFFECTS = {
+    "created": ListOf(Record(id=ID, name=_NAME), LANE_ENTRIES),
+    "children": ListOf(
+        Record(payload=ID, dependencies=_KEYS, outputs=_KEYS, options=Optional(OPTIONS)),
+        LANE_ENTRIES,
+    ),
+}
+_DONE_PLAINLY = Record(**_DONE)
+
+MESSAGES: Mapping[int, Record] = {
+    frames.READY: Record(kind=_KIND, process=SIZE),
+    frames.DONE: Record(**_DONE, **_EFFECTS),
+    frames.FAILED: Record(
+        kind=_KIND, serial=SIZE, nanoseconds=SIZE, failure=_NAME, error=Text(ERROR_TEXT_LIMIT)
+    ),
+    frames.PARTIAL: Record(kind=_KIND, serial=SIZE, item=INT32, lengths=BYTES, spool=BYTES),
+    frames.REQUEST: Record(kind=_KIND, number=SIZE, serial=SIZE, method=_NAME, argument=Anything()),
+    frames.ABSENT: Record(kind=_KIND, serial=SIZE),
+}
+"""By kind, those of the main channel."""
+
+_RETURNED = Record(kind=_KIND, serials=ListOf(SIZE, LANE_ENTRIES))
+
+ARGUMENTS: Mapping[str, Shape] = {
+    "fetch": ID,
+    "new_results": ListOf(_NAME, LANE_ENTRIES),
+    "store_results": ListOf(Record(name=_NAME, data=BYTES), LANE_ENTRIES),
+}
+"""What a task may ask for, and what with."""
+
+_CELL = Either(Record(kind=Integer(0, 255), data=BYTES, buffers=ListOf(BYTES, LANE_ENTRIES)))
+_CELLS = ListOf(Optional(_CELL), LANE_ENTRIES)
+
+
+def read(unpacker: Iterable[Any]) -> Iterator[Any]:
+    """The complete messages that an unpacker holds.
+
+    Raises:
+        BrokenStreamError: When it comes to bytes that are no message.
+    """
+    try:
+        yield from unpacker
+    except UNREADABLE as error:
+        text = f"its bytes are no messages: {type(error).__name__} {error}"
+        raise BrokenStreamError(text) from error
+
+
+def is_done(message: Any) -> bool:
+    """Whether a message looks like a plain end of a task: then it is looked at more closely."""
+    return (
+        type(message) is list
+        and len(message) == 4
+        and message[0] == frames.DONE
+        and type(message[1]) is int
+    )
+
+
+def is_plain(message: Sequence[Any], outputs: Sequence[str]) -> bool:
+    """Whether an end of a task is what by far the most are: its only output, in the message.
+
+    Example:
+        >>> is_plain([frames.DONE, 1, 500, {"output": b"value"}], ["output"])
+        True
+        >>> is_plain([frames.DONE, 1, -500, {"output": b"value"}], ["output"])
+        False
+    """
+    _, _, nanoseconds, data = message
+    if type(nanoseconds) is not int or nanoseconds < 0 or type(data) is not dict or len(data) != 1:
+        return False
+    ((key, value),) = data.items()
+    return type(value) is bytes and key in outputs
+
+
+def check_message(message: Any) -> None:
+    """Refuse what is no message of the main channel.
+
+    Raises:
+        BrokenStreamError: Naming the field.
+    """
+    kind: Any = message[0] if type(message) is list and message else None
+    shape = MESSAGES.get(kind) if type(kind) is int else None
+    if shape is None:
+        raise BrokenStreamError(f"a message of an unknown kind: {repr(kind)[:60]}")
+    if kind == frames.DONE and len(message) == 4:
+        shape = _DONE_PLAINLY
+    place = 2 if kind == frames.REQUEST else 1
+    serial = message[place] if len(message) > place else None
+    try:
+        shape.check(message, frames.Kind(kind).name)
+        if kind == frames.REQUEST:
+            _check_request(message)
+        elif kind == frames.DONE:
+            _check_payloads(message)
+    except MalformedError as error:
+        known = serial if type(serial) is int and kind != frames.READY else None
+        raise BrokenStreamError(str(error), known) from None
+
+
+def check_returned(message: Any) -> set[int]:
+    """The serials of a message of the control channel.
+
+    Raises:
+        BrokenStreamError: If it is no such message.
+    """
+    if type(message) is not list or message[:1] != [frames.RETURNED]:
+        raise BrokenStreamError("what came on the control channel is not RETURNED")
+    try:
+        _RETURNED.check(message, "RETURNED")
+    except MalformedError as error:
+        raise BrokenStreamError(str(error)) from None
+    return set(message[1])
+
+
+def check_cells(cells: Any, serial: int) -> None:
+    """Refuse what cannot be the slots of a finished item.
+
+    Raises:
+        BrokenStreamError: Naming the slot.
+    """
+    try:
+        _CELLS.check(cells, "a finished item")
+    except MalformedError as error:
+        raise BrokenStreamError(str(error), serial) from None
+
+
+def check_data(
+    data: Mapping[str, Any], outputs: Sequence[str], created: Iterable[Sequence[Any]], serial: int
+) -> None:
+    """Refuse data of results that are not the task's to make.
+
+    Raises:
+        BrokenStreamError: Naming the result.
+    """
+    foreign = data.keys() - set(outputs) - {entry[0] for entry in created}
+    for key in foreign:
+        if not key.startswith(TEMPORARY):
+            raise BrokenStreamError(f"DONE.data has {key!r}, which is not this task's", serial)
+
+
+def check_places(data: Mapping[str, Any], folder: str, serial: int) -> None:
+    """Refuse files that are not in the folder where this child may put them.
+
+    Raises:
+        BrokenStreamError: Naming the file.
+    """
+    for key, value in data.items():
+        if type(value) is bytes:
+            continue
+        parent, _, name = value[0].rpartition("/")
+        if parent != folder or not ID.fits((name,)):
+            raise BrokenStreamError(f"DONE.data[{key!r}] is not a file in {folder}", serial)
+
+
+def _check_request(message: Sequence[Any]) -> None:
+    _, _, _, method, argument = message
+    if method not in ARGUMENTS:
+        raise MalformedError(f"REQUEST.method is {method!r}: known are {', '.join(ARGUMENTS)}")
+    ARGUMENTS[method].check(argument, f"REQUEST.argument of {method}")
+
+
+def _check_payloads(message: Sequence[Any]) -> None:
+    """A payload that a task made up is among the data that came with it."""
+    for child in message[5] if len(message) > 4 else ():
+        if child[0].startswith(TEMPORARY) and child[0] not in message[3]:
+            raise MalformedError(f"DONE.children name a payload without data: {child[0]!r}")
