@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from armoflow.agent.effects import Effects
-from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
 from armoflow.engine.faults import StorageError
@@ -31,6 +31,7 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
     TaskStatus,
+    shorten,
 )
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
@@ -250,6 +251,7 @@ class Engine:
         if task is None or task.status not in (TaskStatus.PROCESSING, TaskStatus.DISPATCHED):
             self._skip(task, Effects())
             return self.committed()
+        error = shorten(error, ERROR_TEXT_LIMIT)
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 

@@ -73,6 +73,9 @@ _VALUES: Mapping[str, tuple[type, ...]] = {
 MAXIMUM_CONDITIONS: Final = 16_000
 """Conditions in one list call: what SQLite takes as parameters, halved."""
 
+MAXIMUM_PARAMETERS: Final = 32_000
+"""Parameters of one query, of which SQLite takes a few more."""
+
 
 # --- fields -------------------------------------------------------------------------------------
 
@@ -234,9 +237,12 @@ def make_clause(entity: Entity, filters: Filters) -> Clause:
         return Clause("1", [])
     if sum(map(len, filters)) > MAXIMUM_CONDITIONS:
         raise StateError("INVALID_ARGUMENT", f"more than {MAXIMUM_CONDITIONS} conditions")
-    return _membership(entity, filters) or _any_of(
-        [_all_of(entity, alternative) for alternative in filters]
+    clause = _membership(entity, filters) or _tree(
+        "OR", [_all_of(entity, alternative) for alternative in filters]
     )
+    if len(clause.parameters) > MAXIMUM_PARAMETERS:
+        raise StateError("INVALID_ARGUMENT", "the conditions are too many: ask in several calls")
+    return clause
 
 
 def _membership(entity: Entity, filters: Filters) -> Clause | None:
@@ -264,19 +270,20 @@ def _membership(entity: Entity, filters: Filters) -> Clause | None:
     return Clause(sql, parameters)
 
 
-def _any_of(clauses: list[Clause]) -> Clause:
+def _tree(word: str, clauses: list[Clause]) -> Clause:
     # A balanced tree: SQLite refuses expressions that are more than 1,000 deep.
     if len(clauses) == 1:
         return clauses[0]
     middle = len(clauses) // 2
-    left, right = _any_of(clauses[:middle]), _any_of(clauses[middle:])
-    return Clause(f"({left.sql} OR {right.sql})", left.parameters + right.parameters)
+    left, right = _tree(word, clauses[:middle]), _tree(word, clauses[middle:])
+    return Clause(f"({left.sql} {word} {right.sql})", left.parameters + right.parameters)
 
 
 def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
     clauses = [_condition_clause(entity, condition) for condition in conditions]
-    parameters = [value for clause in clauses for value in clause.parameters]
-    return Clause("(" + " AND ".join(clause.sql for clause in clauses) + ")", parameters)
+    if len(clauses) == 1:
+        return Clause(f"({clauses[0].sql})", clauses[0].parameters)
+    return _tree("AND", clauses)
 
 
 def _condition_clause(entity: Entity, condition: Condition) -> Clause:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -239,7 +239,7 @@ class ObjectStore:
                     self._keep(key.to_bytes(OPAQUE_LENGTH, "big"), data)
         return found
 
-    async def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncIterator[bytes]:
+    async def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncGenerator[bytes, None]:
         """Data in chunks, for downloads; goes on to the end even if deleted meanwhile.
 
         Raises:

@@ -138,7 +138,9 @@ class Queries:
         _check_page(page, page_size)
         where = make_clause("tasks", filters)
         direction = "DESC" if descending else "ASC"
-        order = [f"{find_field('tasks', name).sql} {direction}" for name in sort]
+        fields = [find_field("tasks", name) for name in sort]
+        order = [f"{field.sql} {direction}" for field in fields]
+        ordered = [value for field in fields for value in field.parameters]
         columns = (
             "o.application_name,o.application_namespace,o.application_version,o.application_service"
         )
@@ -149,7 +151,8 @@ class Queries:
             count = f"SELECT count(*) FROM ({distinct})"
             total = connection.execute(count, where.parameters).fetchone()[0]
             sql = f"{distinct} ORDER BY {','.join([*order, columns])} LIMIT ? OFFSET ?"
-            rows = connection.execute(sql, [*where.parameters, page_size, page * page_size])
+            parameters = [*where.parameters, *ordered, page_size, page * page_size]
+            rows = connection.execute(sql, parameters)
             return Page([Application(*row) for row in rows], total)
 
         return await self._reader.run(read)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.options import EngineOptions
@@ -151,7 +152,7 @@ class Server:
         self._grpc = grpc.aio.server(
             interceptors=(self._guard,),
             options=(
-                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_receive_message_length", REQUEST_LIMIT),
                 ("grpc.max_send_message_length", -1),
                 # Without this a second server would share the port, and get half of the calls.
                 ("grpc.so_reuseport", 0),

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 from armonik.protogen.common import agent_common_pb2 as messages
 from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
-from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
-from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
+from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
@@ -26,6 +28,10 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.convert import optional_options, set_seconds
 from armoflow.engine.state.options import merge_options
+from armoflow.protocol.files import open_plain
+from armoflow.protocol.shapes import ListOf, Text, check_id, check_ids
+
+_NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
 
 READ_ONLY = 0o444
 """Mode of inputs in the data folder: copies, which workers should not take for their own files."""
@@ -76,23 +82,21 @@ class Execution:
         if result.status is not ResultStatus.COMPLETED:
             status = result.status.name.lower()
             raise StateError("NOT_FOUND", f"result {result_id!r} has no data: it is {status}")
+        check_id(result_id, "result_id")
         target = self.folder / result_id
-        if not target.exists():
+        if _mode(target) is None:
             await self._engine.objects.materialize(result.opaque_id, target)
             target.chmod(READ_ONLY)
 
-    def collect(self) -> Effects:
+    async def collect(self) -> Effects:
         """All effects, with the files as they are now: a worker may go on writing until it ends.
 
         Raises:
-            OSError: If a file that the worker announced is gone.
+            OSError: If a file that the worker announced is gone, or no plain file.
         """
-        for result_id in self.notified:
-            path = self.folder / result_id
-            size = path.stat().st_size
-            self.effects.data[result_id] = (
-                path.read_bytes() if size <= INLINE_DATA_LIMIT else StagedFile(str(path), size)
-            )
+        paths = [str(self.folder / result_id) for result_id in self.notified]
+        data = await asyncio.to_thread(lambda: [_read_plain(path) for path in paths])
+        self.effects.data.update(zip(self.notified, data, strict=True))
         return self.effects
 
     async def discard(self) -> None:
@@ -110,19 +114,22 @@ class AgentService(AgentServicer):  # type: ignore[misc]
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
         execution = self._check(request)
+        _NAMES.check([item.name for item in request.results], "results")
         replies = [self._create(execution, request, item.name) for item in request.results]
         return messages.CreateResultsMetaDataResponse(results=replies)
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data; what is large waits in the data folder."""
         execution = self._check(request)
+        _NAMES.check([item.name for item in request.results], "results")
         replies = []
         for item in request.results:
             reply = self._create(execution, request, item.name)
             if len(item.data) <= INLINE_DATA_LIMIT:
                 execution.effects.data[reply.result_id] = item.data
             else:
-                await asyncio.to_thread((execution.folder / reply.result_id).write_bytes, item.data)
+                path = execution.folder / reply.result_id
+                await asyncio.to_thread(_write_new, path, item.data)
                 execution.notified[reply.result_id] = None
             replies.append(reply)
         return messages.CreateResultsResponse(results=replies)
@@ -131,12 +138,16 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         """Announce data that lies in the data folder; it is read when the task has ended."""
         execution = self._check(request)
         ids = [item.result_id for item in request.ids]
+        check_ids(ids, "ids")
         for result_id in ids:
-            path = execution.folder / _plain_name(result_id)
-            if not path.exists():
+            path = execution.folder / result_id
+            mode = _mode(path)
+            if mode is None:
                 if not self._engine.options.strict:
                     raise StateError("NOT_FOUND", f"there is no file {path}")
-                path.touch()  # as the reference engine, which opens or creates it
+                _write_new(path, b"")  # as the reference engine, which opens or creates it
+            elif not stat.S_ISREG(mode):
+                raise StateError("INVALID_ARGUMENT", f"{path} is no plain file")
         execution.notified.update(dict.fromkeys(ids))
         return messages.NotifyResultDataResponse(result_ids=ids)
 
@@ -223,8 +234,31 @@ def _merge(base: Options | None, own: Options | None, *, strict: bool) -> Option
     return own if base is None else merge_options(base, own, strict=strict)
 
 
-def _plain_name(result_id: str) -> str:
-    """Refuse an id that would leave the data folder."""
-    if "/" in result_id or result_id in ("", ".", ".."):
-        raise StateError("INVALID_ARGUMENT", f"{result_id!r} is no result id")
-    return result_id
+def _read_plain(path: str) -> Data:
+    """The data in a file that a worker wrote: its bytes, or where they are if they are many.
+
+    Raises:
+        OSError: If it is gone, or no plain file.
+    """
+    fd = open_plain(path)
+    try:
+        size = os.fstat(fd).st_size
+        if size > INLINE_DATA_LIMIT:
+            return StagedFile(path, size)
+        return os.read(fd, INLINE_DATA_LIMIT)
+    finally:
+        os.close(fd)
+
+
+def _mode(path: Path) -> int | None:
+    """What kind of file is there, links not followed; None: nothing."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file where nothing may be yet, no link either."""
+    with path.open("xb") as file:
+        file.write(data)

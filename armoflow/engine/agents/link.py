@@ -11,6 +11,7 @@ import grpc
 from armonik.protogen.common import objects_pb2, worker_common_pb2
 from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
 
+from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.agents.process import WorkerProcess
 from armoflow.engine.services.call_log import CallLog
 
@@ -28,12 +29,12 @@ PATIENCE = 30.0
 HEALTH_INTERVAL = 1.0
 """Seconds for which a worker that said that it serves is believed: not longer than a short task."""
 
-UNLIMITED = (
-    ("grpc.max_receive_message_length", -1),
+LIMITS = (
+    ("grpc.max_receive_message_length", REQUEST_LIMIT),
     ("grpc.max_send_message_length", -1),
 )
 _CHANNEL_OPTIONS = (
-    *UNLIMITED,
+    *LIMITS,
     ("grpc.default_authority", "localhost"),
     # Each worker process gets a fresh connection, without the back-off of its predecessor's.
     ("grpc.use_local_subchannel_pool", 1),

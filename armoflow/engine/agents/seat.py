@@ -19,7 +19,7 @@ from armoflow.engine.agents.agent_service import AgentService, Execution, Missin
 from armoflow.engine.agents.channels import Channels, Kind, tcp_channels, unix_channels
 from armoflow.engine.agents.link import (
     KILL_GRACE,
-    UNLIMITED,
+    LIMITS,
     WorkerLink,
     read_answer,
 )
@@ -125,7 +125,7 @@ class Seat:
         self._channels.clear()
         strict = self._engine.options.strict  # the reference agent keeps gRPC's limit of 4 MiB
         self._server = grpc.aio.server(
-            interceptors=(Guard(self._agent.calls),), options=() if strict else UNLIMITED
+            interceptors=(Guard(self._agent.calls),), options=() if strict else LIMITS
         )
         add_AgentServicer_to_server(self._service, self._server)
         self._server.add_insecure_port(self._channels.agent)
@@ -311,7 +311,7 @@ class Seat:
         if kind is None:
             return Verdict("the worker's reply has no output")
         try:
-            execution.collect()
+            await execution.collect()
         except OSError as error:
             return Verdict(f"a result that the worker announced cannot be read: {error}")
         return None

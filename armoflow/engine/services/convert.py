@@ -19,6 +19,8 @@ from armonik.protogen.common import (
 )
 
 from armoflow.codec.clipping import short_error
+from armoflow.config import DURATION_LIMIT
+from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
     Event,
     EventKind,
@@ -28,6 +30,7 @@ from armoflow.engine.records import (
     SessionRecord,
     TaskRecord,
 )
+from armoflow.protocol.frames import OPTIONS
 
 NANOSECONDS = 1_000_000_000
 
@@ -59,6 +62,7 @@ def set_seconds(message: Any, seconds: float | None) -> None:
     """Write seconds into a Timestamp or Duration; None leaves it unset."""
     if seconds is None:
         return
+    seconds = min(max(seconds, -DURATION_LIMIT), DURATION_LIMIT)
     whole = int(seconds // 1)
     nanoseconds = round((seconds - whole) * NANOSECONDS)
     if nanoseconds == NANOSECONDS:
@@ -76,12 +80,18 @@ def get_seconds(message: Any) -> float:
 
 
 def options_from_message(message: Any) -> Options:
-    """Task options as they came; an absent ``max_duration`` is 0: inherit."""
-    return Options(
+    """Task options as they came; an absent ``max_duration`` is 0: inherit.
+
+    Raises:
+        MalformedError: If they could not be kept or shown again.
+    """
+    options = Options(
         max_duration=get_seconds(message.max_duration),
         options=dict(message.options),
         **{name: getattr(message, name) for name in _OPTION_FIELDS},
     )
+    OPTIONS.check(encode_options(options), "task_options")
+    return options
 
 
 def optional_options(request: Any) -> Options | None:

@@ -2,7 +2,7 @@
 
 A condition names a record's attribute, an operator and a value of plain Python; lists are answered
 by the journal's queries, and event streams test live records with the predicate made of the same
-conditions.
+conditions. A result's opaque id, which is bytes, is compared as its hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from armonik.protogen.common import (
     tasks_fields_pb2,
 )
 
-from armoflow.engine.filters import Condition, Filters, Operator
+from armoflow.engine.filters import MAXIMUM_CONDITIONS, Condition, Filters, Operator
 from armoflow.engine.records import StateError
 from armoflow.engine.services.convert import get_seconds
 
@@ -234,6 +234,9 @@ def parse_filters(filters: Any, schema: Schema, *, strict: bool = False) -> Filt
         StateError: If a condition has no field or value, or one that does not fit the other
             (INVALID_ARGUMENT; UNKNOWN if ``strict``, as the reference engine says).
     """
+    count = sum(len(getattr(both, "and")) for both in getattr(filters, "or"))
+    if count > MAXIMUM_CONDITIONS:
+        raise StateError("INVALID_ARGUMENT", f"filter: more than {MAXIMUM_CONDITIONS} conditions")
     return tuple(
         tuple(_parse_condition(condition, schema, strict) for condition in getattr(both, "and"))
         for both in getattr(filters, "or")
@@ -247,7 +250,7 @@ def parse_sort(
     unspecified = sort.direction == sort_direction_pb2.SORT_DIRECTION_UNSPECIFIED
     if strict and (unspecified or not fields):
         raise StateError("INVALID_ARGUMENT", "a sort needs a field and a direction")
-    paths = tuple(_parse_field(field, schema, strict)[0] for field in fields)
+    paths = tuple(dict.fromkeys(_parse_field(field, schema, strict)[0] for field in fields))
     descending = sort.direction == sort_direction_pb2.SORT_DIRECTION_DESC
     return paths or (schema.default_sort,), descending
 
@@ -268,7 +271,9 @@ def _parse_condition(condition: Any, schema: Schema, strict: bool) -> Condition:
     if kind in ("date", "duration"):
         value = get_seconds(value) if message.HasField("value") else None
     elif path == "opaque_id":
-        value = value.encode()
+        if strict:
+            raise _bad_filter("opaque_id is not compared", strict)
+        value = value.lower()
     return Condition(path, signs[message.operator], value)
 
 

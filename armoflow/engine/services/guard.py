@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 
+from armoflow.config import STATUS_TEXT_LIMIT
 from armoflow.engine.faults import StorageError
 from armoflow.engine.records import StateError
 from armoflow.engine.services.call_log import CallLog
+from armoflow.errors import MalformedError, OptionError
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         calls: Counts the calls.
         admit: Asked before each call that brings new work; raises while none is taken.
 
-    ``StateError`` carries its own code; a cancelled call stays cancelled; anything else is a
-    defect: it is logged with its traceback and the caller gets UNKNOWN.
+    ``StateError`` carries its own code; a malformed request is INVALID_ARGUMENT; a cancelled call
+    stays cancelled; anything else is a defect: it is logged with its traceback and the caller gets
+    INTERNAL.
     """
 
     def __init__(self, calls: CallLog, admit: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -103,13 +106,28 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if isinstance(error, (OSError, MemoryError)):
             error = StorageError(error, getattr(error, "filename", None) or ".")
         if isinstance(error, StateError):
-            await context.abort(grpc.StatusCode[error.code], str(error))
+            await context.abort(grpc.StatusCode[error.code], status_text(str(error)))
+        if isinstance(error, (MalformedError, OptionError)):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, status_text(str(error)))
         if isinstance(error, NotImplementedError):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served")
         if isinstance(error, grpc.aio.UsageError) and context.cancelled():
             return  # writing to a caller that has gone
         logger.error("%s failed", name, exc_info=error)
-        await context.abort(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+        text = status_text(f"{type(error).__name__}: {error}")
+        await context.abort(grpc.StatusCode.INTERNAL, text)
+
+
+def status_text(text: str) -> str:
+    """A text that fits into the header that carries a call's status, percent-encoded.
+
+    Example:
+        >>> status_text("x" * 5000)[-40:]
+        'xxxxxxxxxxxxxxx... (3500 more characters)'
+    """
+    limit = STATUS_TEXT_LIMIT if text.isascii() else STATUS_TEXT_LIMIT // 4
+    left = len(text) - limit
+    return text if left <= 0 else f"{text[:limit]}... ({left} more characters)"
 
 
 def _side(streaming: bool) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
 from armonik.protogen.common import results_common_pb2 as messages
 
 from armoflow.codec.container import PREFIX_BYTES, written_size
-from armoflow.config import CHUNK_BYTES, MIB
+from armoflow.config import CHUNK_BYTES, MIB, TEXT_LIMIT
 from armoflow.engine.records import (
     Changes,
     NewResult,
@@ -25,6 +26,9 @@ from armoflow.engine.services.base import Service
 from armoflow.engine.services.convert import result_to_message
 from armoflow.engine.services.filters import RESULTS, parse_list
 from armoflow.engine.uploads import ObjectWriter
+from armoflow.protocol.shapes import ListOf, Text, check_id
+
+_NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
 
 BREAKING = 0.25
 """Seconds that gRPC gets to say that an upload was broken off, where data seems to be missing."""
@@ -35,6 +39,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
 
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
+        _check_new(request)
         new = [
             NewResult(self._engine.new_id(), item.name, item.manual_deletion)
             for item in request.results
@@ -45,6 +50,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data."""
+        _check_new(request)
         engine = self._engine
         stored: list[Stored] = []
         try:
@@ -55,7 +61,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
                 for item, data in zip(request.results, stored, strict=True)
             ]
             changes = engine.state.create_results(engine.now(), request.session_id, new)
-        except (StateError, asyncio.CancelledError):
+        except BaseException:
             engine.objects.delete([data.opaque_id for data in stored])
             raise
         results = await self._apply(changes, [result.id for result in new])
@@ -106,7 +112,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             changes = self._engine.state.complete_results(
                 self._engine.now(), target.session_id, [(target.result_id, stored)]
             )
-        except (StateError, asyncio.CancelledError):
+        except BaseException:
             self._engine.objects.delete([stored.opaque_id])
             raise
         (result,) = await self._apply(changes, [target.result_id])
@@ -119,8 +125,10 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             raise StateError(
                 "NOT_FOUND", f"result {result.id!r} has no data: it is {result.status.name.lower()}"
             )
-        async for chunk in self._engine.objects.chunks(result.opaque_id, CHUNK_BYTES):
-            await context.write(messages.DownloadResultDataResponse(data_chunk=chunk))
+        chunks = self._engine.objects.chunks(result.opaque_id, CHUNK_BYTES)
+        async with contextlib.aclosing(chunks):  # a caller that goes leaves no open file
+            async for chunk in chunks:
+                await context.write(messages.DownloadResultDataResponse(data_chunk=chunk))
 
     async def DeleteResultsData(self, request: Any, context: Any) -> Any:
         """Delete data; unknown results and those of manual deletion are skipped."""
@@ -234,3 +242,13 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             if chunk != await anext(other, None):
                 return False
         return True
+
+
+def _check_new(request: Any) -> None:
+    """Refuse results that could not be kept, or shown again.
+
+    Raises:
+        MalformedError: Naming the field.
+    """
+    check_id(request.session_id, "session_id")
+    _NAMES.check([item.name for item in request.results], "results")

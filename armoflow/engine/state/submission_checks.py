@@ -20,6 +20,7 @@ from armoflow.engine.state.record_changes import (
     DELETED,
 )
 from armoflow.engine.state.results import ResultCommands, first_duplicate
+from armoflow.protocol.shapes import ID
 
 Checked: TypeAlias = "tuple[NewTask, Options, Sequence[ResultRecord], Sequence[ResultRecord]]"
 """A task that may be created: what was asked, its options, its inputs and its outputs."""
@@ -161,6 +162,9 @@ class SubmissionChecks(ResultCommands):
         if is_open and parent is not None and owner == parent.id:
             return output
         if self.strict:
+            if output is None and not ID.fits((output_id,)):
+                text = f"task {new.id}: expected output {output_id!r} is no id"
+                raise StateError("INVALID_ARGUMENT", text)
             return None if owner else output
         if output is None:
             raise StateError(
