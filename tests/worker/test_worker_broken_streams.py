@@ -206,7 +206,7 @@ async def test_a_log_that_became_a_pipe_holds_up_nobody(tmp_path: Path) -> None:
         assert "last words" in record(outcome).message
 
 
-KINDS = ("link", "pipe", "device", "size")
+KINDS = ("link", "pipe", "directory", "device", "size")
 
 
 def announces() -> Callable[..., Any]:
@@ -231,6 +231,8 @@ def announces() -> Callable[..., Any]:
             Place(path).symlink_to("/etc/hostname")
         elif kind == "pipe":
             os.mkfifo(path)
+        elif kind == "directory":
+            Place(path).mkdir()
         elif kind == "device":
             Place(path).symlink_to("/dev/zero")
         elif kind == "size":
