@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from armoflow.agent.effects import Effects
+from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
@@ -31,7 +32,6 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
     TaskStatus,
-    shorten,
 )
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
@@ -251,7 +251,7 @@ class Engine:
         if task is None or task.status not in (TaskStatus.PROCESSING, TaskStatus.DISPATCHED):
             self._skip(task, Effects())
             return self.committed()
-        error = shorten(error, ERROR_TEXT_LIMIT)
+        error = clip(error, ERROR_TEXT_LIMIT)
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 

@@ -197,20 +197,6 @@ class NewTask(NamedTuple):
     options: Options | None = None
 
 
-def shorten(text: str, limit: int) -> str:
-    r"""A text of at most about so many characters: of a longer one both ends.
-
-    Example:
-        >>> shorten("a" * 100, 20)
-        'aaaaaaaaaa\n... (80 characters left out) ...\naaaaaaaaaa'
-    """
-    left = len(text) - limit
-    if left <= 0:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n... ({left} characters left out) ...\n{text[-half:]}"
-
-
 class StateError(Exception):
     """A command that is refused; nothing was changed.
 
