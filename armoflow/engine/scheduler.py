@@ -1,13 +1,16 @@
-"""Ready tasks, per partition: by priority, then by the order that the state machine gave them."""
+"""Ready tasks, per partition: by priority, then sessions in turns, then by the tasks' order."""
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
+import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from armoflow.engine.records import TaskRecord, TaskStatus
+from armoflow.engine.rounds import Rounds
+
+MAXIMUM_SKIPS: Final = 10_000
+"""Entries of tasks that are not queued any more which one look for tasks passes over: 1 ms."""
 
 
 class Agent(Protocol):
@@ -24,37 +27,6 @@ class Agent(Protocol):
 
     async def stop(self) -> None:
         """Give back what it runs, and end."""
-
-
-class _Queue:
-    """Tasks of one priority by ``order``.
-
-    Most arrive in order: those wait in ``run``, which costs nothing to keep sorted; the others,
-    which are children and retries, in ``heap``.
-    """
-
-    __slots__ = ("heap", "run", "serial")
-
-    def __init__(self) -> None:
-        self.run: deque[TaskRecord] = deque()
-        self.heap: list[tuple[int, int, TaskRecord]] = []
-        self.serial = 0
-
-    def push(self, task: TaskRecord) -> None:
-        run = self.run
-        if not run or run[-1].order <= task.order:
-            run.append(task)
-        else:
-            self.serial += 1
-            heapq.heappush(self.heap, (task.order, self.serial, task))
-
-    def pop(self) -> TaskRecord | None:
-        if self.heap and (not self.run or self.heap[0][0] < self.run[0].order):
-            return heapq.heappop(self.heap)[2]
-        return self.run.popleft() if self.run else None
-
-    def __len__(self) -> int:
-        return len(self.run) + len(self.heap)
 
 
 class Scheduler:
@@ -76,7 +48,7 @@ class Scheduler:
         self._run = run
         self._acquire = acquire
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
-        self._queues: dict[str, dict[int, _Queue]] = {name: {} for name in self._agents}
+        self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
 
     def add_agent(self, partition_id: str, agent: Agent) -> None:
         """Let an agent take tasks of a partition; it is woken if some wait already."""
@@ -100,7 +72,7 @@ class Scheduler:
             queues = self._queues[partition_id]
             queue = queues.get(options.priority)
             if queue is None:
-                queue = queues[options.priority] = _Queue()
+                queue = queues[options.priority] = Rounds()
             queue.push(task)
         for partition_id in touched:
             for agent in self._agents[partition_id]:
@@ -124,7 +96,7 @@ class Scheduler:
         """
         queues = self._queues[partition_id]
         tasks: list[TaskRecord] = []
-        while len(tasks) < count and (popped := self._pop(queues, count - len(tasks))):
+        while len(tasks) < count and (popped := self._pop(queues, count - len(tasks), agent)):
             if start:
                 self._run([task.id for task in popped], owner)
                 started = TaskStatus.PROCESSING
@@ -161,24 +133,39 @@ class Scheduler:
         for task_id in task_ids:
             self.running.pop(task_id, None)
 
+    def drop(self, session_id: str) -> None:
+        """Hand out no task of a session that was queued until now."""
+        for queues in self._queues.values():
+            for queue in queues.values():
+                queue.drop(session_id)
+
     def queued(self, partition_id: str) -> int:
         """How many entries wait; an upper bound, cancelled tasks leave when their turn comes."""
-        return sum(len(queue) for queue in self._queues[partition_id].values())
+        return sum(queue.size for queue in self._queues[partition_id].values())
 
-    def _pop(self, queues: dict[int, _Queue], count: int) -> list[TaskRecord]:
+    def contended(self, partition_id: str) -> bool:
+        """Whether several sessions wait for the same workers."""
+        queues = self._queues[partition_id]
+        return sum(queue.sessions for queue in queues.values()) > 1
+
+    def _pop(self, queues: dict[int, Rounds], count: int, agent: Agent) -> list[TaskRecord]:
         tasks: list[TaskRecord] = []
         taken: set[str] = set()
+        skipped = 0
         while queues and len(tasks) < count:
             priority = max(queues)
-            queue = queues[priority]
-            while len(tasks) < count:
-                task = queue.pop()
-                if task is None:
-                    del queues[priority]
-                    break
+            popped = queues[priority].pop(count - len(tasks))
+            if not popped:
+                del queues[priority]
+            for task in popped:
                 # A task that was cancelled or paused is skipped; one that was paused and resumed
                 # has two entries.
                 if task.status is TaskStatus.SUBMITTED and task.id not in taken:
                     taken.add(task.id)
                     tasks.append(task)
+                else:
+                    skipped += 1
+            if skipped > MAXIMUM_SKIPS:  # others in the event loop have their turn first
+                asyncio.get_running_loop().call_soon(agent.wake)
+                break
         return tasks

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import random
 
 from armoflow.engine.records import Options, TaskRecord, TaskStatus
-from armoflow.engine.scheduler import Scheduler
+from armoflow.engine.rounds import KNOWN_TAGS, Rounds
+from armoflow.engine.scheduler import MAXIMUM_SKIPS, Scheduler
 
 
 class FakeAgent:
@@ -40,19 +42,23 @@ class Setup:
         self.tasks[task_id].owner = owner
 
     def make(
-        self, name: str, order: int = 0, priority: int = 1, partition: str = "default"
+        self,
+        name: str,
+        order: int = 0,
+        priority: int = 1,
+        partition: str = "default",
+        session: str = "session",
     ) -> TaskRecord:
         options = Options(priority=priority, partition_id=partition)
         task = TaskRecord(
             name,
-            "session",
+            session,
             "payload",
             (),
             (),
             options,
             0.0,
             name,
-            (),
             status=TaskStatus.SUBMITTED,
             order=order,
         )
@@ -152,3 +158,80 @@ def test_tasks_that_end_when_they_are_taken_make_room_for_others() -> None:
     assert setup.take(2) == ["good0", "good1"]
     assert setup.take(2) == ["good2"]
     assert setup.take(2) == []
+
+
+def test_sessions_take_turns_whatever_they_have_queued() -> None:
+    setup = Setup()
+    many = [setup.make(f"a{i}", i, session="a") for i in range(1000)]
+    setup.scheduler.push(many)
+    assert setup.take(100) == [f"a{i}" for i in range(100)]
+    setup.scheduler.push([setup.make("b0", 5000, session="b")])
+    assert setup.take(1) == ["b0"]
+    setup.scheduler.push([setup.make(f"b{i}", 6000 + i, session="b") for i in (1, 2)])
+    setup.scheduler.push([setup.make("c0", 7000, session="c")])
+    taken = setup.take(7)
+    assert set(taken[:3]) == {"a100", "b1", "c0"}
+    assert set(taken[3:5]) == {"a101", "b2"}
+    assert taken[5:] == ["a102", "a103"]
+    assert not setup.scheduler.contended("default")
+    assert len(setup.take(10_000)) == 1000 - 104
+
+
+def test_one_task_at_a_time_gets_no_more_than_its_turns() -> None:
+    setup = Setup()
+    setup.scheduler.push([setup.make(f"a{i}", i, session="a") for i in range(100)])
+    taken = []
+    for number in range(60):
+        setup.scheduler.push([setup.make(f"b{number}", 1000 + number, session="b")])
+        taken += setup.take(1)
+    counts = {name: sum(task.startswith(name) for task in taken) for name in "ab"}
+    assert counts == {"a": 30, "b": 30}
+
+
+def test_priorities_come_before_turns() -> None:
+    setup = Setup()
+    setup.scheduler.push([setup.make(f"a{i}", i, priority=2, session="a") for i in range(5)])
+    setup.scheduler.push([setup.make("b", 0, priority=1, session="b")])
+    assert setup.scheduler.contended("default")
+    assert setup.take(6) == ["a0", "a1", "a2", "a3", "a4", "b"]
+
+
+def test_a_dropped_session_has_nothing_queued() -> None:
+    setup = Setup()
+    for session in ("a", "b"):
+        setup.scheduler.push([setup.make(f"{session}{i}", i, session=session) for i in range(3)])
+    setup.scheduler.drop("a")
+    assert setup.scheduler.queued("default") == 3
+    assert setup.take(10) == ["b0", "b1", "b2"]
+    setup.scheduler.drop("a")
+    setup.scheduler.push([setup.make("a9", session="a")])
+    assert setup.take(10) == ["a9"]
+
+
+def test_tags_of_sessions_that_left_do_not_gather() -> None:
+    rounds = Rounds()
+    setup = Setup()
+    for task in [setup.make(f"busy{i}", i, session="busy") for i in range(10_000)]:
+        rounds.push(task)
+    for number in range(2000):
+        rounds.push(setup.make(f"t{number}", session=f"s{number}"))
+        assert {task.session_id for task in rounds.pop(2)} == {"busy", f"s{number}"}
+    assert len(rounds._tags) <= KNOWN_TAGS + 1
+
+
+def test_many_dead_entries_are_passed_over_in_several_turns() -> None:
+    async def look() -> None:
+        setup = Setup()
+        dead = [setup.make(f"{i}", i) for i in range(3 * MAXIMUM_SKIPS)]
+        setup.scheduler.push([*dead, setup.make("live", 10**6)])
+        for task in dead:
+            task.status = TaskStatus.CANCELLED
+        looks = 0
+        while not (taken := setup.take(MAXIMUM_SKIPS)):
+            looks += 1
+            wakes = setup.agent.wakes
+            await asyncio.sleep(0)
+            assert setup.agent.wakes == wakes + 1
+        assert (taken, looks) == (["live"], 1)
+
+    asyncio.run(look())

@@ -36,6 +36,9 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 _WORTH_MOVING = 0.002
 """Seconds that tasks take on average for which queued ones move to an idle child."""
 
+_WORTH_YIELDING = 0.01
+"""Seconds that tasks take on average for which none waits in a child while sessions take turns."""
+
 
 class LaneAgent:
     """Serves a partition with child processes.
@@ -153,6 +156,8 @@ class LaneAgent:
                 seat.send(works)
         if not self._waiting:
             self._move_to_idle()
+        if self._engine.scheduler.contended(self._partition):
+            self._give_way()
 
     def _shares(self, ready: int) -> list[tuple[ChildSupervisor, int]]:
         """How many of the ready tasks each child gets, the idlest first."""
@@ -161,8 +166,10 @@ class LaneAgent:
         seats = sorted(self._seats, key=_load)
         fair = -(-(ready + sum(map(_load, seats))) // len(seats))
         shares = []
+        contended = self._engine.scheduler.contended(self._partition)
         for seat in seats:
-            count = min(seat.room, max(0, fair - seat.load), ready)
+            room = max(0, 1 - seat.load) if contended and _is_slow(seat) else seat.room
+            count = min(room, max(0, fair - seat.load), ready)
             if count:
                 shares.append((seat, count))
                 ready -= count
@@ -242,6 +249,12 @@ class LaneAgent:
             if seat.load > 1 and (seat.window.average or 0.0) > _WORTH_MOVING:
                 self._recall(seat, idle)
 
+    def _give_way(self) -> None:
+        """Take back slow tasks that were sent ahead: a session that has just come is next."""
+        for seat in self._seats:
+            if seat.load > 1 and _is_slow(seat) and not seat.recalling:
+                seat.recall(seat.load - 1)
+
     def _recall(self, seat: ChildSupervisor, idle: int) -> None:
         queued = seat.load - 1
         if queued > 0 and not seat.recalling:
@@ -309,12 +322,18 @@ class LaneAgent:
             seat.cancel(work)  # cancelled or paused meanwhile
 
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
-        """Tasks came back that wait for another child."""
+        """Tasks came back that wait for another child, or for their session's next turn."""
+        engine = self._engine
+        contended = engine.scheduler.contended(self._partition)
         for work in reversed(works):
             self._followers.forget(work.task_id)
             if self._is_running(work):
                 del self._running[work.task_id]
-                self._waiting.appendleft(work)
+                if contended:
+                    engine.scheduler.forget([work.task_id])
+                    engine.apply(engine.state.release(engine.now(), work.task_id), urgent=False)
+                else:
+                    self._waiting.appendleft(work)
         self.wake()
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
@@ -347,6 +366,10 @@ def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Work:
         key=task,
         limit=task.options.max_duration,
     )
+
+
+def _is_slow(seat: ChildSupervisor) -> bool:
+    return (seat.window.average or 0.0) > _WORTH_YIELDING
 
 
 def _load(seat: ChildSupervisor) -> int:
