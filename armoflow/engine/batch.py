@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +29,7 @@ class Batch:
         "deleted",
         "events",
         "future",
-        "removed_sessions",
-        "removed_tasks",
+        "removed",
         "results",
         "rows",
         "sessions",
@@ -45,8 +44,7 @@ class Batch:
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
-        self.removed_sessions: list[str] = []
-        self.removed_tasks: list[str] = []
+        self.removed: dict[str, list[int]] = {}
         self.data: dict[int, bytes] = {}
         self.deleted: list[int] = []
         self.unlink: list[Path] = []
@@ -65,18 +63,11 @@ class Batch:
             self.results.update(changes.results)
         if changes.events:
             self.events.append(changes.events)
-        if changes.removed_tasks:
-            self.removed_tasks += changes.removed_tasks
-            for task_id in changes.removed_tasks:
-                self.tasks.pop(task_id, None)
         if changes.removed_sessions:
-            self._remove_sessions(changes.removed_sessions)
+            self._leave_out(set(changes.removed_sessions))
 
-    def _remove_sessions(self, session_ids: Iterable[str]) -> None:
-        removed = set(session_ids)
-        self.removed_sessions += removed
-        for session_id in removed:
-            self.sessions.pop(session_id, None)
+    def _leave_out(self, removed: Collection[str]) -> None:
+        """Write no tasks and results of sessions that go; those that are written go later."""
         self.tasks = {key: v for key, v in self.tasks.items() if v.session_id not in removed}
         self.results = {key: v for key, v in self.results.items() if v.session_id not in removed}
 

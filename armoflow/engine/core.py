@@ -29,6 +29,7 @@ from armoflow.engine.records import (
     Partition,
     ResultRecord,
     ResultStatus,
+    SessionStatus,
     StateError,
     TaskRecord,
     TaskStatus,
@@ -36,6 +37,7 @@ from armoflow.engine.records import (
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
+from armoflow.engine.sweeper import SLICE, Sweeper
 from armoflow.engine.watchers import ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
@@ -58,6 +60,7 @@ class Engine:
     state: State
     objects: ObjectStore
     scheduler: Scheduler
+    sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
     identity: str
@@ -72,6 +75,7 @@ class Engine:
             max_priority=options.max_priority,
             delete_payload=options.delete_payload,
             strict=options.strict,
+            slice_size=SLICE,
         )
         self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
         self._watchers = Watchers(options.watcher_limit)
@@ -97,6 +101,7 @@ class Engine:
     async def stop(self) -> None:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
         self._postponed.stop()
+        await self.sweeper.stop()
         try:
             await self._journal.stop()
         finally:
@@ -132,11 +137,24 @@ class Engine:
         if changes.deleted:
             self.objects.delete(changes.deleted)
         future = self._journal.add(changes, urgent=urgent)
+        for session in changes.sessions.values():
+            if session.status is not SessionStatus.RUNNING:
+                self.scheduler.drop(session.id)
         if changes.ready:
             self.scheduler.push(changes.ready)
         if changes.interrupted:
             self.scheduler.interrupt(changes.interrupted)
+        self.sweeper.wake(changes)
         return future
+
+    def held(self, session_id: str) -> list[str]:
+        """The ids of the tasks of a session that agents hold."""
+        tasks = self.state.tasks
+        return [
+            task_id
+            for task_id in self.scheduler.running
+            if (task := tasks.get(task_id)) is not None and task.session_id == session_id
+        ]
 
     def committed(self) -> asyncio.Future[None]:
         """A future that is done when everything applied so far is committed."""
@@ -268,6 +286,7 @@ class Engine:
         try:
             self.identity = recovery.load_identity(connection)
             recovery.write_partitions(connection, self.options.partitions)
+            recovery.finish_deletions(connection)
             recovered = recovery.load(connection)
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
@@ -279,6 +298,7 @@ class Engine:
                 self.options.memory_limit,
             )
             recovery.remove_orphans(connection, self.objects, recovered.results)
+            self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()
             raise damaged(path, error) from error

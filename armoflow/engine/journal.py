@@ -17,7 +17,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -198,6 +198,11 @@ class Journal:
         if self._pending.data.pop(key, None) is None:
             self._pending.deleted.append(key)
 
+    def remove_rows(self, table: str, rows: Sequence[int]) -> asyncio.Future[None]:
+        """Remove rows by their numbers; the future is done when that is committed."""
+        self._pending.removed.setdefault(table, []).extend(rows)
+        return self.add(Changes())
+
     def put_file(self, path: Path) -> None:
         """A new file that must be durable before the next changes are."""
         if self._durability == "full":
@@ -238,8 +243,7 @@ class Journal:
             batch.results
             or batch.tasks
             or batch.sessions
-            or batch.removed_sessions
-            or batch.removed_tasks
+            or batch.removed
             or batch.data
             or batch.deleted
             or batch.unlink
@@ -276,7 +280,7 @@ class Journal:
             and _data_bytes(batch) <= OWN_BYTES
             and self._durability != "full"
             and self._pages < CHECKPOINT_PAGES
-            and not (batch.unlink or batch.removed_sessions or self._checkpointing)
+            and not (batch.unlink or batch.removed or self._checkpointing)
         )
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
@@ -394,15 +398,8 @@ class Journal:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
-            for session_id in batch.removed_sessions:
-                for table, column in (
-                    ("tasks", "session_id"),
-                    ("results", "session_id"),
-                    ("sessions", "id"),
-                ):
-                    execute(f"DELETE FROM {table} WHERE {column}=?", (session_id,))
-            if batch.removed_tasks:
-                self._delete("tasks", batch.removed_tasks)
+            for table, rows in batch.removed.items():
+                self._delete(table, rows)
             for table, values in batch.values.items():
                 self._insert(table, values, CHUNKS.get(table, OTHER_CHUNKS))
             if batch.data:
@@ -436,7 +433,7 @@ class Journal:
 
     def _delete(self, table: str, keys: list[Any]) -> None:
         for count in (256, 16, 1):
-            sql = f"DELETE FROM {table} WHERE id IN ({','.join('?' * count)})"
+            sql = f"DELETE FROM {table} WHERE rowid IN ({','.join('?' * count)})"
             while len(keys) >= count:
                 self._connection.execute(sql, keys[:count])
                 keys = keys[count:]

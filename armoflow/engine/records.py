@@ -237,8 +237,7 @@ class Changes:
         sessions: Sessions to write, by id.
         tasks: Tasks to write, by id.
         results: Results to write, by id.
-        removed_sessions: Ids of sessions whose rows, tasks and results go.
-        removed_tasks: Ids of tasks whose rows go.
+        removed_sessions: Ids of sessions whose rows, and those of all their tasks and results, go.
         events: What watchers are told once the change is committed, in order.
         ready: Tasks that are queued now.
         interrupted: Tasks that an agent runs and must stop.
@@ -249,7 +248,6 @@ class Changes:
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     results: dict[str, ResultRecord] = field(default_factory=dict)
     removed_sessions: list[str] = field(default_factory=list)
-    removed_tasks: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     ready: list[TaskRecord] = field(default_factory=list)
     interrupted: list[TaskRecord] = field(default_factory=list)

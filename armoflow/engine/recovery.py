@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.queries import read_options
@@ -17,9 +18,13 @@ from armoflow.engine.records import (
     ResultRecord,
     ResultStatus,
     SessionRecord,
+    SessionStatus,
     TaskRecord,
 )
 from armoflow.engine.rows import make_result, make_session, make_task
+
+KNOWN_DELETED: Final = 200_000
+"""Deleted results that are remembered, of all sessions together."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,8 @@ class Recovered:
         sessions: All of them.
         tasks: Those that have not ended.
         results: Those that have data or may get some.
-        deleted: Session and id of each other result: a batch that names it was submitted.
+        deleted: Session and id of the other results that were created last: a batch that names
+            one was submitted.
     """
 
     sessions: list[SessionRecord]
@@ -65,11 +71,26 @@ def load(connection: sqlite3.Connection) -> Recovered:
     deleted = [
         (session_id, result_id)
         for result_id, session_id in connection.execute(
-            "SELECT id, session_id FROM results WHERE status=?", (int(ResultStatus.DELETED),)
+            "SELECT id, session_id FROM (SELECT rowid AS number, id, session_id FROM results "
+            "WHERE status=? ORDER BY rowid DESC LIMIT ?) ORDER BY number",
+            (int(ResultStatus.DELETED), KNOWN_DELETED),
         )
         if result_id not in results
     ]
     return Recovered(sessions, tasks, list(results.values()), deleted)
+
+
+def finish_deletions(connection: sqlite3.Connection) -> None:
+    """Remove what is left of sessions whose deletion the stop cut short."""
+    deleted = int(SessionStatus.DELETED)
+    of_deleted = f"SELECT id FROM sessions WHERE status={deleted}"
+    if connection.execute(of_deleted).fetchone() is None:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"DELETE FROM tasks WHERE session_id IN ({of_deleted})")
+    connection.execute(f"DELETE FROM results WHERE session_id IN ({of_deleted})")
+    connection.execute(f"DELETE FROM sessions WHERE status={deleted}")
+    connection.execute("COMMIT")
 
 
 def remove_orphans(

@@ -226,7 +226,9 @@ async def test_deleted_data_is_gone_at_once_and_after_a_restart(tmp_path: Path) 
         assert record is not None
         assert record.status is ResultStatus.DELETED
         assert record.size == 5
-        await engine.apply(engine.state.delete_session(engine.now(), session))
+        await engine.sweeper.change(
+            session, lambda: engine.state.delete_session(engine.now(), session)
+        )
         assert (await engine.queries.tasks()).total == 0
         assert (await engine.queries.results()).total == 0
         assert (await engine.queries.sessions()).total == 0

@@ -232,7 +232,9 @@ async def test_a_session_created_and_removed_in_one_batch(tmp_path: Path) -> Non
         engine = running.engine
         session = running.open_session()
         running.submit()
-        await engine.apply(engine.state.delete_session(engine.now(), session))
+        await engine.sweeper.change(
+            session, lambda: engine.state.delete_session(engine.now(), session)
+        )
         for query in (engine.queries.sessions, engine.queries.tasks, engine.queries.results):
             assert (await query()).total == 0
         await engine.apply(Changes())

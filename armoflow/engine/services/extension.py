@@ -22,6 +22,7 @@ from armoflow.engine.faults import StorageError
 from armoflow.engine.objects import is_file
 from armoflow.engine.options import decode_options
 from armoflow.engine.records import (
+    Changes,
     NewResult,
     NewTask,
     ResultRecord,
@@ -31,6 +32,7 @@ from armoflow.engine.records import (
     TaskRecord,
 )
 from armoflow.engine.services.answers import Answers, status_name
+from armoflow.engine.sweeper import SLICE
 from armoflow.engine.watchers import ResultChange, Watcher, WatcherOverflowError
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
@@ -371,6 +373,9 @@ class _Connection:
 
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
+        if len(result_ids) > SLICE:
+            self._start(number, self._in_slices(result_ids, engine.state.delete_results))
+            return
         changes = engine.state.delete_results(engine.now(), result_ids)
         # Files take room until the commit; the rest may wait for other changes.
         urgent = any(map(is_file, changes.deleted))
@@ -378,8 +383,17 @@ class _Connection:
 
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
         engine = self._engine
+        if len(task_ids) > SLICE:
+            self._start(number, self._in_slices(task_ids, engine.state.cancel_tasks))
+            return
         changes = engine.state.cancel_tasks(engine.now(), task_ids)
         self._reply_when(number, engine.apply(changes))
+
+    async def _in_slices(
+        self, ids: Sequence[str], command: Callable[[float, Sequence[str]], Changes]
+    ) -> None:
+        engine = self._engine
+        await engine.sweeper.in_slices(ids, lambda part: command(engine.now(), part), urgent=True)
 
     # --- changes --------------------------------------------------------------------------------
 

@@ -133,7 +133,11 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def DeleteResultsData(self, request: Any, context: Any) -> Any:
         """Delete data; unknown results and those of manual deletion are skipped."""
         engine = self._engine
-        await self._commit(engine.state.delete_results(engine.now(), request.result_id))
+        await engine.sweeper.in_slices(
+            request.result_id,
+            lambda ids: engine.state.delete_results(engine.now(), ids),
+            urgent=True,
+        )
         return messages.DeleteResultsDataResponse(
             session_id=request.session_id, result_id=request.result_id
         )

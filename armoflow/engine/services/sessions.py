@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
@@ -57,32 +58,32 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
     async def CancelSession(self, request: Any, context: Any) -> Any:
         """Cancel a session and all that it has not finished."""
         state = self._engine.state
-        changes = state.cancel_session(self._engine.now(), request.session_id)
-        return messages.CancelSessionResponse(session=await self._apply(request, changes))
+        session = await self._change(request, state.cancel_session, held=True)
+        return messages.CancelSessionResponse(session=session)
 
     async def PauseSession(self, request: Any, context: Any) -> Any:
         """Hold what is queued."""
         state = self._engine.state
-        changes = state.pause_session(self._engine.now(), request.session_id)
-        return messages.PauseSessionResponse(session=await self._apply(request, changes))
+        session = await self._change(request, state.pause_session, held=True)
+        return messages.PauseSessionResponse(session=session)
 
     async def ResumeSession(self, request: Any, context: Any) -> Any:
         """Queue what was held."""
         state = self._engine.state
-        changes = state.resume_session(self._engine.now(), request.session_id)
-        return messages.ResumeSessionResponse(session=await self._apply(request, changes))
+        session = await self._change(request, state.resume_session)
+        return messages.ResumeSessionResponse(session=session)
 
     async def CloseSession(self, request: Any, context: Any) -> Any:
         """End a session: what still waits is cancelled."""
         state = self._engine.state
-        changes = state.close_session(self._engine.now(), request.session_id)
-        return messages.CloseSessionResponse(session=await self._apply(request, changes))
+        session = await self._change(request, state.close_session)
+        return messages.CloseSessionResponse(session=session)
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:
         """Delete the data of a session that has ended."""
         state = self._engine.state
-        changes = state.purge_session(self._engine.now(), request.session_id)
-        return messages.PurgeSessionResponse(session=await self._apply(request, changes))
+        session = await self._change(request, state.purge_session)
+        return messages.PurgeSessionResponse(session=session)
 
     async def DeleteSession(self, request: Any, context: Any) -> Any:
         """Remove a session; an unknown one is answered as if it had just been deleted."""
@@ -97,7 +98,12 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         shown.status = int(SessionStatus.DELETED)
         shown.client_submission = shown.worker_submission = False
         set_seconds(shown.deleted_at, now)
-        await self._commit(engine.state.delete_session(now, request.session_id))
+        await engine.sweeper.change(
+            request.session_id,
+            lambda: engine.state.delete_session(
+                now, request.session_id, engine.held(request.session_id)
+            ),
+        )
         return messages.DeleteSessionResponse(session=shown)
 
     async def StopSubmission(self, request: Any, context: Any) -> Any:
@@ -107,6 +113,28 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         )
         return messages.StopSubmissionResponse(session=await self._apply(request, changes))
 
+    async def _change(
+        self, request: Any, command: Callable[..., Changes], *, held: bool = False
+    ) -> Any:
+        """The session as a command on the whole of it left it, once all of that is committed.
+
+        Args:
+            request: Names the session.
+            command: The command.
+            held: Whether it is told which tasks agents hold: it comes to them first.
+        """
+        engine, session_id = self._engine, request.session_id
+        shown: list[Any] = []
+
+        def run() -> Changes:
+            first = (engine.held(session_id),) if held else ()
+            changes = command(engine.now(), session_id, *first)
+            shown.append(session_to_message(self._find(session_id)))
+            return changes
+
+        await engine.sweeper.change(session_id, run)
+        return shown[0]
+
     async def _apply(self, request: Any, changes: Changes) -> Any:
         """The session as the command left it, once that is committed."""
         shown = session_to_message(self._find(request.session_id))
@@ -115,7 +143,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
 
     def _find(self, session_id: str) -> SessionRecord:
         session = self._engine.state.sessions.get(session_id)
-        if session is None:
+        if session is None or session.status is SessionStatus.DELETED:
             raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
         return session
 

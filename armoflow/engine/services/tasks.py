@@ -102,8 +102,11 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
     async def CancelTasks(self, request: Any, context: Any) -> Any:
         """Cancel tasks that have not ended; unknown ones are left out of the reply."""
         engine = self._engine
-        changes = engine.state.cancel_tasks(engine.now(), request.task_ids)
-        await self._commit(changes)
+        await engine.sweeper.in_slices(
+            request.task_ids,
+            lambda ids: engine.state.cancel_tasks(engine.now(), ids),
+            urgent=True,
+        )
         tasks = await self._read(request.task_ids)
         return messages.CancelTasksResponse(tasks=map(task_to_summary, tasks))
 

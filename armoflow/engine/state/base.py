@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from armoflow.engine.records import (
     FINAL,
@@ -13,14 +16,20 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.state.record_changes import COMPLETED, DELETED, set_result
+from armoflow.engine.state.members import Members
+from armoflow.engine.state.record_changes import (
+    COMPLETED,
+    DELETED,
+    SESSION_DELETED,
+    set_result,
+)
+
+if TYPE_CHECKING:
+    from armoflow.engine.state.sweeps import Sweep
 
 
 class Base:
     """The records of :class:`~armoflow.engine.state.State`, and how they are found.
-
-    There is no index of them by session. It would cost a tenth of a queued task's memory, and only
-    commands on whole sessions would use it, which are few and change most of what they look at.
 
     Args:
         partitions: The deployment's partitions.
@@ -28,6 +37,7 @@ class Base:
         max_priority: Priorities of tasks above it are refused.
         delete_payload: Delete a task's payload when the task has ended.
         strict: Follow ArmoniK.Core to the letter where the engine would rather deviate.
+        slice_size: How many records one command changes where it may leave the rest for later.
     """
 
     def __init__(
@@ -38,17 +48,22 @@ class Base:
         max_priority: int = 10,
         delete_payload: bool = False,
         strict: bool = False,
+        slice_size: int = sys.maxsize,
     ) -> None:
         self.partitions = {partition.id: partition for partition in partitions}
         self.default_partition = default_partition
         self.max_priority = max_priority
         self.delete_payload = delete_payload
         self.strict = strict
+        self.slice_size = slice_size
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
-        # Evicted results, by session.
-        self._forgotten: dict[str, set[str]] = {}
+        self._members: dict[str, Members] = {}
+        # Commands on whole sessions that are not finished, and tasks whose input was aborted, with
+        # the reason.
+        self._sweeps: dict[str, Sweep] = {}
+        self._orphans: deque[tuple[str, Iterator[str]]] = deque()
         # Places in the queue: of the newest client task, and of the foremost child.
         self._last = 0
         self._front = 0
@@ -68,17 +83,22 @@ class Base:
         if task.status not in FINAL:
             raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
         del self.tasks[task_id]
+        members = self._members.get(task.session_id)
+        if members is not None:
+            members.tasks.pop(task_id, None)
 
     def evict_result(self, result_id: str) -> None:
         """Forget a deleted result, once the journal holds it; others and unknown ids are left."""
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED:
             del self.results[result_id]
-            self._forgotten.setdefault(result.session_id, set()).add(result_id)
+            members = self._members.get(result.session_id)
+            if members is not None:
+                members.forget(result_id)
 
     def _session(self, session_id: str) -> SessionRecord:
         session = self.sessions.get(session_id)
-        if session is None:
+        if session is None or session.status is SESSION_DELETED:
             raise StateError(
                 "NOT_FOUND",
                 f"session {session_id!r} does not exist (any more): create one with CreateSession",
@@ -101,13 +121,30 @@ class Base:
             raise StateError("NOT_FOUND", f"task {task_id!r} does not exist, or has ended")
         return task
 
-    def _tasks_of(self, session_id: str) -> list[TaskRecord]:
-        """The live tasks of a session."""
-        return [task for task in self.tasks.values() if task.session_id == session_id]
+    def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
+        self.tasks.update(tasks)
+        self._members[session_id].tasks.update(tasks)
+        sweep = self._sweeps.get(session_id)
+        if sweep is not None:
+            sweep.tasks.extend(tasks.values())
 
-    def _results_of(self, session_id: str) -> list[ResultRecord]:
-        """The results of a session that are not evicted."""
-        return [result for result in self.results.values() if result.session_id == session_id]
+    def _add_results(
+        self, session_id: str, results: Mapping[str, ResultRecord], created_by: str
+    ) -> None:
+        self.results.update(results)
+        self._members.setdefault(session_id, Members()).results.update(results)
+        sweep = self._sweeps.get(session_id)
+        if sweep is not None and created_by:
+            sweep.results.extend(results.values())
+
+    def _remove_result(self, result_id: str) -> None:
+        """Take back a result that was added."""
+        result = self.results.pop(result_id)
+        self._members[result.session_id].results.pop(result_id, None)
+
+    def _is_full(self, changes: Changes) -> bool:
+        """Whether a command has changed as much as it may before the others have their turn."""
+        return len(changes.tasks) + len(changes.results) >= self.slice_size
 
     def _has_lost_input(self, task: TaskRecord) -> bool:
         """Whether data that the task needs was deleted since it was submitted."""

@@ -29,6 +29,7 @@ from armoflow.engine.state.record_changes import (
     PENDING,
     PROCESSING,
     RETRIED,
+    SESSION_DELETED,
     TASK_COMPLETED,
     TASK_STATUS,
     end_task,
@@ -54,7 +55,7 @@ class Completion(SubmissionCommands):
         """
         task_id, created, stored, children = commit
         task = self.tasks.get(task_id)
-        if task is None or task.status is not PROCESSING:
+        if task is None or task.status is not PROCESSING or self._is_being_removed(task):
             # Cancelled, deleted or ended meanwhile: as if it had never run.
             if task is not None:
                 self._is_over(changes, task)
@@ -65,6 +66,9 @@ class Completion(SubmissionCommands):
             self._fail_undelivered(changes, now, task, stored, undelivered)
         else:
             self._succeed(changes, now, task, self._store(changes, now, stored))
+
+    def _is_being_removed(self, task: TaskRecord) -> bool:
+        return self.sessions[task.session_id].status is SESSION_DELETED
 
     def _commit_effects(
         self, changes: Changes, now: float, task: TaskRecord, commit: Commit
@@ -235,7 +239,7 @@ class Completion(SubmissionCommands):
             order=task.order,
             success=False,
         )
-        self.tasks[successor.id] = successor
+        self._add_tasks(task.session_id, {successor.id: successor})
         changes.events.append(make_event(Event, (NEW_TASK, successor, CREATING)))
         for output in task.outputs:
             result = self.results.get(output)

@@ -19,6 +19,7 @@ from armoflow.engine.state.record_changes import (
     CANCELLING,
     DISPATCHED,
     PROCESSING,
+    RUNNING,
     SUBMITTED,
     TASK_STATUS,
     set_task,
@@ -36,11 +37,14 @@ class ExecutionCommands(Completion):
     def acquire(self, now: float, task_id: str, owner: str) -> Changes:
         """Give a queued task to an agent (dispatched).
 
-        If data that it needs was deleted, the task ends in error instead: look at its status.
+        If data that it needs was deleted, the task ends in error instead; if its session does not
+        run any more, nothing happens: look at its status.
         """
         task = self._task(task_id)
         _check_status(task, "acquired", SUBMITTED)
         changes = Changes()
+        if self.sessions[task.session_id].status is not RUNNING:
+            return changes
         if self._has_lost_input(task):
             self._fail_for_lost_input(changes, now, task)
             return changes
@@ -62,6 +66,8 @@ class ExecutionCommands(Completion):
     def run(self, now: float, task_ids: Iterable[str], owner: str) -> Changes:
         """Acquire and start many tasks; those no longer queued are skipped.
 
+        So are those of sessions that do not run any more, whose turn to be ended or held comes.
+
         The tasks to run are those of ``Changes.tasks`` whose status is PROCESSING: one whose inputs
         were deleted ends in error instead. Watchers are not told of the instant between.
         """
@@ -73,6 +79,9 @@ class ExecutionCommands(Completion):
             task = tasks.get(task_id)
             if task is None or task.status is not SUBMITTED:
                 continue
+            session = sessions[task.session_id]
+            if session.status is not RUNNING:
+                continue
             if self._has_lost_input(task):
                 self._fail_for_lost_input(changes, now, task)
                 continue
@@ -80,7 +89,7 @@ class ExecutionCommands(Completion):
             task.owner = owner
             task.received_at = task.acquired_at = task.fetched_at = now
             task.started_at = task.pod_ttl = now
-            task.may_submit = sessions[task.session_id].worker_submission
+            task.may_submit = session.worker_submission
             started[task_id] = task
         changes.tasks.update(started)
         tell(changes, TASK_STATUS, started.values(), PROCESSING)

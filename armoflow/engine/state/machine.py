@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from armoflow.engine.state.recovery import Recovery
-from armoflow.engine.state.sessions import SessionCommands
 
 
-class State(SessionCommands, Recovery):
+class State(Recovery):
     """Sessions, tasks and results, and every command that changes them.
 
     A command validates everything first, then changes, and returns the changes. A refusal raises

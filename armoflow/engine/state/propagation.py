@@ -9,6 +9,7 @@ from armoflow.engine.records import (
     Changes,
     Event,
     ResultRecord,
+    SessionStatus,
     Stored,
     TaskRecord,
     TaskStatus,
@@ -27,7 +28,10 @@ from armoflow.engine.state.record_changes import (
     PROCESSING,
     RESULT_STATUS,
     RUNNING,
+    SESSION_CANCELLED,
+    SESSION_DELETED,
     SESSION_PAUSED,
+    SESSION_PURGED,
     SUBMITTED,
     TASK_STATUS,
     end_task,
@@ -85,9 +89,16 @@ class Propagation(Base):
         elif status is SESSION_PAUSED:
             task.submitted_at = now
             set_task(changes, task, PAUSED)
-        else:
+        elif not self._is_swept_soon(task, status):
             text = f"session {task.session_id} is {status.name.lower()}: the task was not run"
             self._fail(changes, now, task, CANCELLED, text)
+
+    def _is_swept_soon(self, task: TaskRecord, status: SessionStatus) -> bool:
+        """Whether a command on the task's session comes to it, to end it as all others."""
+        if task.session_id not in self._sweeps:
+            return False
+        ending = (SESSION_CANCELLED, SESSION_DELETED)
+        return status in ending or (status is SESSION_PURGED and not self.strict)
 
     def _give_back(self, changes: Changes, now: float, task: TaskRecord) -> None:
         """Queue a task again that an agent held."""
@@ -112,43 +123,46 @@ class Propagation(Base):
         self._fail(changes, now, task, ERROR, text)
 
     def _abort_outputs(self, changes: Changes, now: float, root: TaskRecord, reason: str) -> None:
-        """Abort what a task still owned; dependents end in error, and so on down.
+        """Abort what a task still owned; dependents end in error, and so on down."""
+        self._abort_own_outputs(changes, now, root, reason)
+        self._fail_orphans(changes, now)
 
-        Iterative, as chains may be longer than Python's stack. The reason is one string for all.
-        """
+    def _abort_own_outputs(
+        self, changes: Changes, now: float, task: TaskRecord, reason: str
+    ) -> None:
         results = self.results
-        roots = [root]
-        for task in roots:
-            for output in task.outputs:
-                result = results.get(output)
-                if result is not None and result.status is CREATED:
-                    owner = result.owner_task_id
-                    if owner == task.id or not owner:
-                        roots.extend(self._abort(changes, now, result, reason))
+        for output in task.outputs:
+            result = results.get(output)
+            if result is not None and result.status is CREATED:
+                owner = result.owner_task_id
+                if owner == task.id or not owner:
+                    self._abort(changes, now, result, reason)
 
-    def _abort(
-        self, changes: Changes, now: float, result: ResultRecord, reason: str
-    ) -> list[TaskRecord]:
-        """Abort one result; returns its dependents, which end in error."""
+    def _abort(self, changes: Changes, now: float, result: ResultRecord, reason: str) -> None:
+        """Abort one result; its dependents are orphans now."""
         result.completed_at = now
         set_result(changes, result, ABORTED)
         dependents, result.dependents = result.dependents, None
-        ended = []
-        for task_id in dependents or ():
+        if dependents is not None:
+            self._orphans.append((reason, iter(dependents)))
+
+    def _fail_orphans(self, changes: Changes, now: float) -> None:
+        """End tasks whose input was aborted, and abort their outputs, while the command has room.
+
+        Iterative, as chains may be longer than Python's stack. The reason is one string for all. A
+        task ends together with its outputs: a restart finds the others by their aborted inputs.
+        """
+        orphans = self._orphans
+        while orphans and not self._is_full(changes):
+            reason, dependents = orphans[0]
+            task_id = next(dependents, None)
+            if task_id is None:
+                orphans.popleft()
+                continue
             task = self.tasks.get(task_id)
             if task is not None and task.status in (PENDING, CREATING):
                 end_task(changes, now, task, ERROR, reason)
-                ended.append(task)
-        return ended
-
-    def _abort_all(
-        self, changes: Changes, now: float, results: Iterable[ResultRecord], reason: str
-    ) -> None:
-        """Abort results whatever their owners do, with all that depends on them."""
-        for result in results:
-            if result.status is CREATED:
-                for task in self._abort(changes, now, result, reason):
-                    self._abort_outputs(changes, now, task, reason)
+                self._abort_own_outputs(changes, now, task, reason)
 
     def _begin_cancel(
         self, changes: Changes, now: float, tasks: Iterable[TaskRecord], error: str

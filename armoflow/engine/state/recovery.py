@@ -15,6 +15,7 @@ from armoflow.engine.records import (
     TaskStatus,
 )
 from armoflow.engine.state.execution import ExecutionCommands
+from armoflow.engine.state.members import Members
 from armoflow.engine.state.record_changes import (
     ABORTED,
     CANCELLED,
@@ -30,11 +31,12 @@ from armoflow.engine.state.record_changes import (
     SUBMITTED,
     set_task,
 )
+from armoflow.engine.state.sessions import SessionCommands
 
 _LOST = "the engine stopped while the task was running"
 
 
-class Recovery(ExecutionCommands):
+class Recovery(ExecutionCommands, SessionCommands):
     """Restore."""
 
     def restore(
@@ -67,15 +69,19 @@ class Recovery(ExecutionCommands):
         for session in sessions:
             session.status = SessionStatus(session.status)
             self.sessions[session.id] = session
-            self._forgotten.setdefault(session.id, set())
+            self._members[session.id] = Members()
         self._take_results(results)
         for session_id, result_id in deleted:
-            self._forgotten.setdefault(session_id, set()).add(result_id)
+            self._members.setdefault(session_id, Members()).forget(result_id)
         taken = self._take_tasks(tasks)
         changes = Changes()
         for task in taken:
             if task.status in (PENDING, CREATING):
                 self._recount(task)
+        for session in self.sessions.values():
+            if session.sweeping:
+                self._begin_sweep(changes, now, session)
+                self._finish_sweep(changes, now, session.id)
         for task in taken:
             self._resume(changes, now, task)
         return changes
@@ -86,6 +92,8 @@ class Recovery(ExecutionCommands):
             result.status = ResultStatus(result.status)
             result.dependents = None
             self.results[result.id] = result
+            members = self._members.setdefault(result.session_id, Members())
+            members.results[result.id] = result
             if result.opaque_id:
                 shared = self._shared_objects if result.opaque_id in objects else objects
                 shared.add(result.opaque_id)
@@ -97,6 +105,7 @@ class Recovery(ExecutionCommands):
             if task.status in FINAL:
                 continue
             self.tasks[task.id] = task
+            self._members.setdefault(task.session_id, Members()).tasks[task.id] = task
             taken.append(task)
         taken.sort(key=lambda task: task.order)
         if taken:

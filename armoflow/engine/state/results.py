@@ -148,7 +148,7 @@ class ResultCommands(Propagation):
             record.manual_deletion = manual_deletion
             records[result_id] = record
             events.append(make_event(Event, (NEW_RESULT, record, status)))
-        self.results.update(records)
+        self._add_results(session_id, records, created_by)
         changes.results.update(records)
 
 

@@ -105,7 +105,7 @@ class SubmissionCommands(SubmissionChecks):
         self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
         """What an earlier, identical command did: result ids; and what is left to create."""
-        forgotten = self._forgotten[session_id]
+        forgotten = self._members[session_id].forgotten
         past = {new.id for new in results if new.id in self.results or new.id in forgotten}
         if not past:
             return past, results, tasks
@@ -134,13 +134,13 @@ class SubmissionCommands(SubmissionChecks):
         """The result that a payload is for; None if it was deleted and evicted."""
         if result_id in self.results:
             return self.results[result_id]
-        if result_id in past or result_id in self._forgotten[session_id]:
+        if result_id in past or result_id in self._members[session_id].forgotten:
             return None
         return self._result(result_id)
 
     def _take_back(self, results: Iterable[NewResult]) -> None:
         for new in results:
-            del self.results[new.id]
+            self._remove_result(new.id)
 
     def _drop_copy(self, changes: Changes, result: ResultRecord | None, stored: Stored) -> None:
         if result is None or stored.opaque_id != result.opaque_id:
@@ -222,7 +222,7 @@ class SubmissionCommands(SubmissionChecks):
         tell(changes, NEW_TASK, tasks, CREATING)
         tell(changes, RESULT_OWNER, owned, CREATED)
         tell(changes, TASK_STATUS, tasks, PENDING)
-        self.tasks.update(records)
+        self._add_tasks(session_id, records)
         changes.tasks.update(records)
         for task in ready:
             self._queue(changes, now, task)

@@ -46,11 +46,12 @@ RESULT_MOVES: dict[ResultStatus | None, set[ResultStatus]] = {
 }
 SESSION_MOVES: dict[SessionStatus | None, set[SessionStatus]] = {
     None: {S.RUNNING},
-    S.RUNNING: {S.PAUSED, S.CLOSED, S.CANCELLED},
-    S.PAUSED: {S.RUNNING, S.CLOSED, S.CANCELLED},
-    S.CLOSED: {S.CANCELLED, S.PURGED},
-    S.CANCELLED: {S.PURGED},
-    S.PURGED: set(),
+    S.RUNNING: {S.PAUSED, S.CLOSED, S.CANCELLED, S.DELETED},
+    S.PAUSED: {S.RUNNING, S.CLOSED, S.CANCELLED, S.DELETED},
+    S.CLOSED: {S.CANCELLED, S.PURGED, S.DELETED},
+    S.CANCELLED: {S.PURGED, S.DELETED},
+    S.PURGED: {S.DELETED},
+    S.DELETED: set(),
 }
 UNFINISHED = frozenset(TaskStatus) - FINAL
 HAS_INPUTS = {T.SUBMITTED, T.PAUSED, T.DISPATCHED, T.PROCESSING}
@@ -146,6 +147,10 @@ class Properties:
     def _check_task(self, task: TaskRecord) -> None:
         state = self.driver.state
         session = state.sessions[task.session_id].status
+        if state.is_sweeping(task.session_id):
+            return  # its turn comes
+        if task.status is T.PENDING and state.unfinished and R.ABORTED in self._inputs(task):
+            return  # its turn comes
         if task.status is T.PENDING:
             inputs = [state.results.get(i) for i in (task.payload_id, *task.dependencies)]
             waiting = [r for r in inputs if r is not None and r.status is R.CREATED]
@@ -173,7 +178,9 @@ class Properties:
 
     def _check_result(self, result: ResultRecord) -> None:
         state = self.driver.state
-        if result.status is R.CREATED:
+        if result.status is R.CREATED and state.is_sweeping(result.session_id):
+            pass  # its turn comes
+        elif result.status is R.CREATED:
             owner = result.owner_task_id
             assert not owner or state.tasks[owner].status in UNFINISHED
         else:

@@ -26,6 +26,7 @@ from armoflow.engine.records import (
     ResultRecord,
     ResultStatus,
     SessionRecord,
+    SessionStatus,
     StateError,
     Stored,
     TaskRecord,
@@ -55,8 +56,17 @@ class Journal:
             for rows in (self.tasks, self.results):
                 for record in [r for r in rows.values() if r.session_id == session_id]:
                     del rows[record.id]
-        for task_id in changes.removed_tasks:
-            del self.tasks[task_id]
+
+    def remove_deleted_sessions(self) -> set[bytes]:
+        """What is done before the state is restored, to finish deletions that a stop cut short.
+
+        Returns:
+            The data that no row names any more; it goes, too.
+        """
+        deleted = [s.id for s in self.sessions.values() if s.status is SessionStatus.DELETED]
+        named = {row.opaque_id for row in self.results.values()}
+        self.write(Changes(removed_sessions=deleted))
+        return named - {row.opaque_id for row in self.results.values()}
 
 
 _ROW = {
@@ -71,6 +81,7 @@ def differences(journal: Journal, state: State) -> list[str]:
     What may be evicted may be journalled only: ended tasks, deleted results.
     """
     found = []
+    removed = {s.id for s in journal.sessions.values() if s.status is SessionStatus.DELETED}
     for name, kind in (
         ("sessions", SessionRecord),
         ("tasks", TaskRecord),
@@ -85,7 +96,9 @@ def differences(journal: Journal, state: State) -> list[str]:
             found += [
                 f"{name} {key} is journalled only"
                 for key, row in rows.items()
-                if key not in live and row.status is not ResultStatus.DELETED
+                if key not in live
+                and row.status is not ResultStatus.DELETED
+                and getattr(row, "session_id", key) not in removed
             ]
     return found
 

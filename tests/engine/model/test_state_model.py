@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -37,10 +38,11 @@ class Engine(RuleBasedStateMachine):
     """One state under random clients and agents; ``delete_payload`` comes with the subclass."""
 
     delete_payload = False
+    slice_size = sys.maxsize
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver = Driver(delete_payload=self.delete_payload)
+        self.driver = Driver(delete_payload=self.delete_payload, slice_size=self.slice_size)
         self.properties = Properties(self.driver)
         self.numbers = count()
         self.batches: list[tuple[Any, ...]] = []
@@ -322,10 +324,16 @@ class Engine(RuleBasedStateMachine):
 
     # --- the engine ---
 
+    @precondition(lambda self: self.state.unfinished)
+    @rule()
+    def go_on(self) -> None:
+        self.do("go_on")
+
     @rule()
     def crash(self) -> None:
         self.running.clear()
         self.properties.crashed()
+        self.properties.given -= self.driver.journal.remove_deleted_sessions()
         changes = self.driver.crash()
         self.properties.observe(changes)
 
@@ -341,6 +349,8 @@ class Engine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Clients upload what is waited for and agents run what is queued: all must end."""
+        while self.state.unfinished:
+            self.do("go_on")
         for _ in range(10 * len(self.state.tasks) + 10):
             live = [task for task in self.state.tasks.values() if task.status not in FINAL]
             if not live:
@@ -353,6 +363,8 @@ class Engine(RuleBasedStateMachine):
         )
 
     def _advance(self, live: Sequence[TaskRecord]) -> None:
+        while self.state.unfinished:
+            self.do("go_on")
         for session in list(self.state.sessions.values()):
             if session.status is SessionStatus.PAUSED:
                 self.do("resume_session", session.id)
@@ -377,6 +389,12 @@ class DeletingEngine(Engine):
     delete_payload = True
 
 
+class SlicedEngine(Engine):
+    """The same where commands leave most of their work for later, and anything comes between."""
+
+    slice_size = 1
+
+
 SETTINGS = settings(
     max_examples=120,
     stateful_step_count=40,
@@ -387,3 +405,5 @@ TestEngine = Engine.TestCase
 TestEngine.settings = SETTINGS
 TestDeletingEngine = DeletingEngine.TestCase
 TestDeletingEngine.settings = SETTINGS
+TestSlicedEngine = SlicedEngine.TestCase
+TestSlicedEngine.settings = SETTINGS

@@ -241,7 +241,7 @@ def test_111_112_pause_holds_queued_tasks_and_resume_queues_them(driver: Driver)
     urgent = driver.task("urgent", options=Options(priority=3))
     assert urgent.submitted_at is not None
     changes = driver.do("resume_session", "s")
-    assert [task.id for task in changes.ready] == ["urgent", "queued", "prefetched", "new"]
+    assert {task.id for task in changes.ready} == {"urgent", "queued", "prefetched", "new"}
     prefetched = driver.state.tasks["prefetched"]
     assert (prefetched.owner, prefetched.acquired_at) == ("", None)
 

@@ -1,0 +1,145 @@
+"""Brings commands that change much to their end, a slice at a time, others' calls in between.
+
+A slice is a command on the state and a transaction of its own. The next one comes when it is
+committed, so that neither the event loop nor the journal's thread is ever busy for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+from armoflow.engine.journal import Journal
+from armoflow.engine.reader import Reader
+from armoflow.engine.records import Changes
+from armoflow.engine.state import State
+from armoflow.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+SLICE: Final = 500
+"""Records that one command changes, where it may leave the rest for later: some milliseconds of the
+event loop, their rows and events included."""
+
+_ROWS_OF_SESSION: Final = (("tasks", "session_id"), ("results", "session_id"), ("sessions", "id"))
+
+ROWS: Final = 2_000
+"""Rows that one transaction removes."""
+
+
+class Apply(Protocol):
+    """Takes over what a command changed; see :meth:`armoflow.engine.core.Engine.apply`."""
+
+    def __call__(self, changes: Changes, *, urgent: bool = True) -> asyncio.Future[None]:
+        """Take over changes."""
+
+
+class Sweeper:
+    """Runs the slices of an engine.
+
+    Args:
+        state: The state machine.
+        journal: Where rows are removed.
+        reader: How the rows of a removed session are found.
+        apply: Journals and tells what a command changed.
+        now: The time given to commands.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        journal: Journal,
+        reader: Reader,
+        apply: Apply,
+        now: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._journal = journal
+        self._reader = reader
+        self._apply = apply
+        self._now = now
+        self._going_on: asyncio.Task[None] | None = None
+        self._slice_done = asyncio.Event()
+        self._removals: dict[str, asyncio.Task[None]] = {}
+
+    def wake(self, changes: Changes) -> None:
+        """See to what a command has left; call it with each command's changes."""
+        for session_id in changes.removed_sessions:
+            if session_id not in self._removals:
+                self._removals[session_id] = _start(self._remove(session_id))
+        if self._going_on is None and self._state.unfinished:
+            self._going_on = _start(self._go_on())
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        tasks = [*self._removals.values(), *filter(None, [self._going_on])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def change(self, session_id: str, command: Callable[[], Changes]) -> None:
+        """Run a command on a whole session, after an earlier one; done when all is committed.
+
+        Raises:
+            StateError: If the command is refused.
+        """
+        await self.finished(session_id)
+        await asyncio.shield(self._apply(command()))
+        await self.finished(session_id)
+        removal = self._removals.get(session_id)
+        if removal is not None:
+            await asyncio.shield(removal)
+
+    async def finished(self, session_id: str) -> None:
+        """Wait until no command on a whole session is under way."""
+        while self._state.is_sweeping(session_id):
+            await self._slice_done.wait()
+
+    async def in_slices(
+        self, ids: Sequence[str], command: Callable[[Sequence[str]], Changes], *, urgent: bool
+    ) -> None:
+        """Run a command on many ids, as on some at a time; done when all is committed."""
+        for start in range(0, len(ids), SLICE):
+            await asyncio.shield(self._apply(command(ids[start : start + SLICE]), urgent=urgent))
+
+    async def _go_on(self) -> None:
+        try:
+            while self._state.unfinished:
+                await asyncio.shield(self._apply(self._state.go_on(self._now())))
+                self._slice_done.set()
+                self._slice_done = asyncio.Event()
+        except EngineError as error:  # the engine ends, and a restart goes on
+            logger.debug("a command on a session is left unfinished: %s", error)
+        finally:
+            self._going_on = None
+
+    async def _remove(self, session_id: str) -> None:
+        """Remove the rows of a session that the state machine has forgotten, its own one last."""
+        try:
+            await asyncio.shield(self._journal.committed())
+            for table, column in _ROWS_OF_SESSION:
+                last = -1
+                while rows := await self._find_rows(table, column, session_id, last):
+                    await asyncio.shield(self._journal.remove_rows(table, rows))
+                    last = rows[-1]
+        except EngineError as error:
+            logger.debug("the rows of a deleted session are left for the next start: %s", error)
+        finally:
+            del self._removals[session_id]
+
+    async def _find_rows(self, table: str, column: str, value: str, after: int) -> list[int]:
+        sql = f"SELECT rowid FROM {table} WHERE {column}=? AND rowid>? ORDER BY rowid LIMIT {ROWS}"
+
+        def read(connection: sqlite3.Connection) -> list[int]:
+            rows = connection.execute(f"SELECT group_concat(rowid) FROM ({sql})", (value, after))
+            text = rows.fetchone()[0]
+            return [] if text is None else [int(row) for row in text.split(",")]
+
+        return await self._reader.run(read)
+
+
+def _start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(coroutine)
