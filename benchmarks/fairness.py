@@ -22,7 +22,7 @@ from pathlib import Path
 
 import grpc
 from armonik.client import ArmoniKSessions, ArmoniKTasks
-from armonik.common.filter import TaskFilter
+from armonik.common import Task
 
 from armoflow import Client, task
 
@@ -80,20 +80,22 @@ class Scene:
         known = {session.session_id for session in self._sessions.list_sessions()[1]}
         program = FLOOD.format(seconds=seconds, tasks=tasks)
         flood = subprocess.Popen([sys.executable, "-c", program, address])
-        while not (new := {s.session_id for s in self._sessions.list_sessions()[1]} - known):
-            time.sleep(0.1)
-        (self.session_id,) = new
-        while self._count() < tasks:
-            time.sleep(0.5)
-        flood.kill()
-        flood.wait()
+        try:
+            while not (new := {s.session_id for s in self._sessions.list_sessions()[1]} - known):
+                time.sleep(0.1)
+            (self.session_id,) = new
+            while self._count() < tasks:
+                time.sleep(0.5)
+        finally:
+            flood.kill()
+            flood.wait()
 
     def close(self) -> None:
         """End the client."""
         self._client.close()
 
     def _count(self) -> int:
-        wanted = TaskFilter.session_id == self.session_id
+        wanted = Task.session_id == self.session_id
         return self._tasks.list_tasks(wanted, page_size=0)[0]
 
     def do(self, name: str) -> Callable[[], object]:

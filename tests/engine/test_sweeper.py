@@ -1,0 +1,182 @@
+"""Commands on sessions with much in them: in slices, others' calls in between, through restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.agent.effects import Effects
+from armoflow.engine import core, sweeper
+from armoflow.engine.core import Engine
+from armoflow.engine.options import EngineOptions
+from armoflow.engine.records import ResultStatus, SessionStatus, TaskStatus
+
+TASKS = 60
+SLICE = 7
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "SLICE", SLICE)
+    monkeypatch.setattr(sweeper, "SLICE", SLICE)
+    monkeypatch.setattr(sweeper, "ROWS", SLICE)
+
+
+def change(running: Running, command: str, session: str) -> asyncio.Future[None]:
+    engine = running.engine
+    run = getattr(engine.state, f"{command}_session")
+    return asyncio.ensure_future(engine.sweeper.change(session, lambda: run(engine.now(), session)))
+
+
+async def statuses(engine: Engine) -> dict[TaskStatus, int]:
+    await engine.committed()
+    return await engine.queries.count_tasks()
+
+
+@pytest.mark.parametrize("command", ["pause", "close", "cancel", "delete"])
+@in_loop
+async def test_others_have_their_turn_between_slices(tmp_path: Path, command: str) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        big = running.open_session()
+        tasks = [running.submit() for _ in range(TASKS)]
+        other = running.open_session()
+        ending = change(running, command, big)
+        while not engine.state.is_sweeping(big):
+            await asyncio.sleep(0)
+        running.session = other
+        single = running.submit()
+        assert running.take() == [single.id]  # and nothing of the other session
+        await engine.complete([(single.id, Effects(data={single.outputs[0]: b"value"}))])
+        assert engine.state.is_sweeping(big)
+        assert not ending.done()
+        await ending
+        assert not engine.state.unfinished
+        assert not running.take()
+        found = await statuses(engine)
+        left = {"pause": TaskStatus.PAUSED, "close": TaskStatus.CANCELLED}
+        left["cancel"] = TaskStatus.CANCELLED
+        assert found.pop(TaskStatus.COMPLETED) == 1
+        assert found == ({} if command == "delete" else {left[command]: len(tasks)})
+
+
+@in_loop
+async def test_purge_takes_all_data_and_delete_all_rows(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        for _ in range(TASKS):
+            running.submit()
+        for command in ("close", "purge"):
+            await change(running, command, session)
+        results = (await engine.queries.results(page_size=1000)).items
+        assert len(results) == 2 * TASKS
+        assert {result.status for result in results} == {ResultStatus.DELETED}
+        assert not engine.state.results
+        await change(running, "delete", session)
+        for query in (engine.queries.sessions, engine.queries.tasks, engine.queries.results):
+            assert (await query()).total == 0
+        assert not engine.state.sessions
+        assert not engine.state._members
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("pause", TaskStatus.PAUSED),
+        ("close", TaskStatus.CANCELLED),
+        ("cancel", TaskStatus.CANCELLED),
+    ],
+)
+@in_loop
+async def test_a_restart_goes_on_with_what_was_begun(
+    tmp_path: Path, command: str, status: TaskStatus
+) -> None:
+    async with Running(tmp_path) as running:
+        session = running.open_session()
+        for _ in range(TASKS):
+            running.submit()
+        ending = change(running, command, session)
+        while not running.engine.state.is_sweeping(session):
+            await asyncio.sleep(0)
+        ending.cancel()
+    async with Running(tmp_path) as running:
+        assert not running.take()
+        assert await statuses(running.engine) == {status: TASKS}
+        assert not running.engine.state.sessions[session].sweeping
+
+
+@in_loop
+async def test_a_restart_finishes_a_deletion(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        session = running.open_session()
+        for _ in range(TASKS):
+            running.submit()
+        ending = change(running, "delete", session)
+        while not running.engine.state.is_sweeping(session):
+            await asyncio.sleep(0)
+        ending.cancel()
+    engine = Engine(EngineOptions(tmp_path))
+    await engine.start()
+    try:
+        for query in (engine.queries.sessions, engine.queries.tasks, engine.queries.results):
+            assert (await query()).total == 0
+    finally:
+        await engine.stop()
+
+
+@in_loop
+async def test_a_failure_reaches_many_dependents_in_slices(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        root = running.submit()
+        fan = [running.submit(dependencies=root.outputs) for _ in range(TASKS)]  # type: ignore[arg-type]
+        chain = [fan[0]]
+        for _ in range(TASKS):
+            chain.append(running.submit(dependencies=chain[-1].outputs))  # type: ignore[arg-type]
+        assert running.take() == [root.id]
+        engine.fail(root.id, "the root's own words")
+        assert engine.state.unfinished
+        while engine.state.unfinished:
+            await asyncio.sleep(0.001)
+        assert await statuses(engine) == {TaskStatus.ERROR: 2 * TASKS + 1}
+        last = await engine.read_task(chain[-1].id)
+        assert last is not None
+        assert "the root's own words" in last.error
+
+
+@in_loop
+async def test_commands_on_one_session_come_one_after_the_other(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        session = running.open_session()
+        for _ in range(TASKS):
+            running.submit()
+        await asyncio.gather(
+            change(running, "pause", session),
+            change(running, "resume", session),
+            change(running, "close", session),
+            change(running, "purge", session),
+        )
+        assert running.engine.state.sessions[session].status is SessionStatus.PURGED
+        assert await statuses(running.engine) == {TaskStatus.CANCELLED: TASKS}
+
+
+@in_loop
+async def test_many_ids_are_cancelled_in_slices(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        ids = [running.submit().id for _ in range(TASKS)]
+        sizes = []
+
+        def cancel(part: object) -> object:
+            sizes.append(len(part))  # type: ignore[arg-type]
+            return engine.state.cancel_tasks(engine.now(), part)  # type: ignore[arg-type]
+
+        await engine.sweeper.in_slices(ids, cancel, urgent=True)  # type: ignore[arg-type]
+        assert max(sizes) == SLICE
+        assert await statuses(engine) == {TaskStatus.CANCELLED: TASKS}
