@@ -20,7 +20,7 @@ from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
-SLICE: Final = 500
+SLICE: Final = 1_000
 """Records that one command changes, where it may leave the rest for later: some milliseconds of the
 event loop, their rows and events included."""
 
