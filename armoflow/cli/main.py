@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -10,16 +11,21 @@ from armoflow.cli.up import add_up
 from armoflow.cli.worker import add_worker
 from armoflow.errors import ArmoflowError
 from armoflow.protocol.environment import prepare_grpc
+from armoflow.system.descriptors import open_standard_streams
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    open_standard_streams()
     prepare_grpc()
-    chosen = make_parser().parse_args(arguments)
     try:
+        chosen = make_parser().parse_args(arguments)
         code: int = chosen.run(chosen)
+    except KeyboardInterrupt:  # before the command has begun to look after signals itself
+        return EXIT_INTERRUPTED
     except ArmoflowError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -7,6 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+from armoflow.errors import OptionError
+
 DEFAULT_LISTEN = "127.0.0.1:5001"
 
 
@@ -18,7 +20,9 @@ def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "up",
         help="start an engine that stays",
         description="Start an engine on this machine, and serve until it is told to stop "
-        "(Ctrl-C, SIGTERM). What it was given survives: start it again with the same --state.",
+        "(Ctrl-C, SIGTERM, SIGHUP; a second signal ends it on the spot). What it was given "
+        "survives: start it again with the same --state. Exit codes: 0 when it was told to stop, 1 "
+        "when it failed, 2 when it could not start.",
     )
     parser.add_argument(
         "--listen",
@@ -29,18 +33,30 @@ def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--state",
         type=Path,
-        default=default_state(),
         metavar="DIRECTORY",
-        help="where sessions, tasks and data are kept (default: %(default)s)",
+        help="where sessions, tasks and data are kept (default: $XDG_STATE_HOME/armoflow, "
+        "or ~/.local/state/armoflow)",
     )
     add_engine_arguments(parser)
     parser.set_defaults(run=run_up)
 
 
 def default_state() -> Path:
-    """``$XDG_STATE_HOME/armoflow``, or ``~/.local/state/armoflow``."""
+    """``$XDG_STATE_HOME/armoflow``, or ``~/.local/state/armoflow``.
+
+    Raises:
+        OptionError: If this user has no home directory.
+    """
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "armoflow"
+    if base:
+        return Path(base) / "armoflow"
+    try:
+        return Path.home() / ".local" / "state" / "armoflow"
+    except RuntimeError as error:
+        raise OptionError(
+            "there is no place for the engine's state, because this user has no home directory: "
+            "give it with --state DIRECTORY, or set HOME"
+        ) from error
 
 
 def run_up(arguments: argparse.Namespace) -> int:
@@ -51,4 +67,5 @@ def run_up(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
+    arguments.state = arguments.state or default_state()
     return run_server(server_options(arguments))

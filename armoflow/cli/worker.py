@@ -12,7 +12,9 @@ def add_worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="serve an ArmoniK agent as a worker",
         description="Run tasks for an ArmoniK agent. Where both listen is told by ArmoniK's own "
         "environment variables: ComputePlane__WorkerChannel__Address and "
-        "ComputePlane__AgentChannel__Address, with their SocketType.",
+        "ComputePlane__AgentChannel__Address, with their SocketType. SIGTERM, SIGINT and SIGHUP "
+        "end it, a second one on the spot. Exit codes: 0 when it was told to stop, 1 when it "
+        "failed, 2 when the variables make no sense.",
     )
     parser.set_defaults(run=run_worker)
 

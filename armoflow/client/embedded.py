@@ -158,7 +158,7 @@ class PrivateEngine:
                     process.kill()
         if not line:
             process.wait()
-            raise EngineError(f"the engine on this machine did not start:\n{self._log_tail()}")
+            raise EngineError(f"the engine on this machine did not start: {self._cause()}")
 
     def _watch(self, lost: Callable[[EngineError], None]) -> None:
         while True:
@@ -214,10 +214,17 @@ class PrivateEngine:
     def _log(self) -> Path:
         return self._directory.path / "engine.log"
 
+    def _cause(self) -> str:
+        """What it said last, which is why it ended; then more of its log."""
+        tail = self._log_tail()
+        return f"{tail.splitlines()[-1].removeprefix('armoflow: error: ')}\n{tail}"
+
     def _log_tail(self) -> str:
-        if not self._log.exists():
-            return "(no log)"
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        try:
+            lines = self._log.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return "\n".join(lines[-LOG_LINES:]) or "it has said nothing"
 
 
 _held: set[int] = set()

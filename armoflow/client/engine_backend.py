@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import os
 import queue
 import threading
 import time
@@ -32,6 +31,8 @@ from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
 from armoflow.protocol.environment import prepare_grpc
+from armoflow.system.descriptors import open_standard_streams
+from armoflow.system.machine import processors
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client, PayloadMode
@@ -65,6 +66,7 @@ class EngineBackend:
         max_priority: int,
         connect_timeout: float,
     ) -> None:
+        open_standard_streams()
         prepare_grpc()
         self._client = client
         self._loop = shared_loop()
@@ -72,7 +74,7 @@ class EngineBackend:
         self._max_priority = max_priority
         self.key = new_key()
         if endpoint is None:
-            workers = workers or _processors()
+            workers = workers or processors()
             # The engine starts while this process imports gRPC.
             self._engine = PrivateEngine(workers, extensions)
             endpoint = self._engine.endpoint
@@ -305,9 +307,3 @@ def _items(piece: PlanPiece, key: bytes, *, whole: bool) -> Iterator[PlanPiece]:
     else:
         for slot in range(piece.start, piece.stop):
             yield SlotRange(piece.result, slot, slot + 1)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
+import errno
 import os
 import socket
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from armoflow.errors import OptionError
+from armoflow.system.sockets import is_loopback, unix_path, unix_target
 from armoflow.system.temporary import SOCKET_PATH_LIMIT
 
 
@@ -29,12 +30,12 @@ class Address(NamedTuple):
     @property
     def target(self) -> str:
         """The address as gRPC binds it."""
-        return f"unix:{self.path}" if self.path else _join(self.host, self.port)
+        return unix_target(self.path) if self.path else _join(self.host, self.port)
 
     @property
     def url(self) -> str:
         """The address as clients write it."""
-        return self.target if self.path else f"http://{self.target}"
+        return f"unix:{self.path}" if self.path else f"http://{self.target}"
 
     def remove_socket(self) -> None:
         """Remove the socket's file, where it is one."""
@@ -50,7 +51,7 @@ def parse_address(text: str) -> Address:
         OptionError: If it is neither, or a host that is not this machine's loopback.
     """
     if text.startswith("unix:"):
-        path = os.path.abspath(text[len("unix:") :].replace("//", "/", 1))  # noqa: PTH100
+        path = os.path.abspath(unix_path(text))  # noqa: PTH100
         if len(os.fsencode(path)) >= SOCKET_PATH_LIMIT:
             raise OptionError(
                 f"the path of the socket, {path!r}, is too long: a Unix socket's path must be "
@@ -61,7 +62,7 @@ def parse_address(text: str) -> Address:
     if not separator or not port.isdecimal() or int(port) > 65535:
         raise OptionError(f"{text!r} is no address to listen at: write host:port or unix:/path")
     host = host.strip("[]")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise OptionError(
             f"refusing to listen at {text!r}: whoever reaches the engine can run code on this "
             "machine. Listen at 127.0.0.1 or unix:/path, and reach it through an SSH tunnel"
@@ -78,13 +79,31 @@ def check_free(address: Address) -> None:
     if address.path:
         _check_path(address.path)
     elif address.port:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        _check_port(address)
+
+
+def _check_port(address: Address) -> None:
+    """Try to listen at each address that a name has here; one that this machine has is enough."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        missing = [error for entry in found if (error := _try_to_bind(*entry)) is not None]
+        if len(missing) == len(found):
+            raise missing[0]
+    except OSError as error:
+        raise OptionError(f"cannot listen at {address.url}: {error.strerror}") from error
+
+
+def _try_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) -> OSError | None:
+    """Returns the error of an address that this machine does not have; raises that of another."""
+    try:
+        with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address.host, address.port))
-            except OSError as error:
-                raise OptionError(f"cannot listen at {address.url}: {error.strerror}") from error
+            probe.bind(place)
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return error
+        raise
+    return None
 
 
 def _check_path(path: str) -> None:
@@ -100,15 +119,6 @@ def _check_path(path: str) -> None:
             raise OptionError(f"cannot listen at unix:{path}: {error.strerror}") from error
         else:
             raise OptionError(f"cannot listen at unix:{path}: another server does")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _join(host: str, port: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from armoflow.engine.address import parse_address
@@ -11,6 +10,7 @@ from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
+from armoflow.system.machine import processors
 from armoflow.worker.environment import worker_environment
 
 
@@ -19,7 +19,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=_count,
-        default=os.cpu_count() or 1,
+        default=processors(),
         metavar="N",
         help="worker processes of each partition; 0: control plane only (default: %(default)s)",
     )

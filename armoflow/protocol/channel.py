@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from armoflow.errors import EngineUnreachableError
+from armoflow.system.sockets import is_loopback, unix_path, unix_target
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     # The client limits what it asks for; what an engine answers is never refused here.
@@ -39,7 +40,7 @@ def grpc_target(endpoint: str) -> str:
     """
     text = endpoint.strip()
     if text.startswith("unix:") and len(text) > len("unix:"):
-        return text
+        return unix_target(unix_path(text))
     for scheme in ("http://", "https://"):
         text = text.removeprefix(scheme)
     text = text.rstrip("/")
@@ -58,6 +59,8 @@ def open_channel(endpoint: str) -> grpc.aio.Channel:
     if target.startswith("unix:"):
         # gRPC would send the socket's path as authority, which servers refuse.
         options.append(("grpc.default_authority", "localhost"))
+    elif is_loopback(target.rpartition(":")[0]):
+        options.append(("grpc.enable_http_proxy", 0))  # a proxy has another loopback
     if endpoint.strip().startswith("https://"):
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
     return grpc.aio.insecure_channel(target, options=options)

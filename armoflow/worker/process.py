@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from armoflow.agent.shapes import BrokenStreamError, read
 from armoflow.config import KIB, LANE_MESSAGE_LIMIT, MIB
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
+from armoflow.system.interpreter import python_command
 from armoflow.worker.mark import Mark, create_mark_file
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 LOG_LIMIT = 8 * MIB
 """Bytes of output that are kept of one process."""
 
-_PROGRAM = "from armoflow.worker.child import main; main()"
 _READ_BYTES = 64 * KIB  # larger ones would be mapped and unmapped each time
 _TAIL_BYTES = 4 * KIB
 _LOG = "output.log"
@@ -104,7 +103,7 @@ class ChildProcess:
         fds = (channel.fileno(), control.fileno(), mark_fd)
         arguments = [*map(str, fds), str(self._directory), str(os.getpid())]
         return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *arguments],
+            python_command("armoflow.worker.child", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,

@@ -32,6 +32,7 @@ from armoflow.errors import ArmoflowError, WorkerDiedError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import watch_signals
 from armoflow.system.guardian import Guardian
+from armoflow.system.sockets import unix_path, unix_target
 from armoflow.system.temporary import TemporaryDirectory
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
@@ -228,7 +229,7 @@ async def serve(addresses: Addresses, stop: asyncio.Event) -> None:
         *_UNLIMITED,
     ]
     try:
-        async with grpc.aio.insecure_channel(addresses.agent, options=options) as channel:
+        async with grpc.aio.insecure_channel(_target(addresses.agent), options=options) as channel:
             service = WorkerService(AgentStub(channel), directory.path / "seat", environment)
             server = grpc.aio.server(options=_UNLIMITED)
             add_WorkerServicer_to_server(service, server)
@@ -260,7 +261,11 @@ def _listen(server: Any, address: str) -> None:
     if address.startswith("unix:"):
         Path(address.removeprefix("unix:")).parent.mkdir(parents=True, exist_ok=True)
         _remove_socket(address)
-    server.add_insecure_port(address)
+    server.add_insecure_port(_target(address))
+
+
+def _target(address: str) -> str:
+    return unix_target(unix_path(address)) if address.startswith("unix:") else address
 
 
 def _remove_socket(address: str) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
+
+from armoflow.system.sockets import unix_path, unix_target
 
 Kind = Literal["unix", "tcp"]
 
@@ -37,28 +40,34 @@ class Channels:
     worker: str
     agent: str
 
+    @property
+    def _places(self) -> list[str]:
+        """Where both listen, as ArmoniK's libraries read it."""
+        if self.kind == "unix":
+            return [unquote(unix_path(target)) for target in (self.worker, self.agent)]
+        return [f"http://{target}" for target in (self.worker, self.agent)]
+
     def environment(self) -> Mapping[str, str]:
         """ArmoniK's variables for the worker."""
-        prefix, kind = ("", "unixdomainsocket") if self.kind == "unix" else ("http://", "tcp")
+        kind = "unixdomainsocket" if self.kind == "unix" else "tcp"
         return {
             f"ComputePlane__{side}Channel__{name}": value
-            for side, target in (("Worker", self.worker), ("Agent", self.agent))
-            for name, value in (
-                ("Address", prefix + target.removeprefix("unix:")),
-                ("SocketType", kind),
-            )
+            for side, place in zip(("Worker", "Agent"), self._places, strict=True)
+            for name, value in (("Address", place), ("SocketType", kind))
         }
 
     def clear(self) -> None:
         """Remove the sockets of a worker and an agent that were here before."""
         if self.kind == "unix":
-            for target in (self.worker, self.agent):
-                Path(target.removeprefix("unix:")).unlink(missing_ok=True)
+            for place in self._places:
+                Path(place).unlink(missing_ok=True)
 
 
 def unix_channels(directory: Path) -> Channels:
     """Two sockets in a directory."""
-    return Channels("unix", f"unix:{directory / 'worker.sock'}", f"unix:{directory / 'agent.sock'}")
+    return Channels(
+        "unix", unix_target(directory / "worker.sock"), unix_target(directory / "agent.sock")
+    )
 
 
 def tcp_channels() -> Channels:

@@ -1,0 +1,46 @@
+"""Names of sockets, as gRPC reads them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import quote_from_bytes
+
+
+def unix_target(path: str | os.PathLike[str]) -> str:
+    """The gRPC name of a Unix socket: a URI, in which odd characters are escaped.
+
+    Example:
+        >>> unix_target("/tmp/a b#1/100%.sock")
+        'unix:/tmp/a%20b%231/100%25.sock'
+    """
+    return "unix:" + quote_from_bytes(os.fsencode(path), safe="/")
+
+
+def unix_path(address: str) -> str:
+    """The path in ``unix:/path`` or ``unix:///path``.
+
+    Example:
+        >>> unix_path("unix:///tmp/x"), unix_path("unix:/tmp/x"), unix_path("unix:x")
+        ('/tmp/x', '/tmp/x', 'x')
+    """
+    path = address.removeprefix("unix:")
+    return path[2:] if path.startswith("///") else path
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address.
+
+    Example:
+        >>> is_loopback("localhost"), is_loopback("[::1]"), is_loopback("127.0.0.2")
+        (True, True, True)
+        >>> is_loopback("10.0.0.1"), is_loopback("example.org")
+        (False, False)
+    """
+    host = host.strip("[]")
+    if host in ("localhost", "ip6-localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

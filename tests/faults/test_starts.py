@@ -1,0 +1,255 @@
+"""Odd places and states to start in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from armoflow.engine.address import parse_address
+from armoflow.protocol.channel import grpc_target
+from armoflow.system.machine import processors
+from tests.faults.scripts import PATIENCE, Place, line_of
+from tests.integration.engines import STOCK, WORKER, up
+
+CODE = """
+    import sys
+    from armoflow import Client, task
+    with Client(*sys.argv[1:], workers=1) as client:
+        data = client.put(bytes(300_000))
+        answer = client.compute(task(lambda data: len(data))(data))
+    with open({answer!r}, "w") as file:
+        file.write(str(answer))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "tmp")
+
+
+def check(place: Place, tmp_path: Path, *arguments: str, **options: object) -> None:
+    """A client starts, computes and ends, and nothing is left."""
+    answer = tmp_path / "answer"
+    with place.run(CODE.format(answer=str(answer)), *arguments, **options) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert answer.exists(), errors
+    assert answer.read_text() == "300000"
+    place.wait_until_clean()
+
+
+NAMES = ("x" * 120, "two words, 50% of #1?", "a%20b\nx'y\"z ünï→ $HOME", "-rf", "~")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_temporary_directories(tmp_path: Path, name: str) -> None:
+    check(Place(tmp_path / name), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["relative", "slash", "link"])
+def test_temporary_directories_named_oddly(place: Place, tmp_path: Path, kind: str) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(place.directory)
+    names = {"relative": place.directory.name, "slash": f"{place.directory}/", "link": str(link)}
+    check(place, tmp_path, env={**place.environment, "TMPDIR": names[kind]}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP"])
+def test_a_missing_temporary_directory_is_named(place: Place, tmp_path: Path, name: str) -> None:
+    environment = {key: value for key, value in place.environment.items() if key != "TMPDIR"}
+    missing = str(tmp_path / "missing")
+    with place.run(CODE.format(answer=""), env={**environment, name: missing}) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert f"EngineError: temporary files cannot be kept in '{missing}'" in errors
+    assert f"the variable {name} names" in errors
+
+
+@pytest.mark.parametrize("name", ["50% of #1?", "x" * 120])
+def test_workers_and_engines_at_odd_places(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir()
+    with up(directory, *STOCK) as engine:
+        check(Place(tmp_path / "tmp"), tmp_path, engine.endpoint)
+
+
+def test_odd_names_of_sockets(tmp_path: Path) -> None:
+    directory = tmp_path / "50% of #1?"
+    directory.mkdir()
+    with Place(tmp_path / "tmp").run(
+        "from armoflow.cli.main import main; main()",
+        *("up", "--listen", f"unix:{directory}/s", "--state", str(directory / "state")),
+        *("--workers", "1"),
+    ) as process:
+        url = line_of(process).removeprefix("ready: ")
+        assert url == f"unix:{directory}/s"
+        check(Place(tmp_path / "other"), tmp_path, url)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE) == 0
+        assert not (directory / "s").exists()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (0, 1, 2)])
+def test_closed_standard_streams(place: Place, tmp_path: Path, closed: tuple[int, ...]) -> None:
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    check(place, tmp_path, preexec_fn=close, stdout=None, stderr=None)
+
+
+def test_standard_streams_that_are_none(place: Place, tmp_path: Path) -> None:
+    code = "import sys; sys.stdin = sys.stdout = sys.stderr = None\n"
+    answer = tmp_path / "answer"
+    script = code + CODE.replace("\n    ", "\n").format(answer=str(answer))
+    with place.run(script) as process:
+        process.communicate(timeout=PATIENCE)
+    assert answer.read_text() == "300000"
+
+
+VARIABLES = {
+    "no home": {"HOME": None, "USER": None, "LOGNAME": None, "PATH": None},
+    "missing home": {"HOME": "/nonexistent"},
+    "proxies": dict.fromkeys(
+        ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "no_proxy"),
+        "http://127.0.0.1:9",
+    ),
+    "odd proxies": {"http_proxy": "::nonsense::", "grpc_proxy": "1", "no_proxy": "*,,"},
+    "C": {"LC_ALL": "C", "LANG": "C"},
+    "no UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "safe path": {"PYTHONSAFEPATH": "1"},
+    "optimized": {"PYTHONOPTIMIZE": "2"},
+    "warnings": {"PYTHONWARNINGS": "error"},
+    "development": {"PYTHONDEVMODE": "1"},
+}
+
+
+@pytest.mark.parametrize("kind", VARIABLES)
+def test_odd_variables(place: Place, tmp_path: Path, kind: str) -> None:
+    changed = {**place.environment, **VARIABLES[kind]}
+    environment = {name: value for name, value in changed.items() if value is not None}
+    check(place, tmp_path, env=environment)
+
+
+def test_few_descriptors(place: Place, tmp_path: Path) -> None:
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    check(place, tmp_path, preexec_fn=limit)
+
+
+def test_a_working_directory_with_names_of_the_standard_library(
+    place: Place, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("random", "queue", "logging", "socket", "armoflow", "msgpack"):
+        (elsewhere / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    check(place, tmp_path, cwd=elsewhere, env={**place.environment, "PYTHONSAFEPATH": "1"})
+
+
+def test_a_working_directory_that_is_gone(place: Place, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    def leave() -> None:
+        os.chdir(gone)
+        gone.rmdir()
+
+    check(place, tmp_path, preexec_fn=leave)
+
+
+def test_an_interpreter_that_is_isolated(place: Place, tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    root = place.environment["PYTHONPATH"]
+    script = f"import sys; sys.path.append({root!r})\n" + CODE.replace("\n    ", "\n")
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", script.format(answer=str(answer))],
+        env={**place.environment, "PYTHONPATH": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert answer.exists(), ended.stderr
+    place.wait_until_clean()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_loopback_addresses_behind_proxies(tmp_path: Path, host: str) -> None:
+    place = Place(tmp_path / "tmp")
+    place.environment.update(VARIABLES["proxies"], no_proxy="")  # type: ignore[arg-type]
+    with place.run(
+        "from armoflow.cli.main import main; main()",
+        *("up", "--listen", f"{host}:0", "--state", str(tmp_path / "state"), "--workers", "1"),
+        *("--worker", WORKER, "--worker-channel", "tcp"),
+    ) as process:
+        url = line_of(process).removeprefix("ready: ")
+        assert url.startswith(f"http://{host}:")
+        other = Place(tmp_path / "other")
+        check(other, tmp_path, url, env={**other.environment, "http_proxy": "http://127.0.0.1:9"})
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_up_without_a_home_names_the_option(place: Place) -> None:
+    environment = {name: value for name, value in place.environment.items() if "HOME" not in name}
+    code = """
+        import os, pwd, sys
+        def unknown(uid):
+            raise KeyError(uid)
+        pwd.getpwuid = unknown
+        from armoflow.cli.main import main
+        sys.exit(main())
+    """
+    with place.run(code, "up", env=environment) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert "--state DIRECTORY" in errors
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "50000 100000"}, 1),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "100000 100000"}, 1),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/cpu.max": "150000 100000"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000"}, None),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/x\n0::/\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "100000",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000",
+            },
+            1,
+        ),
+        (
+            {
+                "proc/self/cgroup": "1:cpu:/\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            None,
+        ),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "what"}, None),
+    ],
+)
+def test_processors(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert processors(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_targets_are_escaped() -> None:
+    path = "/tmp/50% of #1?/ü"
+    assert parse_address(f"unix:{path}").target == grpc_target(f"unix:{path}")
+    assert grpc_target("unix:///tmp/x") == grpc_target("unix:/tmp/x") == "unix:/tmp/x"
