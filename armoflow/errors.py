@@ -47,7 +47,7 @@ class ArgumentCycleError(GraphError, ValueError):
 
 
 class SerializationError(ArmoflowError, TypeError):
-    """A value cannot be pickled; the message names which one."""
+    """A value cannot be pickled, or not be read back; the message names which one."""
 
 
 class EnvelopeError(ArmoflowError, ValueError):

@@ -117,6 +117,7 @@ class ErrorRecord:
             file = self.frames[-1].file.replace("\\", "/").rpartition("/")[2]
             place = f" ({file}:{self.frames[-1].line})"
         line = f"{kind}{': ' if message else ''}{message} in task {self.name!r}{place}"
+        line = " ".join(line.splitlines())  # names may be of several, too
         line = line.replace(f"[{MARK}", "[...")  # a message is not taken for a record
         return line.encode("utf-8", "replace").decode()  # it may hold lone surrogates
 

@@ -157,6 +157,8 @@ class Payload:
         settings: Retries, timeouts, and so on.
         stages: CALL, MAP, FILTER: further steps, each for every item; the last one's are stored.
         key: Seals the errors of the task and of its children (see ``armoflow.codec.seal``).
+        origins: Of each input, the name of the node that makes it and, where it holds items of a
+            collection, the position of the first; for errors.
     """
 
     operation: Operation
@@ -176,6 +178,7 @@ class Payload:
     settings: Settings = field(default_factory=Settings)
     stages: list[Stage] = field(default_factory=list)
     key: bytes = field(default=b"", repr=False)
+    origins: Sequence[tuple[str, int | None]] = ()
 
     @property
     def slot_count(self) -> int:
@@ -268,6 +271,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         [getattr(settings, name) for name in _SETTINGS],
         _pack_stages(payload, pickled) if payload.stages else [],
         payload.key,
+        payload.origins,
     ]
     return pack(header, buffers)
 
@@ -345,7 +349,8 @@ def unpack_payload(data: Buffer) -> Payload:
             collection=header[14],
             settings=Settings(*header[15]),
             stages=_unpack_stages(header[3], header[16], pickled) if header[16] else [],
-            key=header[17] if len(header) > 17 else b"",
+            key=header[17],
+            origins=header[18],
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -26,7 +26,7 @@ def shorter(record: ErrorRecord, limit: int) -> Iterator[ErrorRecord]:
         limit: Bytes that it shall fit in: a form of the exception that cannot is left out first.
     """
     yield record
-    record = _without_large_forms(record, limit * 5 // 8)
+    record = _without_large_forms(record, limit)
     yield record
     for length in (262_144, 65_536, 16_384, 4096):
         record = few_earlier(_clip_texts(record, length, 300), length // 256, length // 1024)
@@ -77,7 +77,7 @@ def _root_of(record: ErrorRecord) -> Sequence[Earlier]:
 
 
 def _without_large_forms(record: ErrorRecord, limit: int) -> ErrorRecord:
-    forms = [form for form in record.forms if len(zlib.compress(form.pickle)) <= limit]
+    forms = [form for form in record.forms if len(zlib.compress(form.pickle)) <= limit * 5 // 8]
     if record.forms and not forms:
         forms = list(_state_of_message(record, limit))
     return dataclasses.replace(record, forms=forms)

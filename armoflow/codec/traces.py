@@ -80,11 +80,7 @@ def _source(file: str, line: int, scope: dict[str, Any] | None = None) -> str:
 
 def describe(error: BaseException, depth: int = 0) -> str:
     """What Python prints after the frames: type, message, notes; the parts of a group."""
-    try:
-        lines = traceback.format_exception_only(type(error), error)
-    except Exception:  # the error cannot even be printed
-        return type_name(error)
-    text = "".join(lines).rstrip("\n")
+    text = _printed(error)
     parts = getattr(error, "exceptions", None)
     if not isinstance(parts, tuple) or depth == len(_GROUP_ENDS):
         return text
@@ -94,6 +90,20 @@ def describe(error: BaseException, depth: int = 0) -> str:
     first = "".join(_part(part, depth) for part in parts[:ends])
     last = "".join(_part(part, depth) for part in parts[-ends:])
     return f"{text}{first}\n  + [{len(parts) - 2 * ends} more exceptions]{last}"
+
+
+def _printed(error: BaseException) -> str:
+    linked = error.__cause__ or error.__context__ or hasattr(error, "exceptions")
+    if linked and not isinstance(error, SyntaxError):
+        # Python would prepare all that it is linked to as well: too much in a long chain.
+        message = message_of(error)
+        text = f"{type_name(error)}: {message}" if message else type_name(error)
+        notes = getattr(error, "__notes__", None)
+        return "\n".join([text, *map(str, notes)]) if isinstance(notes, list) else text
+    try:
+        return "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
+    except Exception:  # the error cannot even be printed
+        return type_name(error)
 
 
 def _part(error: Any, depth: int) -> str:

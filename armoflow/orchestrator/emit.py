@@ -221,6 +221,9 @@ class Emitter:
         if sizer is not None:
             sizer.planned(count, draft.size)
             task.sizer = sizer
+        if collection:
+            for output in outputs:
+                output.first = start
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep

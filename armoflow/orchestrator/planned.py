@@ -40,9 +40,10 @@ class Result(ResultHandle):
         data: Its data, once it is here.
         slots: Its data's slots, once they were read.
         blame: Why it was aborted.
+        first: The position of its first item, if it holds items of a collection.
     """
 
-    __slots__ = ("_waiters", "blame", "consumers", "data", "slots")
+    __slots__ = ("_waiters", "blame", "consumers", "data", "first", "slots")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
@@ -51,6 +52,11 @@ class Result(ResultHandle):
         self.data: Buffer | None = None
         self.slots: list[Slot] | None = None
         self.blame: Blame | None = None
+        self.first: int | None = None
+
+    def item_name(self, slot: int) -> str:
+        """What errors call the item in one of its slots."""
+        return self.name if self.first is None else f"{self.name}[{self.first + slot}]"
 
     @property
     def final(self) -> bool:
@@ -257,6 +263,7 @@ class PlannedTask(Submission):
         if payload is None:
             raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
         payload.inputs = [handle.id for handle in self.inputs]
+        payload.origins = [(handle.name, handle.first) for handle in self.inputs]
         payload.constants = [constant.result_id for constant in self.constants]
         if self.function is not None and payload.function is not None:
             payload.function = CodeReference(payload.function.digest, None, self.function.result_id)

@@ -14,6 +14,7 @@ from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
+from armoflow.codec.unreadable import unreadable
 from armoflow.errors import EnvelopeError, RemoteTraceback
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -253,11 +254,14 @@ def _decode(piece: SlotRange, key: bytes) -> list[Outcome]:
         return [
             Outcome(error=blame.exception(key, slot)) for slot in range(piece.start, piece.stop)
         ]
+    positions = range(piece.start, piece.stop)
     try:
         slots = envelope_slots(result)
-    except EnvelopeError as error:
-        return [Outcome(error=error) for _ in range(piece.length)]
-    return [_outcome(slot, key) for slot in slots[piece.start : piece.stop]]
+        return [_outcome(slots[position], key, result, position) for position in positions]
+    except (EnvelopeError, IndexError) as error:
+        lost = EnvelopeError(f"the result of task {result.item_name(piece.start)!r}: {error}")
+        lost.__cause__ = error
+        return [Outcome(error=lost) for _ in positions]
 
 
 def envelope_slots(result: Result) -> list[Slot]:
@@ -269,13 +273,14 @@ def envelope_slots(result: Result) -> list[Slot]:
     return result.slots
 
 
-def _outcome(slot: Slot, key: bytes) -> Outcome:
+def _outcome(slot: Slot, key: bytes, result: Result, position: int) -> Outcome:
     if slot.kind is SlotKind.ABSENT:
         return Outcome(present=False)
     if slot.kind is SlotKind.VALUE:
         try:
             return Outcome(loads(Pickled(slot.data, slot.buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
-            return Outcome(error=error)
+            what = f"the value of task {result.item_name(position)!r}"
+            return Outcome(error=unreadable(what, slot.data, error))
     record = ErrorRecord.decode(slot.data, key)
     return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))

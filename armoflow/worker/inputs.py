@@ -12,6 +12,8 @@ from armoflow.codec.container import MAGIC, Buffer
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
+from armoflow.codec.unreadable import unreadable
+from armoflow.errors import ArmoflowError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, skip
 
@@ -21,6 +23,10 @@ _NO_GRAPHS: Mapping[int, Any] = {}
 
 class AbsentItem(Exception):
     """The item was filtered out."""
+
+
+_TOLD = (ItemFailure, AbsentItem, MissingDataError, ArmoflowError)
+"""What says itself which value it is about."""
 
 
 class CellCache:
@@ -50,6 +56,7 @@ class Inputs:
         fetch: Reads the data of a constant.
         cache: Slots that earlier tasks have read.
         previous: In a task of several steps, the slots that the step before has made.
+        name_before: What errors call an item of that step.
         graphs: Items of the step before that returned a graph: its last value, still lazy.
     """
 
@@ -61,12 +68,17 @@ class Inputs:
         cache: CellCache,
         *,
         previous: list[Cell] | None = None,
+        name_before: Callable[[int], str] | None = None,
         graphs: Mapping[int, Any] = _NO_GRAPHS,
     ) -> None:
         self.graphs = graphs
         self._previous = previous
+        self._name_before = name_before
         self._cache = cache
         self._key = payload.key
+        self._task = payload.name
+        self._start = payload.start if payload.collection else None
+        self._origins = payload.origins
         self._ids = payload.inputs
         self._constants = payload.constants
         self._sources = sources
@@ -114,30 +126,67 @@ class Inputs:
             )
         return cells[piece.start : piece.stop]
 
-    def load(self, pickled: Pickled) -> Any:
-        """A pickled value, its references resolved."""
-        if not (pickled.buffers or self.referable):
-            # Then the only reference that there may be is one to an empty list.
-            try:
-                return pickle.loads(pickled.data)
-            except pickle.UnpicklingError:
-                pass
-        return loads(_writable(pickled), self.resolve)
+    def load(self, pickled: Pickled, name: str | None = None) -> Any:
+        """A pickled value, its references resolved.
 
-    def value(self, cell: Cell) -> Any:
-        """The value in a slot.
+        Args:
+            pickled: The value.
+            name: The item whose argument it is; None: it holds the task's arguments.
+
+        Raises:
+            SerializationError: If it cannot be read back, or what a reference stands for.
+        """
+        try:
+            if not (pickled.buffers or self.referable):
+                # Then the only reference that there may be is one to an empty list.
+                try:
+                    return pickle.loads(pickled.data)
+                except pickle.UnpicklingError:
+                    pass
+            return loads(_writable(pickled), self.resolve)
+        except _TOLD:
+            raise
+        except Exception as error:
+            what = f"an argument of task {name or self._task!r}"
+            raise unreadable(what, pickled.data, error) from error
+
+    def value(self, cell: Cell, index: int | None = None, slot: int = 0) -> Any:
+        """The value in a slot of an input, or of a constant.
 
         Raises:
             AbsentItem: If it was filtered out.
             ItemFailure: If it holds an error; the item that needed it is skipped.
+            SerializationError: If it cannot be read back.
         """
-        if isinstance(cell, bytes):
-            return pickle.loads(cell)
-        if cell is None or cell.kind is SlotKind.ABSENT:
-            raise AbsentItem
-        if cell.kind is not SlotKind.VALUE:
-            raise self._skip(cell)
-        return loads(_writable(Pickled(cell.data, cell.buffers)))
+        try:
+            if isinstance(cell, bytes):
+                return pickle.loads(cell)
+            if cell is None or cell.kind is SlotKind.ABSENT:
+                raise AbsentItem
+            if cell.kind is not SlotKind.VALUE:
+                raise self._skip(cell)
+            return loads(_writable(Pickled(cell.data, cell.buffers)))
+        except _TOLD:
+            raise
+        except Exception as error:
+            what = f"the value of {self._origin(index, slot)}, an input of task {self._task!r}"
+            data = cell.data if isinstance(cell, Slot) else cell or b""
+            raise unreadable(what, data, error) from error
+
+    def _origin(self, index: int | None, slot: int) -> str:
+        """What errors call a slot of an input: the item that made it."""
+        if index is None:
+            return "a put or shared argument"
+        if index == PREVIOUS and self._name_before is not None:
+            return repr(self._name_before(slot))
+        if index >= len(self._origins):
+            return f"result {self._ids[index]}"
+        name, first = self._origins[index]
+        return repr(name if first is None else f"{name}[{first + slot}]")
+
+    def item_name(self, index: int) -> str:
+        """What errors call an item of the task's own."""
+        return self._task if self._start is None else f"{self._task}[{self._start + index}]"
 
     def _skip(self, slot: Slot) -> ItemFailure:
         # Many items may need the same failed slot, and a record takes a while to read.
@@ -163,7 +212,8 @@ class Inputs:
         key = (index, slot)
         if key not in self._values:
             try:
-                self._values[key] = self.value(self.slice(Slots(index, slot, slot + 1))[0])
+                cell = self.slice(Slots(index, slot, slot + 1))[0]
+                self._values[key] = self.value(cell, index, slot)
             except AbsentItem:
                 raise MissingDataError(
                     f"slot {slot} of {self._name(index)} was filtered out"
@@ -175,9 +225,10 @@ class Inputs:
 
     def _list(self, ranges: Iterable[tuple[int, int, int]]) -> Iterator[Any]:
         for piece in ranges:
-            for cell in self.slice(Slots(*piece)):
+            index, start, _ = piece
+            for slot, cell in enumerate(self.slice(Slots(*piece)), start):
                 if cell is not None:
-                    yield self.value(cell)
+                    yield self.value(cell, index, slot)
 
     def _constant(self, index: int) -> Any:
         if index not in self._fetched:
@@ -211,7 +262,7 @@ class Column:
 
     def __init__(self, inputs: Inputs, pieces: Sequence[Piece]) -> None:
         self._inputs = inputs
-        self._runs: list[tuple[type[Any], list[Any]]] = []
+        self._runs: list[tuple[Piece, list[Any]]] = []
         self._starts: list[int] = []
         self.plain = True
         self.length = 0
@@ -227,17 +278,17 @@ class Column:
             items = self._inputs.slice(piece)
         if not isinstance(piece, Values):
             self.plain = self.plain and set(map(type, items)) <= {bytes}
-        self._runs.append((type(piece), items))
+        self._runs.append((piece, items))
         self._starts.append(self.length)
         self.length += len(items)
 
     def iterate(self, start: int) -> Iterator[Any]:
         """The values from ``start`` on; only of a plain column, and without references."""
         runs = []
-        for kind, items in self._runs:
+        for piece, items in self._runs:
             if start < len(items):
                 rest = items[start:] if start else items
-                runs.append(iter(rest) if kind is Values else map(pickle.loads, rest))
+                runs.append(iter(rest) if isinstance(piece, Values) else map(pickle.loads, rest))
             start = max(0, start - len(items))
         return runs[0] if len(runs) == 1 else chain.from_iterable(runs)
 
@@ -247,28 +298,32 @@ class Column:
         Raises:
             AbsentItem: If it was filtered out.
             ItemFailure: If it holds an error.
+            SerializationError: If it cannot be read back.
         """
-        kind, raw = self._raw(index)
-        if kind is Values:
+        piece, raw, offset = self._raw(index)
+        if isinstance(piece, Values):
             return raw
-        if kind is Items:
-            return self._inputs.load(raw if isinstance(raw, Pickled) else Pickled(raw))
-        return self._inputs.value(raw)
+        if isinstance(piece, Slots):
+            return self._inputs.value(raw, piece.input, piece.start + offset)
+        pickled = raw if isinstance(raw, Pickled) else Pickled(raw)
+        return self._inputs.load(pickled, self._inputs.item_name(index))
 
     def cell(self, index: int) -> Cell:
         """One item as it is copied into a result, errors and all."""
-        kind, raw = self._raw(index)
-        if kind is Slots:
+        piece, raw, _ = self._raw(index)
+        if isinstance(piece, Slots):
             cell: Cell = raw
             return cell
-        if kind is Items and not self._inputs.referable:
+        if isinstance(piece, Items) and not self._inputs.referable:
             return Slot(SlotKind.VALUE, *raw) if isinstance(raw, Pickled) else bytes(raw)
         return pickle_value(self.value(index))
 
-    def _raw(self, index: int) -> tuple[type[Any], Any]:
+    def _raw(self, index: int) -> tuple[Piece, Any, int]:
+        """An item as it came, with its piece and its place in it."""
         position = bisect_right(self._starts, index) - 1
-        kind, items = self._runs[position]
-        return kind, items[index - self._starts[position]]
+        piece, items = self._runs[position]
+        offset = index - self._starts[position]
+        return piece, items[offset], offset
 
 
 def pickle_value(value: Any, *, copy: bool = True) -> Cell:

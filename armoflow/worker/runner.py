@@ -204,7 +204,13 @@ class Runner:
             inputs = Inputs(step, task.inputs, fetch, cells)
         else:
             inputs = Inputs(
-                step, task.inputs, fetch, cells, previous=before.cells[0], graphs=handed_on(before)
+                step,
+                task.inputs,
+                fetch,
+                cells,
+                previous=before.cells[0],
+                name_before=before.name,
+                graphs=handed_on(before),
             )
         attempts = Attempts(step, self._recorder, inputs)
         job = Job(step, inputs, attempts, len(task.outputs), lasting=lasting)

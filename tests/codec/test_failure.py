@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from armoflow import config
 from armoflow.codec.clipping import short_error
 from armoflow.codec.exceptions import Form
-from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.recording import (
     record_death,
     record_exception,
@@ -322,6 +322,96 @@ def test_a_long_message_is_cut_but_the_type_stays():
     assert record.type_name == "ValueError"
     assert record.frames
     assert "ValueError" in record.summary
+
+
+def whole(error, **options):
+    """As it travels in a slot, or in the error of an engine that keeps it whole."""
+    record = record_exception(raised(throw, error), node="f", **options)
+    again = ErrorRecord.decode(record.encode(KEY, WHOLE), KEY)
+    text = record.to_text(KEY, "task-1")
+    assert ErrorRecord.find(text, KEY) == again
+    short = ErrorRecord.find(short_error(text), KEY)
+    assert len(short_error(text).encode()) <= config.ERROR_RECORD_LIMIT
+    assert short.task_id == ("task-1" if short_error(text) != text else "")
+    return again.exception(), short.exception()
+
+
+BOTH_ENDS = f"the beginning {noise(50_000)} the reason"
+
+
+def test_a_long_error_is_whole_where_there_is_room():
+    error = TwoArguments("n" * 40_000, BOTH_ENDS)
+    error.remark = BOTH_ENDS
+    back, short = whole(error)
+    assert (type(back), back.args, vars(back)) == (TwoArguments, error.args, vars(error))
+    assert BOTH_ENDS in back.__cause__.full_text()
+    assert type(short) is TwoArguments
+    assert str(short).startswith("nnn") and str(short).endswith("the reason")
+    assert "more characters" in str(short)
+    for text in (short.__cause__.full_text(), str(back.__cause__), str(short.__cause__)):
+        assert "the reason" in text
+        assert len(text) < 20_000
+
+
+def test_an_error_that_cannot_be_pickled_keeps_both_ends():
+    back, short = whole(Unpicklable(BOTH_ENDS))
+    assert type(back) is type(short) is Unpicklable
+    assert str(back) == BOTH_ENDS
+    assert str(short).endswith("the reason") and str(short).startswith("the beginning")
+
+
+def test_both_ends_of_what_is_longer_than_anything_kept():
+    back, short = whole(ValueError(f"the beginning {'x' * 3_000_000} the reason"))
+    for error in (back, short):
+        text = error.__cause__.full_text()
+        assert "the beginning" in text and "the reason" in text
+        assert len(text) <= config.ERROR_MESSAGE_LIMIT + 10_000
+
+
+@pytest.mark.parametrize("length", [10, 100, 900])
+def test_the_root_of_a_chain_is_kept(length):
+    def level(n):
+        if not n:
+            raise KeyError(f"the root {noise(900)}")
+        try:
+            level(n - 1)
+        except Exception as error:
+            raise ValueError(f"level {n} {noise(300)}") from error
+
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(10_000)
+        back, short = whole(raised(level, length))
+    finally:
+        sys.setrecursionlimit(limit)
+    for one in (back, short):
+        text = one.__cause__.full_text()
+        assert text.index("the root") < text.index(f"level {length} ")
+        assert "more exceptions]" in text or one is back
+    text = back.__cause__.full_text()
+    told = [n for n in range(1, length + 1) if f"level {n} " in text]
+    assert told == list(range(1, length + 1)) or (len(told) > 300 and "more exceptions]" in text)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups")
+def test_parts_of_groups_keep_both_ends_and_their_causes():
+    def because(n):
+        try:
+            throw(OSError(f"root of {n}"))
+        except OSError as error:
+            raise ValueError(f"part {n} {noise(500)} end of {n}") from error
+
+    parts = [raised(because, n) for n in range(300)]
+    inner = ExceptionGroup("inner", parts[:2])  # noqa: F821
+    back, short = whole(ExceptionGroup("many", [*parts, inner]))  # noqa: F821
+    text = back.__cause__.full_text()
+    for n in (0, 1, 299):
+        assert f"part {n} " in text and f"end of {n}" in text
+        assert f"raised from OSError: root of {n} (" in text
+    assert "[201 more exceptions]" in text
+    assert "inner (2 sub-exceptions)" in text
+    assert len(back.exceptions) == 301
+    assert "many (301 sub-exceptions)" in str(short)
 
 
 def test_a_class_by_value_that_does_not_fit():

@@ -304,7 +304,7 @@ def changed(draw: st.DrawFn) -> str:
     return f"{line[:start]}{base64.b64encode(data).decode()}]"
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.lists(TEXTS_AROUND | MARKED | FORGED | changed(), max_size=8))
 def test_no_text_is_unpickled_without_a_seal(parts: list[str]) -> None:
     found = ErrorRecord.find("".join(parts), KEY)
@@ -326,7 +326,7 @@ def test_the_sealed_one_is_found_among_anything(before: list[str], after: list[s
     assert RUN == []
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.binary(max_size=200) | BODIES.map(lambda values: stored(values, b"other")))
 def test_no_slot_is_unpickled_without_a_seal(data: bytes) -> None:
     with contextlib.suppress(EnvelopeError):
@@ -336,7 +336,7 @@ def test_no_slot_is_unpickled_without_a_seal(data: bytes) -> None:
     assert RUN == []
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(BODIES, st.integers(0, 12))
 def test_sealed_nonsense_is_refused_or_read(value: object, place: int) -> None:
     """Should somebody with the key write nonsense, that is told too."""
