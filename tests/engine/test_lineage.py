@@ -63,6 +63,31 @@ async def test_a_retry_has_above_it_what_its_first_attempt_had(tmp_path: Path) -
         }
 
 
+async def deepen(directory: Path, levels: int) -> int:
+    """Grow a chain of children, and fail at its end; the bytes of the journal."""
+    async with Running(directory) as running:
+        engine = running.engine
+        running.open_session()
+        root = running.submit()
+        waiting = running.submit(dependencies=(root.outputs[0],))
+        grow(running, root.id, root.outputs[0], *(f"level {n}" for n in range(levels)))
+        (last,) = running.take()
+        await engine.fail(last, "too deep")
+        while engine.state.unfinished:
+            await engine.committed()
+        task = await engine.read_task(waiting.id)
+        assert task is not None
+        assert "too deep" in task.error
+        assert not engine.state.tasks
+    return (directory / "journal.db").stat().st_size
+
+
+@in_loop
+async def test_a_chain_takes_room_in_proportion_to_its_length(tmp_path: Path) -> None:
+    sizes = [await deepen(tmp_path / str(levels), levels) for levels in (500, 2000)]
+    assert sizes[1] < 5 * sizes[0]
+
+
 @in_loop
 async def test_what_is_remembered_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,15 +83,16 @@ class Base:
         if task.status not in FINAL:
             raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
         del self.tasks[task_id]
-        members = self._members.get(task.session_id)
-        if members is not None:
-            members.tasks.pop(task_id, None)
+        for holder in self._holders(task.session_id):
+            holder.tasks.pop(task_id, None)
 
     def evict_result(self, result_id: str) -> None:
         """Forget a deleted result, once the journal holds it; others and unknown ids are left."""
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED:
             del self.results[result_id]
+            for holder in self._holders(result.session_id):
+                holder.results.pop(result_id, None)
             members = self._members.get(result.session_id)
             if members is not None:
                 members.forget(result_id)
@@ -123,24 +124,29 @@ class Base:
 
     def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
         self.tasks.update(tasks)
-        self._members[session_id].tasks.update(tasks)
-        sweep = self._sweeps.get(session_id)
-        if sweep is not None:
-            sweep.tasks.extend(tasks.values())
+        # A command that is under way comes to these too.
+        (self._sweeps.get(session_id) or self._members[session_id]).tasks.update(tasks)
 
     def _add_results(
         self, session_id: str, results: Mapping[str, ResultRecord], created_by: str
     ) -> None:
         self.results.update(results)
-        self._members.setdefault(session_id, Members()).results.update(results)
         sweep = self._sweeps.get(session_id)
         if sweep is not None and created_by:
-            sweep.results.extend(results.values())
+            sweep.results.update(results)
+        else:
+            self._members.setdefault(session_id, Members()).results.update(results)
 
     def _remove_result(self, result_id: str) -> None:
         """Take back a result that was added."""
         result = self.results.pop(result_id)
-        self._members[result.session_id].results.pop(result_id, None)
+        for holder in self._holders(result.session_id):
+            holder.results.pop(result_id, None)
+
+    def _holders(self, session_id: str) -> list[Members | Sweep]:
+        """Where the members of a session may be."""
+        holders = (self._members.get(session_id), self._sweeps.get(session_id))
+        return [holder for holder in holders if holder is not None]
 
     def _is_full(self, changes: Changes) -> bool:
         """Whether a command has changed as much as it may before the others have their turn."""

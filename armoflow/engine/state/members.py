@@ -31,7 +31,6 @@ class Members:
 
     def forget(self, result_id: str) -> None:
         """A deleted result leaves memory."""
-        self.results.pop(result_id, None)
         self.forgotten[result_id] = None
         if len(self.forgotten) > 2 * REMEMBERED:
             self.forgotten = dict.fromkeys(islice(self.forgotten, REMEMBERED, None))

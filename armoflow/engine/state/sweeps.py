@@ -44,15 +44,20 @@ _VERBS = {
     SessionStatus.PURGED: "purged",
     SessionStatus.DELETED: "deleted",
 }
+_REACHING_RESULTS = (SessionStatus.CANCELLED, SessionStatus.PURGED, SessionStatus.DELETED)
 
 
 @dataclass(slots=True, eq=False)
 class Sweep:
-    """What a command has still to come to, the next ones last."""
+    """What a command has still to come to, by id.
+
+    They are the session's members themselves, taken over whole and given back one by one: a copy of
+    a million would hold up everybody.
+    """
 
     session: SessionRecord
-    tasks: list[TaskRecord]
-    results: list[ResultRecord]
+    tasks: dict[str, TaskRecord]
+    results: dict[str, ResultRecord]
 
 
 class Sweeps(Propagation):
@@ -84,17 +89,18 @@ class Sweeps(Propagation):
         """Come to all members of a session; ``held`` are the ids of tasks that are first."""
         changes.sessions[session.id] = session
         members = self._members[session.id]
-        sweep = Sweep(
-            session,
-            list(reversed(members.tasks.values())),
-            list(reversed(members.results.values())),
-        )
-        if session.status in (SessionStatus.RUNNING, SessionStatus.PAUSED, SessionStatus.CLOSED):
-            sweep.results.clear()
         for task_id in held:
             task = members.tasks.get(task_id)
             if task is not None:
                 self._sweep_task(changes, now, session, task)
+        sweep = Sweep(session, members.tasks, {})
+        members.tasks = {}
+        if session.status not in (
+            SessionStatus.RUNNING,
+            SessionStatus.PAUSED,
+            SessionStatus.CLOSED,
+        ):
+            sweep.results, members.results = members.results, {}
         self._sweeps[session.id] = sweep
         session.sweeping = True
         self._sweep(changes, now, sweep, self.slice_size)
@@ -112,11 +118,18 @@ class Sweeps(Propagation):
         # Results of a cancelled session are aborted first: their dependents are cancelled too,
         # not in error.
         results_first = session.status is SessionStatus.CANCELLED
+        members = self._members[session.id]
         for _ in range(count):
             if sweep.results and (results_first or not sweep.tasks):
-                self._sweep_result(changes, now, session, sweep.results.pop())
+                result_id, result = sweep.results.popitem()
+                self._sweep_result(changes, now, session, result)
+                if result_id in self.results:
+                    members.results[result_id] = result
             elif sweep.tasks:
-                self._sweep_task(changes, now, session, sweep.tasks.pop())
+                task_id, task = sweep.tasks.popitem()
+                self._sweep_task(changes, now, session, task)
+                if task_id in self.tasks:
+                    members.tasks[task_id] = task
             else:
                 break
         if not (sweep.tasks or sweep.results):
