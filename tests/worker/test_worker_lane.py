@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from lanes import Lane, consuming, meeting, on_a_lane
-from seats import PATIENCE, call, file_appears
+from seats import KEY, PATIENCE, call, file_appears
 
 import armoflow
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
+from armoflow.config import ERROR_RECORD_LIMIT
 from armoflow.engine.records import Options, TaskStatus
 
 
@@ -190,3 +191,31 @@ def test_any_number_of_workers(tmp_path: Path, workers: int) -> None:
             assert await lane.ended(tasks) == [max(number, 3) for number in range(50)]
 
     asyncio.run(asyncio.wait_for(test(), PATIENCE))
+
+
+@on_a_lane()
+async def test_a_long_error_is_kept_whole_with_its_task_and_short_with_dependents(
+    lane: Lane,
+) -> None:
+    message = "the beginning " + "".join(str(number) for number in range(20_000)) + " the reason"
+
+    def fails() -> None:
+        raise ValueError(message)
+
+    def need(value: object) -> object:
+        return value
+
+    (root,) = lane.submit(call(fails))
+    dependents = lane.submit(*(consuming(need, root) for _ in range(3)))
+    await lane.ended([root, *dependents])
+    task = await lane.engine.read_task(root.id)
+    assert task is not None
+    found = ErrorRecord.find(task.error, KEY)
+    assert found is not None and found.message == message
+    for dependent in dependents:
+        task = await lane.engine.read_task(dependent.id)
+        assert task is not None
+        assert len(task.error) < ERROR_RECORD_LIMIT + 200
+        found = ErrorRecord.find(task.error, KEY)
+        assert found is not None and found.task_id == root.id
+        assert found.message.endswith("the reason")

@@ -26,6 +26,7 @@ import armoflow
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.pickling import dumps
+from armoflow.config import ERROR_RECORD_LIMIT
 from armoflow.worker.service import Addresses, serve
 
 TOKEN = "the-token"
@@ -203,6 +204,26 @@ async def test_a_failing_task_announces_nothing(pair: Worker) -> None:
     record = found(await pair.process(call(broken)))
     assert isinstance(record.exception(), ArithmeticError)
     assert pair.agent.calls == []
+
+
+def test_the_log_holds_what_the_engine_is_not_told(
+    short_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = "the beginning " + "".join(str(number) for number in range(20_000)) + " the reason"
+
+    def broken() -> None:
+        raise ArithmeticError(message)
+
+    async def test(pair: Worker) -> None:
+        output = await pair.process(call(broken))
+        assert len(output.error.details.encode()) <= ERROR_RECORD_LIMIT
+        error = found(output).exception()
+        assert isinstance(error, ArithmeticError)
+        assert str(error).startswith("the beginning") and str(error).endswith("the reason")
+
+    with_worker(test)(short_path)
+    (entry,) = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert message in entry.getMessage()
 
 
 @with_worker
