@@ -410,7 +410,7 @@ def test_104_all_that_depends_on_a_failure_ends_in_error_with_its_text(driver: D
     driver.task("last", needs=["right.out", "x"])
     driver.task("independent")
     driver.run("root")
-    text = "line one\nline two " + "x" * 5000
+    text = "line one\nline two " + "x" * 200
     driver.fail("root", text)
     for name in ("left", "right", "last"):
         task = driver.state.tasks[name]
