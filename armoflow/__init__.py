@@ -68,9 +68,9 @@ def __dir__() -> list[str]:
 
 
 def _default_client() -> Computer:
-    from armoflow.client.client import start_default_client
+    from armoflow.client.default import default_client
 
-    return start_default_client()
+    return default_client()
 
 
 register_default_computer(_default_client)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from armoflow.errors import OptionError
 
@@ -76,6 +76,15 @@ class TaskOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise OptionError(f"{name} must be True or False, not {value!r}")
+
+    if not TYPE_CHECKING:  # a type checker finds this by itself
+
+        def __call__(self, **values: Any) -> NoReturn:
+            """Refuse ``task.options(...)``, which is Ray's."""
+            raise OptionError(
+                "a task's options are not called: write task.with_options(...), which gives the "
+                "same task with others"
+            )
 
     def given(self) -> dict[str, Any]:
         """What these options say, by name: nothing for those that leave it to others."""

@@ -5,23 +5,38 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextvars import Token
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
+from armoflow.client.arguments import (
+    METHODS,
+    PayloadMode,
+    check_arguments,
+    endpoint_of_environment,
+    extensions_of_environment,
+    make_client_options,
+    refuse_inside_task,
+)
 from armoflow.client.backend import Backend
 from armoflow.client.future import Future
+from armoflow.client.habits import call_function, check_computable, check_future
 from armoflow.client.loop import FORKED
 from armoflow.client.put import Put
 from armoflow.client.waiting import as_completed
-from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
-from armoflow.graph.context import Computer, current_client
+from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.task import as_task
-from armoflow.options import DEFAULT_OPTIONS, make_options, merge_options
+from armoflow.graph.task import BaseTask, as_task
+from armoflow.options import DEFAULT_OPTIONS, merge_options
+from armoflow.orchestrator.builtins import identity
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from armoflow.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +44,14 @@ T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
-
-PayloadMode = Literal["auto", "delayed", "eager", "inline"]
+R = TypeVar("R")
 
 
 class Client:
     """Runs graphs.
+
+    Attributes:
+        closed: It was closed, and runs nothing any more.
 
     Args:
         endpoint: ``http://host:port`` or ``unix:/path`` of an ArmoniK; without one the variable
@@ -52,7 +69,8 @@ class Client:
 
     Raises:
         EngineUnreachableError: If nothing answers at the endpoint.
-        OptionError: If an option is unknown or its value is out of range.
+        OptionError: If an argument or option is unknown or its value is out of range.
+        GraphError: If a task makes it, unless it is local: a task returns a graph instead.
 
     Example:
         >>> from armoflow import Client, task
@@ -74,13 +92,20 @@ class Client:
         extensions: bool | None = None,
         max_priority: int = 10,
         connect_timeout: float = 10.0,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
-        defaults = merge_options(make_options(options), DEFAULT_OPTIONS)
-        _check_count("workers", workers)
-        _check_count("max_priority", max_priority)
-        self._token: Token[Computer | None] | None = None
-        self._closed = False
+        defaults = merge_options(make_client_options(options), DEFAULT_OPTIONS)
+        check_arguments(
+            endpoint,
+            workers=workers,
+            local=local,
+            payloads=payloads,
+            extensions=extensions,
+            max_priority=max_priority,
+            connect_timeout=connect_timeout,
+        )
+        self._outer: Computer | None = None
+        self.closed = False
         self._process = os.getpid()
         self._backend: Backend
         if local:
@@ -90,15 +115,14 @@ class Client:
         else:
             from armoflow.client.engine_backend import EngineBackend
 
-            if extensions is None:
-                extensions = os.environ.get("ARMOFLOW_EXTENSIONS", "1") != "0"
+            refuse_inside_task()
             self._backend = EngineBackend(
                 self,
-                endpoint or os.environ.get("ARMOFLOW_ENDPOINT") or None,
+                endpoint_of_environment() if endpoint is None else endpoint,
                 defaults,
                 workers=workers,
                 payloads=payloads,
-                extensions=extensions,
+                extensions=extensions_of_environment() if extensions is None else extensions,
                 max_priority=max_priority,
                 connect_timeout=connect_timeout,
             )
@@ -126,13 +150,16 @@ class Client:
             values: ``Delayed``, ``DelayedList``, or containers holding some.
 
         Returns:
-            The value of one; a tuple of the values of several.
+            The value of one; a tuple of the values of several. What holds nothing lazy is given
+            back as it is.
 
         Raises:
+            GraphError: If one only looks computable: a task that was not called, a generator.
             BaseException: What a task raised; its ``__cause__`` says where.
         """
         self._check_open()
         lazy = find_dependencies(values)
+        check_computable(values, deep=not lazy)
         try:
             results = self._backend.compute(lazy) if lazy else []
         except KeyboardInterrupt:
@@ -146,23 +173,44 @@ class Client:
     def submit(self, value: Delayed[A], /) -> Future[A]: ...
     @overload
     def submit(self, value: DelayedList[A], /) -> Future[list[A]]: ...
+    @overload
+    def submit(self, function: BaseTask[..., R], /, *args: Any, **kwargs: Any) -> Future[R]: ...
+    @overload
+    def submit(
+        self, function: Callable[..., Delayed[R]], /, *args: Any, **kwargs: Any
+    ) -> Future[R]: ...
+    @overload
+    def submit(
+        self, function: Callable[..., R | Delayed[R]], /, *args: Any, **kwargs: Any
+    ) -> Future[R]: ...
 
-    def submit(self, value: Any, /) -> Future[Any]:
-        """Start a graph.
+    def submit(self, value: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a graph; or, as ``submit`` of ``concurrent.futures`` does, a call.
 
         Args:
-            value: A ``Delayed`` or ``DelayedList``.
+            value: A ``Delayed`` or ``DelayedList``; or a task or plain function, to be called.
+            args: Positional arguments of the call; they may be or hold futures and lazy values.
+            kwargs: Its keyword arguments, all of them the function's.
 
         Returns:
-            A future of its value.
+            A future of its value; of a task of several outputs, of the tuple of them.
 
         Raises:
-            GraphError: If it is neither.
+            GraphError: If it is neither, or if arguments are given to what was called already.
+
+        Example:
+            >>> with Client(local=True) as client:
+            ...     client.submit(pow, 2, 10).result()
+            1024
         """
         if not isinstance(value, (Delayed, DelayedList)):
+            called: Any = call_function(value, args, kwargs)
+            # Several outputs are several results: the tuple is put together by one more task.
+            return self._submit([identity(called) if isinstance(called, tuple) else called])[0]
+        if args or kwargs:
             raise GraphError(
-                f"submit() takes what a call of a task returned, not {type(value).__name__} "
-                f"{value!r}: write client.submit(task(arguments))"
+                f"submit({value!r}) takes no further arguments: they were given when the task was "
+                "called. Options are the task's, task.with_options(...), or the client's"
             )
         return self._submit([value])[0]
 
@@ -190,12 +238,18 @@ class Client:
         """Wait for futures.
 
         Args:
-            futures: A future, or an iterable of futures (lists may be nested).
+            futures: A future, or an iterable of futures (lists may be nested); of a dict, the
+                values are.
             return_exceptions: Put a failed future's exception in its place and do not raise it.
 
         Returns:
-            The values, in order.
+            The values, in order; of a dict, a dict.
         """
+        if isinstance(futures, Mapping):
+            return {
+                key: self.gather(future, return_exceptions=return_exceptions)
+                for key, future in futures.items()
+            }
         if isinstance(futures, Future):
             if not return_exceptions:
                 return futures.result()
@@ -207,7 +261,7 @@ class Client:
                 for outcome in futures.outcomes()
             ]
         if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, DelayedList, str)):
-            _check_future(futures, "gather")
+            check_future(futures, "gather")
         return [self.gather(future, return_exceptions=return_exceptions) for future in futures]
 
     @overload
@@ -233,9 +287,14 @@ class Client:
         if isinstance(futures, DelayedList):
             self._check_open()
             return self._backend.iterate(futures, timeout)
+        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, str)):
+            raise GraphError(
+                f"as_completed() waits for an iterable of futures, not for {futures!r}: put it in "
+                "a list"
+            )
         waited = list(futures)
         for future in waited:
-            _check_future(future, "as_completed")
+            check_future(future, "as_completed")
         return as_completed(waited, timeout)
 
     def put(self, value: T) -> Put[T]:
@@ -259,14 +318,14 @@ class Client:
 
     def close(self) -> None:
         """Cancel what runs, end the session and the private engine; may be called again."""
-        if not self._closed and self._process == os.getpid():
-            self._closed = True
+        if not self.closed and self._process == os.getpid():
+            self.closed = True
             atexit.unregister(self.close)
             self._backend.close()
 
     def __enter__(self) -> Client:
         self._check_open()
-        self._token = current_client.set(self)
+        self._outer = enter(self)
         return self
 
     def __exit__(
@@ -275,13 +334,23 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            current_client.reset(self._token)
-            self._token = None
+        leave(self, self._outer)
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Client {self._backend.endpoint}{' closed' if self._closed else ''}>"
+        return f"<Client {self._backend.endpoint}{' closed' if self.closed else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise GraphError(
+            "a Client cannot be pickled: inside a task there is none. Return the Delayed instead, "
+            "and its graph takes the task's place"
+        )
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = f": write client.{METHODS[name]}" if name in METHODS else ""
+            raise AttributeError(f"a Client has no attribute {name!r}{remedy}")
 
     def _interrupt(self) -> None:
         try:
@@ -294,27 +363,7 @@ class Client:
         return self._backend.submit(values) if values else []
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise ClientClosedError("this client is closed: make a new one")
         if self._process != os.getpid():
             raise ClientClosedError(FORKED)
-
-
-def _check_count(name: str, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise OptionError(f"{name} must be a positive integer, not {value!r}")
-
-
-def _check_future(value: Any, method: str) -> None:
-    if not isinstance(value, Future):
-        raise GraphError(
-            f"{method}() waits for futures, not for {type(value).__name__} {value!r}: start it "
-            "with client.submit(...) first, or use client.compute(...)"
-        )
-
-
-def start_default_client() -> Client:
-    """The client of ``x.compute()`` outside any ``with Client()``: a private engine, kept."""
-    client = Client()
-    current_client.set(client)
-    return client

@@ -35,7 +35,8 @@ from armoflow.system.descriptors import open_standard_streams
 from armoflow.system.machine import processors
 
 if TYPE_CHECKING:
-    from armoflow.client.client import Client, PayloadMode
+    from armoflow.client.arguments import PayloadMode
+    from armoflow.client.client import Client
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.run import Run
     from armoflow.protocol.transport import Transport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,12 +13,20 @@ from armoflow.client.loop import CallbackThread
 from armoflow.client.waiting import wait_for_future
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, outcomes
+from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, has_failed, outcomes
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
 
 T = TypeVar("T")
+
+
+class _Unread(Exception):
+    """Stands for an error until somebody asks for it.
+
+    To read one may import the user's modules and run the code of his classes, which is not for the
+    loop's thread; but who waits for the first exception has to be told at once that it is one.
+    """
 
 
 class Future(concurrent.futures.Future[T]):
@@ -65,26 +74,39 @@ class Future(concurrent.futures.Future[T]):
             concurrent.futures.CancelledError: If it was cancelled.
             BaseException: What the task raised; its ``__cause__`` says where.
         """
-        wait_for_future(self, timeout)
-        super().result(0)
-        decoded = self.outcomes()
-        for outcome in decoded:
-            if outcome.error is not None:
-                raise outcome.error
-        if self._whole:
-            return decoded[0].value  # type: ignore[no-any-return]
-        return [outcome.value for outcome in decoded]  # type: ignore[return-value]
+        error = None
+        try:
+            error = self.exception(timeout)
+            if error is not None:
+                raise error
+            decoded = self.outcomes()
+            if self._whole:
+                return decoded[0].value  # type: ignore[no-any-return]
+            return [outcome.value for outcome in decoded]  # type: ignore[return-value]
+        finally:
+            # The error is held by the future, and its traceback holds this frame: that must not
+            # hold the future, or neither is freed before the next garbage collection.
+            del error, self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What :meth:`result` would raise, or None."""
-        wait_for_future(self, timeout)
-        error = super().exception(0)
-        if error is not None:
-            return error
-        for outcome in self.outcomes():
-            if outcome.error is not None:
-                return outcome.error
-        return None
+        """What :meth:`result` would raise, or None.
+
+        Args:
+            timeout: Seconds to wait, or None for as long as it takes.
+
+        Raises:
+            TimeoutError: If it is not done in time.
+            concurrent.futures.CancelledError: If it was cancelled.
+        """
+        try:
+            wait_for_future(self, timeout)
+            error = super().exception(0)
+            if error is not None and not isinstance(error, _Unread):
+                return error
+            errors = (outcome.error for outcome in self.outcomes() if outcome.error is not None)
+            return next(errors, None)
+        finally:
+            del self
 
     def outcomes(self) -> list[Outcome]:
         """How each item ended; of a single value, a list of one. Only when it is done."""
@@ -126,12 +148,13 @@ class Future(concurrent.futures.Future[T]):
         if callbacks is None or self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda _: callbacks.put(lambda: fn(self)))
+            super().add_done_callback(functools.partial(_call_later, callbacks, fn))
 
     def on_cancel(self, cancel: Callable[[], bool]) -> None:
         """Say how the work behind it is cancelled."""
-        if not self.done():
-            self._cancel = cancel
+        self._cancel = cancel
+        if self.done():  # meanwhile
+            self._cancel = None
 
     def needed(self, change: int) -> None:
         """One plan more, or one less, has it as an argument."""
@@ -163,22 +186,39 @@ class Future(concurrent.futures.Future[T]):
             self.set_running_or_notify_cancel()
         elif error is not None:
             self.set_exception(error)
+        elif has_failed(target.pieces):
+            self.set_exception(_Unread())
         else:
             self.set_result(None)  # type: ignore[arg-type]  # decoded when somebody asks
+        # They were called, and many hold the future: asyncio.wrap_future's do.
+        self._done_callbacks.clear()  # type: ignore[attr-defined]
 
     def settle_item(self, piece: PlanPiece) -> None:
         """One item has come; for futures that an iteration makes."""
         self._pieces = [piece]
-        self.set_result(None)  # type: ignore[arg-type]
+        if has_failed(self._pieces):
+            self.set_exception(_Unread())
+        else:
+            self.set_result(None)  # type: ignore[arg-type]
 
     def settle_outcomes(self, outcomes: list[Outcome], whole: bool) -> None:
         """All is here already; for the debug mode."""
         self._outcomes = outcomes
         self._whole = whole
-        self.set_result(None)  # type: ignore[arg-type]
+        if any(outcome.error is not None for outcome in outcomes):
+            self.set_exception(_Unread())
+        else:
+            self.set_result(None)  # type: ignore[arg-type]
 
     def __await__(self) -> Generator[Any, None, T]:
         return asyncio.wrap_future(self).__await__()
+
+    def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
+        """Done, cancelled, result, exception: what asyncio copies, from Python 3.14 on."""
+        if not self.done() or self.cancelled():
+            return self.done(), self.cancelled(), None, None
+        error = self.exception()
+        return True, False, self.result() if error is None else None, error
 
     def __repr__(self) -> str:
         if self.cancelled():
@@ -194,6 +234,14 @@ class Future(concurrent.futures.Future[T]):
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "
             "pickle the value that result() gives"
         )
+
+
+def _call_later(
+    callbacks: CallbackThread,
+    fn: Callable[[concurrent.futures.Future[T]], object],
+    future: concurrent.futures.Future[T],
+) -> None:
+    callbacks.put(functools.partial(fn, future))
 
 
 def _any_cancelled(pieces: Sequence[PlanPiece]) -> bool:

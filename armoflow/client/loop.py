@@ -122,12 +122,13 @@ class CallbackThread:
     def _run(self) -> None:
         while (callback := self._waiting.get()) is not None:
             _call(callback)
+            del callback  # it holds a future, which nobody may need any more
 
 
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:
+    except BaseException:  # of whatever kind: the thread is there for the others too
         logger.exception("a callback of a future raised")
 
 

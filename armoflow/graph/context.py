@@ -38,7 +38,36 @@ INSIDE_TASK: Computer = _InsideTask()
 """What ``current_client`` is set to while a task's own code runs."""
 
 current_client: ContextVar[Computer | None] = ContextVar("armoflow_client", default=None)
-"""The client of the innermost ``with Client(...)``."""
+"""The client of the innermost ``with Client(...)`` of this thread or asyncio task."""
+
+_entered: list[Computer] = []
+"""Those of all threads, in the order in which they were entered."""
+
+
+def enter(computer: Computer) -> Computer | None:
+    """Make a client the current one; returns the one before, for :func:`leave`."""
+    outer = current_client.get()
+    _entered.append(computer)
+    current_client.set(computer)
+    return outer
+
+
+def leave(computer: Computer, outer: Computer | None) -> None:
+    """Undo :func:`enter`; maybe in another thread than that which entered it."""
+    if computer in _entered:
+        _entered.remove(computer)
+    if current_client.get() is computer:
+        current_client.set(outer)
+
+
+def find_current() -> Computer | None:
+    """The client that this thread entered, else the one that any thread entered last."""
+    current = current_client.get()
+    if current is None:
+        entered = tuple(_entered)  # others may leave meanwhile
+        current = entered[-1] if entered else None
+    return current
+
 
 _default_computer: Callable[[], Computer] | None = None
 
@@ -55,7 +84,7 @@ def get_computer() -> Computer:
     Raises:
         GraphError: If there is neither.
     """
-    current = current_client.get()
+    current = find_current()
     if current is not None:
         return current
     if _default_computer is None:

@@ -62,9 +62,3 @@ class Delayed(Lazy, Generic[T_co]):
                 f"{what} of {self!r} is not possible: it is lazy and has no value yet. Do it in a "
                 "task, or on the value that .compute() gives"
             )
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(
-                f"{self!r} has no attribute {name!r}: it is lazy and has no value yet. Use the "
-                "attribute in a task, or on the value that .compute() gives"
-            )

@@ -69,6 +69,26 @@ class Lazy:
     __hash__ = object.__hash__
 
 
+_OF_FUTURES = frozenset({"add_done_callback", "cancel", "done", "exception", "get", "result"})
+
+
+def _refuse_attribute(self: Lazy, name: str) -> NoReturn:
+    if name in _OF_FUTURES:
+        remedy = "Its value is .compute(), and client.submit(it) gives a future"
+    else:
+        remedy = "Use the attribute in a task, or on the value that .compute() gives"
+    raise AttributeError(
+        f"{self!r} has no attribute {name!r}: it is lazy and has no value yet. {remedy}"
+    )
+
+
+def _refuse_await(self: Lazy) -> NoReturn:
+    raise GraphError(
+        f"{self!r} cannot be awaited: it is lazy and nothing runs yet. Write "
+        "await client.submit(it)"
+    )
+
+
 def _lazy_error(value: Lazy, problem: str) -> GraphError:
     return GraphError(
         f"{value!r} {problem}: it is lazy and has no value yet. "
@@ -95,3 +115,5 @@ for _name in (*_OPERATORS, *(f"r{name}" for name in _OPERATORS), "neg", "pos", "
     setattr(Lazy, f"__{_name}__", _refusing("cannot be calculated with"))
 for _name in ("int", "float", "complex", "index", "round"):
     setattr(Lazy, f"__{_name}__", _refusing("cannot be converted to a number"))
+for _name, _refuse in (("getattr", _refuse_attribute), ("await", _refuse_await)):
+    setattr(Lazy, f"__{_name}__", _refuse)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Self, Unpack
 
 from armoflow.errors import GraphError, OptionError, SignatureError
 from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
+from armoflow.graph.functions import ABROAD, arity, check_function, name_of, signature_of
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
 from armoflow.options import Options, TaskOptions, make_options, merge_options
@@ -50,7 +50,7 @@ class BaseTask(Generic[P, R_co]):
         options: TaskOptions | None = None,
         outputs: int = 1,
     ) -> None:
-        self._set(function, name or _name_of(function), options or TaskOptions(), outputs)
+        self._set(function, name or name_of(function), options or TaskOptions(), outputs)
 
     def _set(
         self, function: Callable[P, R_co], name: str, options: TaskOptions, outputs: int
@@ -60,8 +60,8 @@ class BaseTask(Generic[P, R_co]):
         self.name = name
         self.options = options
         self.outputs = outputs
-        self._signature = _signature_of(function)
-        self._least, self._most = _arity(self._signature)
+        self._signature = signature_of(function)
+        self._least, self._most = arity(self._signature)
 
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the plain function, here and now."""
@@ -107,6 +107,12 @@ class BaseTask(Generic[P, R_co]):
         if self._signature is not None:  # how many positional ones come is told by the items
             self._bind(self._signature.bind_partial, (), fixed)
         return map_items(self, (iterable,), fixed, star=True)
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = f": write {ABROAD[name]}" if name in ABROAD else ""
+            raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}{remedy}")
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         name = getattr(self, "__qualname__", "")
@@ -286,8 +292,14 @@ def task(
         raise OptionError(f"name must be a non-empty string, not {name!r}")
     checked = make_options(options)
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        _check_function(function)
+    def decorate(function: Any) -> Any:
+        if isinstance(function, staticmethod):
+            function = function.__func__
+        if isinstance(function, BaseTask):
+            raise GraphError(
+                f"{function!r} is a task already; use .with_options(...) to change its options"
+            )
+        check_function(function, outputs)
         kind: Any = Task if outputs == 1 else MultiTask
         return kind(function, name=name, options=checked, outputs=outputs)
 
@@ -298,52 +310,8 @@ def as_task(function: Any) -> Task[..., Any] | MultiTask[..., Any, Any, Any]:
     """The task itself, or a plain function made one."""
     if isinstance(function, (Task, MultiTask)):
         return function
-    _check_function(function)
+    check_function(function)
     return Task(function)
-
-
-def _check_function(function: Any) -> None:
-    if isinstance(function, BaseTask):
-        raise GraphError(
-            f"{function!r} is a task already; use .with_options(...) to change its options"
-        )
-    if not callable(function):
-        raise GraphError(f"a task is made of a function, not of {function!r}")
-    if inspect.iscoroutinefunction(function):
-        raise GraphError(
-            f"{_name_of(function)!r} is a coroutine function (async def), which a task cannot run: "
-            "write it with def, and asyncio.run(...) inside if it needs a loop"
-        )
-
-
-def _name_of(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):
-        return None  # some built-in functions have none
-
-
-def _arity(signature: inspect.Signature | None) -> tuple[int, float]:
-    """Least and most arguments of a call with positional ones only; (1, 0) if none is possible."""
-    if signature is None:
-        return 0, float("inf")
-    least, most = 0, 0.0
-    for parameter in signature.parameters.values():
-        required = parameter.default is parameter.empty
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            least += required
-            most += 1
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            most = float("inf")
-        elif parameter.kind is parameter.KEYWORD_ONLY and required:
-            return 1, 0
-    return least, most
 
 
 def _find(module: str | None, name: str) -> Any:

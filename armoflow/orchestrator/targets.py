@@ -22,6 +22,8 @@ from armoflow.graph.nodes import Node, SliceNode
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 
+_FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
+
 
 class Outcome:
     """One item's value, or the error in its place, or neither (filtered out)."""
@@ -231,6 +233,21 @@ def outcomes(
             if outcome.error is not None:
                 _reach(outcome.error, names.name if whole else names.item(index))
     return decoded
+
+
+def has_failed(pieces: Sequence[PlanPiece]) -> bool:
+    """Whether an item failed or was skipped, of pieces whose data is here; no error is read."""
+    return any(_has_failed(piece) for piece in pieces if isinstance(piece, SlotRange))
+
+
+def _has_failed(piece: SlotRange) -> bool:
+    if piece.result.blame is not None:
+        return True
+    try:
+        slots = envelope_slots(piece.result)
+    except EnvelopeError:
+        return True
+    return any(slot.kind in _FAILURES for slot in slots[piece.start : piece.stop])
 
 
 def _reach(error: BaseException, name: str) -> None:

@@ -333,9 +333,9 @@ def _die_with(owner: int) -> None:
 
 
 def _refuse_nested_computing() -> None:
-    from armoflow.graph.context import INSIDE_TASK, current_client
+    from armoflow.graph.context import INSIDE_TASK, enter
 
-    current_client.set(INSIDE_TASK)
+    enter(INSIDE_TASK)  # for threads that tasks start, too
 
 
 def main() -> None:

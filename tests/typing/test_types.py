@@ -97,6 +97,26 @@ GOOD = {
         assert_type(many.fold(double), Delayed[int])
         assert_type(items(["a"]), DelayedList[str])
     """,
+    "client": """
+        from armoflow import Client, Future, options
+
+        @task
+        def grows(number: int) -> int | Delayed[int]:
+            return number
+
+        def grows_too(number: int) -> Delayed[int]:
+            return double(number)
+
+        with Client(retries=2, timeout=None) as client, options(priority=2):
+            assert_type(client.submit(double(1)), Future[int])
+            assert_type(client.submit(double.map([1])), Future[list[int]])
+            assert_type(client.submit(double, 1), Future[int])
+            assert_type(client.submit(split, 1), Future[tuple[int, str]])
+            assert_type(client.submit(grows, double(1)), Future[int])
+            assert_type(client.submit(plain, number=1), Future[int])
+            assert_type(client.submit(grows_too, 1), Future[int])
+            assert_type(client.submit(double, 1).result(), int)
+    """,
     "signature": """
         reveal_type(train)  # Task[[table: Table, *, depth: int =], Model]
         reveal_type(train.local)  # def (table: Table, *, depth: int =) -> Model
@@ -113,6 +133,11 @@ BAD = {
     "not_iterable": ("double.map(5)", "incompatible type"),
     "unpack": ("a, b = double(1)", "not iterable"),
     "local": ('double.local("a")', "incompatible type"),
+    "client_argument": (
+        "import armoflow; armoflow.Client(n_workers=2)",
+        'Unexpected keyword argument "n_workers"',
+    ),
+    "block": ("import armoflow; armoflow.options(retrys=2)", "Unexpected keyword argument"),
     "result": ("text: str = double(1).compute()", "Incompatible types in assignment"),
 }
 

@@ -1,0 +1,172 @@
+"""The arguments of a client, checked where they are written; and what other libraries call them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from armoflow.errors import GraphError, OptionError
+from armoflow.graph.context import INSIDE_TASK, find_current
+from armoflow.options import OPTION_NAMES, TaskOptions, make_options, nearest
+
+PayloadMode = Literal["auto", "delayed", "eager", "inline"]
+
+ARGUMENTS = (
+    *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
+    "connect_timeout",
+)
+
+_WORKERS = "write workers=..., the number of processes, each of which runs one task at a time"
+_ENDPOINT = "write endpoint='http://host:port' or 'unix:/path', or leave it out to run here"
+_ABROAD = {
+    **dict.fromkeys(("n_workers", "num_workers", "max_workers", "nworkers", "nprocs"), _WORKERS),
+    **dict.fromkeys(("num_cpus", "n_jobs", "cores", "processes", "max_processes"), _WORKERS),
+    **dict.fromkeys(("threads", "n_threads", "threads_per_worker", "nthreads"), _WORKERS),
+    **dict.fromkeys(("address", "url", "host", "scheduler", "server", "cluster"), _ENDPOINT),
+    **dict.fromkeys(("scheduler_file", "port"), _ENDPOINT),
+    "asynchronous": "leave it out: the futures of submit() can be awaited",
+    "debug": "write local=True, which runs everything in the caller's thread",
+    "sync": "write local=True, which runs everything in the caller's thread",
+    "queue": "write partition=...",
+    "max_duration": "write timeout=..., the seconds of one attempt",
+    "batch": "write batch_size=...",
+    "chunksize": "write batch_size=...",
+    "chunk_size": "write batch_size=...",
+}
+"""Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""
+
+METHODS = {
+    "shutdown": "close()",
+    "disconnect": "close()",
+    "scatter": "put(value)",
+    "persist": "submit(lazy)",
+    "remote": "submit(function, ...)",
+    "apply": "submit(function, ...)",
+    "apply_async": "submit(function, ...)",
+    "imap": "map(function, iterable)",
+    "starmap": "submit(task.starmap(tuples))",
+    "get": "compute(lazy), or gather(futures)",
+    "result": "compute(lazy), or gather(futures)",
+    "wait": "gather(futures), or concurrent.futures.wait(futures)",
+    "run": "compute(lazy)",
+}
+"""Methods of their clients and executors, and what to call instead."""
+
+
+def make_client_options(values: Mapping[str, Any]) -> TaskOptions:
+    """The task options among a client's keyword arguments.
+
+    Raises:
+        OptionError: If one is neither an option nor an argument; it says what to write.
+
+    Example:
+        >>> make_client_options({"n_workers": 2})
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: unknown argument 'n_workers': write workers=..., the number \
+of processes, each of which runs one task at a time
+    """
+    for name in values:
+        if name not in OPTION_NAMES:
+            remedy = _ABROAD.get(name) or nearest(name, (*ARGUMENTS, *OPTION_NAMES))
+            raise OptionError(f"unknown argument {name!r}: {remedy}")
+    return make_options(values)
+
+
+def check_arguments(
+    endpoint: object,
+    *,
+    workers: object,
+    local: object,
+    payloads: object,
+    extensions: object,
+    max_priority: object,
+    connect_timeout: object,
+) -> None:
+    """Check the values of a client's own arguments.
+
+    Raises:
+        OptionError: If one of them is of the wrong type or out of range.
+    """
+    _check_endpoint(endpoint)
+    _check_count("workers", workers)
+    _check_count("max_priority", max_priority)
+    if max_priority is None:
+        raise OptionError("max_priority must be a positive integer, not None")
+    if not isinstance(local, bool):
+        raise OptionError(f"local must be True or False, not {local!r}")
+    if local and endpoint is not None:
+        raise OptionError(
+            f"local=True runs in the caller's thread: leave out endpoint={endpoint!r}, or local"
+        )
+    if payloads not in get_args(PayloadMode):
+        modes = ", ".join(map(repr, get_args(PayloadMode)))
+        raise OptionError(f"payloads must be one of {modes}, not {payloads!r}")
+    if extensions is not None and not isinstance(extensions, bool):
+        raise OptionError(f"extensions must be True, False or None, not {extensions!r}")
+    if (
+        isinstance(connect_timeout, bool)
+        or not isinstance(connect_timeout, (int, float))
+        or not (math.isfinite(connect_timeout) and connect_timeout > 0)
+    ):
+        raise OptionError(
+            f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
+        )
+
+
+def endpoint_of_environment() -> str | None:
+    """The endpoint that the environment names, if it does.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    endpoint = os.environ.get("ARMOFLOW_ENDPOINT") or None
+    _check_endpoint(endpoint, "the variable ARMOFLOW_ENDPOINT")
+    return endpoint
+
+
+def extensions_of_environment() -> bool:
+    """Whether the environment lets extensions be used.
+
+    Raises:
+        OptionError: If it says neither yes nor no.
+    """
+    value = os.environ.get("ARMOFLOW_EXTENSIONS", "1")
+    if value not in ("", "0", "1"):
+        raise OptionError(f"the variable ARMOFLOW_EXTENSIONS must be 0 or 1, not {value!r}")
+    return value != "0"
+
+
+def refuse_inside_task() -> None:
+    """A client inside a task would wait for workers, of which its own task holds one.
+
+    Raises:
+        GraphError: If this is called by a running task.
+    """
+    if find_current() is INSIDE_TASK:
+        raise GraphError(
+            "a Client inside a task would keep its worker waiting: return the Delayed instead, and "
+            "its graph takes the task's place; Client(local=True) runs here"
+        )
+
+
+def _check_endpoint(endpoint: object, what: str = "endpoint") -> None:
+    if endpoint is None:
+        return
+    if not isinstance(endpoint, str):
+        raise OptionError(
+            f"{what} must be text such as 'http://host:5001', not {endpoint!r}; the number of "
+            "worker processes is workers=..."
+        )
+    scheme, separator, _ = endpoint.partition("://")
+    if not endpoint.strip() or (separator and scheme.strip() not in ("http", "https", "unix")):
+        raise OptionError(
+            f"{what} {endpoint!r} is not an address: write http://host:port, https://host:port or "
+            "unix:/path"
+        )
+
+
+def _check_count(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise OptionError(f"{name} must be a positive integer, not {value!r}")

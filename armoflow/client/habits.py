@@ -1,0 +1,95 @@
+"""What is given to a client in place of a lazy value: told apart, with the remedy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Coroutine, Generator, Iterator, Sequence
+from typing import Any
+
+from armoflow.client.future import Future
+from armoflow.errors import GraphError, SignatureError
+from armoflow.graph.task import BaseTask, as_task
+from armoflow.options import OPTION_NAMES
+
+_PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
+
+
+def check_computable(values: Sequence[Any], *, deep: bool) -> None:
+    """Refuse what only looks as if it could be computed, rather than hand it back as it is.
+
+    Args:
+        values: What was given to compute().
+        deep: Look into containers too: nothing lazy was found.
+
+    Raises:
+        GraphError: If one is a task that was not called, a generator, a future, and so on.
+    """
+    stack = list(reversed(values))
+    seen: set[int] = set()
+    while stack:
+        value = stack.pop()
+        if type(value) in _PLAIN:
+            continue
+        remedy = _remedy(value)
+        if remedy:
+            raise GraphError(f"compute() cannot run {_describe(value)}: {remedy}")
+        if deep and type(value) in (list, tuple, set, frozenset, dict) and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend(value.values() if isinstance(value, dict) else value)
+
+
+def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of a task or plain function, as it is written with executors.
+
+    Raises:
+        GraphError: If it is no function.
+        SignatureError: If the arguments do not fit.
+    """
+    if not callable(function):
+        raise GraphError(
+            f"submit() takes what a call of a task returned, or a function and its arguments, not "
+            f"{_describe(function)}"
+        )
+    try:
+        return as_task(function)(*args, **kwargs)
+    except SignatureError as error:
+        if not any(name in kwargs for name in OPTION_NAMES):
+            raise
+        raise SignatureError(
+            f"{error}. All keyword arguments are the function's: options are the task's, "
+            "task.with_options(...), or the client's"
+        ) from None
+
+
+def check_future(value: Any, method: str) -> None:
+    """Refuse what is no future.
+
+    Raises:
+        GraphError: If it is none.
+    """
+    if not isinstance(value, Future):
+        raise GraphError(
+            f"{method}() waits for futures, not for {_describe(value)}: start it with "
+            "client.submit(...) first, or use client.compute(...)"
+        )
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(value, BaseTask):
+        return f"call it, compute({value.name}(...))"
+    if isinstance(value, Future):
+        return "it runs already; .result() gives its value, client.gather(futures) those of several"
+    if isinstance(value, (Generator, Iterator)):
+        return "give a list of the lazy values, or task.map(iterable)"
+    if isinstance(value, Coroutine):
+        return "write the function with def, and make a task of it"
+    if inspect.isroutine(value):
+        return "make a task of it and call it, compute(task(function)(...))"
+    return ""
+
+
+def _describe(value: Any) -> str:
+    text = repr(value)
+    if len(text) > 80:
+        text = f"{text[:77]}..."
+    return f"{type(value).__name__} {text}"

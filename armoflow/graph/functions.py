@@ -1,0 +1,98 @@
+"""The functions that tasks are made of: which can be one, what they are called, what they take."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from armoflow.errors import GraphError
+
+ABROAD = {
+    **dict.fromkeys(("remote", "delay", "s", "si", "bind"), "task(...): a call is lazy"),
+    **dict.fromkeys(("submit", "apply_async", "future"), "client.submit(task, ...)"),
+    **dict.fromkeys(("compute", "result", "visualize"), "task(...).compute(): call it first"),
+    **dict.fromkeys(("run", "func"), "task.local(...), which runs the plain function here"),
+    **dict.fromkeys(("filter", "reduce", "fold"), "items(iterable).filter(task), and so on"),
+    **dict.fromkeys(("retry", "set", "configure"), "task.with_options(...)"),
+}
+"""What Ray, dask, Celery and Prefect call the same of a task, and what to write instead."""
+
+
+def check_function(function: Any, outputs: int = 1) -> None:
+    """Refuse what a task cannot be made of.
+
+    Args:
+        function: What is to be a task.
+        outputs: How many results it is said to have.
+
+    Raises:
+        GraphError: If it cannot be run, or its value cannot be stored; it says what to write.
+    """
+    if isinstance(function, classmethod):
+        raise GraphError(
+            f"{name_of(function.__func__)!r} is a class method, which a task cannot be: write a "
+            "function outside of the class, which takes the class as an argument"
+        )
+    if not callable(function):
+        raise GraphError(f"a task is made of a function, not of {function!r}")
+    if _is_method(function):
+        raise GraphError(
+            f"{function.__qualname__!r} is a method, which a task cannot be: write a function "
+            "outside of the class, which takes the object as its first argument"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise GraphError(
+            f"{name_of(function)!r} is a coroutine function (async def), which a task cannot run: "
+            "write it with def, and asyncio.run(...) inside if it needs a loop"
+        )
+    if inspect.isasyncgenfunction(function) or (
+        outputs == 1 and inspect.isgeneratorfunction(function)
+    ):
+        raise GraphError(
+            f"{name_of(function)!r} is a generator function, whose value cannot be stored: "
+            "return a list"
+        )
+
+
+def _is_method(function: Any) -> bool:
+    """Whether a function was written in the body of a class, to be called on its objects."""
+    if not isinstance(function, FunctionType):
+        return False
+    owner = function.__qualname__.rpartition(".")[0].rpartition(".")[2]
+    first = function.__code__.co_varnames[: min(function.__code__.co_argcount, 1)]
+    return owner not in ("", "<locals>") and first in (("self",), ("cls",))
+
+
+def name_of(function: Any) -> str:
+    """What a task of a function is called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """What a function takes, if that can be told."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None  # some built-in functions have none
+
+
+def arity(signature: inspect.Signature | None) -> tuple[int, float]:
+    """Least and most arguments of a call with positional ones only; (1, 0) if none is possible."""
+    if signature is None:
+        return 0, float("inf")
+    least, most = 0, 0.0
+    for parameter in signature.parameters.values():
+        required = parameter.default is parameter.empty
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            least += required
+            most += 1
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind is parameter.KEYWORD_ONLY and required:
+            return 1, 0
+    return least, most

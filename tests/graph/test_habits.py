@@ -1,0 +1,155 @@
+"""What users of other libraries write: it works, or the error says what to write."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import operator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from armoflow import items, task
+from armoflow.errors import GraphError, OptionError
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+# --- what a task is made of -----------------------------------------------------------------------
+
+
+def test_a_method_is_refused_where_it_is_decorated() -> None:
+    with pytest.raises(GraphError, match=r"Tools\.work' is a method.*outside of the class"):
+
+        class Tools:
+            @task
+            def work(self, number: int) -> int:
+                return number
+
+
+def test_a_class_method_is_refused() -> None:
+    with pytest.raises(GraphError, match="'work' is a class method"):
+
+        class Tools:
+            @task  # type: ignore[arg-type]
+            @classmethod
+            def work(cls, number: int) -> int:
+                return number
+
+
+def test_static_methods_and_functions_in_the_body_of_a_class_are_tasks() -> None:
+    class Tools:
+        @task
+        @staticmethod
+        def one(number: int) -> int:
+            return number + 1
+
+        @staticmethod
+        @task
+        def two(number: int) -> int:
+            return number + 2
+
+        @task
+        def three(number: int) -> int:  # type: ignore[misc]
+            return number + 3
+
+    assert [Tools.one.local(0), Tools().two.local(0), Tools.three.local(0)] == [1, 2, 3]
+    assert Tools.one(Tools.two(1)).node.name == "one"
+
+
+def test_coroutine_and_generator_functions_are_refused() -> None:
+    async def coroutine() -> None: ...
+
+    async def ticks() -> AsyncIterator[int]:
+        yield 1
+
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    for function, says in (
+        (coroutine, "coroutine function"),
+        (functools.partial(coroutine), "coroutine function"),
+        (ticks, "generator function"),
+        (numbers, "generator function, whose value cannot be stored: return a list"),
+    ):
+        with pytest.raises(GraphError, match=says):
+            task(function)  # type: ignore[call-overload]
+    assert task(outputs=2)(numbers).outputs == 2
+
+
+def test_anything_else_that_is_called_is_a_task() -> None:
+    class Adder:
+        def __call__(self, number: int) -> int:
+            return number + 1
+
+        def bound(self, number: int) -> int:
+            return number + 2
+
+    for function, name in (
+        (len, "len"),
+        (functools.partial(pow, 2), "pow"),
+        (operator.itemgetter(1), "itemgetter"),
+        (dict, "dict"),
+        (Adder(), "Adder"),
+        (Adder().bound, "bound"),
+        (lambda number: number, "<lambda>"),
+    ):
+        assert task(function).name == name  # type: ignore[operator]
+    with pytest.raises(GraphError, match="made of a function, not of 3"):
+        task(3)  # type: ignore[call-overload]
+    with pytest.raises(GraphError, match="is a task already"):
+        task(double)
+
+
+# --- what a task is asked for ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("remote", r"write task\(\.\.\.\): a call is lazy"),
+        ("delay", r"write task\(\.\.\.\)"),
+        ("submit", r"write client.submit\(task"),
+        ("apply_async", r"write client.submit\(task"),
+        ("compute", r"write task\(\.\.\.\)\.compute\(\): call it first"),
+        ("result", r".*call it first"),
+        ("reduce", r"write items\(iterable\)"),
+    ],
+)
+def test_methods_of_other_tasks(name: str, remedy: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute '{name}': {remedy}"):
+        getattr(double, name)
+
+
+def test_options_are_not_called() -> None:
+    assert double.options.retries is None
+    with pytest.raises(OptionError, match=r"task\.with_options"):
+        double.options(retries=2)  # type: ignore[operator]
+
+
+# --- what a lazy value is asked for ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lazy", [double(1), double.map([1]), items([1]).filter(double)])
+def test_lazy_values_are_no_futures(lazy: Any) -> None:
+    with pytest.raises(AttributeError, match=r"'result': it is lazy .* client.submit\(it\)"):
+        lazy.result()
+    with pytest.raises(AttributeError, match="'shape': it is lazy"):
+        _ = lazy.shape
+
+    async def wait() -> None:
+        await lazy
+
+    with pytest.raises(GraphError, match=r"await client\.submit\(it\)"):
+        asyncio.run(wait())
+
+
+def test_a_value_is_neither_true_nor_iterated_nor_measured() -> None:
+    value = double(1)
+    for wrong in (bool, iter, list, len, int):
+        with pytest.raises(GraphError, match="lazy and has no value yet"):
+            wrong(value)  # type: ignore[operator]
