@@ -289,8 +289,8 @@ class Client:
             return self._backend.iterate(futures, timeout)
         if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, str)):
             raise GraphError(
-                f"as_completed() waits for an iterable of futures, not for {futures!r}: put it in "
-                "a list"
+                f"as_completed() waits for futures, not for {type(futures).__name__} {futures!r}: "
+                "give a list of them"
             )
         waited = list(futures)
         for future in waited:

@@ -10,19 +10,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
+from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
 from armoflow.protocol.transport import InputsAbortedError, Transport
-
-Entry = PlannedTask | Constant | Callable[[], None]
-"""What a plan puts into the queue; a callable runs in the loop once all before it was taken."""
 
 
 class Pipeline:
@@ -49,18 +45,10 @@ class Pipeline:
         self._tracker = tracker
         self._settle = settle
         self._cancel = cancel
-        self._loop = asyncio.get_running_loop()
-        self._entries: deque[Entry] = deque()
-        self._woken = False
-        self._arrived = asyncio.Event()
-        self._room = threading.Event()
-        self._room.set()
-        self._queued_bytes = 0
-        self._queued_items = 0
+        self._queue = PlanQueue(tracker)
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._storing: dict[Constant, asyncio.Task[None]] = {}
-        self._closed = False
 
     # --- the plan's thread ----------------------------------------------------------------------
 
@@ -70,28 +58,7 @@ class Pipeline:
         Raises:
             ClientClosedError: If the client was closed meanwhile.
         """
-        if isinstance(entry, PlannedTask):
-            # Room before it, not for it: what alone is larger than the queue must get through.
-            while not self._has_room():
-                self._room.clear()
-                if not self._has_room():
-                    self._room.wait(1.0)
-            self._queued_bytes += entry.size
-            self._queued_items += entry.items
-        if self._closed:
-            raise ClientClosedError("the client was closed while a graph was being submitted")
-        self._entries.append(entry)
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._arrived.set)
-
-    def _has_room(self) -> bool:
-        return self._closed or (
-            len(self._tracker) < config.TASKS_UNDER_WAY
-            and len(self._entries) < config.TASKS_QUEUED
-            and self._queued_bytes < config.BYTES_QUEUED
-            and self._queued_items < config.ITEMS_QUEUED
-        )
+        self._queue.put(entry)
 
     # --- the loop's thread ----------------------------------------------------------------------
 
@@ -100,10 +67,8 @@ class Pipeline:
         try:
             named: asyncio.Event | None = None
             while True:
-                await self._arrived.wait()
-                self._arrived.clear()
-                self._woken = False
-                while self._entries:
+                await self._queue.wait()
+                while len(self._queue):
                     # Wait first: what arrives meanwhile goes into the same batch.
                     await self._in_flight.acquire()
                     batch = self._next_batch()
@@ -121,26 +86,16 @@ class Pipeline:
 
     def freed(self) -> None:
         """Tasks have ended: there may be room again."""
-        if not self._room.is_set() and self._has_room():
-            self._room.set()
+        self._queue.freed()
 
     def close(self) -> None:
         """Let waiting plans go; nothing more is taken."""
-        self._closed = True
-        self._entries.clear()
-        self._room.set()
+        self._queue.close()
 
     def interrupt(self, error: BaseException) -> None:
         """Drop all that is queued or being submitted, whatever it waits for."""
         self._fail(self.unsubmitted(), error)
-        for _ in range(len(self._entries)):
-            entry = self._entries.popleft()
-            if isinstance(entry, PlannedTask):
-                self._queued_bytes -= entry.size
-                self._queued_items -= entry.items
-            elif not isinstance(entry, Constant):
-                self._entries.append(entry)
-        self.freed()
+        self._queue.drop()
         for constant, storing in self._storing.items():
             constant.error = error
             storing.cancel()
@@ -156,18 +111,18 @@ class Pipeline:
     def unsubmitted(self) -> list[PlannedTask]:
         """The tasks that are queued or being submitted."""
         sending = [task for batch in self._sending.values() for task in batch]
-        return [*sending, *(entry for entry in self._entries if isinstance(entry, PlannedTask))]
+        return [*sending, *self._queue.tasks()]
 
     def _next_batch(self) -> list[PlannedTask]:
         batch: list[PlannedTask] = []
         total = 0
-        while self._entries and len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
-            entry = self._entries.popleft()
+        while len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
+            entry = self._queue.take()
+            if entry is None:
+                break
             if isinstance(entry, PlannedTask):
                 batch.append(entry)
                 total += entry.size
-                self._queued_bytes -= entry.size
-                self._queued_items -= entry.items
             elif isinstance(entry, Constant):
                 self._store(entry)
             else:
@@ -214,7 +169,7 @@ class Pipeline:
 
     def _as_closed(self, error: Exception) -> Exception:
         """What the engine says of a session that the client is closing is not the reason."""
-        if not self._closed or isinstance(error, ClientClosedError):
+        if not self._queue.closed or isinstance(error, ClientClosedError):
             return error
         closed = ClientClosedError("the client was closed while a graph was being submitted")
         closed.__cause__ = error

@@ -1,0 +1,139 @@
+"""Between the threads that plan and the loop that submits: one queue, bounded by credit.
+
+Planning threads put, the loop takes, looks and drops, and both count: so all of it is under one
+lock, which is never held while something else is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sized
+
+from armoflow import config
+from armoflow.errors import ClientClosedError
+from armoflow.orchestrator.planned import Constant, PlannedTask
+
+Entry = PlannedTask | Constant | Callable[[], None]
+"""What a plan puts into the queue; a callable runs in the loop once all before it was taken."""
+
+
+class PlanQueue:
+    """What plans have yielded and the loop has not taken; made in the loop's thread.
+
+    Args:
+        under_way: The tasks that were submitted and have not ended.
+    """
+
+    def __init__(self, under_way: Sized) -> None:
+        self._under_way = under_way
+        self._loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._items = 0
+        self._woken = False
+        self._waiting = 0
+        self._closed = False
+        self._changed = threading.Condition(threading.Lock())
+
+    # --- the threads that plan ------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Add what a plan yielded; waits while too much is queued or under way.
+
+        Raises:
+            ClientClosedError: If the client was closed meanwhile.
+        """
+        with self._changed:
+            if isinstance(entry, PlannedTask):
+                # Room before it, not for it: what alone is larger than the queue must get through.
+                if not self._has_room():
+                    self._wait_for_room()
+                self._bytes += entry.size
+                self._items += entry.items
+            if self._closed:
+                raise ClientClosedError("the client was closed while a graph was being submitted")
+            self._entries.append(entry)
+            woken, self._woken = self._woken, True
+        if not woken:
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def _wait_for_room(self) -> None:
+        self._waiting += 1
+        try:
+            # Woken now and then, because only then the main thread looks for Ctrl-C.
+            while not self._changed.wait_for(self._has_room, 0.2):
+                pass
+        finally:
+            self._waiting -= 1
+
+    def _has_room(self) -> bool:
+        return self._closed or (
+            len(self._under_way) < config.TASKS_UNDER_WAY
+            and len(self._entries) < config.TASKS_QUEUED
+            and self._bytes < config.BYTES_QUEUED
+            and self._items < config.ITEMS_QUEUED
+        )
+
+    # --- the loop's thread ----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def wait(self) -> None:
+        """Wait until something is put."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        with self._changed:
+            self._woken = False
+
+    def take(self) -> Entry | None:
+        """The oldest entry, or None; plans that wait are told by :meth:`freed`."""
+        with self._changed:
+            if not self._entries:
+                return None
+            entry = self._entries.popleft()
+            self._forget(entry)
+            return entry
+
+    def freed(self) -> None:
+        """Entries were taken, or tasks have ended: there may be room again."""
+        with self._changed:
+            if self._waiting and self._has_room():
+                self._changed.notify_all()
+
+    def tasks(self) -> list[PlannedTask]:
+        """The tasks that are queued now."""
+        with self._changed:
+            return [entry for entry in self._entries if isinstance(entry, PlannedTask)]
+
+    def drop(self) -> None:
+        """Forget tasks and constants; what is to be told stays, in order."""
+        with self._changed:
+            kept: deque[Entry] = deque()
+            for entry in self._entries:
+                if isinstance(entry, (PlannedTask, Constant)):
+                    self._forget(entry)
+                else:
+                    kept.append(entry)
+            self._entries = kept
+        self.freed()
+
+    def close(self) -> None:
+        """Let waiting plans go; nothing more is taken."""
+        with self._changed:
+            self._closed = True
+            self._entries.clear()
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def _forget(self, entry: Entry) -> None:
+        if isinstance(entry, PlannedTask):
+            self._bytes -= entry.size
+            self._items -= entry.items
