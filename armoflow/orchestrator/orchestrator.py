@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from armoflow import config
@@ -64,6 +64,7 @@ class Orchestrator:
         self._released: deque[str] = deque()
         self._release_planned = False
         self._released_bytes = 0
+        self._told: set[str] = set()
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._lost: ArmoflowError | None = None
@@ -314,7 +315,12 @@ class Orchestrator:
     def _cancel_in_engine(self, tasks: Sequence[PlannedTask]) -> None:
         ids = [task.task_id for task in tasks if task.task_id]
         if ids and self._session_id is not None:
-            self._start(self.transport.cancel_tasks(self._session_id, ids))
+            self._start(
+                self._spare(
+                    "what nobody wants any more runs on, for the engine does not cancel it",
+                    self.transport.cancel_tasks(self._session_id, ids),
+                )
+            )
 
     # --- freeing --------------------------------------------------------------------------------
 
@@ -340,17 +346,25 @@ class Orchestrator:
     def _release_now(self) -> None:
         self._release_planned = False
         self._released_bytes = 0
-        ids = list(self._released)
-        for _ in ids:
-            self._released.popleft()
+        ids = []
+        while self._released:  # others append meanwhile
+            ids.append(self._released.popleft())
         if ids and self._session_id is not None and not self._closed:
-            self._start(self._delete(self._session_id, ids))
+            self._start(
+                self._spare(
+                    "results that nobody needs any more stay until the session ends",
+                    self.transport.delete(self._session_id, ids),
+                )
+            )
 
-    async def _delete(self, session_id: str, result_ids: Sequence[str]) -> None:
+    async def _spare(self, without: str, call: Awaitable[None]) -> None:
+        """Make a call whose failure only costs the engine something; told once of each kind."""
         try:
-            await self.transport.delete(session_id, result_ids)
+            await call
         except ArmoflowError as error:
-            logger.warning("%d results could not be deleted: %s", len(result_ids), error)
+            level = logging.DEBUG if without in self._told else logging.WARNING
+            self._told.add(without)
+            logger.log(level, "%s: %s", without, error)
 
     def _free_payloads(self) -> None:
         payloads, self.tracker.ended_payloads = self.tracker.ended_payloads, []

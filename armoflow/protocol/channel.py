@@ -47,7 +47,8 @@ def grpc_target(endpoint: str) -> str:
     host, separator, port = text.rpartition(":")
     if not (separator and host and port.isdigit()) or "/" in text:
         raise EngineUnreachableError(
-            f"endpoint {endpoint!r} is not an address: write http://host:port or unix:/path"
+            f"endpoint {endpoint!r} is not an address: write http://host:port, "
+            "https://host:port or unix:/path"
         )
     return text
 

@@ -213,7 +213,10 @@ class StandardSubmitter:
             await asyncio.sleep(0.1)
         logger.warning("an engine left %d task(s) half created: replacing them", len(owned))
         lost = [owner for owner in owned if owner]
-        await self._transport.cancel_tasks(session_id, lost)
+        try:
+            await self._transport.cancel_tasks(session_id, lost)
+        except EngineError as error:
+            logger.warning("they were not cancelled: %s", error)  # their payloads never come
         await self._replace(session_id, submissions, named)
         return [task.task_id for task in submissions]
 

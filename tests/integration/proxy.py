@@ -61,6 +61,10 @@ class Proxy:
         """
         self._tell("cut", method, when, times)
 
+    def refuse(self, method: str) -> None:
+        """Answer calls of a method with PERMISSION_DENIED."""
+        self._tell("refuse", method)
+
     def cut_now(self) -> None:
         """Cut all connections."""
         self._tell("cut_now")
@@ -172,6 +176,7 @@ class Rules:
         self.counts: Counter[str] = Counter()
         self.changed = asyncio.Condition()
         self.cuts: dict[tuple[str, str], int] = {}
+        self.refused: set[str] = set()
         self.held: dict[str, asyncio.Event] = {}
         self.delayed: dict[str, asyncio.Event] = {}
         self.streams: dict[Forwarding, str] = {}
@@ -196,6 +201,7 @@ class Rules:
             event.set()
         self.counts.clear()
         self.cuts.clear()
+        self.refused.clear()
         self.held.clear()
         self.delayed.clear()
 
@@ -219,6 +225,10 @@ class Forwarding:
         self._rules.streams[self] = self._name
         try:
             await self._came(self._name)
+            if self._name in self._rules.refused:
+                import grpc
+
+                await self._context.abort(grpc.StatusCode.PERMISSION_DENIED, "not for you")
             await self._forward(requests)
         finally:
             del self._rules.streams[self]
@@ -405,6 +415,9 @@ class Server:
 
     async def _do_cut(self, method: str, when: str, times: int) -> None:
         self.rules.cuts[method, when] = times
+
+    async def _do_refuse(self, method: str) -> None:
+        self.rules.refused.add(method)
 
     async def _do_cut_now(self) -> None:
         await self.cut()

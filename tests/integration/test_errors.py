@@ -587,7 +587,9 @@ def test_an_endpoint_that_accepts_and_says_nothing() -> None:
             Client(f"http://{address}", connect_timeout=0.3)
 
 
-@pytest.mark.parametrize("endpoint", ["localhost", "http://", "http://host/path:1", "ftp://x:y"])
+@pytest.mark.parametrize(
+    "endpoint", ["localhost", "http://", "http://host/path:1", "ftp://x:y", "ray://x:1"]
+)
 def test_what_is_no_address(endpoint: str) -> None:
     with pytest.raises(EngineUnreachableError, match="http://host:port"):
         Client(endpoint)

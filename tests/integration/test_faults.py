@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -668,3 +669,32 @@ def engine_of(client: Client) -> int:
     """The process of a client's private engine."""
     pid: int = client._backend._engine.pid  # type: ignore[attr-defined]
     return pid
+
+
+# --- calls that are refused -----------------------------------------------------------------------
+
+
+def test_runs_go_on_where_nothing_may_be_cancelled_or_deleted(
+    on_standard: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for method in ("Tasks/CancelTasks", "Results/DeleteResultsData"):
+        on_standard.proxy.refuse(method)
+    with caplog.at_level(logging.WARNING), on_standard.connect() as client:
+        with on_standard.gate.closed():
+            held = client.submit(on_standard.gated(7))
+            assert on_standard.bell.hear() == "7"
+            running = client.submit(on_standard.gated(8))
+            assert on_standard.bell.hear() == "8"
+            queued = client.submit(on_standard.gated(9))
+            on_standard.proxy.wait_for_answer("Tasks/SubmitTasks", 3)
+            for count, future in enumerate((queued, running), 1):
+                assert future.cancel()
+                on_standard.proxy.wait_for("Tasks/CancelTasks", count)
+        assert held.result(60) == 7
+        assert client.compute(on_standard.work()) == sum(range(10, 16))
+        on_standard.proxy.wait_for("Results/DeleteResultsData")
+        assert client.compute(on_standard.work()) == sum(range(10, 16))
+        on_standard.proxy.wait_for("Results/DeleteResultsData", 2)
+    told = [record.getMessage() for record in caplog.records if "not for you" in record.message]
+    assert len([text for text in told if text.startswith("what nobody wants any more")]) == 1
+    assert len([text for text in told if text.startswith("results that nobody needs")]) == 1

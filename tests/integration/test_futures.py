@@ -109,7 +109,7 @@ def test_collections_have_a_future_too(client: Client) -> None:
 
 
 def test_submit_takes_lazy_values_and_functions_only(client: Client) -> None:
-    for wrong in (5, [inc(1)], inc):
+    for wrong in (5, [inc(1)], None):
         with pytest.raises(GraphError, match="submit"):
             client.submit(wrong)  # type: ignore[call-overload]
     for lazy in (inc(1), [inc(1)], [5]):
