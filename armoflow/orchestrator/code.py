@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import threading
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -40,7 +41,7 @@ class KnownCode(Protocol):
 
 
 class CodeBook:
-    """What code a session has sent, by content.
+    """What code a session has sent, by content; all that plan have one, so it is under a lock.
 
     Args:
         known: In a worker, the code that came with its tasks.
@@ -48,6 +49,7 @@ class CodeBook:
 
     def __init__(self, known: KnownCode | None = None) -> None:
         self._known = known
+        self._lock = threading.RLock()
         self._pieces: dict[str, _Piece] = {}
         self._bundle = ModuleBundle()
         self._live = LiveState(self._bundle)
@@ -69,9 +71,10 @@ class CodeBook:
                 constant = Constant.stored(known.digest, known.result_id)
                 return EncodedCode(self, known.digest, None, constant)
             return EncodedCode(self, known.digest, self._piece(known.digest, known.data or b""))
-        encoded = self._encode(function)
-        self._bundle_modules(encoded.modules)
-        return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
+        with self._lock:
+            encoded = self._encode(function)
+            self._bundle_modules(encoded.modules)
+            return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
 
     def _encode(self, function: Any) -> EncodedFunction:
         nothing = uses_nothing(function)
@@ -87,11 +90,12 @@ class CodeBook:
 
     def add_modules(self, names: frozenset[str] | set[str]) -> None:
         """Note that instances of classes of these modules are among the values of tasks."""
-        self._bundle_modules(names)
-        if self._known is None:
-            for name in names:
-                if name in sys.modules:
-                    self._live.check(sys.modules[name])
+        with self._lock:
+            self._bundle_modules(names)
+            if self._known is None:
+                for name in names:
+                    if name in sys.modules:
+                        self._live.check(sys.modules[name])
 
     def _bundle_modules(self, names: frozenset[str] | set[str]) -> None:
         # In a worker the client has sent all of them.
@@ -103,8 +107,11 @@ class CodeBook:
         """The modules that tasks need, or None when there are none."""
         inherited = self._inherited
         if inherited is None:
-            encoded = self._bundle.encode()
-            return None if encoded is None else EncodedCode(self, encoded[0], self._piece(*encoded))
+            with self._lock:
+                encoded = self._bundle.encode()
+                if encoded is None:
+                    return None
+                return EncodedCode(self, encoded[0], self._piece(*encoded))
         if inherited.result_id is not None:
             constant = Constant.stored(inherited.digest, inherited.result_id)
             return EncodedCode(self, inherited.digest, None, constant)
@@ -113,9 +120,10 @@ class CodeBook:
 
     def forget_stored(self) -> None:
         """A new session holds nothing: code is sent again."""
-        for piece in self._pieces.values():
-            piece.constant = None
-            piece.inline = 0
+        with self._lock:
+            for piece in self._pieces.values():
+                piece.constant = None
+                piece.inline = 0
 
     def _piece(self, digest: str, data: bytes) -> _Piece:
         piece = self._pieces.get(digest)
