@@ -1,0 +1,152 @@
+"""What the standard services refuse, show again, and survive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from armonik.client import ArmoniKResults, ArmoniKSessions
+from armonik.protogen.client.applications_service_pb2_grpc import ApplicationsStub
+from armonik.protogen.client.results_service_pb2_grpc import ResultsStub
+from armonik.protogen.client.sessions_service_pb2_grpc import SessionsStub
+from armonik.protogen.client.tasks_service_pb2_grpc import TasksStub
+from armonik.protogen.common import (
+    applications_common_pb2,
+    results_common_pb2,
+    sessions_common_pb2,
+    tasks_common_pb2,
+)
+from serving import Serving, serve, task_options
+
+Code = grpc.StatusCode
+LONGEST = 315_576_000_000
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serve(tmp_path_factory.mktemp("state")) as running:
+        yield running
+
+
+@pytest.fixture
+def session(serving: Serving) -> str:
+    return ArmoniKSessions(serving.channel).create_session(task_options())
+
+
+def refused(call: Callable[[], Any]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def creation(seconds: int = 60, **options: Any) -> Any:
+    request = sessions_common_pb2.CreateSessionRequest()
+    request.default_task_option.max_duration.seconds = seconds
+    request.default_task_option.priority = request.default_task_option.max_retries = 1
+    for key, value in options.pop("options", {}).items():
+        request.default_task_option.options[key] = value
+    for name, value in options.items():
+        setattr(request.default_task_option, name, value)
+    return request
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": 2**63 - 1},
+        {"seconds": LONGEST + 1},
+        {"application_name": "x" * 20_000},
+        {"options": {"key": "x" * 300_000}},
+        {"options": {str(number): "" for number in range(1001)}},
+    ],
+    ids=str,
+)
+def test_options_that_could_not_be_shown_are_refused(
+    serving: Serving, changes: dict[str, Any]
+) -> None:
+    error = refused(lambda: SessionsStub(serving.channel).CreateSession(creation(**changes)))
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert "task_options" in error.details()
+
+
+def test_the_longest_duration_is_shown_again(tmp_path: Path) -> None:
+    """It is what Protocol Buffers can express: a second more could never be listed."""
+    strange = {"a\0\n": "\u2028", "": "\U0001f600"}
+    for start in range(2):
+        with serve(tmp_path / "state") as serving:
+            stub = SessionsStub(serving.channel)
+            if not start:
+                stub.CreateSession(creation(LONGEST, engine_type="\0\n", options=strange))
+            request = sessions_common_pb2.ListSessionsRequest(page_size=10)
+            (shown,) = stub.ListSessions(request).sessions
+            assert shown.options.max_duration.seconds == LONGEST
+            assert dict(shown.options.options) == strange
+
+
+def test_a_long_refusal_still_reaches_its_caller(serving: Serving) -> None:
+    """The status travels in a header of 8 KiB: the text must fit, percent-encoded."""
+    for name in ("x" * 100_000, "\U0001f600" * 50_000, "\n" * 50_000):
+        request = sessions_common_pb2.GetSessionRequest(session_id=name)
+        error = refused(lambda: SessionsStub(serving.channel).GetSession(request))  # noqa: B023
+        assert error.code() is Code.NOT_FOUND
+        assert "more characters" in error.details()
+
+
+def test_names_have_a_limit(serving: Serving, session: str) -> None:
+    results = ArmoniKResults(serving.channel)
+    long = "x" * 20_000
+    for call in (
+        lambda: results.create_results_metadata([long], session),
+        lambda: results.create_results({long: b"data"}, session),
+    ):
+        error = refused(call)
+        assert error.code() is Code.INVALID_ARGUMENT
+        assert error.details().startswith("results[0]")
+    shown = results.create_results_metadata(["\0\n\u2028"], session)
+    assert list(shown) == ["\0\n\u2028"]
+
+
+def test_results_are_found_by_their_opaque_id(serving: Serving, session: str) -> None:
+    results = ArmoniKResults(serving.channel)
+    created = results.create_results({"one": b"1", "two": b"2"}, session)
+    assert created["one"].opaque_id is not None
+    for text in (created["one"].opaque_id.hex(), created["one"].opaque_id.hex().upper()):
+        request = results_common_pb2.ListResultsRequest(page_size=10)
+        condition = getattr(getattr(request.filters, "or").add(), "and").add()
+        condition.field.result_raw_field.field = 10  # OPAQUE_ID
+        condition.filter_string.value = text
+        reply = ResultsStub(serving.channel).ListResults(request)
+        assert [result.name for result in reply.results] == ["one"]
+
+
+def test_many_conditions_are_answered_or_refused(serving: Serving) -> None:
+    stub = TasksStub(serving.channel)
+
+    def listing(alternatives: int, conditions: int, operator: int) -> Any:
+        request = tasks_common_pb2.ListTasksRequest(page_size=1)
+        for _ in range(alternatives):
+            both = getattr(getattr(request.filters, "or").add(), "and")
+            for number in range(conditions):
+                condition = both.add()
+                condition.field.task_option_generic_field.field = "key"
+                condition.filter_string.value = str(number)
+                condition.filter_string.operator = operator
+        return stub.ListTasks(request)
+
+    assert listing(1, 3000, 0).total == 0  # deeper than SQLite goes, if written one by one
+    assert listing(3000, 1, 2).total == 0
+    for size in ((1, 10_000, 5), (16_001, 1, 0)):
+        assert refused(lambda: listing(*size)).code() is Code.INVALID_ARGUMENT  # noqa: B023
+
+
+def test_applications_are_sorted_by_anything(serving: Serving) -> None:
+    request = applications_common_pb2.ListApplicationsRequest(page_size=10)
+    for _ in range(3000):
+        request.sort.fields.add().application_field.field = 1
+    assert ApplicationsStub(serving.channel).ListApplications(request).total == 0
+    assert refused(
+        lambda: ArmoniKResults(serving.channel).create_results_metadata(["a"], "../x")
+    ).code() in {Code.INVALID_ARGUMENT, Code.NOT_FOUND}
