@@ -10,14 +10,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore
 WORKERS ?= 2
+EXAMPLES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint fuzz bench docs clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
 	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
 	@echo "make lint    ruff, mypy and the layers alone"
+	@echo "make fuzz    throw $(EXAMPLES) odd messages at each door of the engine"
 	@echo "make bench   measure, here and now"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove what these targets made"
@@ -54,6 +56,10 @@ lint: $(VENV)/.installed-dev
 # The linters first: pytest's closing line is the last one printed.
 test: lint
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --doctest-modules armoflow tests
+
+# Every suite of the kind with many examples; each prints its counts.
+fuzz: $(VENV)/.installed-dev
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 -k fuzz tests/engine tests/worker
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks

@@ -326,3 +326,9 @@ def test_a_client_that_goes_cancels_nobody_elses_commit(tmp_path: Path) -> None:
             assert staying.receive() == [turn, Kind.OK, None]
         staying.close()
         assert not engine.failed.done()
+
+
+def test_a_number_that_is_used_twice_is_answered_twice(session: str, stream: RawStream) -> None:
+    submission = names(os.urandom(4).hex())
+    stream.send_frames(*[[3, Kind.SUBMIT, session, *submission]] * 2)
+    assert [stream.receive(), stream.receive()] == [[3, Kind.OK, None]] * 2

@@ -118,7 +118,7 @@ class _Connection:
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._room.set()
-        self._promised: set[int] = set()
+        self._promised: dict[object, int] = {}
         engine.fault_listeners.add(self._on_fault)
         self._handlers: dict[int, Callable[..., Any]] = {
             Kind.HELLO: self._hello,
@@ -234,12 +234,12 @@ class _Connection:
         if self._engine.fault is not None:
             self._refuse(number, self._engine.fault)
             return
-        self._promised.add(number)
+        promise = object()  # a client may use a number twice
+        self._promised[promise] = number
 
         def done(future: asyncio.Future[None]) -> None:
-            if number not in self._promised:
+            if self._promised.pop(promise, None) is None:
                 return
-            self._promised.discard(number)
             if future.cancelled() or future.exception() is not None:
                 self._refuse(number, StateError("INTERNAL", "the journal could not be written"))
             else:
@@ -249,8 +249,8 @@ class _Connection:
 
     def _on_fault(self, fault: StorageError) -> None:
         """What was promised to be told when it is committed may not be for long: say so."""
-        promised, self._promised = self._promised, set()
-        for number in promised:
+        promised, self._promised = self._promised, {}
+        for number in promised.values():
             self._refuse(number, fault)
 
     def _start(self, number: int, work: Any) -> None:
