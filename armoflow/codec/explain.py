@@ -24,7 +24,7 @@ def explain_failure(
         root: What to call the value.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
-        return f"{_name(value)} at {root} cannot be pickled: it is nested too deeply"
+        return _explain_depth(value, attempt, root)
     place, part, variable = root, value, ""
     seen = {id(value)}
     for _ in range(_DEEPEST):
@@ -39,6 +39,19 @@ def explain_failure(
             break
     reason = str(error) or type(error).__name__
     return f"{_name(part)} at {place}{variable} cannot be pickled: {reason}"
+
+
+def _explain_depth(value: Any, attempt: Callable[[Any], object], root: str) -> str:
+    if isinstance(value, types.FunctionType):  # then a variable of it is nested, and has a name
+        for variable, child, context in _function_parts(value):
+            if _failure(child, attempt) is not None:
+                value, root = child, f"{variable} ({context})" if context else variable
+                break
+    return (
+        f"{_name(value)} at {root} cannot be pickled: it is nested too deeply (Python's pickle "
+        "goes down about half of sys.getrecursionlimit() levels): flatten it, for example to a "
+        "list of rows that name their parent"
+    )
 
 
 def _failure(part: Any, attempt: Callable[[Any], object]) -> BaseException | None:

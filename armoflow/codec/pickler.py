@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import enum
 import functools
 import io
 import pickle
@@ -35,6 +36,8 @@ PROTOCOL = 5
 
 CachedFunction = type(functools.lru_cache(len))
 
+
+_FUNCTION = types.FunctionType
 
 _CLOUDPICKLE: dict[type, Callable[[Any], Any]] = cloudpickle.Pickler.dispatch_table.maps[0]
 
@@ -115,7 +118,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_cached(value)
         if callable(value):
             self.names.add(getattr(value, "__module__", None))
-        return _reduce_array(value) if kind.__name__ == "ndarray" else NotImplemented
+        reduce = _reduce_exception if isinstance(value, BaseException) else _reduce_array
+        return reduce(value)
 
     def _reduce_module(self, module: types.ModuleType) -> Any:
         name = module.__name__
@@ -130,6 +134,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         wrapped = find_wrapped(function)
         if wrapped is not None:
             return load_wrapped, wrapped
+        if "registry" in function.__dict__ and "dispatch" in function.__dict__:
+            return _reduce_dispatch(function)
         reduced = super().reducer_override(function)
         if reduced is NotImplemented:
             if is_importable(function.__module__):
@@ -157,6 +163,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if not isinstance(reduced, tuple) or len(reduced) != 6:
                 return reduced
             note_class(cls)
+            reduced = _with_slots(cls, reduced)
             if self._whole:
                 return (*reduced[:5], ClassState(reduced[5]))
             pickled = _pickle_class(cls)
@@ -180,8 +187,58 @@ def _pickle_class(cls: type) -> ClassPickle:
     return pickle_class(cls, pickler.file.getvalue(), frozenset(pickler.names))
 
 
+def _reduce_dispatch(function: Any) -> tuple[Any, ...]:
+    """What ``functools.singledispatch`` makes: its cache of weak references stays here."""
+    state = dict(function.registry), function.__wrapped__
+    return make_dispatch, (), state, None, None, set_dispatch
+
+
+def make_dispatch() -> Any:
+    """A function without implementations yet, which may refer to it; called by pickles."""
+    return functools.singledispatch(make_dispatch)
+
+
+def set_dispatch(function: Any, state: tuple[dict[type, Any], Any]) -> None:
+    """Set its implementations; called by pickles."""
+    registry, wrapped = state
+    for kind, implementation in registry.items():
+        function.register(kind, implementation)
+    functools.update_wrapper(function, wrapped)
+
+
+def _with_slots(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As cloudpickle reduces a class, but with its slots: it would be made without them."""
+    slots = cls.__dict__.get("__slots__")
+    if not slots or issubclass(cls, enum.Enum):
+        return reduced
+    make, (*args, attributes, tracker, extra), (state, more), *rest = reduced
+    slots = slots if isinstance(slots, str) else tuple(slots)  # a dictionary holds docstrings
+    state = {
+        name: value
+        for name, value in state.items()
+        if name != "__slots__" and type(value) is not types.MemberDescriptorType
+    }
+    attributes = {**attributes, "__slots__": slots}
+    return (make, (*args, attributes, tracker, extra), (state, more), *rest)
+
+
+def _reduce_exception(error: BaseException) -> Any:
+    """An exception whose own ``__init__`` may take something else than its ``args``."""
+    kind: Any = type(error)
+    if kind.__reduce__ is not BaseException.__reduce__ or type(kind.__init__) is not _FUNCTION:
+        return NotImplemented
+    return make_exception, (kind, error.args), error.__dict__ or None
+
+
+def make_exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception as it was, without calling ``__init__`` again; called by pickles."""
+    return kind.__new__(kind, *args)
+
+
 def _reduce_array(value: Any) -> Any:
     """Large numpy arrays that numpy itself would copy into the pickle."""
+    if type(value).__name__ != "ndarray":
+        return NotImplemented
     numpy = sys.modules.get("numpy")
     if numpy is None or type(value) is not numpy.ndarray or value.nbytes < config.OUT_OF_BAND_LIMIT:
         return NotImplemented

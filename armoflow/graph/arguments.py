@@ -37,7 +37,7 @@ def find_dependencies(value: object) -> list[Reference]:
     """Every lazy value inside ``value``, each once, in the order of appearance.
 
     Raises:
-        ArgumentCycleError: If a container contains itself.
+        ArgumentCycleError: If there are some and a container contains itself.
 
     Example:
         >>> from armoflow.graph.task import task
@@ -45,30 +45,54 @@ def find_dependencies(value: object) -> list[Reference]:
         >>> find_dependencies({"a": [one, (one, 2)]}) == [one]
         True
     """
-    found: dict[int, Lazy] = {}
-    if type(value) not in ATOMS:
-        _collect(value, found, {}, set())
-    return cast("list[Reference]", list(found.values()))
+    if type(value) in ATOMS:
+        return []
+    found, containers = _search(value, (Lazy,))
+    if found:
+        _check_cycles(containers)
+    return cast("list[Reference]", found)
 
 
-def _collect(
-    value: object, found: dict[int, Lazy], seen: dict[int, object], open_: set[int]
-) -> None:
-    if isinstance(value, Lazy):
-        found[id(value)] = value
-        return
-    parts = _parts(value)
-    identity = id(value)
-    if parts is None or identity in seen:
-        return
-    if identity in open_:
-        raise ArgumentCycleError(f"a {type(value).__name__} contains itself")
-    open_.add(identity)
-    for part in parts:
-        if type(part) not in ATOMS:
-            _collect(part, found, seen, open_)
-    open_.remove(identity)
-    seen[identity] = value
+def _search(
+    value: object, kinds: tuple[type, ...]
+) -> tuple[list[Any], dict[int, tuple[object, list[object]]]]:
+    """The instances of some types in a value, and the containers with what they hold.
+
+    Not by recursion: arguments may be nested deeper than Python's stack.
+    """
+    found: dict[int, object] = {}
+    containers: dict[int, tuple[object, list[object]]] = {}
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, kinds):
+            found[id(part)] = part
+        elif id(part) not in containers:
+            parts = _parts(part)
+            if parts is not None:
+                inner = [item for item in parts if type(item) not in ATOMS]
+                containers[id(part)] = part, inner
+                todo.extend(reversed(inner))
+    return list(found.values()), containers
+
+
+def _check_cycles(containers: dict[int, tuple[object, list[object]]]) -> None:
+    done: set[int] = set()
+    open_: set[int] = set()
+    todo = list(containers)
+    while todo:
+        identity = todo[-1]
+        if identity in done or identity in open_:
+            todo.pop()
+            open_.discard(identity)
+            done.add(identity)
+            continue
+        open_.add(identity)
+        for part in containers[identity][1]:
+            if id(part) in open_:
+                raise ArgumentCycleError(f"a {type(part).__name__} contains itself")
+            if id(part) in containers and id(part) not in done:
+                todo.append(id(part))
 
 
 def contains_lazy(value: object) -> bool:
@@ -122,14 +146,17 @@ def substitute(value: Any, function: Callable[[Any], Any], *, kinds: tuple[type,
         kinds: Further types of which instances are replaced.
 
     Raises:
-        ArgumentCycleError: If a container contains itself.
+        ArgumentCycleError: If something is to be replaced and a container contains itself.
 
     Example:
         >>> from armoflow.graph.task import task
         >>> substitute({"a": [task(int)("1"), 2]}, lambda delayed: 1)
         {'a': [1, 2]}
     """
-    return _Substitution(function, (Lazy, *kinds)).apply(value)
+    replaced = (Lazy, *kinds)
+    if type(value) in ATOMS or not _search(value, replaced)[0]:
+        return value
+    return _Substitution(function, replaced).apply(value)
 
 
 _OPEN = object()

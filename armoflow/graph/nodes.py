@@ -365,5 +365,11 @@ def _freeze(
         message = f"task {task.name!r}: an argument contains itself: {error}"
         raise ArgumentCycleError(message) from None
     if found:
-        args, kwargs = substitute((args, kwargs), lambda reference: reference)
+        try:
+            args, kwargs = substitute((args, kwargs), lambda reference: reference)
+        except RecursionError:
+            raise GraphError(
+                f"task {task.name!r}: an argument holds {found[0]!r} nested too deeply: pass it in "
+                "an argument of its own, or flatten what it is in"
+            ) from None
     return args, kwargs, tuple(found)

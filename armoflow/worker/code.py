@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from armoflow.codec.container import Buffer
@@ -35,7 +36,7 @@ class Code:
         self._cache = CodeCache()
         self._fetch = fetch
         self._ready: dict[str, tuple[Function, Function]] = {}
-        self._references: dict[Function, CodeReference] = {}
+        self._references: dict[int, tuple[Function, CodeReference]] = {}
 
     def install_modules(self, payload: Payload) -> None:
         """Let the task import the user's modules that came with it."""
@@ -61,12 +62,14 @@ class Code:
                 self._ready.clear()
                 self._references.clear()
             known = self._ready[reference.digest] = (prepare(function, payload.name), function)
-        self._references[function] = reference  # a later session stores it elsewhere
+        self._references[id(function)] = function, reference  # a later session stores it elsewhere
         return known
 
     def reference(self, function: Function) -> CodeReference | None:
         """How a function came here, or None: children that call it need not pickle it again."""
-        return self._references.get(function)
+        if type(function) is not FunctionType:
+            return None  # it has a state, which the task may have changed
+        return self._references.get(id(function), (None, None))[1]
 
     def _data(self, reference: CodeReference) -> bytes | None:
         return self._read(reference) if self._cache.missing(reference.digest) else None

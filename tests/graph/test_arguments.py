@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armoflow.errors import ArgumentCycleError
+from armoflow.errors import ArgumentCycleError, GraphError
 from armoflow.graph.arguments import contains_lazy, find_dependencies, substitute
 from armoflow.graph.task import task
 
@@ -100,15 +100,26 @@ def test_shared_containers_stay_shared() -> None:
 def test_an_argument_that_contains_itself() -> None:
     loop: list[Any] = [1]
     loop.append({"a": loop})
+    assert find_dependencies(loop) == []
+    assert substitute(loop, lambda reference: 0) is loop
+    assert not contains_lazy(loop)
+    loop.append(one())
     with pytest.raises(ArgumentCycleError, match="contains itself"):
         find_dependencies(loop)
     with pytest.raises(ArgumentCycleError):
         substitute(loop, lambda reference: 0)
     with pytest.raises(ArgumentCycleError, match=r"task 'int': an argument contains itself"):
         task(int)(loop)
-    assert not contains_lazy(loop)
-    loop.append(one())
     assert contains_lazy(loop)
+
+
+def test_arguments_may_be_deeper_than_the_stack() -> None:
+    deep: Any = one()
+    for _ in range(100_000):
+        deep = [deep]
+    assert len(find_dependencies(deep)) == 1
+    with pytest.raises(GraphError, match=r"task 'int': an argument holds <Delayed .*> nested too"):
+        task(int)(deep)
 
 
 def test_a_container_used_twice_is_no_cycle() -> None:

@@ -473,7 +473,7 @@ def test_an_argument_that_cannot_be_pickled(client: Client) -> None:
 
 
 def test_an_argument_that_contains_itself() -> None:
-    loop: list[Any] = [1]
+    loop: list[Any] = [1, same(1)]
     loop.append({"loop": loop})
     with pytest.raises(ArgumentCycleError, match=r"task 'same'.*contains itself"):
         same(loop)
