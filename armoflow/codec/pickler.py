@@ -195,7 +195,7 @@ def _reduce_dispatch(function: Any) -> tuple[Any, ...]:
 
 def make_dispatch() -> Any:
     """A function without implementations yet, which may refer to it; called by pickles."""
-    return functools.singledispatch(make_dispatch)
+    return functools.singledispatch(lambda value: None)
 
 
 def set_dispatch(function: Any, state: tuple[dict[type, Any], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dis
 import importlib
 import sys
@@ -139,3 +140,31 @@ def _imports_of_code(code: types.CodeType) -> tuple[tuple[int, str], ...]:
             found.append((0, constant))
     _code_imports[code] = tuple(found)
     return tuple(found)
+
+
+_ANYTHING = frozenset({"exec", "eval", "__import__", "open", "breakpoint", "exit", "quit"})
+
+
+def uses_nothing(function: Any) -> bool:
+    """Whether a function's pickle depends on its code alone, so that it need not be made again.
+
+    Example:
+        >>> uses_nothing(lambda number: abs(number) + 1), uses_nothing(lambda: types)
+        (True, False)
+    """
+    if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
+        return False
+    if function.__defaults__ or function.__kwdefaults__:
+        return False
+    return _only_builtins(function.__code__, function.__globals__)
+
+
+def _only_builtins(code: types.CodeType, names: dict[str, Any]) -> bool:
+    for name in code.co_names:
+        if name in names or not hasattr(builtins, name) or name in _ANYTHING:
+            return False
+    return all(
+        _only_builtins(constant, names)
+        for constant in code.co_consts
+        if isinstance(constant, types.CodeType)
+    )

@@ -6,10 +6,9 @@ travelled often enough it is stored as a result of its own, and payloads only na
 
 from __future__ import annotations
 
-import builtins
 import sys
 import threading
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_funct
 from armoflow.codec.live import LiveState
 from armoflow.codec.modules import MAIN
 from armoflow.codec.payload import CodeReference
+from armoflow.codec.references import uses_nothing
 from armoflow.orchestrator.planned import Constant
 
 
@@ -176,28 +176,3 @@ class EncodedCode:
         is_new = not constant.result_id and constant is not self._announced
         self._announced = constant
         return CodeReference(self.digest), constant, is_new
-
-
-def uses_nothing(function: Any) -> bool:
-    """Whether a function's pickle depends on its code alone, so that it need not be made again.
-
-    Example:
-        >>> uses_nothing(lambda number: abs(number) + 1), uses_nothing(lambda: CodeBook)
-        (True, False)
-    """
-    if type(function) is not FunctionType or function.__closure__ or function.__dict__:
-        return False
-    if function.__defaults__ or function.__kwdefaults__:
-        return False
-    return _only_builtins(function.__code__, function.__globals__)
-
-
-def _only_builtins(code: CodeType, names: dict[str, Any]) -> bool:
-    for name in code.co_names:
-        if name in names or not hasattr(builtins, name):
-            return False
-    return all(
-        _only_builtins(constant, names)
-        for constant in code.co_consts
-        if isinstance(constant, CodeType)
-    )

@@ -28,6 +28,7 @@ from armoflow.worker.failures import MissingDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder, cell_from_wire
 from armoflow.worker.passed import Passed
 from armoflow.worker.runner import FullAgent, Progress, Runner, Task, TaskFailure
+from armoflow.worker.surroundings import Surroundings
 
 _READ_BYTES = 256 * 1024
 _HOLD_NANOSECONDS = 500_000
@@ -204,13 +205,16 @@ class Child:
         channel: The main socket.
         mark: Memory shared with the owner.
         directory: Where large outputs are staged.
+        owner: The process that started this one.
     """
 
-    def __init__(self, channel: socket.socket, mark: Mark, directory: str) -> None:
+    def __init__(self, channel: socket.socket, mark: Mark, directory: str, owner: int) -> None:
         self._inbox = Inbox(channel)
         self._outbox = Outbox(channel, mark)
         self._recorder = Recorder(mark, self._ship)
         self._agent = OwnerAgent(self._inbox, self._outbox)
+        self._owner = owner
+        self._surroundings: Surroundings | None = None
         self._runner = Runner(self._agent, self._recorder, directory)
         self._pack = frames.packer().pack
         self._process_id = os.getpid()
@@ -222,6 +226,8 @@ class Child:
     def serve(self) -> None:
         """Run tasks until told to stop."""
         inbox, outbox = self._inbox, self._outbox
+        self._surroundings = Surroundings(self._owner)
+        self._runner.loading = self._surroundings.loading
         while True:
             try:
                 task = inbox.pop()
@@ -283,6 +289,14 @@ class Child:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
         self._outbox.put(self._pack(message), now)
         self._recorder.end()
+        self._restore()
+
+    def _restore(self) -> None:
+        runner = self._runner
+        assert self._surroundings is not None
+        if not self._surroundings.restore(runner.name, thorough=runner.touched):
+            self._outbox.flush()
+            os._exit(1)  # another process takes over what was not started
 
     def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:
         self._outbox.send(self._pack([frames.PARTIAL, serial, base, lengths, spool]))
@@ -349,7 +363,7 @@ def main() -> None:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory)
+    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory, owner)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()
     child.announce()

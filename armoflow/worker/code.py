@@ -11,6 +11,7 @@ from typing import Any
 from armoflow.codec.container import Buffer
 from armoflow.codec.functions import CodeCache
 from armoflow.codec.payload import CodeReference, Payload
+from armoflow.codec.references import uses_nothing
 from armoflow.errors import TaskError
 from armoflow.worker.failures import MissingDataError
 from armoflow.worker.inputs import code_bytes
@@ -35,8 +36,15 @@ class Code:
     def __init__(self, fetch: Callable[[str], Buffer]) -> None:
         self._cache = CodeCache()
         self._fetch = fetch
-        self._ready: dict[str, tuple[Function, Function]] = {}
+        self._ready: dict[str, tuple[Function, Function, bool]] = {}
         self._references: dict[int, tuple[Function, CodeReference]] = {}
+
+    def misses(self, payload: Payload) -> bool:
+        """Whether code of the user's will be loaded."""
+        function, modules = payload.function, payload.modules
+        return (function is not None and self._cache.missing(function.digest)) or (
+            modules is not None and self._cache.missing_modules(modules.digest)
+        )
 
     def install_modules(self, payload: Payload) -> None:
         """Let the task import the user's modules that came with it."""
@@ -45,8 +53,8 @@ class Code:
             missing = self._cache.missing_modules(modules.digest)
             self._cache.install_modules(modules.digest, self._read(modules) if missing else None)
 
-    def function(self, payload: Payload) -> tuple[Function, Function]:
-        """A payload's function: what to call, and the function itself.
+    def function(self, payload: Payload) -> tuple[Function, Function, bool]:
+        """A payload's function: what to call, the function itself, whether it names builtins only.
 
         Raises:
             TaskError: If it is a generator function.
@@ -61,7 +69,9 @@ class Code:
             if len(self._ready) >= _KEPT:
                 self._ready.clear()
                 self._references.clear()
-            known = self._ready[reference.digest] = (prepare(function, payload.name), function)
+            prepared = prepare(function, payload.name)
+            known = prepared, function, uses_nothing(function)
+            self._ready[reference.digest] = known
         self._references[id(function)] = function, reference  # a later session stores it elsewhere
         return known
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
@@ -123,6 +125,11 @@ class Runner:
         agent: Answers what a task asks for while it runs.
         recorder: Notes what runs.
         directory: Where large outputs are staged, unless a task names a folder.
+
+    Attributes:
+        name: The name of the last task.
+        touched: Its code may have changed something in this process.
+        loading: Entered while code is loaded.
     """
 
     def __init__(self, agent: FullAgent, recorder: Recorder, directory: str) -> None:
@@ -133,6 +140,9 @@ class Runner:
         self._cells = CellCache()
         self._code = Code(self._fetched.read)
         self._expander: Expand | None = None
+        self.name = ""
+        self.touched = True
+        self.loading: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def run(self, task: Task) -> Effects:
         """Run a task.
@@ -165,6 +175,7 @@ class Runner:
             ) from error
 
     def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
+        self.name, self.touched = payload.name, False
         job = self._prepare(task, payload)
         if job.pending:
             self._expand(task, job, effects)
@@ -222,15 +233,23 @@ class Runner:
                 job.take_over()
                 return job
         try:
-            self._code.install_modules(step)
-            if step.operation is not Operation.GATHER:
-                job.function, job.original = self._code.function(step)
+            if self._code.misses(step):
+                with self.loading():
+                    self._load(step, job)
+            else:
+                self._load(step, job)
             operations.RUN[step.operation](job)
         except ItemFailure as failure:
             job.fail_rest(failure)
         except BaseException as error:  # user modules may do anything when they are imported
             job.fail_rest(describe(error, step.name))
         return job
+
+    def _load(self, step: Payload, job: Job) -> None:
+        self._code.install_modules(step)
+        if step.operation is not Operation.GATHER:
+            job.function, job.original, plain = self._code.function(step)
+            self.touched = self.touched or not plain
 
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:
         if self._expander is None:

@@ -1,0 +1,223 @@
+"""What a task may change in its process and must not leave to the next one.
+
+After each engine task the working directory, the environment, ``sys.path``, standard streams,
+signal handlers and so on are put back; a process in which that cannot be done is replaced. The
+calls that share an engine task share these, and random seeds are nobody's business. Checks that ask
+the kernel are left out after a task whose code names nothing but Python's builtins.
+"""
+
+from __future__ import annotations
+
+import _locale
+import _signal  # type: ignore[import-not-found]
+import _socket
+import gc
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+_STREAMS_NANOSECONDS = 1_000_000
+"""How often the files behind standard streams are looked at, at most: that costs most."""
+
+_STREAMS = ("stdin", "stdout", "stderr")
+_SIGNALS = tuple(
+    getattr(_signal, name)
+    for name in (
+        *("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF"),
+        *("SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGPIPE", "SIGXCPU", "SIGTSTP", "SIGWINCH"),
+    )
+    if hasattr(_signal, name)
+)
+
+
+class _Item(NamedTuple):
+    """One thing: how it is read, and how it is set to what was read before."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+
+
+def _attribute(owner: Any, name: str) -> _Item:
+    return _Item(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+
+
+def _list(owner: Any, name: str) -> _Item:
+    def write(value: list[Any]) -> None:
+        getattr(owner, name)[:] = value
+
+    return _Item(lambda: getattr(owner, name), write)
+
+
+def _environment() -> _Item:
+    held: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+
+    def write(value: dict[bytes, bytes]) -> None:
+        for name in held.keys() - value.keys():
+            del os.environb[name]
+        for name, content in value.items():
+            if held.get(name) != content:
+                os.environb[name] = content
+
+    return _Item(lambda: held, write)
+
+
+def _handler(number: int) -> _Item:
+    return _Item(lambda: _signal.getsignal(number), lambda value: _signal.signal(number, value))
+
+
+def _recollect(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+
+
+_IMPORTED = [_list(sys, "path"), _list(sys, "meta_path"), _list(warnings, "filters")]
+"""What modules may change for good when they are imported; so may they the environment."""
+
+_ITEMS = [
+    *(_attribute(sys, name) for name in (*_STREAMS, "excepthook", "displayhook")),
+    _attribute(threading, "excepthook"),
+    _Item(sys.getrecursionlimit, sys.setrecursionlimit),
+    _Item(gc.isenabled, _recollect),
+    _Item(sys.gettrace, sys.settrace),
+    _Item(sys.getprofile, sys.setprofile),
+    _Item(_socket.getdefaulttimeout, _socket.setdefaulttimeout),
+    *map(_handler, _SIGNALS),
+]
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, (list, dict)) else value
+
+
+class Surroundings:
+    """What this process had around its tasks when it began.
+
+    Args:
+        owner: The process that started this one: its limits are these.
+    """
+
+    def __init__(self, owner: int) -> None:
+        self._owner = owner
+        imported = [_environment(), *_IMPORTED]
+        self._items = [*imported, *_ITEMS]
+        self._kept = len(imported)
+        self._values = [_copy(item.read()) for item in self._items]
+        self._umask = os.umask(0o77)
+        os.umask(self._umask)
+        self._directory = os.getcwd()  # noqa: PTH109 - pathlib is not imported in children
+        self._directory_fd = os.open(self._directory, os.O_RDONLY)
+        self._fds = [os.dup(fd) for fd in range(3)]
+        self._files = [_identity(fd) for fd in range(3)]
+        self._looked = 0
+        self._locale = _locale.setlocale(_locale.LC_ALL)
+        self._threads = set(threading.enumerate())
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around the import of code: what it changes for all that use it stays."""
+        before = [_copy(item.read()) for item in self._items[: self._kept]]
+        try:
+            yield
+        finally:
+            for number, old in enumerate(before):
+                now = self._items[number].read()
+                if now != old:
+                    self._values[number] = _copy(now)
+
+    def restore(self, task: str, *, thorough: bool) -> bool:
+        """Put everything back after a task; False if this process cannot be used any more.
+
+        Args:
+            task: The task's name.
+            thorough: Ask the kernel, too.
+        """
+        try:
+            for item, value in zip(self._items, self._values, strict=True):
+                now = item.read()
+                if now is not value and now != value:
+                    item.write(value)
+            if thorough:
+                self._restore_process()
+                self._tell_threads(task)
+        except Exception as error:
+            self._say(f"what task {task!r} changed in its process cannot be put back: {error!r}")
+            return False
+        return True
+
+    def _restore_process(self) -> None:
+        os.umask(self._umask)
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        if _directory() != self._directory:
+            os.fchdir(self._directory_fd)
+        now = time.monotonic_ns()
+        if now - self._looked > _STREAMS_NANOSECONDS:
+            self._looked = now
+            self._restore_streams()
+        modules = sys.modules
+        if "locale" in modules and _locale.setlocale(_locale.LC_ALL) != self._locale:
+            _locale.setlocale(_locale.LC_ALL, self._locale)
+        if "decimal" in modules:
+            modules["decimal"].setcontext(modules["decimal"].Context())
+        if "multiprocessing" in modules:
+            modules["multiprocessing"].set_start_method(None, force=True)
+        if "resource" in modules:
+            self._restore_limits(modules["resource"])
+
+    def _restore_streams(self) -> None:
+        for fd, (kept, file) in enumerate(zip(self._fds, self._files, strict=True)):
+            if _identity(fd) != file:
+                os.dup2(kept, fd)
+        for number, name in enumerate(_STREAMS):
+            stream = getattr(sys, name)
+            if stream is not None and stream.closed:
+                mode = "w" if number else "r"
+                stream = open(  # noqa: SIM115
+                    number, mode, 1, stream.encoding, stream.errors, closefd=False
+                )
+                setattr(sys, name, stream)
+                self._values[self._kept + number] = stream
+
+    def _restore_limits(self, resource: Any) -> None:
+        if not hasattr(resource, "prlimit"):
+            return
+        for name in dir(resource):
+            if name.startswith("RLIMIT_"):
+                number = getattr(resource, name)
+                limits = resource.prlimit(self._owner, number)
+                if resource.getrlimit(number) != limits:
+                    resource.setrlimit(number, limits)
+
+    def _tell_threads(self, task: str) -> None:
+        if threading.active_count() <= len(self._threads):
+            return
+        running = set(threading.enumerate())
+        left = running - self._threads
+        if left:
+            names = ", ".join(sorted(thread.name for thread in left))
+            self._say(
+                f"task {task!r} left threads running: {names}; they go on beside later tasks: "
+                "let a task wait for the threads that it starts"
+            )
+        self._threads = running
+
+    def _say(self, text: str) -> None:
+        os.write(self._fds[2], f"armoflow: {text}\n".encode(errors="replace"))
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - pathlib is not imported in children
+    except OSError:  # it was removed
+        return None
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

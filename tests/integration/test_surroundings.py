@@ -1,0 +1,183 @@
+"""What a task changes in its process does not reach the next engine task."""
+
+from __future__ import annotations
+
+import _signal
+import gc
+import locale
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armoflow import Client, task
+from tests.integration.engines import STOCK, Up, up
+
+
+@pytest.fixture(scope="module", params=["embedded", "stock"])
+def single(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    """An engine with one process for all tasks."""
+    arguments = ["--workers", "1"]
+    if request.param == "stock":
+        arguments += STOCK[2:]
+    with up(tmp_path_factory.mktemp(request.param), *arguments) as engine:
+        yield engine
+
+
+def look() -> dict[str, Any]:
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "pid": os.getpid(),
+        "directory": str(Path.cwd()),
+        "environment": sorted(os.environ.items()),
+        "umask": umask,
+        "path": list(sys.path),
+        "hooks": [sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__],
+        "limit": sys.getrecursionlimit(),
+        "gc": gc.isenabled(),
+        "trace": [sys.gettrace() is None, sys.getprofile() is None],
+        "handlers": [repr(_signal.getsignal(number)) for number in (1, 10, 12, 14, 15)],
+        "alarm": signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+        "timeout": socket.getdefaulttimeout(),
+        "filters": len(warnings.filters),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "streams": [getattr(sys, name).closed for name in ("stdin", "stdout", "stderr")],
+        "names": [type(getattr(sys, name)).__name__ for name in ("stdin", "stdout", "stderr")],
+        "files": [os.fstat(fd).st_ino for fd in range(3)],
+    }
+
+
+def dup_over(fd: int) -> None:
+    other = os.open("/dev/null", os.O_RDWR)
+    os.dup2(other, fd)
+    os.close(other)
+
+
+CHANGES: dict[str, Callable[[], Any]] = {
+    "directory": lambda: os.chdir("/"),
+    "directory that is gone": lambda: (
+        os.chdir(tempfile.mkdtemp()),
+        Path.cwd().rmdir(),
+    ),
+    "environment": lambda: (os.environ.update(ADDED="1", PATH="/x"), os.environ.pop("HOME", None)),
+    "umask": lambda: os.umask(0o77),
+    "path": lambda: sys.path.insert(0, "/nowhere"),
+    "new path": lambda: setattr(sys, "path", ["/nowhere", *sys.path]),
+    "stdout": lambda: setattr(sys, "stdout", None),
+    "stderr closed": lambda: [stream.close() for stream in (sys.stderr, sys.stdout)],
+    "stdin": lambda: setattr(sys, "stdin", sys.stderr),
+    "fd 0": lambda: os.close(0),
+    "fd 1": lambda: dup_over(1),
+    "fd 2": lambda: dup_over(2),
+    "handler": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+    "alarm": lambda: signal.alarm(1000),
+    "timer": lambda: signal.setitimer(signal.ITIMER_REAL, 1000),
+    "hooks": lambda: (setattr(sys, "excepthook", print), setattr(sys, "displayhook", print)),
+    "threads' hook": lambda: setattr(threading, "excepthook", print),
+    "limit": lambda: sys.setrecursionlimit(5000),
+    "gc": gc.disable,
+    "profile": lambda: sys.setprofile(lambda *_: None),
+    "timeout": lambda: socket.setdefaulttimeout(5),
+    "filters": lambda: warnings.simplefilter("error"),
+    "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_next_task_finds_everything_as_it_was(single: Up, change: str) -> None:
+    looking, changing = task(look), task(CHANGES[change])
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(looking())
+        client.submit(changing()).exception()
+        assert client.compute(looking()) == before
+
+
+def start_method() -> None:
+    import multiprocessing
+
+    multiprocessing.set_start_method("spawn")
+
+
+def precision() -> Any:
+    import decimal
+
+    told = decimal.getcontext().prec
+    decimal.getcontext().prec = 3
+    return told
+
+
+def test_what_libraries_keep_for_the_process(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1) as client:
+        for _ in range(2):
+            client.compute(task(start_method)())
+        told = [client.compute(task(precision)()) for _ in range(2)]
+        assert told[0] == told[1]
+
+
+def lower_limit() -> int:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+    return os.getpid()
+
+
+def open_limit() -> tuple[int, int]:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are asked for")
+def test_limits_are_put_back_or_the_process_is_replaced(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1) as client:
+        before = client.compute(task(open_limit)())
+        client.compute(task(lower_limit)())
+        assert client.compute(task(open_limit)()) == before
+
+
+def leave_thread() -> None:
+    event = threading.Event()
+    threading.Thread(target=event.wait, name="left-behind", daemon=True).start()
+
+
+def output() -> str:
+    """What this process has written."""
+    return Path(f"/proc/{os.getpid()}/fd/2").resolve().read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the worker's log is found through /proc")
+def test_threads_left_running_are_told_once(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        client.compute(task(leave_thread)())
+        client.compute(task(look)())
+        told = client.compute(task(output)())
+    assert told.count("task 'leave_thread' left threads running: left-behind") == 1
+
+
+def test_what_a_module_of_the_users_sets_when_it_is_imported_stays(
+    single: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "sets_for_good"
+    (tmp_path / f"{name}.py").write_text(
+        "import os, sys\nos.environ['FOR_GOOD'] = '1'\nsys.path.append('/for/good')\n"
+        "def seen(): return os.environ.get('FOR_GOOD'), '/for/good' in sys.path\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    module = __import__(name)
+    monkeypatch.delenv("FOR_GOOD")
+    with Client(single.endpoint, batch_size=1) as client:
+        for _ in range(3):
+            assert client.compute(task(module.seen)()) == ("1", True)
+    del sys.modules[name]
