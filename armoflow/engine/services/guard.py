@@ -123,7 +123,7 @@ def status_text(text: str) -> str:
 
     Example:
         >>> status_text("x" * 5000)[-40:]
-        'xxxxxxxxxxxxxxx... (3500 more characters)'
+        'xxxxxxxxxxxxxx... (3500 more characters)'
     """
     limit = STATUS_TEXT_LIMIT if text.isascii() else STATUS_TEXT_LIMIT // 4
     left = len(text) - limit
