@@ -77,6 +77,13 @@ MAXIMUM_DURATION = 7 * 24 * 3600.0
 DURATION_MARGIN = 30.0
 """Seconds added to a computed max_duration for starting and storing."""
 
+SHORTEST_PAUSE = 0.01
+"""Seconds before a retry for which a worker is given to other tasks: to be put aside and sent again
+costs about a millisecond in all."""
+
+PROGRESS_BYTES = 64 * MIB
+"""Bytes of finished items that a task may keep while it waits for a retry outside of a worker."""
+
 ERROR_RECORD_LIMIT = 4 * KIB
 """Bytes of an error in an ArmoniK task's text: engines copy it into every transitive dependent."""
 

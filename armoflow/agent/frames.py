@@ -16,6 +16,8 @@ child, ctrl   RETURNED   serials of the tasks given back
 child, main   READY      process id
 child, main   DONE       serial, nanoseconds, data by result id, created results, child tasks
 child, main   FAILED     serial, nanoseconds, kind, error text
+child, main   PAUSED     serial, nanoseconds, when the task goes on (CLOCK_MONOTONIC nanoseconds),
+                         ``[item, attempts, when]`` of those that wait, data of what is finished
 child, main   PARTIAL    serial, first item, the spool's entries (see ``armoflow.worker.mark``)
 child, main   REQUEST    number, serial, method, argument
 child, main   ABSENT     serial of a task that was not run: a passed input is not here
@@ -52,6 +54,7 @@ class Kind(IntEnum):
     PARTIAL = 9
     REQUEST = 10
     ABSENT = 11
+    PAUSED = 12
 
 
 RUN = int(Kind.RUN)
@@ -65,6 +68,7 @@ FAILED = int(Kind.FAILED)
 PARTIAL = int(Kind.PARTIAL)
 REQUEST = int(Kind.REQUEST)
 ABSENT = int(Kind.ABSENT)
+PAUSED = int(Kind.PAUSED)
 
 
 def packer() -> msgpack.Packer:

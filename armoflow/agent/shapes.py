@@ -71,6 +71,14 @@ MESSAGES: Mapping[int, Record] = {
     frames.FAILED: Record(
         kind=_KIND, serial=SIZE, nanoseconds=SIZE, failure=_NAME, error=Text(ERROR_TEXT_LIMIT)
     ),
+    frames.PAUSED: Record(
+        kind=_KIND,
+        serial=SIZE,
+        nanoseconds=SIZE,
+        due=SIZE,
+        spent=ListOf(Record(item=INT32, attempts=SIZE, due=SIZE), LANE_ENTRIES),
+        saved=Either(_FILE),
+    ),
     frames.PARTIAL: Record(kind=_KIND, serial=SIZE, item=INT32, lengths=BYTES, spool=BYTES),
     frames.REQUEST: Record(kind=_KIND, number=SIZE, serial=SIZE, method=_NAME, argument=Anything()),
     frames.ABSENT: Record(kind=_KIND, serial=SIZE),
@@ -206,7 +214,7 @@ def check_places(data: Mapping[str, Any], folder: str, serial: int) -> None:
             continue
         parent, _, name = value[0].rpartition("/")
         if parent != folder or not ID.fits((name,)):
-            raise BrokenStreamError(f"DONE.data[{key!r}] is not a file in {folder}", serial)
+            raise BrokenStreamError(f"the data of {key!r} is not a file in {folder}", serial)
 
 
 def _check_request(message: Sequence[Any]) -> None:

@@ -133,6 +133,16 @@ class Settings:
     max_retries: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    def pause_after(self, attempt: int) -> float:
+        """Seconds between an attempt that failed and the next; never more than a task may take.
+
+        Example:
+            >>> Settings(backoff=0.5).pause_after(3)
+            2.0
+        """
+        doublings = min(attempt - 1, 64)
+        return min(self.backoff * 2.0**doublings, config.MAXIMUM_DURATION)
+
 
 @dataclass(slots=True)
 class Payload:

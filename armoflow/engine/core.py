@@ -19,6 +19,7 @@ from armoflow.engine.journal import Journal
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import EngineOptions
+from armoflow.engine.pauses import Kept, Pauses
 from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
 from armoflow.engine.reader import Reader
@@ -60,6 +61,7 @@ class Engine:
     state: State
     objects: ObjectStore
     scheduler: Scheduler
+    pauses: Pauses
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -78,6 +80,7 @@ class Engine:
             slice_size=SLICE,
         )
         self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
+        self.pauses = Pauses(self.scheduler.push)
         self._watchers = Watchers(options.watcher_limit)
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
@@ -105,6 +108,7 @@ class Engine:
         try:
             await self._journal.stop()
         finally:
+            self.pauses.close()
             self._watchers.close()
             # The last connection to close, which empties the write-ahead log, has to be a writer.
             self._reader.close()
@@ -142,8 +146,11 @@ class Engine:
                 self.scheduler.drop(session.id)
         if changes.ready:
             self.scheduler.push(changes.ready)
+        if changes.delayed:
+            self.pauses.add(self.now(), changes.delayed)
         if changes.interrupted:
             self.scheduler.interrupt(changes.interrupted)
+            self.pauses.forget(task.id for task in changes.interrupted)
         self.sweeper.wake(changes)
         return future
 
@@ -273,6 +280,21 @@ class Engine:
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 
+    def postpone(self, task_id: str, seconds: float, kept: Kept) -> None:
+        """Take back a running task that waits for a retry; its next run gets what its agent keeps.
+
+        A task that is no longer processing is skipped.
+        """
+        task = self.state.tasks.get(task_id)
+        if task is None or task.status is not TaskStatus.PROCESSING:
+            kept.discard()
+            self._skip(task, Effects())
+            return
+        self.pauses.keep(task_id, kept)
+        self.scheduler.forget([task_id])
+        now = self.now()
+        self.apply(self.state.postpone(now, task_id, now + seconds), urgent=False)
+
     # --- parts --------------------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -357,6 +379,7 @@ class Engine:
             self._watchers.tell(events, state.tasks.get)
         ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
         self.scheduler.forget(ended)
+        self.pauses.forget(ended)
         # What changed again meanwhile leaves memory with the commit of that change.
         for task_id in ended:
             if not journal.is_dirty_task(task_id):

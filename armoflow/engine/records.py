@@ -240,6 +240,7 @@ class Changes:
         removed_sessions: Ids of sessions whose rows, and those of all their tasks and results, go.
         events: What watchers are told once the change is committed, in order.
         ready: Tasks that are queued now.
+        delayed: Tasks that are queued at their ``not_before``.
         interrupted: Tasks that an agent runs and must stop.
         deleted: Opaque ids of data to delete once the change is committed.
     """
@@ -250,5 +251,6 @@ class Changes:
     removed_sessions: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     ready: list[TaskRecord] = field(default_factory=list)
+    delayed: list[TaskRecord] = field(default_factory=list)
     interrupted: list[TaskRecord] = field(default_factory=list)
     deleted: list[bytes] = field(default_factory=list)

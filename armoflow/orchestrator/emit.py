@@ -363,7 +363,8 @@ def _max_duration(settings: Settings, items: int) -> float:
     if settings.timeout is None:
         return config.MAXIMUM_DURATION
     attempts = settings.retries + settings.crash_retries + 1
-    backoffs = settings.backoff * float(2**settings.retries - 1)
+    # Pauses double: beyond some dozens the sum is more than a task may take, or nothing.
+    backoffs = settings.backoff * (2.0 ** min(settings.retries, 64) - 1)
     total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
     return min(math.ceil(total), config.MAXIMUM_DURATION)
 

@@ -1,9 +1,12 @@
-"""Attempts of an item: marked in shared memory, timed, repeated with growing pauses."""
+"""Attempts of an item: marked in shared memory, timed, repeated after growing pauses.
+
+A pause holds nothing: an item that failed is put aside, and the others of its task go on.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from armoflow.codec.payload import Payload
@@ -16,67 +19,77 @@ from armoflow.worker.mark import Recorder
 T = TypeVar("T")
 
 
+class ItemWaits(Exception):
+    """An item failed, and is tried again later. Never leaves the runner."""
+
+
 class Attempts:
     """How the items of one task are tried.
 
     Attributes:
         timeout: Nanoseconds per attempt, or 0.
+        spent: Attempts that items have spent, here and in earlier processes.
+        due: When items that wait are tried again, in CLOCK_MONOTONIC nanoseconds.
     """
 
     def __init__(self, payload: Payload, recorder: Recorder, inputs: Inputs) -> None:
         settings = payload.settings
         self.timeout = int(settings.timeout * 1e9) if settings.timeout else 0
         self.recorder = recorder
-        self._retries = settings.retries
-        self._backoff = settings.backoff
+        self.spent: dict[int, int] = {}
+        self.due: dict[int, int] = {}
+        self._settings = settings
         self._payload = payload
         self._inputs = inputs
-        self._resumed = (-1, 0)
 
-    def resume(self, item: int, attempts: int) -> None:
-        """This item has spent some attempts already, in a process that died."""
-        self._resumed = (item, attempts)
-
-    @property
-    def resumed(self) -> bool:
-        """Whether some item has spent attempts before."""
-        return self._resumed[1] > 0
+    def resume(self, spent: Mapping[int, tuple[int, int]]) -> None:
+        """These items have spent attempts in an earlier process, and wait until then."""
+        for item, (attempts, due) in spent.items():
+            self.spent[item] = attempts
+            self.due[item] = due
 
     def deadline(self) -> int:
         """When an attempt that starts now must have ended; 0: never."""
         return time.monotonic_ns() + self.timeout if self.timeout else 0
 
     def run(self, item: int, body: Callable[[], T], error: BaseException | None = None) -> T:
-        """Try until it works or no retry is left.
+        """Make the next attempt.
 
         Args:
             item: The item, by position in the task.
             body: One attempt.
-            error: What the first attempt raised, if it was made already.
+            error: What the attempt raised, if it was made already.
 
         Raises:
-            ItemFailure: If every attempt raised, or an input of the item failed.
+            ItemWaits: If it raised, or the item's time has not come; ``due`` says when it does.
+            ItemFailure: If it raised and was the last one, or an input of the item failed.
             AbsentItem: If the item was filtered out.
         """
-        attempt = 1 + (self._resumed[1] if self._resumed[0] == item else 0)
-        while True:
-            if error is None:
-                self.recorder.start(item, attempt, self.deadline())
-                try:
-                    return body()
-                except (ItemFailure, AbsentItem):
-                    raise
-                except (MissingDataError, EnvelopeError) as lost:
-                    raise self.failure(item, lost, attempt) from lost
-                except BaseException as raised:
-                    error = raised
-            if attempt > self._retries:
-                raise self.failure(item, error, attempt) from error
-            self.recorder.pause()
-            time.sleep(self._backoff * 2.0 ** (attempt - 1))
-            self._inputs.forget()
-            attempt += 1
-            error = None
+        spent = self.spent.get(item, 0)
+        attempt = spent + 1
+        if error is None:
+            if spent:
+                self._begin_again(item)
+            self.recorder.start(item, attempt, self.deadline())
+            try:
+                return body()
+            except (ItemFailure, AbsentItem):
+                raise
+            except (MissingDataError, EnvelopeError) as lost:
+                raise self.failure(item, lost, attempt) from lost
+            except BaseException as raised:
+                error = raised
+        if attempt > self._settings.retries:
+            raise self.failure(item, error, attempt) from error
+        self.spent[item] = attempt
+        self.due[item] = time.monotonic_ns() + int(self._settings.pause_after(attempt) * 1e9)
+        raise ItemWaits from error
+
+    def _begin_again(self, item: int) -> None:
+        if self.due.get(item, 0) > time.monotonic_ns():
+            raise ItemWaits
+        self.due.pop(item, None)
+        self._inputs.forget()
 
     def failure(self, item: int, error: BaseException, attempts: int = 1) -> ItemFailure:
         """What an item that raised ends with."""

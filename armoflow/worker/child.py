@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Any
@@ -25,9 +25,10 @@ from armoflow.agent import frames
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import Source
 from armoflow.worker.failures import MissingDataError
-from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder, cell_from_wire
+from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
 from armoflow.worker.passed import Passed
-from armoflow.worker.runner import FullAgent, Progress, Runner, Task, TaskFailure
+from armoflow.worker.progress import Progress, TaskPaused
+from armoflow.worker.runner import FullAgent, Runner, Task, TaskFailure
 from armoflow.worker.surroundings import Surroundings
 
 _READ_BYTES = 256 * 1024
@@ -281,6 +282,10 @@ class Child:
         except TaskFailure as failure:
             now = monotonic_ns()
             message = [frames.FAILED, task.serial, now - started, failure.kind, failure.text]
+        except TaskPaused as pause:
+            now = monotonic_ns()
+            spent = [[item, *spent] for item, spent in pause.spent.items()]
+            message = [frames.PAUSED, task.serial, now - started, pause.due, spent, pause.saved]
         else:
             now = monotonic_ns()
             self._inbox.passed.keep(effects)
@@ -312,16 +317,9 @@ def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> Task:
         payload,
         inputs,
         folder,
-        None if progress is None else _decode_progress(*progress),
+        None if progress is None else Progress.decode(*progress),
         passed,
     )
-
-
-def _decode_progress(item: int, attempts: int, entries: Iterable[Any]) -> Progress:
-    progress = Progress(item, attempts)
-    for index, cells in entries:
-        progress.finished[index] = [cell_from_wire(cell) for cell in cells]
-    return progress
 
 
 def _leave() -> None:

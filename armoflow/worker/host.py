@@ -20,6 +20,9 @@ class Host(Protocol):
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
         """Tasks that were recalled before they started."""
 
+    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+        """A task waits so long for a retry; its child is free. Only on the embedded engine."""
+
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """Work waits behind a task that takes long: it may be recalled for others."""
 

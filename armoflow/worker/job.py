@@ -17,12 +17,17 @@ from armoflow.errors import SerializationError, TaskError
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import Inputs, pickle_value
+from armoflow.worker.saved import Fold
 
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
 def _no_function(*args: Any, **kwargs: Any) -> Any:
     raise TaskError("the task has no function")
+
+
+Rest = Callable[["Job", int, "Fold | None"], None]
+"""Waits until an item is due, or leaves the process to others for that time."""
 
 
 class Job:
@@ -33,6 +38,7 @@ class Job:
         inputs: What it reads.
         attempts: How its items are tried.
         output_count: How many outputs it has.
+        rest: Called when nothing is left to do but to wait.
         lasting: Something of the user's runs between an item's end and the writing of its value: so
             its buffers are copied, and its slots are kept where they outlive this process.
 
@@ -41,6 +47,7 @@ class Job:
         function: What to call.
         original: The user's function itself.
         finished: Items that an earlier process finished.
+        fold: How far an earlier process came with a reduction.
         cells: For each output, the cells of the items so far.
         pending: Values that hold a graph, by item; their cells are None.
     """
@@ -51,6 +58,7 @@ class Job:
         inputs: Inputs,
         attempts: Attempts,
         output_count: int,
+        rest: Rest,
         *,
         lasting: bool,
     ) -> None:
@@ -61,11 +69,14 @@ class Job:
         self.function: Callable[..., Any] = _no_function
         self.original: Callable[..., Any] | None = None
         self.finished: Mapping[int, Sequence[Cell]] = {}
+        self.fold: Fold | None = None
         self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
         self.pending: dict[int, Any] = {}
         self.tolerant = payload.settings.packed or payload.settings.capture
+        self._rest = rest
         self._lasting = lasting
         self._error_bytes = 0
+        self._nothing: list[Cell] = [None] * output_count
 
     def check_outputs(self, count: int) -> None:
         """Refuse a task that was asked for another number of outputs.
@@ -88,15 +99,22 @@ class Job:
         cells = self.finished.get(item)
         if cells is None:
             return False
-        for output, cell in zip(self.cells, cells, strict=True):
-            output.append(cell)
+        self._put(item, cells)
         self.recorder.skip(item)
         return True
 
+    def wait(self, item: int) -> None:
+        """An item waits for its next attempt: the others go on."""
+        self._put(item, self._nothing)
+        self.recorder.wait(item, self.attempts.spent[item])
+
+    def rest(self, item: int, fold: Fold | None = None) -> None:
+        """Nothing can be done before this item is due."""
+        self._rest(self, item, fold)
+
     def keep(self, item: int, cells: Sequence[Cell]) -> None:
         """An item is finished: one cell for each output."""
-        for output, cell in zip(self.cells, cells, strict=True):
-            output.append(cell)
+        self._put(item, cells)
         if self._lasting:
             self.recorder.keep(item, cells)
         else:
@@ -111,8 +129,7 @@ class Job:
                 self.fail(item, self._refuse(item, error))
                 return
             self.pending[item] = value
-            for output in self.cells:
-                output.append(None)
+            self._put(item, self._nothing)
             self.recorder.skip(item)
         else:
             self.keep(item, cells)
@@ -138,10 +155,10 @@ class Job:
         if not self.tolerant:
             raise failure
         cells = [self._slot(failure)] * len(self.cells)
-        for item in range(len(self.cells[0]), self.payload.slot_count):
-            if not self.is_finished(item):
-                for output, cell in zip(self.cells, cells, strict=True):
-                    output.append(cell)
+        done, due = len(self.cells[0]), self.attempts.due
+        for item in range(self.payload.slot_count):
+            if (item >= done or item in due) and not self.is_finished(item):
+                self._put(item, cells)
                 self.recorder.skip(item)
 
     def name(self, item: int | None) -> str:
@@ -159,6 +176,14 @@ class Job:
         slot = failure.slot(self.payload.key, limit)
         self._error_bytes += len(slot.data)
         return slot
+
+    def _put(self, item: int, cells: Sequence[Cell]) -> None:
+        """The slots of an item: the next one, or one that had to wait."""
+        for output, cell in zip(self.cells, cells, strict=True):
+            if item == len(output):
+                output.append(cell)
+            else:
+                output[item] = cell
 
     def _seen_from(self, item: int | None, failure: ItemFailure) -> ItemFailure:
         """A failure of an input, with this task's name at the end of its path."""

@@ -4,7 +4,8 @@ When a child is killed, whatever it kept for itself is lost. So it keeps in this
 what its owner needs to go on without it:
 
 * the **mark**: the task and the item that run, the attempt, and when that attempt must have ended;
-* the **spool**: the finished slots of the running task, one entry per item;
+* the **spool**: the finished slots of the running task, one entry per item; an item that waits for
+  its next attempt says how many it has spent;
 * the **outbox**: completions that were not sent yet.
 
 Single words are written with one aligned store each, in an order that makes every intermediate
@@ -41,13 +42,14 @@ DEADLINE = 3
 BASE = 4
 WAITING = 5
 
-LOADING = -1
-"""The item while a task's code and inputs are being loaded."""
+NO_ITEM = -1
+"""The item while a task's code and inputs are being loaded, and while its items wait."""
 
 _LENGTH = (1 << 28) - 1
 PLAIN = 0
 MANY = 1 << 28
 LOST = 2 << 28
+WAITS = 3 << 28
 LARGEST_ENTRY = SPOOL_BYTES // 4
 
 _READS = 1000
@@ -60,10 +62,17 @@ _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
 
 
 class Entry(NamedTuple):
-    """A finished item: its slot in each output, as :func:`cell_to_wire` writes them."""
+    """What became of an item.
+
+    Attributes:
+        item: The item.
+        cells: If it is finished: its slot in each output, as :func:`cell_to_wire` writes them.
+        spent: If it waits for its next attempt: the attempts that it has spent.
+    """
 
     item: int
     cells: list[Any]
+    spent: int = 0
 
 
 class Position(NamedTuple):
@@ -125,6 +134,8 @@ def decode_entries(base: int, lengths: Iterable[int], spool: bytes | memoryview)
             entries.append(Entry(item, [data]))
         elif kind == MANY:
             entries.append(Entry(item, msgpack.unpackb(data)))
+        elif kind == WAITS:
+            entries.append(Entry(item, [], int.from_bytes(data, "little")))
         position = end
     return entries
 
@@ -157,7 +168,7 @@ class Recorder:
         words = self.words
         words[SERIAL] = 0
         words[DEADLINE] = 0
-        words[ITEM] = LOADING
+        words[ITEM] = NO_ITEM
         words[BASE] = 0
         words[ATTEMPT] = 1
         words[SERIAL] = serial
@@ -174,15 +185,29 @@ class Recorder:
         words[ATTEMPT] = attempt
         words[ITEM] = self.shift + item
 
-    def pause(self) -> None:
-        """The item waits for its next attempt: nothing of the user's runs."""
+    def wait(self, item: int, spent: int) -> None:
+        """An item waits for its next attempt: it comes after others."""
         self.words[DEADLINE] = 0
+        self.add(item, WAITS, spent.to_bytes(4, "little"))
+
+    def go_to(self, item: int) -> None:
+        """The next item is not the one after the last; until it starts nothing of the user's runs.
+
+        What the spool holds is sent: its entries are of items that follow one another.
+        """
+        words = self.words
+        words[DEADLINE] = 0
+        self._send()
+        words[ITEM] = NO_ITEM
+        words[ATTEMPT] = 1
+        words[BASE] = self.shift + item
+        self.position = self.count = 0
 
     def keep(self, item: int, cells: Sequence[Cell]) -> None:
         """An item is finished."""
         if len(cells) == 1 and isinstance(cells[0], bytes):
             self.add(item, PLAIN, cells[0])
-        elif sum(map(_weight, cells)) > LARGEST_ENTRY:
+        elif sum(map(weight, cells)) > LARGEST_ENTRY:
             self.add(item, LOST, b"")
         else:
             self.add(item, MANY, msgpack.packb([cell_to_wire(cell) for cell in cells]))
@@ -206,6 +231,11 @@ class Recorder:
 
     def flush(self, item: int) -> None:
         """Send what the spool holds; ``item`` is the first that is not in it."""
+        self._send()
+        self.words[BASE] = self.shift + item
+        self.position = self.count = 0
+
+    def _send(self) -> None:
         if self.count:
             self._ship(
                 self.words[SERIAL],
@@ -213,8 +243,6 @@ class Recorder:
                 bytes(self.mark.lengths[: self.count]),
                 bytes(self.mark.spool[: self.position]),
             )
-        self.words[BASE] = self.shift + item
-        self.position = self.count = 0
 
 
 def cell_to_wire(cell: Cell) -> Any:
@@ -232,7 +260,8 @@ def cell_from_wire(value: Any) -> Cell:
     return Slot(SlotKind(kind), data, buffers)
 
 
-def _weight(cell: Cell) -> int:
+def weight(cell: Cell) -> int:
+    """Bytes that a cell takes, about."""
     if cell is None or isinstance(cell, bytes):
         return len(cell or b"")
     return len(cell.data) + sum(len(buffer) for buffer in cell.buffers)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
+from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import Operation
 from armoflow.errors import EnvelopeError, TaskError
+from armoflow.worker.attempts import ItemWaits
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inputs import AbsentItem, Column
+from armoflow.worker.inputs import AbsentItem, Column, pickle_value
 from armoflow.worker.job import Job, continued, holds_graph
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
+from armoflow.worker.saved import Fold
 
 _SCALAR_PROTOCOL = 3
 """Protocol 4 and later put a frame of nine bytes around a handful."""
@@ -35,6 +39,7 @@ def run_call(job: Job) -> None:
         return function(*args, **kwargs)
 
     _run_item(job, 0, attempt)
+    _run_waiting(job, lambda _: attempt())
 
 
 def run_map(job: Job) -> None:
@@ -49,23 +54,26 @@ def run_map(job: Job) -> None:
                 break
         _run_item(job, item, functools.partial(mapping.attempt, item), error)
         item += 1
+    _run_waiting(job, mapping.attempt)
 
 
 def run_filter(job: Job) -> None:
     """Keep the items for which ``function`` is true."""
     job.check_outputs(1)
     column = _column(job, 0)
-    attempt = functools.partial(_decide, job, _with_fixed(job), column)
+    decide = functools.partial(_decide, job, _with_fixed(job), column)
+
+    def decided(item: int) -> Any:
+        if decide(item):
+            return column.cell(item)
+        raise AbsentItem
+
+    def keep(item: int, cell: Cell) -> None:
+        job.keep(item, [cell])
+
     for item in range(job.payload.count):
-        if job.is_finished(item):
-            continue
-        try:
-            keep = job.attempts.run(item, functools.partial(attempt, item))
-            job.keep(item, [column.cell(item) if keep else None])
-        except AbsentItem:
-            job.keep(item, [None])
-        except ItemFailure as failure:
-            job.fail(item, failure)
+        _run_item(job, item, functools.partial(decided, item), keep=keep)
+    _run_waiting(job, decided, keep=keep)
 
 
 def run_combine(job: Job) -> None:
@@ -108,18 +116,46 @@ RUN: dict[Operation, Callable[[Job], None]] = {
 
 
 def _run_item(
-    job: Job, item: int, attempt: Callable[[], Any], error: BaseException | None = None
+    job: Job,
+    item: int,
+    attempt: Callable[[], Any],
+    error: BaseException | None = None,
+    keep: Callable[[int, Any], None] | None = None,
 ) -> None:
+    """Make an attempt, unless the first one was made already and raised ``error``."""
     if job.is_finished(item):
         return
     try:
         value = job.attempts.run(item, attempt, error)
+    except ItemWaits:
+        job.wait(item)
     except AbsentItem:
         job.keep(item, [None] * len(job.cells))
     except ItemFailure as failure:
         job.fail(item, failure)
     else:
-        job.keep_value(item, value)
+        (keep or job.keep_value)(item, value)
+
+
+def _run_waiting(
+    job: Job, attempt: Callable[[int], Any], keep: Callable[[int, Any], None] | None = None
+) -> None:
+    """Try the items that failed again, each when its time has come, until none is left.
+
+    They come after all others: these need not look at the clock for them.
+    """
+    due, recorder = job.attempts.due, job.recorder
+    if not due:
+        return
+    place = -1
+    while due:
+        for item, _ in sorted(due.items(), key=itemgetter(1)):
+            job.rest(item)
+            if item != place:
+                recorder.go_to(item)
+            _run_item(job, item, functools.partial(attempt, item), keep=keep)
+            place = item + 1
+    recorder.go_to(job.payload.slot_count)
 
 
 def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -165,6 +201,7 @@ class _Fold:
     def __init__(self, job: Job, column: Column) -> None:
         self._job = job
         self._column = column
+        self._base = 0
 
     def run(self) -> list[Any]:
         """Fold; returns the value, or nothing if there was nothing to fold.
@@ -173,10 +210,8 @@ class _Fold:
             ItemFailure: If an item is a failure or a step failed for good.
         """
         job, column = self._job, self._column
-        arguments = job.payload.arguments
-        held = [] if arguments is None else [job.inputs.load(arguments)]
-        quick = column.plain and not job.attempts.timeout and not job.attempts.resumed
-        position = 0
+        position, held = self._begin()
+        quick = column.plain and not job.attempts.timeout and not job.attempts.spent
         while position < column.length:
             error = None
             if quick:
@@ -188,13 +223,39 @@ class _Fold:
             except AbsentItem:
                 position += 1
                 continue
-            held[:] = [self._step(held[0], value, error) if held else value]
+            held[:] = [self._step(position, held[0], value, error) if held else value]
             position += 1
         return held
 
-    def _step(self, left: Any, right: Any, error: BaseException | None) -> Any:
+    def _begin(self) -> tuple[int, list[Any]]:
+        """Where to begin, and what there is already."""
         job = self._job
-        return self._checked(job.attempts.run(0, lambda: job.function(left, right), error))
+        if job.fold is not None:
+            self._base = job.fold.base
+            return job.fold.position, [job.inputs.value(job.fold.cell)]
+        self._base = job.attempts.spent.get(0, 0)
+        arguments = job.payload.arguments
+        return 0, [] if arguments is None else [job.inputs.load(arguments)]
+
+    def _step(self, position: int, left: Any, right: Any, error: BaseException | None) -> Any:
+        """One step, with attempts of its own."""
+        while True:
+            try:
+                result = self._job.attempts.run(0, lambda: self._job.function(left, right), error)
+                break
+            except ItemWaits:
+                self._rest(position, left)
+                error = None
+        self._job.attempts.spent[0] = self._base
+        return self._checked(result)
+
+    def _rest(self, position: int, left: Any) -> None:
+        job = self._job
+        try:
+            fold = Fold(position, pickle_value(left, copy=True), self._base)
+        except Exception:
+            fold = None  # it cannot be kept: then the wait is here
+        job.rest(0, fold)
 
     def _checked(self, result: Any) -> Any:
         if result.__class__ not in SCALARS and holds_graph(result):
@@ -249,7 +310,7 @@ class _Mapping:
         self.quick = (
             len(job.cells) == 1
             and not job.finished
-            and not job.attempts.resumed
+            and not job.attempts.spent
             and all(column.plain for column in self._columns)
         )
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.container import Buffer, size
-from armoflow.codec.envelope import Cell, pack_envelope
+from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data, operations
@@ -28,41 +29,11 @@ from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import Recorder
+from armoflow.worker.progress import Progress, TaskPaused, save
+from armoflow.worker.saved import Fold
 
 FETCHED_BYTES = 256 * config.MIB
 """Bytes of code and constants that a worker process keeps between tasks."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What an earlier process did for a task before it died.
-
-    Attributes:
-        item: The item that it ran.
-        attempts: The attempts that this item has spent.
-        finished: Cells of finished items in each output, by item.
-    """
-
-    item: int = 0
-    attempts: int = 0
-    finished: dict[int, Sequence[Cell]] = field(default_factory=dict)
-
-    def finished_in(self, shift: int, count: int) -> dict[int, Sequence[Cell]]:
-        """The finished items of one step, those of the step whose items are counted from shift.
-
-        What a later step has finished need not be made again: an absent slot stands for it.
-
-        Example:
-            >>> Progress(finished={0: [b"a"], 1: [b"b"], 2: [b"c"]}).finished_in(0, 2)
-            {0: [None], 1: [b'b']}
-        """
-        later = {item % count: [None] for item in self.finished if item >= shift + count}
-        own = {
-            item - shift: cells
-            for item, cells in self.finished.items()
-            if shift <= item < shift + count
-        }
-        return {**own, **later}
 
 
 @dataclass(slots=True)
@@ -149,6 +120,7 @@ class Runner:
 
         Raises:
             TaskFailure: If it fails; files that it staged are removed.
+            TaskPaused: If it waits for a retry, on the embedded engine: the process is free.
         """
         payload = self._payload(task)
         effects = Effects()
@@ -224,11 +196,13 @@ class Runner:
                 graphs=handed_on(before),
             )
         attempts = Attempts(step, self._recorder, inputs)
-        job = Job(step, inputs, attempts, len(task.outputs), lasting=lasting)
+        rest = functools.partial(self._rest, task, before)
+        job = Job(step, inputs, attempts, len(task.outputs), rest, lasting=lasting)
         if task.progress is not None:
             shift = self._recorder.shift
-            attempts.resume(task.progress.item - shift, task.progress.attempts)
+            attempts.resume(task.progress.spent_in(shift, step.slot_count))
             job.finished = task.progress.finished_in(shift, step.slot_count)
+            job.fold = task.progress.fold
             if len(job.finished) == step.slot_count:
                 job.take_over()
                 return job
@@ -241,6 +215,8 @@ class Runner:
             operations.RUN[step.operation](job)
         except ItemFailure as failure:
             job.fail_rest(failure)
+        except TaskPaused:
+            raise
         except BaseException as error:  # user modules may do anything when they are imported
             job.fail_rest(describe(error, step.name))
         return job
@@ -250,6 +226,28 @@ class Runner:
         if step.operation is not Operation.GATHER:
             job.function, job.original, plain = self._code.function(step)
             self.touched = self.touched or not plain
+
+    def _rest(self, task: Task, before: Job | None, job: Job, item: int, fold: Fold | None) -> None:
+        """Wait until an item is due; here only where there is nobody to wait elsewhere.
+
+        Raises:
+            TaskPaused: On the embedded engine, if it takes long enough for others to run.
+        """
+        recorder, attempts = self._recorder, job.attempts
+        due = attempts.due[item]
+        seconds = (due - time.monotonic_ns()) * 1e-9
+        if seconds <= 0:
+            return
+        if task.folder is None and seconds >= config.SHORTEST_PAUSE:
+            path = f"{self._directory}/progress-{task.serial}"
+            saved = save(before, job, fold, path)
+            if saved is not None:
+                shift = recorder.shift
+                waiting = attempts.due.items()
+                spent = {shift + key: (attempts.spent[key], moment) for key, moment in waiting}
+                raise TaskPaused(due, spent, saved)
+        recorder.go_to(item)
+        time.sleep(seconds)
 
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:
         if self._expander is None:

@@ -175,6 +175,9 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
         """Nothing is recalled here."""
 
+    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+        """Tasks wait in their child here: an agent knows no delay."""
+
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """There is no other child to give work to."""
 

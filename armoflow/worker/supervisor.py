@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.02
 _CHECKS_PER_TRIM = 50
+_AFTER_OUTCOMES = (frames.ABSENT, frames.PAUSED)
+"""Messages that others may follow from: what has ended before them is told first."""
+
 _LIE_SECONDS = 1.0
 """How long a child may seem to run what it said had ended: machines are busy."""
 
@@ -231,11 +234,11 @@ class ChildSupervisor:
                 if outcome is not None:
                     nanoseconds += message[2]
                     outcomes.append(outcome)
-                elif message[0] == frames.ABSENT:  # what it missed is told first
+                elif message[0] in _AFTER_OUTCOMES:
                     told, outcomes = outcomes, []
                     self._tell(told, nanoseconds)
                     nanoseconds = 0
-                    self._take_absent(message[1])
+                    self._take_back(child, message)
         finally:
             self._tell(outcomes, nanoseconds)
 
@@ -285,6 +288,12 @@ class ChildSupervisor:
             self.window.observe(len(outcomes), nanoseconds * 1e-9)
             self._host.completed(self, outcomes)
 
+    def _take_back(self, child: ChildProcess, message: Sequence[Any]) -> None:
+        if message[0] == frames.PAUSED:
+            self._pause(child, message)
+        else:
+            self._take_absent(message[1])
+
     def _take_absent(self, serial: int) -> None:
         work = self._sent.pop(serial, None)
         if work is not None and serial not in self._cancelled:
@@ -309,6 +318,28 @@ class ChildSupervisor:
             if work is not None and child is self._child:
                 answer = self._answer(child, work, number, method, argument)
                 self._run(self._answers, answer)
+
+    def _pause(self, child: ChildProcess, message: Sequence[Any]) -> None:
+        """A task waits for a retry: its process goes on to others."""
+        _, serial, ran, due, spent, saved = message
+        work = self._find(child, serial)
+        if work is None:
+            return
+        check_places({"saved": saved}, child.directory, serial)
+        del self._sent[serial]
+        self._partial.pop(serial, None)
+        attempts = {item: (count, moment) for item, count, moment in spent}
+        seconds = work.pause(ran * 1e-9, due, attempts, saved)
+        if serial in self._cancelled:
+            self._cancelled.discard(serial)
+            work.history.discard()
+            self._host.returned(self, [])
+            return
+        left = work.left()
+        if left is None or left > 0:
+            self._host.paused(self, work, seconds)
+        else:
+            self._host.completed(self, [_overran(work)])
 
     async def _answer(
         self, child: ChildProcess, work: Work, number: int, method: str, argument: Any
@@ -394,11 +425,10 @@ class ChildSupervisor:
     def _hurry(self, child: ChildProcess, serial: int) -> None:
         """The same task has run for a while: look after it, and those before and behind it."""
         work = self._sent.get(serial)
-        limit = None if work is None else work.limit
-        if work is not None and limit and self._loop.time() - self._running_since > limit:
+        left = None if work is None else work.left()
+        if work is not None and left and self._loop.time() - self._running_since > left:
             self.cancel(work)
-            text = f"the task ran longer than its max_duration of {limit:g} s"
-            self._host.completed(self, [Outcome(work, error=text, kind="deadline")])
+            self._host.completed(self, [_overran(work)])
             return
         if work is None and self._loop.time() - self._running_since > _LIE_SECONDS:
             text = f"it goes on running task {serial}, which it said had ended"
@@ -511,3 +541,8 @@ class ChildSupervisor:
             if reason is not None:
                 return [refuse(self._backlog.popleft(), reason)]
         return []
+
+
+def _overran(work: Work) -> Outcome:
+    text = f"the task took longer than its max_duration of {work.limit:g} s"
+    return Outcome(work, error=text, kind="deadline")

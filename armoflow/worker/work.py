@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from armoflow.agent.effects import Effects
@@ -15,6 +19,64 @@ from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.mark import Entry, Position, cell_to_wire
+from armoflow.worker.saved import unpack_saved
+
+
+@dataclass(slots=True)
+class History:
+    """What was done of a task, by processes that died or went on to other tasks.
+
+    Attributes:
+        finished: Finished items, as they stand in messages.
+        spent: Attempts that items have spent, and when they are tried again (CLOCK_MONOTONIC
+            nanoseconds; 0: at once).
+        crashes: How often the process died, by item.
+        saved: Further finished items, as a child saved them before a pause.
+        ran: Seconds that it ran.
+        waited: Seconds that it has waited, or is about to, outside of any process.
+    """
+
+    finished: dict[int, list[Any]] = field(default_factory=dict)
+    spent: dict[int, Sequence[int]] = field(default_factory=dict)
+    crashes: dict[int, int] = field(default_factory=dict)
+    saved: data.Source | None = None
+    ran: float = 0.0
+    waited: float = 0.0
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        """What a child that died had done."""
+        self._take_over_saved()
+        for item, cells, spent in entries:
+            if spent:
+                self.spent[item] = (spent, 0)
+            else:
+                self.finished[item] = cells
+                self.spent.pop(item, None)
+
+    def keep_in(self, directory: Path) -> None:
+        """Move what was saved there: the folder of the child that saved it ends with the child."""
+        if self.saved is not None and not isinstance(self.saved, bytes):
+            source, size = self.saved
+            path = directory / f"saved-{secrets.token_hex(8)}"
+            try:
+                Path(str(source)).replace(path)
+            except OSError:  # it is gone: then all is made again
+                self.saved = None
+            else:
+                self.saved = [str(path), size]
+
+    def discard(self) -> None:
+        """The task is done with: what was saved goes."""
+        saved, self.saved = self.saved, None
+        if saved is not None and not isinstance(saved, bytes):
+            Path(str(saved[0])).unlink(missing_ok=True)
+
+    def _take_over_saved(self) -> None:
+        """Have in memory what was saved; how far a reduction came is forgotten, it starts anew."""
+        if self.saved is not None:
+            with suppress(MissingDataError):  # it is gone: then all is made again
+                self.finished.update(unpack_saved(data.read(self.saved))[0])
+            self.discard()
 
 
 @dataclass(slots=True, eq=False)
@@ -30,10 +92,7 @@ class Work:
         folder: The agent's data folder; None on the embedded engine.
         key: Whatever the owner wants to find here.
         limit: Seconds that it may take, all attempts together; None: any time.
-        finished: Items that were finished before a child died, as they stand in messages.
-        item: The item that was running then.
-        attempts: Attempts that it has spent.
-        crashes: How often the process died, by item.
+        history: What was done of it before.
         passed: Inputs that a task sent before it makes: the child passes them on itself.
     """
 
@@ -45,17 +104,14 @@ class Work:
     folder: str | None = None
     key: Any = None
     limit: float | None = None
-    finished: dict[int, list[Any]] = field(default_factory=dict)
-    item: int = 0
-    attempts: int = 0
-    crashes: dict[int, int] = field(default_factory=dict)
+    history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
 
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
-        progress = None
-        if self.finished or self.attempts:
-            progress = [self.item, self.attempts, list(self.finished.items())]
+        history, progress = self.history, None
+        if history.finished or history.spent or history.saved is not None:
+            progress = [history.spent, list(history.finished.items()), history.saved]
         return [
             serial,
             self.task_id,
@@ -66,6 +122,23 @@ class Work:
             progress,
             self.passed,
         ]
+
+    def pause(
+        self, ran: float, due: int, spent: Mapping[int, Sequence[int]], saved: data.Source
+    ) -> float:
+        """Its process goes on to other tasks until it is due; returns for how many seconds."""
+        history = self.history
+        history.discard()
+        history.finished, history.spent, history.saved = {}, dict(spent), saved
+        seconds = max(0.0, (due - time.monotonic_ns()) * 1e-9)
+        history.ran += ran
+        history.waited += seconds
+        return seconds
+
+    def left(self) -> float | None:
+        """Seconds of its limit that are left; None: any."""
+        history = self.history
+        return self.limit - history.ran - history.waited if self.limit else None
 
 
 @dataclass(slots=True)
@@ -129,8 +202,7 @@ def account(work: Work, entries: Iterable[Entry], death: Death) -> Outcome | Non
     Returns:
         None if the task is to run again, in another process; else how it ended.
     """
-    for entry in entries:
-        work.finished[entry.item] = entry.cells
+    work.history.note(entries)
     try:
         payload = unpack_payload(data.read(work.payload))
     except (EnvelopeError, MissingDataError) as error:
@@ -164,21 +236,23 @@ class _Account:
 
     def settle(self) -> Outcome | None:
         """Count the attempt; None if another one may be made."""
-        work, settings = self._work, self._payload.settings
-        attempt, cause = self._death.position.attempt, self._death.cause
-        key = -1 if self._item is None else self._item
-        spent = attempt if cause is Cause.TIMEOUT else attempt - 1
+        history, settings = self._work.history, self._payload.settings
+        attempt, cause, item = self._death.position.attempt, self._death.cause, self._item
         if cause is Cause.CRASH:
-            work.crashes[key] = work.crashes.get(key, 0) + 1
-        allowed = cause is Cause.OWNER or (
-            attempt <= settings.retries
-            if cause is Cause.TIMEOUT
-            else work.crashes[key] <= settings.crash_retries
-        )
-        if allowed:
-            work.item, work.attempts = key, spent
-            return None
-        return self._quarantine(self._record(attempt))
+            key = -1 if item is None else item
+            history.crashes[key] = history.crashes.get(key, 0) + 1
+            allowed = history.crashes[key] <= settings.crash_retries
+        else:
+            allowed = cause is Cause.OWNER or attempt <= settings.retries
+        if not allowed:
+            return self._quarantine(self._record(attempt))
+        if item is not None:
+            if cause is Cause.TIMEOUT:
+                due = time.monotonic_ns() + int(settings.pause_after(attempt) * 1e9)
+                history.spent[item] = (attempt, due)
+            elif attempt > 1:
+                history.spent[item] = (attempt - 1, 0)
+        return None
 
     def _record(self, attempt: int) -> ErrorRecord:
         item = self._item
@@ -188,7 +262,7 @@ class _Account:
         if self._death.cause is Cause.TIMEOUT:
             seconds = payload.settings.timeout or 0.0
             return record_timeout(seconds, node=payload.name, item=index, attempts=attempt)
-        crashes = self._work.crashes[-1 if item is None else item]
+        crashes = self._work.history.crashes[-1 if item is None else item]
         return record_death(
             self._death.status,
             node=payload.name,
@@ -199,13 +273,14 @@ class _Account:
 
     def _quarantine(self, record: ErrorRecord) -> Outcome | None:
         work, settings = self._work, self._payload.settings
-        missing = [item for item in self._all if item not in work.finished]
+        history = work.history
+        missing = [item for item in self._all if item not in history.finished]
         if not (settings.packed or settings.capture) or not missing:
             after = (self._item or 0) // self._payload.slot_count + 1
             record = carry(record, self._steps[after:])
             return Outcome(work, error=record.to_text(self._payload.key), kind=record.kind)
         cell = cell_to_wire(ItemFailure(record).slot(self._payload.key))
         for item in missing if self._item is None else [self._item]:
-            work.finished[item] = [cell] * len(work.outputs)
-        work.item, work.attempts = 0, 0
+            history.finished[item] = [cell] * len(work.outputs)
+            history.spent.pop(item, None)
         return None

@@ -88,7 +88,16 @@ class Lane:
         return tasks
 
     async def ended(self, tasks: Sequence[NewTask]) -> list[Any]:
-        """Wait until the outputs are final."""
+        """The values of these tasks, or their errors, when all have ended."""
+        await self._end(tasks)
+        return [await self.value(task) for task in tasks]
+
+    async def slots(self, task: NewTask) -> list[Any]:
+        """The values of a packed task, when it has ended."""
+        await self._end([task])
+        return await self._read(task)
+
+    async def _end(self, tasks: Sequence[NewTask]) -> None:
         watcher = self.engine.watch_results(self.session)
 
         def final(task: NewTask) -> bool:
@@ -99,7 +108,6 @@ class Lane:
                 await asyncio.wait_for(anext(aiter(watcher)), PATIENCE)
         finally:
             watcher.close()
-        return [await self.value(task) for task in tasks]
 
     def result(self, task: NewTask) -> Any:
         return self.engine.state.results[task.outputs[0]]
@@ -108,9 +116,12 @@ class Lane:
         result = self.result(task)
         if result.status is not ResultStatus.COMPLETED:
             return await self.error(task)
-        data = await self.engine.objects.read(result.opaque_id)
-        (value,) = read(data if isinstance(data, bytes) else data.read_bytes())
+        (value,) = await self._read(task)
         return value
+
+    async def _read(self, task: NewTask) -> list[Any]:
+        data = await self.engine.objects.read(self.result(task).opaque_id)
+        return read(data if isinstance(data, bytes) else data.read_bytes())
 
     async def error(self, task: NewTask) -> ErrorRecord | str:
         await self.engine.committed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from armoflow.codec.payload import Payload
 from armoflow.worker.data import Source
 from armoflow.worker.failures import MissingDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
-from armoflow.worker.runner import FullAgent, Progress, Runner, Task
+from armoflow.worker.progress import Progress, TaskPaused
+from armoflow.worker.runner import FullAgent, Runner, Task
 
 
 class FakeAgent(FullAgent):
@@ -47,6 +49,7 @@ class FakeAgent(FullAgent):
 class LocalRunner:
     def __init__(self, directory: Path) -> None:
         self.agent = FakeAgent()
+        self.pauses: list[TaskPaused] = []
         self.shipped: list[tuple[int, int, bytes, bytes]] = []
         self.mark = Mark(create_mark_file(str(directory)))
         self.recorder = Recorder(self.mark, lambda *entry: self.shipped.append(entry))
@@ -62,12 +65,18 @@ class LocalRunner:
         folder: str | None = None,
         progress: Progress | None = None,
     ) -> Effects:
-        self.serial += 1
         data = payload if isinstance(payload, bytes) else encode(payload)
         names = [f"output-{number}" for number in range(outputs)]
-        task = Task(self.serial, "task", "session", names, data, inputs or {}, folder, progress)
-        self.recorder.begin(task.serial)
-        return self.runner.run(task)
+        while True:
+            self.serial += 1
+            task = Task(self.serial, "task", "session", names, data, inputs or {}, folder, progress)
+            self.recorder.begin(task.serial)
+            try:
+                return self.runner.run(task)
+            except TaskPaused as pause:
+                self.pauses.append(pause)
+                progress = Progress.decode(pause.spent, [], pause.saved)
+                time.sleep(max(0.0, (pause.due - time.monotonic_ns()) * 1e-9))
 
     def run(self, payload: Payload, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """The values of the first output, or of all of them if there are several."""

@@ -141,6 +141,7 @@ class Seat:
         self.outcomes: dict[int, Outcome] = {}
         self.order: list[int] = []
         self.back: list[Work] = []
+        self.paused_works: list[tuple[int, float]] = []
         self.stored: dict[str, Any] = {}
         self.requests: list[tuple[str, Any]] = []
         self._changed = asyncio.Event()
@@ -163,6 +164,10 @@ class Seat:
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
         self.back.extend(works)
         self._changed.set()
+
+    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+        self.paused_works.append((work.key, seconds))
+        asyncio.get_running_loop().call_later(seconds, supervisor.send, [work])
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         pass

@@ -16,6 +16,7 @@ from armoflow.worker.mark import (
     ENTRIES,
     ITEM,
     SPOOL_BYTES,
+    Entry,
     Mark,
     Recorder,
     cell_from_wire,
@@ -31,6 +32,10 @@ slots = st.builds(
     st.lists(st.binary(max_size=40), max_size=2),
 )
 cells: st.SearchStrategy[Cell] = st.binary(max_size=40) | st.none() | slots
+
+
+def by_item(entries: list[Entry]) -> dict[int, Any]:
+    return {entry.item: entry.cells for entry in entries}
 
 
 @given(st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(cells, min_size=n, max_size=n))))
@@ -55,7 +60,7 @@ def test_what_does_not_fit_is_shipped_or_left_out(lengths: list[int]) -> None:
 
     def ship(serial: int, base: int, numbers: bytes, spool: bytes) -> None:
         assert serial == 1
-        found.update(decode_entries(base, memoryview(numbers).cast("I"), spool))
+        found.update(by_item(decode_entries(base, memoryview(numbers).cast("I"), spool)))
 
     recorder = Recorder(mark, ship)
     recorder.begin(1)
@@ -63,7 +68,7 @@ def test_what_does_not_fit_is_shipped_or_left_out(lengths: list[int]) -> None:
         recorder.start(item, 1, 0)
         recorder.keep(item, [bytes([item]) * length])
     mark.words[ITEM] = len(lengths)
-    found.update(mark.entries())
+    found.update(by_item(mark.entries()))
     for item, length in enumerate(lengths):
         if item in found:
             assert found[item] == [bytes([item]) * length]

@@ -26,7 +26,8 @@ from armoflow.codec.payload import (
 )
 from armoflow.codec.pickling import dumps
 from armoflow.codec.recording import record_exception
-from armoflow.worker.runner import Progress, TaskFailure
+from armoflow.worker.progress import Progress
+from armoflow.worker.runner import TaskFailure
 
 MAP, FILTER, COMBINE, GATHER = (
     Operation.MAP,
@@ -336,7 +337,7 @@ def local_read(path: Path) -> Any:
 def test_attempts_go_on_where_another_process_left_them(local: LocalRunner, tmp_path: Path) -> None:
     settings = Settings(retries=3, backoff=0.001)
     payload = call(flaky(tmp_path, 9), "x", settings=settings)
-    record = fail(local, payload, progress=Progress(item=0, attempts=2))
+    record = fail(local, payload, progress=Progress({0: (2, 0)}))
     assert record.attempts == 4
     assert (tmp_path / "count-x").read_text() == "2"
 

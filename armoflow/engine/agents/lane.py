@@ -26,7 +26,7 @@ from armoflow.errors import DataLostError
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import Outcome, Work
+from armoflow.worker.work import History, Outcome, Work
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class LaneAgent:
         if place is not None:
             seat, work = place
             seat.cancel(work)
+            work.history.discard()
         self._unread.pop(task.id, None)
         if not self._stopped:
             self._loop.call_soon(self._end_stopped)
@@ -149,6 +150,9 @@ class LaneAgent:
             batch = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
             works = [work for work in batch if work.key.status is TaskStatus.PROCESSING]
             if len(works) < len(batch):
+                for work in batch:
+                    if work.key.status is not TaskStatus.PROCESSING:
+                        work.history.discard()
                 self.wake()  # some were cancelled: there is room for others
             if works:
                 self._running.update((work.task_id, (seat, work)) for work in works)
@@ -203,7 +207,15 @@ class LaneAgent:
             if data is None:
                 return None
             inputs[result_id] = data
-        return _work(task, payload, inputs)
+        return self._make(task, payload, inputs)
+
+    def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Work:
+        work = _work(task, payload, inputs)
+        history = self._engine.pauses.take(task.id)
+        if history is not None:
+            assert isinstance(history, History)
+            work.history = history
+        return work
 
     def _peek(self, result_id: str) -> Source | None:
         result = self._engine.state.results.get(result_id)
@@ -238,7 +250,7 @@ class LaneAgent:
                 self._engine.fail(task.id, loss.to_text())
                 return
         inputs = {result_id: data[result_id] for result_id in task.dependencies}
-        self._waiting.append(_work(task, data[task.payload_id], inputs))
+        self._waiting.append(self._make(task, data[task.payload_id], inputs))
 
     def _move_to_idle(self) -> None:
         """Take back tasks that wait in one child while another has nothing."""
@@ -275,7 +287,9 @@ class LaneAgent:
             if self._is_running(outcome.work):
                 del self._running[task_id]
                 # It started when its child came to it, not when it was sent ahead.
-                outcome.work.key.started_at = now - outcome.seconds
+                history = outcome.work.history
+                outcome.work.key.started_at = now - outcome.seconds - history.ran
+                history.discard()
             if outcome.effects is not None:
                 completions.append((task_id, outcome.effects))
             else:
@@ -334,6 +348,17 @@ class LaneAgent:
                     engine.apply(engine.state.release(engine.now(), work.task_id), urgent=False)
                 else:
                     self._waiting.appendleft(work)
+        self.wake()
+
+    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+        """A task waits for a retry: it is queued again then, and its child is free."""
+        if self._is_running(work):
+            del self._running[work.task_id]
+            self._followers.after(work.task_id)  # the child gives it back
+            work.history.keep_in(self._directory)
+            self._engine.postpone(work.task_id, seconds, work.history)
+        else:
+            work.history.discard()
         self.wake()
 
     def lagging(self, supervisor: ChildSupervisor) -> None:

@@ -49,6 +49,7 @@ class ExecutionCommands(Completion):
             self._fail_for_lost_input(changes, now, task)
             return changes
         task.owner = owner
+        task.not_before = 0.0
         task.received_at = task.acquired_at = now
         task.may_submit = self.sessions[task.session_id].worker_submission
         set_task(changes, task, DISPATCHED)
@@ -87,6 +88,7 @@ class ExecutionCommands(Completion):
                 continue
             task.status = PROCESSING
             task.owner = owner
+            task.not_before = 0.0
             task.received_at = task.acquired_at = task.fetched_at = now
             task.started_at = task.pod_ttl = now
             task.may_submit = session.worker_submission
@@ -102,6 +104,17 @@ class ExecutionCommands(Completion):
         if task is None or self._is_over(changes, task):
             return changes
         _check_status(task, "released", DISPATCHED, PROCESSING, owner=owner)
+        self._give_back(changes, now, task)
+        return changes
+
+    def postpone(self, now: float, task_id: str, not_before: float) -> Changes:
+        """The agent gives a task back that waits for a retry: it is queued again at that time."""
+        changes = Changes()
+        task = self.tasks.get(task_id)
+        if task is None or self._is_over(changes, task):
+            return changes
+        _check_status(task, "postponed", PROCESSING)
+        task.not_before = not_before
         self._give_back(changes, now, task)
         return changes
 

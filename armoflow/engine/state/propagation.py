@@ -85,7 +85,10 @@ class Propagation(Base):
             task.submitted_at = now
             changes.tasks[task.id] = task
             changes.events.append(make_event(Event, (TASK_STATUS, task, SUBMITTED)))
-            changes.ready.append(task)
+            if task.not_before > now:
+                changes.delayed.append(task)
+            else:
+                changes.ready.append(task)
         elif status is SESSION_PAUSED:
             task.submitted_at = now
             set_task(changes, task, PAUSED)

@@ -130,7 +130,7 @@ class Recovery(ExecutionCommands, SessionCommands):
         if status is PENDING:
             self._resume_waiting(changes, now, task)
         elif status is SUBMITTED:
-            changes.ready.append(task)
+            (changes.delayed if task.not_before > now else changes.ready).append(task)
         elif status is DISPATCHED:
             self._give_back(changes, now, task)
         elif status is PROCESSING:

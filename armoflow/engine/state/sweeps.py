@@ -183,7 +183,7 @@ class Sweeps(Propagation):
     def _remove_task(self, changes: Changes, task: TaskRecord) -> None:
         if self.tasks.pop(task.id, None) is None or task.status in FINAL:
             return
-        if task.status in (DISPATCHED, PROCESSING):
+        if task.status in (DISPATCHED, PROCESSING) or task.not_before:
             changes.interrupted.append(task)
         task.status = CANCELLED
 
