@@ -168,6 +168,7 @@ class Seat:
     def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
         self.paused_works.append((work.key, seconds))
         asyncio.get_running_loop().call_later(seconds, supervisor.send, [work])
+        self._changed.set()
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         pass
