@@ -102,6 +102,9 @@ SILENCE_BEFORE_RESYNC = 5.0
 SILENCE_BEFORE_RECONNECT = 30.0
 """Seconds without any frame, with requests unanswered, before a stream is opened anew."""
 
+KEEPALIVE_SECONDS = 20.0
+"""Seconds between an engine's pings, and for their answer: a peer that vanished is noticed then."""
+
 ENGINE_PATIENCE = 120.0
 """Seconds without an answer before an engine counts as gone: it may be restarting."""
 

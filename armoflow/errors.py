@@ -77,6 +77,10 @@ class EngineError(ArmoflowError):
         self.code = code
 
 
+class SessionEndedError(EngineError):
+    """The engine ended the client's session, for example because it was away for too long."""
+
+
 class SubmissionError(ArmoflowError, ValueError):
     """A graph cannot be submitted to this engine: unknown partition, priority too high."""
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 from pathlib import Path
 
 from armoflow.errors import OptionError
 
 DEFAULT_LISTEN = "127.0.0.1:5001"
+
+CLIENT_LEASE = 3600.0
+"""Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
 
 
 def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,8 +41,31 @@ def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="where sessions, tasks and data are kept (default: $XDG_STATE_HOME/armoflow, "
         "or ~/.local/state/armoflow)",
     )
+    parser.add_argument(
+        "--client-lease",
+        type=_seconds,
+        default=CLIENT_LEASE,
+        metavar="SECONDS",
+        help="how long an armoflow client may be away before its session is cancelled and its data "
+        "deleted; none: as long as it likes (default: %(default)g)",
+    )
     add_engine_arguments(parser)
     parser.set_defaults(run=run_up)
+
+
+def _seconds(text: str) -> float:
+    """``--client-lease``: seconds above zero, or ``none``, which is 0."""
+    if text == "none":
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no lease: write a number of seconds above zero, or none"
+        )
+    return seconds
 
 
 def default_state() -> Path:

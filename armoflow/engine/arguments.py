@@ -113,6 +113,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             delete_payload=arguments.delete_payload,
             strict=arguments.strict,
             durability=arguments.durability,
+            client_lease=0.0 if private else arguments.client_lease,
         ),
         workers=workers,
         command=arguments.worker,

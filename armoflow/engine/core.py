@@ -16,6 +16,7 @@ from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
 from armoflow.engine.faults import StorageError
 from armoflow.engine.journal import Journal
+from armoflow.engine.leases import Leases
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import EngineOptions
@@ -62,6 +63,7 @@ class Engine:
     objects: ObjectStore
     scheduler: Scheduler
     pauses: Pauses
+    leases: Leases
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -81,6 +83,7 @@ class Engine:
         )
         self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
         self.pauses = Pauses(self.scheduler.push)
+        self.leases = Leases(self, options.client_lease)
         self._watchers = Watchers(options.watcher_limit)
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
@@ -106,6 +109,7 @@ class Engine:
         self._postponed.stop()
         await self.sweeper.stop()
         try:
+            await self.leases.stop()
             await self._journal.stop()
         finally:
             self.pauses.close()
@@ -334,6 +338,8 @@ class Engine:
                 recovered.deleted,
             )
         )
+        for session_id in self.state.sessions:
+            self.leases.begin(session_id)
 
     def _run(self, task_ids: list[str], owner: str) -> None:
         self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)

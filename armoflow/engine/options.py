@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class EngineOptions:
         strict: Behave as the reference engine does even where that is a defect.
         durability: ``"normal"`` survives the death of any process; ``"full"`` also waits for the
             disk at each commit, and survives a power cut.
+        client_lease: Seconds that a client may be away before its session ends, if it was asked for
+            with a lease; 0: as long as it likes.
         memory_limit: Bytes of small data that stay in memory.
         watcher_limit: Events that a watcher may fall behind before it is closed.
     """
@@ -39,6 +42,7 @@ class EngineOptions:
     delete_payload: bool = False
     strict: bool = False
     durability: Durability = "normal"
+    client_lease: float = 0.0
     memory_limit: int = 64 * MIB
     watcher_limit: int = 200_000
 
@@ -47,6 +51,11 @@ class EngineOptions:
             raise OptionError("an engine needs at least one partition")
         if self.durability not in ("normal", "full"):
             raise OptionError(f"durability must be 'normal' or 'full', not {self.durability!r}")
+
+        if not 0 <= self.client_lease < math.inf:
+            raise OptionError(
+                f"client_lease must be a number of seconds, or 0 for none, not {self.client_lease}"
+            )
 
     @property
     def default_partition(self) -> str:

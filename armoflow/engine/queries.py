@@ -20,7 +20,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.rows import make_options, make_result, make_session, make_task
+from armoflow.engine.rows import make_options, make_result, make_session, make_task, split_ids
 from armoflow.engine.schema import COLUMNS, OPTIONS_COLUMNS
 
 T = TypeVar("T")
@@ -181,6 +181,23 @@ class Queries:
         if all(not task.created_by for task in tasks):
             return {task.id: (task.session_id,) for task in tasks}
         return await self._reader.run(lambda c: self._lineages.read(c, tasks))
+
+    async def failed_inputs(self, session_id: str) -> set[str]:
+        """The results that the failed tasks of a session were given, payloads included."""
+        failed = f"{int(TaskStatus.ERROR)},{int(TaskStatus.TIMEOUT)}"
+
+        def read(connection: sqlite3.Connection) -> set[str]:
+            needed: set[str] = set()
+            for payload_id, dependencies in connection.execute(
+                "SELECT payload_id, dependencies FROM tasks "
+                f"WHERE session_id=? AND status IN ({failed})",
+                (session_id,),
+            ):
+                needed.add(payload_id)
+                needed.update(split_ids(dependencies))
+            return needed
+
+        return await self._reader.run(read)
 
     # --- in the reader's threads ---
 

@@ -125,7 +125,8 @@ def options_values(options: Options, row: int) -> list[Any]:
 # --- rows as records ----------------------------------------------------------------------------
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split_ids(text: str) -> tuple[str, ...]:
+    """The ids in a column that holds several."""
     return tuple(text.split("\n")) if text else ()
 
 
@@ -139,10 +140,10 @@ def make_task(row: list[Any], options: Mapping[int, Options]) -> TaskRecord:
         payload_id=row[4],
         initial_id=row[5],
         created_by=row[6],
-        dependencies=_split(row[7]),
-        outputs=_split(row[8]),
+        dependencies=split_ids(row[7]),
+        outputs=split_ids(row[8]),
         depth=row[9],
-        retry_of=_split(row[10]),
+        retry_of=split_ids(row[10]),
         order=row[11],
         owner=row[12],
         success=bool(row[13]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from armoflow.config import REQUEST_LIMIT
+from armoflow import config
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.options import EngineOptions
@@ -152,10 +152,15 @@ class Server:
         self._grpc = grpc.aio.server(
             interceptors=(self._guard,),
             options=(
-                ("grpc.max_receive_message_length", REQUEST_LIMIT),
+                ("grpc.max_receive_message_length", config.REQUEST_LIMIT),
                 ("grpc.max_send_message_length", -1),
                 # Without this a second server would share the port, and get half of the calls.
                 ("grpc.so_reuseport", 0),
+                # A peer that vanished with its machine or network does not end its connection.
+                ("grpc.keepalive_time_ms", int(config.KEEPALIVE_SECONDS * 1000)),
+                ("grpc.keepalive_timeout_ms", int(config.KEEPALIVE_SECONDS * 1000)),
+                ("grpc.http2.ping_timeout_ms", int(config.KEEPALIVE_SECONDS * 1000)),
+                ("grpc.http2.max_pings_without_data", 0),
                 # Clients keep idle event streams alive with pings as often as they like.
                 ("grpc.http2.min_ping_interval_without_data_ms", 1000),
                 ("grpc.keepalive_permit_without_calls", 1),

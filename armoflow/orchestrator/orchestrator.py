@@ -15,7 +15,7 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import ArmoflowError, ClientClosedError, EngineError
+from armoflow.errors import ArmoflowError, ClientClosedError, EngineError, SessionEndedError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
@@ -198,13 +198,28 @@ class Orchestrator:
     # --- results --------------------------------------------------------------------------------
 
     async def _watch(self, session_id: str) -> None:
-        async with contextlib.aclosing(self.transport.watch(session_id)) as news:
-            async for changes in news:
-                self._last_news = self._loop.time()
-                if changes:
-                    self._apply(changes)
-                else:
-                    await self._resync(list(self.tracker.open))
+        try:
+            async with contextlib.aclosing(self.transport.watch(session_id)) as news:
+                async for changes in news:
+                    self._last_news = self._loop.time()
+                    if changes:
+                        self._apply(changes)
+                    else:
+                        await self._resync(list(self.tracker.open))
+        except SessionEndedError as error:
+            self._session_ended(session_id, error)
+
+    def _session_ended(self, session_id: str, error: SessionEndedError) -> None:
+        """The engine has ended the session: whoever waits is told; the next graph opens another."""
+        if self._session_id != session_id:
+            return
+        self._session_id = None
+        self.sessions_ended += 1
+        self._old_sessions.append(session_id)
+        self.book.forget_stored()
+        self._stop_runs(error)
+        self.pipeline.interrupt(error)
+        self._fail_all(error)
 
     async def _resync_after_silence(self) -> None:
         """A dead change stream leaves an open, silent call: so silence is not believed."""

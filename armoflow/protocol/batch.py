@@ -16,7 +16,7 @@ import grpc
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import DataLostError, EngineError, MalformedError
+from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.files import map_file, remove_file, write_parts
 from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
@@ -56,7 +56,7 @@ class BatchTransport:
         self._prefix = _random_prefix()
         self._next_id = 0
         self._staging: str | None = None
-        self._news: dict[str, asyncio.Queue[Sequence[ResultChange]]] = {}
+        self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stream = Stream(
             channel, endpoint, self._changed, self._connected, endpoint.startswith("unix:")
@@ -75,7 +75,7 @@ class BatchTransport:
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""
-        return await self._standard.create_session(options, partitions)
+        return await self._standard.create_session(options, partitions, leased=True)
 
     async def submit(
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
@@ -179,13 +179,16 @@ class BatchTransport:
 
     async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
-        news: asyncio.Queue[Sequence[ResultChange]] = asyncio.Queue()
+        news: asyncio.Queue[Sequence[ResultChange] | SessionEndedError] = asyncio.Queue()
         self._news[session_id] = news
         try:
             await self._stream.request(Kind.WATCH, session_id)
             yield ()
             while True:
-                yield await news.get()
+                changes = await news.get()
+                if isinstance(changes, SessionEndedError):
+                    raise changes
+                yield changes
         finally:
             del self._news[session_id]
 
@@ -276,13 +279,16 @@ class BatchTransport:
             task.add_done_callback(self._tasks.discard)
 
     async def _watch_again(self, session_id: str) -> None:
+        changes: Sequence[ResultChange] | SessionEndedError = ()
         try:
             await self._stream.request(Kind.WATCH, session_id)
-        except EngineError:
-            return  # the session is gone; whoever polls it finds out
+        except EngineError as error:
+            if error.code != "ABORTED":
+                return  # the session is gone; whoever polls it finds out
+            changes = SessionEndedError(str(error), error.code)
         news = self._news.get(session_id)
         if news is not None:
-            news.put_nowait(())
+            news.put_nowait(changes)
 
     def _new_id(self) -> str:
         self._next_id += 1

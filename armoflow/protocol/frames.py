@@ -9,7 +9,8 @@ kind       request                                                     reply
 =========  ==========================================================  =========================
 HELLO      protocol version, whether the client shares the machine     ``{"frees_payloads": ...,
                                                                        "staging": ...}``
-WATCH      session id                                                  after it, changes come
+WATCH      session id                                                  after it, changes come; while
+                                                                       it does its lease rests
 SUBMIT     session id, results ``[id, name]``, options, tasks          once committed
            ``[id, payload id, dependencies, outputs, options index]``,
            payloads ``[id, bytes]`` or ``[id, [path, size]]``
@@ -86,6 +87,10 @@ class Kind(IntEnum):
     DELETE = 9
     CANCEL = 10
 
+
+LEASE = ("armoflow-lease", "1")
+"""Metadata of CreateSession: the session may be ended some time after nobody watches it any more,
+as those of ``armoflow up --client-lease`` are; the client watches it on this stream."""
 
 OUTPUT_PREFIX = "o/"
 """Names of expected outputs start so: of these, changes are told."""

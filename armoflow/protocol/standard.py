@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -27,6 +28,7 @@ from armonik.protogen.common import (
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.protocol import messages
+from armoflow.protocol.frames import LEASE
 from armoflow.protocol.repeat import describe, is_ambiguous, refused, repeat, unary
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
@@ -88,12 +90,23 @@ class StandardTransport:
         self.transfers = Transfers(self, self._results)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
 
-    async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
-        """Open a session over these partitions; returns its id."""
+    async def create_session(
+        self, options: WireOptions, partitions: Sequence[str], *, leased: bool = False
+    ) -> str:
+        """Open a session over these partitions; returns its id.
+
+        Args:
+            options: Default options of its tasks.
+            partitions: Where they may run.
+            leased: It may end when this client is gone (only the embedded engine knows that).
+        """
         request = sessions_common_pb2.CreateSessionRequest(
             default_task_option=messages.session_options(options), partition_ids=partitions
         )
-        reply = await self.call(self._sessions.CreateSession, request, "creating a session")
+        create = self._sessions.CreateSession
+        if leased:
+            create = functools.partial(create, metadata=(LEASE,))
+        reply = await self.call(create, request, "creating a session")
         return str(reply.session_id)
 
     async def submit(

@@ -19,6 +19,7 @@ from armoflow.agent.effects import Effects
 from armoflow.agent.shapes import (
     BrokenStreamError,
     check_message,
+    check_places,
     check_returned,
     is_done,
     is_plain,

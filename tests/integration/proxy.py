@@ -237,7 +237,13 @@ class Forwarding:
         import grpc
 
         call = self._server.channel.stream_stream(self._method)(
-            self._outwards(requests), timeout=self._context.time_remaining()
+            self._outwards(requests),
+            timeout=self._context.time_remaining(),
+            metadata=[
+                entry
+                for entry in self._context.invocation_metadata()
+                if entry[0].startswith("armoflow-")
+            ],
         )
         helpers = []
         if self._name in LONG_STREAMS:

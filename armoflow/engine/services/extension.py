@@ -93,6 +93,7 @@ class ExtensionService:
             self._connections.discard(connection)
             reading.cancel()
             connection.close()
+            connection.leave()
 
     def close(self) -> None:
         """End all streams."""
@@ -169,6 +170,11 @@ class _Connection:
         for task in self._running:
             task.cancel()
         self._available.set()
+
+    def leave(self) -> None:
+        """The stream has ended: the leases of its sessions run."""
+        for session_id in self._watchers:
+            self._engine.leases.release(session_id)
 
     def _take(self, frame: Any) -> None:
         """Carry out a request; one that is refused, or makes no sense, changes nothing.
@@ -300,7 +306,9 @@ class _Connection:
     def _watch(self, number: int, session_id: str) -> None:
         if session_id not in self._engine.state.sessions:
             raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
+        self._check_lease(session_id)
         if session_id not in self._watchers:  # once is enough
+            self._engine.leases.hold(session_id)
             watcher = self._watchers[session_id] = self._engine.watch_results(session_id)
             self._run(self._tell(watcher))
         self._reply(number)
@@ -314,6 +322,7 @@ class _Connection:
         tasks: Sequence[Any],
         payloads: Sequence[Any],
     ) -> None:
+        self._check_lease(session_id)
         engine = self._engine
         levels = [decode_options(level) for level in options]
         if tasks and max([level for *_, level in tasks]) >= len(levels):
@@ -344,6 +353,11 @@ class _Connection:
             raise
         # A submission is news to nobody: its commit may wait for that of its first results.
         self._reply_when(number, engine.apply(changes, urgent=not tasks))
+
+    def _check_lease(self, session_id: str) -> None:
+        refusal = self._engine.leases.refusal(session_id)
+        if refusal is not None:
+            raise StateError("ABORTED", refusal)
 
     def _take_over(self, result_id: str, file: Sequence[Any], new: set[str]) -> Stored | None:
         """Take over a file that the client has written; None if an earlier try has done so.

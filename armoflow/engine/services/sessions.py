@@ -18,6 +18,7 @@ from armoflow.engine.services.convert import (
     set_seconds,
 )
 from armoflow.engine.services.filters import SESSIONS, parse_list
+from armoflow.protocol.frames import LEASE
 
 
 class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
@@ -33,7 +34,9 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
             session_id,
             options_from_message(request.default_task_option),
             tuple(request.partition_ids),
+            leased=LEASE in (context.invocation_metadata() or ()),
         )
+        engine.leases.begin(session_id)
         await self._commit(changes)
         return messages.CreateSessionReply(session_id=session_id)
 

@@ -20,7 +20,13 @@ class SessionCommands(Sweeps):
     """Create, pause, resume, stop, close, cancel, purge and delete."""
 
     def create_session(
-        self, now: float, session_id: str, options: Options, partition_ids: Sequence[str]
+        self,
+        now: float,
+        session_id: str,
+        options: Options,
+        partition_ids: Sequence[str],
+        *,
+        leased: bool = False,
     ) -> Changes:
         """Open a session. No partitions (or one empty name) means the default partition."""
         if session_id in self.sessions:
@@ -37,7 +43,7 @@ class SessionCommands(Sweeps):
                     "NOT_FOUND", f"partition {name!r} does not exist: this engine has {known}"
                 )
         options = merge_options(options, Options(partition_id=partition_id))
-        session = SessionRecord(session_id, names, options, now)
+        session = SessionRecord(session_id, names, options, now, leased=leased)
         self.sessions[session_id] = session
         self._members.setdefault(session_id, Members())
         return Changes(sessions={session_id: session})

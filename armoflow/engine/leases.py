@@ -1,0 +1,114 @@
+"""Leases: a session whose client asked for one ends some time after that client is gone.
+
+While a stream of the batch extension watches the session, its lease does not run. It begins to run
+when the last such stream ends, for whatever reason, and when the engine starts; a new stream stops
+it. When it has run out the session is cancelled and its data deleted, but what its failed tasks
+were given, and what was asked to be kept, stays; so does all that is known of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from armoflow.engine.records import ResultStatus, SessionStatus
+
+if TYPE_CHECKING:
+    from armoflow.engine.core import Engine
+
+logger = logging.getLogger(__name__)
+
+_OPEN = (SessionStatus.RUNNING, SessionStatus.PAUSED)
+_GONE = (SessionStatus.PURGED, SessionStatus.DELETED)
+
+
+class Leases:
+    """The leases of an engine's sessions.
+
+    Args:
+        engine: The engine.
+        seconds: How long a client may be away; 0: as long as it likes.
+    """
+
+    def __init__(self, engine: Engine, seconds: float) -> None:
+        self._engine = engine
+        self._seconds = seconds
+        self._streams: Counter[str] = Counter()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def begin(self, session_id: str) -> None:
+        """No stream watches this session (any more): its lease runs, if it has one."""
+        session = self._engine.state.sessions.get(session_id)
+        if not self._seconds or session is None or not session.leased or session.status in _GONE:
+            return
+        if not self._streams[session_id] and session_id not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[session_id] = loop.call_later(self._seconds, self._lapse, session_id)
+
+    def hold(self, session_id: str) -> None:
+        """A stream watches this session."""
+        self._streams[session_id] += 1
+        timer = self._timers.pop(session_id, None)
+        if timer is not None:
+            timer.cancel()
+
+    def release(self, session_id: str) -> None:
+        """A stream that watched this session has ended."""
+        self._streams[session_id] -= 1
+        if not self._streams[session_id]:
+            del self._streams[session_id]
+            self.begin(session_id)
+
+    def refusal(self, session_id: str) -> str | None:
+        """What a client is told that comes back too late; None: it is not."""
+        session = self._engine.state.sessions.get(session_id)
+        if session is None or not session.leased or session.status is not SessionStatus.CANCELLED:
+            return None
+        return (
+            f"session {session_id} was cancelled: its client was away for longer than its lease of "
+            f"{self._seconds:g} s (armoflow up --client-lease), or somebody cancelled it"
+        )
+
+    async def stop(self) -> None:
+        """End nothing any more; at the next start the leases run anew."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _lapse(self, session_id: str) -> None:
+        del self._timers[session_id]
+        task = asyncio.get_running_loop().create_task(self._end(session_id))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, session_id: str) -> None:
+        engine = self._engine
+        session = engine.state.sessions.get(session_id)
+        if session is None:
+            return
+        if session.status in _OPEN:
+            logger.warning(
+                "session %s is cancelled: its client is away for %g s", session_id, self._seconds
+            )
+            held = engine.held(session_id)
+            engine.apply(engine.state.cancel_session(engine.now(), session_id, held))
+        await engine.committed()
+        needed = await engine.queries.failed_inputs(session_id)
+        for chosen in self._slices(session_id, needed):
+            engine.apply(engine.state.delete_results(engine.now(), chosen))
+            await engine.committed()
+
+    def _slices(self, session_id: str, needed: set[str]) -> list[list[str]]:
+        """The results of a session that have data which nobody needs."""
+        chosen = [
+            result.id
+            for result in self._engine.state.results_of(session_id)
+            if result.id not in needed and result.status is ResultStatus.COMPLETED
+        ]
+        return [chosen[start : start + SLICE] for start in range(0, len(chosen), SLICE)]
