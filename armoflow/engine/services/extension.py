@@ -116,6 +116,7 @@ class _Connection:
         self._local = False
         self._answers = Answers(engine)
         self._watchers: dict[str, Watcher[ResultChange]] = {}
+        self._held: list[str] = []
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._room.set()
@@ -173,7 +174,8 @@ class _Connection:
 
     def leave(self) -> None:
         """The stream has ended: the leases of its sessions run."""
-        for session_id in self._watchers:
+        held, self._held = self._held, []
+        for session_id in held:
             self._engine.leases.release(session_id)
 
     def _take(self, frame: Any) -> None:
@@ -308,6 +310,7 @@ class _Connection:
             raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
         self._check_lease(session_id)
         if session_id not in self._watchers:  # once is enough
+            self._held.append(session_id)
             self._engine.leases.hold(session_id)
             watcher = self._watchers[session_id] = self._engine.watch_results(session_id)
             self._run(self._tell(watcher))
