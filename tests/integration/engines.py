@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,10 +24,17 @@ class Up:
     Args:
         directory: Where its state, socket and logs go.
         arguments: Further arguments of the command.
+        environment: Its variables; None: this process's own.
     """
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
+        self._environment = environment
         self.arguments = arguments
         self.calls = directory / "calls.jsonl"
         # A path of its own: those that pytest makes may be too long for a socket.
@@ -42,7 +49,9 @@ class Up:
             *("--log-calls", str(self.calls), "--log-level", "warning", *self.arguments),
         ]
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env=self._environment
+            )
         timer = threading.Timer(READY_TIMEOUT, self.process.kill)
         timer.start()
         line = self.process.stdout.readline() if self.process.stdout else b""

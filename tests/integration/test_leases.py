@@ -8,16 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
-from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks
-from armonik.common import Result, ResultStatus, Session, SessionStatus, Task, TaskStatus
+from armonik.common import ResultStatus, SessionStatus, TaskStatus
 
 from armoflow import Client, task
 from armoflow.errors import SessionEndedError
 from tests.integration.engines import Up, up
+from tests.integration.looking import Looking
 from tests.integration.proxy import proxy
 
 PATIENCE = 60.0
@@ -60,35 +58,6 @@ def script(engine: Up, extensions: str = "extensions") -> Iterator[subprocess.Po
             yield process
         finally:
             process.kill()
-
-
-class Looking:
-    """What ArmoniK's own client sees of an engine."""
-
-    def __init__(self, engine: Up) -> None:
-        options = [("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(engine.endpoint, options=options)
-        self._sessions = ArmoniKSessions(self._channel)
-
-    def sessions(self) -> dict[str, Any]:
-        _, found = self._sessions.list_sessions(sort_field=Session.created_at, page_size=1000)
-        return {session.session_id: session.status for session in found}
-
-    def tasks(self, session_id: str) -> list[Any]:
-        chosen = Task.session_id == session_id
-        return list(ArmoniKTasks(self._channel).list_tasks(chosen, page_size=1000)[1])
-
-    def results(self, session_id: str) -> dict[str, Any]:
-        chosen = Result.session_id == session_id
-        found = ArmoniKResults(self._channel).list_results(chosen, page_size=1000)[1]
-        return {result.result_id: result.status for result in found}
-
-    def until(self, condition: Any) -> None:
-        """The engine tells nobody of sessions: they are looked at again and again."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
 
 @pytest.fixture

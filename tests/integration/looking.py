@@ -1,0 +1,58 @@
+"""An engine as ArmoniK's own client sees it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks
+from armonik.common import Result, ResultStatus, Session, Task
+
+from tests.integration.engines import Up
+
+PATIENCE = 60.0
+
+
+class Looking:
+    """What ArmoniK's own client sees of an engine."""
+
+    def __init__(self, engine: Up) -> None:
+        options = [("grpc.default_authority", "localhost")]
+        self._channel = grpc.insecure_channel(engine.endpoint, options=options)
+        self._sessions = ArmoniKSessions(self._channel)
+
+    def sessions(self) -> dict[str, Any]:
+        """The status of each session, by id, the oldest first."""
+        _, found = self._sessions.list_sessions(sort_field=Session.created_at, page_size=1000)
+        return {session.session_id: session.status for session in found}
+
+    def tasks(self, session_id: str) -> list[Any]:
+        """The tasks of a session."""
+        chosen = Task.session_id == session_id
+        return list(ArmoniKTasks(self._channel).list_tasks(chosen, page_size=1000)[1])
+
+    def results(self, session_id: str) -> dict[str, Any]:
+        """The status of each result of a session, by id."""
+        chosen = Result.session_id == session_id
+        found = ArmoniKResults(self._channel).list_results(chosen, page_size=1000)[1]
+        return {result.result_id: result.status for result in found}
+
+    def has_data(self) -> bool:
+        """Whether a result of some session has data."""
+        return any(
+            status == ResultStatus.COMPLETED
+            for session_id in self.sessions()
+            for status in self.results(session_id).values()
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def until(self, condition: Any) -> None:
+        """The engine tells nobody of sessions: they are looked at again and again."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
