@@ -284,7 +284,7 @@ class Engine:
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 
-    def postpone(self, task_id: str, seconds: float, kept: Kept) -> None:
+    def delay(self, task_id: str, seconds: float, kept: Kept) -> None:
         """Take back a running task that waits for a retry; its next run gets what its agent keeps.
 
         A task that is no longer processing is skipped.
@@ -297,7 +297,7 @@ class Engine:
         self.pauses.keep(task_id, kept)
         self.scheduler.forget([task_id])
         now = self.now()
-        self.apply(self.state.postpone(now, task_id, now + seconds), urgent=False)
+        self.apply(self.state.delay(now, task_id, now + seconds), urgent=False)
 
     # --- parts --------------------------------------------------------------------------------
 

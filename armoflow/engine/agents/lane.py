@@ -356,7 +356,7 @@ class LaneAgent:
             del self._running[work.task_id]
             self._followers.after(work.task_id)  # the child gives it back
             work.history.keep_in(self._directory)
-            self._engine.postpone(work.task_id, seconds, work.history)
+            self._engine.delay(work.task_id, seconds, work.history)
         else:
             work.history.discard()
         self.wake()

@@ -107,13 +107,13 @@ class ExecutionCommands(Completion):
         self._give_back(changes, now, task)
         return changes
 
-    def postpone(self, now: float, task_id: str, not_before: float) -> Changes:
+    def delay(self, now: float, task_id: str, not_before: float) -> Changes:
         """The agent gives a task back that waits for a retry: it is queued again at that time."""
         changes = Changes()
         task = self.tasks.get(task_id)
         if task is None or self._is_over(changes, task):
             return changes
-        _check_status(task, "postponed", PROCESSING)
+        _check_status(task, "delayed", PROCESSING)
         task.not_before = not_before
         self._give_back(changes, now, task)
         return changes
