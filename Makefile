@@ -13,13 +13,14 @@ WORKERS ?= 2
 EXAMPLES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fuzz bench docs clean
+.PHONY: help demo test lint campaign fuzz bench docs clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
 	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
 	@echo "make lint    ruff, mypy and the layers alone"
 	@echo "make fuzz    throw $(EXAMPLES) odd messages at each door of the engine"
+	@echo "make campaign  kill processes in 200 rounds, and count what that costs"
 	@echo "make bench   measure, here and now"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove what these targets made"
@@ -60,6 +61,9 @@ test: lint
 # Every suite of the kind with many examples; each prints its counts.
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 -k fuzz tests/engine tests/worker
+
+campaign: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.campaign
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
