@@ -23,7 +23,7 @@ from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import Options, SessionStatus, TaskStatus
 
 MAP, FILTER, COMBINE = Operation.MAP, Operation.FILTER, Operation.COMBINE
-PAUSE = 0.05
+PAUSE = 0.4
 LONG = 300.0
 """A pause that no test lives to see the end of."""
 
@@ -165,7 +165,7 @@ def test_a_reduction_goes_on_with_what_it_had(
 def test_pauses_double_and_end(local: LocalRunner, place: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     payload = collection(
-        MAP, flaky(log, {0: 2, 2: 9}), values(*range(4)), settings=retried(2, 0.02)
+        MAP, flaky(log, {0: 2, 2: 9}), values(*range(4)), settings=retried(2, 0.2)
     )
     zero, one, two, three = run(local, place, payload, tmp_path)
     assert (zero, one, three) == (0, 1, 3)
