@@ -19,7 +19,13 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.files import map_file, remove_file, write_parts
-from armoflow.protocol.frames import OUTPUT_PREFIX, PAYLOAD_PREFIX, WANTED_PREFIX, Kind
+from armoflow.protocol.frames import (
+    OUTPUT_PREFIX,
+    PAYLOAD_PREFIX,
+    SESSION_ENDED,
+    WANTED_PREFIX,
+    Kind,
+)
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
 from armoflow.protocol.transport import (
@@ -115,7 +121,7 @@ class BatchTransport:
         ]
         levels = [_encode(option) for option in options]
         try:
-            await self._stream.request(Kind.SUBMIT, session_id, results, levels, tasks, payloads)
+            await self._ask(Kind.SUBMIT, session_id, results, levels, tasks, payloads)
         except RefusedError as error:
             if error.result_ids:
                 raise InputsAbortedError(error.result_ids) from error
@@ -136,7 +142,7 @@ class BatchTransport:
                 return result_id
             return await self._standard.store(session_id, name, parts)
         payloads = [(result_id, b"".join(parts))]
-        await self._stream.request(Kind.SUBMIT, session_id, results, [], [], payloads)
+        await self._ask(Kind.SUBMIT, session_id, results, [], [], payloads)
         return result_id
 
     async def _upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
@@ -165,7 +171,7 @@ class BatchTransport:
             return False
         payloads = [(result_id, [path, size])]
         try:
-            await self._stream.request(Kind.SUBMIT, session_id, results, [], [], payloads)
+            await self._ask(Kind.SUBMIT, session_id, results, [], [], payloads)
         except RefusedError as error:
             remove_file(path)
             if error.code != "DATA_LOSS":
@@ -278,17 +284,32 @@ class BatchTransport:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _watch_again(self, session_id: str) -> None:
-        changes: Sequence[ResultChange] | SessionEndedError = ()
+    async def _ask(self, kind: Kind, session_id: str, *arguments: Any) -> None:
+        """Make a request for a session; if the engine has ended that, who watches it is told, too.
+
+        Raises:
+            SessionEndedError: If it has.
+            EngineError: If the request is refused for another reason.
+        """
         try:
-            await self._stream.request(Kind.WATCH, session_id)
-        except EngineError as error:
-            if error.code != "ABORTED":
-                return  # the session is gone; whoever polls it finds out
-            changes = SessionEndedError(str(error), error.code)
+            await self._stream.request(kind, session_id, *arguments)
+        except RefusedError as error:
+            if error.code != SESSION_ENDED:
+                raise
+            ended = SessionEndedError(str(error), error.code)
+            news = self._news.get(session_id)
+            if news is not None:
+                news.put_nowait(ended)
+            raise ended from error
+
+    async def _watch_again(self, session_id: str) -> None:
+        try:
+            await self._ask(Kind.WATCH, session_id)
+        except EngineError:
+            return  # the session is gone; whoever polls it finds out, or was told
         news = self._news.get(session_id)
         if news is not None:
-            news.put_nowait(changes)
+            news.put_nowait(())
 
     def _new_id(self) -> str:
         self._next_id += 1

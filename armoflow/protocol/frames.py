@@ -88,6 +88,9 @@ class Kind(IntEnum):
     CANCEL = 10
 
 
+SESSION_ENDED = "ABORTED"
+"""Code of the refusal of what comes for a session whose lease has run out."""
+
 LEASE = ("armoflow-lease", "1")
 """Metadata of CreateSession: the session may be ended some time after nobody watches it any more,
 as those of ``armoflow up --client-lease`` are; the client watches it on this stream."""

@@ -164,9 +164,7 @@ def test_a_reduction_goes_on_with_what_it_had(
 @PLACES
 def test_pauses_double_and_end(local: LocalRunner, place: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    payload = collection(
-        MAP, flaky(log, {0: 2, 2: 9}), values(*range(4)), settings=retried(2, 0.2)
-    )
+    payload = collection(MAP, flaky(log, {0: 2, 2: 9}), values(*range(4)), settings=retried(2, 0.2))
     zero, one, two, three = run(local, place, payload, tmp_path)
     assert (zero, one, three) == (0, 1, 3)
     assert (two.name, two.attempts, two.message) == ("noted[2]", 3, "attempt 3")

@@ -39,6 +39,7 @@ from armoflow.protocol.frames import (
     OUTPUT_PREFIX,
     REQUESTS,
     SERVICE,
+    SESSION_ENDED,
     VERSION,
     WANTED_PREFIX,
     Kind,
@@ -360,7 +361,7 @@ class _Connection:
     def _check_lease(self, session_id: str) -> None:
         refusal = self._engine.leases.refusal(session_id)
         if refusal is not None:
-            raise StateError("ABORTED", refusal)
+            raise StateError(SESSION_ENDED, refusal)
 
     def _take_over(self, result_id: str, file: Sequence[Any], new: set[str]) -> Stored | None:
         """Take over a file that the client has written; None if an earlier try has done so.
