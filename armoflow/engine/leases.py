@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from armoflow.engine.records import ResultStatus, SessionStatus
+from armoflow.engine.records import ResultStatus, SessionStatus, StateError
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -89,26 +90,24 @@ class Leases:
 
     async def _end(self, session_id: str) -> None:
         engine = self._engine
-        session = engine.state.sessions.get(session_id)
-        if session is None:
-            return
-        if session.status in _OPEN:
+        state, sweeper = engine.state, engine.sweeper
+        session = state.sessions.get(session_id)
+        if session is not None and session.status in _OPEN:
             logger.warning(
                 "session %s is cancelled: its client is away for %g s", session_id, self._seconds
             )
-            held = engine.held(session_id)
-            engine.apply(engine.state.cancel_session(engine.now(), session_id, held))
+            with suppress(StateError):  # somebody else has ended it meanwhile
+                await sweeper.change(
+                    session_id,
+                    lambda: state.cancel_session(engine.now(), session_id, engine.held(session_id)),
+                )
         await engine.committed()
         needed = await engine.queries.failed_inputs(session_id)
-        for chosen in self._slices(session_id, needed):
-            engine.apply(engine.state.delete_results(engine.now(), chosen))
-            await engine.committed()
-
-    def _slices(self, session_id: str, needed: set[str]) -> list[list[str]]:
-        """The results of a session that have data which nobody needs."""
-        chosen = [
+        unneeded = [
             result.id
-            for result in self._engine.state.results_of(session_id)
+            for result in state.results_of(session_id)
             if result.id not in needed and result.status is ResultStatus.COMPLETED
         ]
-        return [chosen[start : start + SLICE] for start in range(0, len(chosen), SLICE)]
+        await sweeper.in_slices(
+            unneeded, lambda ids: state.delete_results(engine.now(), ids), urgent=False
+        )

@@ -28,7 +28,7 @@ from armoflow.errors import WorkerDiedError
 from armoflow.worker.heard import decode_done, decode_partial, is_of, kept, last_words
 from armoflow.worker.host import Host
 from armoflow.worker.mark import (
-    LOADING,
+    NO_ITEM,
     SERIAL,
     WAITING,
     Entry,
@@ -515,7 +515,7 @@ class ChildSupervisor:
         if child.broken.serial is None:
             suspects += self._sent  # they run in order: most likely the first
         serial = next((one for one in suspects if one in self._sent), position.serial)
-        return position if serial == position.serial else Position(serial, LOADING, 1, 0)
+        return position if serial == position.serial else Position(serial, NO_ITEM, 1, 0)
 
     def _cause(self, position: Position) -> Cause:
         if self._killed_at is None:

@@ -122,6 +122,11 @@ class Base:
             raise StateError("NOT_FOUND", f"task {task_id!r} does not exist, or has ended")
         return task
 
+    def results_of(self, session_id: str) -> list[ResultRecord]:
+        """The results of a session that are in memory."""
+        members = self._members.get(session_id)
+        return [] if members is None else list(members.results.values())
+
     def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
         self.tasks.update(tasks)
         # A command that is under way comes to these too.
