@@ -12,6 +12,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from armoflow.codec.modules import ModuleSource, absolute_name
+from armoflow.codec.syntax import compile_expression, parse
 
 
 class Kind(enum.Enum):
@@ -44,7 +45,7 @@ class Declared:
 
     def __init__(self, name: str, source: ModuleSource) -> None:
         text = source.text or ""
-        tree = ast.parse(text)
+        tree = parse(text)
         package = name if source.is_package else name.rpartition(".")[0]
         self.names: dict[str, Declaration] = {}
         self.codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
@@ -130,7 +131,7 @@ _CONSTANT_NODES = (
 def _assigned(value: ast.expr) -> Declaration:
     if not all(isinstance(node, _CONSTANT_NODES) for node in ast.walk(value)):
         return _COMPUTED
-    code = compile(ast.Expression(value), "<constant>", "eval", dont_inherit=True)
+    code = compile_expression(value)
     try:
         return Declaration(Kind.LITERAL, eval(code, {"__builtins__": {}}))
     except Exception:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 import msgpack
 
+from armoflow.codec.syntax import parse
 from armoflow.errors import EnvelopeError
 
 _FORMAT = 2
@@ -175,7 +176,7 @@ def _read(name: str, found: _Found) -> ModuleSource | None:
             with tokenize.open(path) as file:
                 text = file.read()
         if name in sys.modules:
-            ast.parse(text)
+            parse(text)
     except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
         return None  # it cannot be imported either: whoever imports it is told why
     return ModuleSource(text, path, found.locations is not None)
@@ -190,7 +191,7 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
         ['a', 'a.b', 'c.d']
     """
     try:
-        tree = ast.parse(source.text or "")
+        tree = parse(source.text or "")
     except (SyntaxError, ValueError):
         return set()
     package = name if source.is_package else name.rpartition(".")[0]
