@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from armoflow.codec.modules import MAIN
 from armoflow.codec.parts import find_parts
 
 _REMEMBERED = 256  # classes by value whose pickles are kept
@@ -81,6 +82,12 @@ def load_class(digest: bytes, data: bytes) -> type:
         cls = _read[digest] = loaded
         _current[cls] = digest
     return cls
+
+
+def loaded_class(name: str) -> type | None:
+    """A class by value that came from another process, by its name, if there is just one."""
+    found = [cls for cls in _foreign if cls.__qualname__ == name and cls.__module__ in MAIN]
+    return found[0] if len(found) == 1 else None
 
 
 class ClassState:

@@ -126,6 +126,11 @@ class CodeCache:
                 entry.loaded[generation] = function
         return function
 
+    def pickled(self, digest: str) -> bytes | None:
+        """The pickle of a function, while it is kept."""
+        entry = self._entries.get(digest)
+        return None if entry is None else entry.data
+
     def clear(self) -> None:
         """Forget all functions and modules."""
         self._entries.clear()

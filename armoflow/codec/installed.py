@@ -176,6 +176,10 @@ class InstalledModules:
         while len(self._generations) > self._limit:
             self._generations.popitem(last=False)
 
+    def serve(self, bundle: Bundle) -> None:
+        """Serve the modules of a bundle, whatever its digest."""
+        self._activate(Generation(bundle))
+
     def close(self) -> None:
         """Serve nothing any more, and forget all."""
         if self.active is not None:

@@ -135,6 +135,11 @@ def dumps_whole(value: Any, modules: set[str] | None = None) -> bytes:
     return pickler.file.getvalue()
 
 
+def reduce_class(cls: type) -> Any:
+    """As pickle wants it: how a class is made again where it is not known by its name."""
+    return Pickler().reducer_override(cls)
+
+
 def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None) -> Any:
     """Read a value back; large arrays in it are views of the buffers.
 

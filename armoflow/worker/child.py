@@ -29,6 +29,7 @@ from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
 from armoflow.worker.passed import Passed
 from armoflow.worker.progress import Progress, TaskPaused
 from armoflow.worker.runner import FullAgent, Runner, Task, TaskFailure
+from armoflow.worker.script import Script
 from armoflow.worker.surroundings import Surroundings
 
 _READ_BYTES = 256 * 1024
@@ -227,6 +228,7 @@ class Child:
     def serve(self) -> None:
         """Run tasks until told to stop."""
         inbox, outbox = self._inbox, self._outbox
+        Script(self._runner.code).install()
         self._surroundings = Surroundings(self._owner)
         self._runner.loading = self._surroundings.loading
         while True:

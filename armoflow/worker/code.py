@@ -10,11 +10,13 @@ from typing import Any
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.functions import CodeCache
+from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.references import uses_nothing
 from armoflow.errors import TaskError
 from armoflow.worker.failures import MissingDataError
 from armoflow.worker.inputs import code_bytes
+from armoflow.worker.script import Carried, script_scope
 
 Function = Callable[..., Any]
 
@@ -37,7 +39,9 @@ class Code:
         self._cache = CodeCache()
         self._fetch = fetch
         self._ready: dict[str, tuple[Function, Function, bool]] = {}
+        self._running: tuple[Function | None, str] = None, ""
         self._references: dict[int, tuple[Function, CodeReference]] = {}
+        self._no_script: dict[str, Any] = {"__name__": "__main__"}
 
     def misses(self, payload: Payload) -> bool:
         """Whether code of the user's will be loaded."""
@@ -72,6 +76,8 @@ class Code:
             prepared = prepare(function, payload.name)
             known = prepared, function, uses_nothing(function)
             self._ready[reference.digest] = known
+        if not known[2]:
+            self._running = function, reference.digest
         self._references[id(function)] = function, reference  # a later session stores it elsewhere
         return known
 
@@ -80,6 +86,21 @@ class Code:
         if type(function) is not FunctionType:
             return None  # it has a state, which the task may have changed
         return self._references.get(id(function), (None, None))[1]
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The globals of the function that was asked for last, if a script defined it."""
+        scope = script_scope(self._running[0])
+        return self._no_script if scope is None else scope
+
+    def carried(self) -> Carried:
+        """What a process that the running task starts needs."""
+        function, digest = self._running
+        generation = self._cache.modules.active
+        return Carried(
+            None if script_scope(function) is None else self._cache.pickled(digest),
+            None if generation is None else Bundle(generation.sources, generation.names),
+        )
 
     def _data(self, reference: CodeReference) -> bytes | None:
         return self._read(reference) if self._cache.missing(reference.digest) else None

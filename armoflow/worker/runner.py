@@ -98,6 +98,7 @@ class Runner:
         directory: Where large outputs are staged, unless a task names a folder.
 
     Attributes:
+        code: The functions that it knows.
         name: The name of the last task.
         touched: Its code may have changed something in this process.
         loading: Entered while code is loaded.
@@ -109,7 +110,7 @@ class Runner:
         self._directory = directory
         self._fetched = data.FetchedData(agent.fetch, FETCHED_BYTES)
         self._cells = CellCache()
-        self._code = Code(self._fetched.read)
+        self.code = Code(self._fetched.read)
         self._expander: Expand | None = None
         self.name = ""
         self.touched = True
@@ -207,7 +208,7 @@ class Runner:
                 job.take_over()
                 return job
         try:
-            if self._code.misses(step):
+            if self.code.misses(step):
                 with self.loading():
                     self._load(step, job)
             else:
@@ -222,9 +223,9 @@ class Runner:
         return job
 
     def _load(self, step: Payload, job: Job) -> None:
-        self._code.install_modules(step)
+        self.code.install_modules(step)
         if step.operation is not Operation.GATHER:
-            job.function, job.original, plain = self._code.function(step)
+            job.function, job.original, plain = self.code.function(step)
             self.touched = self.touched or not plain
 
     def _rest(self, task: Task, before: Job | None, job: Job, item: int, fold: Fold | None) -> None:
@@ -255,7 +256,7 @@ class Runner:
             from armoflow.orchestrator.code import CodeBook
             from armoflow.worker.expand import Expander
 
-            self._book = CodeBook(self._code)
+            self._book = CodeBook(self.code)
             self._expander = Expander(self._book)
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()
