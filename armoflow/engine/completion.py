@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, Stag
 from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.options import decode_options
-from armoflow.engine.records import NewTask, StateError, Stored
+from armoflow.engine.records import NewTask, ResultRecord, StateError, Stored, TaskRecord
 from armoflow.errors import OptionError
 
 
@@ -61,6 +61,41 @@ def prepare(
         for result_id, data in _store_all(effects, objects).items()
     }
     return Commit(task_id, created, stored, children)
+
+
+def check_own(
+    task: TaskRecord,
+    result_ids: Set[str],
+    created: Iterable[CreatedResult],
+    results: Mapping[str, ResultRecord],
+) -> None:
+    """Refuse data for results that are not the task's to complete.
+
+    These are its expected outputs and what it has created; the reference engine compares nothing.
+
+    Args:
+        task: The task.
+        result_ids: What it has data for.
+        created: What it has created in this execution.
+        results: All that exist.
+
+    Raises:
+        StateError: PERMISSION_DENIED.
+    """
+    others = result_ids - set(task.outputs)
+    if not others:
+        return
+    for result_id in others - {result.id for result in created}:
+        record = results.get(result_id)
+        if record is None:
+            continue  # deleted meanwhile, or a payload that has no result yet
+        own = task.id in (record.created_by, record.owner_task_id)
+        if not own or record.session_id != task.session_id:
+            raise StateError(
+                "PERMISSION_DENIED",
+                f"task {task.id} may not complete result {result_id}: it is neither an expected "
+                "output of the task nor a result that it created",
+            )
 
 
 def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:

@@ -14,7 +14,8 @@ from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import completion, recovery
 from armoflow.engine.batch import Batch
-from armoflow.engine.faults import StorageError
+from armoflow.engine.directory import prepare_directory
+from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
 from armoflow.engine.leases import Leases
 from armoflow.engine.lock import DirectoryLock
@@ -93,13 +94,20 @@ class Engine:
         """Lock the state directory, recover what it holds, queue what was ready.
 
         Raises:
-            EngineError: If another engine uses the directory, or its journal is corrupt or newer.
+            EngineError: If another engine or user has the directory, it cannot be written, or its
+                journal is corrupt or newer.
         """
         directory = self.options.state_directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = DirectoryLock(directory)
+        try:
+            prepare_directory(directory)
+            self._lock = DirectoryLock(directory)
+        except OSError as error:
+            raise unusable(directory, error) from error
         try:
             self._open()
+        except OSError as error:
+            self._lock.release()
+            raise unusable(directory, error) from error
         except BaseException:
             self._lock.release()
             raise
@@ -245,6 +253,10 @@ class Engine:
                 self._skip(task, effects)
                 continue
             try:
+                if not self.options.strict:
+                    completion.check_own(
+                        task, effects.data.keys(), effects.created, self.state.results
+                    )
                 commits.append(completion.prepare(task_id, effects, self.objects, self.new_id))
             except StorageError as fault:
                 self._hold_up(task_id, effects, fault)

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Final
 
 from armoflow.engine.records import StateError
+from armoflow.errors import EngineError
 from armoflow.protocol import faults
 
 REMEDY: Final = (
@@ -41,6 +42,13 @@ class StorageError(StateError):
         self.passing = passes(error)
         code = "RESOURCE_EXHAUSTED" if self.passing else "INTERNAL"
         super().__init__(code, faults.describe(error, path, REMEDY if self.passing else ""))
+
+
+def unusable(path: str | os.PathLike[str], error: BaseException) -> EngineError:
+    """The error for a state directory that cannot be written when an engine starts."""
+    place = getattr(error, "filename", None) or path
+    remedy = "start with the state elsewhere (armoflow up --state; TMPDIR for a private engine)"
+    return EngineError(faults.describe(error, place, remedy), "RESOURCE_EXHAUSTED")
 
 
 def passes(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from typing import IO
 from armoflow.config import MIB
 from armoflow.errors import EngineError
 from armoflow.protocol.faults import FULL, passes
+from armoflow.protocol.files import open_private
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +20,10 @@ logger = logging.getLogger(__name__)
 def create(path: Path) -> IO[bytes]:
     """A new file for this user alone; its directory is made again should somebody have swept it."""
     try:
-        return open(path, "xb", 0, opener=_open_private)
+        return open(path, "xb", 0, opener=open_private)
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return open(path, "xb", 0, opener=_open_private)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        return open(path, "xb", 0, opener=open_private)
 
 
 def copy(source: Path, target: str | Path) -> None:

@@ -7,14 +7,17 @@ third of the time of an insert, and what it would speed up runs outside of the e
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.faults import passes, unusable
 from armoflow.engine.migrations import migrate
 from armoflow.engine.options import Durability
 from armoflow.errors import EngineError
+from armoflow.protocol.files import open_private
 
 VERSION: Final = 2
 APPLICATION: Final = 0x61726D6F
@@ -160,7 +163,9 @@ def write_statement(table: str, rows: int) -> str:
 
 
 def damaged(path: Path, error: Exception) -> EngineError:
-    """The error for a journal that cannot be read."""
+    """The error for a journal that cannot be read, or not be written now."""
+    if passes(error):
+        return unusable(path, error)
     return EngineError(
         f"the journal {path} is damaged or is not a journal ({error}); restore it from a copy, or "
         "start with another state directory",
@@ -175,6 +180,7 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         EngineError: If it is damaged, foreign, of a newer version, or cannot be brought to this
             one.
     """
+    os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))  # its companions get its mode
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=128
     )

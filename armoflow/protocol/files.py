@@ -55,6 +55,11 @@ def _write_all(fd: int, parts: Sequence[Buffer]) -> int:
     return total
 
 
+def open_private(path: str, flags: int) -> int:
+    """An opener for ``open``: new files are this user's alone."""
+    return os.open(path, flags, 0o600)
+
+
 def remove_file(path: str) -> None:
     """Remove a file, if it is (still) there."""
     with suppress(OSError):

@@ -17,6 +17,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
 from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
+from armoflow.engine.completion import check_own
 from armoflow.engine.core import Engine
 from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
@@ -139,6 +140,9 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         execution = self._check(request)
         ids = [item.result_id for item in request.ids]
         check_ids(ids, "ids")
+        if not self._engine.options.strict:
+            results = self._engine.state.results
+            check_own(execution.task, set(ids), execution.effects.created, results)
         for result_id in ids:
             path = execution.folder / result_id
             mode = _mode(path)
@@ -219,8 +223,10 @@ class AgentService(AgentServicer):  # type: ignore[misc]
     def _create(self, execution: Execution, request: Any, name: str) -> Any:
         created = CreatedResult(self._engine.new_id(), name)
         execution.effects.created.append(created)
+        strict = self._engine.options.strict  # the reference engine says what it was told
+        session_id = request.session_id if strict else execution.task.session_id
         reply = messages.ResultMetaData(
-            session_id=request.session_id,
+            session_id=session_id,
             result_id=created.id,
             name=name,
             status=int(ResultStatus.CREATED),

@@ -120,7 +120,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
 
     async def DownloadResultData(self, request: Any, context: Any) -> None:
         """Send data chunk by chunk; empty data is no chunk at all."""
-        result = await self._find(request.result_id)
+        result = await self._find(request.result_id, request.session_id)
         if result.status is not ResultStatus.COMPLETED:
             raise StateError(
                 "NOT_FOUND", f"result {result.id!r} has no data: it is {result.status.name.lower()}"
@@ -135,7 +135,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         engine = self._engine
         await engine.sweeper.in_slices(
             request.result_id,
-            lambda ids: engine.state.delete_results(engine.now(), ids),
+            lambda ids: engine.state.delete_results(engine.now(), ids, request.session_id),
             urgent=True,
         )
         return messages.DeleteResultsDataResponse(
@@ -173,10 +173,18 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         await self._commit(changes)
         return shown
 
-    async def _find(self, result_id: str) -> ResultRecord:
+    async def _find(self, result_id: str, session_id: str = "") -> ResultRecord:
+        """A result; that of another session than the one named does not exist in it.
+
+        The reference engine does not compare them; nor does strict mode.
+        """
         result = await self._engine.read_result(result_id)
         if result is None:
             raise StateError("NOT_FOUND", f"result {result_id!r} does not exist")
+        if session_id not in ("", result.session_id) and not self._engine.options.strict:
+            raise StateError(
+                "NOT_FOUND", f"result {result_id!r} does not exist in session {session_id!r}"
+            )
         return result
 
     async def _store(self, data: bytes) -> Stored:
@@ -200,7 +208,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             raise StateError("INVALID_ARGUMENT", "the first message of an upload must be the id")
         if first.id.session_id not in self._engine.state.sessions:
             raise StateError("NOT_FOUND", f"session {first.id.session_id!r} does not exist")
-        await self._find(first.id.result_id)
+        await self._find(first.id.result_id, first.id.session_id)
         return first.id
 
     async def _receive(self, requests: AsyncIterator[Any], context: Any) -> Stored:

@@ -116,6 +116,15 @@ class Base:
             )
         return result
 
+    def _result_in(self, session_id: str, result_id: str) -> ResultRecord:
+        """A result of a session; that of another one does not exist in it (strict: it does)."""
+        result = self._result(result_id)
+        if result.session_id != session_id and not self.strict:
+            raise StateError(
+                "NOT_FOUND", f"result {result_id!r} does not exist in session {session_id!r}"
+            )
+        return result
+
     def _task(self, task_id: str) -> TaskRecord:
         task = self.tasks.get(task_id)
         if task is None:

@@ -137,7 +137,7 @@ class Completion(SubmissionCommands):
                             f"output {output} was produced and also handed to child {child.id}: "
                             "do one of both",
                         )
-        return self._check_tasks(options, children, task)
+        return self._check_tasks(task.session_id, options, children, task)
 
     def _undelivered(
         self, task: TaskRecord, stored: Mapping[str, Stored], children: Sequence[NewTask]

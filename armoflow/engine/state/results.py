@@ -49,7 +49,9 @@ class ResultCommands(Propagation):
         ArmoniK.Core, and the data that was there is orphaned.
         """
         self._session(session_id)
-        records = [(self._result(result_id), stored) for result_id, stored in results]
+        records = [
+            (self._result_in(session_id, result_id), stored) for result_id, stored in results
+        ]
         if not self.strict:
             for result, stored in records:
                 _check_upload(result, stored)
@@ -76,7 +78,9 @@ class ResultCommands(Propagation):
         if not results:
             return changes
         self._session(session_id)
-        records = [(self._result(result_id), stored) for result_id, stored in results]
+        records = [
+            (self._result_in(session_id, result_id), stored) for result_id, stored in results
+        ]
         for result, _ in records:
             if result.status is not CREATED:
                 raise StateError(
@@ -99,16 +103,20 @@ class ResultCommands(Propagation):
             self._wake(changes, now, result)
         return changes
 
-    def delete_results(self, now: float, result_ids: Sequence[str]) -> Changes:
+    def delete_results(
+        self, now: float, result_ids: Sequence[str], session_id: str = ""
+    ) -> Changes:
         """Delete data; unknown results and those of manual deletion are skipped.
 
-        So are results that have no data yet: they end completed or aborted first (strict: they are
-        deleted too, as in ArmoniK.Core).
+        So are results of another session than the one named, and those that have no data yet: they
+        end completed or aborted first (strict: both are deleted too, as in ArmoniK.Core).
         """
         changes = Changes()
         for result_id in result_ids:
             result = self.results.get(result_id)
             if result is None or result.manual_deletion or result.status is DELETED:
+                continue
+            if session_id and result.session_id != session_id and not self.strict:
                 continue
             if result.status is not CREATED or self.strict:
                 self._delete_data(changes, result)

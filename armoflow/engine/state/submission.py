@@ -106,7 +106,13 @@ class SubmissionCommands(SubmissionChecks):
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
         """What an earlier, identical command did: result ids; and what is left to create."""
         forgotten = self._members[session_id].forgotten
-        past = {new.id for new in results if new.id in self.results or new.id in forgotten}
+        find = self.results.get
+        past = {
+            new.id
+            for new in results
+            if ((known := find(new.id)) is not None and known.session_id == session_id)
+            or new.id in forgotten
+        }
         if not past:
             return past, results, tasks
         submitted = {task.id for task in tasks if self._was_submitted(task, past)}
@@ -133,7 +139,7 @@ class SubmissionCommands(SubmissionChecks):
     def _find_upload(self, session_id: str, result_id: str, past: set[str]) -> ResultRecord | None:
         """The result that a payload is for; None if it was deleted and evicted."""
         if result_id in self.results:
-            return self.results[result_id]
+            return self._result_in(session_id, result_id)
         if result_id in past or result_id in self._members[session_id].forgotten:
             return None
         return self._result(result_id)

@@ -45,7 +45,7 @@ class SubmissionChecks(ResultCommands):
         # ArmoniK.Core checks the request's options only, not each task's.
         levels = [new.options for new in tasks]
         options = self._merge_all(session, base, levels, check=not self.strict)
-        return self._check_tasks(options, tasks, None)
+        return self._check_tasks(session.id, options, tasks, None)
 
     def _check_may_submit(self, task: TaskRecord) -> None:
         if not task.may_submit:
@@ -76,10 +76,13 @@ class SubmissionChecks(ResultCommands):
         return options
 
     def _check_tasks(
-        self, options: Iterable[Options], tasks: Sequence[NewTask], parent: TaskRecord | None
+        self,
+        session_id: str,
+        options: Iterable[Options],
+        tasks: Sequence[NewTask],
+        parent: TaskRecord | None,
     ) -> list[Checked]:
-        results = self.results
-        find = results.get
+        find = self.results.get
         checked: list[Checked] = []
         outputs_named = 0
         claimed: set[str] = set()
@@ -99,6 +102,8 @@ class SubmissionChecks(ResultCommands):
                 if output is None or output.status is not CREATED or output.owner_task_id:
                     output = self._check_output(new, output_id, parent)
                 if output is not None:
+                    if output.session_id != session_id and not self.strict:
+                        raise _output_elsewhere(new, output_id, session_id)
                     outputs.append(output)
             outputs_named += len(output_ids)
             claimed.update(output_ids)
@@ -188,6 +193,14 @@ class SubmissionChecks(ResultCommands):
                 "INTERNAL" if self.strict else "ALREADY_EXISTS",
                 "a task's id is taken already: give each task an id of its own",
             )
+
+
+def _output_elsewhere(new: NewTask, output_id: str, session_id: str) -> StateError:
+    return StateError(
+        "NOT_FOUND",
+        f"task {new.id}: expected output {output_id} does not exist in session {session_id}: a "
+        "task's outputs are results of its own session",
+    )
 
 
 def _output_is_input(new: NewTask, output_id: str) -> StateError:

@@ -1,0 +1,87 @@
+"""The state directory: made, closed to others, or refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from engine_support import Running, in_loop
+
+from armoflow.engine.core import Engine
+from armoflow.engine.directory import prepare_directory
+from armoflow.engine.options import EngineOptions
+from armoflow.errors import EngineError
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_directory_is_this_users_alone(tmp_path: Path) -> None:
+    prepare_directory(tmp_path / "a" / "state")
+    assert mode(tmp_path / "a" / "state") == 0o700
+
+
+@pytest.mark.parametrize("open_mode", [0o755, 0o777, 0o770, 0o701])
+def test_a_directory_open_to_others_is_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, open_mode: int
+) -> None:
+    tmp_path.chmod(open_mode)
+    prepare_directory(tmp_path)
+    assert mode(tmp_path) == 0o700
+    assert "was open to others" in caplog.text
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    prepare_directory(tmp_path / "link")
+    assert mode(tmp_path / "real") == 0o700
+
+
+def test_another_users_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (tmp_path, tmp_path / "link"):
+        with pytest.raises(EngineError, match="belongs to another user") as caught:
+            prepare_directory(path)
+        assert str(path) in str(caught.value) and "--state" in str(caught.value)
+        assert caught.value.code == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "dangling"])
+def test_what_is_no_directory_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "else")
+    with pytest.raises(EngineError, match="is no directory"):
+        prepare_directory(tmp_path / place)
+
+
+@in_loop
+async def test_files_are_this_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with Running(tmp_path / "state") as running:
+            running.open_session()
+            running.submit(b"x" * 100_000)
+            await running.engine.committed()
+            for path in (tmp_path / "state").rglob("*"):
+                assert path.is_dir() or mode(path) & 0o077 == 0, path
+    finally:
+        os.umask(before)
+
+
+@in_loop
+async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(EngineError, match=r"cannot write .*lock.*--state"):
+        await Engine(EngineOptions(tmp_path)).start()
+    (tmp_path / "lock").rmdir()
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(EngineError, match=r"cannot write .*journal\.db.*--state"):
+        await Engine(EngineOptions(tmp_path)).start()
