@@ -30,6 +30,8 @@ RESTARTS = 1
 
 LOG_LINES = 20
 _SOCKET = "engine.sock"
+_FAILED = b"failed: "
+"""Begins the line in which an engine says why it ends."""
 
 
 class PrivateEngine:
@@ -146,7 +148,7 @@ class PrivateEngine:
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         started = time.monotonic()
-        line = b""
+        line = failed = b""
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while not line.startswith(b"ready"):
@@ -154,11 +156,12 @@ class PrivateEngine:
                     line = process.stdout.readline()
                     if not line:
                         break
+                    failed = line if line.startswith(_FAILED) else failed
                 elif time.monotonic() - started > START_TIMEOUT:
                     process.kill()
         if not line:
             process.wait()
-            raise EngineError(f"the engine on this machine did not start: {self._cause()}")
+            raise self._error("did not start", failed)
 
     def _watch(self, lost: Callable[[EngineError], None]) -> None:
         while True:
@@ -182,10 +185,11 @@ class PrivateEngine:
         with self._lock:
             if self._stopping:
                 return False
+            failed = _last_words(process)
             self._close_pipes(process)
             code = process.returncode
             if self._restarts >= RESTARTS:
-                raise EngineError(f"the engine on this machine died ({code}):\n{self._log_tail()}")
+                raise self._error(f"died ({code})", failed)
             self._restarts += 1
             logger.warning("the engine on this machine died (%s): starting it again", code)
             self._process = self._spawn()
@@ -214,17 +218,25 @@ class PrivateEngine:
     def _log(self) -> Path:
         return self._directory.path / "engine.log"
 
-    def _cause(self) -> str:
-        """What it said last, which is why it ended; then more of its log."""
-        tail = self._log_tail()
-        return f"{tail.splitlines()[-1].removeprefix('armoflow: error: ')}\n{tail}"
-
-    def _log_tail(self) -> str:
+    def _error(self, what: str, failed: bytes) -> EngineError:
+        """What happened to it, with the cause in the first line, and what it logged after that."""
         try:
-            lines = self._log.read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []
-        return "\n".join(lines[-LOG_LINES:]) or "it has said nothing"
+            lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        except OSError as error:
+            lines = [f"(no log: {error.strerror})"]
+        cause = failed.removeprefix(_FAILED).decode(errors="replace").strip()
+        if not cause:  # it could not say it: what it wrote last, of a traceback the error
+            last = next((line for line in reversed(lines) if line.strip()), "it has said nothing")
+            cause = last.removeprefix("armoflow: error: ")
+        return EngineError("\n".join([f"the engine on this machine {what}: {cause}", *lines]))
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> bytes:
+    """What an engine that has ended said last on its pipe, which a process of it may hold open."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    lines = (process.stdout.read() or b"").splitlines()
+    return next((line for line in reversed(lines) if line.startswith(_FAILED)), b"")
 
 
 _held: set[int] = set()

@@ -87,13 +87,13 @@ async def _run(options: ServerOptions, alive: int | None) -> int:
         if not await _start(server, told):
             return 0
     except (ArmoflowError, OSError) as error:
-        print(f"armoflow: error: {error}", file=sys.stderr)
+        _say(error, alive)
         return EXIT_USAGE
     try:
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):
             print(f"ready: {server.address.url}", flush=True)
-        return await _serve(server, told)
+        return await _serve(server, told, alive)
     finally:
         await server.stop()
 
@@ -113,16 +113,28 @@ async def _start(server: Server, told: asyncio.Event) -> bool:
     return True
 
 
-async def _serve(server: Server, told: asyncio.Event) -> int:
+async def _serve(server: Server, told: asyncio.Event, alive: int | None) -> int:
     """Wait until the server must stop; the exit code."""
     failed = server.engine.failed
     waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(told.wait()), failed]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     waiting[0].cancel()
     if failed.done():
-        print(f"armoflow: error: {failed.exception()}", file=sys.stderr)
+        _say(failed.exception(), alive)
         return EXIT_FAILED
     return 0
+
+
+def _say(error: BaseException | None, alive: int | None) -> None:
+    """Why it ends: on the standard error, and to the parent, whose file that is, on its pipe.
+
+    The file may be on the very disk that is full.
+    """
+    with contextlib.suppress(OSError):
+        print(f"armoflow: error: {error}", file=sys.stderr, flush=True)
+    if alive is not None:
+        with contextlib.suppress(OSError):
+            print("failed: " + " ".join(str(error).splitlines()), flush=True)
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, alive: int, told: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,23 +75,35 @@ class ChildProcess:
         self._unpacker = frames.unpacker()
         self._control_unpacker = frames.unpacker()
         self._output: deque[bytes] = deque()
-        mark_fd = create_mark_file(str(directory))
-        self.mark = Mark(mark_fd)
-        # Kept open, because the child may put anything into its place.
-        self._log = os.open(directory / _LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._channel, channel = socket.socketpair()
-        self._control, control = socket.socketpair()
         try:
-            self._process = self._start(environment, channel, control, mark_fd)
-        finally:
-            channel.close()
-            control.close()
-            os.close(mark_fd)
+            self._process = self._make(environment)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
         self._channel.setblocking(False)
         self._control.setblocking(False)
         self._loop.add_reader(self._channel.fileno(), self._on_readable)
         self._loop.add_reader(self._control.fileno(), self._on_control)
         self._watched = True
+
+    def _make(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with ExitStack() as ours, ExitStack() as theirs:
+            mark_fd = create_mark_file(str(self._directory))
+            theirs.callback(os.close, mark_fd)
+            self.mark = Mark(mark_fd)
+            ours.callback(self.mark.close)
+            # Kept open, because the child may put anything into its place.
+            self._log = os.open(self._directory / _LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            ours.callback(os.close, self._log)
+            self._channel, channel = socket.socketpair()
+            self._control, control = socket.socketpair()
+            for end in (self._channel, self._control):
+                ours.callback(end.close)
+            for end in (channel, control):
+                theirs.callback(end.close)
+            process = self._start(environment, channel, control, mark_fd)
+            ours.pop_all()
+        return process
 
     def _start(
         self,
@@ -281,7 +293,8 @@ class ChildProcess:
 
     def trim_output(self) -> None:
         """Shorten its log to what it wrote last, if it is too long."""
-        if os.fstat(self._log).st_size > LOG_LIMIT:
-            tail = self.output()
-            os.ftruncate(self._log, 0)  # the child appends, wherever the end is
-            os.write(self._log, tail.encode())
+        with suppress(OSError):  # what was cut off has no room
+            if os.fstat(self._log).st_size > LOG_LIMIT:
+                tail = self.output()
+                os.ftruncate(self._log, 0)  # the child appends, wherever the end is
+                os.write(self._log, tail.encode())

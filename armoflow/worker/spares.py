@@ -105,7 +105,10 @@ class Spares:
 
     def _prepare(self) -> None:
         self._timer = None
-        self._spare = self._spawn(self)
+        try:
+            self._spare = self._spawn(self)
+        except OSError as error:  # who needs one tries again, and tells
+            logger.warning("a spare worker process cannot be started: %s", error)
 
     def _spawn(self, listener: Listener) -> ChildProcess:
         name = f"process-{next(self._numbers)}"

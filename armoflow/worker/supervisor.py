@@ -183,7 +183,12 @@ class ChildSupervisor:
             return
         child = self._child
         if child is None:
-            child = self._child = self._spares.take(self)
+            try:
+                child = self._child = self._spares.take(self)
+            except OSError as error:
+                self._dying = True
+                self._settling = self._run(self._background, self._try_later(error))
+                return
             if child.ready:
                 self._started()
         if not (child.ready and self._backlog) or self._killed_at is not None:
@@ -531,18 +536,35 @@ class ChildSupervisor:
             if reason is None:
                 await asyncio.sleep(self._troubles.pause)
                 return []
-            logger.error(reason)
-            if not self._ready.done():
-                self._ready.set_exception(WorkerDiedError(reason))
-                self._ready.exception()  # nobody may be waiting
-            works, self._backlog = list(self._backlog), deque()
-            return [refuse(work, reason) for work in works]
+            return self._give_up(reason)
         if not begun and self._backlog:
             reason = self._troubles.died_between_tasks(death)
             if reason is not None:
                 return [refuse(self._backlog.popleft(), reason)]
         return []
 
+    async def _try_later(self, error: OSError) -> None:
+        """A process could not be made: try again after a pause, or give up what waits for it."""
+        reason = self._troubles.cannot_make(error)
+        outcomes: list[Outcome] = []
+        if reason is None:
+            await asyncio.sleep(self._troubles.pause)
+        else:
+            outcomes = self._give_up(reason)
+        self._dying = False
+        if outcomes:
+            self._host.completed(self, outcomes)
+        if self._backlog or not self._ready.done():
+            self._push()
+
+    def _give_up(self, reason: str) -> list[Outcome]:
+        """No process can be had; returns how the work that waits ends."""
+        logger.error(reason)
+        if not self._ready.done():
+            self._ready.set_exception(WorkerDiedError(reason))
+            self._ready.exception()  # nobody may be waiting
+        works, self._backlog = list(self._backlog), deque()
+        return [refuse(work, reason) for work in works]
 
 def _overran(work: Work) -> Outcome:
     text = f"the task took longer than its max_duration of {work.limit:g} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from armoflow.protocol.faults import describe
 from armoflow.worker.work import Cause, Death
 
 _STARTS = 3
@@ -36,11 +37,19 @@ class Troubles:
 
     def cannot_start(self, death: Death) -> str | None:
         """A process died before it was ready; why to give up, or None to try again."""
+        return self._count(death.describe("a worker process cannot start: it ended"))
+
+    def cannot_make(self, error: OSError) -> str | None:
+        """A process could not be made: no room, no memory; why to give up, or None to try again."""
+        what = describe(error, error.filename) if error.filename else str(error)
+        return self._count(f"a worker process cannot be started: {what}")
+
+    def _count(self, reason: str) -> str | None:
         self._starts += 1
         if self._starts < _STARTS:
             return None
         self._starts = 0
-        return death.describe("a worker process cannot start: it ended")
+        return reason
 
     @property
     def pause(self) -> float:

@@ -21,7 +21,7 @@ from armoflow.agent.effects import Effects
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.core import Engine
-from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
+from armoflow.engine.records import ResultStatus, StateError, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
@@ -224,6 +224,20 @@ class LaneAgent:
 
     async def _read(self, tasks: Sequence[TaskRecord]) -> None:
         """Read data that is not in memory, then run the tasks that need it."""
+        try:
+            data = await self._load(tasks)
+        except (StateError, OSError) as error:
+            for task in tasks:
+                if self._unread.pop(task.id, None) is not None:
+                    text = f"the inputs of task {task.id} cannot be read: {error}"
+                    self._engine.fail(task.id, text, retry=True)
+        else:
+            for task in tasks:
+                if self._unread.pop(task.id, None) is not None:
+                    self._add_read(task, data)
+        self.wake()
+
+    async def _load(self, tasks: Sequence[TaskRecord]) -> dict[str, Source]:
         needed = dict.fromkeys(
             result_id for task in tasks for result_id in (task.payload_id, *task.dependencies)
         )
@@ -233,15 +247,11 @@ class LaneAgent:
             if result is not None and result.status is ResultStatus.COMPLETED:
                 opaque_ids[result_id] = result.opaque_id
         found = await self._engine.objects.read_many(opaque_ids.values())
-        data = {
+        return {
             result_id: _source(found[opaque_id])
             for result_id, opaque_id in opaque_ids.items()
             if opaque_id in found
         }
-        for task in tasks:
-            if self._unread.pop(task.id, None) is not None:
-                self._add_read(task, data)
-        self.wake()
 
     def _add_read(self, task: TaskRecord, data: dict[str, Source]) -> None:
         for result_id in (task.payload_id, *task.dependencies):

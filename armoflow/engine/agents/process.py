@@ -10,9 +10,10 @@ import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from armoflow.config import KIB, MIB
+from armoflow.protocol.files import open_private
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.guardian import Guardian
 
@@ -28,6 +29,8 @@ TAIL_LIMIT = 4 * KIB
 class OutputLog:
     """A bounded log file of a worker's output, with its end in memory.
 
+    A full disk costs output, and never the worker: it would wait for ever for somebody to read.
+
     Args:
         path: The file; when it is full it is renamed to ``<path>.1``.
     """
@@ -35,18 +38,21 @@ class OutputLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tail = bytearray()
-        self._file = path.open("ab")
+        self._file = self._open()
+
+    def _open(self) -> IO[bytes]:
+        return open(self.path, "ab", 0, opener=open_private)
 
     def write(self, data: bytes) -> None:
         """Append output."""
         self._tail += data
         del self._tail[:-TAIL_LIMIT]
-        if self._file.tell() + len(data) > LOG_LIMIT:
-            self._file.close()
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
-            self._file = self.path.open("ab")
-        self._file.write(data)
-        self._file.flush()
+        with contextlib.suppress(OSError):
+            if self._file.tell() + len(data) > LOG_LIMIT:
+                self.path.replace(self.path.with_name(self.path.name + ".1"))
+                self._file.close()
+                self._file = self._open()
+            self._file.write(data)
 
     def tail(self, lines: int = 20) -> str:
         """The last lines written since the process started."""

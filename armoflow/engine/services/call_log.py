@@ -28,8 +28,13 @@ class CallLog:
     def record(self, method: str) -> None:
         """Count one call."""
         self.counts[method] += 1
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(json.dumps({"time": time.time(), "method": method}) + "\n")
+        except OSError as error:  # no reason to fail a call
+            logger.warning("calls are logged no longer: %s", error)
+            self._file = None
 
     def close(self) -> None:
         """Say what was called, and close the file."""
