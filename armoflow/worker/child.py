@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import io
 import os
 import signal
 import socket
@@ -346,6 +347,21 @@ def _die_with(owner: int) -> None:
         _leave()
 
 
+class _Log(io.FileIO):
+    """What is printed goes to a file, whose disk may be full: that is no reason to fail."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _forgiving(stream: Any) -> io.TextIOWrapper:
+    log = io.BufferedWriter(_Log(stream.fileno(), "wb", closefd=False))
+    return io.TextIOWrapper(log, stream.encoding, stream.errors, line_buffering=True)
+
+
 def _refuse_nested_computing() -> None:
     from armoflow.graph.context import INSIDE_TASK, enter
 
@@ -362,7 +378,7 @@ def main() -> None:
     if sys.path and not sys.path[0]:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
     child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory, owner)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import armoflow
 from armoflow import Client, task
 from armoflow.client.embedded import PrivateEngine
 from armoflow.errors import EngineError
+from tests.conftest import SmallDisk
 from tests.integration.engines import alive
 
 PATIENCE = 60.0
@@ -238,3 +240,38 @@ def test_the_default_client(tmp_path: Path) -> None:
     text, _, pid = ended.stdout.strip().rpartition(" ")
     assert text == "2 (3, [2, 3]) [1, 2, 3]"
     wait_for(lambda: not alive(int(pid)), "the engine is left")
+
+
+@pytest.mark.parametrize("what", ["bytes", "files"])
+def test_an_error_for_want_of_room_begins_with_its_cause(
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(small_disk.root))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk.root))  # found while it had room
+    small_disk.fill() if what == "bytes" else small_disk.take_all_inodes()
+    with pytest.raises(EngineError) as caught:
+        Client(workers=1)
+    first = str(caught.value).splitlines()[0]
+    assert str(small_disk.root) in first
+    assert "TMPDIR" in first
+    assert "no space left" in first.lower() or "full" in first
+    small_disk.make_room()
+    with Client(workers=1) as client:
+        assert client.compute(inc(1)) == 2
+
+
+def test_an_engine_that_dies_of_a_damaged_journal_says_so_first(
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(small_disk.root))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk.root))  # found while it had room
+    with Client(workers=1) as client:
+        assert client.compute(inc(1)) == 2
+        (journal,) = small_disk.root.glob("*/state/journal.db")
+        journal.write_bytes(b"no journal any more" * 1000)
+        os.kill(engine_of(client).pid, signal.SIGKILL)
+        with pytest.raises(EngineError) as caught:
+            while True:
+                client.compute(inc(1))
+        first = str(caught.value).splitlines()[0]
+        assert "is damaged" in first and str(journal) in first
