@@ -566,6 +566,7 @@ class ChildSupervisor:
         works, self._backlog = list(self._backlog), deque()
         return [refuse(work, reason) for work in works]
 
+
 def _overran(work: Work) -> Outcome:
     text = f"the task took longer than its max_duration of {work.limit:g} s"
     return Outcome(work, error=text, kind="deadline")
