@@ -133,11 +133,12 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def DeleteResultsData(self, request: Any, context: Any) -> Any:
         """Delete data; unknown results and those of manual deletion are skipped."""
         engine = self._engine
-        await engine.sweeper.in_slices(
+        deleting = engine.sweeper.in_slices(
             request.result_id,
             lambda ids: engine.state.delete_results(engine.now(), ids, request.session_id),
             urgent=True,
         )
+        await engine.promise(asyncio.ensure_future(deleting))
         return messages.DeleteResultsDataResponse(
             session_id=request.session_id, result_id=request.result_id
         )
