@@ -175,6 +175,10 @@ class Engine:
             if (task := tasks.get(task_id)) is not None and task.session_id == session_id
         ]
 
+    def count_records(self) -> int:
+        """How many tasks and results are in memory."""
+        return len(self.state.tasks) + len(self.state.results)
+
     def committed(self) -> asyncio.Future[None]:
         """A future that is done when everything applied so far is committed."""
         return self._journal.committed()

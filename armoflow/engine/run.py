@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.config import KIB
+from armoflow.engine.garbage import THRESHOLDS, Collector
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
@@ -44,10 +45,9 @@ def run_server(
         The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
         not start.
     """
-    # Records live long and make no cycles: looking for these among them often is a waste (10 us a
-    # task). And the journal's thread holds the lock no longer than a reply may wait for it.
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(*THRESHOLDS)
     _return_large_blocks()
+    # The journal's thread holds the lock no longer than a reply may wait for it.
     sys.setswitchinterval(0.0005)
     mark = new_mark()
     guardian = Guardian(mark, temporary)
@@ -83,18 +83,21 @@ async def _run(options: ServerOptions, alive: int | None) -> int:
     if alive is not None:
         _watch_parent(asyncio.get_running_loop(), alive, told)
     server = Server(options)
+    collector = Collector(server.engine.count_records)
     try:
         if not await _start(server, told):
             return 0
     except (ArmoflowError, OSError) as error:
         _say(error, alive)
         return EXIT_USAGE
+    collector.start()
     try:
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):
             print(f"ready: {server.address.url}", flush=True)
         return await _serve(server, told, alive)
     finally:
+        collector.stop()
         await server.stop()
 
 

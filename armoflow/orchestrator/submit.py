@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError
@@ -213,27 +213,31 @@ class Pipeline:
         """Submit a batch, without the tasks that cannot run or are no longer wanted."""
         session_id = await self._session()
 
+        ids: list[str] = []  # under which the batch's results are tracked
+
         def on_named() -> None:
             if named.is_set():
-                self._tracker.forget(batch)
+                self._tracker.forget(batch, ids)
+            ids[:] = _output_ids(batch)
             self._tracker.add(batch)
             named.set()
 
         while batch := self._runnable(batch):
             if named.is_set():  # refused before, submitted again
+                ids[:] = _output_ids(batch)
                 self._tracker.add(batch)
             try:
                 await self._transport.submit(session_id, batch, on_named)
                 break
             except InputsAbortedError as error:
-                self._tracker.forget(batch)
+                self._tracker.forget(batch, ids)
                 if not await self._blame_inputs(batch, error.result_ids):
                     raise
             except EngineError as error:
                 if error.code != "NOT_FOUND" or not earlier:
                     raise
                 # An earlier batch was refused, and with it the results that this one names.
-                self._tracker.forget(batch)
+                self._tracker.forget(batch, ids)
                 await asyncio.wait(earlier)
                 earlier = frozenset()
         self._runnable(batch)
@@ -268,3 +272,7 @@ class Pipeline:
             elif result.blame is None:
                 result.blame = Blame(result.name)
         return bool(lost)
+
+
+def _output_ids(batch: Iterable[PlannedTask]) -> list[str]:
+    return [output.id for task in batch for output in task.outputs]

@@ -44,12 +44,11 @@ class Tracker:
                 if not result.final:
                     result.add_consumer(task)
 
-    def forget(self, tasks: Iterable[PlannedTask]) -> None:
-        """Tasks that were not submitted after all, or whose results got other ids."""
-        forgotten = set(tasks)
-        for result_id in [key for key, task in self.open.items() if task in forgotten]:
-            del self.open[result_id]
-        for task in forgotten:
+    def forget(self, tasks: Iterable[PlannedTask], ids: Iterable[str]) -> None:
+        """Tasks that were not submitted after all, or whose results got others than these ids."""
+        for result_id in ids:
+            self.open.pop(result_id, None)
+        for task in tasks:
             for result in task.inputs:
                 result.remove_consumer(task)
 

@@ -83,16 +83,18 @@ class Base:
         if task.status not in FINAL:
             raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
         del self.tasks[task_id]
-        for holder in self._holders(task.session_id):
-            holder.tasks.pop(task_id, None)
+        session_id = task.session_id
+        members = self._members.get(session_id)
+        if members is None or members.tasks.pop(task_id, None) is None:
+            sweep = self._sweeps.get(session_id)
+            if sweep is not None:
+                sweep.tasks.pop(task_id, None)
 
     def evict_result(self, result_id: str) -> None:
         """Forget a deleted result, once the journal holds it; others and unknown ids are left."""
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED:
-            del self.results[result_id]
-            for holder in self._holders(result.session_id):
-                holder.results.pop(result_id, None)
+            self._remove_result(result_id)
             members = self._members.get(result.session_id)
             if members is not None:
                 members.forget(result_id)
@@ -152,15 +154,13 @@ class Base:
             self._members.setdefault(session_id, Members()).results.update(results)
 
     def _remove_result(self, result_id: str) -> None:
-        """Take back a result that was added."""
-        result = self.results.pop(result_id)
-        for holder in self._holders(result.session_id):
-            holder.results.pop(result_id, None)
-
-    def _holders(self, session_id: str) -> list[Members | Sweep]:
-        """Where the members of a session may be."""
-        holders = (self._members.get(session_id), self._sweeps.get(session_id))
-        return [holder for holder in holders if holder is not None]
+        """Take a result out of memory."""
+        session_id = self.results.pop(result_id).session_id
+        members = self._members.get(session_id)
+        if members is None or members.results.pop(result_id, None) is None:
+            sweep = self._sweeps.get(session_id)
+            if sweep is not None:
+                sweep.results.pop(result_id, None)
 
     def _is_full(self, changes: Changes) -> bool:
         """Whether a command has changed as much as it may before the others have their turn."""

@@ -1,0 +1,76 @@
+"""Looks for cycles among the engine's objects without holding up its event loop for long.
+
+Records live long and make no cycles, and there may be millions of them: a full collection, which
+goes over all, takes a second then. So Python itself looks only among young objects, and a full
+collection is a thing of the event loop, after enough young ones. What has survived one that took
+long is frozen, left out of the next ones, until few records are left: then all is looked at again,
+so that cycles which were in use at that moment are freed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from typing import Final
+
+THRESHOLDS: Final = (10_000, 1, 2**31 - 1)
+"""New objects between young collections; every other one looks at the survivors of the one before
+too. Neither takes more than some milliseconds, nor more than 2 us of a task's time. The last one
+means that there are no full ones."""
+
+DUE: Final = 10
+"""Collections of survivors after which a full one is due."""
+
+PERIOD: Final = 1.0
+"""Seconds between two looks whether a full collection is due."""
+
+LONG: Final = 0.03
+"""Seconds of a full collection that should not be repeated: what survived it is frozen."""
+
+FEW: Final = 20_000
+"""Records that are few enough to be gone over, with all the rest, in less than that."""
+
+
+class Collector:
+    """Collects in the event loop.
+
+    Args:
+        records: How many records the engine holds.
+    """
+
+    def __init__(self, records: Callable[[], int]) -> None:
+        self._records = records
+        self._frozen = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Freeze what is there, modules and what was recovered, and begin to look."""
+        gc.freeze()
+        self._schedule()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def collect(self) -> None:
+        """Look for cycles, if it is time to."""
+        if gc.get_count()[2] < DUE:
+            return
+        if self._frozen and self._records() < FEW:
+            gc.unfreeze()
+            self._frozen = False
+        started = time.thread_time()
+        gc.collect()
+        if time.thread_time() - started > LONG:
+            gc.freeze()
+            self._frozen = True
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)
+
+    def _look(self) -> None:
+        self.collect()
+        self._schedule()

@@ -1,0 +1,47 @@
+"""Which results are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from armoflow.codec.payload import Operation, Payload
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.tracker import Tracker
+from armoflow.protocol.transport import WireOptions
+
+
+class Unseen(dict[str, PlannedTask]):
+    """Results that nobody goes over."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("all open results are gone over")
+
+    keys = values = items = __iter__  # type: ignore[assignment]
+
+
+def planned(name: str, *inputs: Result) -> PlannedTask:
+    task = PlannedTask(Payload(Operation.MAP, name), inputs, [Result(name)], WireOptions(60.0))
+    task.outputs[0].id = name
+    return task
+
+
+def test_forgetting_some_looks_at_these_alone() -> None:
+    tracker = Tracker()
+    tracker.open = Unseen()
+    source = Result("source")
+    kept, refused = planned("kept", source), planned("refused", source)
+    tracker.add([kept, refused])
+    tracker.forget([refused], ["refused"])
+    assert "kept" in tracker.open
+    assert "refused" not in tracker.open
+    assert source.consumers == [kept]
+
+
+def test_results_that_got_other_ids_are_known_by_the_new_ones() -> None:
+    tracker = Tracker()
+    task = planned("old")
+    tracker.add([task])
+    task.outputs[0].id = "new"
+    tracker.forget([task], ["old"])
+    tracker.add([task])
+    assert tracker.open == {"new": task}
