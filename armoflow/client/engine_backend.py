@@ -7,7 +7,7 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
@@ -24,6 +24,7 @@ from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError
 from armoflow.graph.collection import DelayedList
+from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions, current_block, merge_options
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
@@ -117,9 +118,7 @@ class EngineBackend:
             for value, future in zip(values, futures, strict=True)
         ]
         run = self._orchestrator.run(
-            targets,
-            self._plan_settings(survey, settings),
-            inline=INLINE_ENTRIES if survey.only_calls else 0,
+            targets, self._take(survey, settings), inline=_planned_at_once(survey)
         )
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
@@ -153,7 +152,7 @@ class EngineBackend:
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
         here = self._settings_here()
-        settings = self._plan_settings(self._check([collection], here), here)
+        settings = self._take(self._check([collection], here), here)
         return self._iterate(collection, timeout, settings)
 
     def _iterate(
@@ -244,6 +243,11 @@ class EngineBackend:
         references = References(self._client, self, survey.pending)
         return dataclasses.replace(settings, external=references)
 
+    def _take(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
+        """The settings of a plan that is made and carried out while the caller goes on."""
+        taken: dict[Node, Iterable[Any]] = {node: node.take() for node in survey.containers}
+        return dataclasses.replace(self._plan_settings(survey, settings), copy=True, taken=taken)
+
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
     ) -> Orchestrator:
@@ -272,6 +276,13 @@ class EngineBackend:
 
     def _engine_lost(self, error: EngineError) -> None:
         self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
+
+
+def _planned_at_once(survey: Survey) -> int | None:
+    """How much of a plan is made before the caller goes on; None: all, since it may change it."""
+    if not survey.only_calls:
+        return 0
+    return None if survey.changing else INLINE_ENTRIES
 
 
 def _next(

@@ -10,6 +10,8 @@ from armoflow.client.future import Future
 from armoflow.client.put import Put, check_owner
 from armoflow.errors import SubmissionError
 from armoflow.graph.arguments import ATOMS
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import (
     CallNode,
     CollectionNode,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
 
 
+_STEADY = ATOMS - {bytearray, memoryview}
+
+
 class Survey(NamedTuple):
     """What a graph is made of.
 
@@ -33,11 +38,15 @@ class Survey(NamedTuple):
         settled: It can be planned without waiting for an iterator of the user's or a future.
         only_calls: It has no collections: its plan never waits for measurements.
         pending: Futures in its arguments that are not done.
+        changing: The user may change an argument of a call.
+        containers: Sources of items that the user may change.
     """
 
     settled: bool
     only_calls: bool
     pending: Sequence[Future[Any]]
+    changing: bool
+    containers: Sequence[SourceNode]
 
 
 def check_graph(
@@ -61,6 +70,8 @@ def check_graph(
     """
     checked: dict[int, TaskOptions] = {}
     settled = only_calls = True
+    changing = False
+    containers: list[SourceNode] = []
     pending: list[Future[Any]] = []
     stack: list[Node] = [value.node for value in values]
     seen: set[Node] = set(stack)
@@ -71,7 +82,8 @@ def check_graph(
                 checked[id(options)] = options
                 _check(node, merge_options(options, defaults), partitions, max_priority)
         own = arguments(node)
-        if not ATOMS.issuperset(map(type, own)):
+        if not _STEADY.issuperset(map(type, own)):
+            changing = changing or any(map(_may_change, own))
             for reference in references(own):
                 check_owner(reference, client)
                 if isinstance(reference, Future) and not reference.done():
@@ -82,10 +94,19 @@ def check_graph(
                 stack.append(upstream)
         if isinstance(node, CollectionNode):
             only_calls = False
-            if isinstance(node, SourceNode) and not node.settled:
-                settled = False
+            if isinstance(node, SourceNode):
+                settled = settled and node.settled
+                if node.changing:
+                    containers.append(node)
     waits = bool(pending)
-    return Survey(settled and not waits, only_calls and not waits, pending)
+    return Survey(settled and not waits, only_calls and not waits, pending, changing, containers)
+
+
+def _may_change(value: Any) -> bool:
+    kind = type(value)
+    if kind in _STEADY or kind in (Delayed, DelayedList, Future, Put):
+        return False
+    return any(map(_may_change, value)) if kind in (tuple, frozenset) else True
 
 
 def arguments(node: Node) -> Iterable[Any]:

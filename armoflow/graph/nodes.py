@@ -7,6 +7,7 @@ who reads them; they never change, so a graph cannot become cyclic.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from itertools import chain
 from types import GeneratorType
@@ -46,6 +47,7 @@ MISSING = Missing.MISSING
 _NO_OPTIONS = TaskOptions()
 _SCANNED = (list, tuple, set, frozenset, dict)
 _PLAIN = (range, str, bytes, bytearray)
+_CHANGING = (list, dict, set, bytearray, deque)
 
 
 class Node:
@@ -216,6 +218,20 @@ class SourceNode(CollectionNode):
     def settled(self) -> bool:
         """Whether ``dependencies`` is complete before the items are read."""
         return isinstance(self.iterable, (*_SCANNED, *_PLAIN))
+
+    @property
+    def changing(self) -> bool:
+        """Whether it is a container whose items the user may replace while they are read."""
+        return isinstance(self.iterable, _CHANGING) or type(self.iterable).__name__ == "ndarray"
+
+    def take(self) -> Iterable[Any]:
+        """The items of such a container as they are now.
+
+        Raises:
+            GraphError: If its length changed.
+        """
+        items = self.open()
+        return list(items) if isinstance(self.iterable, _CHANGING) else self.iterable.copy()  # type: ignore[attr-defined]
 
     def open(self) -> Iterator[Any]:
         """Start reading the items.

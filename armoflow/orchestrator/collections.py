@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def plan_source(planner: Planner, node: SourceNode) -> Planning:
     """Items that the client holds or reads lazily, cut as the first reader wants them."""
-    items = node.open()
+    taken = planner.settings.taken.get(node)
+    items = node.open() if taken is None else iter(taken)
     stream = planner.stream(node)
     while values := list(itertools.islice(items, max(stream.hint, 1))):
         yield Chunk([[LocalItems(values)]], len(values))

@@ -55,12 +55,19 @@ class Draft:
     Args:
         base: A draft whose inputs and constants come first (the fixed arguments of a map).
         external: Resolves futures and ``put`` references.
+        copy: Copy the memory of what is pickled where it can be written to.
     """
 
-    __slots__ = ("_external", "_inputs", "_references", "constants", "inputs", "modules", "size")
+    __slots__ = (
+        *("_copy", "_external", "_inputs", "_references", "constants", "inputs", "modules"),
+        "size",
+    )
 
-    def __init__(self, base: Draft | None = None, external: External | None = None) -> None:
+    def __init__(
+        self, base: Draft | None = None, external: External | None = None, *, copy: bool = False
+    ) -> None:
         self._external = external
+        self._copy = copy
         self.inputs: list[Result] = list(base.inputs) if base else []
         self._inputs: dict[Result, int] = dict(base._inputs) if base else {}
         self.constants: list[Constant] = list(base.constants) if base else []
@@ -133,7 +140,7 @@ class Draft:
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
-        return pickled
+        return _copied(pickled) if self._copy and pickled.buffers else pickled
 
     def dumps_named(self, value: Any, arguments: Iterable[tuple[str, Any]], task: str) -> Pickled:
         """Pickle the arguments of a task.
@@ -186,6 +193,13 @@ class Draft:
                 for index, value in enumerate(values, start)
             ]
         )
+
+
+def _copied(pickled: Pickled) -> Pickled:
+    """With memory of its own, where whoever made the value can write to it."""
+    views: list[memoryview] = [memoryview(buffer) for buffer in pickled.buffers]
+    buffers = [view if view.readonly else memoryview(bytes(view)) for view in views]
+    return Pickled(pickled.data, buffers)
 
 
 def is_local(column: Sequence[PlanPiece]) -> bool:

@@ -110,6 +110,7 @@ class Emitter:
         options: What holds where a task says nothing.
         capture: Failures of every task become error slots.
         external: What futures and ``put`` references inside arguments stand for.
+        copy: Copy the memory of arguments that can be written to.
         owner: The plan, to recognise its tasks.
         key: Seals the tasks' errors.
         rules: What followed from options in earlier plans with the same settings.
@@ -126,6 +127,7 @@ class Emitter:
         capture: bool,
         *,
         external: External | None,
+        copy: bool,
         owner: object,
         key: bytes,
         rules: KnownRules,
@@ -136,6 +138,7 @@ class Emitter:
         self._defaults = options
         self._capture = capture
         self._external = external
+        self._copy = copy
         self._owner = owner
         self._key = key
         self._rules = rules
@@ -167,7 +170,7 @@ class Emitter:
 
     def draft(self, base: Draft | None = None) -> Draft:
         """A new draft, after a base if there is one."""
-        return Draft(base, self._external)
+        return Draft(base, self._external, copy=self._copy)
 
     def emit(
         self,

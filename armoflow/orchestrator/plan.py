@@ -7,7 +7,7 @@ million items need neither a million nodes nor a finished plan before the first 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,6 +86,8 @@ class PlanSettings:
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         rules: What followed from tasks' options in earlier plans.
         external: What futures and ``put`` references inside arguments stand for.
+        copy: The caller goes on meanwhile and may write to arguments: their memory is copied.
+        taken: The items of containers that the caller may change meanwhile.
         key: Seals the errors of the plan's tasks.
     """
 
@@ -95,6 +97,8 @@ class PlanSettings:
     batch_seconds: float = 0.05
     patience: float = 0.0
     external: External | None = None
+    copy: bool = False
+    taken: Mapping[Node, Iterable[Any]] = field(default_factory=dict, repr=False)
     key: bytes = field(default=b"", repr=False)
     rules: KnownRules = field(default_factory=dict, repr=False)
 
@@ -114,6 +118,7 @@ class Planner:
             settings.options,
             settings.capture,
             external=settings.external,
+            copy=settings.copy,
             owner=self,
             key=settings.key,
             rules=settings.rules,
