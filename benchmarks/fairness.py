@@ -1,10 +1,12 @@
 """How long a client's single call takes while another session, with a long queue, runs and ends.
 
-    python benchmarks/fairness.py [--tasks 200000] [--seconds 0.001]
+    python benchmarks/fairness.py [--tasks 100000] [--seconds 0.001] [--what]
 
 One engine, two workers. A first client queues many tasks and is killed; a second one makes single
-calls, one after the other, while the first one's session runs, is paused, cancelled or closed,
-purged, and deleted. Then: how long chains of child tasks take to run and to close.
+calls, one after the other, while the first one's session runs, is paused, resumed, cancelled or
+closed, purged, and deleted. A row tells how long the engine's event loop was held by one thing at
+most (its processor time, which the load of the machine does not change), and how long the calls
+took. Then: how long chains of child tasks take to run and to close.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from armonik.client import ArmoniKSessions, ArmoniKTasks
 from armonik.common import Task
 
 from armoflow import Client, task
+from benchmarks import holds
 
 FLOOD = """
 import sys, time
@@ -39,6 +42,7 @@ client.submit(nap.map(range({tasks})))
 time.sleep(10_000)
 """
 CHAINS = (1_000, 10_000)
+ROOT = Path(__file__).parent.parent
 
 
 @task
@@ -51,18 +55,36 @@ def down(levels: int) -> int:
     return down(levels - 1) if levels else 0  # type: ignore[return-value]
 
 
+class Engine:
+    """An engine whose event loop is measured.
+
+    Attributes:
+        address: Where it listens.
+    """
+
+    def __init__(self, address: str, process_id: int, path: Path) -> None:
+        self.address = address
+        self._process_id = process_id
+        self._path = path
+
+    def longest_hold(self) -> tuple[float, str]:
+        """Milliseconds since the last question, and what it was."""
+        return holds.ask(self._process_id, self._path)
+
+
 @contextlib.contextmanager
-def serve() -> Iterator[str]:
-    """An engine of its own; its address."""
+def serve() -> Iterator[Engine]:
+    """An engine of its own."""
     with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         address = f"unix:{directory}/engine.sock"
-        command = Path(sys.executable).with_name("armoflow")
-        arguments = ["up", "--listen", address, "--state", f"{directory}/state", "--workers", "2"]
-        engine = subprocess.Popen([command, *arguments], stdout=subprocess.PIPE)
+        holds_file = Path(directory) / "holds"
+        command = [sys.executable, "-m", "benchmarks.holds", holds_file, "up"]
+        arguments = ["--listen", address, "--state", f"{directory}/state", "--workers", "2"]
+        engine = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, cwd=ROOT)
         try:
             assert engine.stdout is not None
             engine.stdout.readline()
-            yield address
+            yield Engine(address, engine.pid, holds_file)
         finally:
             engine.terminate()
             engine.wait()
@@ -71,7 +93,9 @@ def serve() -> Iterator[str]:
 class Scene:
     """A session with many queued tasks, and a client that makes single calls beside it."""
 
-    def __init__(self, address: str, tasks: int, seconds: float) -> None:
+    def __init__(self, engine: Engine, tasks: int, seconds: float) -> None:
+        self._engine = engine
+        address = engine.address
         channel = grpc.insecure_channel(address)
         self._sessions = ArmoniKSessions(channel)
         self._tasks = ArmoniKTasks(channel)
@@ -103,8 +127,9 @@ class Scene:
         command = getattr(self._sessions, f"{name}_session")
         return lambda: command(self.session_id)
 
-    def measure(self, name: str, action: Callable[[], object]) -> None:
+    def measure(self, name: str, action: Callable[[], object], what: bool) -> None:
         """Make single calls while something is done; print how long each took."""
+        self._engine.longest_hold()  # of what was before
         thread = threading.Thread(target=action)
         started = time.perf_counter()
         thread.start()
@@ -115,23 +140,26 @@ class Scene:
             calls.append(1e3 * (time.perf_counter() - begin))
         thread.join()
         ended = time.perf_counter() - started
-        calls.sort()
+        hold, longest = self._engine.longest_hold()
         print(
-            f"{name:<10} {ended:6.2f} s, {len(calls):5} calls: median "
-            f"{statistics.median(calls):6.2f} ms, 99 % {calls[int(0.99 * (len(calls) - 1))]:6.2f}, "
-            f"max {calls[-1]:6.2f}",
+            f"| {name} | {ended:.1f} s | {hold:.1f} ms | {len(calls)} | "
+            f"{statistics.median(calls):.1f} ms | {max(calls):.0f} ms |",
             flush=True,
         )
+        if what:
+            print(f"  longest: {longest}")
 
 
-def measure_sessions(tasks: int, seconds: float) -> None:
+def measure_sessions(tasks: int, seconds: float, what: bool) -> None:
     """Both ways in which a session ends."""
+    print("| phase | takes | longest hold (CPU) | calls beside | median | longest |")
+    print("|---|---|---|---|---|---|")
     for steps in (("pause", "resume", "cancel", "purge", "delete"), ("close", "purge", "delete")):
-        with serve() as address:
-            scene = Scene(address, tasks, seconds)
-            scene.measure("run", lambda: time.sleep(3))
+        with serve() as engine:
+            scene = Scene(engine, tasks, seconds)
+            scene.measure("run", lambda: time.sleep(3), what)
             for step in steps:
-                scene.measure(step, scene.do(step))
+                scene.measure(step, scene.do(step), what)
             scene.close()
 
 
@@ -154,10 +182,11 @@ def measure_chains() -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=200_000)
+    parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=0.001)
+    parser.add_argument("--what", action="store_true", help="tell what held the loop longest")
     arguments = parser.parse_args()
-    measure_sessions(arguments.tasks, arguments.seconds)
+    measure_sessions(arguments.tasks, arguments.seconds, arguments.what)
     measure_chains()
 
 

@@ -7,8 +7,10 @@ committed, so that neither the event loop nor the journal's thread is ever busy 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
@@ -21,8 +23,17 @@ from armoflow.errors import EngineError
 logger = logging.getLogger(__name__)
 
 SLICE: Final = 1_000
-"""Records that one command changes, where it may leave the rest for later: some milliseconds of the
-event loop, their rows and events included."""
+"""Records that one command changes at most, where it may leave the rest for later."""
+
+LEAST: Final = 100
+"""Records of a slice, however slow the machine: below it, what a transaction costs prevails."""
+
+HOLD: Final = 0.0015
+"""Seconds for which a slice should hold the event loop; its rows and events take twice that, later,
+and a call of another client waits for the transactions of two slices or so."""
+
+GROWTH: Final = 1.25
+"""How much larger than the one before a slice may be."""
 
 _ROWS_OF_SESSION: Final = (("tasks", "session_id"), ("results", "session_id"), ("sessions", "id"))
 
@@ -102,13 +113,29 @@ class Sweeper:
         self, ids: Sequence[str], command: Callable[[Sequence[str]], Changes], *, urgent: bool
     ) -> None:
         """Run a command on many ids, as on some at a time; done when all is committed."""
-        for start in range(0, len(ids), SLICE):
-            await asyncio.shield(self._apply(command(ids[start : start + SLICE]), urgent=urgent))
+        start = 0
+        while start < len(ids):
+            part = ids[start : start + self._state.slice_size]
+            start += len(part)
+            await self._take(functools.partial(command, part), urgent=urgent)
+
+    async def _take(self, command: Callable[[], Changes], *, urgent: bool = True) -> None:
+        """Run a slice; done when it is committed. Its time decides how large the next one is."""
+        started = time.thread_time()
+        committed = self._apply(command(), urgent=urgent)
+        self.adapt(time.thread_time() - started)
+        await asyncio.shield(committed)
+
+    def adapt(self, seconds: float) -> None:
+        """A slice of the present size has held the event loop for so long."""
+        size = self._state.slice_size
+        wanted = min(HOLD / max(seconds, 1e-6), GROWTH) * size
+        self._state.slice_size = min(max(int(wanted), LEAST, size // 2), SLICE)
 
     async def _go_on(self) -> None:
         try:
             while self._state.unfinished:
-                await asyncio.shield(self._apply(self._state.go_on(self._now())))
+                await self._take(lambda: self._state.go_on(self._now()))
                 self._slice_done.set()
                 self._slice_done = asyncio.Event()
         except EngineError as error:  # the engine ends, and a restart goes on

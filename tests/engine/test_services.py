@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -48,6 +49,8 @@ from armonik.protogen.common import (
     tasks_common_pb2,
 )
 from serving import PATIENCE, Serving, serve, task_options
+
+from armoflow.engine.services import base
 
 Code = grpc.StatusCode
 
@@ -643,3 +646,42 @@ def test_dates_come_back_as_they_were(serving: Serving, session: str) -> None:
     before = time.time()
     shown = ArmoniKSessions(serving.channel).get_session(session)
     assert abs(shown.created_at.timestamp() - before) < PATIENCE
+
+
+def test_long_pages_are_shown_whole_and_in_order(
+    serving: Serving, session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "SHOWN_AT_ONCE", 2)
+    pairs = [submit(serving, session) for _ in range(5)]
+    tasks, results = ArmoniKTasks(serving.channel), ArmoniKResults(serving.channel)
+    mine, ids = Task.session_id == session, [task.id for task, _ in pairs]
+    for detailed in (False, True):
+        total, page = tasks.list_tasks(mine, sort_field=Task.created_at, detailed=detailed)
+        assert (total, [task.id for task in page]) == (5, ids)
+    total, shown = results.list_results(Result.session_id == session)
+    assert total == len(shown) == 10
+    assert {output.result_id for _, output in pairs} < {result.result_id for result in shown}
+    sessions = ArmoniKSessions(serving.channel)
+    total, listed = sessions.list_sessions()
+    assert total == len({session.session_id for session in listed})
+    request = tasks_common_pb2.CancelTasksRequest(task_ids=ids)
+    assert [task.id for task in TasksStub(serving.channel).CancelTasks(request).tasks] == ids
+
+
+def test_others_have_their_turn_while_a_long_page_is_shown() -> None:
+    turns: list[str] = []
+
+    async def take_turns() -> None:
+        while True:
+            turns.append("|")
+            await asyncio.sleep(0)
+
+    async def show() -> None:
+        other = asyncio.create_task(take_turns())
+        service = base.Service(cast("Any", None))
+        shown = await service._show(range(250), lambda number: turns.append("x") or number)
+        assert shown == list(range(250))
+        other.cancel()
+
+    asyncio.run(show())
+    assert [len(run) for run in "".join(turns).split("|") if run] == [100, 100, 50]

@@ -180,3 +180,25 @@ async def test_many_ids_are_cancelled_in_slices(tmp_path: Path) -> None:
         await engine.sweeper.in_slices(ids, cancel, urgent=True)  # type: ignore[arg-type]
         assert max(sizes) == SLICE
         assert await statuses(engine) == {TaskStatus.CANCELLED: TASKS}
+
+
+@in_loop
+async def test_slices_are_as_large_as_the_machine_is_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "SLICE", 1_000)
+    monkeypatch.setattr(sweeper, "SLICE", 1_000)
+    async with Running(tmp_path) as running:
+        state, adapt = running.engine.state, running.engine.sweeper.adapt
+        adapt(1.25 * sweeper.HOLD)
+        assert state.slice_size == 800
+        adapt(100.0)  # something else held it up: halved, no more
+        assert state.slice_size == 400
+        adapt(0.0)
+        assert state.slice_size == 500
+        for _ in range(10):
+            adapt(100.0)
+        assert state.slice_size == sweeper.LEAST
+        for _ in range(20):
+            adapt(0.0)
+        assert state.slice_size == 1_000

@@ -44,11 +44,15 @@ class Lane:
     async def __aenter__(self) -> Lane:
         await self.engine.start()
         await self.hire()
-        engine = self.engine
-        self.session = engine.new_id()
-        options = Options(max_duration=600.0, max_retries=2, priority=1)
-        engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
+        self.session = self.open_session()
         return self
+
+    def open_session(self) -> str:
+        """Another session; its id."""
+        engine, session = self.engine, self.engine.new_id()
+        options = Options(max_duration=600.0, max_retries=2, priority=1)
+        engine.apply(engine.state.create_session(engine.now(), session, options, ()))
+        return session
 
     async def hire(self) -> None:
         agents = self.directory / "state" / "agents"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,38 @@ async def test_a_long_error_is_kept_whole_with_its_task_and_short_with_dependent
         found = ErrorRecord.find(task.error, KEY)
         assert found is not None and found.task_id == root.id
         assert found.message.endswith("the reason")
+
+
+@on_a_lane(workers=1)
+async def test_another_sessions_call_runs_before_what_was_sent_ahead(lane: Lane) -> None:
+    log, gate = lane.directory / "log", lane.directory / "gate"
+
+    def step(name: str, log: str, gate: str) -> None:
+        import time as clock
+        from pathlib import Path as Place
+
+        with Place(log).open("a") as file:
+            file.write(f"{name}\n")
+        if name != "held":
+            clock.sleep(0.02)
+        while name == "held" and not Place(gate).exists():
+            clock.sleep(0.005)
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.005)
+
+    names = [*(f"before {number}" for number in range(6)), "held", "ahead", "after"]
+    queued = lane.submit(*(call(step, name, str(log), str(gate)) for name in names))
+    await until(lambda: log.exists() and "held" in log.read_text())
+    (seat,) = lane.agent._seats
+    await until(lambda: seat.load == 2)
+    assert [work.task_id for work in seat.works] == [queued[6].id, queued[7].id]
+    first, lane.session = lane.session, lane.open_session()
+    single = lane.submit(call(step, "single", str(log), str(gate)))
+    await until(lambda: seat.load == 1)  # what was sent ahead is back
+    gate.touch()
+    await lane.ended(single)
+    lane.session = first
+    await lane.ended(queued)
+    assert log.read_text().splitlines() == [*names[:7], "single", *names[7:]]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 from armoflow.engine.core import Engine
 from armoflow.engine.records import Changes, NewTask, StateError
+
+T = TypeVar("T")
+
+SHOWN_AT_ONCE: Final = 100
+"""Records that become messages before others have their turn: some milliseconds."""
 
 
 class Service:
@@ -25,6 +32,15 @@ class Service:
     async def _committed(self) -> None:
         """Wait until all that was applied so far is committed."""
         await self._engine.promise(self._engine.committed())
+
+    async def _show(self, records: Sequence[T], convert: Callable[[T], Any]) -> list[Any]:
+        """The messages of a page of records, which may be as long as the caller wants."""
+        shown: list[Any] = []
+        for start in range(0, len(records), SHOWN_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            shown += map(convert, records[start : start + SHOWN_AT_ONCE])
+        return shown
 
     async def _explain(self, refusal: StateError, tasks: Iterable[NewTask]) -> StateError:
         """The refusal of a submission, with inputs that were deleted told from unknown ones.

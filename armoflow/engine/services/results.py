@@ -79,7 +79,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         filters, arguments = parse_list(request, RESULTS, strict=engine.options.strict)
         page = await engine.queries.results(filters, **arguments)
         return messages.ListResultsResponse(
-            results=map(result_to_message, page.items),
+            results=await self._show(page.items, result_to_message),
             page=request.page,
             page_size=request.page_size,
             total=page.total,

@@ -52,7 +52,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         filters, arguments = parse_list(request, SESSIONS, strict=engine.options.strict)
         page = await engine.queries.sessions(filters, **arguments)
         return messages.ListSessionsResponse(
-            sessions=map(session_to_message, page.items),
+            sessions=await self._show(page.items, session_to_message),
             page=request.page,
             page_size=request.page_size,
             total=page.total,

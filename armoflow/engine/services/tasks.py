@@ -79,7 +79,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         filters, arguments = parse_list(request, TASKS, strict=engine.options.strict)
         page = await engine.queries.tasks(filters, **arguments)
         return messages.ListTasksResponse(
-            tasks=map(task_to_summary, page.items),
+            tasks=await self._show(page.items, task_to_summary),
             page=request.page,
             page_size=request.page_size,
             total=page.total,
@@ -93,7 +93,9 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         check_page(page.items)
         lineages = await engine.queries.read_lineages(page.items)
         return messages.ListTasksDetailedResponse(
-            tasks=[task_to_detailed(task, lineages[task.id]) for task in page.items],
+            tasks=await self._show(
+                page.items, lambda task: task_to_detailed(task, lineages[task.id])
+            ),
             page=request.page,
             page_size=request.page_size,
             total=page.total,
@@ -108,7 +110,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
             urgent=True,
         )
         tasks = await self._read(request.task_ids)
-        return messages.CancelTasksResponse(tasks=map(task_to_summary, tasks))
+        return messages.CancelTasksResponse(tasks=await self._show(tasks, task_to_summary))
 
     async def GetResultIds(self, request: Any, context: Any) -> Any:
         """The expected outputs of tasks; unknown tasks are left out."""
