@@ -114,6 +114,12 @@ OUT_OF_BAND_LIMIT = 64 * KIB
 CODE_CACHE_BYTES = 64 * MIB
 """Bytes of pickled functions that a worker's process keeps loaded."""
 
+WORKERS_LIMIT = 4096
+"""Worker processes that one engine may be asked to start: more are a slip of the pen."""
+
+CODE_BOOK_BYTES = 64 * MIB
+"""Bytes of pickled functions that a session remembers to have sent, and keeps stored."""
+
 CODE_CACHE_GENERATIONS = 4
 """Versions of the user's modules that a worker's process keeps loaded, to switch between them."""
 

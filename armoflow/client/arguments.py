@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from armoflow import config
 from armoflow.errors import GraphError, OptionError
 from armoflow.graph.context import INSIDE_TASK, find_current
 from armoflow.options import OPTION_NAMES, TaskOptions, make_options, nearest
@@ -91,6 +92,12 @@ def check_arguments(
     """
     _check_endpoint(endpoint)
     _check_count("workers", workers)
+    private = endpoint is None and endpoint_of_environment() is None
+    if private and isinstance(workers, int) and workers > config.WORKERS_LIMIT:
+        raise OptionError(
+            f"workers must be at most {config.WORKERS_LIMIT}, not {workers!r}: each is a process "
+            "of this machine, and one for each processor is the default"
+        )
     _check_count("max_priority", max_priority)
     if max_priority is None:
         raise OptionError("max_priority must be a positive integer, not None")

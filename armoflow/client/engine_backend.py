@@ -194,8 +194,7 @@ class EngineBackend:
 
     def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
         """Store data in the open session."""
-        result_id = self._loop.call(self._orchestrator.store(name, parts))
-        return Constant.stored(name, result_id)
+        return self._loop.call(self._orchestrator.store(name, parts))
 
     @property
     def sessions_ended(self) -> int:

@@ -75,11 +75,17 @@ class CodeCache:
 
     Args:
         limit: Bytes of pickles to keep.
+        forgotten: Called with the digest of a function that goes.
     """
 
-    def __init__(self, limit: int = config.CODE_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        limit: int = config.CODE_CACHE_BYTES,
+        forgotten: Callable[[str], object] = lambda digest: None,
+    ) -> None:
         self.modules = InstalledModules()
         self._limit = limit
+        self._forgotten = forgotten
         self._size = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
@@ -148,6 +154,7 @@ class CodeCache:
         entry = self._entries[digest] = _Entry(data)
         self._size += len(data)
         while self._size > self._limit and len(self._entries) > 1:
-            _, oldest = self._entries.popitem(last=False)
+            gone, oldest = self._entries.popitem(last=False)
             self._size -= len(oldest.data)
+            self._forgotten(gone)
         return entry

@@ -36,6 +36,7 @@ from armoflow.codec.usage import METHODS, WIDEST, Binding, Usage, find_usage, is
 from armoflow.errors import SerializationError
 
 _REMEMBERED = 4096  # callables whose usage is kept
+_REMEMBERED_WITH_VALUES = 16  # of those that hold values of their own, which may be large
 _GENERATED = ("<string>", "<attrs generated")
 _DEEPEST = 8
 _CODE = (*METHODS, type, functools.partial, types.MethodType)
@@ -43,6 +44,7 @@ _STEADY = (
     *(types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum),
     *(re.Pattern, PurePath, date, time, timedelta, tzinfo, types.ModuleType),
 )
+_LIGHT = (types.FunctionType, type, types.ModuleType, types.NoneType, bool, int, float)
 _ABSENT = object()
 _UNDECLARED = Declaration(Kind.COMPUTED)
 
@@ -58,6 +60,7 @@ class LiveState:
         self._bundle = bundle
         self._declared: dict[str, tuple[ModuleSource, Declared | None]] = {}
         self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
+        self._known_with_values: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
 
     def check(self, root: Any) -> None:
         """Look at what a callable uses; of a module, at what its classes do.
@@ -66,19 +69,22 @@ class LiveState:
             SerializationError: If something was put in the place of a function, a class or an
                 import that cannot be pickled.
         """
-        known = self._known.get(id(root))
+        remembered, limit = self._known, _REMEMBERED
+        if _holds_values(root):
+            remembered, limit = self._known_with_values, _REMEMBERED_WITH_VALUES
+        known = remembered.get(id(root))
         if known is not None and known[1].holds():
-            self._known.move_to_end(id(root))
+            remembered.move_to_end(id(root))
             return
         usage = find_usage(root)
         self._bundle.add(usage.modules)
         self._bundle.refresh()
         if self._compare(usage):
-            self._known[id(root)] = root, usage
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            remembered[id(root)] = root, usage
+            if len(remembered) > limit:
+                remembered.popitem(last=False)
         else:
-            self._known.pop(id(root), None)
+            remembered.pop(id(root), None)
 
     def _compare(self, usage: Usage) -> bool:
         """Note what differs; returns whether ``usage.holds`` will notice any further change."""
@@ -266,6 +272,13 @@ def _exists(module: str, path: str) -> bool:
     for name in path.split("."):
         found = getattr(found, "__dict__", {}).get(name, _ABSENT)
     return found is not _ABSENT
+
+
+def _holds_values(root: Any) -> bool:
+    """Whether a callable holds data, which goes when the user lets it go: a closure, an object."""
+    if isinstance(root, types.FunctionType):
+        return any(not isinstance(content_of(cell), _LIGHT) for cell in root.__closure__ or ())
+    return not isinstance(root, _LIGHT)
 
 
 def _is_code(value: Any) -> bool:

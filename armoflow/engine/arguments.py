@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from armoflow import config
 from armoflow.engine.address import parse_address
 from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import Partition
@@ -134,6 +135,11 @@ def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
         if name in workers:
             raise OptionError(f"partition {name!r} is given twice")
         workers[name] = int(count) if separator else default_count
+        if workers[name] > config.WORKERS_LIMIT:
+            raise OptionError(
+                f"partition {name!r} cannot have {workers[name]} workers: write at most "
+                f"{config.WORKERS_LIMIT}, each is a process of this machine"
+            )
     return workers
 
 

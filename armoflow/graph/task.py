@@ -76,7 +76,10 @@ class BaseTask(Generic[P, R_co]):
         """
         changed = merge_options(make_options(options), self.options)
         return type(self)(
-            self.function, name=name or self.name, options=changed, outputs=self.outputs
+            self.function,
+            name=self.name if name is None else _checked_name(name),
+            options=changed,
+            outputs=self.outputs,
         )
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -288,9 +291,8 @@ def task(
     """
     if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
         raise OptionError(f"outputs must be an integer of at least 1, not {outputs!r}")
-    if name is not None and not (isinstance(name, str) and name):
-        raise OptionError(f"name must be a non-empty string, not {name!r}")
     checked = make_options(options)
+    called = None if name is None else _checked_name(name)
 
     def decorate(function: Any) -> Any:
         if isinstance(function, staticmethod):
@@ -301,9 +303,17 @@ def task(
             )
         check_function(function, outputs)
         kind: Any = Task if outputs == 1 else MultiTask
-        return kind(function, name=name, options=checked, outputs=outputs)
+        return kind(function, name=called, options=checked, outputs=outputs)
 
     return decorate if function is None else decorate(function)
+
+
+def _checked_name(name: object) -> str:
+    if not (isinstance(name, str) and name):
+        raise OptionError(f"name must be a non-empty string, not {name!r}")
+    if not name.isprintable():
+        raise OptionError(f"name must be printable text on one line, not {name!r}")
+    return name
 
 
 def as_task(function: Any) -> Task[..., Any] | MultiTask[..., Any, Any, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import OrderedDict
 from types import CodeType
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from armoflow import config
 from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_function
@@ -24,7 +25,7 @@ from armoflow.orchestrator.planned import Constant
 class _Piece:
     """One piece of code: its bytes until they are stored, and how much of it went inline."""
 
-    __slots__ = ("constant", "data", "digest", "inline")
+    __slots__ = ("__weakref__", "constant", "data", "digest", "inline")
 
     def __init__(self, digest: str, data: bytes) -> None:
         self.digest = digest
@@ -43,6 +44,9 @@ class KnownCode(Protocol):
 class CodeBook:
     """What code a session has sent, by content; all that plan have one, so it is under a lock.
 
+    The least recently used goes when there is too much: what is stored of it goes too, once no
+    plan and no task needs it.
+
     Args:
         known: In a worker, the code that came with its tasks.
     """
@@ -50,7 +54,9 @@ class CodeBook:
     def __init__(self, known: KnownCode | None = None) -> None:
         self._known = known
         self._lock = threading.RLock()
-        self._pieces: dict[str, _Piece] = {}
+        self._pieces: OrderedDict[str, _Piece] = OrderedDict()
+        self._size = 0
+        self._used: WeakSet[_Piece] = WeakSet()  # with those that plans still hold
         self._bundle = ModuleBundle()
         self._live = LiveState(self._bundle)
         self._bundle_names: frozenset[str] = frozenset()
@@ -121,15 +127,23 @@ class CodeBook:
     def forget_stored(self) -> None:
         """A new session holds nothing: code is sent again."""
         with self._lock:
-            for piece in self._pieces.values():
+            for piece in self._used:
                 piece.constant = None
                 piece.inline = 0
 
     def _piece(self, digest: str, data: bytes) -> _Piece:
-        piece = self._pieces.get(digest)
-        if piece is None:
+        with self._lock:
+            piece = self._pieces.get(digest)
+            if piece is not None:
+                self._pieces.move_to_end(digest)
+                return piece
             piece = self._pieces[digest] = _Piece(digest, data)
-        return piece
+            self._used.add(piece)
+            self._size += len(data)
+            while self._size > config.CODE_BOOK_BYTES and len(self._pieces) > 1:
+                _, oldest = self._pieces.popitem(last=False)
+                self._size -= len(oldest.data)
+            return piece
 
 
 class EncodedCode:

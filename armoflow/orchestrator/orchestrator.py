@@ -22,7 +22,7 @@ from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.failures import whole_errors
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.plan import PlanSettings
-from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
@@ -69,7 +69,12 @@ class Orchestrator:
         self._closing: asyncio.Task[None] | None = None
         self._lost: ArmoflowError | None = None
         self.pipeline = Pipeline(
-            transport, self.session, self.tracker, self._settle, self._cancel_in_engine
+            transport,
+            self.session,
+            self.tracker,
+            self._settle,
+            self._cancel_in_engine,
+            release=self.release,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
@@ -137,9 +142,13 @@ class Orchestrator:
                 await asyncio.wait(set(self._tasks), timeout=1.0)
             await self.transport.close()
 
-    async def store(self, name: str, parts: Sequence[Buffer]) -> str:
-        """Store data for the life of the session; returns its result's id."""
-        return await self.transport.store(await self.session(), name, parts)
+    async def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
+        """Store data, until the constant that stands for it goes or the session ends."""
+        constant = Constant(name, parts)
+        constant.result_id = await self.transport.store(await self.session(), name, parts)
+        constant.on_release = self.release
+        constant.parts = None
+        return constant
 
     def engine_lost(self, error: ArmoflowError) -> None:
         """The engine is gone for good: whoever waits is told."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
@@ -102,9 +102,13 @@ class Result(ResultHandle):
 
 
 class Constant:
-    """Data that goes up once and is fetched by the workers that miss it: code, ``put`` values."""
+    """Data that goes up once and is fetched by the workers that miss it: code, ``put`` values.
 
-    __slots__ = ("__weakref__", "error", "name", "parts", "result_id", "size")
+    Tasks that need it hold it until they have ended, as whoever may need it again does; when the
+    last of them lets go, ``on_release`` is called with the result's id and the size.
+    """
+
+    __slots__ = ("__weakref__", "error", "name", "on_release", "parts", "result_id", "size")
 
     def __init__(self, name: str, parts: Sequence[Buffer]) -> None:
         self.name = name
@@ -112,10 +116,15 @@ class Constant:
         self.size = sum(len(part) for part in parts)
         self.result_id = ""
         self.error: BaseException | None = None
+        self.on_release: Callable[[str, int], None] | None = None
+
+    def __del__(self) -> None:
+        if self.on_release is not None and self.result_id:
+            self.on_release(self.result_id, self.size)
 
     @classmethod
     def stored(cls, name: str, result_id: str) -> Constant:
-        """A constant that is stored already."""
+        """A constant that is stored already, by somebody else."""
         constant = cls(name, ())
         constant.parts = None
         constant.result_id = result_id

@@ -30,6 +30,7 @@ class Pipeline:
         tracker: Told of tasks as soon as their results have ids.
         settle: Brings the tracker up to date with the engine.
         cancel: Cancels tasks in the engine that the client has given up.
+        release: Called with id and size of a stored constant that nobody needs any more.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class Pipeline:
         tracker: Tracker,
         settle: Callable[[], Awaitable[None]],
         cancel: Callable[[Sequence[PlannedTask]], None],
+        *,
+        release: Callable[[str, int], None],
     ) -> None:
         self._transport = transport
         self._session = session
         self._tracker = tracker
         self._settle = settle
         self._cancel = cancel
+        self._release = release
         self._queue = PlanQueue(tracker)
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
@@ -142,6 +146,7 @@ class Pipeline:
             session_id = await self._session()
             parts = constant.parts or ()
             constant.result_id = await self._transport.store(session_id, constant.name, parts)
+            constant.on_release = self._release
             constant.parts = None
         except Exception as error:  # told to every task that needs it
             constant.error = error

@@ -45,7 +45,7 @@ def grpc_target(endpoint: str) -> str:
         text = text.removeprefix(scheme)
     text = text.rstrip("/")
     host, separator, port = text.rpartition(":")
-    if not (separator and host and port.isdigit()) or "/" in text:
+    if not (separator and host and port.isdecimal()) or int(port) > 65535 or "/" in text:
         raise EngineUnreachableError(
             f"endpoint {endpoint!r} is not an address: write http://host:port, "
             "https://host:port or unix:/path"

@@ -20,9 +20,6 @@ from armoflow.worker.script import Carried, script_scope
 
 Function = Callable[..., Any]
 
-_KEPT = 10_000
-"""Functions whose kind is remembered."""
-
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
 _GENERATOR = inspect.CO_GENERATOR
 _COROUTINE = inspect.CO_COROUTINE
@@ -36,7 +33,7 @@ class Code:
     """
 
     def __init__(self, fetch: Callable[[str], Buffer]) -> None:
-        self._cache = CodeCache()
+        self._cache = CodeCache(forgotten=self._forget)
         self._fetch = fetch
         self._ready: dict[str, tuple[Function, Function, bool]] = {}
         self._running: tuple[Function | None, str] = None, ""
@@ -70,9 +67,7 @@ class Code:
         function = self._cache.function(reference.digest, self._data(reference))
         known = self._ready.get(reference.digest)
         if known is None or known[1] is not function:
-            if len(self._ready) >= _KEPT:
-                self._ready.clear()
-                self._references.clear()
+            self._forget(reference.digest)
             prepared = prepare(function, payload.name)
             known = prepared, function, uses_nothing(function)
             self._ready[reference.digest] = known
@@ -86,6 +81,12 @@ class Code:
         if type(function) is not FunctionType:
             return None  # it has a state, which the task may have changed
         return self._references.get(id(function), (None, None))[1]
+
+    def _forget(self, digest: str) -> None:
+        """A function goes, and what it holds with it."""
+        known = self._ready.pop(digest, None)
+        if known is not None:
+            self._references.pop(id(known[1]), None)
 
     @property
     def scope(self) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--listen", "unix:/" + "x" * 100), "too long"),
         (("--partition", "a", "--partition", "a"), "given twice"),
         (("--partition", "a=b"), "write NAME or NAME=WORKERS"),
+        (("--workers", "1000000"), "cannot have 1000000 workers: write at most 4096"),
         (("--client-lease", "0"), "'0' is no lease: write a number of seconds above zero, or none"),
         (("--client-lease", "soon"), "'soon' is no lease"),
         (("--client-lease", "inf"), "'inf' is no lease"),

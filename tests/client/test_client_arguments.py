@@ -28,6 +28,7 @@ from armoflow.options import OPTION_NAMES
         ({"workers": True}, "workers must be a positive integer, not True"),
         ({"workers": "4"}, "workers must be a positive integer, not '4'"),
         ({"workers": 2.0}, "workers must be a positive integer"),
+        ({"workers": 10**9}, "workers must be at most 4096, not 1000000000: each is a process"),
         ({"max_priority": 0}, "max_priority must be a positive integer"),
         ({"max_priority": None}, "max_priority must be a positive integer, not None"),
         ({"local": "yes"}, "local must be True or False, not 'yes'"),
@@ -61,6 +62,11 @@ def test_wrong_arguments(arguments: dict[str, Any], says: str) -> None:
 
 def test_no_argument_is_an_option_too() -> None:
     assert not set(ARGUMENTS) & set(OPTION_NAMES)
+
+
+def test_an_endpoint_with_a_port_that_cannot_be_is_refused_at_once() -> None:
+    with pytest.raises(EngineUnreachableError, match="'http://localhost:99999' is not an address"):
+        Client("http://localhost:99999")
 
 
 def test_what_the_environment_says_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,9 @@ def test_options() -> None:
         ({"outputs": 0}, "outputs must be"),
         ({"outputs": True}, "outputs must be"),
         ({"name": ""}, "name must be"),
+        ({"name": 5}, "name must be a non-empty string, not 5"),
+        ({"name": "\ud800"}, r"name must be printable text on one line, not '\\ud800'"),
+        ({"name": "a\nb"}, "name must be printable"),
     ],
 )
 def test_wrong_options_fail_where_they_are_written(
@@ -74,6 +77,9 @@ def test_wrong_options_fail_where_they_are_written(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         task(**options)  # type: ignore[call-overload]
+    if "outputs" not in options:
+        with pytest.raises(OptionError, match=message):
+            load.with_options(**options)  # type: ignore[arg-type]
 
 
 def test_a_call_is_lazy() -> None:

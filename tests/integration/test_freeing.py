@@ -17,7 +17,7 @@ from armonik.protogen.common import (
     results_fields_pb2,
 )
 
-from armoflow import Client, items, task
+from armoflow import Client, config, items, task
 from armoflow.protocol import messages
 from tests.integration.engines import Up, up
 
@@ -187,7 +187,7 @@ def test_what_is_to_be_kept_stays(client: Client, ledger: Ledger) -> None:
     assert ledger.outputs("first") == [COMPLETED]
 
 
-def test_put_data_stays_to_the_end(client: Client, ledger: Ledger) -> None:
+def test_put_data_stays_while_its_reference_does(client: Client, ledger: Ledger) -> None:
     reference = client.put(bytes(200_000))
     assert client.compute(third(second(reference))) == 200_001
     ledger.wait_for(lambda: ledger.outputs("second", "third") == [DELETED] * 2)
@@ -195,8 +195,52 @@ def test_put_data_stays_to_the_end(client: Client, ledger: Ledger) -> None:
     constants = ledger.constants()
     assert constants
     assert set(constants) == {COMPLETED}
+    del reference
+    gc.collect()
+    ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
     client.close()
     ledger.wait_for(lambda: not ledger.read())
+
+
+def test_put_data_stays_for_tasks_under_way(client: Client, ledger: Ledger) -> None:
+    """The reference is let go before the tasks that take it have run."""
+    future = client.submit(third(second(client.put(bytes(100_000)))))
+    gc.collect()
+    assert future.result() == 100_001
+    ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
+
+
+def test_an_argument_that_tasks_share_goes_with_them(client: Client, ledger: Ledger) -> None:
+    shared = bytes(100_000)
+    assert client.compute([third(shared) for _ in range(5)]) == [100_000] * 5
+    ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
+
+
+def test_children_use_what_their_parent_was_given(client: Client, ledger: Ledger) -> None:
+    """A graph that a task returns may take its put value, long after the task itself has ended."""
+
+    @task
+    def parent(data: bytes) -> Any:
+        return add(third(second(first(10))), third(data))
+
+    future = client.submit(parent(client.put(bytes(100_000))))
+    gc.collect()
+    assert future.result() == 100_011
+    ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
+
+
+def test_code_goes_when_much_has_come_after_it(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CODE_BOOK_BYTES", 250_000)
+
+    def counting(ballast: bytes) -> Callable[[], int]:
+        return lambda: len(ballast)
+
+    for number in range(6):
+        assert client.submit(counting(bytes(100_000 + number))).result() == 100_000 + number
+    ledger.wait_for(lambda: ledger.constants().count(DELETED) >= 4)
+    assert client.submit(counting(bytes(100_000))).result() == 100_000  # sent again
 
 
 def test_inputs_of_a_failed_task_go(client: Client, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -61,3 +62,48 @@ def test_what_is_small_travels_along(count: int) -> None:
     for _ in range(count):
         reference, constant, is_new = code.refer()
         assert reference.data is not None and constant is None and not is_new
+
+
+def make_larger(size: int) -> Callable[[], int]:
+    ballast = bytes(size)
+    return lambda: len(ballast)
+
+
+def test_a_constant_is_let_go_once_its_code_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CODE_BOOK_BYTES", 150_000)
+    released = []
+    book = CodeBook()
+    plan = book.function(make_larger(100_000))
+    constant, _ = constant_of(plan)
+    constant.result_id = "stored"
+    constant.on_release = lambda result_id, size: released.append((result_id, size))
+    size = constant.size
+    del constant
+    book.function(make_larger(100_001))
+    assert released == []  # a plan still has it
+    del plan
+    assert released == [("stored", size)]
+
+
+def test_forgotten_code_that_a_plan_still_has_is_not_taken_for_stored_in_the_next_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "CODE_BOOK_BYTES", 150_000)
+    book = CodeBook()
+    plan = book.function(make_larger(100_000))
+    constant_of(plan)[0].result_id = "stored"
+    book.function(make_larger(100_001))
+    book.forget_stored()
+    constant, is_new = constant_of(plan)
+    assert is_new and not constant.result_id
+
+
+def test_functions_with_data_are_not_kept_for_their_codes_sake() -> None:
+    book = CodeBook()
+    function = make_larger(100_000)
+    gone = weakref.ref(function)
+    book.function(function)
+    del function
+    for size in range(20):
+        book.function(make_larger(size))
+    assert gone() is None
