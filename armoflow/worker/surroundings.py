@@ -11,6 +11,7 @@ from __future__ import annotations
 import _locale
 import _signal  # type: ignore[import-not-found]
 import _socket
+import faulthandler
 import gc
 import os
 import sys
@@ -19,6 +20,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 _STREAMS_NANOSECONDS = 1_000_000
@@ -35,6 +38,9 @@ _SIGNALS = tuple(
 )
 
 
+_TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
+
+
 class _Item(NamedTuple):
     """One thing: how it is read, and how it is set to what was read before."""
 
@@ -42,8 +48,12 @@ class _Item(NamedTuple):
     write: Callable[[Any], None]
 
 
-def _attribute(owner: Any, name: str) -> _Item:
-    return _Item(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+def _attributes(owner: Any, *names: str) -> _Item:
+    def write(values: tuple[Any, ...]) -> None:
+        for name, value in zip(names, values, strict=True):
+            setattr(owner, name, value)
+
+    return _Item(partial(attrgetter(*names), owner), write)
 
 
 def _list(owner: Any, name: str) -> _Item:
@@ -66,8 +76,32 @@ def _environment() -> _Item:
     return _Item(lambda: held, write)
 
 
-def _handler(number: int) -> _Item:
-    return _Item(lambda: _signal.getsignal(number), lambda value: _signal.signal(number, value))
+def _handlers() -> list[Any]:
+    return list(map(_signal.getsignal, _SIGNALS))
+
+
+def _set_handlers(handlers: list[Any]) -> None:
+    for number, handler in zip(_SIGNALS, handlers, strict=True):
+        if _signal.getsignal(number) != handler:
+            _signal.signal(number, handler)
+
+
+def _own_modules() -> _Item:
+    """The program's own modules, those of armoflow and ``__main__``, as they were imported."""
+    held = {
+        name: module
+        for name, module in sys.modules.items()
+        if name == "__main__" or name.partition(".")[0] == "armoflow"
+    }
+    names = itemgetter(*held)
+
+    def read() -> Any:
+        try:
+            return names(sys.modules)
+        except KeyError:
+            return None
+
+    return _Item(read, lambda _: sys.modules.update(held))
 
 
 def _recollect(enabled: bool) -> None:
@@ -78,14 +112,15 @@ _IMPORTED = [_list(sys, "path"), _list(sys, "meta_path"), _list(warnings, "filte
 """What modules may change for good when they are imported; so may they the environment."""
 
 _ITEMS = [
-    *(_attribute(sys, name) for name in (*_STREAMS, "excepthook", "displayhook")),
-    _attribute(threading, "excepthook"),
+    _attributes(sys, *_STREAMS),
+    _attributes(sys, "excepthook", "displayhook"),
+    _Item(partial(getattr, threading, "excepthook"), partial(setattr, threading, "excepthook")),
     _Item(sys.getrecursionlimit, sys.setrecursionlimit),
     _Item(gc.isenabled, _recollect),
     _Item(sys.gettrace, sys.settrace),
     _Item(sys.getprofile, sys.setprofile),
     _Item(_socket.getdefaulttimeout, _socket.setdefaulttimeout),
-    *map(_handler, _SIGNALS),
+    _Item(_handlers, _set_handlers),
 ]
 
 
@@ -104,6 +139,10 @@ class Surroundings:
         self._owner = owner
         imported = [_environment(), *_IMPORTED]
         self._items = [*imported, *_ITEMS]
+        self._modules = _own_modules()
+        self._own = self._modules.read()
+        self._faults = faulthandler.is_enabled()
+        self._limits: list[tuple[int, tuple[int, int]]] = []
         self._kept = len(imported)
         self._values = [_copy(item.read()) for item in self._items]
         self._umask = os.umask(0o77)
@@ -150,13 +189,26 @@ class Surroundings:
 
     def _restore_process(self) -> None:
         os.umask(self._umask)
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        for timer in _TIMERS:
+            _signal.setitimer(timer, 0)
         if _directory() != self._directory:
             os.fchdir(self._directory_fd)
         now = time.monotonic_ns()
         if now - self._looked > _STREAMS_NANOSECONDS:
             self._looked = now
             self._restore_streams()
+        self._restore_faults()
+        self._restore_libraries()
+
+    def _restore_faults(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        if self._faults and not faulthandler.is_enabled():
+            faulthandler.enable()
+
+    def _restore_libraries(self) -> None:
+        now = self._modules.read()
+        if now is None or not all(map(is_, now, self._own)):
+            self._modules.write(self._own)
         modules = sys.modules
         if "locale" in modules and _locale.setlocale(_locale.LC_ALL) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
@@ -164,6 +216,8 @@ class Surroundings:
             modules["decimal"].setcontext(modules["decimal"].Context())
         if "multiprocessing" in modules:
             modules["multiprocessing"].set_start_method(None, force=True)
+        if "asyncio.events" in modules:  # another policy, or an event loop that was closed
+            vars(modules["asyncio.events"])["_event_loop_policy"] = None
         if "resource" in modules:
             self._restore_limits(modules["resource"])
 
@@ -179,17 +233,17 @@ class Surroundings:
                     number, mode, 1, stream.encoding, stream.errors, closefd=False
                 )
                 setattr(sys, name, stream)
-                self._values[self._kept + number] = stream
+        self._values[self._kept] = self._items[self._kept].read()
 
     def _restore_limits(self, resource: Any) -> None:
         if not hasattr(resource, "prlimit"):
             return
-        for name in dir(resource):
-            if name.startswith("RLIMIT_"):
-                number = getattr(resource, name)
-                limits = resource.prlimit(self._owner, number)
-                if resource.getrlimit(number) != limits:
-                    resource.setrlimit(number, limits)
+        if not self._limits:
+            numbers = {getattr(resource, name) for name in dir(resource) if name[:7] == "RLIMIT_"}
+            self._limits = [(number, resource.prlimit(self._owner, number)) for number in numbers]
+        for number, limits in self._limits:
+            if resource.getrlimit(number) != limits:
+                resource.setrlimit(number, limits)
 
     def _tell_threads(self, task: str) -> None:
         if threading.active_count() <= len(self._threads):

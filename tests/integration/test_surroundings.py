@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import _signal
+import asyncio
+import contextlib
+import faulthandler
 import gc
 import locale
 import os
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -48,7 +52,10 @@ def look() -> dict[str, Any]:
         "gc": gc.isenabled(),
         "trace": [sys.gettrace() is None, sys.getprofile() is None],
         "handlers": [repr(_signal.getsignal(number)) for number in (1, 10, 12, 14, 15)],
-        "alarm": signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+        "alarms": [signal.getitimer(timer)[0] > 0 for timer in range(3)],
+        "faults": faulthandler.is_enabled(),
+        "own": getattr(sys.modules.get("armoflow.config"), "__name__", None),
+        "policy": type(asyncio.get_event_loop_policy()).__name__,
         "timeout": socket.getdefaulttimeout(),
         "filters": len(warnings.filters),
         "locale": locale.setlocale(locale.LC_ALL),
@@ -56,6 +63,10 @@ def look() -> dict[str, Any]:
         "names": [type(getattr(sys, name)).__name__ for name in ("stdin", "stdout", "stderr")],
         "files": [os.fstat(fd).st_ino for fd in range(3)],
     }
+
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    """A task's own."""
 
 
 def dup_over(fd: int) -> None:
@@ -83,6 +94,12 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "handler": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
     "alarm": lambda: signal.alarm(1000),
     "timer": lambda: signal.setitimer(signal.ITIMER_REAL, 1000),
+    "virtual timer": lambda: signal.setitimer(signal.ITIMER_VIRTUAL, 1000),
+    "profiling timer": lambda: signal.setitimer(signal.ITIMER_PROF, 1000),
+    "faults": faulthandler.disable,
+    "own module": lambda: sys.modules.update({"armoflow.config": sys}),
+    "own module gone": lambda: sys.modules.pop("armoflow.config"),
+    "policy": lambda: asyncio.set_event_loop_policy(Policy()),
     "hooks": lambda: (setattr(sys, "excepthook", print), setattr(sys, "displayhook", print)),
     "threads' hook": lambda: setattr(threading, "excepthook", print),
     "limit": lambda: sys.setrecursionlimit(5000),
@@ -144,6 +161,37 @@ def test_limits_are_put_back_or_the_process_is_replaced(single: Up) -> None:
         before = client.compute(task(open_limit)())
         client.compute(task(lower_limit)())
         assert client.compute(task(open_limit)()) == before
+
+
+def close_what_restores(log: str) -> int:
+    """The way back to the directory is closed: this process cannot be used any more."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            if int(name) > 2 and stat.S_ISDIR(os.fstat(int(name)).st_mode):
+                os.close(int(name))
+    os.chdir("/")
+    with Path(log).open("a") as file:
+        file.write("ran\n")
+    return os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are found through /proc")
+def test_a_process_that_cannot_be_put_back_is_replaced(single: Up, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Client(single.endpoint, batch_size=1, fuse=False, crash_retries=0) as client:
+        before = client.compute(task(look)())
+        futures = [
+            client.submit(task(work)(*arguments))
+            for _ in range(3)
+            for work, arguments in ((close_what_restores, (str(log),)), (look, ()))
+        ]
+        told = client.gather(futures)
+    assert told[0] == before["pid"]
+    assert len(set(told[::2])) == 3
+    for seen in told[1::2]:
+        assert seen["pid"] not in told[::2][: told[1::2].index(seen) + 1]
+        assert seen["directory"] == before["directory"]
+    assert log.read_text() == "ran\n" * 3  # none of them was run again
 
 
 def leave_thread() -> None:
