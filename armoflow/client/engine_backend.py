@@ -22,7 +22,7 @@ from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError
+from armoflow.errors import EngineError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions, current_block, merge_options
@@ -187,7 +187,10 @@ class EngineBackend:
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
         modules: set[str] = set()
-        parts = value_parts(dumps(value, None, modules))
+        try:
+            parts = value_parts(dumps(value, None, modules))
+        except SerializationError as error:
+            raise SerializationError(f"the value given to put(): {error}") from error.__cause__
         self._orchestrator.book.add_modules(modules)
         ended = self.sessions_ended
         return Put(self._client, self.store("put", parts), sessions_ended=ended)

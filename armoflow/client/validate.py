@@ -83,7 +83,7 @@ def check_graph(
                 _check(node, merge_options(options, defaults), partitions, max_priority)
         own = arguments(node)
         if not _STEADY.issuperset(map(type, own)):
-            changing = changing or any(map(_may_change, own))
+            changing = changing or _may_change(own)
             for reference in references(own):
                 check_owner(reference, client)
                 if isinstance(reference, Future) and not reference.done():
@@ -102,11 +102,20 @@ def check_graph(
     return Survey(settled and not waits, only_calls and not waits, pending, changing, containers)
 
 
-def _may_change(value: Any) -> bool:
-    kind = type(value)
-    if kind in _STEADY or kind in (Delayed, DelayedList, Future, Put):
-        return False
-    return any(map(_may_change, value)) if kind in (tuple, frozenset) else True
+def _may_change(values: Iterable[Any]) -> bool:
+    """Whether the user may change one of some values, at any depth."""
+    pending = [values]
+    seen: set[int] = set()
+    while pending:
+        for value in pending.pop():
+            kind = type(value)
+            if kind in (tuple, frozenset):
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    pending.append(value)
+            elif kind not in _STEADY and kind not in (Delayed, DelayedList, Future, Put):
+                return True
+    return False
 
 
 def arguments(node: Node) -> Iterable[Any]:

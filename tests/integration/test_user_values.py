@@ -151,6 +151,11 @@ def test_a_class_that_was_defined_again(client: Client, script: Any) -> None:
     assert isinstance(client.compute(task(script.slots)(5)), script.Slots)
 
 
+@task
+def take(value: Any) -> int:
+    return 1
+
+
 def nested(depth: int) -> Any:
     value: Any = 1
     for _ in range(depth):
@@ -175,7 +180,7 @@ def test_deep_values_are_named_at_every_door(client: Client, depth: int) -> None
         (lambda: client.submit(take(1, w={"a": deep})).result(), "argument 'w' of task 'take'"),
         (lambda: client.compute(take.map([deep, deep])), r"item take\[0\]: list"),
         (lambda: client.compute(take.map([1], w=deep)), "argument 'w' of task 'take'"),
-        (lambda: client.put(deep), "list at value"),
+        (lambda: client.put(deep), r"the value given to put\(\): list at value"),
         (lambda: client.compute(task(nested)(depth)), "task 'nested' returned a value that cannot"),
         (lambda: client.compute(task(nested).map([depth])), r"task 'nested\[0\]' returned"),
         (lambda: client.compute(task(closes_over())()), "closure variable 'value'"),
@@ -184,6 +189,24 @@ def test_deep_values_are_named_at_every_door(client: Client, depth: int) -> None
             refused()
     with Client(local=True) as local:
         assert local.compute(take(deep)) == local.compute(take(1, w={"a": deep})) == 1
+
+
+@pytest.mark.parametrize("kind", [tuple, frozenset])
+def test_deep_tuples_and_sets_are_named_too(client: Client, kind: type) -> None:
+    deep: Any = 1
+    for _ in range(3000):
+        deep = kind([deep])
+    with pytest.raises(SerializationError, match=r"argument 'value' of .*nested too deeply"):
+        client.compute(take(deep))
+    with pytest.raises(SerializationError, match=r"argument 'value' of .*nested too deeply"):
+        client.submit(take, deep).result()
+
+
+def test_tuples_that_share_their_parts_are_looked_at_once(client: Client) -> None:
+    shared: Any = 1
+    for _ in range(100):
+        shared = (shared, shared)  # 2 ** 100 places for one value
+    assert client.submit(take, shared).result() == 1
 
 
 def test_what_contains_itself_arrives_so(client: Client) -> None:
