@@ -1,6 +1,6 @@
 """How long a client's single call takes while another session, with a long queue, runs and ends.
 
-    python benchmarks/fairness.py [--tasks 100000] [--seconds 0.001] [--what]
+    python -m benchmarks.fairness [--tasks 100000] [--seconds 0.001] [--what]
 
 One engine, two workers. A first client queues many tasks and is killed; a second one makes single
 calls, one after the other, while the first one's session runs, is paused, resumed, cancelled or

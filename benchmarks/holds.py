@@ -1,6 +1,6 @@
 """An engine that measures how long its event loop is held.
 
-    python benchmarks/holds.py FILE up --listen ADDRESS ...
+    python -m benchmarks.holds FILE up --listen ADDRESS ...
 
 Runs ``armoflow up ...`` in asyncio's own event loop, and measures the processor time of each thing
 that the loop runs. At each SIGUSR1 the longest since the last one goes to FILE: milliseconds, and

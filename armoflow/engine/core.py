@@ -40,7 +40,7 @@ from armoflow.engine.records import (
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
-from armoflow.engine.sweeper import SLICE, Sweeper
+from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.watchers import ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
@@ -80,7 +80,7 @@ class Engine:
             max_priority=options.max_priority,
             delete_payload=options.delete_payload,
             strict=options.strict,
-            slice_size=SLICE,
+            slice_size=FIRST,
         )
         self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
         self.pauses = Pauses(self.scheduler.push)

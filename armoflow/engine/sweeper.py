@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 SLICE: Final = 1_000
 """Records that one command changes at most, where it may leave the rest for later."""
 
+FIRST: Final = 300
+"""Records of a slice before it is known how quick the machine is."""
+
 LEAST: Final = 100
 """Records of a slice, however slow the machine: below it, what a transaction costs prevails."""
 

@@ -20,7 +20,7 @@ SLICE = 7
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "SLICE", SLICE)
+    monkeypatch.setattr(core, "FIRST", SLICE)
     monkeypatch.setattr(sweeper, "SLICE", SLICE)
     monkeypatch.setattr(sweeper, "ROWS", SLICE)
 
@@ -186,7 +186,7 @@ async def test_many_ids_are_cancelled_in_slices(tmp_path: Path) -> None:
 async def test_slices_are_as_large_as_the_machine_is_quick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "SLICE", 1_000)
+    monkeypatch.setattr(core, "FIRST", 1_000)
     monkeypatch.setattr(sweeper, "SLICE", 1_000)
     async with Running(tmp_path) as running:
         state, adapt = running.engine.state, running.engine.sweeper.adapt
