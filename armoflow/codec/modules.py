@@ -35,8 +35,11 @@ _FOREIGN_ROOTS = frozenset(
     path for root in (_ARMOFLOW, _STANDARD_LIBRARY) for path in (root, root.resolve())
 )
 
+_NEEDED = ("armonik", "cloudpickle", "google", "grpc", "msgpack", "networkx", "uvloop")
+"""What armoflow needs itself is there on every worker, wherever it was installed."""
+
 _own: set[str] = set()  # modules found to be the user's
-_foreign: set[str] = set(sys.builtin_module_names)  # top-level names found to be somebody else's
+_foreign = {*sys.builtin_module_names, *_NEEDED}  # top-level names found to be somebody else's
 
 
 class ModuleSource(NamedTuple):

@@ -27,6 +27,9 @@ from typing import Any, NamedTuple
 _STREAMS_NANOSECONDS = 1_000_000
 """How often the files behind standard streams are looked at, at most: that costs most."""
 
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY)
+"""How a directory is opened only to come back to it."""
+
 _STREAMS = ("stdin", "stdout", "stderr")
 _SIGNALS = tuple(
     getattr(_signal, name)
@@ -147,8 +150,8 @@ class Surroundings:
         self._values = [_copy(item.read()) for item in self._items]
         self._umask = os.umask(0o77)
         os.umask(self._umask)
-        self._directory = os.getcwd()  # noqa: PTH109 - pathlib is not imported in children
-        self._directory_fd = os.open(self._directory, os.O_RDONLY)
+        self._directory = _directory()
+        self._directory_fd = os.open(".", _PLACE)  # it may be gone, or not be read
         self._fds = [os.dup(fd) for fd in range(3)]
         self._files = [_identity(fd) for fd in range(3)]
         self._looked = 0

@@ -1,9 +1,13 @@
 import functools
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -539,3 +543,24 @@ def test_what_is_bundled_is_what_runs(tmp_path, monkeypatch):
     assert "22" in decode_bundle(bundle.encode()[1]).sources["living_b"].text
     for name in ("living_a", "living_c"):
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_what_armoflow_needs_is_nobodys_own_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory on PYTHONPATH holds the user's own modules, and may hold installed ones."""
+    program = (
+        "from armoflow.codec.modules import is_user_module as own; import cloudpickle;"
+        "print(own('cloudpickle'), own('cloudpickle.cloudpickle'), own('mine'), cloudpickle.here)"
+    )
+    (tmp_path / "mine.py").write_text("")
+    real = Path(cloudpickle.__file__).parent
+    shutil.copytree(real, tmp_path / "cloudpickle")
+    with (tmp_path / "cloudpickle" / "__init__.py").open("a") as file:
+        file.write("\nhere = True\n")
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{root}")
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["False", "False", "True", "True"]
