@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -16,6 +17,7 @@ from engine_support import Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine import postponed
+from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.records import NewTask, ResultStatus, TaskStatus
 from armoflow.engine.uploads import ObjectWriter
@@ -341,6 +343,57 @@ async def test_a_task_is_done_again_whose_output_is_gone(tmp_path: Path) -> None
         record = await engine.read_task(task.id)
         assert record is not None and record.status is TaskStatus.RETRIED
         assert f"cannot write {gone.path}: no such file" in record.error
+
+
+@in_loop
+async def test_an_input_is_laid_out_whole_or_not_at_all(small_disk: SmallDisk) -> None:
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        running.open_session()
+        for data in (b"x" * LARGE, b"small"):
+            task = running.submit(data)
+            await engine.committed()
+            record = engine.state.tasks[task.id]
+            execution = Execution(engine, record)
+            small_disk.fill()
+            with pytest.raises(StorageError, match="no space left on device"):
+                await execution.prepare()
+            assert not (execution.folder / task.payload_id).exists()
+            small_disk.make_room()
+            await execution.prepare()
+            assert (execution.folder / task.payload_id).read_bytes() == data
+            await execution.discard()
+            assert not list(engine.objects.staging.iterdir())
+
+
+@in_loop
+async def test_two_who_ask_for_an_input_at_once_both_find_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit(b"x" * LARGE)
+        execution = Execution(engine, engine.state.tasks[task.id])
+        execution.folder.mkdir()
+        result = engine.state.results[task.payload_id]
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(opaque_id: bytes, path: Path) -> None:
+            path.write_bytes(b"x")
+            begun.set()
+            await go_on.wait()
+            path.write_bytes(b"x" * LARGE)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.objects, "materialize", slow)
+            first = asyncio.ensure_future(execution.fetch(result, result.id))
+            await begun.wait()
+        await execution.fetch(result, result.id)
+        assert (execution.folder / result.id).stat().st_size == LARGE
+        go_on.set()
+        await first
+        assert (execution.folder / result.id).stat().st_size == LARGE
 
 
 @in_loop

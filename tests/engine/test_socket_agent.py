@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -19,6 +20,9 @@ import pytest
 from armonik.client import ArmoniKEvents, ArmoniKResults, ArmoniKSessions, ArmoniKTasks
 from armonik.common import EventTypes, ResultStatus, Task, TaskDefinition, TaskStatus
 from serving import PATIENCE, Serving, serve, task_options
+
+from armoflow.engine.agents.agent_service import Execution
+from armoflow.engine.faults import StorageError
 
 WORKER = Path(__file__).parent / "workers" / "steps.py"
 COMMAND = shlex.join([sys.executable, str(WORKER)])
@@ -207,6 +211,25 @@ def test_a_broken_call_is_retried_as_often_as_allowed(flow: Flow) -> None:
     assert third.id == f"{task_id}###2"
     assert third.retry_of_ids == [task_id, second.id]
     assert flow.results.get_result(output).owner_task_id == third.id
+
+
+def test_a_fault_of_the_disk_that_passes_costs_no_attempt(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [OSError(errno.ENOSPC, "no space left on device") for _ in range(3)]
+    prepare = Execution.prepare
+
+    async def meet_faults(self: Execution) -> None:
+        if faults:
+            raise StorageError(faults.pop(), "/disk")
+        await prepare(self)
+
+    monkeypatch.setattr(Execution, "prepare", meet_faults)
+    result_id = flow.store(b"asked for")
+    task_id, output = flow.submit("resource", result_id, max_retries=1)
+    assert flow.value(output) == b"asked for"
+    assert flow.end(task_id).status == TaskStatus.COMPLETED
+    assert not faults
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_task_retried(

@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,77 @@ async def test_data_that_is_not_in_memory_is_read(lane: Lane) -> None:
     pairs = itertools.pairwise(first)
     second = lane.submit(*(consuming(add, *pair) for pair in pairs))
     assert await lane.ended(second) == [2 * number + 3 for number in range(19)]
+
+
+@on_a_lane(memory_limit=1)
+async def test_inputs_that_cannot_be_read_are_read_again(lane: Lane) -> None:
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    first = lane.submit(call(add, 1, 0), call(add, 1, 2))
+    await lane.ended(first)
+    read_many = lane.engine.objects.read_many
+    faults: list[Exception] = [MemoryError("no memory"), sqlite3.DatabaseError("broken")]
+
+    async def meet_faults(opaque_ids: Iterable[bytes]) -> dict[bytes, bytes | Path]:
+        if faults:
+            raise faults.pop()
+        return await read_many(opaque_ids)
+
+    lane.engine.objects.read_many = meet_faults  # type: ignore[method-assign]
+    (second,) = lane.submit(consuming(add, *first))
+    assert await lane.ended([second]) == [4]
+    assert not faults
+    record = await lane.engine.read_task(f"{second.id}###1")
+    assert record is not None
+    assert record.error == f"the inputs of task {record.id} cannot be read: no memory"
+
+
+@on_a_lane()
+async def test_a_task_whose_output_vanished_is_done_again_with_what_follows(lane: Lane) -> None:
+    def produce() -> bytes:
+        return b"x" * 300_000
+
+    def measure(data: bytes) -> int:
+        return len(data)
+
+    adopt = lane.engine.objects.adopt
+    vanished = []
+
+    def lose(path: str | Path, size: int | None = None) -> Any:
+        if not vanished:
+            vanished.append(path)
+            Path(path).unlink()
+        return adopt(path, size)
+
+    lane.engine.objects.adopt = lose  # type: ignore[method-assign]
+    (source,) = lane.submit(call(produce))
+    (reader,) = lane.submit(consuming(measure, source))
+    assert await lane.ended([reader]) == [300_000]
+    assert vanished
+    record = await lane.engine.read_task(source.id)
+    assert record is not None and record.status is TaskStatus.RETRIED
+
+
+@on_a_lane()
+async def test_a_task_whose_output_vanishes_each_time_ends(lane: Lane) -> None:
+    def produce() -> bytes:
+        return b"x" * 300_000
+
+    def measure(data: bytes) -> int:
+        return len(data)
+
+    adopt = lane.engine.objects.adopt
+
+    def lose(path: str | Path, size: int | None = None) -> Any:
+        Path(path).unlink()
+        return adopt(path, size)
+
+    lane.engine.objects.adopt = lose  # type: ignore[method-assign]
+    (source,) = lane.submit(call(produce))
+    (reader,) = lane.submit(consuming(measure, source))
+    error = (await lane.ended([source, reader]))[1]
+    assert isinstance(error, str) and "no such file" in error
 
 
 @on_a_lane()

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, Stag
 from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
 from armoflow.engine.completion import check_own
 from armoflow.engine.core import Engine
+from armoflow.engine.faults import StorageError
 from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
     Options,
@@ -61,22 +63,31 @@ class Execution:
     async def prepare(self) -> None:
         """Lay the payload and every dependency into the data folder.
 
+        May be called again after a fault.
+
         Raises:
             MissingDataError: If one of them has no data.
+            StorageError: If one of them cannot be read, or laid there.
         """
-        self.folder.mkdir(parents=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(error, self.folder) from error
         for result_id in (self.task.payload_id, *self.task.dependencies):
             result = await self._engine.read_result(result_id)
             try:
                 await self.fetch(result, result_id)
+            except StorageError:
+                raise
             except StateError as error:
                 raise MissingDataError(f"input {result_id!r} is gone: {error}") from error
 
     async def fetch(self, result: ResultRecord | None, result_id: str) -> None:
-        """Lay the data of a result into the data folder.
+        """Lay the data of a result into the data folder, whole or not at all.
 
         Raises:
             StateError: NOT_FOUND, if it has none.
+            StorageError: If it cannot be laid there.
         """
         if result is None:
             raise StateError("NOT_FOUND", f"result {result_id!r} does not exist")
@@ -85,9 +96,19 @@ class Execution:
             raise StateError("NOT_FOUND", f"result {result_id!r} has no data: it is {status}")
         check_id(result_id, "result_id")
         target = self.folder / result_id
-        if _mode(target) is None:
-            await self._engine.objects.materialize(result.opaque_id, target)
-            target.chmod(READ_ONLY)
+        if _mode(target) is not None:
+            return
+        # What is found there is taken for the data, also by another call meanwhile.
+        part = self._engine.objects.staging_path()
+        try:
+            await self._engine.objects.materialize(result.opaque_id, part)
+            part.chmod(READ_ONLY)
+            part.rename(target)
+        except OSError as error:
+            raise StorageError(error, target) from error
+        finally:
+            with suppress(OSError):  # swept at the next start
+                part.unlink(missing_ok=True)
 
     async def collect(self) -> Effects:
         """All effects, with the files as they are now: a worker may go on writing until it ends.

@@ -21,7 +21,7 @@ from armoflow.agent.effects import Effects
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.core import Engine
-from armoflow.engine.records import ResultStatus, StateError, TaskRecord, TaskStatus
+from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
@@ -226,7 +226,8 @@ class LaneAgent:
         """Read data that is not in memory, then run the tasks that need it."""
         try:
             data = await self._load(tasks)
-        except (StateError, OSError) as error:
+        except Exception as error:  # whatever it is: nobody else would end these tasks
+            logger.warning("the inputs of %d task(s) cannot be read: %s", len(tasks), error)
             for task in tasks:
                 if self._unread.pop(task.id, None) is not None:
                     text = f"the inputs of task {task.id} cannot be read: {error}"
@@ -238,6 +239,7 @@ class LaneAgent:
         self.wake()
 
     async def _load(self, tasks: Sequence[TaskRecord]) -> dict[str, Source]:
+        """The data of tasks, by the ids of results; what is not stored is missing."""
         needed = dict.fromkeys(
             result_id for task in tasks for result_id in (task.payload_id, *task.dependencies)
         )

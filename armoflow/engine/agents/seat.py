@@ -25,6 +25,8 @@ from armoflow.engine.agents.link import (
 )
 from armoflow.engine.agents.process import WorkerProcess
 from armoflow.engine.core import Engine
+from armoflow.engine.faults import StorageError
+from armoflow.engine.postponed import FIRST_PAUSE, LAST_PAUSE, PATIENCE
 from armoflow.engine.records import StateError, TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.convert import options_to_message
@@ -260,9 +262,12 @@ class Seat:
     async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
         engine, task = self._engine, execution.task
         try:
-            await execution.prepare()
+            await self._prepare(execution)
         except MissingDataError as error:
             self._fail(task, Verdict(str(error), retry=False))
+            return True
+        except StorageError as fault:
+            self._fail(task, Verdict(str(fault)))
             return True
         if not await link.is_still_healthy():
             self._give_back(task)
@@ -279,6 +284,26 @@ class Seat:
             self._fail(task, verdict)
         # A worker with one thread may still be in the task that was given up.
         return link.process.alive and await link.is_healthy(RECOVERY_TIMEOUT)
+
+    async def _prepare(self, execution: Execution) -> None:
+        """Lay out a task's data; a fault that may pass is waited for, for a while.
+
+        Raises:
+            MissingDataError: If some of it is gone.
+            StorageError: If it cannot be laid out.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + PATIENCE
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await execution.prepare()
+                return
+            except StorageError as fault:
+                if not fault.passing or self._interrupted or clock() > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
 
     def _begin(self, task: TaskRecord) -> bool:
         """Mark the task as processing; False if it was taken away meanwhile."""
