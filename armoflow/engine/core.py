@@ -82,7 +82,7 @@ class Engine:
             strict=options.strict,
             slice_size=FIRST,
         )
-        self.scheduler = Scheduler(self.partitions, self._run, self._acquire)
+        self.scheduler = Scheduler(self.partitions, self._run, self._acquire, self._is_delayed)
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self._watchers = Watchers(options.watcher_limit)
@@ -362,6 +362,9 @@ class Engine:
 
     def _acquire(self, task_id: str, owner: str) -> None:
         self.apply(self.state.acquire(self.now(), task_id, owner), urgent=False)
+
+    def _is_delayed(self, task_id: str) -> bool:
+        return self.pauses.delays(task_id)
 
     def _is_awaited(self, changes: Changes) -> bool:
         """Whether somebody may wait for the news: not so for results on the way to other tasks."""

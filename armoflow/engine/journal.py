@@ -162,7 +162,7 @@ class Journal:
             self._timer = self._loop.call_later(PATIENCE, self._flush)
 
     def committed(self) -> asyncio.Future[None]:
-        """Done when all that was added so far is committed."""
+        """Done when all that was added so far is committed; failed if some of it never will be."""
         if self._scheduled:
             return self._pending.future
         if self._writing is None:
@@ -303,6 +303,8 @@ class Journal:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""
         self._failure = EngineError(f"the journal cannot be written: {error}", "INTERNAL")
         self._failure.__cause__ = error
+        self._done = self._loop.create_future()
+        _fail(self._done, self._failure)
         _fail(batch.future, self._failure)
         self._flush()
         self._on_failure(self._failure)

@@ -91,6 +91,8 @@ class Leases:
     async def _end(self, session_id: str) -> None:
         engine = self._engine
         state, sweeper = engine.state, engine.sweeper
+        if self._streams[session_id]:
+            return  # its client has come back at the last moment
         session = state.sessions.get(session_id)
         if session is not None and session.status in _OPEN:
             logger.warning(

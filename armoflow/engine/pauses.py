@@ -44,6 +44,10 @@ class Pauses:
             delay = max(0.0, task.not_before - now)
             self._timers[task.id] = loop.call_later(delay, self._end, task)
 
+    def delays(self, task_id: str) -> bool:
+        """Whether the time of a task has not come."""
+        return task_id in self._timers
+
     def keep(self, task_id: str, kept: Kept) -> None:
         """Keep something of a task until it runs again, or has ended."""
         self._kept[task_id] = kept

@@ -36,6 +36,7 @@ class Scheduler:
         partition_ids: The partitions of the engine.
         run: Marks tasks as processing: ``run(task_ids, owner)``.
         acquire: Marks one task as dispatched: ``acquire(task_id, owner)``.
+        is_delayed: Whether a queued task must not run yet.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Scheduler:
         partition_ids: Iterable[str],
         run: Callable[[list[str], str], object],
         acquire: Callable[[str, str], object],
+        is_delayed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.running: dict[str, Agent] = {}
         self._run = run
         self._acquire = acquire
+        self._is_delayed = is_delayed
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
 
@@ -158,9 +161,13 @@ class Scheduler:
             if not popped:
                 del queues[priority]
             for task in popped:
-                # A task that was cancelled or paused is skipped; one that was paused and resumed
-                # has two entries.
-                if task.status is TaskStatus.SUBMITTED and task.id not in taken:
+                # A task that was cancelled or paused is skipped. One that was run out of turn has
+                # left an entry, by which it must not run again before its time.
+                if (
+                    task.status is TaskStatus.SUBMITTED
+                    and task.id not in taken
+                    and not (task.not_before and self._is_delayed(task.id))
+                ):
                     taken.add(task.id)
                     tasks.append(task)
                 else:

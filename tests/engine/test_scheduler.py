@@ -28,7 +28,10 @@ class Setup:
     def __init__(self) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.lost: set[str] = set()
-        self.scheduler = Scheduler(["default", "gpu"], self.run, self.acquire)
+        self.delayed: set[str] = set()
+        self.scheduler = Scheduler(
+            ["default", "gpu"], self.run, self.acquire, self.delayed.__contains__
+        )
         self.agent = FakeAgent()
 
     def run(self, task_ids: list[str], owner: str) -> None:
@@ -235,3 +238,18 @@ def test_many_dead_entries_are_passed_over_in_several_turns() -> None:
         assert (taken, looks) == (["live"], 1)
 
     asyncio.run(look())
+
+
+def test_one_that_ran_out_of_turn_does_not_run_again_before_its_time() -> None:
+    setup = Setup()
+    task = setup.make("task")
+    setup.scheduler.push([task])
+    assert setup.scheduler.claim(task, setup.agent, "me")
+    # Its first entry is still there when it is given back to wait.
+    task.status, task.not_before = TaskStatus.SUBMITTED, 1.0
+    setup.delayed.add("task")
+    setup.scheduler.push([setup.make("other", 1)])
+    assert setup.take(10) == ["other"]
+    setup.delayed.clear()
+    setup.scheduler.push([task])
+    assert setup.take(10) == ["task"]
