@@ -93,7 +93,8 @@ class Stream:
             EngineUnreachableError: If the engine does not come back.
         """
         if self._failure is not None:
-            raise self._failure
+            # One error for many callers: its traceback is the last one's, and does not grow.
+            raise self._failure.with_traceback(None)
         self._number += 1
         number = self._number
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from armoflow.errors import MalformedError
+from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.files import map_file, open_plain
 from armoflow.protocol.frames import Kind
 from armoflow.protocol.stream import Stream
@@ -66,6 +66,20 @@ def ask(kind: Kind, answer: Any, greeting: Any = HELLO) -> Any:
             await stream.close()
 
     return asyncio.run(run())
+
+
+def test_a_failed_stream_says_the_same_to_everyone() -> None:
+    async def run() -> None:
+        stream = Stream(Channel(HELLO), "here", lambda *_: None, lambda: None, True)
+        stream._fail(EngineError("gone"))
+        depths = []
+        for _ in range(5):
+            with pytest.raises(EngineError, match="gone") as failure:
+                await stream.request(Kind.POLL, [ID])
+            depths.append(len(failure.traceback))
+        assert depths == depths[:1] * 5
+
+    asyncio.run(run())
 
 
 GOOD_CHANGE = [ID, 2, 5, b"value", None, 0.5]

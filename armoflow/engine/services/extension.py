@@ -88,8 +88,10 @@ class ExtensionService:
                 yield message
             if reading.done() and not reading.cancelled():
                 reading.result()  # what could not be read ends this stream, with that status
-            if self._closing or connection.overflowed:
+            if self._closing:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
+            if connection.overflowed:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the client does not read")
         finally:
             self._connections.discard(connection)
             reading.cancel()
@@ -229,8 +231,14 @@ class _Connection:
             self._room.clear()
         if self._outbox_bytes > OUTBOX_BYTES:
             logger.warning("a client does not read: its stream is ended")
-            self.overflowed = True
-            self.close()
+            self._overflow()
+
+    def _overflow(self) -> None:
+        """End the stream of a client that does not read; what waits is told again on the next."""
+        self.overflowed = True
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        self.close()
 
     def _reply(self, number: int, value: Any = None) -> None:
         self._send([number, Kind.OK, value])
@@ -274,22 +282,24 @@ class _Connection:
                 self._refuse(number, StateError("INTERNAL", text))
 
         self._run(run())
-        if len(self._running) >= ANSWERS_AT_ONCE + len(self._watchers):
-            self._room.clear()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ran)
+        if self._is_busy():
+            self._room.clear()
 
     def _ran(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._make_room()
 
     def _make_room(self) -> None:
-        busy = len(self._running) >= ANSWERS_AT_ONCE + len(self._watchers)
-        if not busy and self._outbox_bytes <= ANSWERS_BYTES:
+        if not self._is_busy() and self._outbox_bytes <= ANSWERS_BYTES:
             self._room.set()
+
+    def _is_busy(self) -> bool:
+        return len(self._running) >= ANSWERS_AT_ONCE + len(self._watchers)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -427,8 +437,7 @@ class _Connection:
                     self._send([0, Kind.CHANGES, watcher.session_id, changes])
         except WatcherOverflowError as error:
             logger.warning("%s", error)
-            self.overflowed = True
-            self.close()
+            self._overflow()
 
     def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
         data = failure = seconds = None

@@ -103,6 +103,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def _refuse(self, name: str, error: Exception, context: Any) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
+        if isinstance(error, grpc.aio.BaseError) and (context.cancelled() or _has_status(context)):
+            return  # telling something to a caller that has gone
         if isinstance(error, (OSError, MemoryError)):
             error = StorageError(error, getattr(error, "filename", None) or ".")
         if isinstance(error, StateError):
@@ -111,8 +113,6 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, status_text(str(error)))
         if isinstance(error, NotImplementedError):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served")
-        if isinstance(error, grpc.aio.UsageError) and context.cancelled():
-            return  # writing to a caller that has gone
         logger.error("%s failed", name, exc_info=error)
         text = status_text(f"{type(error).__name__}: {error}")
         await context.abort(grpc.StatusCode.INTERNAL, text)
@@ -128,6 +128,11 @@ def status_text(text: str) -> str:
     limit = STATUS_TEXT_LIMIT if text.isascii() else STATUS_TEXT_LIMIT // 4
     left = len(text) - limit
     return text if left <= 0 else f"{text[:limit]}... ({left} more characters)"
+
+
+def _has_status(context: Any) -> bool:
+    """Whether a call was aborted already, also if that could not be told."""
+    return context.code() not in (0, grpc.StatusCode.OK)
 
 
 def _side(streaming: bool) -> str:
