@@ -13,6 +13,7 @@ from seats import call, file_appears
 
 import armoflow
 from armoflow.codec.failure import ErrorRecord
+from armoflow.engine.faults import StorageError
 from armoflow.engine.records import NewTask, TaskStatus
 from armoflow.worker.process import ChildProcess
 
@@ -177,6 +178,67 @@ async def test_a_follower_that_runs_elsewhere_is_not_mixed_up_with_the_one_left_
     (lane.directory / "gate").touch()
     assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
     assert times(lane, "ran") == 1
+
+
+@on_a_lane()
+async def test_what_follows_is_made_of_the_output_that_was_stored(lane: Lane) -> None:
+    place = lane.directory
+
+    def nothing() -> None:
+        pass
+
+    def number(name: str) -> int:
+        """How many have come here, this one too."""
+        import itertools as tools
+        from pathlib import Path as Place
+
+        for count in tools.count(1):
+            try:
+                Place(place, f"{name}-{count}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return count
+        raise AssertionError
+
+    def produce() -> bytes:
+        import time as clock
+        from pathlib import Path as Place
+
+        count = number("produced")
+        while not Place(place, "gate").exists():
+            clock.sleep(0.01)
+        return b"%d" % count * 300_000
+
+    def use(data: bytes) -> bytes:
+        import time as clock
+        from pathlib import Path as Place
+
+        go_on = Place(place, f"go-on-{number('used')}")
+        while not go_on.exists():
+            clock.sleep(0.01)
+        return data[:1]
+
+    adopt = lane.engine.objects.adopt
+    faults = [FileNotFoundError("gone")]
+
+    def lose(path: str | Path, size: int | None = None) -> Any:
+        if faults:
+            raise StorageError(faults.pop(), path)
+        return adopt(path, size)
+
+    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # large windows now
+    lane.engine.objects.adopt = lose  # type: ignore[method-assign]
+    source, reader = submit_chain(lane, call(produce), use)
+    await file_appears(place / "produced-1")
+    lane.submit(consuming(len, source))  # with two that wait for it, none follows it again
+    (place / "gate").touch()
+    # A child goes on to the follower with an output that is lost; the other one makes both anew.
+    await file_appears(place / "used-1")
+    await file_appears(place / "used-2")
+    (place / "go-on-1").touch()
+    await lane.ended(lane.submit(call(nothing)))  # in the child that is free now
+    (place / "go-on-2").touch()
+    assert await lane.ended([reader]) == [b"2"]
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from armoflow.agent.effects import Effects
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
+from armoflow.engine.completion import discard
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
@@ -296,12 +297,19 @@ class LaneAgent:
             if self._followers.waits(task_id):
                 self._complete(completions)
                 completions = []
-            if self._is_running(outcome.work):
-                del self._running[task_id]
-                # It started when its child came to it, not when it was sent ahead.
-                history = outcome.work.history
-                outcome.work.key.started_at = now - outcome.seconds - history.ran
+            history = outcome.work.history
+            if not self._is_running(outcome.work):
+                # A follower whose leader's success was not taken, or a task that was interrupted:
+                # it may run elsewhere by now, with another input.
                 history.discard()
+                if outcome.effects is not None:
+                    discard(outcome.effects)
+                self._followers.after(task_id)
+                continue
+            del self._running[task_id]
+            # It started when its child came to it, not when it was sent ahead.
+            outcome.work.key.started_at = now - outcome.seconds - history.ran
+            history.discard()
             if outcome.effects is not None:
                 completions.append((task_id, outcome.effects))
             else:
