@@ -226,11 +226,15 @@ class Stage:
         return found
 
     def named(self, part: str) -> list[psutil.Process]:
-        """The processes of the round that have this in their command line, in order of start."""
+        """The processes of the round that have this in their command line, in order of start.
+
+        But for the client and ``armoflow up``, which may name it as an option's value.
+        """
+        roots = {self.client.pid, None if self.engine is None else self.engine.process.pid}
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if part in " ".join(process.cmdline()) and process.pid != self.client.pid:
+                if part in " ".join(process.cmdline()) and process.pid not in roots:
                     found.append(process)
         return sorted(found, key=lambda process: process.create_time())
 
