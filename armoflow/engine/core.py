@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from armoflow.agent.effects import Effects
@@ -196,22 +196,23 @@ class Engine:
         """
         await self._journal.admit()
 
-    async def promise(self, committed: asyncio.Future[None]) -> None:
+    async def promise(self, work: Awaitable[None]) -> None:
         """Wait for a commit that a reply promises, but not while nothing can be journalled.
+
+        Args:
+            work: A commit, or what ends with one; it goes on whoever waits.
 
         Raises:
             StorageError: What is wrong; the changes are committed when it is over.
         """
-        if committed.done():
-            committed.result()
-            return
-        if self.fault is None:
-            faulty = self._faulty
-            waiting: list[asyncio.Future[Any]] = [committed, faulty]
+        committed = asyncio.ensure_future(work)
+        while not committed.done():
+            if self.fault is not None:
+                committed.add_done_callback(_look_at)
+                raise self.fault
+            waiting: list[asyncio.Future[Any]] = [committed, self._faulty]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not committed.done() and self.fault is not None:
-            raise self.fault
-        await asyncio.shield(committed)
+        committed.result()
 
     def watch(self, session_id: str) -> Watcher[Event]:
         """All events of a session, from now on, in batches as they are committed."""
@@ -423,6 +424,12 @@ class Engine:
         if not self.failed.done():
             self.failed.set_exception(error)
             self.failed.exception()  # a stopping engine does not wait for it
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    """Nobody waits for it any more: what it raises is told by whatever comes next."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _random_prefix() -> str:

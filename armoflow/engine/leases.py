@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from armoflow.engine.records import ResultStatus, SessionStatus, StateError
+from armoflow.errors import EngineError
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -89,6 +90,12 @@ class Leases:
         task.add_done_callback(self._ending.discard)
 
     async def _end(self, session_id: str) -> None:
+        try:
+            await self._cancel(session_id)
+        except (EngineError, StateError) as error:  # at the next start its lease runs anew
+            logger.warning("session %s could not be ended: %s", session_id, error)
+
+    async def _cancel(self, session_id: str) -> None:
         engine = self._engine
         state, sweeper = engine.state, engine.sweeper
         if self._streams[session_id]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
-from armoflow.engine.records import Changes
+from armoflow.engine.records import Changes, StateError
 from armoflow.engine.state import State
 from armoflow.errors import EngineError
 
@@ -77,6 +77,7 @@ class Sweeper:
         self._now = now
         self._going_on: asyncio.Task[None] | None = None
         self._slice_done = asyncio.Event()
+        self._broken: EngineError | None = None
         self._removals: dict[str, asyncio.Task[None]] = {}
 
     def wake(self, changes: Changes) -> None:
@@ -108,8 +109,14 @@ class Sweeper:
             await asyncio.shield(removal)
 
     async def finished(self, session_id: str) -> None:
-        """Wait until no command on a whole session is under way."""
+        """Wait until no command on a whole session is under way.
+
+        Raises:
+            EngineError: If the journal cannot be written any more.
+        """
         while self._state.is_sweeping(session_id):
+            if self._broken is not None:
+                raise self._broken
             await self._slice_done.wait()
 
     async def in_slices(
@@ -139,12 +146,18 @@ class Sweeper:
         try:
             while self._state.unfinished:
                 await self._take(lambda: self._state.go_on(self._now()))
-                self._slice_done.set()
-                self._slice_done = asyncio.Event()
+                self._tell()
         except EngineError as error:  # the engine ends, and a restart goes on
             logger.debug("a command on a session is left unfinished: %s", error)
+            self._broken = error
         finally:
             self._going_on = None
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let those look who wait for a command's end."""
+        self._slice_done.set()
+        self._slice_done = asyncio.Event()
 
     async def _remove(self, session_id: str) -> None:
         """Remove the rows of a session that the state machine has forgotten, its own one last."""
@@ -155,7 +168,7 @@ class Sweeper:
                 while rows := await self._find_rows(table, column, session_id, last):
                     await asyncio.shield(self._journal.remove_rows(table, rows))
                     last = rows[-1]
-        except EngineError as error:
+        except (EngineError, StateError) as error:
             logger.debug("the rows of a deleted session are left for the next start: %s", error)
         finally:
             del self._removals[session_id]

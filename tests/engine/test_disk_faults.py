@@ -19,7 +19,7 @@ from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine import postponed
 from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.faults import StorageError, passes
-from armoflow.engine.records import NewTask, ResultStatus, TaskStatus
+from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.errors import EngineError
 from armoflow.protocol.faults import describe
@@ -80,6 +80,53 @@ async def test_a_full_disk_is_waited_for(small_disk: SmallDisk) -> None:
         for task in tasks:
             result = running.engine.state.results[task.outputs[0]]
             assert await running.engine.objects.read(result.opaque_id) == payload
+
+
+@in_loop
+async def test_a_session_is_cancelled_when_there_is_room_again(small_disk: SmallDisk) -> None:
+    """A command on a whole session says that it waits, as every other one does."""
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        session = running.open_session()
+        tasks = [running.submit(b"x" * 60_000) for _ in range(20)]
+        await engine.committed()
+        small_disk.fill()
+        cancelling = engine.sweeper.change(
+            session, lambda: engine.state.cancel_session(engine.now(), session, frozenset())
+        )
+        with pytest.raises(StorageError, match="make room there"):
+            await engine.promise(cancelling)
+        small_disk.make_room()
+        await engine.sweeper.finished(session)
+        await engine.committed()
+        assert engine.state.sessions[session].status is SessionStatus.CANCELLED
+        assert all(status_of(running, task) is ResultStatus.ABORTED for task in tasks)
+
+
+@in_loop
+async def test_who_waits_for_a_session_is_told_that_the_journal_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        for _ in range(300):
+            running.submit()
+        await engine.committed()
+        failing = FailingConnection(engine._journal._connection, 1000)
+        monkeypatch.setattr(engine._journal, "_connection", failing)
+        (tmp_path / "journal.db").rename(tmp_path / "elsewhere.db")
+        engine.state.slice_size = 100
+        cancel = engine.state.cancel_session
+        waiting = [
+            asyncio.create_task(
+                engine.sweeper.change(session, lambda: cancel(engine.now(), session, frozenset()))
+            )
+            for _ in range(2)
+        ]
+        for ended in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(ended, EngineError), ended
+        (tmp_path / "elsewhere.db").rename(tmp_path / "journal.db")
 
 
 @in_loop

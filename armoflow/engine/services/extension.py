@@ -421,7 +421,10 @@ class _Connection:
         self, ids: Sequence[str], command: Callable[[float, Sequence[str]], Changes]
     ) -> None:
         engine = self._engine
-        await engine.sweeper.in_slices(ids, lambda part: command(engine.now(), part), urgent=True)
+        changing = engine.sweeper.in_slices(
+            ids, lambda part: command(engine.now(), part), urgent=True
+        )
+        await engine.promise(changing)
 
     # --- changes --------------------------------------------------------------------------------
 

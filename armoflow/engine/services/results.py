@@ -138,7 +138,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             lambda ids: engine.state.delete_results(engine.now(), ids, request.session_id),
             urgent=True,
         )
-        await engine.promise(asyncio.ensure_future(deleting))
+        await engine.promise(deleting)
         return messages.DeleteResultsDataResponse(
             session_id=request.session_id, result_id=request.result_id
         )

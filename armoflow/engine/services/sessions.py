@@ -101,12 +101,13 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         shown.status = int(SessionStatus.DELETED)
         shown.client_submission = shown.worker_submission = False
         set_seconds(shown.deleted_at, now)
-        await engine.sweeper.change(
+        deleting = engine.sweeper.change(
             request.session_id,
             lambda: engine.state.delete_session(
                 now, request.session_id, engine.held(request.session_id)
             ),
         )
+        await engine.promise(deleting)
         return messages.DeleteSessionResponse(session=shown)
 
     async def StopSubmission(self, request: Any, context: Any) -> Any:
@@ -135,7 +136,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
             shown.append(session_to_message(self._find(session_id)))
             return changes
 
-        await engine.sweeper.change(session_id, run)
+        await engine.promise(engine.sweeper.change(session_id, run))
         return shown[0]
 
     async def _apply(self, request: Any, changes: Changes) -> Any:

@@ -104,11 +104,12 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
     async def CancelTasks(self, request: Any, context: Any) -> Any:
         """Cancel tasks that have not ended; unknown ones are left out of the reply."""
         engine = self._engine
-        await engine.sweeper.in_slices(
+        cancelling = engine.sweeper.in_slices(
             request.task_ids,
             lambda ids: engine.state.cancel_tasks(engine.now(), ids),
             urgent=True,
         )
+        await engine.promise(cancelling)
         tasks = await self._read(request.task_ids)
         return messages.CancelTasksResponse(tasks=await self._show(tasks, task_to_summary))
 
