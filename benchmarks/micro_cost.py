@@ -51,7 +51,9 @@ class Costs:
         client.compute(inc(1))
         self._client = psutil.Process()
         (self._engine,) = [
-            child for child in self._client.children() if "armoflow.engine" in child.cmdline()
+            child
+            for child in self._client.children()
+            if any("armoflow.engine" in argument for argument in child.cmdline())
         ]
 
     def snapshot(self) -> tuple[float, float, float]:
