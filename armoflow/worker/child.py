@@ -341,8 +341,11 @@ def _die_with(owner: int) -> None:
         return
     import ctypes
 
-    set_parent_death_signal = 1
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    set_parent_death_signal, set_child_subreaper = 1, 36
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(set_parent_death_signal, signal.SIGKILL)
+    # What a task starts and leaves to itself stays below this process, where its owner finds it.
+    prctl(set_child_subreaper, 1)
     if os.getppid() != owner:
         _leave()
 

@@ -30,15 +30,19 @@ time.sleep(1000)
 
 def start(kind: str) -> int:
     """Start a process that stays; its id."""
-    if kind == "double fork":
+    environment = {} if "without environment" in kind else None
+    if "double fork" in kind:
         command = [sys.executable, "-c", DOUBLE_FORK]
-        return int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    environment = {} if kind == "without environment" else None
+        forked = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+        return int(forked.stdout)
     own = kind in ("session", "without environment")
     return subprocess.Popen(["sleep", "1000"], start_new_session=own, env=environment).pid
 
 
-KINDS = ("group", "session", "double fork", "without environment")
+KINDS = (
+    *("group", "session", "double fork"),
+    *("without environment", "double fork without environment"),
+)
 
 
 @task
@@ -110,7 +114,7 @@ def test_those_of_a_task_that_ended_well_stay_as_long_as_its_process(tmp_path: P
 
 
 def test_with_an_engine_that_is_killed(tmp_path: Path) -> None:
-    marked = [kind for kind in KINDS if kind != "without environment"]
+    marked = [kind for kind in KINDS if "without environment" not in kind]
     for arguments in (EMBEDDED, STOCK):
         place = tmp_path / arguments[-1][-6:].strip()
         place.mkdir()
@@ -122,7 +126,7 @@ def test_with_an_engine_that_is_killed(tmp_path: Path) -> None:
                 lambda pids=pids: not any(alive(pids[kind]) for kind in marked),  # type: ignore[misc]
                 "a process is left",
             )
-            os.kill(pids["without environment"], signal.SIGKILL)
+            descendants.kill_all(pids[kind] for kind in KINDS if kind not in marked)
             engine.start()  # its client ends its session
 
 
