@@ -98,8 +98,8 @@ ROLES: dict[str, tuple[Boundary, ...]] = {"client": CLIENT, "engine": ENGINE, "w
 EXTRA = {"client": (BUILD,)}
 """Stages that have no function of armoflow's own at their boundary."""
 
-_VARIABLE = "ARMOFLOW_BENCHMARK_STAGES"
-_WORKER_PROGRAM = "from benchmarks.stages import run_worker; run_worker()"
+_VARIABLE = "BENCHMARK_STAGES"
+_WORKER_MODULE = "benchmarks.timed_worker"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -180,13 +180,13 @@ def run_engine(directory: Path, arguments: list[str]) -> int:
     from armoflow.worker import process
 
     os.environ[_VARIABLE] = str(directory)
-    process._PROGRAM = _WORKER_PROGRAM
+    process._MODULE = _WORKER_MODULE
     with start_watch("engine", directory).timing(ENGINE):
         return main(arguments)
 
 
 def run_worker() -> None:
-    """The program of a worker process."""
+    """A worker process that is timed."""
     from armoflow.worker.child import main
 
     with start_watch("worker", Path(os.environ[_VARIABLE])).timing(WORKER):

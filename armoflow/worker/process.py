@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LOG_LIMIT = 8 * MIB
 """Bytes of output that are kept of one process."""
 
+_MODULE = "armoflow.worker.child"
 _READ_BYTES = 64 * KIB  # larger ones would be mapped and unmapped each time
 _TAIL_BYTES = 4 * KIB
 _LOG = "output.log"
@@ -115,7 +116,7 @@ class ChildProcess:
         fds = (channel.fileno(), control.fileno(), mark_fd)
         arguments = [*map(str, fds), str(self._directory), str(os.getpid())]
         return subprocess.Popen(
-            python_command("armoflow.worker.child", *arguments),
+            python_command(_MODULE, *arguments),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
