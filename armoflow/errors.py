@@ -78,7 +78,15 @@ class EngineError(ArmoflowError):
 
 
 class SessionEndedError(EngineError):
-    """The engine ended the client's session, for example because it was away for too long."""
+    """The engine ended the client's session, for example because it was away for too long.
+
+    Attributes:
+        session_id: The session.
+    """
+
+    def __init__(self, message: str, code: str = "ABORTED", session_id: str = "") -> None:
+        super().__init__(message, code)
+        self.session_id = session_id
 
 
 class SubmissionError(ArmoflowError, ValueError):

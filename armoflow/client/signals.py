@@ -73,9 +73,27 @@ def _end_all(number: int, frame: FrameType | None) -> None:
     os.kill(os.getpid(), number)
 
 
+_masks: dict[int, set[signal.Signals]] = {}
+"""What forking threads had blocked before."""
+
+
+def _hold() -> None:
+    # Python drops in a forked process what arrives before the fork is over: it is held till then.
+    if _open:
+        mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING))
+        _masks[threading.get_ident()] = mask  # type: ignore[assignment]
+
+
+def _let_go() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _forked() -> None:
     _open.clear()  # they are the parent's
     _restore()
+    _let_go()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_forked)

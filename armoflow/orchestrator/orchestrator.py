@@ -75,6 +75,7 @@ class Orchestrator:
             self._settle,
             self._cancel_in_engine,
             release=self.release,
+            session_ended=self._session_ended,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
@@ -216,10 +217,11 @@ class Orchestrator:
                     else:
                         await self._resync(list(self.tracker.open))
         except SessionEndedError as error:
-            self._session_ended(session_id, error)
+            self._session_ended(error)
 
-    def _session_ended(self, session_id: str, error: SessionEndedError) -> None:
+    def _session_ended(self, error: SessionEndedError) -> None:
         """The engine has ended the session: whoever waits is told; the next graph opens another."""
+        session_id = error.session_id
         if self._session_id != session_id:
             return
         self._session_id = None

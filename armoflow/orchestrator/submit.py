@@ -13,7 +13,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from armoflow import config
-from armoflow.errors import ClientClosedError, EngineError
+from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
@@ -31,6 +31,7 @@ class Pipeline:
         settle: Brings the tracker up to date with the engine.
         cancel: Cancels tasks in the engine that the client has given up.
         release: Called with id and size of a stored constant that nobody needs any more.
+        session_ended: Called when the engine says that it has ended the session.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Pipeline:
         cancel: Callable[[Sequence[PlannedTask]], None],
         *,
         release: Callable[[str, int], None],
+        session_ended: Callable[[SessionEndedError], None],
     ) -> None:
         self._transport = transport
         self._session = session
@@ -49,6 +51,7 @@ class Pipeline:
         self._settle = settle
         self._cancel = cancel
         self._release = release
+        self._session_ended = session_ended
         self._queue = PlanQueue(tracker)
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
@@ -150,6 +153,8 @@ class Pipeline:
             constant.parts = None
         except Exception as error:  # told to every task that needs it
             constant.error = error
+            if isinstance(error, SessionEndedError):
+                self._session_ended(error)
 
     async def _send(
         self,
@@ -166,6 +171,8 @@ class Pipeline:
                 await before.wait()
             await self._submit(batch, earlier, named)
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
+            if isinstance(error, SessionEndedError):
+                self._session_ended(error)  # first: who is told may submit again at once
             self._fail(batch, self._as_closed(error))
             self._cancel(batch)  # of a batch that was refused in part, something may run
         finally:

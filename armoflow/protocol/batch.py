@@ -296,7 +296,7 @@ class BatchTransport:
         except RefusedError as error:
             if error.code != SESSION_ENDED:
                 raise
-            ended = SessionEndedError(str(error), error.code)
+            ended = SessionEndedError(str(error), error.code, session_id)
             news = self._news.get(session_id)
             if news is not None:
                 news.put_nowait(ended)
