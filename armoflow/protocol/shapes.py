@@ -17,6 +17,8 @@ from armoflow.config import ID_LIMIT
 from armoflow.errors import MalformedError
 
 _INT64 = 2**63
+_KNOWN_MAPS = 256
+_KNOWN_TEXT = 1000  # characters of a map that is remembered
 _show = reprlib.Repr()
 _show.maxstring = _show.maxother = 60
 
@@ -272,6 +274,11 @@ class Record(Shape):
         """Whether all of these values are of this shape."""
         if not _are(values, _LIST):
             return False
+        if len(values) == 1:
+            (value,) = values
+            return len(value) == len(self._shapes) and all(
+                shape.fits((entry,)) for shape, entry in zip(self._shapes, value, strict=True)
+            )
         if set(map(len, values)) - {len(self._shapes)}:
             return False
         return all(
@@ -345,15 +352,25 @@ class Named(Shape):
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes
+        self._known: set[str] = set()
 
     def fits(self, values: Sequence[Any]) -> bool:
         """Whether all of these values are of this shape."""
+        return _are(values, _MAP) and all(map(self._fits, values))
+
+    def _fits(self, value: Mapping[Any, Any]) -> bool:
+        # The same few maps come again and again: their texts tell types apart, too.
+        text = repr(value)
+        if text in self._known:
+            return True
         shapes = self._shapes
-        return _are(values, _MAP) and all(
-            key in shapes and shapes[key].fits((entry,))
-            for value in values
-            for key, entry in value.items()
-        )
+        if not all(key in shapes and shapes[key].fits((entry,)) for key, entry in value.items()):
+            return False
+        if len(text) <= _KNOWN_TEXT:
+            if len(self._known) >= _KNOWN_MAPS:
+                self._known.clear()
+            self._known.add(text)
+        return True
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
