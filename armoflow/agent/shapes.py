@@ -213,7 +213,7 @@ def check_places(data: Mapping[str, Any], folder: str, serial: int) -> None:
         if type(value) is bytes:
             continue
         parent, _, name = value[0].rpartition("/")
-        if parent != folder or not ID.fits((name,)):
+        if parent != folder or not ID.fits(name):
             raise BrokenStreamError(f"the data of {key!r} is not a file in {folder}", serial)
 
 

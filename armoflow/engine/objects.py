@@ -162,7 +162,7 @@ class ObjectStore:
                 DATA_LOSS, if it belongs to another user, and may not be readable here.
         """
         file = Path(path)
-        if file.parent != self.staging or not ID.fits((file.name,)):
+        if file.parent != self.staging or not ID.fits(file.name):
             raise StateError("INVALID_ARGUMENT", f"{path!r} is not in {self.staging}")
         if file.lstat().st_uid != os.geteuid():
             raise StateError("DATA_LOSS", f"{path} is another user's: upload the data")

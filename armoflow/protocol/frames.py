@@ -209,16 +209,11 @@ def unpack(message: bytes, entries: int = FRAME_ENTRIES * 10) -> Iterator[Any]:
     )
     unpacker.feed(message)
     read = 0
-    while True:
-        try:
-            frame = unpacker.unpack()
-        except msgpack.exceptions.OutOfData:
-            if read < len(message):
-                raise MalformedError("a message ends within a frame") from None
-            return
-        except UNREADABLE as error:
-            raise MalformedError(
-                f"a message cannot be read: {type(error).__name__} {error}"
-            ) from None
-        read = unpacker.tell()
-        yield frame
+    try:
+        for frame in unpacker:
+            read = unpacker.tell()
+            yield frame
+    except UNREADABLE as error:
+        raise MalformedError(f"a message cannot be read: {type(error).__name__} {error}") from None
+    if read < len(message):
+        raise MalformedError("a message ends within a frame")

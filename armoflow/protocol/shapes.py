@@ -1,12 +1,13 @@
 """What a frame may look like, said once and checked where it enters.
 
-A shape checks many values at a time, because a frame holds many of one kind: a column of a thousand
-ids is checked by a few calls into C, and only a frame that is refused is looked at value by value,
-to name what is wrong with it. Values are as msgpack gives them.
+A shape checks one value, or many at a time: a long frame holds many of one kind, and a column of a
+thousand ids is checked by a few calls into C. Only a frame that is refused is searched, to name
+what is wrong with it. Values are as msgpack gives them.
 """
 
 from __future__ import annotations
 
+import re
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from armoflow.config import ID_LIMIT
 from armoflow.errors import MalformedError
 
 _INT64 = 2**63
+_FEW = 4  # values that are checked sooner one by one
 _KNOWN_MAPS = 256
 _KNOWN_TEXT = 1000  # characters of a map that is remembered
 _show = reprlib.Repr()
@@ -27,8 +29,12 @@ class Shape(ABC):
     """What a value may be."""
 
     @abstractmethod
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
+        return all(map(self.fits, values))
 
     @abstractmethod
     def blame(self, value: Any, name: str) -> str:
@@ -40,7 +46,7 @@ class Shape(ABC):
         Raises:
             MalformedError: Naming the field.
         """
-        if not self.fits((value,)):
+        if not self.fits(value):
             raise MalformedError(self.blame(value, name))
 
 
@@ -48,15 +54,19 @@ class Text(Shape):
     """A text of at most so many characters; msgpack lets no lone surrogate through.
 
     Example:
-        >>> Text(3).fits(["", "abc"]), Text(3).fits(["abcd"]), Text(3).fits([b"a"])
+        >>> Text(3).fits("abc"), Text(3).fits_all(["", "abcd"]), Text(3).fits(b"a")
         (True, False, False)
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return type(value) is str and len(value) <= self._limit
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         return _are(values, _TEXT) and max(map(len, values), default=0) <= self._limit
 
     def blame(self, value: Any, name: str) -> str:
@@ -70,17 +80,23 @@ class Id(Shape):
     Not empty, printable, no separator, not a directory's own name, at most ``ID_LIMIT`` bytes.
 
     Example:
-        >>> Id().fits(["a-b", "x###1"])
-        True
-        >>> [Id().fits([bad]) for bad in ("", ".", "..", "a/b", "a\0", "a\nb", "x" * 300, 7)]
+        >>> Id().fits("a-b"), Id().fits_all(["a-b", "x###1"])
+        (True, True)
+        >>> [Id().fits(bad) for bad in ("", ".", "..", "a/b", "a\0", "a\nb", "x" * 300, 7)]
         [False, False, False, False, False, False, False, False]
         >>> Id().check("../up", "task id")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         armoflow.errors.MalformedError: task id is '../up', not an id (1 to 200 bytes...
     """
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        if type(value) is not str:
+            return False
+        return _PLAIN_ID.fullmatch(value) is not None or self.fits_all((value,))
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         if not _are(values, _TEXT):
             return False
         if max(map(len, values), default=0) > ID_LIMIT or not all(values):
@@ -100,7 +116,7 @@ class Integer(Shape):
     """A whole number within bounds, by default those of 64 bits.
 
     Example:
-        >>> Integer(0).fits([0, 5]), Integer(0).fits([-1]), Integer(0).fits([True])
+        >>> Integer(0).fits_all([0, 5]), Integer(0).fits(-1), Integer(0).fits(True)
         (True, False, False)
     """
 
@@ -108,8 +124,12 @@ class Integer(Shape):
         self._low = low
         self._high = high
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return type(value) is int and self._low <= value <= self._high
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         if not _are(values, _INTEGER):
             return False
         return not values or (min(values) >= self._low and max(values) <= self._high)
@@ -123,7 +143,7 @@ class Number(Shape):
     """A finite number within bounds.
 
     Example:
-        >>> Number(0, 10).fits([0, 2.5]), Number(0, 10).fits([float("nan")])
+        >>> Number(0, 10).fits_all([0, 2.5]), Number(0, 10).fits(float("nan"))
         (True, False)
     """
 
@@ -131,8 +151,12 @@ class Number(Shape):
         self._low = low
         self._high = high
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return type(value) in _NUMBER and self._low <= value <= self._high
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         if not _are(values, _NUMBER):
             return False
         return all(self._low <= value <= self._high for value in values)
@@ -146,28 +170,36 @@ class Plain(Shape):
     """A value of one type, whatever it is: bytes, a truth value.
 
     Example:
-        >>> Plain(bool).fits([True]), Plain(bool).fits([1])
+        >>> Plain(bool).fits(True), Plain(bool).fits(1)
         (True, False)
     """
 
     def __init__(self, type_: type) -> None:
+        self._type = type_
         self._types = frozenset((type_,))
-        self._name = type_.__name__
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return type(value) is self._type
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         return _are(values, self._types)
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
-        return f"{name} is {_show.repr(value)}, not of type {self._name}"
+        return f"{name} is {_show.repr(value)}, not of type {self._type.__name__}"
 
 
 class Anything(Shape):
     """A value that is checked where it is used."""
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return True
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         return True
 
     def blame(self, value: Any, name: str) -> str:
@@ -179,16 +211,20 @@ class Optional(Shape):
     """A value of a shape, or None.
 
     Example:
-        >>> Optional(Integer()).fits([None, 1]), Optional(Integer()).fits(["1"])
+        >>> Optional(Integer()).fits_all([None, 1]), Optional(Integer()).fits("1")
         (True, False)
     """
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
-        return self._shape.fits([value for value in values if value is not None])
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return value is None or self._shape.fits(value)
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
+        return self._shape.fits_all([value for value in values if value is not None])
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
@@ -200,19 +236,16 @@ class Either(Shape):
 
     Example:
         >>> data = Either(Record(path=Text(9), size=Integer()), Record())
-        >>> data.fits([b"x", ["path", 1], []]), data.fits([["path"]])
+        >>> data.fits_all([b"x", ["path", 1], []]), data.fits(["path"])
         (True, False)
     """
 
     def __init__(self, *others: Shape) -> None:
         self._others = others
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
-        return all(
-            type(value) is bytes or any(shape.fits((value,)) for shape in self._others)
-            for value in values
-        )
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        return type(value) is bytes or any(shape.fits(value) for shape in self._others)
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
@@ -226,7 +259,7 @@ class ListOf(Shape):
 
     Example:
         >>> numbers = ListOf(Integer(), 2)
-        >>> numbers.fits([[], [1, 2]]), numbers.fits([[1, 2, 3]]), numbers.fits([["a"]])
+        >>> numbers.fits_all([[], [1, 2]]), numbers.fits([1, 2, 3]), numbers.fits(["a"])
         (True, False, False)
         >>> numbers.blame([1, "a"], "sizes")
         "sizes[1] is 'a', not a whole number from -9223372036854775808 to 9223372036854775807"
@@ -236,21 +269,28 @@ class ListOf(Shape):
         self._shape = shape
         self._limit = limit
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        if type(value) not in _LIST or len(value) > self._limit:
+            return False
+        if len(value) > _FEW:
+            return self._shape.fits_all(value)
+        return all(map(self._shape.fits, value))
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         if not _are(values, _LIST):
             return False
         if max(map(len, values), default=0) > self._limit:
             return False
-        entries = values[0] if len(values) == 1 else list(chain(*values))
-        return not entries or self._shape.fits(entries)
+        return self._shape.fits_all(list(chain(*values)))
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
         if type(value) not in _LIST:
             return f"{name} is {_show.repr(value)}, not a list"
         for index, entry in enumerate(value):
-            if not self._shape.fits((entry,)):
+            if not self._shape.fits(entry):
                 return self._shape.blame(entry, f"{name}[{index}]")
         return f"{name} has {len(value)} entries: at most {self._limit} are taken"
 
@@ -260,7 +300,7 @@ class Record(Shape):
 
     Example:
         >>> entry = Record(id=Id(), size=Integer(0))
-        >>> entry.fits([["a", 1], ["b", 2]]), entry.fits([["a"]])
+        >>> entry.fits_all([["a", 1], ["b", 2]]), entry.fits(["a"])
         (True, False)
         >>> entry.blame(["a", -1], "file")
         'file.size is -1, not a whole number from 0 to 9223372036854775807'
@@ -270,19 +310,23 @@ class Record(Shape):
         self._fields = fields
         self._shapes = tuple(fields.values())
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        if type(value) not in _LIST or len(value) != len(self._shapes):
+            return False
+        for shape, entry in zip(self._shapes, value, strict=True):  # noqa: SIM110 - no generator
+            if not shape.fits(entry):
+                return False
+        return True
+
+    def fits_all(self, values: Sequence[Any]) -> bool:
+        """Whether all of these values are."""
         if not _are(values, _LIST):
             return False
-        if len(values) == 1:
-            (value,) = values
-            return len(value) == len(self._shapes) and all(
-                shape.fits((entry,)) for shape, entry in zip(self._shapes, value, strict=True)
-            )
         if set(map(len, values)) - {len(self._shapes)}:
             return False
         return all(
-            shape.fits(column)
+            shape.fits_all(column)
             for shape, column in zip(self._shapes, zip(*values, strict=True), strict=False)
         )
 
@@ -294,7 +338,7 @@ class Record(Shape):
             names = ", ".join(self._fields)
             return f"{name} has {len(value)} fields, not {len(self._shapes)}: {names}"
         for (field, shape), entry in zip(self._fields.items(), value, strict=True):
-            if not shape.fits((entry,)):
+            if not shape.fits(entry):
                 return shape.blame(entry, f"{name}.{field}")
         raise AssertionError(name)
 
@@ -304,7 +348,7 @@ class MapOf(Shape):
 
     Example:
         >>> names = MapOf(Text(9), Text(9), 2, 9)
-        >>> names.fits([{"a": "b"}]), names.fits([{"a": "123456789"}])
+        >>> names.fits({"a": "b"}), names.fits({"a": "123456789"})
         (True, False)
     """
 
@@ -314,27 +358,25 @@ class MapOf(Shape):
         self._limit = limit
         self._total = total
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
-        return _are(values, _MAP) and all(map(self._fits, values))
-
-    def _fits(self, value: Mapping[Any, Any]) -> bool:
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        if type(value) is not dict or len(value) > self._limit:
+            return False
         keys, entries = list(value), list(value.values())
         return (
-            len(keys) <= self._limit
-            and self._keys.fits(keys)
-            and self._values.fits(entries)
+            self._keys.fits_all(keys)
+            and self._values.fits_all(entries)
             and sum(map(len, keys)) + sum(map(len, entries)) <= self._total
         )
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
-        if type(value) not in _MAP:
+        if type(value) is not dict:
             return f"{name} is {_show.repr(value)}, not a map"
         for key, entry in value.items():
-            if not self._keys.fits((key,)):
+            if not self._keys.fits(key):
                 return self._keys.blame(key, f"a key of {name}")
-            if not self._values.fits((entry,)):
+            if not self._values.fits(entry):
                 return self._values.blame(entry, f"{name}[{_show.repr(key)}]")
         return (
             f"{name} has {len(value)} entries: at most {self._limit} are taken, "
@@ -354,17 +396,16 @@ class Named(Shape):
         self._shapes = shapes
         self._known: set[str] = set()
 
-    def fits(self, values: Sequence[Any]) -> bool:
-        """Whether all of these values are of this shape."""
-        return _are(values, _MAP) and all(map(self._fits, values))
-
-    def _fits(self, value: Mapping[Any, Any]) -> bool:
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this shape."""
+        if type(value) is not dict:
+            return False
         # The same few maps come again and again: their texts tell types apart, too.
         text = repr(value)
         if text in self._known:
             return True
         shapes = self._shapes
-        if not all(key in shapes and shapes[key].fits((entry,)) for key, entry in value.items()):
+        if not all(key in shapes and shapes[key].fits(entry) for key, entry in value.items()):
             return False
         if len(text) <= _KNOWN_TEXT:
             if len(self._known) >= _KNOWN_MAPS:
@@ -374,12 +415,12 @@ class Named(Shape):
 
     def blame(self, value: Any, name: str) -> str:
         """What is wrong with a value that is not of this shape."""
-        if type(value) not in _MAP:
+        if type(value) is not dict:
             return f"{name} is {_show.repr(value)}, not a map"
         for key, entry in value.items():
             if key not in self._shapes:
                 return f"{name} has an unknown entry {_show.repr(key)}"
-            if not self._shapes[key].fits((entry,)):
+            if not self._shapes[key].fits(entry):
                 return self._shapes[key].blame(entry, f"{name}.{key}")
         raise AssertionError(name)
 
@@ -390,12 +431,13 @@ FLAG = Plain(bool)
 INT32 = Integer(-(2**31), 2**31 - 1)
 SIZE = Integer(0)
 
+_PLAIN_ID = re.compile(rf"[ -\-0-~]{{1,{ID_LIMIT}}}")
+"""By far the most ids; those with a dot or beyond ASCII are looked at more closely."""
 _ID_BYTES = bytes(byte for byte in range(0x20, 0x7F) if byte not in b"/.")
 _TEXT = frozenset((str,))
 _INTEGER = frozenset((int,))
 _NUMBER = frozenset((int, float))
 _LIST = frozenset((list, tuple))
-_MAP = frozenset((dict,))
 
 
 def check_id(value: Any, name: str) -> None:
@@ -413,7 +455,7 @@ def check_ids(values: Sequence[Any], name: str) -> None:
     Raises:
         MalformedError: Naming the place in ``name``.
     """
-    if not ID.fits(values):
+    if not ID.fits_all(values):
         raise MalformedError(ListOf(ID, len(values)).blame(list(values), name))
 
 

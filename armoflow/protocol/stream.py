@@ -271,7 +271,7 @@ def _framed(frame: Any) -> list[Any]:
     Raises:
         MalformedError: If it has none, or none that an engine sends.
     """
-    if not isinstance(frame, list) or not SIZE.fits(frame[:2]) or len(frame) < 2:
+    if not isinstance(frame, list) or not SIZE.fits_all(frame[:2]) or len(frame) < 2:
         raise MalformedError("a frame of the engine does not begin with its number and kind")
     if frame[1] > Kind.CHANGES:
         raise MalformedError(

@@ -188,7 +188,7 @@ class _Connection:
             MalformedError: If it has no number to answer it by.
         """
         number: Any = frame[0] if isinstance(frame, list) and frame else None
-        if not SIZE.fits((number,)):
+        if not SIZE.fits(number):
             raise MalformedError(f"a frame does not begin with its number: {repr(frame)[:SHOWN]}")
         kind: Any = frame[1] if len(frame) > 1 else None
         handler = self._handlers.get(kind) if type(kind) is int else None

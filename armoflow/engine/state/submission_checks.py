@@ -167,7 +167,7 @@ class SubmissionChecks(ResultCommands):
         if is_open and parent is not None and owner == parent.id:
             return output
         if self.strict:
-            if output is None and not ID.fits((output_id,)):
+            if output is None and not ID.fits(output_id):
                 text = f"task {new.id}: expected output {output_id!r} is no id"
                 raise StateError("INVALID_ARGUMENT", text)
             return None if owner else output
