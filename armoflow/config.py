@@ -161,3 +161,14 @@ EXPLAIN_DELAY = 0.02
 
 ENDING_SECONDS = 5.0
 """Seconds that TERM or HUP give a client to end its sessions, before the process dies of them."""
+
+WORKER_GRACE = 20.0
+"""Seconds for which ``armoflow worker`` serves on after SIGTERM, unless its agent ends before: more
+than the agent grants its task (15), less than a pod has (30). ``ARMOFLOW_GRACE`` overrides it."""
+
+FETCH_PATIENCE = 5.0
+"""Seconds for which a worker asks its agent again for data that it cannot get: its row may be late,
+its file open elsewhere."""
+
+FIRST_FETCH_PAUSE, LAST_FETCH_PAUSE = 0.01, 1.0
+"""Seconds between these questions; doubles each time."""

@@ -10,7 +10,17 @@ from collections.abc import Callable
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def watch_signals(force: Callable[[], None]) -> asyncio.Event:
+class Ending(asyncio.Event):
+    """Set when to end.
+
+    Attributes:
+        number: The signal that said so, if it was one.
+    """
+
+    number: signal.Signals | None = None
+
+
+def watch_signals(force: Callable[[], None]) -> Ending:
     """An event that is set by the first signal; by the second, the process dies of it.
 
     A HUP that is ignored (``nohup``) stays ignored.
@@ -18,7 +28,7 @@ def watch_signals(force: Callable[[], None]) -> asyncio.Event:
     Args:
         force: What must be done before it dies, which takes no time.
     """
-    told = asyncio.Event()
+    told = Ending()
     loop = asyncio.get_running_loop()
 
     def tell(number: signal.Signals) -> None:
@@ -27,6 +37,8 @@ def watch_signals(force: Callable[[], None]) -> asyncio.Event:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+            os._exit(128 + number)  # the first process of a container does not die of signals
+        told.number = number
         told.set()
 
     for number in _SIGNALS:

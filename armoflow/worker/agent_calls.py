@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -22,10 +23,16 @@ _PERMANENT = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.UNIMPLEMENTED,
-        # What ArmoniK.Core's agent makes of a closed session or an unknown partition.
-        grpc.StatusCode.UNKNOWN,
     }
 )
+"""What another attempt would meet again."""
+
+_REFUSED = _PERMANENT | {grpc.StatusCode.UNKNOWN}
+"""The same for child tasks: UNKNOWN is also what ArmoniK.Core's agent makes of a closed session."""
+
+_UNREPEATABLE = _PERMANENT - {grpc.StatusCode.NOT_FOUND}
+"""What ends the asking for data at once."""
+
 _ROOM = config.MESSAGE_LIMIT // 8
 """Bytes left free in a message: replies count too, and carry more than the ids."""
 
@@ -38,7 +45,7 @@ class AgentCalls:
         request: The request of Process.
 
     Attributes:
-        lost: The first call that failed for a reason that another try may not meet again.
+        lost: The first call that failed for a reason that another attempt may not meet again.
     """
 
     def __init__(self, stub: Any, request: Any) -> None:
@@ -61,7 +68,7 @@ class AgentCalls:
                 return await self._new_results(argument)
             return await self._store_results(argument)
         except grpc.aio.AioRpcError as error:
-            self.note(error)
+            self._note(error, _PERMANENT)
             raise DataLostError(f"{error.details()} ({error.code().name})") from error
 
     async def commit(self, effects: Effects) -> None:
@@ -70,6 +77,13 @@ class AgentCalls:
         Raises:
             grpc.aio.AioRpcError: If the agent refuses or cannot be reached.
         """
+        try:
+            await self._commit(effects)
+        except grpc.aio.AioRpcError as error:
+            self._note(error, _REFUSED)
+            raise
+
+    async def _commit(self, effects: Effects) -> None:
         for ids in _parts(list(effects.data), 1000):
             await self._stub.NotifyResultData(
                 agent_common_pb2.NotifyResultDataRequest(
@@ -91,16 +105,30 @@ class AgentCalls:
                 )
             )
 
-    def note(self, error: grpc.aio.AioRpcError) -> None:
+    def _note(self, error: grpc.aio.AioRpcError, permanent: frozenset[grpc.StatusCode]) -> None:
         """Remember a failure that is no fault of the task's."""
-        if self.lost is None and error.code() not in _PERMANENT:
+        if self.lost is None and error.code() not in permanent:
             self.lost = error
 
     async def _fetch(self, result_id: str) -> list[Any]:
-        await self._stub.GetResourceData(
-            agent_common_pb2.DataRequest(communication_token=self._token, result_id=result_id)
-        )
+        """Bring data into the data folder, which may be late, or in use elsewhere just now."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + config.FETCH_PATIENCE
+        pause = config.FIRST_FETCH_PAUSE
+        request = agent_common_pb2.DataRequest(communication_token=self._token, result_id=result_id)
+        while (fault := await self._bring(request)) is not None:
+            if fault.code() in _UNREPEATABLE or clock() + pause > deadline:
+                raise fault
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, config.LAST_FETCH_PAUSE)
         return [f"{self._folder}/{result_id}", 0]
+
+    async def _bring(self, request: Any) -> grpc.aio.AioRpcError | None:
+        try:
+            await self._stub.GetResourceData(request)
+        except grpc.aio.AioRpcError as error:
+            return error
+        return None
 
     async def _new_results(self, names: Sequence[str]) -> list[str]:
         request = agent_common_pb2.CreateResultsMetaDataRequest

@@ -106,6 +106,12 @@ class ChildSupervisor:
         self._push()
 
     @property
+    def hopeful(self) -> bool:
+        """Whether its process runs, or may yet."""
+        ready = self._ready
+        return not ready.done() or ready.cancelled() or ready.exception() is None
+
+    @property
     def load(self) -> int:
         """Tasks that it has."""
         return len(self._sent) + len(self._backlog)

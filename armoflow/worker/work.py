@@ -151,6 +151,7 @@ class Outcome:
         error: What the engine is told.
         kind: Kind of the error record; without one "invalid", or "deadline" past its limit.
         seconds: How long it ran.
+        unharmed: It did not begin, through no fault of its own.
     """
 
     work: Work
@@ -158,6 +159,7 @@ class Outcome:
     error: str = ""
     kind: str = ""
     seconds: float = 0.0
+    unharmed: bool = False
 
 
 class Cause(enum.Enum):
@@ -217,7 +219,8 @@ def refuse(work: Work, text: str) -> Outcome:
         name = unpack_payload(data.read(work.payload)).name
     except (EnvelopeError, MissingDataError):
         name = work.task_id
-    return Outcome(work, error=ErrorRecord("died", kind, text, node=name).to_text(), kind="died")
+    error = ErrorRecord("died", kind, text, node=name).to_text()
+    return Outcome(work, error=error, kind="died", unharmed=True)
 
 
 class _Account:

@@ -1,171 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 import pytest
-from armonik.protogen.common import agent_common_pb2, objects_pb2, worker_common_pb2
-from armonik.protogen.worker.agent_service_pb2_grpc import (
-    AgentServicer,
-    add_AgentServicer_to_server,
-)
-from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
-from seats import KEY, PATIENCE, call, encode, envelope, file_appears, read
+from agents import Worker, with_worker
+from armonik.protogen.common import agent_common_pb2, worker_common_pb2
+from seats import KEY, PATIENCE, call, envelope, file_appears, read
 
 import armoflow
+from armoflow import config
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.pickling import dumps
 from armoflow.config import ERROR_RECORD_LIMIT
-from armoflow.worker.service import Addresses, serve
-
-TOKEN = "the-token"
-
-
-class FakeAgent(AgentServicer):
-    """Records what a worker asks for, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls: list[str] = []
-        self.requests: list[Any] = []
-        self.stored: dict[str, bytes] = {}
-        self.refuse: grpc.StatusCode | None = None
-        self._made = 0
-
-    async def _note(self, name: str, request: Any, context: Any) -> None:
-        if request.communication_token != TOKEN:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "wrong token")
-        self.calls.append(name)
-        self.requests.append(request)
-        if self.refuse is not None:
-            await context.abort(self.refuse, "not today")
-
-    def _new(self, name: str) -> Any:
-        self._made += 1
-        return agent_common_pb2.ResultMetaData(result_id=f"made-{self._made}", name=name)
-
-    async def CreateResults(self, request: Any, context: Any) -> Any:
-        await self._note("CreateResults", request, context)
-        results = [self._new(item.name) for item in request.results]
-        for result, item in zip(results, request.results, strict=True):
-            self.stored[result.result_id] = item.data
-        return agent_common_pb2.CreateResultsResponse(results=results)
-
-    async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
-        await self._note("CreateResultsMetaData", request, context)
-        results = [self._new(item.name) for item in request.results]
-        return agent_common_pb2.CreateResultsMetaDataResponse(results=results)
-
-    async def NotifyResultData(self, request: Any, context: Any) -> Any:
-        await self._note("NotifyResultData", request, context)
-        for item in request.ids:
-            self.stored[item.result_id] = (self.folder / item.result_id).read_bytes()
-        return agent_common_pb2.NotifyResultDataResponse()
-
-    async def SubmitTasks(self, request: Any, context: Any) -> Any:
-        await self._note("SubmitTasks", request, context)
-        return agent_common_pb2.SubmitTasksResponse()
-
-    async def GetResourceData(self, request: Any, context: Any) -> Any:
-        await self._note("GetResourceData", request, context)
-        if request.result_id not in self.stored:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such data")
-        (self.folder / request.result_id).write_bytes(self.stored[request.result_id])
-        return agent_common_pb2.DataResponse(result_id=request.result_id)
-
-
-class Worker:
-    """A worker, its fake agent, and the agent's side of Process."""
-
-    def __init__(self, agent: FakeAgent, stub: Any) -> None:
-        self.agent = agent
-        self.stub = stub
-
-    def request(self, payload: Payload | bytes, *outputs: str, **inputs: bytes) -> Any:
-        data = payload if isinstance(payload, bytes) else encode(payload)
-        (self.agent.folder / "payload").write_bytes(data)
-        for name, content in inputs.items():
-            (self.agent.folder / name).write_bytes(content)
-        return worker_common_pb2.ProcessRequest(
-            communication_token=TOKEN,
-            session_id="session",
-            task_id="task",
-            expected_output_keys=list(outputs) or ["output"],
-            payload_id="payload",
-            data_dependencies=list(inputs),
-            data_folder=str(self.agent.folder),
-            configuration=objects_pb2.Configuration(data_chunk_max_size=2**21),
-        )
-
-    async def process(self, payload: Payload | bytes, *outputs: str, **inputs: bytes) -> Any:
-        request = self.request(payload, *outputs, **inputs)
-        return (await self.stub.Process(request, timeout=PATIENCE)).output
-
-    async def health(self) -> int:
-        reply = await self.stub.HealthCheck(objects_pb2.Empty(), timeout=PATIENCE)
-        return int(reply.status)
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """Paths of Unix sockets are limited to about 100 bytes."""
-    path = Path(tempfile.mkdtemp(prefix="armoflow-test-"))
-    yield path
-    shutil.rmtree(path)
-
-
-@asynccontextmanager
-async def worker(path: Path) -> AsyncIterator[Worker]:
-    addresses = Addresses(f"unix:{path}/worker.sock", f"unix:{path}/agent.sock")
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve(addresses, stop))
-    try:
-        async with agent_and_stub(path) as pair:
-            yield pair
-    finally:
-        stop.set()
-        await serving
-
-
-@asynccontextmanager
-async def agent_and_stub(path: Path) -> AsyncIterator[Worker]:
-    folder = path / "data"
-    folder.mkdir()
-    agent = FakeAgent(folder)
-    server = grpc.aio.server()
-    add_AgentServicer_to_server(agent, server)
-    server.add_insecure_port(f"unix:{path}/agent.sock")
-    await server.start()
-    options = [("grpc.default_authority", "localhost")]
-    try:
-        async with grpc.aio.insecure_channel(f"unix:{path}/worker.sock", options) as channel:
-            await asyncio.wait_for(channel.channel_ready(), PATIENCE)
-            yield Worker(agent, WorkerStub(channel))
-    finally:
-        await server.stop(None)
-
-
-def with_worker(test: Callable[..., Awaitable[None]]) -> Callable[[Path], None]:
-    def run(short_path: Path) -> None:
-        async def bounded() -> None:
-            async with worker(short_path) as pair:
-                await test(pair)
-
-        asyncio.run(asyncio.wait_for(bounded(), 2 * PATIENCE))
-
-    run.__name__ = test.__name__
-    return run
 
 
 def found(output: Any) -> ErrorRecord:
@@ -246,8 +97,37 @@ async def test_code_is_fetched_on_a_miss_only(pair: Worker) -> None:
     for _ in range(2):
         assert (await pair.process(payload)).WhichOneof("type") == "ok"
     assert pair.agent.calls == ["GetResourceData", "NotifyResultData", "NotifyResultData"]
-    payload.function = CodeReference("other", None, "gone")
-    assert found(await pair.process(payload)).kind == "lost"
+
+
+@with_worker
+async def test_data_that_is_late_or_in_use_is_asked_for_again(pair: Worker) -> None:
+    payload = call(int)
+    assert payload.function is not None
+    pair.agent.stored["code"] = payload.function.data or b""
+    payload.function = CodeReference(payload.function.digest, None, "code")
+    pair.agent.faults = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNKNOWN]
+    assert (await pair.process(payload)).WhichOneof("type") == "ok"
+    assert pair.agent.calls == [*["GetResourceData"] * 3, "NotifyResultData"]
+
+
+def test_a_fault_in_fetching_is_a_lost_attempt_not_lost_data(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "FETCH_PATIENCE", 0.05)
+    payload = call(int)
+    payload.function = CodeReference("other", None, "code")
+
+    async def test(pair: Worker) -> None:
+        for code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE):
+            pair.agent.refuse = code
+            with pytest.raises(grpc.aio.AioRpcError, match="not today") as caught:
+                await pair.process(payload)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert len(pair.agent.calls) > 2
+        pair.agent.refuse = grpc.StatusCode.NOT_FOUND
+        assert found(await pair.process(payload)).kind == "lost"
+
+    with_worker(test)(short_path)
 
 
 @with_worker
@@ -390,52 +270,3 @@ async def test_large_child_payloads_go_through_the_data_folder(pair: Worker) -> 
     largest = max(request.ByteSize() for request in pair.agent.requests)
     assert largest < 100_000
     assert max(map(len, pair.agent.stored.values())) > 5_000_000
-
-
-# --- the program --------------------------------------------------------------------------------
-
-
-def test_addresses_come_from_armoniks_variables() -> None:
-    default = Addresses.from_environment({})
-    assert default == Addresses("unix:/cache/armonik_worker.sock", "unix:/cache/armonik_agent.sock")
-    given = Addresses.from_environment(
-        {
-            "ComputePlane__WorkerChannel__Address": "http://0.0.0.0:1080",
-            "ComputePlane__WorkerChannel__SocketType": "tcp",
-            "ComputePlane__AgentChannel__Address": "unix:///run/agent.sock",
-        }
-    )
-    assert given == Addresses("0.0.0.0:1080", "unix:/run/agent.sock")
-    with pytest.raises(ValueError, match="SocketType"):
-        Addresses.from_environment({"ComputePlane__AgentChannel__SocketType": "pigeon"})
-
-
-def test_the_command_serves_and_leaves_nothing(short_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "ComputePlane__WorkerChannel__Address": str(short_path / "worker.sock"),
-        "ComputePlane__AgentChannel__Address": str(short_path / "agent.sock"),
-        "TMPDIR": str(short_path),
-    }
-
-    async def test() -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "armoflow.cli.main", "worker"), env=environment
-        )
-        try:
-            async with agent_and_stub(short_path) as pair:
-                assert (await pair.process(call(int))).WhichOneof("type") == "ok"
-                children = psutil.Process(process.pid).children(recursive=True)
-                assert children
-                process.send_signal(signal.SIGTERM)
-                assert await process.wait() == 0
-                for child in children:
-                    await gone(child.pid)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        left = {path.name for path in short_path.iterdir()} - {"worker.sock", "agent.sock", "data"}
-        assert left == set()
-
-    asyncio.run(asyncio.wait_for(test(), 2 * PATIENCE))

@@ -49,6 +49,9 @@ FIRST_DELAY, LAST_DELAY = 0.1, 30.0
 DEATHS_BEFORE_ERROR = 3
 """Deaths in a row, before being ready, that are reported as an error."""
 
+_PINGS = (("grpc.http2.max_ping_strikes", 0),)
+"""A worker that makes sure that its agent is there is welcome, as at the reference agent."""
+
 LONGEST_CALL = 10 * 365 * 24 * 3600.0
 """Seconds; gRPC cannot express a deadline that is much farther away."""
 
@@ -127,7 +130,8 @@ class Seat:
         self._channels.clear()
         strict = self._engine.options.strict  # the reference agent keeps gRPC's limit of 4 MiB
         self._server = grpc.aio.server(
-            interceptors=(Guard(self._agent.calls),), options=() if strict else LIMITS
+            interceptors=(Guard(self._agent.calls),),
+            options=_PINGS if strict else (*_PINGS, *LIMITS),
         )
         add_AgentServicer_to_server(self._service, self._server)
         self._server.add_insecure_port(self._channels.agent)
@@ -146,10 +150,10 @@ class Seat:
         if self._execution is not None:
             await asyncio.wait([self._loop], timeout=STOP_GRACE)
         self._loop.cancel()
+        await self._server.stop(None)
         with contextlib.suppress(asyncio.CancelledError):
             await self._loop
         await self._discarded()
-        await self._server.stop(None)
         if self._short is not None:
             self._short.remove()
 
@@ -190,6 +194,8 @@ class Seat:
             while (task := await self._next_task(process)) is not None:
                 if not await self._run(link, task):
                     break
+            if self._agent.stopping:
+                await self._server.stop(None)  # armoflow's worker serves as long as its agent does
             if not process.alive:
                 logger.warning("worker %s %s", self._name, process.describe_end())
         return ""

@@ -1,0 +1,186 @@
+"""``armoflow worker``: serves one ArmoniK agent, in the pod that they share, until that one ends.
+
+A pod that is taken away tells both its containers at once. The agent still lets its task finish,
+and may even begin another one, so the worker serves on until the agent is gone, or a grace is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from armonik.protogen.worker.agent_service_pb2_grpc import AgentStub
+from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_to_server
+
+from armoflow import config
+from armoflow.errors import ArmoflowError
+from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.ending import Ending, watch_signals
+from armoflow.system.guardian import Guardian
+from armoflow.system.temporary import TemporaryDirectory
+from armoflow.worker.addresses import Addresses, target
+from armoflow.worker.environment import worker_environment
+from armoflow.worker.service import WorkerService
+
+logger = logging.getLogger(__name__)
+
+GRACE_VARIABLE = "ARMOFLOW_GRACE"
+
+_COMMON = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+_CHANNEL = (
+    *_COMMON,
+    ("grpc.default_authority", "localhost"),
+    ("grpc.enable_http_proxy", 0),  # the agent is beside this process
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+_SERVER = (
+    *_COMMON,
+    # ArmoniK's agent sends pings of its own while a long task runs: they are no abuse.
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+def _keepalive() -> tuple[tuple[str, int], ...]:
+    """A peer that hangs is no peer: what waits for it ends."""
+    milliseconds = int(config.KEEPALIVE_SECONDS * 1000)
+    return (
+        ("grpc.keepalive_time_ms", milliseconds),
+        ("grpc.keepalive_timeout_ms", milliseconds),
+        ("grpc.http2.ping_timeout_ms", milliseconds),
+    )
+
+
+def grace_seconds(environment: Mapping[str, str]) -> float:
+    """For how long to serve on once told to end.
+
+    Raises:
+        ValueError: If the variable holds no such number.
+
+    Example:
+        >>> grace_seconds({}), grace_seconds({"ARMOFLOW_GRACE": "0"})
+        (20.0, 0.0)
+    """
+    text = environment.get(GRACE_VARIABLE)
+    if not text:
+        return config.WORKER_GRACE
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"{GRACE_VARIABLE} is {text!r}: write a number of seconds, less than the pod's "
+            "terminationGracePeriodSeconds"
+        )
+    return seconds
+
+
+async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WORKER_GRACE) -> None:
+    """Serve until told to end; if that was by SIGTERM, until the agent has ended.
+
+    Args:
+        addresses: Where worker and agent listen.
+        told: Set when to end.
+        grace: Seconds that the agent has to end after SIGTERM.
+
+    Raises:
+        WorkerDiedError: If the child process cannot be started.
+    """
+    directory = TemporaryDirectory()
+    mark = new_mark()
+    guardian = Guardian(mark, [directory.path])
+    environment = {**worker_environment(), MARK: mark}
+    try:
+        options = (*_CHANNEL, *_keepalive())
+        async with grpc.aio.insecure_channel(target(addresses.agent), options) as channel:
+            service = WorkerService(AgentStub(channel), directory.path / "seat", environment)
+            server = grpc.aio.server(options=(*_SERVER, *_keepalive()))
+            add_WorkerServicer_to_server(service, server)
+            _listen(server, addresses)
+            await server.start()
+            logger.info("worker at %s, agent at %s", addresses.worker, addresses.agent)
+            try:
+                await _until_told(service, told)
+                if told.number == signal.SIGTERM:
+                    await _until_agent_ended(channel, service, grace)
+            finally:
+                await server.stop(None)
+                await service.stop()
+    finally:
+        directory.remove()
+        guardian.stop()
+
+
+async def _until_told(service: WorkerService, told: Ending) -> None:
+    """Wait for the word to end.
+
+    Raises:
+        WorkerDiedError: If the child process cannot be started.
+    """
+    waiting = asyncio.ensure_future(told.wait())
+    ready = asyncio.ensure_future(service.ready())
+    try:
+        await asyncio.wait([waiting, ready], return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            ready.result()
+        await waiting
+    finally:
+        waiting.cancel()
+        ready.cancel()
+
+
+async def _until_agent_ended(channel: Any, service: WorkerService, grace: float) -> None:
+    """Serve on while the agent does: it ends its own task within its own grace."""
+    logger.info("told to end: serving on until the agent has ended, for %g s at most", grace)
+    try:
+        await asyncio.wait_for(_agent_ended(channel), grace)
+    except asyncio.TimeoutError:
+        if service.busy:
+            logger.warning("the agent has not ended within %g s: its task is cut off", grace)
+
+
+async def _agent_ended(channel: Any) -> None:
+    """Wait until nobody listens where the agent did."""
+    ended = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
+    while (state := channel.get_state(try_to_connect=True)) not in ended:
+        await channel.wait_for_state_change(state)
+
+
+def _listen(server: Any, addresses: Addresses) -> None:
+    if addresses.worker_socket is not None:
+        addresses.worker_socket.parent.mkdir(parents=True, exist_ok=True)
+        addresses.remove_worker_socket()
+    server.add_insecure_port(target(addresses.worker))
+
+
+async def _main() -> int:
+    addresses = Addresses.from_environment(os.environ)
+    grace = grace_seconds(os.environ)
+    told = watch_signals(addresses.remove_worker_socket)
+    try:
+        await serve(addresses, told, grace=grace)
+    except (ArmoflowError, OSError, RuntimeError) as error:
+        print(f"armoflow worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main() -> int:
+    """Run the worker; returns its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return asyncio.run(_main())
+    except ValueError as error:
+        print(f"armoflow worker: {error}", file=sys.stderr)
+        return 2
