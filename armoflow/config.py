@@ -111,6 +111,15 @@ ENGINE_PATIENCE = 120.0
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 
+FETCHED_BYTES = 256 * MIB
+"""Bytes of code and constants that a worker process keeps between tasks."""
+
+CACHES_SHARE = 8
+"""What a worker process keeps between tasks is at most this part of its container's memory."""
+
+SPARE_MEMORY = 256 * MIB
+"""Memory of a container from which on a warm spare process is worth its own (25 MiB)."""
+
 CODE_CACHE_BYTES = 64 * MIB
 """Bytes of pickled functions that a worker's process keeps loaded."""
 
@@ -165,6 +174,10 @@ ENDING_SECONDS = 5.0
 WORKER_GRACE = 20.0
 """Seconds for which ``armoflow worker`` serves on after SIGTERM, unless its agent ends before: more
 than the agent grants its task (15), less than a pod has (30). ``ARMOFLOW_GRACE`` overrides it."""
+
+MEMORY_MARGIN = 16, 16 * MIB, 128 * MIB
+"""What must be left of a container's memory, or the process that takes most of it is ended: this
+part, but at least, and at most. The kernel would end the container, with worker and agent."""
 
 FETCH_PATIENCE = 5.0
 """Seconds for which a worker asks its agent again for data that it cannot get: its row may be late,

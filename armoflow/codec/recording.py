@@ -75,6 +75,7 @@ def record_death(
     item: int | None = None,
     attempts: int = 1,
     output: str = "",
+    reason: str = "",
 ) -> ErrorRecord:
     """The process that ran the task died.
 
@@ -84,8 +85,9 @@ def record_death(
         item: Position of the item in its collection.
         attempts: How often it was tried.
         output: What the process last wrote.
+        reason: How it ended, where that is known better.
     """
-    message = f"the process of task {_named(node, item)!r} {_ending(status)}"
+    message = f"the process of task {_named(node, item)!r} {reason or _ending(status)}"
     before, fault, after = output.partition(_FAULT)
     lines = before.strip().splitlines()[-10:]
     if lines:

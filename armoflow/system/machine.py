@@ -17,11 +17,25 @@ def processors(root: Path = Path("/")) -> int:
     Returns:
         At least 1.
     """
+    return granted(root) or _visible()
+
+
+def granted(root: Path = Path("/")) -> int | None:
+    """Processors that its cgroups grant this process; None if they are all that it can see.
+
+    Programs see the machine's, and start as many threads.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    least = min(_quotas(root), default=None)
+    return max(1, int(least)) if least is not None and least < _visible() else None
+
+
+def _visible() -> int:
     if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    return max(1, int(min([float(count), *_quotas(root)])))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _quotas(root: Path) -> Iterator[float]:
@@ -34,15 +48,15 @@ def _quotas(root: Path) -> Iterator[float]:
         _, controllers, path = line.split(":", 2)
         base = root / "sys/fs/cgroup"
         if not controllers:  # version 2
-            for group in _groups(base, path):
+            for group in groups(base, path):
                 yield from _quota_2(group)
         elif "cpu" in controllers.split(","):
             for name in {controllers, "cpu"}:
-                for group in _groups(base / name, path):
+                for group in groups(base / name, path):
                     yield from _quota_1(group)
 
 
-def _groups(base: Path, path: str) -> list[Path]:
+def groups(base: Path, path: str) -> list[Path]:
     """A cgroup and those around it; in a container the first may not be there by its outer name."""
     group = base / path.lstrip("/")
     return [group, *(parent for parent in group.parents if parent.is_relative_to(base))]

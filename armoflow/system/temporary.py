@@ -106,10 +106,14 @@ def temporary_root() -> Path:
         ) from error
 
 
-def sweep() -> None:
-    """Remove the directories of this user whose processes are gone."""
-    places = {os.environ.get(variable) for variable in _VARIABLES}
-    for root in {*places, *_short_places()}:
+def sweep(*places: str) -> None:
+    """Remove the directories of this user whose processes are gone.
+
+    Args:
+        places: Where to look besides.
+    """
+    named = {os.environ.get(variable) for variable in _VARIABLES}
+    for root in {*named, *_short_places(), *places}:
         if root:
             _sweep(root)
 

@@ -37,6 +37,9 @@ _READ_BYTES = 256 * 1024
 _HOLD_NANOSECONDS = 500_000
 """How long a completion may wait for others before the next task starts."""
 
+_SCORE = 200
+"""Of a thousand: as if it took that part of all memory more than it does."""
+
 
 class Inbox:
     """Tasks that were received and not started; read by both threads.
@@ -209,16 +212,19 @@ class Child:
         mark: Memory shared with the owner.
         directory: Where large outputs are staged.
         owner: The process that started this one.
+        kept: Bytes of code and constants that are kept between tasks.
     """
 
-    def __init__(self, channel: socket.socket, mark: Mark, directory: str, owner: int) -> None:
+    def __init__(
+        self, channel: socket.socket, mark: Mark, directory: str, owner: int, kept: int
+    ) -> None:
         self._inbox = Inbox(channel)
         self._outbox = Outbox(channel, mark)
         self._recorder = Recorder(mark, self._ship)
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._owner = owner
         self._surroundings: Surroundings | None = None
-        self._runner = Runner(self._agent, self._recorder, directory)
+        self._runner = Runner(self._agent, self._recorder, directory, kept)
         self._pack = frames.packer().pack
         self._process_id = os.getpid()
 
@@ -350,6 +356,14 @@ def _die_with(owner: int) -> None:
         _leave()
 
 
+def _die_first() -> None:
+    """Where memory runs out, let the kernel end this process rather than its owner."""
+    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:  # noqa: PTH123
+        score = int(file.read())
+        file.seek(0)
+        file.write(str(min(score + _SCORE, 1000)))
+
+
 class _Log(io.FileIO):
     """What is printed goes to a file, whose disk may be full: that is no reason to fail."""
 
@@ -372,9 +386,9 @@ def _refuse_nested_computing() -> None:
 
 
 def main() -> None:
-    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid`` as arguments."""
+    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid kept`` as arguments."""
     channel_fd, control_fd, mark_fd = map(int, sys.argv[1:4])
-    directory, owner = sys.argv[4], int(sys.argv[5])
+    directory, owner, kept = sys.argv[4], int(sys.argv[5]), int(sys.argv[6])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner to handle
     for fd in (channel_fd, control_fd, mark_fd):
         os.set_inheritable(fd, False)
@@ -382,11 +396,12 @@ def main() -> None:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
     sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
-    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory, owner)
+    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory, owner, kept)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()
     child.announce()
     _die_with(owner)
+    _die_first()
     _refuse_nested_computing()
     gc.collect()
     gc.freeze()  # what was imported stays: collections need not look at it again and again

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
@@ -30,10 +31,13 @@ class Code:
 
     Args:
         fetch: Reads the data of a stored result.
+        limit: Bytes of pickles to keep.
     """
 
-    def __init__(self, fetch: Callable[[str], Buffer]) -> None:
-        self._cache = CodeCache(forgotten=self._forget)
+    def __init__(
+        self, fetch: Callable[[str], Buffer], limit: int = config.CODE_CACHE_BYTES
+    ) -> None:
+        self._cache = CodeCache(limit, self._forget)
         self._fetch = fetch
         self._ready: dict[str, tuple[Function, Function, bool]] = {}
         self._running: tuple[Function | None, str] = None, ""

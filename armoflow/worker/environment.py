@@ -43,6 +43,16 @@ LISTED_PREFIXES: Final = (
 HASH_SEED: Final = "0"
 """Python's seed of ``hash()`` in workers that were given none."""
 
+_THREADS: Final = (
+    "OMP_NUM_THREADS",  # OpenMP; OpenBLAS, MKL, BLIS and numexpr, unless their own are set
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+    "PYTHON_CPU_COUNT",  # os.cpu_count(), from Python 3.13 on
+)
+"""How many threads libraries start, which take a machine's processors for their own."""
+
 _OWN_PREFIX: Final = "ComputePlane__"
 """What an agent sets for the worker that it starts."""
 
@@ -50,7 +60,11 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def worker_environment(
-    source: Mapping[str, str] | None = None, *, listed: bool = False, named: Iterable[str] = ()
+    source: Mapping[str, str] | None = None,
+    *,
+    listed: bool = False,
+    named: Iterable[str] = (),
+    granted: int | None = None,
 ) -> dict[str, str]:
     """All the variables that the processes of a worker begin with.
 
@@ -58,6 +72,7 @@ def worker_environment(
         source: Where they come from; None: this process's own environment.
         listed: Take those only that are listed above.
         named: More of them: ``NAME``, which must be set in the source, or ``NAME=VALUE``.
+        granted: Processors that may be used, if these are fewer than can be seen.
 
     Raises:
         OptionError: If a named one is malformed, not set, given twice, or armoflow's own.
@@ -75,6 +90,9 @@ def worker_environment(
     }
     environment.setdefault("PYTHONHASHSEED", HASH_SEED)
     environment.update(_named(source, named))
+    if granted is not None:
+        for name in _THREADS:
+            environment.setdefault(name, str(granted))
     return environment
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from armoflow.agent import frames
 from armoflow.agent.shapes import BrokenStreamError, read
-from armoflow.config import KIB, LANE_MESSAGE_LIMIT, MIB
+from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT, MIB
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.interpreter import python_command
@@ -55,6 +55,7 @@ class ChildProcess:
         directory: A new directory for its staged outputs and its log, removed by ``close``.
         environment: All its variables; among them the mark that what it starts inherits.
         listener: Told what it says.
+        kept: Bytes of code and constants that it keeps between tasks.
 
     Attributes:
         listener: Told what it says from now on.
@@ -64,7 +65,13 @@ class ChildProcess:
         broken: What it sent that made no sense, for which it was ended.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], listener: Listener) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        listener: Listener,
+        kept: int = FETCHED_BYTES,
+    ) -> None:
         directory.mkdir(parents=True)
         self.ready = False
         self.directory = str(directory)
@@ -77,7 +84,7 @@ class ChildProcess:
         self._control_unpacker = frames.unpacker()
         self._output: deque[bytes] = deque()
         try:
-            self._process = self._make(environment)
+            self._process = self._make(environment, kept)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -87,7 +94,7 @@ class ChildProcess:
         self._loop.add_reader(self._control.fileno(), self._on_control)
         self._watched = True
 
-    def _make(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _make(self, environment: Mapping[str, str], kept: int) -> subprocess.Popen[bytes]:
         with ExitStack() as ours, ExitStack() as theirs:
             mark_fd = create_mark_file(str(self._directory))
             theirs.callback(os.close, mark_fd)
@@ -102,19 +109,20 @@ class ChildProcess:
                 ours.callback(end.close)
             for end in (channel, control):
                 theirs.callback(end.close)
-            process = self._start(environment, channel, control, mark_fd)
+            process = self._start(environment, kept, channel, control, mark_fd)
             ours.pop_all()
         return process
 
     def _start(
         self,
         environment: Mapping[str, str],
+        kept: int,
         channel: socket.socket,
         control: socket.socket,
         mark_fd: int,
     ) -> subprocess.Popen[bytes]:
         fds = (channel.fileno(), control.fileno(), mark_fd)
-        arguments = [*map(str, fds), str(self._directory), str(os.getpid())]
+        arguments = [*map(str, fds), str(self._directory), str(os.getpid()), str(kept)]
         return subprocess.Popen(
             python_command(_MODULE, *arguments),
             stdin=subprocess.DEVNULL,

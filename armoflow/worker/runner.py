@@ -32,9 +32,6 @@ from armoflow.worker.mark import Recorder
 from armoflow.worker.progress import Progress, TaskPaused, save
 from armoflow.worker.saved import Fold
 
-FETCHED_BYTES = 256 * config.MIB
-"""Bytes of code and constants that a worker process keeps between tasks."""
-
 
 @dataclass(slots=True)
 class Task:
@@ -96,6 +93,7 @@ class Runner:
         agent: Answers what a task asks for while it runs.
         recorder: Notes what runs.
         directory: Where large outputs are staged, unless a task names a folder.
+        kept: Bytes of code and constants that are kept between tasks.
 
     Attributes:
         code: The functions that it knows.
@@ -104,13 +102,19 @@ class Runner:
         loading: Entered while code is loaded.
     """
 
-    def __init__(self, agent: FullAgent, recorder: Recorder, directory: str) -> None:
+    def __init__(
+        self,
+        agent: FullAgent,
+        recorder: Recorder,
+        directory: str,
+        kept: int = config.FETCHED_BYTES,
+    ) -> None:
         self._agent = agent
         self._recorder = recorder
         self._directory = directory
-        self._fetched = data.FetchedData(agent.fetch, FETCHED_BYTES)
+        self._fetched = data.FetchedData(agent.fetch, kept)
         self._cells = CellCache()
-        self.code = Code(self._fetched.read)
+        self.code = Code(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
         self.touched = True

@@ -24,14 +24,18 @@ from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import Ending, watch_signals
 from armoflow.system.guardian import Guardian
-from armoflow.system.temporary import TemporaryDirectory
+from armoflow.system.machine import granted
 from armoflow.worker.addresses import Addresses, target
 from armoflow.worker.environment import worker_environment
+from armoflow.worker.place import habitable, own_directory
 from armoflow.worker.service import WorkerService
 
 logger = logging.getLogger(__name__)
 
 GRACE_VARIABLE = "ARMOFLOW_GRACE"
+
+_STOP_SECONDS = 0.5
+"""How long answers may take to go out."""
 
 _COMMON = (
     ("grpc.max_receive_message_length", -1),
@@ -97,14 +101,19 @@ async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WOR
     Raises:
         WorkerDiedError: If the child process cannot be started.
     """
-    directory = TemporaryDirectory()
+    directory = own_directory(addresses.worker_socket)
     mark = new_mark()
     guardian = Guardian(mark, [directory.path])
-    environment = {**worker_environment(), MARK: mark}
+    environment = {
+        **habitable(worker_environment(granted=granted()), directory.path),
+        MARK: mark,
+    }
     try:
         options = (*_CHANNEL, *_keepalive())
         async with grpc.aio.insecure_channel(target(addresses.agent), options) as channel:
-            service = WorkerService(AgentStub(channel), directory.path / "seat", environment)
+            service = WorkerService(
+                AgentStub(channel), directory.path / "seat", environment, addresses=addresses
+            )
             server = grpc.aio.server(options=(*_SERVER, *_keepalive()))
             add_WorkerServicer_to_server(service, server)
             _listen(server, addresses)
@@ -115,7 +124,7 @@ async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WOR
                 if told.number == signal.SIGTERM:
                     await _until_agent_ended(channel, service, grace)
             finally:
-                await server.stop(None)
+                await server.stop(_STOP_SECONDS)
                 await service.stop()
     finally:
         directory.remove()

@@ -23,8 +23,11 @@ from armonik.protogen.worker.worker_service_pb2_grpc import WorkerServicer
 from armoflow.codec.clipping import clip, short_error
 from armoflow.codec.failure import ErrorRecord
 from armoflow.config import STATUS_TEXT_LIMIT
+from armoflow.system.memory import container_memory
+from armoflow.worker.addresses import Addresses
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
+from armoflow.worker.leftovers import sweep_leftovers
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Outcome, Work
@@ -49,6 +52,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         agent: The agent's stub.
         directory: Where the child keeps its log.
         environment: The child's variables.
+        addresses: Where both listen; None: not known.
         spare_delay: See :class:`~armoflow.worker.spares.Spares`.
     """
 
@@ -58,10 +62,14 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         directory: Path,
         environment: Mapping[str, str] | None = None,
         *,
+        addresses: Addresses | None = None,
         spare_delay: float | None = 2.0,
     ) -> None:
         self._agent = agent
-        self._spares = Spares(directory, environment or worker_environment(), spare_delay)
+        self._addresses = addresses
+        self._sweeping: asyncio.Future[None] | None = None
+        environment = environment or worker_environment()
+        self._spares = Spares(directory, environment, spare_delay, container_memory())
         self._supervisor = ChildSupervisor(self, self._spares)
         self._supervisor.prepare()
 
@@ -75,6 +83,8 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """End the child."""
+        if self._sweeping is not None:
+            await self._sweeping
         await self._supervisor.stop()
         await self._spares.stop()
 
@@ -90,6 +100,8 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     async def Process(self, request: Any, context: Any) -> Any:
         """Run one task."""
+        if self._sweeping is None:
+            self._sweeping = asyncio.ensure_future(self._sweep(Path(request.data_folder)))
         call = _Call(AgentCalls(self._agent, request), asyncio.get_running_loop().create_future())
         work = _work(request, call)
         self._supervisor.send([work])
@@ -104,6 +116,12 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         if lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, clip(lost, STATUS_TEXT_LIMIT))
         return worker_common_pb2.ProcessReply(output=_output(error))
+
+    async def _sweep(self, folder: Path) -> None:
+        """With its first task the present agent shows that it is the one whose socket is there."""
+        if self._addresses is not None:
+            agent, worker = self._addresses.agent_socket, self._addresses.worker_socket
+            await asyncio.to_thread(sweep_leftovers, folder, agent, worker)
 
     def _lost(self, call: _Call, outcome: Outcome) -> str:
         """Why the attempt is lost through no fault of the task's: the engine makes another."""

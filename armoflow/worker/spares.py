@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from armoflow import config
 from armoflow.agent import frames
 from armoflow.agent.shapes import BrokenStreamError, check_message
 from armoflow.system.descendants import MARK, end_marked, new_mark
+from armoflow.system.memory import ContainerMemory
 from armoflow.worker.process import ChildProcess, Listener
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,10 @@ class Spares:
         directory: Where each gets a directory of its own.
         environment: All variables of the processes.
         delay: Seconds after ``expect`` when a spare process is started; None: never.
+        memory: What limits the memory of this process and of those, if anything does.
+
+    Attributes:
+        memory: The same.
     """
 
     def __init__(
@@ -35,7 +41,14 @@ class Spares:
         directory: Path,
         environment: Mapping[str, str],
         delay: float | None = 2.0,
+        memory: ContainerMemory | None = None,
     ) -> None:
+        self.memory = memory
+        self._kept = config.FETCHED_BYTES
+        if memory is not None:
+            self._kept = min(self._kept, memory.limit // config.CACHES_SHARE)
+            if memory.limit < config.SPARE_MEMORY:
+                delay = None
         self._directory = directory
         self._environment = environment
         self._mark = new_mark(environment)
@@ -113,7 +126,7 @@ class Spares:
     def _spawn(self, listener: Listener) -> ChildProcess:
         name = f"process-{next(self._numbers)}"
         environment = {**self._environment, MARK: f"{self._mark}/{name}"}
-        child = ChildProcess(self._directory / name, environment, listener)
+        child = ChildProcess(self._directory / name, environment, listener, self._kept)
         self._loop.call_later(_START_SECONDS, _check_start, child)
         return child
 

@@ -27,6 +27,7 @@ from armoflow.agent.shapes import (
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.heard import decode_done, decode_partial, is_of, kept, last_words
 from armoflow.worker.host import Host
+from armoflow.worker.killing import Killing, memory_is_short
 from armoflow.worker.mark import (
     NO_ITEM,
     SERIAL,
@@ -66,6 +67,7 @@ class ChildSupervisor:
         self.window = Window()
         self._host = host
         self._spares = spares
+        self._memory = spares.memory
         self._loop = asyncio.get_running_loop()
         self._pack = frames.packer().pack
         self._serials = itertools.count(1)
@@ -76,8 +78,7 @@ class ChildSupervisor:
         self._early: set[int] = set()
         self._cancelled: set[int] = set()
         self._recalls: deque[set[int]] = deque()
-        self._killed_at: Position | None = None
-        self._timed_out = False
+        self._killing = Killing()
         self._dying = False
         self._timer: asyncio.TimerHandle | None = None
         self._checks = 0
@@ -197,7 +198,7 @@ class ChildSupervisor:
                 return
             if child.ready:
                 self._started()
-        if not (child.ready and self._backlog) or self._killed_at is not None:
+        if not (child.ready and self._backlog) or self._killing:
             return
         messages = []
         sources: dict[str, Any] = {}
@@ -220,14 +221,8 @@ class ChildSupervisor:
         assert self._child is not None
         position = self._child.mark.position()
         if position.serial == serial:
-            self._kill(position, timed_out=False)
+            self._killing.kill(self._child, position, Cause.OWNER)
         return position.serial == serial
-
-    def _kill(self, position: Position, *, timed_out: bool) -> None:
-        if self._killed_at is None and self._child is not None:
-            self._killed_at = position
-            self._timed_out = timed_out
-            self._child.kill()
 
     # --- receiving ------------------------------------------------------------------------------
 
@@ -421,12 +416,14 @@ class ChildSupervisor:
             child.trim_output()
         position = child.mark.position()
         if position.serial in self._cancelled:  # it began before it could be taken back
-            self._kill(position, timed_out=False)
+            self._killing.kill(child, position, Cause.OWNER)
+        elif self._memory is not None and (reason := memory_is_short(self._memory, child)):
+            self._killing.kill(child, position, Cause.MEMORY, reason)
         delay = _CHECK_SECONDS
         if position.deadline and position.serial in self._sent:
             left = (position.deadline - time.monotonic_ns()) * 1e-9
             if left <= 0 and child.mark.position() == position:
-                self._kill(position, timed_out=True)
+                self._killing.kill(child, position, Cause.TIMEOUT)
             delay = min(delay, max(left, 0.001))
         self._timer = self._loop.call_later(delay, self._check)
         if position.serial and position.serial == self._running:
@@ -483,7 +480,8 @@ class ChildSupervisor:
         self._drain(child)
         position = self._position(child)
         entries = [*self._partial.pop(position.serial, ()), *kept(child, position)]
-        death = Death(position, status, last_words(child), self._cause(position))
+        cause = self._killing.cause(position)
+        death = Death(position, status, last_words(child), cause, self._killing.reason)
         child.close()
         sent, cancelled = self._sent, self._cancelled
         self._sent, self._cancelled = {}, set()
@@ -491,7 +489,7 @@ class ChildSupervisor:
         self._early.clear()
         self._recalls.clear()
         self._stop_checking()
-        self._killed_at = self._child = None
+        self._killing, self._child = Killing(), None
         self._dying = False
         running = None if position.serial in cancelled else sent.pop(position.serial, None)
         again = [work for serial, work in sent.items() if serial not in cancelled]
@@ -520,20 +518,13 @@ class ChildSupervisor:
     def _position(self, child: ChildProcess) -> Position:
         """What a dead child ran; if its stream was broken, the task that it spoke of then."""
         position = child.mark.position()
-        if child.broken is None or self._killed_at is not None:
+        if child.broken is None or self._killing:
             return position
         suspects = [child.broken.serial, position.serial]
         if child.broken.serial is None:
             suspects += self._sent  # they run in order: most likely the first
         serial = next((one for one in suspects if one in self._sent), position.serial)
         return position if serial == position.serial else Position(serial, NO_ITEM, 1, 0)
-
-    def _cause(self, position: Position) -> Cause:
-        if self._killed_at is None:
-            return Cause.CRASH
-        if self._timed_out and self._killed_at == position:
-            return Cause.TIMEOUT
-        return Cause.OWNER
 
     async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[Outcome]:
         """Give up what no process can run; returns how that ends."""

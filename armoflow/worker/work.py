@@ -167,6 +167,7 @@ class Cause(enum.Enum):
 
     CRASH = "crash"  # for a reason of its own
     TIMEOUT = "timeout"  # killed by its owner: the attempt that it ran took too long
+    MEMORY = "memory"  # killed by its owner: it took the memory that is left
     OWNER = "owner"  # killed by its owner for another reason: what it ran is not to blame
 
 
@@ -179,12 +180,14 @@ class Death:
         status: Exit code, or minus a signal.
         output: The end of what it wrote.
         cause: Why it ended.
+        reason: What its owner has to say about that.
     """
 
     position: Position
     status: int
     output: str
     cause: Cause
+    reason: str = ""
 
     def describe(self, what: str) -> str:
         """A text: what ended, how, and its last output.
@@ -241,7 +244,7 @@ class _Account:
         """Count the attempt; None if another one may be made."""
         history, settings = self._work.history, self._payload.settings
         attempt, cause, item = self._death.position.attempt, self._death.cause, self._item
-        if cause is Cause.CRASH:
+        if cause in (Cause.CRASH, Cause.MEMORY):
             key = -1 if item is None else item
             history.crashes[key] = history.crashes.get(key, 0) + 1
             allowed = history.crashes[key] <= settings.crash_retries
@@ -272,6 +275,7 @@ class _Account:
             item=index,
             attempts=attempt - 1 + crashes,
             output=self._death.output,
+            reason=self._death.reason,
         )
 
     def _quarantine(self, record: ErrorRecord) -> Outcome | None:

@@ -12,7 +12,7 @@ import pytest
 
 from armoflow.engine.address import parse_address
 from armoflow.protocol.channel import grpc_target
-from armoflow.system.machine import processors
+from armoflow.system.machine import granted, processors
 from tests.faults.scripts import PATIENCE, Place, line_of
 from tests.integration.engines import STOCK, WORKER, up
 
@@ -246,7 +246,9 @@ def test_processors(tmp_path: Path, files: dict[str, str], expected: int | None)
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    assert processors(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+    visible = len(os.sched_getaffinity(0))
+    assert processors(tmp_path) == (expected or visible)
+    assert granted(tmp_path) == (expected if visible > 1 else None)
 
 
 def test_targets_are_escaped() -> None:

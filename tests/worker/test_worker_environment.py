@@ -76,3 +76,10 @@ def test_named_variables_are_added() -> None:
 def test_bad_names_are_explained(named: list[str], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         worker_environment(SOURCE, listed=True, named=named)
+
+
+def test_libraries_start_as_many_threads_as_are_granted() -> None:
+    environment = worker_environment({"NUMBA_NUM_THREADS": "3"}, granted=2)
+    assert environment["OMP_NUM_THREADS"] == environment["PYTHON_CPU_COUNT"] == "2"
+    assert environment["NUMBA_NUM_THREADS"] == "3"
+    assert "OMP_NUM_THREADS" not in worker_environment({})

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -273,6 +274,19 @@ def test_a_task_that_finds_no_process_is_a_lost_attempt(
             assert lost.value.code() is grpc.StatusCode.UNAVAILABLE
             broken.unlink()
             assert (await pair.process(call(int))).WhichOneof("type") == "ok"
+
+    run(test())
+
+
+def test_the_first_task_sweeps_what_a_killed_agent_has_left(short_path: Path) -> None:
+    left = short_path / str(uuid.uuid4())
+    left.mkdir()
+    os.utime(left, (1e9, 1e9))
+
+    async def test() -> None:
+        async with worker(short_path) as pair:
+            assert (await pair.process(call(int))).WhichOneof("type") == "ok"
+        assert not left.exists()
 
     run(test())
 

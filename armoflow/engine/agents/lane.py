@@ -24,6 +24,8 @@ from armoflow.engine.completion import discard
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
+from armoflow.system.machine import granted
+from armoflow.system.memory import container_memory
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
@@ -32,7 +34,8 @@ from armoflow.worker.work import History, Outcome, Work
 logger = logging.getLogger(__name__)
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""How many threads numerical libraries start in each child: one, where there are several."""
+"""How many threads numerical libraries start in each child: one, where there are several children;
+else no more than the processors that are granted."""
 
 _WORTH_MOVING = 0.002
 """Seconds that tasks take on average for which queued ones move to an idle child."""
@@ -68,9 +71,10 @@ class LaneAgent:
         self._owner = f"lane-{partition}"
         self._directory = directory / f"lane-{quote(partition, safe='')}"
         self._workers = workers
-        if workers > 1:
-            environment = {**dict.fromkeys(_THREAD_VARIABLES, "1"), **environment}
-        self._spares = Spares(self._directory, environment, spare_delay)
+        threads = 1 if workers > 1 else granted()
+        if threads is not None:
+            environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
+        self._spares = Spares(self._directory, environment, spare_delay, container_memory())
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Work] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Work]] = {}
