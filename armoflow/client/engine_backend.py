@@ -242,13 +242,16 @@ class EngineBackend:
         return Future(self._client, names, self._callbacks, self.sessions_ended, self.key)
 
     def _plan_settings(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
-        references = References(self._client, self, survey.pending)
-        return dataclasses.replace(settings, external=references)
+        return dataclasses.replace(settings, external=self._external(survey))
 
     def _take(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
         """The settings of a plan that is made and carried out while the caller goes on."""
         taken: dict[Node, Iterable[Any]] = {node: node.take() for node in survey.containers}
-        return dataclasses.replace(self._plan_settings(survey, settings), copy=True, taken=taken)
+        external = self._external(survey)
+        return dataclasses.replace(settings, external=external, copy=True, taken=taken)
+
+    def _external(self, survey: Survey) -> References:
+        return References(self._client, self, survey.pending)
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float

@@ -36,7 +36,8 @@ class PlanQueue:
         self._woken = False
         self._waiting = 0
         self._closed = False
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # taken itself: the condition takes it in Python
+        self._changed = threading.Condition(self._lock)
 
     # --- the threads that plan ------------------------------------------------------------------
 
@@ -46,7 +47,7 @@ class PlanQueue:
         Raises:
             ClientClosedError: If the client was closed meanwhile.
         """
-        with self._changed:
+        with self._lock:
             if isinstance(entry, PlannedTask):
                 # Room before it, not for it: what alone is larger than the queue must get through.
                 if not self._has_room():
@@ -86,12 +87,12 @@ class PlanQueue:
         """Wait until something is put."""
         await self._arrived.wait()
         self._arrived.clear()
-        with self._changed:
+        with self._lock:
             self._woken = False
 
     def take(self) -> Entry | None:
         """The oldest entry, or None; plans that wait are told by :meth:`freed`."""
-        with self._changed:
+        with self._lock:
             if not self._entries:
                 return None
             entry = self._entries.popleft()
@@ -100,18 +101,18 @@ class PlanQueue:
 
     def freed(self) -> None:
         """Entries were taken, or tasks have ended: there may be room again."""
-        with self._changed:
+        with self._lock:
             if self._waiting and self._has_room():
                 self._changed.notify_all()
 
     def tasks(self) -> list[PlannedTask]:
         """The tasks that are queued now."""
-        with self._changed:
+        with self._lock:
             return [entry for entry in self._entries if isinstance(entry, PlannedTask)]
 
     def drop(self) -> None:
         """Forget tasks and constants; what is to be told stays, in order."""
-        with self._changed:
+        with self._lock:
             kept: deque[Entry] = deque()
             for entry in self._entries:
                 if isinstance(entry, (PlannedTask, Constant)):
@@ -123,7 +124,7 @@ class PlanQueue:
 
     def close(self) -> None:
         """Let waiting plans go; nothing more is taken."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._entries.clear()
             self._changed.notify_all()
