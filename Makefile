@@ -45,8 +45,9 @@ $(VENV)/.installed-%: $(VENV)/.made pyproject.toml
 	$(INSTALL) --editable '.[$*]'
 	@touch $@ $(VENV)/.installed
 
+# On this machine, wherever the shell says that a cluster is.
 demo: $(VENV)/.installed
-	@$(BIN)/python examples/mandelbrot.py
+	@env -u ARMOFLOW_ENDPOINT -u AK_ENDPOINT -u AKCONFIG $(BIN)/python examples/mandelbrot.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -13,6 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from armoflow.protocol.resolve import VARIABLES
+
+# A cluster that the shell names is not for tests: they start engines of their own.
+for _variable in VARIABLES:
+    os.environ.pop(_variable, None)
+
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from armoflow import config
 from armoflow.errors import GraphError, OptionError
 from armoflow.graph.context import INSIDE_TASK, find_current
-from armoflow.options import OPTION_NAMES, TaskOptions, make_options, nearest
+from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options, nearest
+from armoflow.protocol.resolve import FILE_VARIABLE, resolve
+from armoflow.protocol.settings import (
+    CONNECTION_OPTIONS,
+    ConnectionOptions,
+    ConnectionSettings,
+)
+
+_told: set[str] = set()
+"""Lines about the engine that this process has printed."""
 
 PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
     "connect_timeout",
+    *CONNECTION_OPTIONS,
 )
+
+
+class ClientOptions(Options, ConnectionOptions, total=False):
+    """What a client takes by name only: options of tasks, and of its connection."""
+
 
 _WORKERS = "write workers=..., the number of processes, each of which runs one task at a time"
 _ENDPOINT = "write endpoint='http://host:port' or 'unix:/path', or leave it out to run here"
+_AUTHORITY = "write certificate_authority='ca.crt'"
+_CERTIFICATE = "write client_certificate='client.crt', client_key='client.key'"
 _ABROAD = {
     **dict.fromkeys(("n_workers", "num_workers", "max_workers", "nworkers", "nprocs"), _WORKERS),
     **dict.fromkeys(("num_cpus", "n_jobs", "cores", "processes", "max_processes"), _WORKERS),
     **dict.fromkeys(("threads", "n_threads", "threads_per_worker", "nthreads"), _WORKERS),
     **dict.fromkeys(("address", "url", "host", "scheduler", "server", "cluster"), _ENDPOINT),
     **dict.fromkeys(("scheduler_file", "port"), _ENDPOINT),
+    **dict.fromkeys(("ca", "cafile", "ca_cert", "tls_ca_file", "root_certificates"), _AUTHORITY),
+    **dict.fromkeys(("cert", "certfile", "tls_client_cert", "client_cert"), _CERTIFICATE),
+    **dict.fromkeys(("key", "keyfile", "tls_client_key"), _CERTIFICATE),
     "asynchronous": "leave it out: the futures of submit() can be awaited",
     "debug": "write local=True, which runs everything in the caller's thread",
     "sync": "write local=True, which runs everything in the caller's thread",
@@ -56,8 +77,8 @@ METHODS = {
 """Methods of their clients and executors, and what to call instead."""
 
 
-def make_client_options(values: Mapping[str, Any]) -> TaskOptions:
-    """The task options among a client's keyword arguments.
+def make_client_options(values: Mapping[str, Any]) -> tuple[TaskOptions, dict[str, Any]]:
+    """The options of tasks, and those of the connection, among a client's keyword arguments.
 
     Raises:
         OptionError: If one is neither an option nor an argument; it says what to write.
@@ -68,11 +89,13 @@ def make_client_options(values: Mapping[str, Any]) -> TaskOptions:
         armoflow.errors.OptionError: unknown argument 'n_workers': write workers=..., the number \
 of processes, each of which runs one task at a time
     """
-    for name in values:
+    connection = {name: value for name, value in values.items() if name in CONNECTION_OPTIONS}
+    options = {name: value for name, value in values.items() if name not in connection}
+    for name in options:
         if name not in OPTION_NAMES:
             remedy = _ABROAD.get(name) or nearest(name, (*ARGUMENTS, *OPTION_NAMES))
             raise OptionError(f"unknown argument {name!r}: {remedy}")
-    return make_options(values)
+    return make_options(options), connection
 
 
 def check_arguments(
@@ -84,29 +107,25 @@ def check_arguments(
     extensions: object,
     max_priority: object,
     connect_timeout: object,
+    connection: Mapping[str, Any],
 ) -> None:
-    """Check the values of a client's own arguments.
+    """Check the values of a client's own arguments, but those of the connection.
 
     Raises:
         OptionError: If one of them is of the wrong type or out of range.
     """
     _check_endpoint(endpoint)
     _check_count("workers", workers)
-    private = endpoint is None and endpoint_of_environment() is None
-    if private and isinstance(workers, int) and workers > config.WORKERS_LIMIT:
-        raise OptionError(
-            f"workers must be at most {config.WORKERS_LIMIT}, not {workers!r}: each is a process "
-            "of this machine, and one for each processor is the default"
-        )
     _check_count("max_priority", max_priority)
     if max_priority is None:
         raise OptionError("max_priority must be a positive integer, not None")
     if not isinstance(local, bool):
         raise OptionError(f"local must be True or False, not {local!r}")
-    if local and endpoint is not None:
-        raise OptionError(
-            f"local=True runs in the caller's thread: leave out endpoint={endpoint!r}, or local"
-        )
+    for name, value in {"endpoint": endpoint, **connection}.items():
+        if local and value is not None:
+            raise OptionError(
+                f"local=True runs in the caller's thread: leave out {name}={value!r}, or local"
+            )
     if payloads not in get_args(PayloadMode):
         modes = ", ".join(map(repr, get_args(PayloadMode)))
         raise OptionError(f"payloads must be one of {modes}, not {payloads!r}")
@@ -122,9 +141,40 @@ def check_arguments(
         )
 
 
-def endpoint_of_environment() -> str | None:
-    """The endpoint that the environment names, if it does."""
-    return os.environ.get("ARMOFLOW_ENDPOINT") or None
+def find_engine(
+    endpoint: str | None, connection: Mapping[str, Any], workers: int | None
+) -> ConnectionSettings | None:
+    """Where the engine is, by arguments, variables and file; None: a private one is to be started.
+
+    What was not said in the script is told once, on the standard error.
+
+    Raises:
+        OptionError: If what is said of the connection is not what it may be, or a private engine is
+            to have too many workers.
+    """
+    settings = resolve(endpoint, connection, os.environ)
+    _tell(settings)
+    if settings.endpoint:
+        return settings
+    if workers is not None and workers > config.WORKERS_LIMIT:
+        raise OptionError(
+            f"workers must be at most {config.WORKERS_LIMIT}, not {workers!r}: each is a process "
+            "of this machine, and one for each processor is the default"
+        )
+    return None
+
+
+def _tell(settings: ConnectionSettings) -> None:
+    origin = settings.origins.get("endpoint")
+    if origin is None and os.environ.get(FILE_VARIABLE):
+        where = f"{FILE_VARIABLE} ({os.environ[FILE_VARIABLE]}) names no endpoint: running here"
+    elif origin is not None and origin.kind != "argument":
+        where = f"the engine is {settings.named('endpoint')}"
+    else:
+        return
+    if where not in _told and sys.stderr is not None:
+        _told.add(where)
+        print(f"armoflow: {where}", file=sys.stderr)
 
 
 def extensions_of_environment() -> bool:

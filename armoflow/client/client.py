@@ -13,8 +13,8 @@ from armoflow.client.arguments import (
     METHODS,
     PayloadMode,
     check_arguments,
-    endpoint_of_environment,
     extensions_of_environment,
+    find_engine,
     make_client_options,
     refuse_inside_task,
 )
@@ -36,7 +36,7 @@ from armoflow.orchestrator.builtins import identity
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from armoflow.options import Options
+    from armoflow.client.arguments import ClientOptions
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,9 @@ class Client:
         closed: It was closed, and runs nothing any more.
 
     Args:
-        endpoint: ``http://host:port`` or ``unix:/path`` of an ArmoniK; without one the variable
-            ``ARMOFLOW_ENDPOINT`` is taken, and without that a private engine is started.
+        endpoint: ``http://host:port``, ``https://host:port`` or ``unix:/path`` of an ArmoniK;
+            without one the variables ``ARMOFLOW_ENDPOINT`` and ``AK_ENDPOINT`` and the file that
+            ``AKCONFIG`` names are asked, and without those a private engine is started.
         workers: Worker processes of the private engine (default: the processors of this machine);
             with an endpoint, about how many tasks it runs at once.
         local: Run everything in the caller's thread, to step through it with a debugger.
@@ -64,8 +65,10 @@ class Client:
         extensions: Use what only the embedded engine offers, where it is offered; the variable
             ``ARMOFLOW_EXTENSIONS=0`` switches it off.
         max_priority: Highest priority that the engine's queues allow.
-        connect_timeout: Seconds to wait for an answer from the endpoint.
-        options: Task options that hold where a task says nothing, such as ``retries=2``.
+        connect_timeout: Seconds to wait for an answer from the endpoint, where one may come.
+        options: Task options that hold where a task says nothing, such as ``retries=2``; and how
+            the engine is reached: ``certificate_authority``, ``client_certificate`` and
+            ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
 
     Raises:
         EngineUnreachableError: If nothing answers at the endpoint.
@@ -92,9 +95,10 @@ class Client:
         extensions: bool | None = None,
         max_priority: int = 10,
         connect_timeout: float = 10.0,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> None:
-        defaults = merge_options(make_client_options(options), DEFAULT_OPTIONS)
+        task_options, connection = make_client_options(options)
+        defaults = merge_options(task_options, DEFAULT_OPTIONS)
         check_arguments(
             endpoint,
             workers=workers,
@@ -103,6 +107,7 @@ class Client:
             extensions=extensions,
             max_priority=max_priority,
             connect_timeout=connect_timeout,
+            connection=connection,
         )
         self._outer: Computer | None = None
         self.closed = False
@@ -118,7 +123,7 @@ class Client:
             refuse_inside_task()
             self._backend = EngineBackend(
                 self,
-                endpoint_of_environment() if endpoint is None else endpoint,
+                find_engine(endpoint, connection, workers),
                 defaults,
                 workers=workers,
                 payloads=payloads,

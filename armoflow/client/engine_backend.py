@@ -32,6 +32,7 @@ from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
 from armoflow.protocol.environment import prepare_grpc
+from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
 from armoflow.system.machine import processors
 
@@ -59,7 +60,7 @@ class EngineBackend:
     def __init__(
         self,
         client: Client,
-        endpoint: str | None,
+        settings: ConnectionSettings | None,
         options: TaskOptions,
         *,
         workers: int | None,
@@ -75,12 +76,13 @@ class EngineBackend:
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
         self.key = new_key()
-        if endpoint is None:
+        if settings is None:
             workers = workers or processors()
             # The engine starts while this process imports gRPC.
             self._engine = PrivateEngine(workers, extensions)
-            endpoint = self._engine.endpoint
-        self.endpoint = endpoint
+            settings = ConnectionSettings(self._engine.endpoint)
+        self._connection = settings
+        self.endpoint = settings.endpoint
         self._settings = PlanSettings(
             options=options, workers=workers or REMOTE_WORKERS, key=self.key
         )
@@ -266,7 +268,7 @@ class EngineBackend:
 
         async def open_() -> Orchestrator:
             transport: Transport = await connect(
-                self.endpoint, payloads=payloads, extensions=extensions, timeout=connect_timeout
+                self._connection, payloads=payloads, extensions=extensions, timeout=connect_timeout
             )
             options = self._settings.options
             session_options = WireOptions(

@@ -1,17 +1,22 @@
-"""Connecting to an engine: which transport it gets."""
+"""Connecting to an engine: which transport it gets, and what is said if it gets none."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 from armonik.protogen.client import (
+    auth_service_pb2_grpc,
     partitions_service_pb2_grpc,
     results_service_pb2_grpc,
     versions_service_pb2_grpc,
 )
 from armonik.protogen.common import (
+    auth_common_pb2,
     objects_pb2,
     partitions_common_pb2,
     partitions_fields_pb2,
@@ -21,50 +26,68 @@ from armonik.protogen.common import (
 )
 
 from armoflow import config
-from armoflow.errors import EngineError, EngineUnreachableError
+from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.channel import open_channel
-from armoflow.protocol.repeat import refused, repeat, unary
+from armoflow.protocol.credentials import Credentials, facts_of, load
+from armoflow.protocol.probe import probe
+from armoflow.protocol.refusals import Caller, Case, explain, find, proxy_of, refusal
+from armoflow.protocol.repeat import describe, is_ambiguous
+from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.submission import PayloadMode
 from armoflow.protocol.transport import EngineInfo, Transport
 
+logger = logging.getLogger(__name__)
+
+PROBE_SECONDS = 2.0
+"""Seconds for each answer of what stands at an address: somebody waits to be told."""
+
+_NOT_ALLOWED = ("PERMISSION_DENIED",)
+
 
 async def connect(
-    endpoint: str, *, payloads: PayloadMode, extensions: bool, timeout: float
+    settings: ConnectionSettings, *, payloads: PayloadMode, extensions: bool, timeout: float
 ) -> Transport:
     """Connect to an engine.
 
     Args:
-        endpoint: ``http://host:port`` or ``unix:/path``.
+        settings: Where it is, and how it is reached.
         payloads: When payloads go up, on the standard calls.
         extensions: Whether to use the batch extension if the engine offers it.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer, where there may be one.
 
     Raises:
         EngineUnreachableError: If nothing answers.
-        EngineError: If what answers is not an ArmoniK.
+        EngineError: If what answers is not an ArmoniK, or refuses the caller.
+        OptionError: If a file of the settings cannot be read.
     """
-    channel = open_channel(endpoint)
+    loaded = load(settings) if settings.secure else Credentials()
+    certificate = facts_of(loaded.certificate) if loaded.certificate else None
+    caller = Caller(settings, certificate, proxy=proxy_of(settings))
+    channel = open_channel(settings, loaded)
+    connecting = _Connecting(channel, caller, loaded.authorities, timeout)
     try:
-        info = await _describe(channel, endpoint, timeout)
+        info = await connecting.describe()
     except BaseException:
         await channel.close()
         raise
-    standard = StandardTransport(channel, endpoint, info, payloads)
+    standard = StandardTransport(channel, settings.endpoint, info, payloads, connecting.caller)
     if not extensions or not _may_have_extensions(info):
         return standard
-    batch = BatchTransport(channel, endpoint, standard)
+    batch = BatchTransport(channel, settings.endpoint, standard)
     try:
         await asyncio.wait_for(batch.start(), timeout)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return standard
         await batch.close()
-        raise refused(error, "connecting") from error
+        raise refusal(error, "connecting", connecting.caller) from error
     except asyncio.TimeoutError as error:
         await batch.close()
-        raise EngineUnreachableError(f"the engine at {endpoint} stopped answering") from error
+        raise EngineUnreachableError(
+            f"the engine at {settings.endpoint} stopped answering"
+        ) from error
     except BaseException:
         await batch.close()
         raise
@@ -76,44 +99,110 @@ def _may_have_extensions(info: EngineInfo) -> bool:
     return info.core_version.endswith("-armoflow.batch")
 
 
-async def _describe(channel: grpc.aio.Channel, endpoint: str, timeout: float) -> EngineInfo:
-    """Ask an engine for its versions, partitions and chunk size.
+class _Connecting:
+    """The first calls to an engine: each is repeated where that may help, and told where not."""
 
-    Raises:
-        EngineUnreachableError: If nothing answers within ``timeout`` seconds.
-        EngineError: If what answers is not an ArmoniK.
-    """
-    versions = versions_service_pb2_grpc.VersionsStub(channel)
-    partitions = partitions_service_pb2_grpc.PartitionsStub(channel)
-    results = results_service_pb2_grpc.ResultsStub(channel)
-    questions = (
-        (versions.ListVersions, versions_common_pb2.ListVersionsRequest()),
-        (partitions.ListPartitions, _all_partitions()),
-        (results.GetServiceConfiguration, objects_pb2.Empty()),
-    )
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        caller: Caller,
+        authorities: bytes | None,
+        timeout: float,
+    ) -> None:
+        self.caller = caller
+        self._channel = channel
+        self._authorities = authorities
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._timeout = timeout
 
-    def ask(method: Any, request: Any) -> Any:
-        return repeat(lambda: unary(method, request), "connecting", endpoint, patience=timeout)
+    async def describe(self) -> EngineInfo:
+        """Ask an engine for its versions, partitions and chunk size.
 
-    try:
-        version, listed, configuration = await asyncio.wait_for(
-            asyncio.gather(*(ask(method, request) for method, request in questions)), timeout
+        Raises:
+            EngineUnreachableError: If nothing answers in time.
+            EngineError: If what answers is not an ArmoniK, or refuses the caller.
+        """
+        versions = versions_service_pb2_grpc.VersionsStub(self._channel)
+        partitions = partitions_service_pb2_grpc.PartitionsStub(self._channel)
+        results = results_service_pb2_grpc.ResultsStub(self._channel)
+        # One after the other until one is answered: what keeps it from that is told once.
+        await self._learn_user()
+        version = await self._ask(
+            versions.ListVersions, versions_common_pb2.ListVersionsRequest(), _NOT_ALLOWED
         )
-    except (EngineUnreachableError, asyncio.TimeoutError) as error:
+        listed, configuration = await asyncio.gather(
+            self._ask(partitions.ListPartitions, _all_partitions()),
+            self._ask(results.GetServiceConfiguration, objects_pb2.Empty(), _NOT_ALLOWED),
+        )
+        return EngineInfo(
+            core_version=version.core if version else "",
+            api_version=version.api if version else "",
+            partitions=tuple(partition.id for partition in listed.partitions),
+            chunk_bytes=(configuration and configuration.data_chunk_max_size) or config.CHUNK_BYTES,
+        )
+
+    async def _learn_user(self) -> None:
+        """Who the engine takes the caller for: asked by those who prove who they are."""
+        if self.caller.settings.identified:
+            stub = auth_service_pb2_grpc.AuthenticationStub(self._channel)
+            request = auth_common_pb2.GetCurrentUserRequest()
+            reply = await self._ask(stub.GetCurrentUser, request, (*_NOT_ALLOWED, "UNIMPLEMENTED"))
+            if reply is not None:
+                self.caller = dataclasses.replace(self.caller, user=reply.user.username)
+
+    async def _ask(self, method: Any, request: Any, spared: Sequence[str] = ()) -> Any:
+        """The reply to a call, repeated while it may still come.
+
+        Args:
+            method: What to call.
+            request: With what.
+            spared: Statuses with which it is gone on without a reply: None.
+        """
+        pause = 0.05
+        problem: grpc.RpcError | None = None
+        while True:
+            left = max(self._begun + self._timeout - self._loop.time(), 0.001)
+            try:
+                return await method(request, timeout=left)
+            except grpc.RpcError as error:
+                if not is_ambiguous(error):
+                    refused = refusal(
+                        error, "connecting", self.caller, request=request, connecting=True
+                    )
+                    if refused.code not in spared:
+                        raise refused from error
+                    logger.info("going on without an answer: %s", refused)
+                    return None
+                # That there was no more time is not why there is no answer.
+                if problem is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    problem = error
+                await self._check_patience(problem)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _check_patience(self, error: grpc.RpcError) -> None:
+        """Look at what stands at the address; return if it may answer by itself in time.
+
+        Raises:
+            EngineUnreachableError: If it may not.
+        """
+        found = None
+        if not self.caller.proxy:
+            settings, seconds = self.caller.settings, min(PROBE_SECONDS, self._timeout)
+            found = await asyncio.to_thread(probe, settings, self._authorities, seconds)
+        case = Case(
+            self.caller, error.code().name, error.details() or "", connecting=True, found=found
+        )
+        row = find(case)
+        patience = self._timeout if row is None else min(row.patience, self._timeout)
+        if self._loop.time() - self._begun < patience:
+            logger.info("connecting: %s, repeating", describe(error))
+            return
         raise EngineUnreachableError(
-            f"no ArmoniK answers at {endpoint}: start one with `armoflow up --listen "
-            f"{endpoint.removeprefix('http://')}`, or leave the endpoint out to run on this machine"
+            explain(case)
+            or f"no ArmoniK answers at {case.where} within {self._timeout:g} s: {describe(error)}"
         ) from error
-    except grpc.RpcError as error:
-        raise EngineError(
-            f"what answers at {endpoint} is not an ArmoniK: {error.details()}", error.code().name
-        ) from error
-    return EngineInfo(
-        core_version=version.core,
-        api_version=version.api,
-        partitions=tuple(partition.id for partition in listed.partitions),
-        chunk_bytes=configuration.data_chunk_max_size or config.CHUNK_BYTES,
-    )
 
 
 def _all_partitions() -> Any:

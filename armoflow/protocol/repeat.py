@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import grpc
 
 from armoflow import config
-from armoflow.errors import EngineError, EngineUnreachableError
+from armoflow.errors import EngineUnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +53,6 @@ def describe(error: Exception) -> str:
     if isinstance(error, grpc.RpcError):
         return f"{error.code().name}: {error.details()}"
     return "nothing came any more" if isinstance(error, asyncio.TimeoutError) else str(error)
-
-
-def refused(error: grpc.RpcError, what: str) -> EngineError:
-    """The error for a call that the engine refused."""
-    return EngineError(f"{what}: {error.details()} ({error.code().name})", error.code().name)
 
 
 async def repeat(

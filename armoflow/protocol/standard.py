@@ -27,9 +27,12 @@ from armonik.protogen.common import (
 
 from armoflow import config
 from armoflow.codec.container import Buffer
+from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import LEASE
-from armoflow.protocol.repeat import describe, is_ambiguous, refused, repeat, unary
+from armoflow.protocol.refusals import Caller, refusal
+from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
+from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
@@ -69,6 +72,7 @@ class StandardTransport:
         endpoint: Where it leads, for errors.
         info: What the engine says of itself (see :mod:`armoflow.protocol.connect`).
         payloads: When payloads go up.
+        caller: Who calls, for words about what is refused.
     """
 
     def __init__(
@@ -77,9 +81,11 @@ class StandardTransport:
         endpoint: str,
         info: EngineInfo,
         payloads: PayloadMode = "auto",
+        caller: Caller | None = None,
     ) -> None:
         self.info = info
         self.endpoint = endpoint
+        self._caller = caller or Caller(ConnectionSettings(endpoint))
         self._channel = channel
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
@@ -251,7 +257,7 @@ class StandardTransport:
         try:
             reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
         except grpc.RpcError as error:
-            raise refused(error, "listing durations") from error
+            raise self.refused(error, "listing durations", request) from error
         return {
             task.id: messages.duration(task)
             for task in reply.tasks
@@ -302,7 +308,11 @@ class StandardTransport:
         try:
             return await repeat(lambda: unary(method, request), what, self.endpoint, **repeating)
         except grpc.RpcError as error:
-            raise refused(error, what) from error
+            raise self.refused(error, what, request) from error
+
+    def refused(self, error: grpc.RpcError, what: str, request: Any) -> EngineError:
+        """The error for a call that the engine refused; ``request`` may be the message's type."""
+        return refusal(error, what, self._caller, request=request)
 
     async def list_results(self, session_id: str, result_ids: Sequence[str]) -> list[Any]:
         """The ResultRaw messages of these results, in any order."""
@@ -319,7 +329,7 @@ class StandardTransport:
             await repeat(lambda: unary(method, request), what, self.endpoint, patience=patience)
         except grpc.RpcError as error:
             if error.code() not in _DONE_ALREADY:
-                raise refused(error, what) from error
+                raise self.refused(error, what, request) from error
 
 
 async def _headers(stream: Any) -> None:

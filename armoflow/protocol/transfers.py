@@ -12,7 +12,7 @@ from armonik.protogen.common import result_status_pb2, results_common_pb2
 from armoflow import config
 from armoflow.codec.container import Buffer, size
 from armoflow.errors import DataLostError
-from armoflow.protocol.repeat import CALL_DEADLINE, refused, repeat
+from armoflow.protocol.repeat import CALL_DEADLINE, repeat
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -64,7 +64,8 @@ class Transfers:
             except grpc.RpcError as error:
                 done = repeated and error.code() in _DONE_ALREADY
                 if not done or await self._status(session_id, result_id) not in _STORED:
-                    raise refused(error, "uploading data") from error
+                    request = results_common_pb2.UploadResultDataRequest
+                    raise self._transport.refused(error, "uploading data", request) from error
 
     async def _messages(
         self, session_id: str, result_id: str, parts: Sequence[Buffer]
@@ -105,7 +106,7 @@ class Transfers:
                         f"the data of result {result_id} is no longer stored: it was deleted, or "
                         "kept for too short a time by the cluster"
                     ) from error
-                raise refused(error, "downloading data") from error
+                raise self._transport.refused(error, "downloading data", request) from error
 
 
 async def _collect(stream: Any) -> Buffer:

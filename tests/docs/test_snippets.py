@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from armoflow.protocol.resolve import VARIABLES
 from tests.docs.snippets import PAGES, ROOT, Script, extract, first_missing
 
 SCRIPTS = [script for page in PAGES if (script := extract(page)) is not None]
@@ -74,4 +75,4 @@ def test_every_page_is_typed(tmp_path: Path) -> None:
 
 def environment() -> dict[str, str]:
     """The environment of a reader's shell, with no endpoint set."""
-    return {name: value for name, value in os.environ.items() if name != "ARMOFLOW_ENDPOINT"}
+    return {name: value for name, value in os.environ.items() if name not in VARIABLES}

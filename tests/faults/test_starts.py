@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from armoflow.engine.address import parse_address
-from armoflow.protocol.channel import grpc_target
+from armoflow.protocol.settings import grpc_target
 from armoflow.system.machine import granted, processors
 from tests.faults.scripts import PATIENCE, Place, line_of
 from tests.integration.engines import STOCK, WORKER, up

@@ -27,6 +27,7 @@ from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.protocol.connect import connect
 from armoflow.protocol.messages import list_results
+from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.transport import ResultState, Transport, WireOptions
 from tests.integration.engines import WORKER, Up, up
 from tests.integration.proxy import Proxy, proxy
@@ -132,7 +133,7 @@ def test_import_of_existing_data(engine: Up) -> None:
 
     async def flow() -> list[str]:
         transport = await connect(
-            engine.endpoint, payloads="delayed", extensions=True, timeout=10.0
+            ConnectionSettings(engine.endpoint), payloads="delayed", extensions=True, timeout=10.0
         )
         options = WireOptions(60.0)
         old = await transport.create_session(options, [])
@@ -169,7 +170,8 @@ def test_an_import_is_cut(engine: Up, between: Proxy, when: str) -> None:
     between.cut("Results/ImportResultsData", when)
 
     async def flow() -> None:
-        transport = await connect(between.endpoint, payloads="auto", extensions=True, timeout=10.0)
+        settings = ConnectionSettings(between.endpoint)
+        transport = await connect(settings, payloads="auto", extensions=True, timeout=10.0)
         session = await transport.create_session(WireOptions(60.0), [])
         first = store_to_keep(engine, session, b"one")
         second = store_to_keep(engine, session, b"two")

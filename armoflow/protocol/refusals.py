@@ -1,0 +1,449 @@
+"""What refusals mean: one table, from what arrives to words, with what to do.
+
+What arrives says little: behind an ingress, a status of HTTP that gRPC wraps; of a connection that
+does not come about, nothing that can be relied on. Together with what is known here (the client's
+certificate, who the engine takes the caller for, what stands at the address) it says much.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from armoflow.errors import EngineError
+from armoflow.protocol.credentials import INSTALL, CertificateFacts
+from armoflow.protocol.permissions import permission_of
+from armoflow.protocol.probe import Found, Standing
+from armoflow.protocol.settings import ConnectionSettings
+
+_STATUS = re.compile(r"status: (\d{3})\b")
+_GATEWAY = (502, 503, 504)
+_NOT_FOUND = (404, 405, 415)
+
+_PROXYING = ("grpc_proxy", "https_proxy", "http_proxy")
+_SPARING = ("no_grpc_proxy", "no_proxy")
+"""Variables that gRPC reads, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and where: what does not change from call to call.
+
+    Attributes:
+        settings: How the engine is reached.
+        certificate: What the client's certificate says; None where there is none to be read.
+        user: Who the engine takes the caller for, where it says so.
+        proxy: The proxy on the way, with the variable that names it.
+    """
+
+    settings: ConnectionSettings
+    certificate: CertificateFacts | None = None
+    user: str = ""
+    proxy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call that was refused, with all that is known of it.
+
+    Attributes:
+        caller: Who called, and where.
+        code: Name of the gRPC status.
+        text: The text beside it.
+        permission: What ArmoniK calls the right to make this call.
+        connecting: It was one of the first calls: what answers may be anything.
+        found: What stands at the address, where that was looked at.
+        now: The time.
+    """
+
+    caller: Caller
+    code: str
+    text: str = ""
+    permission: str = ""
+    connecting: bool = False
+    found: Found | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @property
+    def status(self) -> int:
+        """The status of HTTP that gRPC wrapped; 0 where there is none."""
+        found = _STATUS.search(self.text)
+        return int(found[1]) if found else 0
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """How the engine is reached."""
+        return self.caller.settings
+
+    @property
+    def standing(self) -> Standing | None:
+        """What stands at the address."""
+        return None if self.found is None else self.found.standing
+
+    @property
+    def detail(self) -> str:
+        """The system's words for it."""
+        return "" if self.found is None else self.found.detail
+
+    @property
+    def where(self) -> str:
+        """The endpoint; and who named it, if it was not the script."""
+        origin = self.settings.origins.get("endpoint")
+        told = origin is None or origin.kind == "argument"
+        return self.settings.endpoint if told else self.settings.named("endpoint")
+
+    @property
+    def address(self) -> str:
+        """The endpoint without its scheme."""
+        return self.settings.target
+
+    @property
+    def listen(self) -> str:
+        """The endpoint as `armoflow up` takes it."""
+        path = self.settings.path
+        return f"unix:{path}" if path else self.address
+
+    @property
+    def authority(self) -> str:
+        """Which authorities are trusted."""
+        if self.settings.certificate_authority is None:
+            return "those that are known everywhere"
+        return f"those in {self.settings.named('certificate_authority')}"
+
+    @property
+    def identity(self) -> str:
+        """The file of the client's certificate."""
+        name = "client_certificate" if self.settings.client_p12 is None else "client_p12"
+        return self.settings.named(name)
+
+    @property
+    def own(self) -> CertificateFacts:
+        """The client's certificate."""
+        assert self.caller.certificate is not None
+        return self.caller.certificate
+
+    @property
+    def subject(self) -> str:
+        """Whose the client's certificate is, where that can be read."""
+        return repr(self.own.subject) if self.caller.certificate is not None else "someone"
+
+    @property
+    def server(self) -> str:
+        """The server's certificate, in words."""
+        facts = None if self.found is None else self.found.server
+        if facts is None:
+            return f"the server's certificate ({self.detail or 'it says no more'})"
+        return (
+            f"the server's certificate, of {facts.subject!r}, signed by {facts.issuer!r}, for "
+            f"{', '.join(facts.names) or 'no host'}, valid from {_day(facts.begins)} to "
+            f"{_day(facts.expires)}"
+        )
+
+    @property
+    def user(self) -> str:
+        """Who calls, as well as it is known."""
+        if self.caller.user:
+            return f"user {self.caller.user!r}"
+        if self.caller.certificate is not None:
+            return f"whoever the certificate of {self.own.subject!r} belongs to"
+        return "whoever calls without a client certificate"
+
+    @property
+    def begins(self) -> str:
+        """When the client's certificate begins to be valid."""
+        return _day(self.own.begins)
+
+    @property
+    def expires(self) -> str:
+        """When it ends to be."""
+        return _day(self.own.expires)
+
+
+class Row(NamedTuple):
+    """An entry of the table.
+
+    Attributes:
+        name: What is the matter.
+        applies: Whether it is that.
+        meaning: What it means, to be formatted with the case as ``c``.
+        remedy: What to do, too.
+        patience: Seconds in which it may pass by itself, at connecting.
+    """
+
+    name: str
+    applies: Callable[[Case], bool]
+    meaning: str
+    remedy: str
+    patience: float = 0.0
+
+
+STARTING_SECONDS = 1.0
+"""Seconds for which nobody may listen on this machine: an engine may be starting just now."""
+
+
+def explain(case: Case) -> str | None:
+    """What a refusal means and what to do, by the first row that applies; None: nothing is known.
+
+    Example:
+        >>> settings = ConnectionSettings("https://cluster:5001")
+        >>> text = "Received http2 header with status: 400"
+        >>> print(explain(Case(Caller(settings), "INTERNAL", text)))
+        the ingress at https://cluster:5001 wants a client certificate and got none: name its \
+files with client_certificate and client_key, or client_p12 (arguments of Client, \
+ARMOFLOW_CLIENT_..., or keys in the file of AKCONFIG)
+    """
+    row = find(case)
+    return None if row is None else f"{row.meaning}: {row.remedy}".format(c=case)
+
+
+def refusal(
+    error: Any,
+    what: str,
+    caller: Caller,
+    *,
+    request: Any = None,
+    connecting: bool = False,
+) -> EngineError:
+    """The error for a call that was refused, in words where they are known.
+
+    Args:
+        error: What gRPC raised.
+        what: What the call was to do.
+        caller: Who made it.
+        request: The message that was sent, or its type: it says which permission was needed.
+        connecting: It was one of the first calls.
+    """
+    code, text = error.code().name, error.details() or ""
+    permission = "" if request is None else permission_of(request)
+    words = explain(Case(caller, code, text, permission, connecting))
+    if words is None:
+        return EngineError(f"{what}: {text} ({code})", code)
+    return EngineError(f"{what}: {words} ({code}: {text})", code)
+
+
+def find(case: Case) -> Row | None:
+    """The first row that applies to a case."""
+    return next((row for row in TABLE if row.applies(case)), None)
+
+
+def proxy_of(settings: ConnectionSettings) -> str:
+    """The proxy over which gRPC goes to an endpoint, with its variable; empty: none."""
+    if not settings.endpoint or settings.local:
+        return ""
+    spared = next((os.environ[name] for name in _SPARING if os.environ.get(name)), "")
+    names = [name.strip().lstrip(".") for name in spared.split(",")]
+    if any(name and settings.host.endswith(name) for name in names):
+        return ""
+    for variable in _PROXYING:
+        if value := os.environ.get(variable):
+            return f"{value} ({variable})"
+    return ""
+
+
+def _day(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _proxied(case: Case) -> bool:
+    lost = case.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") and case.found is None
+    return bool(case.caller.proxy) and (lost or case.status in _NOT_FOUND)
+
+
+def _nobody(case: Case) -> bool:
+    return case.standing is Standing.NOBODY
+
+
+def _refused_certificate(case: Case) -> bool:
+    """The ingress did not let the client's certificate through."""
+    if case.standing is Standing.WANTS_CERTIFICATE:
+        return True
+    return case.settings.secure and case.status == 400
+
+
+def _unauthenticated(case: Case) -> bool:
+    return case.code == "UNAUTHENTICATED"
+
+
+def _invalid(case: Case, *, expired: bool) -> bool:
+    """The certificate was refused, and its time is over, or has not come."""
+    certificate = case.caller.certificate
+    if certificate is None or not (_refused_certificate(case) or _unauthenticated(case)):
+        return False
+    return certificate.expires < case.now if expired else certificate.begins > case.now
+
+
+NAME_IT = (
+    "name its files with client_certificate and client_key, or client_p12 (arguments of Client, "
+    "ARMOFLOW_CLIENT_..., or keys in the file of AKCONFIG)"
+)
+
+TABLE: tuple[Row, ...] = (
+    # --- the connection does not come about ------------------------------------------------------
+    Row(
+        "a proxy took the call",
+        _proxied,
+        "{c.where} does not answer as an ArmoniK does through the proxy {c.caller.proxy}",
+        "add {c.settings.host} to the variable no_proxy if it can be reached directly, or let the "
+        "proxy pass connections to {c.address}",
+    ),
+    Row(
+        "the name is unknown",
+        lambda c: c.standing is Standing.NAME_UNKNOWN,
+        "the name of {c.where} is unknown here ({c.detail})",
+        "look for a slip in it; inside a cluster's network only, it needs that network's name "
+        "service or a port that is forwarded",
+    ),
+    Row(
+        "nobody listens, on this machine",
+        lambda c: _nobody(c) and c.settings.local and not c.settings.secure,
+        "no ArmoniK answers at {c.where}: nobody listens there ({c.detail})",
+        "start one with `armoflow up --listen {c.listen}`, or leave the endpoint out to run on "
+        "this machine",
+        patience=STARTING_SECONDS,
+    ),
+    Row(
+        "nobody listens",
+        _nobody,
+        "no ArmoniK answers at {c.where}: nobody listens there ({c.detail})",
+        "look whether the cluster runs, and for its port: gRPC is at 5001 of a deployment's "
+        "ingress; a port that was forwarded may have been closed",
+    ),
+    Row(
+        "no connection comes about",
+        lambda c: c.standing is Standing.UNREACHABLE,
+        "no ArmoniK answers at {c.where}: no connection comes about ({c.detail})",
+        "look at the network between, and whether the machine runs",
+    ),
+    Row(
+        "connections get no answer",
+        lambda c: c.standing is Standing.LOST,
+        "no ArmoniK answers at {c.where}: connections get no answer",
+        "look for a firewall between, a VPN that is off, and for a slip in host and port",
+        patience=math.inf,
+    ),
+    Row(
+        "plain to a TLS port",
+        lambda c: c.standing is Standing.TLS,
+        "what listens at {c.where} speaks TLS only",
+        "write https://{c.address}",
+    ),
+    Row(
+        "TLS to a plain port",
+        lambda c: c.standing is Standing.PLAIN,
+        "what listens at {c.where} does not speak TLS",
+        "write http://{c.address}, if the network between may be trusted; an ArmoniK's ingress "
+        "speaks TLS where its deployment says so",
+    ),
+    Row(
+        "the server's certificate is not valid now",
+        lambda c: c.standing is Standing.EXPIRED,
+        "{c.server}, is not valid now, at {c.where}",
+        "have it renewed, or look at this machine's clock: it is {c.now:%Y-%m-%d %H:%M} UTC here",
+    ),
+    Row(
+        "the server's certificate is for another name",
+        lambda c: c.standing is Standing.OTHER_NAME or "Hostname Verification" in c.text,
+        "{c.server}, does not hold the name of {c.where}",
+        "write an endpoint with one of its names, or say which one is right: target_name "
+        "(argument of Client, or ARMOFLOW_TARGET_NAME)",
+    ),
+    Row(
+        "the server's certificate has no known authority",
+        lambda c: c.standing is Standing.UNTRUSTED or "CERTIFICATE_VERIFY_FAILED" in c.text,
+        "{c.server}, is of none of the authorities that are trusted, {c.authority}, at {c.where}",
+        "name the file of its authority with certificate_authority (argument of Client, "
+        "ARMOFLOW_CERTIFICATE_AUTHORITY, or a key in the file of AKCONFIG); a deployment writes it "
+        "to generated/certificates/ingress/ca.crt",
+    ),
+    Row(
+        "a web server",
+        lambda c: c.standing is Standing.WEB,
+        "what answers at {c.where} is not an ArmoniK but a web server ({c.detail})",
+        "take the port of gRPC: 5001 of a deployment's ingress, 5000 is that of its web pages",
+    ),
+    Row(
+        "something else answers",
+        lambda c: c.standing is Standing.OTHER,
+        "what answers at {c.where} is not an ArmoniK, nor gRPC ({c.detail})",
+        "look for a slip in host and port",
+    ),
+    # --- the ingress does not let the caller through ---------------------------------------------
+    Row(
+        "the client's certificate has expired",
+        lambda c: _invalid(c, expired=True),
+        "the client certificate of {c.own.subject!r} expired on {c.expires}: {c.identity}",
+        "get a new one for {c.where}; those that a deployment makes live 168 hours",
+    ),
+    Row(
+        "the client's certificate is not valid yet",
+        lambda c: _invalid(c, expired=False),
+        "the client certificate of {c.own.subject!r} for {c.where} is valid from {c.begins} on: "
+        "{c.identity}",
+        "look at this machine's clock: it is {c.now:%Y-%m-%d %H:%M} UTC here",
+    ),
+    Row(
+        "a client certificate is wanted",
+        lambda c: _refused_certificate(c) and not c.settings.identified,
+        "the ingress at {c.where} wants a client certificate and got none",
+        NAME_IT,
+    ),
+    Row(
+        "the client's certificate is of another authority",
+        lambda c: _refused_certificate(c) and c.caller.certificate is not None,
+        "the ingress at {c.where} does not accept the client certificate of {c.own.subject!r}, "
+        "signed by {c.own.issuer!r}: {c.identity}",
+        "take one that the ingress's own authority has signed, such as "
+        "generated/certificates/ingress/client.submitter.crt of the deployment",
+    ),
+    Row(
+        "the client's certificate is not accepted",
+        _refused_certificate,
+        "the ingress at {c.where} does not accept the client certificate {c.identity}",
+        f"it may have expired, or be of another authority; {INSTALL} lets the next message say so",
+    ),
+    Row(
+        "a user is wanted",
+        lambda c: _unauthenticated(c) and not c.settings.identified,
+        "{c.where} wants to know who calls, and got no client certificate",
+        NAME_IT,
+    ),
+    Row(
+        "the certificate is nobody's",
+        _unauthenticated,
+        "no user of {c.where} has this client certificate: {c.identity}, of {c.subject}",
+        "have it added to one of the cluster's users, or take a user's",
+    ),
+    Row(
+        "a permission lacks",
+        lambda c: c.code == "PERMISSION_DENIED",
+        "{c.user} lacks the permission {c.permission} at {c.where}",
+        "have it added to one of the user's roles, or take another user's certificate; in a "
+        "deployment, client.submitter has all of them, client.monitoring looks only",
+    ),
+    # --- the engine is not there, or is none -----------------------------------------------------
+    Row(
+        "the ingress reaches no control plane",
+        lambda c: c.status in _GATEWAY,
+        "the ingress at {c.where} answers, but the control plane behind it does not",
+        "look whether the pods of the control plane run; a new one takes some seconds",
+        patience=math.inf,
+    ),
+    Row(
+        "not an ArmoniK",
+        lambda c: c.connecting and (c.code == "UNIMPLEMENTED" or c.status in _NOT_FOUND),
+        "what answers at {c.where} is not an ArmoniK",
+        "look for a slip in host and port: gRPC is at 5001 of a deployment's ingress",
+    ),
+    Row(
+        "it says nothing",
+        lambda c: c.standing is Standing.SILENT,
+        "what listens at {c.where} accepts connections and says nothing",
+        "look whether it is an ArmoniK, and whether it hangs",
+        patience=math.inf,
+    ),
+)
