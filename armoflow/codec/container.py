@@ -30,6 +30,7 @@ MAGIC = b"aflw"
 VERSION = 1
 ALIGNMENT = 64
 _PREFIX = struct.Struct("<4sBBHIQI")
+_BEGINNING = MAGIC + bytes([VERSION])
 _WHOLE = 64 * 1024
 _EDGE = 4 * 1024
 
@@ -87,6 +88,21 @@ def written_size(prefix: Buffer) -> int | None:
     return size
 
 
+def stranger(data: Buffer) -> str:
+    """Why data cannot be a container that this armoflow reads, by its beginning; empty: it may be.
+
+    Example:
+        >>> stranger(b"".join(pack({"a": 1}))), stranger(b"HELLO")
+        ('', "it starts with b'HELL'")
+    """
+    beginning = bytes(data[: len(_BEGINNING)])
+    if beginning == _BEGINNING:
+        return ""
+    if beginning[: len(MAGIC)] != MAGIC:
+        return f"it starts with {beginning[: len(MAGIC)]!r}"
+    return f"it has format version {beginning[-1]}, this armoflow reads {VERSION}"
+
+
 def unpack(data: Buffer) -> tuple[Any, list[memoryview]]:
     """Read a container back; the buffers are views of ``data``, not copies.
 
@@ -98,9 +114,7 @@ def unpack(data: Buffer) -> tuple[Any, list[memoryview]]:
         raise EnvelopeError(f"stored data is truncated: {len(view)} bytes, no header")
     magic, version, _, _, header_length, total, expected = _PREFIX.unpack_from(view)
     if magic != MAGIC:
-        raise EnvelopeError(
-            f"stored data was not written by armoflow: it starts with {bytes(view[:4])!r}"
-        )
+        raise EnvelopeError(f"stored data was not written by armoflow: {stranger(view)}")
     if version != VERSION:
         raise EnvelopeError(
             f"stored data has format version {version}, this armoflow reads {VERSION}: "

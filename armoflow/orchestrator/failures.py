@@ -103,7 +103,7 @@ class Blame:
         elif failure is None:
             error = DataLostError(f"the result of task {root.name!r} is gone: {text}")
         else:
-            error = TaskError(f"task {root.name!r} ended in {status}: {text}")
+            error = TaskError(f"task {root.name!r} ended in {status}: {text}{_where(failure)}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
         return error
 
@@ -131,6 +131,16 @@ async def _whole(transport: Transport, task_id: str) -> str:
     except ArmoflowError as error:
         logger.warning("the whole error of task %s could not be read: %s", task_id, error)
         return ""
+
+
+def _where(failure: Failure) -> str:
+    """Where a task ran whose error may not be in the words of armoflow's worker."""
+    if not failure.partition or "armoflow" in failure.error:
+        return ""
+    return (
+        f" (in partition {failure.partition!r}: if it does not run armoflow's worker, choose one "
+        "that does, @task(partition=...))"
+    )
 
 
 def _copy(error: BaseException) -> BaseException:

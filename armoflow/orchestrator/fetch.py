@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from armoflow import config
-from armoflow.errors import ArmoflowError
+from armoflow.codec.container import stranger
+from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 Callback = Callable[[Result], None]
 
@@ -68,7 +72,29 @@ class Fetcher:
         session_id = await self._session()
         data = await self._transport.fetch(session_id, [result.id for result in results])
         for result, content in zip(results, data, strict=True):
-            result.data = content
+            why = stranger(content)
+            if why:
+                result.blame = Blame(
+                    result.name, first=result.first, error=await self._foreign(result, why)
+                )
+            else:
+                result.data = content
+
+    async def _foreign(self, result: Result, why: str) -> EnvelopeError:
+        """The error for a result that no worker of this armoflow has written."""
+        transport = self._transport
+        try:
+            task, partition = await transport.producer(await self._session(), result.id)
+        except ArmoflowError as error:
+            logger.warning("which task has made result %s is unknown: %s", result.id, error)
+            task = partition = ""
+        where = f" It was made by task {task} in partition {partition!r}." if partition else ""
+        others = ", ".join(map(repr, transport.info.partitions))
+        return EnvelopeError(
+            f"the result of task {result.name!r} was not written by a worker of this armoflow: "
+            f"{why}.{where} That partition runs another worker, or one of another version: choose "
+            f"one that runs armoflow's, @task(partition=...); the engine has {others}"
+        )
 
     async def _download_alone(self, result: Result) -> None:
         try:

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from armoflow.codec.container import stranger
 from armoflow.codec.payload import Operation
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
@@ -69,8 +70,9 @@ class Tracker:
                 del self.open[change.result_id]
                 continue
             if change.state is ResultState.COMPLETED:
-                if change.data is not None:
-                    result.data = change.data
+                data = change.data
+                if data is not None and not stranger(data):  # else it is fetched, and looked at
+                    result.data = data
                 result.size = change.size
                 self._end(task, result, ResultState.COMPLETED)
                 self._measure(task, change.seconds)

@@ -226,6 +226,10 @@ class BatchTransport:
             failures.update((result_id, Failure(*rest)) for result_id, *rest in answers)
         return failures
 
+    async def producer(self, session_id: str, result_id: str) -> tuple[str, str]:
+        """The task that made a result, and the partition in which it ran."""
+        return await self._standard.producer(session_id, result_id)
+
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it."""
         return await self._standard.task_error(task_id)

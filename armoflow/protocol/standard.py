@@ -241,8 +241,16 @@ class StandardTransport:
             if task is not None:
                 status = task_status_pb2.TaskStatus.Name(task.status)
                 status = status.removeprefix("TASK_STATUS_").lower()
-                failures[result_id] = Failure(owner, status, task.error)
+                partition = task.options.partition_id
+                failures[result_id] = Failure(owner, status, task.error, partition)
         return failures
+
+    async def producer(self, session_id: str, result_id: str) -> tuple[str, str]:
+        """The task that made a result, and the partition in which it ran."""
+        (raw,) = await self.list_results(session_id, [result_id])
+        request = tasks_common_pb2.GetTaskRequest(task_id=raw.owner_task_id)
+        reply = await self.call(self._tasks.GetTask, request, "reading a task")
+        return str(reply.task.id), str(reply.task.options.partition_id)
 
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it."""

@@ -115,11 +115,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a result was aborted: the task that owned it, its final status and its error text."""
+    """Why a result was aborted: the task that owned it, its final status and its error text.
+
+    Attributes:
+        partition: Where it ran, if the engine says so.
+    """
 
     task_id: str
     status: str
     error: str
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,13 @@ class Transport(Protocol):
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted, by result id."""
+
+    async def producer(self, session_id: str, result_id: str) -> tuple[str, str]:
+        """The task that made a result, and the partition in which it ran.
+
+        Raises:
+            EngineError: If there is no answer.
+        """
 
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it: lists may show a short form.

@@ -13,7 +13,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, skip
 
@@ -114,7 +114,13 @@ class Inputs:
             source = self._sources.get(result_id)
             if source is None:
                 raise MissingDataError(f"the data of input {result_id} did not come with the task")
-            cells = self._cells[index] = self._cache.read(result_id, source)
+            try:
+                cells = self._cells[index] = self._cache.read(result_id, source)
+            except EnvelopeError as error:
+                raise EnvelopeError(
+                    f"{self._name(index)} cannot be read: {error}; the task that made it may have "
+                    "run in a partition with another worker, or with another version of armoflow"
+                ) from error
         return cells
 
     def slice(self, piece: Slots) -> list[Cell]:

@@ -28,7 +28,7 @@ class Identity:
 
     def as_p12(self, password: bytes = b"") -> Path:
         """The same in one PKCS#12 file, whose password a deployment leaves empty."""
-        path = self.certificate.with_suffix(".p12")
+        path = self.certificate.with_suffix(".secret.p12" if password else ".p12")
         certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         key = serialization.load_pem_private_key(self.key.read_bytes(), None)
         protection = (

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.connection.certificates import Identity
+from tests.connection.certificates import Authority, Identity
+from tests.integration.engines import STOCK, Up, up
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/bin")
 
@@ -24,7 +25,8 @@ pid {directory}/pid;
 error_log {directory}/error.log warn;
 events {{ worker_connections 1024; }}
 http {{
-    access_log {directory}/access.log;
+    log_format calls '$request_length $request';
+    access_log {directory}/access.log calls;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;
@@ -118,9 +120,10 @@ class Ingress:
         self._process.terminate()
         self._process.wait(30)
 
-    def called(self) -> str:
-        """What it has answered, a line each."""
-        return (self._directory / "access.log").read_text()
+    def called(self) -> list[tuple[int, str]]:
+        """What it has answered: the bytes of the request, and its path."""
+        lines = (self._directory / "access.log").read_text().splitlines()
+        return [(int(size), path) for size, _, path, _ in map(str.split, lines)]
 
     def _wait_until_it_listens(self) -> None:
         while self._process.poll() is None:
@@ -139,6 +142,31 @@ def ingress(directory: Path, engine: str, *arguments: Any, **options: Any) -> It
         yield started
     finally:
         started.stop()
+
+
+@contextmanager
+def up_behind_mtls(directory: Path) -> Iterator[Up]:
+    """An engine like a stock cluster, which is reached as the deployments with mTLS are.
+
+    What proves the client is named by variables, for this process and those that it starts.
+    """
+    authority = Authority(directory)
+    server = authority.identity("ingress", "127.0.0.1")
+    submitter = authority.identity("client.submitter")
+    variables = {
+        "ARMOFLOW_CERTIFICATE_AUTHORITY": authority.certificate,
+        "ARMOFLOW_CLIENT_CERTIFICATE": submitter.certificate,
+        "ARMOFLOW_CLIENT_KEY": submitter.key,
+    }
+    with (
+        up(directory, *STOCK) as engine,
+        ingress(directory, engine.endpoint, server, authority.certificate) as before,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in variables.items():
+            patch.setenv(name, str(value))
+        engine.endpoint = f"https://127.0.0.1:{before.port}"
+        yield engine
 
 
 def _free_port() -> int:

@@ -1,21 +1,32 @@
-"""Two engines for all tests: the embedded one with its extensions, and one like a stock cluster."""
+"""Engines for all tests: the embedded one with its extensions, and one like a stock cluster.
+
+``ENGINES=mtls`` runs them on a stock cluster behind an ingress that wants client certificates.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from armoflow import Client
+from tests.connection.nginx import up_behind_mtls
 from tests.integration.engines import EMBEDDED, STOCK, Up, up
 
+ENGINES = os.environ.get("ENGINES", "embedded stock").split()
 
-@pytest.fixture(scope="session", params=["embedded", "stock"])
+
+@pytest.fixture(scope="session", params=ENGINES)
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Up]:
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with up(tmp_path_factory.mktemp(request.param), *arguments) as started:
+    directory = tmp_path_factory.mktemp(request.param)
+    if request.param == "mtls":
+        with up_behind_mtls(directory) as started:
+            yield started
+        return
+    with up(directory, *(EMBEDDED if request.param == "embedded" else STOCK)) as started:
         yield started
 
 

@@ -249,6 +249,16 @@ def test_missing_inputs_are_lost(local: LocalRunner) -> None:
     assert "gone" in record.message
 
 
+def test_inputs_of_another_worker_are_named(local: LocalRunner) -> None:
+    payload = call(len)
+    payload.arguments = referring(((Reference("slot", 0, 0),), {}))
+    payload.inputs = ["strange"]
+    record = fail(local, payload, {"strange": b"AFLW and more than 28 bytes of it"})
+    assert record.kind == "lost"
+    assert "input strange cannot be read: stored data was not written by armoflow" in record.message
+    assert "a partition with another worker" in record.message
+
+
 # --- code ---------------------------------------------------------------------------------------
 
 
