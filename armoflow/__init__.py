@@ -9,6 +9,7 @@ from armoflow.graph.context import Computer, register_default_computer
 # Here and not with the others, because there is a module of this name: once that is imported, the
 # name would be its.
 from armoflow.options import options
+from armoflow.version import __version__
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
     from armoflow.graph.task import Task, task
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Client",

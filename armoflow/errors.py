@@ -108,6 +108,10 @@ class TaskError(ArmoflowError):
     """A task failed for a reason of armoflow's own, not an exception of the user's code."""
 
 
+class VersionMismatchError(TaskError):
+    """The worker's Python, cloudpickle or armoflow cannot run what the client's has written."""
+
+
 class TaskTimeoutError(TaskError, TimeoutError):
     """An attempt of a task ran longer than its ``timeout`` and was killed."""
 

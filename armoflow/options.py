@@ -18,13 +18,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, SubmissionError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -241,3 +241,42 @@ def as_block(block: TaskOptions | None) -> Iterator[None]:
 def in_block(own: TaskOptions, block: TaskOptions | None) -> TaskOptions:
     """Options within a block; the same object for the same ones, as plans compare by identity."""
     return merge_options(own, block)
+
+
+class Limits(NamedTuple):
+    """What a session allows its tasks to ask for, those that tasks return too.
+
+    Engines do not check it for each task: one in a partition that nobody serves waits for ever.
+
+    Attributes:
+        partitions: Where its tasks may run.
+        max_priority: The highest priority that queues take.
+    """
+
+    partitions: Sequence[str]
+    max_priority: int
+
+    def check(self, name: str, options: TaskOptions) -> None:
+        """Refuse options that ask for more.
+
+        Args:
+            name: Names the task.
+            options: All that is said about it.
+
+        Raises:
+            SubmissionError: Names what is asked for and what there is.
+
+        Example:
+            >>> Limits(["cpu", "gpu"], 10).check("train", TaskOptions(partition="gpu", priority=5))
+        """
+        if options.partition is not None and options.partition not in self.partitions:
+            raise SubmissionError(
+                f"task {name!r} asks for partition {options.partition!r}, which this engine does "
+                f"not have: it has {', '.join(map(repr, self.partitions)) or 'none'}"
+            )
+        if options.priority is not None and options.priority > self.max_priority:
+            raise SubmissionError(
+                f"task {name!r} asks for priority {options.priority}, but the engine's queues go "
+                f"up to {self.max_priority}: lower it, or say Client(max_priority=...) if they "
+                "allow more"
+            )

@@ -25,7 +25,7 @@ from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
-from armoflow.options import TaskOptions, current_block, merge_options
+from armoflow.options import Limits, TaskOptions, current_block, merge_options
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
@@ -103,6 +103,7 @@ class EngineBackend:
             # A cluster's task costs milliseconds, and its agents move the data of each.
             batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
+            limits=Limits(self._orchestrator.transport.info.partitions, max_priority),
         )
 
     @property
@@ -224,8 +225,8 @@ class EngineBackend:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
     def _check(self, values: Sequence[Any], settings: PlanSettings) -> Survey:
-        partitions = self._orchestrator.transport.info.partitions
-        return check_graph(values, self._client, settings.options, partitions, self._max_priority)
+        assert settings.limits is not None
+        return check_graph(values, self._client, settings.options, settings.limits)
 
     def _settings_here(self) -> PlanSettings:
         """The settings in the blocks around the caller; what is asked for in one shares them."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow.client.future import Future
 from armoflow.client.put import Put, check_owner
-from armoflow.errors import SubmissionError
 from armoflow.graph.arguments import ATOMS
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -22,7 +21,7 @@ from armoflow.graph.nodes import (
     ReduceNode,
     SourceNode,
 )
-from armoflow.options import TaskOptions, merge_options
+from armoflow.options import Limits, TaskOptions, merge_options
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -53,8 +52,7 @@ def check_graph(
     values: Sequence[Any],
     client: Client,
     defaults: TaskOptions,
-    partitions: Sequence[str],
-    max_priority: int,
+    limits: Limits,
 ) -> Survey:
     """Check partitions, priorities and references of all nodes that the values need.
 
@@ -80,7 +78,7 @@ def check_graph(
         for options in (node.options, node.block):  # a block's are for the graph that is returned
             if options is not None and id(options) not in checked:
                 checked[id(options)] = options
-                _check(node, merge_options(options, defaults), partitions, max_priority)
+                limits.check(node.name, merge_options(options, defaults))
         own = arguments(node)
         if not _STEADY.issuperset(map(type, own)):
             changing = changing or _may_change(own)
@@ -150,16 +148,3 @@ def references(value: Any) -> Iterator[Any]:
         if inside and id(part) not in seen and not ATOMS.issuperset(map(type, inside)):
             seen.add(id(part))
             stack.extend(inner for inner in inside if type(inner) not in ATOMS)
-
-
-def _check(node: Node, options: TaskOptions, partitions: Sequence[str], max_priority: int) -> None:
-    if options.partition is not None and options.partition not in partitions:
-        raise SubmissionError(
-            f"task {node.name!r} asks for partition {options.partition!r}, which this engine does "
-            f"not have: it has {', '.join(map(repr, partitions)) or 'none'}"
-        )
-    if options.priority is not None and options.priority > max_priority:
-        raise SubmissionError(
-            f"task {node.name!r} asks for priority {options.priority}, but the engine's queues go "
-            f"up to {max_priority}: lower it, or say Client(max_priority=...) if they allow more"
-        )

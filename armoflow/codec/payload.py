@@ -21,7 +21,10 @@ from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
+from armoflow.codec.versions import OWN
 from armoflow.errors import EnvelopeError
+from armoflow.options import Limits
+from armoflow.version import __version__
 
 FORMAT = 3
 _new = tuple.__new__
@@ -169,6 +172,8 @@ class Payload:
         key: Seals the errors of the task and of its children (see ``armoflow.codec.seal``).
         origins: Of each input, the name of the node that makes it and, where it holds items of a
             collection, the position of the first; for errors.
+        limits: What the session allows children to ask for, if that is known.
+        versions: What its pickles were written with (see :mod:`armoflow.codec.versions`).
     """
 
     operation: Operation
@@ -189,6 +194,8 @@ class Payload:
     stages: list[Stage] = field(default_factory=list)
     key: bytes = field(default=b"", repr=False)
     origins: Sequence[tuple[str, int | None]] = ()
+    limits: Limits | None = None
+    versions: str = OWN
 
     @property
     def slot_count(self) -> int:
@@ -282,6 +289,8 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         _pack_stages(payload, pickled) if payload.stages else [],
         payload.key,
         payload.origins,
+        payload.versions,
+        payload.limits,
     ]
     return pack(header, buffers)
 
@@ -341,7 +350,10 @@ def unpack_payload(data: Buffer) -> Payload:
 
     try:
         if header[0] != FORMAT:
-            raise EnvelopeError(f"payload has format {header[0]!r}, this armoflow reads {FORMAT}")
+            raise EnvelopeError(
+                f"payload has format {header[0]!r}, this armoflow ({__version__}) reads {FORMAT}: "
+                "install the same version of armoflow where the client runs and for the workers"
+            )
         return Payload(
             operation=Operation(header[1]),
             name=header[2],
@@ -361,6 +373,8 @@ def unpack_payload(data: Buffer) -> Payload:
             stages=_unpack_stages(header[3], header[16], pickled) if header[16] else [],
             key=header[17],
             origins=header[18],
+            versions=header[19] if len(header) > 19 else "",
+            limits=Limits(*header[20]) if len(header) > 20 and header[20] else None,
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -23,7 +23,7 @@ from armoflow.errors import SerializationError
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
 from armoflow.orchestrator import dynamic
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.drafts import ConstantValue, Draft, External
@@ -113,6 +113,7 @@ class Emitter:
         copy: Copy the memory of arguments that can be written to.
         owner: The plan, to recognise its tasks.
         key: Seals the tasks' errors.
+        limits: What tasks may ask for, if that is known.
         rules: What followed from options in earlier plans with the same settings.
 
     Attributes:
@@ -130,6 +131,7 @@ class Emitter:
         copy: bool,
         owner: object,
         key: bytes,
+        limits: Limits | None,
         rules: KnownRules,
     ) -> None:
         self.wanted: set[Node] = set()
@@ -141,6 +143,7 @@ class Emitter:
         self._copy = copy
         self._owner = owner
         self._key = key
+        self._limits = limits
         self._rules = rules
         self._codes: dict[Any, EncodedCode] = {}
         self._modules: EncodedCode | None = None
@@ -155,7 +158,11 @@ class Emitter:
         self._codes.clear()
 
     def rules(self, node: Node) -> Rules:
-        """What follows from a node's options."""
+        """What follows from a node's options.
+
+        Raises:
+            SubmissionError: If they ask for what the session does not allow.
+        """
         own, block = node.options, node.block
         if block is not None and dynamic.is_dynamic(node):
             block = None  # its description says which calls were made in which block
@@ -165,6 +172,8 @@ class Emitter:
             if len(self._rules) >= _KEPT:
                 self._rules.clear()
             rules = Rules(own, block, self._defaults, self._capture)
+            if self._limits is not None:
+                self._limits.check(node.name, rules.options)
             known = self._rules[key] = (own, block, rules)  # held, so that ids stay their own
         return known[2]
 
@@ -215,6 +224,7 @@ class Emitter:
             if (many and count > 1) or node in self.tolerant
             else rules.single,
             key=self._key,
+            limits=self._limits,
         )
         if outputs is None:
             outputs = [Result(node.name)]

@@ -26,7 +26,7 @@ from armoflow.graph.nodes import (
     ZipNode,
 )
 from armoflow.graph.task import BaseTask
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
 from armoflow.orchestrator import dynamic
 from armoflow.orchestrator.arguments import pickle_arguments
 from armoflow.orchestrator.chunks import (
@@ -85,6 +85,7 @@ class PlanSettings:
         batch_seconds: How long a batch should take.
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         rules: What followed from tasks' options in earlier plans.
+        limits: What the session allows tasks to ask for, if that is known.
         external: What futures and ``put`` references inside arguments stand for.
         copy: The caller goes on meanwhile and may write to arguments: their memory is copied.
         taken: The items of containers that the caller may change meanwhile.
@@ -100,6 +101,7 @@ class PlanSettings:
     copy: bool = False
     taken: Mapping[Node, Iterable[Any]] = field(default_factory=dict, repr=False)
     key: bytes = field(default=b"", repr=False)
+    limits: Limits | None = None
     rules: KnownRules = field(default_factory=dict, repr=False)
 
 
@@ -121,6 +123,7 @@ class Planner:
             copy=settings.copy,
             owner=self,
             key=settings.key,
+            limits=settings.limits,
             rules=settings.rules,
         )
         self.emit = self.emitter.emit

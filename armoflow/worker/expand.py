@@ -13,10 +13,10 @@ from typing import Any
 
 from armoflow.codec.envelope import Cell, pack_envelope
 from armoflow.codec.payload import Payload
-from armoflow.errors import TaskError
+from armoflow.errors import ArmoflowError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode
+from armoflow.graph.nodes import CallNode, Node
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.code import CodeBook
@@ -63,6 +63,33 @@ class Expander:
             column = _merge(finished[output], places, payload, context)
             result = _existing(output_id, payload.name)
             _emit(planner.copy(column, delayed[0].node, result), context)
+
+
+def refused(pending: Mapping[int, Any], outputs: int, payload: Payload) -> dict[int, Exception]:
+    """The items whose graphs ask for what the session does not allow, and why."""
+    limits, found = payload.limits, dict[int, Exception]()
+    if limits is None:
+        return found
+    base = _settings(payload, capture=False).options
+    for item, value in pending.items():
+        try:
+            for node in _nodes(_per_output(value, outputs, payload)):
+                limits.check(node.name, merge_options(node.options, base))
+        except ArmoflowError as error:  # noqa: PERF203 - one per item, not per node
+            found[item] = error
+    return found
+
+
+def _nodes(values: Sequence[Delayed[Any]]) -> set[Node]:
+    """All nodes that some values need."""
+    stack = [value.node for value in values]
+    seen: set[Node] = set(stack)
+    while stack:
+        for upstream in stack.pop().inputs:
+            if upstream not in seen:
+                seen.add(upstream)
+                stack.append(upstream)
+    return seen
 
 
 class _Place:
@@ -147,4 +174,4 @@ def _existing(result_id: str, name: str) -> Result:
 def _settings(payload: Payload, capture: bool) -> PlanSettings:
     defaults = TaskOptions(**payload.settings.defaults)
     options = merge_options(defaults, DEFAULT_OPTIONS)
-    return PlanSettings(options=options, capture=capture, key=payload.key)
+    return PlanSettings(options=options, capture=capture, key=payload.key, limits=payload.limits)

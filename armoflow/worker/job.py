@@ -145,6 +145,18 @@ class Job:
             raise failure
         self.keep(item, [self._slot(failure)] * len(self.cells))
 
+    def fail_pending(self, item: int, error: Exception) -> None:
+        """An item's graph cannot be run.
+
+        Raises:
+            ItemFailure: Unless failures become slots.
+        """
+        failure = self.attempts.failure(item, error)
+        if not self.tolerant:
+            raise failure
+        del self.pending[item]
+        self._put(item, [self._slot(failure)] * len(self.cells))
+
     def fail_rest(self, failure: ItemFailure) -> None:
         """No further item can run.
 

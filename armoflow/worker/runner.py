@@ -20,6 +20,7 @@ from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload, unpack_payload
+from armoflow.codec.versions import check_versions
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data, operations
 from armoflow.worker.attempts import Attempts, describe
@@ -153,7 +154,10 @@ class Runner:
 
     def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
         self.name, self.touched = payload.name, False
+        check_versions(payload.versions, node=payload.name)
         job = self._prepare(task, payload)
+        if job.pending and job.tolerant:
+            self._check_graphs(task, job)
         if job.pending:
             self._expand(task, job, effects)
         else:
@@ -253,6 +257,13 @@ class Runner:
                 raise TaskPaused(due, spent, saved)
         recorder.go_to(item)
         time.sleep(seconds)
+
+    def _check_graphs(self, task: Task, job: Job) -> None:
+        """Of several graphs that items have returned, one may ask for what is not allowed."""
+        from armoflow.worker.expand import refused
+
+        for item, error in refused(job.pending, len(task.outputs), job.payload).items():
+            job.fail_pending(item, error)
 
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:
         if self._expander is None:

@@ -13,7 +13,7 @@ from armoflow import Client, items, task
 from armoflow.client.loop import CallbackThread, LoopThread, shared_loop
 from armoflow.client.validate import check_graph, references
 from armoflow.errors import ForeignReferenceError, SubmissionError
-from armoflow.options import DEFAULT_OPTIONS
+from armoflow.options import DEFAULT_OPTIONS, Limits
 from armoflow.orchestrator.targets import Names, Window
 
 
@@ -108,7 +108,7 @@ def local() -> Any:
 
 
 def check(client: Client, *values: Any) -> Any:
-    return check_graph(values, client, DEFAULT_OPTIONS, ["default", "gpu"], 10)
+    return check_graph(values, client, DEFAULT_OPTIONS, Limits(["default", "gpu"], 10))
 
 
 def test_references_are_found_in_containers(local: Client) -> None:

@@ -28,6 +28,7 @@ from armoflow.codec.payload import (
     unpack_payload,
 )
 from armoflow.errors import EnvelopeError
+from armoflow.options import Limits
 
 SHORT = st.binary(max_size=50)
 BINARY = SHORT | st.integers(0, 5).map(lambda n: bytes([n]) * (40_000 * n))
@@ -82,6 +83,8 @@ PAYLOADS = st.builds(
     final=st.booleans(),
     collection=st.booleans(),
     settings=SETTINGS,
+    limits=st.none() | st.builds(Limits, st.lists(st.text(), max_size=2), NUMBERS),
+    versions=st.text(),
 )
 
 
@@ -134,6 +137,12 @@ def test_envelope_round_trip(slots):
 @given(PAYLOADS)
 def test_payload_round_trip(payload):
     assert plain(unpack_payload(join(pack_payload(payload)))) == plain(payload)
+
+
+def test_payloads_from_before_versions_were_noted_are_read():
+    header, buffers = unpack(join(pack_payload(Payload(Operation.GATHER, "g"))))
+    older = unpack_payload(join(pack(header[:19], buffers)))
+    assert (older.name, older.versions, older.limits) == ("g", "", None)
 
 
 def test_large_pickles_are_viewed_in_place():
