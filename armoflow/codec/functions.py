@@ -93,6 +93,10 @@ class CodeCache:
         """Whether ``function`` needs the pickle."""
         return digest not in self._entries
 
+    def use(self, digest: str) -> None:
+        """A function that is here is used once more: others go before it."""
+        self._entries.move_to_end(digest)
+
     def missing_modules(self, digest: str) -> bool:
         """Whether ``install_modules`` needs the bundle."""
         return self.modules.missing(digest)

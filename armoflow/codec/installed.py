@@ -156,6 +156,11 @@ class InstalledModules:
         """Whether ``install`` needs the bundle's data."""
         return digest not in self._generations
 
+    def serves(self, digest: str) -> bool:
+        """Whether the modules of this bundle are those that are imported now."""
+        generation = self._generations.get(digest)
+        return generation is not None and generation is self.active
+
     def install(self, digest: str, data: bytes | memoryview | None = None) -> None:
         """Serve the modules of a bundle from now on; cheap when they are served already.
 

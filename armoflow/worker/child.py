@@ -237,7 +237,7 @@ class Child:
         inbox, outbox = self._inbox, self._outbox
         Script(self._runner.code).install()
         self._surroundings = Surroundings(self._owner)
-        self._runner.loading = self._surroundings.loading
+        self._runner.code.loading = self._surroundings.loading
         while True:
             try:
                 task = inbox.pop()

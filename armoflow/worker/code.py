@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
-from armoflow.codec.references import uses_nothing
 from armoflow.errors import TaskError
 from armoflow.worker.failures import MissingDataError
 from armoflow.worker.inputs import code_bytes
+from armoflow.worker.reach import Reach
 from armoflow.worker.script import Carried, script_scope
 
 Function = Callable[..., Any]
@@ -26,12 +27,29 @@ _GENERATOR = inspect.CO_GENERATOR
 _COROUTINE = inspect.CO_COROUTINE
 
 
+class Loaded(NamedTuple):
+    """A function that is here.
+
+    Attributes:
+        call: What to call.
+        function: The function itself.
+        reach: What it names.
+    """
+
+    call: Function
+    function: Function
+    reach: Reach
+
+
 class Code:
     """The functions that this process knows.
 
     Args:
         fetch: Reads the data of a stored result.
         limit: Bytes of pickles to keep.
+
+    Attributes:
+        loading: Entered while code is loaded.
     """
 
     def __init__(
@@ -39,27 +57,23 @@ class Code:
     ) -> None:
         self._cache = CodeCache(limit, self._forget)
         self._fetch = fetch
-        self._ready: dict[str, tuple[Function, Function, bool]] = {}
+        self._loaded: dict[str, Loaded] = {}
+        self._generation: object = None  # of the modules that those were looked up with
+        self._at_hand: dict[str, Loaded] = {}
         self._running: tuple[Function | None, str] = None, ""
         self._references: dict[int, tuple[Function, CodeReference]] = {}
         self._no_script: dict[str, Any] = {"__name__": "__main__"}
-
-    def misses(self, payload: Payload) -> bool:
-        """Whether code of the user's will be loaded."""
-        function, modules = payload.function, payload.modules
-        return (function is not None and self._cache.missing(function.digest)) or (
-            modules is not None and self._cache.missing_modules(modules.digest)
-        )
+        self.loading: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def install_modules(self, payload: Payload) -> None:
         """Let the task import the user's modules that came with it."""
         modules = payload.modules
-        if modules is not None:
-            missing = self._cache.missing_modules(modules.digest)
-            self._cache.install_modules(modules.digest, self._read(modules) if missing else None)
+        if modules is not None and not self._cache.modules.serves(modules.digest):
+            with self.loading():
+                self._install_modules(modules)
 
-    def function(self, payload: Payload) -> tuple[Function, Function, bool]:
-        """A payload's function: what to call, the function itself, whether it names builtins only.
+    def function(self, payload: Payload) -> Loaded:
+        """A payload's function; its modules are installed, too.
 
         Raises:
             TaskError: If it is a generator function.
@@ -68,17 +82,47 @@ class Code:
         reference = payload.function
         if reference is None:
             raise TaskError(f"the task {payload.name!r} came without its function")
-        function = self._cache.function(reference.digest, self._data(reference))
-        known = self._ready.get(reference.digest)
-        if known is None or known[1] is not function:
-            self._forget(reference.digest)
-            prepared = prepare(function, payload.name)
-            known = prepared, function, uses_nothing(function)
-            self._ready[reference.digest] = known
-        if not known[2]:
-            self._running = function, reference.digest
+        digest = reference.digest
+        known = self._look_up(digest, payload.modules)
+        if known is None:
+            with self.loading():
+                known = self._load(payload, reference)
+        function = known.function
+        self._running = function, digest
         self._references[id(function)] = function, reference  # a later session stores it elsewhere
         return known
+
+    def _look_up(self, digest: str, modules: CodeReference | None) -> Loaded | None:
+        """A function that is here, loaded with the modules that it is to be called with."""
+        served = self._cache.modules
+        if modules is not None and not served.serves(modules.digest):
+            return None
+        if served.active is not self._generation:
+            self._at_hand.clear()
+            self._generation = served.active
+        known = self._at_hand.get(digest)
+        if known is not None:
+            self._cache.use(digest)
+        return known
+
+    def _load(self, payload: Payload, reference: CodeReference) -> Loaded:
+        if payload.modules is not None:
+            self._install_modules(payload.modules)
+        digest = reference.digest
+        missing = self._cache.missing(digest)
+        function = self._cache.function(digest, self._read(reference) if missing else None)
+        known = self._loaded.get(digest)
+        if known is None or known.function is not function:
+            self._forget(digest)
+            known = Loaded(prepare(function, payload.name), function, Reach(function))
+            self._loaded[digest] = known
+        if self._cache.modules.active is self._generation:
+            self._at_hand[digest] = known
+        return known
+
+    def _install_modules(self, modules: CodeReference) -> None:
+        missing = self._cache.missing_modules(modules.digest)
+        self._cache.install_modules(modules.digest, self._read(modules) if missing else None)
 
     def reference(self, function: Function) -> CodeReference | None:
         """How a function came here, or None: children that call it need not pickle it again."""
@@ -88,9 +132,10 @@ class Code:
 
     def _forget(self, digest: str) -> None:
         """A function goes, and what it holds with it."""
-        known = self._ready.pop(digest, None)
+        self._at_hand.pop(digest, None)
+        known = self._loaded.pop(digest, None)
         if known is not None:
-            self._references.pop(id(known[1]), None)
+            self._references.pop(id(known.function), None)
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -106,9 +151,6 @@ class Code:
             None if script_scope(function) is None else self._cache.pickled(digest),
             None if generation is None else Bundle(generation.sources, generation.names),
         )
-
-    def _data(self, reference: CodeReference) -> bytes | None:
-        return self._read(reference) if self._cache.missing(reference.digest) else None
 
     def _read(self, reference: CodeReference) -> bytes:
         if reference.data is not None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
@@ -100,7 +98,6 @@ class Runner:
         code: The functions that it knows.
         name: The name of the last task.
         touched: Its code may have changed something in this process.
-        loading: Entered while code is loaded.
     """
 
     def __init__(
@@ -119,7 +116,6 @@ class Runner:
         self._expander: Expand | None = None
         self.name = ""
         self.touched = True
-        self.loading: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def run(self, task: Task) -> Effects:
         """Run a task.
@@ -216,11 +212,7 @@ class Runner:
                 job.take_over()
                 return job
         try:
-            if self.code.misses(step):
-                with self.loading():
-                    self._load(step, job)
-            else:
-                self._load(step, job)
+            self._load(step, job)
             operations.RUN[step.operation](job)
         except ItemFailure as failure:
             job.fail_rest(failure)
@@ -231,10 +223,11 @@ class Runner:
         return job
 
     def _load(self, step: Payload, job: Job) -> None:
-        self.code.install_modules(step)
-        if step.operation is not Operation.GATHER:
-            job.function, job.original, plain = self.code.function(step)
-            self.touched = self.touched or not plain
+        if step.operation is Operation.GATHER:
+            self.code.install_modules(step)
+            return
+        job.function, job.original, reach = self.code.function(step)
+        self.touched = self.touched or not reach.is_short()
 
     def _rest(self, task: Task, before: Job | None, job: Job, item: int, fold: Fold | None) -> None:
         """Wait until an item is due; here only where there is nobody to wait elsewhere.

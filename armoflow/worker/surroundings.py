@@ -3,7 +3,8 @@
 After each engine task the working directory, the environment, ``sys.path``, standard streams,
 signal handlers and so on are put back; a process in which that cannot be done is replaced. The
 calls that share an engine task share these, and random seeds are nobody's business. Checks that ask
-the kernel are left out after a task whose code names nothing but Python's builtins.
+the kernel are left out after a task whose code reaches nothing of the process (see
+:mod:`armoflow.worker.reach`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 _STREAMS_NANOSECONDS = 1_000_000
@@ -31,8 +31,8 @@ _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 """How a directory is opened only to come back to it."""
 
 _CHECK_NANOSECONDS = 1_000_000
-"""How often is looked after tasks whose code names nothing but builtins, at most: they can change
-something only through a method of what they are given."""
+"""How often is looked after tasks whose code reaches nothing of the process, at most: they can
+change something only through a method of what they are given."""
 
 _STREAMS = ("stdin", "stdout", "stderr")
 _SIGNALS = tuple(
@@ -49,25 +49,42 @@ _TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 
 
 class _Item(NamedTuple):
-    """One thing: how it is read, and how it is set to what was read before."""
+    """Something: how it is read, and how it is set to what was read before.
+
+    Reading is what every task waits for: much that is read in one go is one item.
+    """
 
     read: Callable[[], Any]
     write: Callable[[Any], None]
 
 
-def _attributes(owner: Any, *names: str) -> _Item:
+class _Modules:
+    """Where attributes of modules are found by their paths."""
+
+    sys, threading, warnings = sys, threading, warnings
+
+
+def _attributes(*paths: str) -> _Item:
+    """Attributes of modules."""
+    read = attrgetter(*paths)
+
     def write(values: tuple[Any, ...]) -> None:
-        for name, value in zip(names, values, strict=True):
-            setattr(owner, name, value)
+        for path, value in zip(paths, values, strict=True):
+            module, _, name = path.partition(".")
+            setattr(getattr(_Modules, module), name, value)
 
-    return _Item(partial(attrgetter(*names), owner), write)
+    return _Item(lambda: read(_Modules), write)
 
 
-def _list(owner: Any, name: str) -> _Item:
-    def write(value: list[Any]) -> None:
-        getattr(owner, name)[:] = value
+def _lists(*paths: str) -> _Item:
+    """Lists that others hold, too: they are changed in place."""
+    read = attrgetter(*paths)
 
-    return _Item(lambda: getattr(owner, name), write)
+    def write(values: tuple[list[Any], ...]) -> None:
+        for held, value in zip(read(_Modules), values, strict=True):
+            held[:] = value
+
+    return _Item(lambda: read(_Modules), write)
 
 
 def _environment() -> _Item:
@@ -111,27 +128,38 @@ def _own_modules() -> _Item:
     return _Item(read, lambda _: sys.modules.update(held))
 
 
-def _recollect(enabled: bool) -> None:
-    (gc.enable if enabled else gc.disable)()
+def _switches() -> tuple[Any, ...]:
+    return (
+        sys.getrecursionlimit(),
+        gc.isenabled(),
+        sys.gettrace(),
+        sys.getprofile(),
+        _socket.getdefaulttimeout(),
+    )
 
 
-_IMPORTED = [_list(sys, "path"), _list(sys, "meta_path"), _list(warnings, "filters")]
-"""What modules may change for good when they are imported; so may they the environment."""
+def _set_switches(values: tuple[Any, ...]) -> None:
+    limit, collects, trace, profile, timeout = values
+    sys.setrecursionlimit(limit)
+    (gc.enable if collects else gc.disable)()
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    _socket.setdefaulttimeout(timeout)
 
-_ITEMS = [
-    _attributes(sys, *_STREAMS),
-    _attributes(sys, "excepthook", "displayhook"),
-    _Item(partial(getattr, threading, "excepthook"), partial(setattr, threading, "excepthook")),
-    _Item(sys.getrecursionlimit, sys.setrecursionlimit),
-    _Item(gc.isenabled, _recollect),
-    _Item(sys.gettrace, sys.settrace),
-    _Item(sys.getprofile, sys.setprofile),
-    _Item(_socket.getdefaulttimeout, _socket.setdefaulttimeout),
-    _Item(_handlers, _set_handlers),
-]
+
+_IMPORTED = [_environment(), _lists("sys.path", "sys.meta_path", "warnings.filters")]
+"""What modules may change for good when they are imported."""
+
+_ATTRIBUTES = _attributes(
+    *(f"sys.{name}" for name in _STREAMS),
+    *("sys.excepthook", "sys.displayhook", "threading.excepthook"),
+)
+_ITEMS = [*_IMPORTED, _ATTRIBUTES, _Item(_switches, _set_switches), _Item(_handlers, _set_handlers)]
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_copy, value))
     return value.copy() if isinstance(value, (list, dict)) else value
 
 
@@ -144,14 +172,11 @@ class Surroundings:
 
     def __init__(self, owner: int) -> None:
         self._owner = owner
-        imported = [_environment(), *_IMPORTED]
-        self._items = [*imported, *_ITEMS]
         self._modules = _own_modules()
         self._own = self._modules.read()
         self._faults = faulthandler.is_enabled()
         self._limits: list[tuple[int, tuple[int, int]]] = []
-        self._kept = len(imported)
-        self._values = [_copy(item.read()) for item in self._items]
+        self._values = [_copy(item.read()) for item in _ITEMS]
         self._umask = os.umask(0o77)
         os.umask(self._umask)
         self._directory = _directory()
@@ -165,12 +190,12 @@ class Surroundings:
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Around the import of code: what it changes for all that use it stays."""
-        before = [_copy(item.read()) for item in self._items[: self._kept]]
+        before = [_copy(item.read()) for item in _IMPORTED]
         try:
             yield
         finally:
             for number, old in enumerate(before):
-                now = self._items[number].read()
+                now = _IMPORTED[number].read()
                 if now != old:
                     self._values[number] = _copy(now)
 
@@ -186,30 +211,39 @@ class Surroundings:
             return True
         self._checked = now
         try:
-            for item, value in zip(self._items, self._values, strict=True):
-                found = item.read()
-                if found is not value and found != value:
-                    item.write(value)
+            found = [item.read() for item in _ITEMS]
+            if found != self._values:
+                self._put_back(found)
             if thorough:
-                self._restore_process()
+                self._restore_process(now)
                 self._tell_threads(task)
         except Exception as error:
             self._say(f"what task {task!r} changed in its process cannot be put back: {error!r}")
             return False
         return True
 
-    def _restore_process(self) -> None:
+    def _put_back(self, found: list[Any]) -> None:
+        for item, now, value in zip(_ITEMS, found, self._values, strict=True):
+            if now != value:
+                item.write(value)
+
+    def _restore_process(self, now: int) -> None:
         os.umask(self._umask)
         for timer in _TIMERS:
             _signal.setitimer(timer, 0)
-        if _directory() != self._directory:
-            os.fchdir(self._directory_fd)
-        now = time.monotonic_ns()
+        self._restore_directory()
         if now - self._looked > _STREAMS_NANOSECONDS:
             self._looked = now
             self._restore_streams()
         self._restore_faults()
         self._restore_libraries()
+
+    def _restore_directory(self) -> None:
+        try:
+            os.fchdir(self._directory_fd)  # quicker than to ask where this is
+        except OSError:
+            if _directory() != self._directory:
+                raise
 
     def _restore_faults(self) -> None:
         faulthandler.cancel_dump_traceback_later()
@@ -217,8 +251,7 @@ class Surroundings:
             faulthandler.enable()
 
     def _restore_libraries(self) -> None:
-        now = self._modules.read()
-        if now is None or not all(map(is_, now, self._own)):
+        if self._modules.read() != self._own:
             self._modules.write(self._own)
         modules = sys.modules
         if "locale" in modules and _locale.setlocale(_locale.LC_ALL) != self._locale:
@@ -244,7 +277,7 @@ class Surroundings:
                     number, mode, 1, stream.encoding, stream.errors, closefd=False
                 )
                 setattr(sys, name, stream)
-        self._values[self._kept] = self._items[self._kept].read()
+                self._values[len(_IMPORTED)] = _ATTRIBUTES.read()
 
     def _restore_limits(self, resource: Any) -> None:
         if not hasattr(resource, "prlimit"):

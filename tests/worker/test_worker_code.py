@@ -33,12 +33,12 @@ def test_a_function_goes_with_all_that_it_holds() -> None:
     size = config.CODE_CACHE_BYTES // 2
     code = Code(no_fetch)
     first = payload_of(encode(size))
-    function = code.function(first)[1]
+    function = code.function(first).function
     assert code.reference(function) is first.function
     gone = weakref.ref(function)
     del function, first
     for more in (1, 2):
-        assert code.function(payload_of(encode(size + more)))[0]() == size + more
+        assert code.function(payload_of(encode(size + more))).call() == size + more
     assert gone() is None
 
 
@@ -46,4 +46,15 @@ def test_a_function_goes_with_all_that_it_holds() -> None:
 def test_a_function_is_loaded_once(size: int) -> None:
     code = Code(no_fetch)
     payload = payload_of(encode(size))
-    assert code.function(payload)[1] is code.function(payload)[1]
+    assert code.function(payload).function is code.function(payload).function
+
+
+def test_a_function_in_use_stays() -> None:
+    code = Code(no_fetch)
+    size = config.CODE_CACHE_BYTES // 3
+    used, other = payload_of(encode(size)), payload_of(encode(size + 1))
+    function = code.function(used).function
+    code.function(other)
+    assert code.function(used).function is function
+    code.function(payload_of(encode(size + 2)))
+    assert code.function(used).function is function

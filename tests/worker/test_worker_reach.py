@@ -1,0 +1,87 @@
+"""Which functions can change nothing in their process but through what they are given."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from armoflow.worker.reach import Reach
+
+FACTOR = 3
+PAIR = (1, "two", frozenset({None}))
+TABLE: dict[str, Any] = {}
+
+
+def triple(number: int, *, times: int = FACTOR) -> int:
+    return abs(number) * times
+
+
+def both(number: int) -> Any:
+    return triple(number) + FACTOR, PAIR
+
+
+def countdown(number: int) -> int:
+    return countdown(number - 1) if number else 0
+
+
+def nested(number: int) -> list[int]:
+    return [triple(part) for part in range(number)]
+
+
+def moves() -> None:
+    os.chdir("/")
+
+
+def calls_what_moves() -> None:
+    moves()
+
+
+def reads_any() -> Any:
+    return globals()["os"]
+
+
+def with_default(module: Any = os) -> None:
+    return None
+
+
+def method(given: Any) -> Any:
+    return given.update()
+
+
+def closure() -> Callable[[], Any]:
+    place = os
+
+    def inside() -> Any:
+        return place
+
+    return inside
+
+
+@pytest.mark.parametrize("function", [triple, both, countdown, nested, lambda: None])
+def test_short(function: Any) -> None:
+    assert Reach(function).is_short()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(moves, calls_what_moves, reads_any, with_default, method, closure()),
+        *(lambda: TABLE, lambda: math, lambda: open, lambda: exec, print, int, Reach),
+    ],
+)
+def test_long(function: Any) -> None:
+    assert not Reach(function).is_short()
+
+
+def test_a_name_with_another_meaning_is_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    reach = Reach(both)
+    monkeypatch.setitem(globals(), "triple", moves)
+    assert not reach.is_short()
+    monkeypatch.undo()
+    assert reach.is_short()
+    monkeypatch.setitem(globals(), "abs", moves)
+    assert not reach.is_short()
