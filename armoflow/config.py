@@ -156,6 +156,18 @@ RELEASE_DELAY = 0.05
 RELEASE_BYTES = 16 * MIB
 """Bytes of results that nobody needs any more for which they are deleted at once."""
 
+QUEUED_SECONDS = 2.0
+"""Seconds of work that a client keeps queued in a partition of a cluster."""
+
+STALL_SECONDS = 10.0
+"""Seconds without the end of a task after which it is told what is waited for."""
+
+STALL_REPEAT = 60.0
+"""Seconds after which it is told again, at most."""
+
+UNKNOWN_PODS = 16
+"""Pods that a partition is taken to have if the engine does not say."""
+
 RESYNC_RESULTS = 2_000
 """Open results that are listed after a silence: a bounded question."""
 

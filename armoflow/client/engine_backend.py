@@ -51,7 +51,8 @@ CLUSTER_BATCH_SECONDS = 0.5
 """How long a batch of a collection's items should take."""
 
 REMOTE_WORKERS = 16
-"""How many tasks a cluster is taken to run at once where the client was not told."""
+"""How many tasks a partition is taken to run at once at most, whatever it may scale to: with each
+of them a collection's first batches begin, before it is known how long items take."""
 
 
 class EngineBackend:
@@ -97,9 +98,11 @@ class EngineBackend:
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
-        batched = "batch" in self.extensions
+        info = self._orchestrator.transport.info
+        batched = "batch" in info.extensions
         self._settings = dataclasses.replace(
             self._settings,
+            workers=workers or min(info.pods_of(options.partition or ""), REMOTE_WORKERS),
             # A cluster's task costs milliseconds, and its agents move the data of each.
             batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,

@@ -16,6 +16,7 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, ClientClosedError, EngineError, SessionEndedError
+from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
@@ -24,6 +25,7 @@ from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.run import Run
+from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
@@ -47,7 +49,9 @@ class Orchestrator:
         self.transport = transport
         self._key = key
         self._durations = Durations(transport)
-        self.tracker = Tracker(self._durations.ended)
+        info = transport.info
+        backlog = Backlog(None if "batch" in info.extensions else info.pods_of)
+        self.tracker = Tracker(self._durations.ended, backlog.ended)
         self.sessions_ended = 0
         self.book = CodeBook()
         self._session_options = session_options
@@ -74,6 +78,7 @@ class Orchestrator:
             self.tracker,
             self._settle,
             self._cancel_in_engine,
+            backlog=backlog,
             release=self.release,
             session_ended=self._session_ended,
         )
@@ -81,6 +86,7 @@ class Orchestrator:
         self.fetcher = Fetcher(transport, self.session)
         self._start(self.pipeline.run())
         self._start(self._durations.run())
+        self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
         self._start(self._resync_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------

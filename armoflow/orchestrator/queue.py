@@ -99,6 +99,10 @@ class PlanQueue:
             self._forget(entry)
             return entry
 
+    def wake(self) -> None:
+        """Let who waits look again, though nothing was put."""
+        self._arrived.set()
+
     def freed(self) -> None:
         """Entries were taken, or tasks have ended: there may be room again."""
         with self._lock:

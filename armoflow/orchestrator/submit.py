@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
+from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
@@ -30,6 +31,7 @@ class Pipeline:
         tracker: Told of tasks as soon as their results have ids.
         settle: Brings the tracker up to date with the engine.
         cancel: Cancels tasks in the engine that the client has given up.
+        backlog: Says which tasks the engine gets now, and keeps the others.
         release: Called with id and size of a stored constant that nobody needs any more.
         session_ended: Called when the engine says that it has ended the session.
     """
@@ -42,12 +44,14 @@ class Pipeline:
         settle: Callable[[], Awaitable[None]],
         cancel: Callable[[Sequence[PlannedTask]], None],
         *,
+        backlog: Backlog,
         release: Callable[[str, int], None],
         session_ended: Callable[[SessionEndedError], None],
     ) -> None:
         self._transport = transport
         self._session = session
         self._tracker = tracker
+        self._backlog = backlog
         self._settle = settle
         self._cancel = cancel
         self._release = release
@@ -75,12 +79,14 @@ class Pipeline:
             named: asyncio.Event | None = None
             while True:
                 await self._queue.wait()
-                while len(self._queue):
+                while len(self._queue) or len(self._backlog):
                     # Wait first: what arrives meanwhile goes into the same batch.
                     await self._in_flight.acquire()
                     batch = self._next_batch()
                     if not batch:
                         self._in_flight.release()
+                        if self._is_held_up():
+                            break
                         continue
                     before, named = named, asyncio.Event()
                     earlier = frozenset(self._sending)
@@ -94,6 +100,8 @@ class Pipeline:
     def freed(self) -> None:
         """Tasks have ended: there may be room again."""
         self._queue.freed()
+        if len(self._backlog):
+            self._queue.wake()
 
     def close(self) -> None:
         """Let waiting plans go; nothing more is taken."""
@@ -103,6 +111,7 @@ class Pipeline:
         """Drop all that is queued or being submitted, whatever it waits for."""
         self._fail(self.unsubmitted(), error)
         self._queue.drop()
+        self._backlog.drop()
         for constant, storing in self._storing.items():
             constant.error = error
             storing.cancel()
@@ -118,13 +127,21 @@ class Pipeline:
     def unsubmitted(self) -> list[PlannedTask]:
         """The tasks that are queued or being submitted."""
         sending = [task for batch in self._sending.values() for task in batch]
-        return [*sending, *self._queue.tasks()]
+        return [*sending, *self._backlog.tasks(), *self._queue.tasks()]
+
+    def _is_held_up(self) -> bool:
+        """Whether nothing can be submitted until tasks have ended."""
+        return self._backlog.full or not len(self._queue)
 
     def _next_batch(self) -> list[PlannedTask]:
         batch: list[PlannedTask] = []
         total = 0
         while len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
-            entry = self._queue.take()
+            entry: Entry | None = self._backlog.next()
+            if entry is None and not self._backlog.full:
+                entry = self._queue.take()
+                if isinstance(entry, PlannedTask) and not self._backlog.offer(entry):
+                    continue
             if entry is None:
                 break
             if isinstance(entry, PlannedTask):
@@ -134,7 +151,7 @@ class Pipeline:
                 self._store(entry)
             else:
                 entry()
-        self.freed()
+        self._queue.freed()
         return batch
 
     def _store(self, constant: Constant) -> None:

@@ -24,10 +24,16 @@ class Tracker:
 
     Args:
         unmeasured: Told of tasks that completed where the engine did not say how long they ran.
+        ended: Told of every task that has ended, whether it was submitted or not.
     """
 
-    def __init__(self, unmeasured: Callable[[PlannedTask], None] = lambda task: None) -> None:
+    def __init__(
+        self,
+        unmeasured: Callable[[PlannedTask], None] = lambda task: None,
+        ended: Callable[[PlannedTask], None] = lambda task: None,
+    ) -> None:
         self._unmeasured = unmeasured
+        self._ended = ended
         self.open: dict[str, PlannedTask] = {}
         self.ended_tasks = 0
         self.ended_payloads: list[str] = []
@@ -142,6 +148,7 @@ class Tracker:
             self.ended_tasks += 1
             if task.payload_id:
                 self.ended_payloads.append(task.payload_id)
+            self._ended(task)
             task.let_go()
         result.end(state)
 

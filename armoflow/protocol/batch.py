@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -35,6 +35,7 @@ from armoflow.protocol.transport import (
     ResultChange,
     ResultState,
     Submission,
+    TaskState,
     WireOptions,
 )
 
@@ -237,6 +238,10 @@ class BatchTransport:
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """Nothing: changes say how long tasks ran."""
         return {}
+
+    async def count_tasks(self, session_id: str, partition: str) -> Mapping[TaskState, int]:
+        """How many tasks are in which state."""
+        return await self._standard.count_tasks(session_id, partition)
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""

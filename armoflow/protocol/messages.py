@@ -12,6 +12,7 @@ from armonik.protogen.common import (
     results_fields_pb2,
     results_filters_pb2,
     sort_direction_pb2,
+    task_status_pb2,
     tasks_common_pb2,
     tasks_fields_pb2,
     tasks_filters_pb2,
@@ -19,7 +20,7 @@ from armonik.protogen.common import (
 from google.protobuf.duration_pb2 import Duration
 
 from armoflow.protocol.frames import OUTPUT_PREFIX
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.transport import TaskState, WireOptions
 
 CONSTANT_PREFIX = "k/"
 
@@ -134,11 +135,7 @@ def list_tasks(task_ids: Sequence[str]) -> Any:
     )
     filters = tasks_filters_pb2.Filters()
     for task_id in task_ids:
-        condition = getattr(getattr(filters, "or").add(), "and").add()
-        condition.field.CopyFrom(field)
-        condition.filter_string.CopyFrom(
-            _string(task_id, filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL)
-        )
+        _equal(getattr(filters, "or").add(), field, task_id)
     return tasks_common_pb2.ListTasksRequest(
         page=0,
         page_size=len(task_ids),
@@ -147,6 +144,45 @@ def list_tasks(task_ids: Sequence[str]) -> Any:
             field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
         ),
         with_errors=True,
+    )
+
+
+TASK_STATES = {
+    task_status_pb2.TASK_STATUS_CREATING: TaskState.WAITING,
+    task_status_pb2.TASK_STATUS_PENDING: TaskState.WAITING,
+    task_status_pb2.TASK_STATUS_PAUSED: TaskState.PAUSED,
+    task_status_pb2.TASK_STATUS_SUBMITTED: TaskState.QUEUED,
+    task_status_pb2.TASK_STATUS_DISPATCHED: TaskState.QUEUED,
+    task_status_pb2.TASK_STATUS_PROCESSING: TaskState.RUNNING,
+    task_status_pb2.TASK_STATUS_PROCESSED: TaskState.RUNNING,
+    task_status_pb2.TASK_STATUS_CANCELLING: TaskState.RUNNING,
+    task_status_pb2.TASK_STATUS_RETRIED: TaskState.REPEATED,
+}
+"""Of the statuses of tasks that have not ended."""
+
+
+def count_tasks(session_id: str, partition: str) -> Any:
+    """CountTasksByStatus of a session's or a partition's tasks, or of both."""
+    filters = tasks_filters_pb2.Filters()
+    conditions = getattr(filters, "or").add()
+    if session_id:
+        summary = tasks_fields_pb2.TaskSummaryField(
+            field=tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID
+        )
+        _equal(conditions, tasks_fields_pb2.TaskField(task_summary_field=summary), session_id)
+    if partition:
+        option = tasks_fields_pb2.TaskOptionField(
+            field=tasks_fields_pb2.TASK_OPTION_ENUM_FIELD_PARTITION_ID
+        )
+        _equal(conditions, tasks_fields_pb2.TaskField(task_option_field=option), partition)
+    return tasks_common_pb2.CountTasksByStatusRequest(filters=filters)
+
+
+def _equal(conditions: Any, field: Any, value: str) -> None:
+    condition = getattr(conditions, "and").add()
+    condition.field.CopyFrom(field)
+    condition.filter_string.CopyFrom(
+        _string(value, filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL)
     )
 
 

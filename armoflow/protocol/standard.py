@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -41,6 +41,7 @@ from armoflow.protocol.transport import (
     ResultChange,
     ResultState,
     Submission,
+    TaskState,
     WireOptions,
 )
 
@@ -271,6 +272,18 @@ class StandardTransport:
             for task in reply.tasks
             if task.status == task_status_pb2.TASK_STATUS_COMPLETED
         }
+
+    async def count_tasks(self, session_id: str, partition: str) -> Mapping[TaskState, int]:
+        """How many tasks are in which state."""
+        request = messages.count_tasks(session_id, partition)
+        try:
+            reply = await self._tasks.CountTasksByStatus(request, timeout=DURATIONS_DEADLINE)
+        except grpc.RpcError as error:
+            raise self.refused(error, "counting tasks", request) from error
+        counts: Counter[TaskState] = Counter()
+        for entry in reply.status:
+            counts[messages.TASK_STATES.get(entry.status, TaskState.ENDED)] += entry.count
+        return counts
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""

@@ -8,10 +8,11 @@ Both apply the same steps in the same order and give the same guarantees.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError
 
@@ -24,6 +25,19 @@ class ResultState(enum.Enum):
     COMPLETED = "completed"
     ABORTED = "aborted"
     DELETED = "deleted"
+
+
+class TaskState(enum.Enum):
+    """What a task does, as far as who waits for it cares."""
+
+    WAITING = "waiting"
+    """Its payload or its inputs are not all there."""
+    PAUSED = "paused"
+    QUEUED = "queued"
+    RUNNING = "running"
+    REPEATED = "repeated"
+    """It was lost with its agent or worker, and taken up again under another id."""
+    ENDED = "ended"
 
 
 class ResultHandle:
@@ -168,6 +182,17 @@ class EngineInfo:
     partitions: tuple[str, ...]
     chunk_bytes: int
     extensions: frozenset[str] = field(default_factory=frozenset)
+    pods: Mapping[str, int] = field(default_factory=dict)  # at most, by partition
+
+    def pods_of(self, partition: str) -> int:
+        """How many pods a partition may have at most; an empty name stands for the default one."""
+        return max(self.pods.get(self.name_of(partition), config.UNKNOWN_PODS), 1)
+
+    def name_of(self, partition: str) -> str:
+        """A partition's name; of the default one what it is called unless it was renamed."""
+        if partition:
+            return partition
+        return self.partitions[0] if len(self.partitions) == 1 else "default"
 
     @property
     def frees_payloads(self) -> bool:
@@ -259,6 +284,13 @@ class Transport(Protocol):
         """How long tasks ran, by task id: seconds, or None where the engine does not say.
 
         Tasks that have not ended, or did not complete, are left out. Asked once, not repeated.
+
+        Raises:
+            EngineError: If there is no answer.
+        """
+
+    async def count_tasks(self, session_id: str, partition: str) -> Mapping[TaskState, int]:
+        """How many tasks are in which state; empty: of all sessions, in all partitions.
 
         Raises:
             EngineError: If there is no answer.

@@ -38,6 +38,14 @@ class Looking:
         found = ArmoniKResults(self._channel).list_results(chosen, page_size=1000)[1]
         return {result.result_id: result.status for result in found}
 
+    def pause(self, session_id: str) -> None:
+        """Nothing of a session is started any more."""
+        self._sessions.pause_session(session_id)
+
+    def resume(self, session_id: str) -> None:
+        """What was paused goes on."""
+        self._sessions.resume_session(session_id)
+
     def has_data(self) -> bool:
         """Whether a result of some session has data."""
         return any(

@@ -1,0 +1,175 @@
+"""How much work a cluster is given at a time; what is more waits here, in the order of the plan.
+
+A partition of a cluster serves in the order of arrival: who has queued 600 tasks makes everybody
+else wait for all of them. So a client keeps a partition's queue about two seconds long, which is
+what its pods have ended in the last two, and no shorter than what lets an autoscaler see that more
+pods are wanted. The embedded engine lets sessions take turns, and is given all at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from armoflow import config
+from armoflow.orchestrator.planned import PlannedTask, Result
+
+_MOMENT = 0.05
+"""Seconds that a rate is measured over at least: fewer say nothing."""
+
+_HEADROOM = 1.25
+"""How much more than what ended lately is queued: more pods may come, which only a queue shows."""
+
+_QUEUED_PER_POD = 3
+"""Tasks for each pod that a partition may have that are always queued."""
+
+
+class Backlog:
+    """The tasks that are with the engine, by partition, and those that wait for their turn.
+
+    Lives in the loop's thread. Tasks are offered in the order of the plan, in which inputs come
+    first; of one partition they leave in this order too, so what is with the engine never waits
+    for what is not.
+
+    Args:
+        pods: How many pods a partition may have, by its name; None if the engine is given all.
+        clock: Seconds, of any beginning.
+
+    Example:
+        >>> backlog = Backlog({"default": 2}.__getitem__, clock=lambda: 0.0)
+        >>> backlog.limit("default")
+        6
+    """
+
+    def __init__(
+        self, pods: Callable[[str], int] | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pods = pods
+        self._clock = clock
+        self._partitions: dict[str, _Partition] = {}
+        self._taken: set[PlannedTask] = set()
+        self._missing: set[Result] = set()  # outputs of the tasks that wait
+        self._count = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits here that no more should be taken from the plans."""
+        return self._count >= config.TASKS_QUEUED or self._bytes >= config.BYTES_QUEUED
+
+    def limit(self, partition: str) -> int:
+        """How many tasks of a partition may be with the engine now."""
+        return self._partition(partition).limit(self._clock())
+
+    def offer(self, task: PlannedTask) -> bool:
+        """Whether a task may go to the engine now; else it waits here."""
+        if self._pods is None:
+            return True
+        partition = self._partition(task.options.partition)
+        if not partition.waiting and self._may_go(task, partition):
+            self._take(task, partition)
+            return True
+        partition.waiting.append(task)
+        self._count += 1
+        self._bytes += task.size
+        self._missing.update(task.outputs)
+        return False
+
+    def next(self) -> PlannedTask | None:
+        """A task whose turn has come, if there is one."""
+        if not self._count:
+            return None
+        for partition in self._partitions.values():
+            while partition.waiting:
+                task = partition.waiting[0]
+                given_up = task.open_outputs == 0
+                if not given_up and not self._may_go(task, partition):
+                    break
+                partition.waiting.popleft()
+                self._leave(task)
+                if not given_up:
+                    self._take(task, partition)
+                    return task
+        return None
+
+    def ended(self, task: PlannedTask) -> None:
+        """A task has ended, wherever it was; it has its outputs still."""
+        if task in self._taken:
+            self._taken.remove(task)
+            self._partition(task.options.partition).ended(self._clock())
+        elif self._missing:
+            self._missing.difference_update(task.outputs)  # it was given up: who needs them may go
+
+    def tasks(self) -> list[PlannedTask]:
+        """Those that wait."""
+        return [task for partition in self._partitions.values() for task in partition.waiting]
+
+    def drop(self) -> None:
+        """Forget those that wait."""
+        for partition in self._partitions.values():
+            partition.waiting.clear()
+        self._missing.clear()
+        self._count = self._bytes = 0
+
+    def _partition(self, name: str) -> _Partition:
+        partition = self._partitions.get(name)
+        if partition is None:
+            pods = 1 if self._pods is None else self._pods(name)
+            partition = self._partitions[name] = _Partition(pods)
+        return partition
+
+    def _may_go(self, task: PlannedTask, partition: _Partition) -> bool:
+        return partition.under_way < partition.limit(self._clock()) and (
+            not self._missing or self._missing.isdisjoint(task.inputs)
+        )
+
+    def _take(self, task: PlannedTask, partition: _Partition) -> None:
+        self._taken.add(task)
+        partition.took(self._clock())
+
+    def _leave(self, task: PlannedTask) -> None:
+        self._count -= 1
+        self._bytes -= task.size
+        self._missing.difference_update(task.outputs)
+
+
+class _Partition:
+    """What is known of one partition."""
+
+    def __init__(self, pods: int) -> None:
+        self.waiting: deque[PlannedTask] = deque()
+        self.under_way = 0
+        self._least = _QUEUED_PER_POD * pods
+        self._busy_since = 0.0
+        self._ends: deque[tuple[float, int]] = deque()  # how many in each moment
+        self._ended = 0
+
+    def limit(self, now: float) -> int:
+        """What has ended in the last two seconds, extrapolated where it has not run so long."""
+        horizon = config.QUEUED_SECONDS
+        while self._ends and self._ends[0][0] < now - horizon:
+            self._ended -= self._ends.popleft()[1]
+        span = min(max(now - self._busy_since, _MOMENT), horizon)
+        return max(self._least, int(self._ended * horizon / span * _HEADROOM))
+
+    def took(self, now: float) -> None:
+        """One more task is with the engine."""
+        if self.under_way == 0:
+            self._busy_since = now
+            self._ends.clear()
+            self._ended = 0
+        self.under_way += 1
+
+    def ended(self, now: float) -> None:
+        """A task has ended."""
+        self.under_way -= 1
+        self._ended += 1
+        if self._ends and now - self._ends[-1][0] < _MOMENT:
+            moment, count = self._ends.pop()
+            self._ends.append((moment, count + 1))
+        else:
+            self._ends.append((now, 1))

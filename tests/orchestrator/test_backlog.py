@@ -1,0 +1,130 @@
+"""How much of a plan a cluster is given at a time, and in which order the rest follows."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from armoflow import config
+from armoflow.codec.payload import Operation, Payload
+from armoflow.orchestrator.backlog import Backlog
+from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.tracker import Tracker
+from armoflow.protocol.transport import WireOptions
+
+PODS = {"": 2, "other": 1}.__getitem__
+
+
+class Clock:
+    """A time that goes on when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def planned(*inputs: Result, partition: str = "") -> PlannedTask:
+    options = WireOptions(60.0, partition=partition)
+    return PlannedTask(Payload(Operation.MAP, "t"), inputs, [Result("t")], options)
+
+
+def end(tracker: Tracker, task: PlannedTask) -> None:
+    tracker.fail(task, Blame("t"))
+
+
+def test_the_embedded_engine_gets_all_at_once() -> None:
+    backlog = Backlog(None)
+    assert all(backlog.offer(planned()) for _ in range(1_000))
+    assert len(backlog) == 0
+
+
+def test_three_for_each_pod_are_queued_before_anything_has_ended() -> None:
+    backlog = Backlog(PODS, Clock())
+    assert [backlog.offer(planned()) for _ in range(8)] == [True] * 6 + [False] * 2
+    assert len(backlog) == 2
+
+
+def test_two_seconds_of_what_ends_are_queued() -> None:
+    clock = Clock()
+    backlog = Backlog(PODS, clock)
+    tracker = Tracker(ended=backlog.ended)
+    under_way = deque(task for task in (planned() for _ in range(500)) if backlog.offer(task))
+    for _ in range(100):
+        clock.now += 0.1  # the pods end ten a second
+        end(tracker, under_way.popleft())
+        under_way.extend(iter(backlog.next, None))
+    assert 20 <= len(under_way) <= 26
+
+
+def test_the_rate_is_known_soon_after_the_first_ends() -> None:
+    clock = Clock()
+    backlog = Backlog(PODS, clock)
+    tracker = Tracker(ended=backlog.ended)
+    first = [planned() for _ in range(6)]
+    assert all(map(backlog.offer, first))
+    clock.now += 0.1
+    for task in first[:5]:
+        end(tracker, task)
+    assert backlog.limit("") == 125  # fifty a second, for two seconds, and a quarter more
+
+
+def test_what_waits_leaves_in_the_order_of_the_plan() -> None:
+    backlog = Backlog(PODS, Clock())
+    tracker = Tracker(ended=backlog.ended)
+    tasks = [planned() for _ in range(10)]
+    taken = [task for task in tasks if backlog.offer(task)]
+    while taken:
+        end(tracker, taken.pop(0))
+        taken.extend(iter(backlog.next, None))
+        if taken:
+            assert tasks.index(taken[-1]) >= 6
+    assert len(backlog) == 0
+
+
+def test_a_full_partition_holds_up_no_other() -> None:
+    backlog = Backlog(PODS, Clock())
+    for _ in range(20):
+        backlog.offer(planned())
+    assert backlog.offer(planned(partition="other"))
+
+
+def test_what_needs_what_waits_waits_too_in_whatever_partition() -> None:
+    backlog = Backlog(PODS, Clock())
+    tracker = Tracker(ended=backlog.ended)
+    taken = [planned() for _ in range(6)]
+    assert all(map(backlog.offer, taken))
+    source = planned()
+    assert not backlog.offer(source)
+    needs_it = planned(source.outputs[0], partition="other")
+    assert not backlog.offer(needs_it)
+    assert backlog.next() is None
+    end(tracker, taken[0])
+    assert backlog.next() is source
+    assert backlog.next() is needs_it
+
+
+def test_what_was_given_up_is_passed_over_and_holds_up_nobody() -> None:
+    backlog = Backlog(PODS, Clock())
+    tracker = Tracker(ended=backlog.ended)
+    taken = [planned() for _ in range(6)]
+    assert all(map(backlog.offer, taken))
+    given_up = planned()
+    backlog.offer(given_up)
+    needs_it = planned(given_up.outputs[0], partition="other")
+    backlog.offer(needs_it)
+    end(tracker, given_up)
+    assert backlog.next() is needs_it  # it goes, and is told there why it does not run
+    end(tracker, taken[0])
+    assert backlog.next() is None
+    assert len(backlog) == 0
+
+
+def test_no_more_is_taken_from_plans_than_is_kept() -> None:
+    backlog = Backlog(PODS, Clock())
+    while not backlog.full:
+        backlog.offer(planned())
+    assert len(backlog) == config.TASKS_QUEUED
+    backlog.drop()
+    assert not backlog.full
+    assert backlog.next() is None
