@@ -238,6 +238,7 @@ class Payload:
 
 
 _SETTINGS = tuple(Settings.__dataclass_fields__)
+_OPERATIONS = {int(operation): operation for operation in Operation}
 
 
 def pack_payload(payload: Payload) -> list[Buffer]:
@@ -355,7 +356,7 @@ def unpack_payload(data: Buffer) -> Payload:
                 "install the same version of armoflow where the client runs and for the workers"
             )
         return Payload(
-            operation=Operation(header[1]),
+            operation=_OPERATIONS[header[1]],
             name=header[2],
             function=code(header[3]),
             modules=code(header[4]),

@@ -303,12 +303,9 @@ class Child:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
         self._outbox.put(self._pack(message), now)
         self._recorder.end()
-        self._restore()
-
-    def _restore(self) -> None:
-        runner = self._runner
-        assert self._surroundings is not None
-        if not self._surroundings.restore(runner.name, thorough=runner.touched):
+        runner, surroundings = self._runner, self._surroundings
+        assert surroundings is not None
+        if not surroundings.restore(runner.name, now, thorough=runner.touched):
             self._outbox.flush()
             os._exit(1)  # another process takes over what was not started
 

@@ -39,7 +39,8 @@ def run_call(job: Job) -> None:
         return function(*args, **kwargs)
 
     _run_item(job, 0, attempt)
-    _run_waiting(job, lambda _: attempt())
+    if job.attempts.due:
+        _run_waiting(job, lambda _: attempt())
 
 
 def run_map(job: Job) -> None:

@@ -17,7 +17,6 @@ import gc
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,14 +198,14 @@ class Surroundings:
                 if now != old:
                     self._values[number] = _copy(now)
 
-    def restore(self, task: str, *, thorough: bool) -> bool:
+    def restore(self, task: str, now: int, *, thorough: bool) -> bool:
         """Put everything back after a task; False if this process cannot be used any more.
 
         Args:
             task: The task's name.
+            now: Nanoseconds of CLOCK_MONOTONIC.
             thorough: Ask the kernel, too.
         """
-        now = time.monotonic_ns()
         if not thorough and now - self._checked < _CHECK_NANOSECONDS:
             return True
         self._checked = now
