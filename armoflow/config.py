@@ -118,7 +118,7 @@ CACHES_SHARE = 8
 """What a worker process keeps between tasks is at most this part of its container's memory."""
 
 SPARE_MEMORY = 256 * MIB
-"""Memory of a container from which on a warm spare process is worth its own (25 MiB)."""
+"""Memory of a container from which on a warm spare process is worth its own (11 MiB)."""
 
 CODE_CACHE_BYTES = 64 * MIB
 """Bytes of pickled functions that a worker's process keeps loaded."""

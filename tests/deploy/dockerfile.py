@@ -1,0 +1,76 @@
+"""Reads the Dockerfile, and carries out its first stage without Docker: no daemon is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Step(NamedTuple):
+    """One instruction: its name, its arguments on one line, and the file that follows it."""
+
+    name: str
+    text: str
+    here: str = ""
+
+
+def read(path: Path = ROOT / "Dockerfile") -> list[list[Step]]:
+    """The steps of each stage; those before the first one come as a stage of their own."""
+    stages: list[list[Step]] = [[]]
+    lines = iter(path.read_text().splitlines())
+    for first in lines:
+        if not first.strip() or first.startswith("#"):
+            continue
+        line = first
+        while line.endswith("\\"):
+            line = line[:-1] + next(lines).strip()
+        name, text = line.split(None, 1)
+        here = ""
+        if found := re.match(r"<<(\w+) ", text):
+            while (more := next(lines)) != found[1]:
+                here += more + "\n"
+        if name == "FROM":
+            stages.append([])
+        stages[-1].append(Step(name, text, here))
+    return stages
+
+
+def build(image: Path, steps: list[Step]) -> None:
+    """Carry out a stage in a directory that stands for the image's root.
+
+    Absolute paths of the image become paths below it; the base image's Python is this one.
+    """
+    here = image
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for step in steps:
+        if step.name == "WORKDIR":
+            here = image / step.text.lstrip("/")
+            here.mkdir(parents=True, exist_ok=True)
+        elif step.name == "COPY" and step.here:
+            (here / step.text.split()[-1]).write_text(step.here)
+        elif step.name == "COPY":
+            *sources, target = step.text.split()
+            _copy([ROOT / source for source in sources], here / target)
+        elif step.name == "RUN":
+            command = re.sub(r"(?<![\w./])/opt/", f"{image}/opt/", step.text)
+            subprocess.run(
+                ["sh", "-ec", command], cwd=here, env={**os.environ, "PATH": path}, check=True
+            )
+        else:
+            assert step.name == "FROM", step
+
+
+def _copy(sources: list[Path], target: Path) -> None:
+    for source in sources:
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignore)
+        else:
+            shutil.copy(source, target)
