@@ -77,7 +77,7 @@ class FakeChild(ChildProcess):
 
     words: bytes | None = None
 
-    def _start(self, environment: Any, channel: Any, control: Any, mark_fd: int) -> Any:
+    def _start(self, environment: Any, kept: int, channel: Any, control: Any, mark_fd: int) -> Any:
         self._far, self._far_control = channel.dup(), control.dup()
         self._far.setblocking(False)
         self._far_unpacker = msgpack.Unpacker(strict_map_key=False)
