@@ -110,8 +110,11 @@ class Options(TypedDict, total=False):
     fuse: bool
 
 
+@functools.lru_cache(maxsize=4096)
 def merge_options(*levels: TaskOptions | None) -> TaskOptions:
     """The one place where options of several levels become one.
+
+    The same levels come again and again, and get the same object: plans compare by identity.
 
     Args:
         levels: The nearest to the call first; None for a level that there is not.
@@ -215,7 +218,7 @@ def options(**values: Unpack[Options]) -> Iterator[None]:
         {'retries': 5, 'timeout': 60}
     """
     own = make_options(values)
-    token = _block.set(in_block(own, _block.get()))
+    token = _block.set(merge_options(own, _block.get()))
     try:
         yield
     finally:
@@ -235,12 +238,6 @@ def as_block(block: TaskOptions | None) -> Iterator[None]:
         yield
     finally:
         _block.reset(token)
-
-
-@functools.lru_cache(maxsize=4096)
-def in_block(own: TaskOptions, block: TaskOptions | None) -> TaskOptions:
-    """Options within a block; the same object for the same ones, as plans compare by identity."""
-    return merge_options(own, block)
 
 
 class Limits(NamedTuple):

@@ -375,7 +375,12 @@ def unpack_payload(data: Buffer) -> Payload:
             key=header[17],
             origins=header[18],
             versions=header[19] if len(header) > 19 else "",
-            limits=Limits(*header[20]) if len(header) > 20 and header[20] else None,
+            limits=_limits(header[20]) if len(header) > 20 and header[20] else None,
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error
+
+
+def _limits(packed: Sequence[Any]) -> Limits:
+    partitions, max_priority = packed
+    return Limits(tuple(partitions), max_priority)

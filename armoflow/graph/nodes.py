@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
 from armoflow.graph.arguments import ATOMS, Reference, find_dependencies, substitute
 from armoflow.graph.lazy import Lazy
-from armoflow.options import TaskOptions, current_block, in_block
+from armoflow.options import TaskOptions, current_block, merge_options
 
 if TYPE_CHECKING:
     from armoflow.graph.collection import DelayedList
@@ -74,7 +74,7 @@ class Node:
     ) -> None:
         self.name = name
         self.block = block = current_block()
-        self.options = options if block is None else in_block(options, block)
+        self.options = options if block is None else merge_options(options, block)
         self.outputs = outputs
         self._sources = sources
         self.arguments = arguments

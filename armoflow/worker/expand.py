@@ -8,6 +8,7 @@ planned to capture their failures, and a last child puts the slots together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from armoflow.errors import ArmoflowError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.plan import Planner, PlanSettings
@@ -172,6 +173,14 @@ def _existing(result_id: str, name: str) -> Result:
 
 
 def _settings(payload: Payload, capture: bool) -> PlanSettings:
-    defaults = TaskOptions(**payload.settings.defaults)
-    options = merge_options(defaults, DEFAULT_OPTIONS)
-    return PlanSettings(options=options, capture=capture, key=payload.key, limits=payload.limits)
+    defaults = tuple(payload.settings.defaults.items())
+    return _make_settings(defaults, capture, payload.key, payload.limits)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_settings(
+    defaults: tuple[tuple[str, Any], ...], capture: bool, key: bytes, limits: Limits | None
+) -> PlanSettings:
+    """One for all tasks with the same: what follows from options is worked out once for them."""
+    options = merge_options(TaskOptions(**dict(defaults)), DEFAULT_OPTIONS)
+    return PlanSettings(options=options, capture=capture, key=key, limits=limits)

@@ -17,7 +17,6 @@ from armoflow.options import (
     TaskOptions,
     as_block,
     current_block,
-    in_block,
     make_options,
     merge_options,
 )
@@ -62,7 +61,7 @@ def test_levels_may_be_merged_in_any_grouping(
     assert merge_options(merge_options(first, second), third) == whole
     assert merge_options(first, merge_options(second, third)) == whole
     assert merge_options(TaskOptions(), whole, None) == merge_options(whole, whole) == whole
-    assert in_block(in_block(first, second), third) == whole
+    assert merge_options(merge_options(first, second), third) == whole
 
 
 @given(LEVELS)
