@@ -99,6 +99,12 @@ ERROR_TASK_BYTES = 16 * MIB
 SILENCE_BEFORE_RESYNC = 5.0
 """Seconds without any event, with work outstanding, before results are listed again."""
 
+LOOKS = (0.05, 0.3, 1.0)
+"""Seconds after subscribing at which open results are listed: updates may be missed until then."""
+
+LATE_PATIENCE = 30.0
+"""Seconds in which what an event has told is read again: the event may come before its row."""
+
 SILENCE_BEFORE_RECONNECT = 30.0
 """Seconds without any frame, with requests unanswered, before a stream is opened anew."""
 
@@ -152,6 +158,19 @@ TASKS_UNDER_WAY = 200_000
 
 RELEASE_DELAY = 0.05
 """Seconds in which results that nobody needs any more are collected before they are deleted."""
+
+UNSETTLED_BYTES = 256 * MIB
+"""Bytes that nobody needs but a retry, should there be one: a plan that is ahead waits for them to
+be freed."""
+
+SETTLE_DELAY = 0.5
+"""Seconds in which ended tasks are collected before it is asked whether they are over for good."""
+
+SETTLE_PATIENCE = 60.0
+"""Seconds after which what a task that is not over needs holds up no plan any more."""
+
+END_SECONDS = 5.0
+"""Seconds that tasks of an ending session get to be over, before they are cancelled."""
 
 RELEASE_BYTES = 16 * MIB
 """Bytes of results that nobody needs any more for which they are deleted at once."""

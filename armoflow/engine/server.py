@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -114,6 +114,10 @@ class Server:
             await self.engine.stop()
         self.calls.close()
 
+    def interceptors(self) -> Sequence[Any]:
+        """What sees every call, outermost first."""
+        return (self._guard,)
+
     async def _start_agents(self) -> None:
         directory = self.options.engine.state_directory / "agents"
         for partition, workers in self.options.workers.items():
@@ -150,7 +154,7 @@ class Server:
 
         self._guard = Guard(self.calls, self.engine.admit)
         self._grpc = grpc.aio.server(
-            interceptors=(self._guard,),
+            interceptors=self.interceptors(),
             options=(
                 ("grpc.max_receive_message_length", config.REQUEST_LIMIT),
                 ("grpc.max_send_message_length", -1),

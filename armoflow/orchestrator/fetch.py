@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from armoflow import config
 from armoflow.codec.container import stranger
-from armoflow.errors import ArmoflowError, EnvelopeError
+from armoflow.errors import (
+    ArmoflowError,
+    DataLostError,
+    EngineUnreachableError,
+    EnvelopeError,
+)
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import Transport
@@ -61,9 +66,12 @@ class Fetcher:
         async with self._streams:
             try:
                 await self._download(list(group))
+            except EngineUnreachableError as error:
+                for result in group:
+                    result.blame = Blame(result.name, error=error)
             except ArmoflowError:
-                for result in group:  # one by one, to find out which one is to blame
-                    await self._download_alone(result)
+                # Each alone, to find out which one is to blame.
+                await asyncio.gather(*map(self._download_alone, group))
         for result, callbacks in group.items():
             for callback in callbacks:
                 callback(result)
@@ -72,11 +80,12 @@ class Fetcher:
         session_id = await self._session()
         data = await self._transport.fetch(session_id, [result.id for result in results])
         for result, content in zip(results, data, strict=True):
-            why = stranger(content)
-            if why:
-                result.blame = Blame(
-                    result.name, first=result.first, error=await self._foreign(result, why)
-                )
+            if isinstance(content, DataLostError):
+                lost = DataLostError(f"task {result.name!r} has ended well, but {content}")
+                result.blame = Blame(result.name, first=result.first, error=lost)
+            elif why := stranger(content):
+                error = await self._foreign(result, why)
+                result.blame = Blame(result.name, first=result.first, error=error)
             else:
                 result.data = content
 

@@ -1,15 +1,14 @@
 """One client's work on one engine: plans submitted, results watched, values fetched, data freed.
 
-Everything but :meth:`Orchestrator.run` and :meth:`Orchestrator.release` happens in the loop's
-thread.
+Everything but :meth:`Orchestrator.run` happens in the loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.failures import whole_errors
 from armoflow.orchestrator.fetch import Fetcher
+from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.run import Run
@@ -32,6 +32,13 @@ from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.protocol.transport import ResultChange, Transport, WireOptions
 
 logger = logging.getLogger(__name__)
+
+_GOES_ON = {
+    # What the engine has taken goes on by itself when its disk has room.
+    "RESOURCE_EXHAUSTED": "open results wait for the engine",
+    "PERMISSION_DENIED": "what ended without an event is not noticed",
+}
+"""Refusals of a list that end nothing, and what is said of them."""
 
 
 class Orchestrator:
@@ -65,13 +72,18 @@ class Orchestrator:
         self._last_news = 0.0
         self._waiting: set[str] = set()
         self._unexplained: list[tuple[Result, ResultChange]] = []
-        self._released: deque[str] = deque()
-        self._release_planned = False
-        self._released_bytes = 0
+        self._looking: asyncio.Task[None] | None = None
         self._told: set[str] = set()
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._lost: ArmoflowError | None = None
+        self.freeing = Freeing(
+            transport,
+            lambda: self._session_id,
+            lambda without, call: self._start(self._spare(without, call)),
+            self._freed,
+        )
+        unsettled = self.freeing.unsettled
         self.pipeline = Pipeline(
             transport,
             self.session,
@@ -79,7 +91,8 @@ class Orchestrator:
             self._settle,
             self._cancel_in_engine,
             backlog=backlog,
-            release=self.release,
+            release=self.freeing.release,
+            unfreed=lambda: unsettled.bytes,
             session_ended=self._session_ended,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
@@ -87,6 +100,7 @@ class Orchestrator:
         self._start(self.pipeline.run())
         self._start(self._durations.run())
         self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
+        self._start(unsettled.run())
         self._start(self._resync_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------
@@ -110,14 +124,21 @@ class Orchestrator:
         """Cancel everything that runs; the next graph opens another session."""
         session_id, self._session_id = self._session_id, None
         self.sessions_ended += 1
+        if self._looking is not None:
+            self._looking.cancel()
         if self._watching is not None:
             self._watching.cancel()
         self.book.forget_stored()
         self._stop_runs(cancelled())
         self._canceller.cancel_all()
-        if session_id is not None:
-            self._old_sessions.append(session_id)
+        self.freeing.unsettled.forget()
+        if session_id is None:
+            return
+        self._old_sessions.append(session_id)
+        try:
             await self.transport.cancel_session(session_id)
+        except ArmoflowError as error:  # why it is cancelled is what the user has to hear of
+            logger.warning("what runs could not be cancelled: %s", error)
 
     async def close(self) -> None:
         """Cancel what runs, end the sessions, close the connection; may be called again."""
@@ -130,18 +151,14 @@ class Orchestrator:
         try:
             if busy and self._lost is None:
                 await self.interrupt()
-        except ArmoflowError as error:
-            logger.warning("a session could not be cancelled: %s", error)
-        self._closed = True
-        self.pipeline.close()
-        sessions = [*self._old_sessions, *filter(None, [self._session_id])]
-        if self._lost is not None:
-            sessions = []  # they went with the engine
-        try:
+            self._closed = True
+            self.pipeline.close()
+            self.freeing.close()
+            sessions = [*self._old_sessions, *filter(None, [self._session_id])]
+            if self._lost is not None:
+                sessions = []  # they went with the engine
             for session_id in sessions:
-                await self.transport.end_session(session_id)
-        except ArmoflowError as error:
-            logger.warning("a session could not be ended: %s", error)
+                await self._end(session_id)
         finally:
             while self._tasks:
                 for task in self._tasks:
@@ -149,11 +166,17 @@ class Orchestrator:
                 await asyncio.wait(set(self._tasks), timeout=1.0)
             await self.transport.close()
 
+    async def _end(self, session_id: str) -> None:
+        try:
+            await self.transport.end_session(session_id)
+        except ArmoflowError as error:
+            logger.warning("a session could not be ended: %s", error)
+
     async def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
         """Store data, until the constant that stands for it goes or the session ends."""
         constant = Constant(name, parts)
         constant.result_id = await self.transport.store(await self.session(), name, parts)
-        constant.on_release = self.release
+        constant.on_release = self.freeing.release
         constant.parts = None
         return constant
 
@@ -221,7 +244,7 @@ class Orchestrator:
                     if changes:
                         self._apply(changes)
                     else:
-                        await self._resync(list(self.tracker.open))
+                        self._look_anew()
         except SessionEndedError as error:
             self._session_ended(error)
 
@@ -237,6 +260,22 @@ class Orchestrator:
         self._stop_runs(error)
         self.pipeline.interrupt(error)
         self._fail_all(error)
+        self.freeing.unsettled.forget()
+
+    def _look_anew(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._start(self._look(list(self.tracker.open)))
+
+    async def _look(self, result_ids: Sequence[str]) -> None:
+        """Ask for what may have ended before the engine knew that it is watched."""
+        before = 0.0
+        for at in self.transport.looks:
+            await asyncio.sleep(at - before)
+            recent = itertools.islice(self.tracker.open, config.RESYNC_RESULTS)
+            asked = dict.fromkeys([*result_ids, *recent])
+            await self._resync([key for key in asked if key in self.tracker.open])
+            before, result_ids = at, ()
 
     async def _resync_after_silence(self) -> None:
         """A dead change stream leaves an open, silent call: so silence is not believed."""
@@ -257,9 +296,8 @@ class Orchestrator:
         try:
             changes = await self.transport.poll(self._session_id, result_ids)
         except ArmoflowError as error:
-            if isinstance(error, EngineError) and error.code == "RESOURCE_EXHAUSTED":
-                # What the engine has taken goes on by itself when its disk has room.
-                logger.warning("%d open results wait for the engine: %s", len(result_ids), error)
+            if isinstance(error, EngineError) and error.code in _GOES_ON:
+                self._tell(_GOES_ON[error.code], error)
                 return 0
             logger.warning("listing open results failed: %s", error)
             self._fail_all(error)
@@ -273,7 +311,6 @@ class Orchestrator:
         result_ids = list(self.tracker.open)[: config.RESYNC_RESULTS]
         unexplained = self.tracker.apply(await self.transport.poll(session_id, result_ids))
         await self._explain(unexplained)
-        self._free_payloads()
 
     def _fail_all(self, error: ArmoflowError) -> None:
         """The engine is gone, or the session is: nobody shall wait for ever."""
@@ -289,7 +326,6 @@ class Orchestrator:
                 told = all(change.failure is not None for _, change in unexplained)
                 self._loop.call_later(0.0 if told else config.EXPLAIN_DELAY, self._explain_all)
             self._unexplained += unexplained
-        self._free_payloads()
         self.pipeline.freed()
 
     def _explain_all(self) -> None:
@@ -354,55 +390,21 @@ class Orchestrator:
                 )
             )
 
-    # --- freeing --------------------------------------------------------------------------------
-
-    def release(self, result_id: str, size: int = 0) -> None:
-        """Nobody needs a result any more; may be called in any thread, even by the collector."""
-        self._released.append(result_id)
-        before = self._released_bytes
-        self._released_bytes = before + size
-        if self._closed:
-            return
-        try:
-            if before < config.RELEASE_BYTES <= before + size:
-                self._loop.call_soon_threadsafe(self._release_now)
-            elif not self._release_planned:
-                self._release_planned = True
-                self._loop.call_soon_threadsafe(self._plan_release)
-        except RuntimeError:  # the loop is closed, and the session with it
-            self._closed = True
-
-    def _plan_release(self) -> None:
-        self._loop.call_later(config.RELEASE_DELAY, self._release_now)
-
-    def _release_now(self) -> None:
-        self._release_planned = False
-        self._released_bytes = 0
-        ids = []
-        while self._released:  # others append meanwhile
-            ids.append(self._released.popleft())
-        if ids and self._session_id is not None and not self._closed:
-            self._start(
-                self._spare(
-                    "results that nobody needs any more stay until the session ends",
-                    self.transport.delete(self._session_id, ids),
-                )
-            )
+    def _freed(self) -> None:
+        self.pipeline.freed()
 
     async def _spare(self, without: str, call: Awaitable[None]) -> None:
         """Make a call whose failure only costs the engine something; told once of each kind."""
         try:
             await call
         except ArmoflowError as error:
-            level = logging.DEBUG if without in self._told else logging.WARNING
-            self._told.add(without)
-            logger.log(level, "%s: %s", without, error)
+            self._tell(without, error)
 
-    def _free_payloads(self) -> None:
-        payloads, self.tracker.ended_payloads = self.tracker.ended_payloads, []
-        if not self.transport.info.frees_payloads:
-            for payload_id in payloads:
-                self.release(payload_id)
+    def _tell(self, what: str, error: ArmoflowError) -> None:
+        """Say what goes on in spite of an error, once of each kind."""
+        level = logging.DEBUG if what in self._told else logging.WARNING
+        self._told.add(what)
+        logger.log(level, "%s: %s", what, error)
 
     def _start(self, coroutine: Any) -> asyncio.Task[Any]:
         task = self._loop.create_task(coroutine)

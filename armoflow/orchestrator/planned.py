@@ -189,10 +189,13 @@ class PlannedTask(Submission):
         steps: What it runs, if that is more than one thing.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
+        broken: It failed itself, and not because of an input.
+        on_end: Called once with it, when it has ended and lets go of all.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
     """
 
     __slots__ = (
+        "broken",
         "constants",
         "function",
         "held",
@@ -200,6 +203,7 @@ class PlannedTask(Submission):
         "keep",
         "modules",
         "number",
+        "on_end",
         "open_outputs",
         "operation",
         "payload",
@@ -232,6 +236,8 @@ class PlannedTask(Submission):
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
+        self.broken = False
+        self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
         self.keep = False
         self.run: object = None
@@ -257,6 +263,10 @@ class PlannedTask(Submission):
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
+        return [constant for constant in self.all_constants() if not constant.result_id]
+
+    def all_constants(self) -> list[Constant]:
+        """All data that must be stored before it: arguments, functions, modules."""
         needed = [*self.constants]
         if self.steps is not None:
             needed.extend(filter(None, self.steps.functions))
@@ -264,7 +274,7 @@ class PlannedTask(Submission):
             needed.append(self.function)
         if self.modules is not None:
             needed.append(self.modules)
-        return [constant for constant in needed if not constant.result_id]
+        return needed
 
     def pack(self) -> list[Buffer]:
         """Lay out the payload for the inputs' ids."""
@@ -306,6 +316,9 @@ class PlannedTask(Submission):
         """Drop all references once nothing needs them: the task has ended, inputs may be freed."""
         if self.held:
             return
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(self)
         self.payload = None
         self.inputs = ()
         self.outputs = ()

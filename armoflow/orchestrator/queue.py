@@ -24,10 +24,12 @@ class PlanQueue:
 
     Args:
         under_way: The tasks that were submitted and have not ended.
+        unfreed: The bytes of data that nobody needs and that cannot be freed yet.
     """
 
-    def __init__(self, under_way: Sized) -> None:
+    def __init__(self, under_way: Sized, unfreed: Callable[[], int] = lambda: 0) -> None:
         self._under_way = under_way
+        self._unfreed = unfreed
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._entries: deque[Entry] = deque()
@@ -76,6 +78,7 @@ class PlanQueue:
             and len(self._entries) < config.TASKS_QUEUED
             and self._bytes < config.BYTES_QUEUED
             and self._items < config.ITEMS_QUEUED
+            and self._unfreed() < config.UNSETTLED_BYTES
         )
 
     # --- the loop's thread ----------------------------------------------------------------------

@@ -34,7 +34,9 @@ class Run:
         self._orchestrator = orchestrator
         self.planner = Planner(orchestrator.book, settings)
         self.stopped = False
-        self._release = orchestrator.release  # one bound method for all results
+        # One bound method for all results, and one for all tasks.
+        self._release = orchestrator.freeing.release
+        self._ended = orchestrator.freeing.ended
         queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
         self._entries = self.planner.plan(queued)
 
@@ -63,7 +65,7 @@ class Run:
                 if self.stopped:
                     break
                 if isinstance(entry, PlannedTask):
-                    self._watch_releases(entry)
+                    self._watch(entry)
                 pipeline.put(entry)
                 if count is not None:
                     count -= 1
@@ -76,7 +78,8 @@ class Run:
             self._orchestrator.refuse(self.targets, error)
         return True
 
-    def _watch_releases(self, task: PlannedTask) -> None:
+    def _watch(self, task: PlannedTask) -> None:
+        task.on_end = self._ended
         if not task.keep:
             for output in task.outputs:
                 output.on_release = self._release

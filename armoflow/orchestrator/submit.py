@@ -33,6 +33,7 @@ class Pipeline:
         cancel: Cancels tasks in the engine that the client has given up.
         backlog: Says which tasks the engine gets now, and keeps the others.
         release: Called with id and size of a stored constant that nobody needs any more.
+        unfreed: The bytes of data that nobody needs and that cannot be freed yet.
         session_ended: Called when the engine says that it has ended the session.
     """
 
@@ -46,6 +47,7 @@ class Pipeline:
         *,
         backlog: Backlog,
         release: Callable[[str, int], None],
+        unfreed: Callable[[], int],
         session_ended: Callable[[SessionEndedError], None],
     ) -> None:
         self._transport = transport
@@ -56,7 +58,7 @@ class Pipeline:
         self._cancel = cancel
         self._release = release
         self._session_ended = session_ended
-        self._queue = PlanQueue(tracker)
+        self._queue = PlanQueue(tracker, unfreed)
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._storing: dict[Constant, asyncio.Task[None]] = {}

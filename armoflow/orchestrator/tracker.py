@@ -36,7 +36,6 @@ class Tracker:
         self._ended = ended
         self.open: dict[str, PlannedTask] = {}
         self.ended_tasks = 0
-        self.ended_payloads: list[str] = []
 
     def __len__(self) -> int:
         return len(self.open)
@@ -112,6 +111,7 @@ class Tracker:
         if task is None:
             return []
         cause = self.failed_input(task)
+        task.broken = cause is None
         blame = blame_for(task, failure=failure) if cause is None else derive(task, cause)
         # Its other outputs may come: each may have been handed to a child of its own.
         return self._fail(task, blame, [result])
@@ -146,8 +146,6 @@ class Tracker:
         task.open_outputs -= 1
         if task.open_outputs == 0:
             self.ended_tasks += 1
-            if task.payload_id:
-                self.ended_payloads.append(task.payload_id)
             self._ended(task)
             task.let_go()
         result.end(state)

@@ -29,6 +29,7 @@ from armoflow.protocol.frames import (
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
 from armoflow.protocol.transport import (
+    EndedTasks,
     EngineInfo,
     Failure,
     InputsAbortedError,
@@ -54,6 +55,9 @@ class BatchTransport:
         endpoint: Where it leads.
         standard: The same engine over the standard calls.
     """
+
+    looks: Sequence[float] = (0.0,)
+    """What has ended before the engine knew that it is watched."""
 
     def __init__(
         self, channel: grpc.aio.Channel, endpoint: str, standard: StandardTransport
@@ -209,7 +213,9 @@ class BatchTransport:
             changes.extend(map(_change, await self._stream.request(Kind.POLL, ids)))
         return changes
 
-    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
+    async def fetch(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> list[Buffer | DataLostError]:
         """Fetch results, in order; files of the same machine are mapped."""
         answers = await self._stream.request(Kind.FETCH, list(result_ids))
         if len(answers) != len(result_ids):
@@ -234,6 +240,10 @@ class BatchTransport:
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it."""
         return await self._standard.task_error(task_id)
+
+    async def ended_tasks(self, session_id: str, tasks: Mapping[str, Sequence[str]]) -> EndedTasks:
+        """All of them: a task ends with its results."""
+        return EndedTasks(set(tasks), {})
 
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """Nothing: changes say how long tasks ran."""
@@ -268,11 +278,13 @@ class BatchTransport:
         await self._stream.close()
         await self._standard.close()
 
-    async def _content(self, session_id: str, result_id: str, answer: Any) -> Buffer:
+    async def _content(
+        self, session_id: str, result_id: str, answer: Any
+    ) -> Buffer | DataLostError:
         if isinstance(answer, bytes):
             return answer
         if answer is None:
-            raise DataLostError(f"the data of result {result_id} is no longer stored")
+            return DataLostError(f"the data of result {result_id} is no longer stored")
         if answer:
             try:
                 return map_file(answer[0], answer[1])

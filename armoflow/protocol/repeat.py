@@ -1,8 +1,9 @@
 """Repeating calls whose outcome is unknown.
 
-A call that ends in UNAVAILABLE or DEADLINE_EXCEEDED, or in silence, may or may not have been
-carried out. Every call of armoflow says what to do then: most are simply made again; a submission
-and an upload first look whether they took effect.
+A call that ends in UNAVAILABLE or DEADLINE_EXCEEDED, in silence, or in a fault of the server that
+says nothing of the request, may or may not have been carried out. Every call of armoflow says what
+to do then: most are simply made again; a submission and an upload first look whether they took
+effect; a deletion is let go.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ AMBIGUOUS = frozenset(
 BROKEN = ("Stream removed", "Internal error from Core", "RST_STREAM")
 """What gRPC says, as UNKNOWN or INTERNAL, when a connection is cut under a call."""
 
+SERVER_FAULTS = (
+    "Unknown exception, see ArmoniK logs",
+    "Exception was thrown by handler",
+    "See cluster logs",
+)
+"""What ArmoniK says, as UNKNOWN or INTERNAL, when it could not do its work: its database was away,
+for example."""
+
 CALL_DEADLINE = 60.0
 """Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
 
@@ -44,8 +53,16 @@ def is_ambiguous(error: Exception) -> bool:
     code, details = error.code(), error.details() or ""
     return code in AMBIGUOUS or (
         code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
-        and any(text in details for text in BROKEN)
+        and any(text in details for text in (*BROKEN, *SERVER_FAULTS))
     )
+
+
+def is_server_fault(error: Exception) -> bool:
+    """Whether the engine answered, but could not do its work."""
+    if not isinstance(error, grpc.RpcError):
+        return False
+    details = error.details() or ""
+    return any(text in details for text in SERVER_FAULTS)
 
 
 def describe(error: Exception) -> str:
@@ -61,6 +78,7 @@ async def repeat(
     endpoint: str,
     *,
     patience: float | None = None,
+    faults: bool = True,
     settled: Callable[[], Awaitable[T | None]] | None = None,
 ) -> T:
     """Make a call, again and again while its outcome is unknown.
@@ -70,11 +88,12 @@ async def repeat(
         what: What it does, for errors.
         endpoint: Where, for errors.
         patience: Seconds after which to give up; None for ``config.ENGINE_PATIENCE``.
+        faults: Whether to go on after faults of the server, too.
         settled: Asked before each repetition: a value if the earlier call took effect.
 
     Raises:
         EngineError: If the engine refuses the call.
-        EngineUnreachableError: If nothing answered for ``patience`` seconds.
+        EngineUnreachableError: If nothing answered for ``patience`` seconds, or only faults.
     """
     loop = asyncio.get_running_loop()
     patience = config.ENGINE_PATIENCE if patience is None else patience
@@ -84,14 +103,12 @@ async def repeat(
         try:
             return await call()
         except (grpc.RpcError, asyncio.TimeoutError) as error:
-            if not is_ambiguous(error):
+            if not is_ambiguous(error) or (not faults and is_server_fault(error)):
                 raise
             last: Exception = error
         while True:
             if loop.time() > deadline:
-                raise EngineUnreachableError(
-                    f"{what}: no answer from {endpoint} for {patience:.0f} s: {describe(last)}"
-                ) from last
+                raise EngineUnreachableError(_given_up(what, endpoint, patience, last)) from last
             logger.info("%s: %s, repeating", what, describe(last))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 2.0)
@@ -107,6 +124,14 @@ async def repeat(
             if value is not None:
                 return value
             break
+
+
+def _given_up(what: str, endpoint: str, patience: float, last: Exception) -> str:
+    if is_server_fault(last):
+        answer = f"the engine at {endpoint} has answered with faults"
+    else:
+        answer = f"no answer from {endpoint}"
+    return f"{what}: {answer} for {patience:.0f} s: {describe(last)}"
 
 
 async def unary(method: Any, request: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,14 +21,14 @@ from armonik.protogen.common import (
     result_status_pb2,
     results_common_pb2,
     sessions_common_pb2,
-    task_status_pb2,
     tasks_common_pb2,
 )
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import EngineError
+from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
+from armoflow.protocol.endings import Endings
 from armoflow.protocol.frames import LEASE
 from armoflow.protocol.refusals import Caller, refusal
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
@@ -36,6 +36,7 @@ from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
+    EndedTasks,
     EngineInfo,
     Failure,
     ResultChange,
@@ -53,16 +54,14 @@ LIST_SIZE = 500
 END_PATIENCE = 5.0
 """Seconds without an answer before ending a session is given up: nobody waits for a value."""
 
-DURATIONS_DEADLINE = 5.0
-"""Seconds after which nobody waits any more to hear how long tasks ran."""
-
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
     result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
     result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
 }
 _EOF = grpc.aio.EOF
-_DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
+_DONE_ALREADY = ("FAILED_PRECONDITION", "NOT_FOUND")
+_DELETED = result_status_pb2.RESULT_STATUS_DELETED
 
 
 class StandardTransport:
@@ -75,6 +74,8 @@ class StandardTransport:
         payloads: When payloads go up.
         caller: Who calls, for words about what is refused.
     """
+
+    looks: Sequence[float] = config.LOOKS
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class StandardTransport:
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
+        self._endings = Endings(self, self._tasks)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
@@ -177,9 +179,7 @@ class StandardTransport:
         while True:
             stream = self._watched[session_id] = self._events.GetEvents(request)
             try:
-                await _headers(stream)
-                if not stream.done():
-                    yield ()
+                yield ()  # no engine says when it has subscribed: headers come with the first event
                 while (message := await stream.read()) is not _EOF:
                     pause = 0.05
                     update = message.result_status_update
@@ -218,80 +218,65 @@ class StandardTransport:
         changes.extend(ResultChange(result_id, ResultState.DELETED) for result_id in unknown)
         return changes
 
-    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
+    async def fetch(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> list[Buffer | DataLostError]:
         """Download results, in order."""
-        downloads = (self.transfers.download(session_id, result) for result in result_ids)
-        return list(await asyncio.gather(*downloads))
+
+        async def download(result_id: str) -> Buffer | DataLostError:
+            try:
+                return await self.transfers.download(session_id, result_id)
+            except DataLostError as error:
+                return error
+
+        return list(await asyncio.gather(*map(download, result_ids)))
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted."""
-        owners = {
-            raw.result_id: raw.owner_task_id
-            for raw in await self.list_results(session_id, result_ids)
-            if raw.owner_task_id
-        }
-        tasks: dict[str, Any] = {}
-        for ids in messages.chunks(sorted(set(owners.values())), LIST_SIZE):
-            reply = await self.call(
-                self._tasks.ListTasks, messages.list_tasks(ids), "listing failed tasks"
-            )
-            tasks.update((task.id, task) for task in reply.tasks)
-        failures = {}
-        for result_id, owner in owners.items():
-            task = tasks.get(owner)
-            if task is not None:
-                status = task_status_pb2.TaskStatus.Name(task.status)
-                status = status.removeprefix("TASK_STATUS_").lower()
-                partition = task.options.partition_id
-                failures[result_id] = Failure(owner, status, task.error, partition)
-        return failures
+        return await self._endings.failures(session_id, result_ids)
+
+    async def ended_tasks(self, session_id: str, tasks: Mapping[str, Sequence[str]]) -> EndedTasks:
+        """Which of these tasks are over for good."""
+        return await self._endings.ended_tasks(session_id, tasks)
 
     async def producer(self, session_id: str, result_id: str) -> tuple[str, str]:
         """The task that made a result, and the partition in which it ran."""
-        (raw,) = await self.list_results(session_id, [result_id])
-        request = tasks_common_pb2.GetTaskRequest(task_id=raw.owner_task_id)
-        reply = await self.call(self._tasks.GetTask, request, "reading a task")
-        return str(reply.task.id), str(reply.task.options.partition_id)
+        return await self._endings.producer(session_id, result_id)
 
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it."""
-        request = tasks_common_pb2.GetTaskRequest(task_id=task_id)
-        reply = await self.call(self._tasks.GetTask, request, "reading a failed task")
-        error: str = reply.task.output.error
-        return error
+        return await self._endings.error(task_id)
 
     async def durations(self, task_ids: Sequence[str]) -> dict[str, float | None]:
         """How long tasks ran that have completed, as far as the engine says."""
-        request = messages.list_tasks(task_ids)
-        try:
-            reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
-        except grpc.RpcError as error:
-            raise self.refused(error, "listing durations", request) from error
-        return {
-            task.id: messages.duration(task)
-            for task in reply.tasks
-            if task.status == task_status_pb2.TASK_STATUS_COMPLETED
-        }
+        return await self._endings.durations(task_ids)
 
     async def count_tasks(self, session_id: str, partition: str) -> Mapping[TaskState, int]:
         """How many tasks are in which state."""
-        request = messages.count_tasks(session_id, partition)
-        try:
-            reply = await self._tasks.CountTasksByStatus(request, timeout=DURATIONS_DEADLINE)
-        except grpc.RpcError as error:
-            raise self.refused(error, "counting tasks", request) from error
-        counts: Counter[TaskState] = Counter()
-        for entry in reply.status:
-            counts[messages.TASK_STATES.get(entry.status, TaskState.ENDED)] += entry.count
-        return counts
+        return await self._endings.count(session_id, partition)
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
-        """Delete the data of results."""
+        """Delete the data of results; what the engine fails to delete is let go."""
         for ids in messages.chunks(result_ids, LIST_SIZE):
+            await self._delete(session_id, ids)
+
+    async def _delete(self, session_id: str, result_ids: Sequence[str]) -> None:
+        def delete(ids: Sequence[str]) -> Any:
             request = results_common_pb2.DeleteResultsDataRequest(
                 session_id=session_id, result_id=ids
             )
-            await self.call(self._results.DeleteResultsData, request, "deleting data")
+            method = self._results.DeleteResultsData
+            return self.call(method, request, "deleting data", faults=False)
+
+        try:
+            await delete(result_ids)
+        except EngineError:
+            # Some stores fail at what is gone already, as a payload that its task's end deleted.
+            rows = await self.list_results(session_id, result_ids)
+            left = [row.result_id for row in rows if row.status != _DELETED]
+            if len(left) == len(result_ids):
+                raise
+            await delete(left)
 
     async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
         """Cancel tasks that have not ended."""
@@ -306,6 +291,9 @@ class StandardTransport:
 
     async def end_session(self, session_id: str) -> None:
         """Close, purge and delete a session."""
+        if not self.info.commits_at_once and not await self._endings.drained(session_id):
+            logger.info("tasks of session %s are not over: they are cancelled", session_id)
+            await self.cancel_session(session_id)
         close = sessions_common_pb2.CloseSessionRequest(session_id=session_id)
         purge = sessions_common_pb2.PurgeSessionRequest(session_id=session_id)
         delete = sessions_common_pb2.DeleteSessionRequest(session_id=session_id)
@@ -347,18 +335,7 @@ class StandardTransport:
     async def _end(self, method: Any, request: Any, what: str) -> None:
         patience = min(END_PATIENCE, config.ENGINE_PATIENCE)
         try:
-            await repeat(lambda: unary(method, request), what, self.endpoint, patience=patience)
-        except grpc.RpcError as error:
-            if error.code() not in _DONE_ALREADY:
-                raise self.refused(error, what, request) from error
-
-
-async def _headers(stream: Any) -> None:
-    # Headers say that the subscription stands, but not every server sends them before the first
-    # event; then the poll that follows may come too early, and the next resync makes up for it.
-    try:
-        await asyncio.wait_for(
-            asyncio.shield(asyncio.ensure_future(stream.initial_metadata())), 1.0
-        )
-    except asyncio.TimeoutError:
-        logger.debug("no headers on the event stream yet")
+            await self.call(method, request, what, patience=patience)
+        except EngineError as error:
+            if error.code not in _DONE_ALREADY:
+                raise

@@ -12,6 +12,7 @@ from armonik.protogen.common import result_status_pb2, results_common_pb2
 from armoflow import config
 from armoflow.codec.container import Buffer, size
 from armoflow.errors import DataLostError
+from armoflow.protocol.late import read_again
 from armoflow.protocol.repeat import CALL_DEADLINE, repeat
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ SLOWEST_UPLOAD = 64 * config.KIB
 """Bytes a second below which an upload counts as stuck."""
 
 _DELETED = result_status_pb2.RESULT_STATUS_DELETED
-_STORED = (result_status_pb2.RESULT_STATUS_COMPLETED, _DELETED)
+_COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
+_STORED = (_COMPLETED, _DELETED)
+_TO_COME = (result_status_pb2.RESULT_STATUS_CREATED, _COMPLETED)
 _DONE_ALREADY = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
@@ -87,9 +90,22 @@ class Transfers:
     async def download(self, session_id: str, result_id: str) -> Buffer:
         """Download a result's data by chunks, into one buffer that whoever gets views may write to.
 
+        An event may tell of data before it can be read: that is waited for.
+
         Raises:
             DataLostError: If it is not stored.
         """
+        data: Buffer | None = await read_again(lambda: self._download(session_id, result_id))
+        if data is None:
+            raise DataLostError(
+                f"the data of result {result_id} is gone: the engine says that the result is there "
+                f"but has had no data for it for {config.LATE_PATIENCE:.0f} s (its object store "
+                "may have been lost)"
+            )
+        return data
+
+    async def _download(self, session_id: str, result_id: str) -> Buffer | None:
+        """The data; None if the engine does not show it yet."""
         request = results_common_pb2.DownloadResultDataRequest(
             session_id=session_id, result_id=result_id
         )
@@ -101,12 +117,15 @@ class Transfers:
             try:
                 return await repeat(call, "downloading data", self._transport.endpoint)
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise DataLostError(
-                        f"the data of result {result_id} is no longer stored: it was deleted, or "
-                        "kept for too short a time by the cluster"
-                    ) from error
-                raise self._transport.refused(error, "downloading data", request) from error
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise self._transport.refused(error, "downloading data", request) from error
+                missing = error
+        if await self._status(session_id, result_id) in _TO_COME:
+            return None
+        raise DataLostError(
+            f"the data of result {result_id} is no longer stored: it was deleted, or kept for too "
+            "short a time by the cluster"
+        ) from missing
 
 
 async def _collect(stream: Any) -> Buffer:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, DataLostError
 
 
 class ResultState(enum.Enum):
@@ -200,6 +200,15 @@ class EngineInfo:
         return "frees-payloads" in self.extensions
 
     @property
+    def commits_at_once(self) -> bool:
+        """Whether a task ends in the moment in which its results are there.
+
+        ArmoniK.Core completes the results before the task, which may be lost in between; then it is
+        run again, and needs its payload and its inputs.
+        """
+        return "-armoflow" in self.core_version
+
+    @property
     def propagates_aborts(self) -> bool:
         """Whether a task submitted while its input is being aborted ends too (0.38 and later)."""
         parts = self.core_version.split(".")
@@ -209,10 +218,28 @@ class EngineInfo:
             return False
 
 
+class EndedTasks(NamedTuple):
+    """What the engine says of tasks whose results are there.
+
+    Attributes:
+        over: Those that nothing starts again.
+        sizes: The bytes of their results' data, by result id.
+    """
+
+    over: set[str]
+    sizes: dict[str, int]
+
+
 class Transport(Protocol):
-    """The calls that the orchestrator needs; every one may be repeated safely by the transport."""
+    """The calls that the orchestrator needs; every one may be repeated safely by the transport.
+
+    Attributes:
+        info: What the engine says of itself.
+        looks: Seconds after (re)connecting at which to poll: what ends meanwhile may be missed.
+    """
 
     info: EngineInfo
+    looks: Sequence[float]
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""
@@ -256,12 +283,10 @@ class Transport(Protocol):
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results, asked for directly."""
 
-    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Buffer]:
-        """Download results, in order.
-
-        Raises:
-            DataLostError: If one has no data.
-        """
+    async def fetch(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> list[Buffer | DataLostError]:
+        """Download results, in order; in the place of one whose data is gone, what says so."""
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted, by result id."""
@@ -275,6 +300,19 @@ class Transport(Protocol):
 
     async def task_error(self, task_id: str) -> str:
         """The error of a task, as whole as the engine has it: lists may show a short form.
+
+        Raises:
+            EngineError: If there is no answer.
+        """
+
+    async def ended_tasks(self, session_id: str, tasks: Mapping[str, Sequence[str]]) -> EndedTasks:
+        """Which of these tasks are over for good, of each of which all results are there.
+
+        A task that is tried again is not; one that handed a result to a child is, when that is.
+
+        Args:
+            session_id: Where.
+            tasks: Their outputs, by task id.
 
         Raises:
             EngineError: If there is no answer.

@@ -27,6 +27,8 @@ class Up:
         environment: Its variables; None: this process's own.
     """
 
+    program = (*ARMOFLOW, "up")
+
     def __init__(
         self,
         directory: Path,
@@ -45,7 +47,7 @@ class Up:
     def start(self) -> None:
         """Start it, or start it again on the same state."""
         command = [
-            *(*ARMOFLOW, "up", "--listen", self.endpoint, "--state", str(self.directory / "state")),
+            *(*self.program, "--listen", self.endpoint, "--state", str(self.directory / "state")),
             *("--log-calls", str(self.calls), "--log-level", "warning", *self.arguments),
         ]
         with (self.directory / "log").open("ab") as log:

@@ -8,7 +8,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from armonik.protogen.common import result_status_pb2
 
+from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
 from armoflow.errors import DataLostError
 from tests.protocol.fake_engine import FakeEngine, broken
@@ -72,8 +74,40 @@ def test_a_download_that_is_cut_begins_again() -> None:
 
 
 def test_data_that_is_gone_is_lost() -> None:
-    with pytest.raises(DataLostError, match="no longer stored"):
-        download(FakeEngine(), "result")
+    """What the engine does not know, or has deleted, is not waited for; the others come."""
+    engine = FakeEngine()
+    engine.data["here"] = b"here"
+    engine.statuses["deleted"] = result_status_pb2.RESULT_STATUS_DELETED
+    engine.statuses["aborted"] = result_status_pb2.RESULT_STATUS_ABORTED
+    *lost, here = download(engine, "unknown", "deleted", "aborted", "here")
+    assert here == b"here"
+    for error in lost:
+        assert isinstance(error, DataLostError)
+        assert "no longer stored" in str(error)
+    assert engine.calls.count("DownloadResultData") == 4
+
+
+@pytest.mark.parametrize("status", ["CREATED", "COMPLETED"])
+def test_an_event_may_come_before_the_data(status: str) -> None:
+    engine = FakeEngine()
+    engine.statuses["result"] = getattr(result_status_pb2, f"RESULT_STATUS_{status}")
+
+    def appear(name: str) -> None:
+        if engine.calls.count("DownloadResultData") == 3:
+            engine.data["result"] = b"late"
+
+    engine.before = appear
+    assert download(engine, "result") == [b"late"]
+
+
+def test_data_that_the_engine_has_lost_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "LATE_PATIENCE", 0.1)
+    engine = FakeEngine()
+    engine.statuses["result"] = result_status_pb2.RESULT_STATUS_COMPLETED
+    (lost,) = download(engine, "result")
+    assert isinstance(lost, DataLostError)
+    assert "result result is gone" in str(lost)
+    assert "object store" in str(lost)
 
 
 def test_a_download_is_held_once() -> None:

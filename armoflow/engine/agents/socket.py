@@ -37,6 +37,7 @@ class SocketAgent:
         calls: Counts the calls between workers and agent.
         channel: ``"unix"`` or ``"tcp"``; ``"auto"`` begins with the first, and changes over while
             the worker ends before it is ready.
+        seat: What keeps one of the worker processes running.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SocketAgent:
         environment: Mapping[str, str],
         calls: CallLog,
         channel: Kind | Literal["auto"] = "auto",
+        seat: type[Seat] = Seat,
     ) -> None:
         self.engine = engine
         self.partition = partition
@@ -62,7 +64,7 @@ class SocketAgent:
         self.work = asyncio.Event()
         self.stopping = False
         name = quote(partition, safe="")
-        self._seats = [Seat(self, f"{name}-{number}", directory) for number in range(workers)]
+        self._seats = [seat(self, f"{name}-{number}", directory) for number in range(workers)]
 
     async def start(self) -> None:
         """Start the workers and begin to take tasks."""
