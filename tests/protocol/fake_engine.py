@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 from armonik.protogen.common import (
     result_status_pb2,
     results_common_pb2,
+    sessions_common_pb2,
     task_status_pb2,
     tasks_common_pb2,
 )
@@ -68,6 +70,7 @@ class FakeEngine:
         self.data: dict[str, bytes] = {}
         self.statuses: dict[str, int] = {}
         self.tasks: dict[str, int] = {}
+        self.errors: dict[str, str] = {}
         self.times: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
@@ -150,6 +153,7 @@ class FakeEngine:
                     result_id=result_id,
                     owner_task_id=self.owners.get(result_id, ""),
                     status=self.statuses[result_id],
+                    size=len(self.data.get(result_id, b"")),
                 )
         return reply
 
@@ -158,8 +162,26 @@ class FakeEngine:
         for task_id in _values(request):
             if task_id in self.tasks:
                 times = self.times.get(task_id, {})
-                reply.tasks.add(id=task_id, status=self.tasks[task_id], **times)
+                error = self.errors.get(task_id, "")
+                reply.tasks.add(id=task_id, status=self.tasks[task_id], error=error, **times)
         return reply
+
+    def CountTasksByStatus(self, request: Any) -> Any:
+        reply = tasks_common_pb2.CountTasksByStatusResponse()
+        for status, count in Counter(self.tasks.values()).items():
+            reply.status.add(status=status, count=count)
+        return reply
+
+    def DeleteResultsData(self, request: Any) -> Any:
+        for result_id in request.result_id:
+            self.data.pop(result_id, None)
+            self.statuses[result_id] = result_status_pb2.RESULT_STATUS_DELETED
+        return results_common_pb2.DeleteResultsDataResponse()
+
+    def CloseSession(self, request: Any) -> Any:
+        return sessions_common_pb2.CloseSessionResponse()
+
+    PurgeSession = DeleteSession = CancelSession = CloseSession
 
     def CancelTasks(self, request: Any) -> Any:
         self.cancelled.extend(request.task_ids)

@@ -152,6 +152,12 @@ def test_data_that_was_used_and_deleted_is_not_uploaded_again(mode: Any) -> None
         (broken(grpc.StatusCode.INTERNAL, "the journal cannot be written"), False),
         (broken(grpc.StatusCode.UNKNOWN, "Stream removed"), True),
         (broken(grpc.StatusCode.UNKNOWN, "KeyError"), False),
+        (broken(grpc.StatusCode.UNKNOWN, "Unknown exception, see ArmoniK logs"), True),
+        (broken(grpc.StatusCode.UNKNOWN, "Exception was thrown by handler."), True),
+        (
+            broken(grpc.StatusCode.INTERNAL, "Agent got an internal error, See cluster logs"),
+            True,
+        ),
         (broken(grpc.StatusCode.NOT_FOUND), False),
         (asyncio.TimeoutError(), True),
         (ValueError(), False),
@@ -168,6 +174,17 @@ def test_an_engine_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         raise broken()
 
     with pytest.raises(EngineUnreachableError, match="Socket closed"):
+        run(repeat(call, "creating", "somewhere"))
+
+
+def test_an_engine_that_only_answers_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "ENGINE_PATIENCE", 0.0)
+
+    async def call() -> None:
+        raise broken(grpc.StatusCode.UNKNOWN, "Unknown exception, see ArmoniK logs")
+
+    said = "creating: the engine at somewhere has answered with faults for 0 s"
+    with pytest.raises(EngineUnreachableError, match=said):
         run(repeat(call, "creating", "somewhere"))
 
 

@@ -41,6 +41,8 @@ class Conduct:
         late_seconds: How long such a row is late.
         doubled: Events that come twice.
         overtaken: Events that later ones overtake.
+        cut: Event streams that end in UNKNOWN, of the events that they would send.
+        silenced: Event streams that go on after an outage, but never say anything any more.
         opening: Seconds in which a new subscription may miss updates.
         faults: Calls that end in UNKNOWN, before or after they had an effect.
         lost: Tasks that are lost between their results' completion and their own end.
@@ -57,6 +59,8 @@ class Conduct:
     late_seconds: tuple[float, float] = (0.001, 0.030)
     doubled: float = 0.2
     overtaken: float = 0.1
+    cut: float = 0.01
+    silenced: float = 0.5
     opening: float = 0.06
     faults: float = 0.02
     lost: float = 0.03
@@ -75,6 +79,10 @@ class Fate:
         conduct: How likely it is.
         seed: Of the chance.
         clock: What its times are measured by.
+
+    Attributes:
+        counts: What was done.
+        outages: How many have begun.
     """
 
     def __init__(self, conduct: Conduct, seed: int, clock: Clock | None = None) -> None:
@@ -84,6 +92,7 @@ class Fate:
         self._random = random.Random(seed)
         self._late: dict[str, float] = {}
         self._outage_begins: float | None = None
+        self.outages = 0
 
     def hits(self, share: float, what: str) -> bool:
         """Whether it happens now; counted if it does."""
@@ -120,4 +129,5 @@ class Fate:
         if self._outage_begins is None:
             return 0.0
         since = self.clock.now() - self._outage_begins
+        self.outages = int(since >= 0)
         return self.conduct.outage - since if 0 <= since < self.conduct.outage else 0.0

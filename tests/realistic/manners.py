@@ -110,12 +110,14 @@ class Events:
     """The context of an event stream, as its service sees it.
 
     No headers before the first event; what happens just after the call is missed; events come
-    twice, and overtake each other; in an outage they are lost, and no word is said of it.
+    twice, and overtake each other; the stream is cut; after an outage it may stay silent for ever.
     """
 
     def __init__(self, context: Any, fate: Fate) -> None:
         self._context = context
         self._fate = fate
+        self._outages = fate.outages
+        self._silent = False
         self._opens = fate.clock.now() + fate.between((0.0, fate.conduct.opening))
         self._writing = asyncio.Lock()
         self._later: set[asyncio.Task[None]] = set()
@@ -141,6 +143,10 @@ class Events:
         if fate.outage_left() or (fate.clock.now() < self._opens and not is_news):
             fate.counts["events lost"] += 1
             return
+        await self._break_at_times()
+        if self._silent:
+            fate.counts["events lost"] += 1
+            return
         # An update may come before the news of what it is about.
         if fate.hits(conduct.overtaken, "events overtaken"):
             self._send_later(message)
@@ -148,6 +154,15 @@ class Events:
             await self._send(message)
         if fate.hits(conduct.doubled, "events doubled"):
             self._send_later(message)
+
+    async def _break_at_times(self) -> None:
+        fate, conduct = self._fate, self._fate.conduct
+        after_outage, self._outages = fate.outages > self._outages, fate.outages
+        if after_outage and fate.hits(conduct.silenced, "streams silenced"):
+            self._silent = True
+        elif after_outage or (not self._silent and fate.hits(conduct.cut, "streams cut")):
+            fate.counts["events lost"] += 1
+            await self._context.abort(grpc.StatusCode.UNKNOWN, FAULT)
 
     async def _send(self, message: Any) -> None:
         async with self._writing:

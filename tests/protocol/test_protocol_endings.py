@@ -1,0 +1,240 @@
+"""What became of tasks, by an engine that tells of their results first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+import pytest
+from armonik.protogen.common import result_status_pb2, task_status_pb2
+
+from armoflow import config
+from armoflow.errors import EngineError
+from armoflow.protocol.transport import Failure
+from tests.protocol.fake_engine import FakeEngine, broken
+
+COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
+ABORTED = result_status_pb2.RESULT_STATUS_ABORTED
+DELETED = result_status_pb2.RESULT_STATUS_DELETED
+FAULT = "Unknown exception, see ArmoniK logs"
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def fault() -> grpc.aio.AioRpcError:
+    return broken(grpc.StatusCode.UNKNOWN, FAULT)
+
+
+def status(name: str) -> int:
+    number: int = task_status_pb2.TaskStatus.Value(f"TASK_STATUS_{name.upper()}")
+    return number
+
+
+class Engine(FakeEngine):
+    """An engine with results of a given owner."""
+
+    def own(self, result: str, owner: str, state: int = COMPLETED) -> None:
+        self.statuses[result] = state
+        self.owners[result] = owner
+
+    def over(self, **outputs: list[str]) -> set[str]:
+        async def ask() -> set[str]:
+            return (await self.transport().ended_tasks("session", outputs)).over
+
+        found: set[str] = run(ask())
+        return found
+
+    def failures(self, *result_ids: str) -> dict[str, Failure]:
+        async def ask() -> Any:
+            return await self.transport().failures("session", result_ids)
+
+        found: dict[str, Failure] = run(ask())
+        return found
+
+    def delete(self, *result_ids: str) -> None:
+        async def delete() -> None:
+            await self.transport().delete("session", result_ids)
+
+        run(delete())
+
+
+# --- which tasks are over -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "over"),
+    [
+        ("completed", True),
+        ("error", True),
+        ("timeout", True),
+        ("cancelled", True),
+        ("cancelling", True),
+        ("processing", False),
+        ("processed", False),
+        ("retried", False),
+        ("submitted", False),
+        ("creating", False),
+    ],
+)
+def test_a_task_is_over_when_nothing_starts_it_again(name: str, over: bool) -> None:
+    engine = Engine()
+    engine.own("result", "task")
+    engine.tasks["task"] = status(name)
+    assert engine.over(task=["result"]) == ({"task"} if over else set())
+
+
+def test_a_task_that_is_tried_again_is_over_with_its_last_try() -> None:
+    engine = Engine()
+    engine.own("result", "task###1")
+    engine.tasks = {"task": status("retried"), "task###1": status("processing")}
+    assert engine.over(task=["result"]) == set()
+    engine.tasks["task###1"] = status("completed")
+    assert engine.over(task=["result"]) == {"task"}
+
+
+def test_a_task_that_handed_over_its_output_is_over_with_the_child() -> None:
+    engine = Engine()
+    engine.own("first", "child")
+    engine.own("second", "task")
+    engine.tasks = {"task": status("completed"), "child": status("processing")}
+    assert engine.over(task=["first", "second"]) == set()
+    engine.tasks["child"] = status("completed")
+    assert engine.over(task=["first", "second"]) == {"task"}
+
+
+def test_an_output_without_owner_is_its_own_task_s() -> None:
+    """A refused submission strips the owners of what it names."""
+    engine = Engine()
+    engine.own("result", "")
+    engine.tasks["task"] = status("processing")
+    assert engine.over(task=["result"]) == set()
+    engine.tasks["task"] = status("completed")
+    assert engine.over(task=["result"]) == {"task"}
+
+
+def test_an_owner_that_is_not_shown_yet_is_not_over() -> None:
+    engine = Engine()
+    engine.own("result", "task###1")
+    engine.tasks["task"] = status("retried")
+    assert engine.over(task=["result"]) == set()
+
+
+def test_what_is_over_is_told_with_sizes() -> None:
+    engine = Engine()
+    engine.own("result", "task")
+    engine.tasks["task"] = status("completed")
+    engine.data["result"] = bytes(77)
+
+    async def ask() -> Any:
+        return await engine.transport().ended_tasks("session", {"task": ["result"]})
+
+    assert run(ask()).sizes == {"result": 77}
+
+
+# --- why results were aborted -------------------------------------------------------------------
+
+
+def test_why_a_result_was_aborted_may_be_told_late() -> None:
+    engine = Engine()
+    engine.own("result", "task", ABORTED)
+    engine.tasks["task"] = status("processing")
+
+    def end(name: str) -> None:
+        if engine.calls.count("ListTasks") == 3:
+            engine.tasks["task"], engine.errors["task"] = status("error"), "because"
+
+    engine.before = end
+    failures = engine.failures("result")
+    assert failures["result"].error == "because"
+    assert failures["result"].status == "error"
+
+
+def test_a_task_that_is_not_known_explains_nothing() -> None:
+    engine = Engine()
+    engine.own("result", "task", ABORTED)
+    assert engine.failures("result", "unknown") == {}
+    assert engine.calls.count("ListTasks") == 1
+
+
+# --- deletions ----------------------------------------------------------------------------------
+
+
+def test_a_deletion_that_fails_is_let_go() -> None:
+    engine = Engine()
+    engine.own("result", "task")
+
+    def refuse(name: str) -> None:
+        if name == "DeleteResultsData":
+            raise fault()
+
+    engine.before = refuse
+    with pytest.raises(EngineError, match="deleting data"):
+        engine.delete("result")
+    assert engine.calls.count("DeleteResultsData") == 1
+
+
+def test_a_store_that_deletes_nothing_twice() -> None:
+    """A payload may have gone with its task: the rest is deleted all the same."""
+    engine = Engine()
+    engine.own("payload", "", DELETED)
+    engine.own("result", "task")
+    deleting = iter([fault()])
+
+    def refuse(name: str) -> None:
+        error = next(deleting, None) if name == "DeleteResultsData" else None
+        if error is not None:
+            raise error
+
+    engine.before = refuse
+    engine.delete("payload", "result")
+    assert engine.statuses["result"] == DELETED
+    assert engine.calls.count("DeleteResultsData") == 2
+
+
+# --- the end of a session -----------------------------------------------------------------------
+
+
+def end_session(engine: FakeEngine) -> list[str]:
+    async def end() -> None:
+        await engine.transport().end_session("session")
+
+    run(end())
+    return [name for name in engine.calls if name.endswith("Session")]
+
+
+def test_a_session_ends_when_its_tasks_have() -> None:
+    engine = Engine()
+    engine.tasks = {"task": status("processing"), "other": status("retried")}
+
+    def end(name: str) -> None:
+        if engine.calls.count("CountTasksByStatus") == 2:
+            engine.tasks["task"] = status("completed")
+
+    engine.before = end
+    assert end_session(engine) == ["CloseSession", "PurgeSession", "DeleteSession"]
+
+
+def test_tasks_that_do_not_end_are_cancelled_before_their_data_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "END_SECONDS", 0.05)
+    engine = Engine()
+    engine.tasks["task"] = status("creating")
+    expected = ["CancelSession", "CloseSession", "PurgeSession", "DeleteSession"]
+    assert end_session(engine) == expected
+
+
+def test_a_session_whose_tasks_may_not_be_counted_ends() -> None:
+    engine = Engine()
+    engine.tasks["task"] = status("processing")
+
+    def refuse(name: str) -> None:
+        if name == "CountTasksByStatus":
+            raise broken(grpc.StatusCode.PERMISSION_DENIED, "no")
+
+    engine.before = refuse
+    assert end_session(engine) == ["CloseSession", "PurgeSession", "DeleteSession"]
