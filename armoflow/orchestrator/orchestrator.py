@@ -147,9 +147,8 @@ class Orchestrator:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        busy = bool(self.tracker.open) or bool(self._runs)
         try:
-            if busy and self._lost is None:
+            if self._lost is None and await self._is_busy():
                 await self.interrupt()
             self._closed = True
             self.pipeline.close()
@@ -165,6 +164,14 @@ class Orchestrator:
                     task.cancel()
                 await asyncio.wait(set(self._tasks), timeout=1.0)
             await self.transport.close()
+
+    async def _is_busy(self) -> bool:
+        """Whether something runs still; the news of its end may not have come yet."""
+        if self.tracker.open and not self._runs:
+            with contextlib.suppress(asyncio.TimeoutError):
+                open_results = list(itertools.islice(self.tracker.open, config.RESYNC_RESULTS))
+                await asyncio.wait_for(self._resync(open_results), config.END_SECONDS)
+        return bool(self.tracker.open) or bool(self._runs)
 
     async def _end(self, session_id: str) -> None:
         try:
