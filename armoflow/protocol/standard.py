@@ -270,7 +270,9 @@ class StandardTransport:
 
         try:
             await delete(result_ids)
-        except EngineError:
+        except EngineError as error:
+            if error.code not in ("UNKNOWN", "INTERNAL"):
+                raise
             # Some stores fail at what is gone already, as a payload that its task's end deleted.
             rows = await self.list_results(session_id, result_ids)
             left = [row.result_id for row in rows if row.status != _DELETED]

@@ -698,3 +698,33 @@ def test_runs_go_on_where_nothing_may_be_cancelled_or_deleted(
     told = [record.getMessage() for record in caplog.records if "not for you" in record.message]
     assert len([text for text in told if text.startswith("what nobody wants any more")]) == 1
     assert len([text for text in told if text.startswith("results that nobody needs")]) == 1
+
+
+def test_runs_go_on_where_nothing_may_be_listed(
+    on_standard: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events tell of what has ended: to list it is needed only where one was missed."""
+    for method in ("Results/ListResults", "Tasks/ListTasks"):
+        on_standard.proxy.refuse(method)
+    with caplog.at_level(logging.WARNING), on_standard.connect() as client:
+        with on_standard.gate.closed():
+            held = client.submit(on_standard.gated(7))
+            on_standard.bell.hear()
+            on_standard.proxy.wait_for("Results/ListResults", len(config.LOOKS))
+        assert held.result(60) == 7
+        assert client.compute(on_standard.work()) == sum(range(10, 16))
+    told = [record.getMessage() for record in caplog.records if "not for you" in record.message]
+    assert len([text for text in told if text.startswith("what ended without an event")]) == 1
+
+
+def test_what_the_user_s_block_raises_comes_out_of_it(on_standard: Scene) -> None:
+    for name in ("Cancel", "Close", "Purge", "Delete"):
+        on_standard.proxy.refuse(f"Sessions/{name}Session")
+    with (
+        on_standard.gate.closed(),
+        pytest.raises(KeyError, match="mine"),
+        on_standard.connect() as client,
+    ):
+        client.submit(on_standard.gated(7))
+        on_standard.bell.hear()
+        raise KeyError("mine")

@@ -49,6 +49,7 @@ class Conduct:
         lost_seconds: After which such a task is tried again.
         ending: Seconds between a task's results and its own end.
         refused_deletes: Deletions that are refused.
+        lost_data: Part of the names of results whose data the object store has lost.
         outage: Seconds in which every call fails, once, some time after the first submission.
         call_costs: Seconds that calls take, by ``Service/Method``.
         task_cost: Seconds of an agent that every task takes.
@@ -67,6 +68,7 @@ class Conduct:
     lost_seconds: float = 0.3
     ending: tuple[float, float] = (0.001, 0.020)
     refused_deletes: float = 0.1
+    lost_data: str = ""
     outage: float = 0.0
     call_costs: Mapping[str, float] = field(default_factory=dict)
     task_cost: float = 0.0
@@ -82,6 +84,7 @@ class Fate:
 
     Attributes:
         counts: What was done.
+        lost_data: The results without their data.
         outages: How many have begun.
     """
 
@@ -90,6 +93,7 @@ class Fate:
         self.clock = clock or Clock()
         self.counts: Counter[str] = Counter()
         self._random = random.Random(seed)
+        self.lost_data: set[str] = set()
         self._late: dict[str, float] = {}
         self._outage_begins: float | None = None
         self.outages = 0

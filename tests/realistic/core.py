@@ -152,7 +152,10 @@ class TwoStepEngine(Engine):
 
     def _committed(self, batch: Batch) -> None:
         # Events come from the write-ahead log, before anybody can read the row.
+        lost_data = self.fate.conduct.lost_data
         for result in batch.results.values():
+            if lost_data and lost_data in result.name:
+                self.fate.lost_data.add(result.id)
             late = {
                 ResultStatus.COMPLETED: self.fate.conduct.late_rows,
                 ResultStatus.ABORTED: self.fate.conduct.late_aborts,

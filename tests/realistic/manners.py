@@ -64,13 +64,17 @@ class Manners(grpc.aio.ServerInterceptor):
             await self._fail_at_times(name, request, context)
             if name == "Events/GetEvents":
                 await Events(context, self._fate).serve(lambda events: behavior(request, events))
-            elif name == "Results/DownloadResultData" and self._fate.is_late(request.result_id):
-                self._fate.counts["late rows read"] += 1
+            elif name == "Results/DownloadResultData" and self._has_no_data(request.result_id):
                 await context.abort(grpc.StatusCode.NOT_FOUND, NO_DATA)
             else:
                 await behavior(request, context)
 
         return call
+
+    def _has_no_data(self, result_id: str) -> bool:
+        late = self._fate.is_late(result_id)
+        self._fate.counts["late rows read"] += late
+        return late or result_id in self._fate.lost_data
 
     async def _fail_at_times(self, name: str, request: Any, context: Any) -> None:
         fate, conduct = self._fate, self._fate.conduct
