@@ -88,6 +88,7 @@ class Fetcher:
                 result.blame = Blame(result.name, first=result.first, error=error)
             else:
                 result.data = content
+                result.size = result.size or len(content)
 
     async def _foreign(self, result: Result, why: str) -> EnvelopeError:
         """The error for a result that no worker of this armoflow has written."""
