@@ -72,7 +72,7 @@ class Orchestrator:
         self._last_news = 0.0
         self._waiting: set[str] = set()
         self._unexplained: list[tuple[Result, ResultChange]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
         self._told: set[str] = set()
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -101,6 +101,7 @@ class Orchestrator:
         self._start(self._durations.run())
         self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
         self._start(unsettled.run())
+        self._start(self._look())
         self._start(self._resync_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------
@@ -124,8 +125,6 @@ class Orchestrator:
         """Cancel everything that runs; the next graph opens another session."""
         session_id, self._session_id = self._session_id, None
         self.sessions_ended += 1
-        if self._looking is not None:
-            self._looking.cancel()
         if self._watching is not None:
             self._watching.cancel()
         self.book.forget_stored()
@@ -247,11 +246,11 @@ class Orchestrator:
         try:
             async with contextlib.aclosing(self.transport.watch(session_id)) as news:
                 async for changes in news:
-                    self._last_news = self._loop.time()
                     if changes:
+                        self._last_news = self._loop.time()
                         self._apply(changes)
                     else:
-                        self._look_anew()
+                        self._subscribed.set()
         except SessionEndedError as error:
             self._session_ended(error)
 
@@ -269,20 +268,21 @@ class Orchestrator:
         self._fail_all(error)
         self.freeing.unsettled.forget()
 
-    def _look_anew(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-        self._looking = self._start(self._look(list(self.tracker.open)))
-
-    async def _look(self, result_ids: Sequence[str]) -> None:
+    async def _look(self) -> None:
         """Ask for what may have ended before the engine knew that it is watched."""
-        before = 0.0
-        for at in self.transport.looks:
-            await asyncio.sleep(at - before)
-            recent = itertools.islice(self.tracker.open, config.RESYNC_RESULTS)
-            asked = dict.fromkeys([*result_ids, *recent])
-            await self._resync([key for key in asked if key in self.tracker.open])
-            before, result_ids = at, ()
+        while True:
+            await self._subscribed.wait()
+            self._subscribed.clear()
+            result_ids: Sequence[str] = list(self.tracker.open)
+            before = 0.0
+            for at in self.transport.looks:
+                await asyncio.sleep(at - before)
+                recent = itertools.islice(self.tracker.open, config.RESYNC_RESULTS)
+                asked = dict.fromkeys([*result_ids, *recent])
+                await self._resync([key for key in asked if key in self.tracker.open])
+                before, result_ids = at, ()
+                if self._subscribed.is_set():
+                    break
 
     async def _resync_after_silence(self) -> None:
         """A dead change stream leaves an open, silent call: so silence is not believed."""
