@@ -13,7 +13,6 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     # The client limits what it asks for; what an engine answers is never refused here.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_timeout_ms", 20_000),
     # Pings go on while a stream says nothing; without calls there are none.
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -30,6 +29,9 @@ KEEPALIVE_HERE = 310.0
 """The same on this machine, where the end of a process is told at once: a gRPC server of C answers
 pings more frequent than every five minutes by hanging up."""
 
+KEEPALIVE_ANSWER = 20.0
+"""Seconds, at most, for the answer: without one, the connection is given up."""
+
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
     "gzip": grpc.Compression.Gzip,
@@ -45,9 +47,7 @@ def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc
         credentials: What the settings' files hold.
     """
     target = settings.target
-    here = settings.local and not settings.secure
-    keepalive = settings.keepalive or (KEEPALIVE_HERE if here else KEEPALIVE)
-    options = [*OPTIONS, ("grpc.keepalive_time_ms", int(keepalive * 1000))]
+    options = [*OPTIONS, *_keepalive(settings)]
     if settings.path:
         # gRPC would send the socket's path as authority, which servers refuse.
         options.append(("grpc.default_authority", "localhost"))
@@ -62,3 +62,18 @@ def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc
         credentials.authorities, credentials.key, credentials.certificate
     )
     return grpc.aio.secure_channel(target, secure, options=options, compression=compression)
+
+
+def _keepalive(settings: ConnectionSettings) -> list[tuple[str, Any]]:
+    here = settings.local and not settings.secure
+    seconds = settings.keepalive or (KEEPALIVE_HERE if here else KEEPALIVE)
+    answer = int(min(seconds, KEEPALIVE_ANSWER) * 1000)
+    options = [
+        ("grpc.keepalive_time_ms", int(seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", answer),
+    ]
+    if not here:
+        # gRPC's own pings, which measure a network, would be given a minute, and none is sent
+        # behind one.
+        options.append(("grpc.http2.ping_timeout_ms", answer))
+    return options

@@ -164,7 +164,7 @@ def test_certificates_that_cannot_be_used_are_named(
     )
     certificate, key = submitter.certificate, submitter.key
     p12 = submitter.as_p12(b"secret")
-    for options, says in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"certificate_authority": tmp_path / "text"}, "holds no certificates in PEM"),
         ({"client_certificate": certificate, "client_key": other.key}, "do not fit together"),
         ({"client_certificate": key, "client_key": key}, "or are not PEM"),
@@ -175,9 +175,10 @@ def test_certificates_that_cannot_be_used_are_named(
         ),
         ({"client_p12": p12}, "its password .* is another one, or it is no PKCS#12 file"),
         ({"client_p12": tmp_path / "text"}, "or it is no PKCS#12 file"),
-    ]:
+    ]
+    for options, says in wrong:
         with pytest.raises(OptionError, match=says):
-            Client("https://127.0.0.1:1", **options)  # type: ignore[arg-type]
+            Client("https://127.0.0.1:1", **options)
 
 
 SCRIPT = """

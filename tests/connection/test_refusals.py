@@ -8,6 +8,7 @@ import http.server
 import re
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -20,8 +21,9 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.errors import EngineError, EngineUnreachableError
+from armoflow.protocol import connect as connecting
 from armoflow.protocol.credentials import CertificateFacts
-from armoflow.protocol.probe import Found, Standing
+from armoflow.protocol.probe import Found, Standing, probe
 from armoflow.protocol.refusals import TABLE, Caller, Case, explain, find
 from armoflow.protocol.settings import ConnectionSettings
 from tests.connection.certificates import NOW, WEEK, Authority, Identity
@@ -281,6 +283,23 @@ def test_nobody_listens(free_port: int, tmp_path: Path) -> None:
     refused("nobody listens", f"https://{here}", "gRPC is at 5001 of a deployment's ingress")
 
 
+def test_an_engine_that_is_just_starting(engine: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens yet when the client comes: on this machine it waits a moment."""
+    with tempfile.TemporaryDirectory(prefix="af-") as directory:
+        place = Path(directory) / "s"
+
+        def starts_now(*arguments: Any) -> Found:
+            found = probe(*arguments)
+            if not place.is_symlink():
+                assert found.standing is Standing.NOBODY
+                place.symlink_to(engine.endpoint.removeprefix("unix:"))
+            return found
+
+        monkeypatch.setattr(connecting, "probe", starts_now)
+        with Client(f"unix:{place}") as client:
+            assert client.compute(double(1)) == 2
+
+
 def test_who_does_not_answer() -> None:
     with speaker(None) as port:
         says = "accepts connections and says nothing"
@@ -320,10 +339,10 @@ def test_tls_of_grpc_itself(server: Identity, authority: Authority, stranger: Au
     only = "TLS only: write https://"
     with grpc_server(pair) as port, pytest.raises(EngineUnreachableError, match=only):
         Client(f"http://127.0.0.1:{port}")
-    trusted = {"certificate_authority": authority.certificate}
+    trusted: dict[str, Any] = {"certificate_authority": authority.certificate}
     with grpc_server(pair, authority.certificate.read_bytes(), True) as port:
         with pytest.raises(EngineUnreachableError, match="wants a client certificate and got none"):
-            Client(f"https://127.0.0.1:{port}", **trusted)  # type: ignore[arg-type]
+            Client(f"https://127.0.0.1:{port}", **trusted)
         other = stranger.identity("client.submitter")
         with pytest.raises(EngineUnreachableError, match=r"does not accept .* 'Other A"):
             Client(
@@ -333,7 +352,7 @@ def test_tls_of_grpc_itself(server: Identity, authority: Authority, stranger: Au
                 client_key=other.key,
             )
     with grpc_server() as port, pytest.raises(EngineUnreachableError, match="not speak TLS"):
-        Client(f"https://127.0.0.1:{port}", **trusted)  # type: ignore[arg-type]
+        Client(f"https://127.0.0.1:{port}", **trusted)
 
 
 def test_the_servers_certificate(
@@ -369,7 +388,7 @@ def double(x: int) -> int:
     return 2 * x
 
 
-def with_identity(authority: Authority, identity: Identity) -> dict[str, Path]:
+def with_identity(authority: Authority, identity: Identity) -> dict[str, Any]:
     return {
         "certificate_authority": authority.certificate,
         "client_certificate": identity.certificate,
@@ -444,7 +463,7 @@ def test_a_permission_lacks(mtls: Ingress, authority: Authority) -> None:
     """At the first call, and at one that is made later."""
     endpoint = f"https://127.0.0.1:{mtls.port}"
     watching = authority.identity("client.monitoring")
-    with Client(endpoint, **with_identity(authority, watching)) as client:  # type: ignore[arg-type]
+    with Client(endpoint, **with_identity(authority, watching)) as client:
         for ask in (lambda: client.put("x"), lambda: client.compute(double(2))):
             with pytest.raises(EngineError) as raised:
                 ask()
