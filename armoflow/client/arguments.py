@@ -89,8 +89,8 @@ def make_client_options(values: Mapping[str, Any]) -> tuple[TaskOptions, dict[st
         armoflow.errors.OptionError: unknown argument 'n_workers': write workers=..., the number \
 of processes, each of which runs one task at a time
     """
-    connection = {name: value for name, value in values.items() if name in CONNECTION_OPTIONS}
-    options = {name: value for name, value in values.items() if name not in connection}
+    connection = {name: values[name] for name in CONNECTION_OPTIONS if values.get(name) is not None}
+    options = {name: value for name, value in values.items() if name not in CONNECTION_OPTIONS}
     for name in options:
         if name not in OPTION_NAMES:
             remedy = _ABROAD.get(name) or nearest(name, (*ARGUMENTS, *OPTION_NAMES))
@@ -121,11 +121,14 @@ def check_arguments(
         raise OptionError("max_priority must be a positive integer, not None")
     if not isinstance(local, bool):
         raise OptionError(f"local must be True or False, not {local!r}")
-    for name, value in {"endpoint": endpoint, **connection}.items():
-        if local and value is not None:
-            raise OptionError(
-                f"local=True runs in the caller's thread: leave out {name}={value!r}, or local"
-            )
+    if local and endpoint is not None:
+        raise OptionError(
+            f"local=True runs in the caller's thread: leave out endpoint={endpoint!r}, or local"
+        )
+    if local and connection:
+        raise OptionError(
+            f"local=True runs in the caller's thread: leave out {', '.join(connection)}, or local"
+        )
     if payloads not in get_args(PayloadMode):
         modes = ", ".join(map(repr, get_args(PayloadMode)))
         raise OptionError(f"payloads must be one of {modes}, not {payloads!r}")

@@ -241,7 +241,9 @@ def proxy_of(settings: ConnectionSettings) -> str:
         return ""
     for variable in _PROXYING:
         if value := os.environ.get(variable):
-            return f"{value} ({variable})"
+            scheme, separator, place = value.rpartition("//")
+            place = place.rpartition("@")[2]  # its password is not shown
+            return f"{scheme}{separator}{place} ({variable})"
     return ""
 
 

@@ -18,14 +18,14 @@ Compression: TypeAlias = Literal["none", "gzip", "deflate"]
 class ConnectionOptions(TypedDict, total=False):
     """How a client proves who it is, and how it talks; see :class:`ConnectionSettings`."""
 
-    certificate_authority: str | PathLike[str]
-    client_certificate: str | PathLike[str]
-    client_key: str | PathLike[str]
-    client_p12: str | PathLike[str]
-    client_p12_password: str
-    target_name: str
-    keepalive: float
-    compression: Compression
+    certificate_authority: str | PathLike[str] | None
+    client_certificate: str | PathLike[str] | None
+    client_key: str | PathLike[str] | None
+    client_p12: str | PathLike[str] | None
+    client_p12_password: str | None
+    target_name: str | None
+    keepalive: float | None
+    compression: Compression | None
 
 
 CONNECTION_OPTIONS = tuple(ConnectionOptions.__annotations__)

@@ -92,6 +92,11 @@ def test_the_forms_of_a_certificate_hide_each_other(tmp_path: Path) -> None:
         resolve("https://host:1", {"client_p12": "/c.p12", "client_certificate": "/c.crt"}, {})
 
 
+def test_an_argument_that_is_none_says_nothing() -> None:
+    with Client(local=True, client_key=None, keepalive=None) as client:
+        assert client.extensions == frozenset()
+
+
 def test_without_tls_what_variables_and_file_say_of_it_is_not_used(tmp_path: Path) -> None:
     environment = {"AKCONFIG": str(tmp_path / "none.yaml"), "ARMOFLOW_CLIENT_KEY": "/k"}
     for endpoint in ("http://127.0.0.1:5001", "unix:/run/s", "127.0.0.1:5001"):
@@ -116,7 +121,10 @@ def test_without_tls_what_variables_and_file_say_of_it_is_not_used(tmp_path: Pat
             {"endpoint": "https://h:1", "client_p12_password": 1234},
             "client_p12_password must be text, not what it is",
         ),
-        ({"local": True, "client_key": "/k"}, "local=True .* leave out client_key='/k'"),
+        (
+            {"local": True, "client_p12_password": "secret"},
+            "local=True .* leave out client_p12_password, or local",
+        ),
         ({"cafile": "/ca"}, "unknown argument 'cafile': write certificate_authority="),
         (
             {"endpoint": "https://h:1", "certificate_authority": "/nowhere/ca.crt"},

@@ -487,7 +487,7 @@ def test_an_ingress_without_a_control_plane(
 
 def test_a_proxy_takes_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server() as port:
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{port}")
         refused(
             "a proxy took the call",
             "http://cluster.example:5001",
