@@ -184,7 +184,7 @@ class Link:
             if not data:
                 return
             if fate.frozen:
-                continue  # taken, as by a machine that has forgotten the connection
+                await asyncio.Event().wait()
             writer.write(data)
             await writer.drain()
             fate.carried += len(data)
