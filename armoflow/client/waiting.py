@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -51,9 +50,11 @@ def wait_for_future(future: concurrent.futures.Future[Any], timeout: float | Non
     """Wait until a future is done, or cancelled; whether it is."""
 
     def ended(seconds: float) -> bool:
-        with suppress(concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+        try:
             concurrent.futures.Future.exception(future, seconds)
-        return future.done()
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            return future.done()
+        return True
 
     return future.done() or wait(ended, timeout)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import KeysView
 from typing import Final
 
 from armoflow.engine.records import TaskRecord
@@ -57,20 +58,21 @@ class OrderedTasks:
 class Rounds:
     """Sessions with ready tasks, in turns."""
 
-    __slots__ = ("_now", "_queues", "_serial", "_tags", "_turns", "size")
+    __slots__ = ("_most_tags", "_now", "_queues", "_serial", "_tags", "_turns", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._queues: dict[str, OrderedTasks] = {}
         self._turns: list[tuple[int, int, str]] = []  # a heap: tag, then who came first
         self._tags: dict[str, int] = {}  # of sessions that have no tasks now
+        self._most_tags = KNOWN_TAGS
         self._now = 0  # the tag of the turn that was had last
         self._serial = 0
 
     @property
-    def sessions(self) -> int:
-        """How many sessions have tasks here."""
-        return len(self._queues)
+    def sessions(self) -> KeysView[str]:
+        """The sessions that have tasks here."""
+        return self._queues.keys()
 
     def push(self, task: TaskRecord) -> None:
         """Add a task."""
@@ -112,6 +114,7 @@ class Rounds:
 
     def _keep_tag(self, session_id: str, tag: int) -> None:
         self._tags[session_id] = tag
-        if len(self._tags) > KNOWN_TAGS:
-            # The rest are those of sessions that had a turn just now.
+        if len(self._tags) > self._most_tags:
+            # The rest are those of sessions that had a turn just now: they may be many.
             self._tags = {key: value for key, value in self._tags.items() if value > self._now}
+            self._most_tags = max(KNOWN_TAGS, 2 * len(self._tags))

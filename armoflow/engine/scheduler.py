@@ -148,8 +148,10 @@ class Scheduler:
 
     def contended(self, partition_id: str) -> bool:
         """Whether several sessions wait for the same workers."""
-        queues = self._queues[partition_id]
-        return sum(queue.sessions for queue in queues.values()) > 1
+        queues = list(self._queues[partition_id].values())
+        if len(queues) == 1:
+            return len(queues[0].sessions) > 1
+        return len(set().union(*(queue.sessions for queue in queues))) > 1
 
     def _pop(self, queues: dict[int, Rounds], count: int, agent: Agent) -> list[TaskRecord]:
         tasks: list[TaskRecord] = []

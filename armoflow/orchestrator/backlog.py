@@ -36,6 +36,9 @@ class Backlog:
         pods: How many pods a partition may have, by its name; None if the engine is given all.
         clock: Seconds, of any beginning.
 
+    Attributes:
+        count: How many tasks wait here.
+
     Example:
         >>> backlog = Backlog({"default": 2}.__getitem__, clock=lambda: 0.0)
         >>> backlog.limit("default")
@@ -50,16 +53,13 @@ class Backlog:
         self._partitions: dict[str, _Partition] = {}
         self._taken: set[PlannedTask] = set()
         self._missing: set[Result] = set()  # outputs of the tasks that wait
-        self._count = 0
+        self.count = 0
         self._bytes = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     @property
     def full(self) -> bool:
         """Whether so much waits here that no more should be taken from the plans."""
-        return self._count >= config.TASKS_QUEUED or self._bytes >= config.BYTES_QUEUED
+        return self.count >= config.TASKS_QUEUED or self._bytes >= config.BYTES_QUEUED
 
     def limit(self, partition: str) -> int:
         """How many tasks of a partition may be with the engine now."""
@@ -74,14 +74,14 @@ class Backlog:
             self._take(task, partition)
             return True
         partition.waiting.append(task)
-        self._count += 1
+        self.count += 1
         self._bytes += task.size
         self._missing.update(task.outputs)
         return False
 
     def next(self) -> PlannedTask | None:
         """A task whose turn has come, if there is one."""
-        if not self._count:
+        if not self.count:
             return None
         for partition in self._partitions.values():
             while partition.waiting:
@@ -113,7 +113,7 @@ class Backlog:
         for partition in self._partitions.values():
             partition.waiting.clear()
         self._missing.clear()
-        self._count = self._bytes = 0
+        self.count = self._bytes = 0
 
     def _partition(self, name: str) -> _Partition:
         partition = self._partitions.get(name)
@@ -132,7 +132,7 @@ class Backlog:
         partition.took(self._clock())
 
     def _leave(self, task: PlannedTask) -> None:
-        self._count -= 1
+        self.count -= 1
         self._bytes -= task.size
         self._missing.difference_update(task.outputs)
 

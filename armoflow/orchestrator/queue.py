@@ -95,9 +95,9 @@ class PlanQueue:
 
     def take(self) -> Entry | None:
         """The oldest entry, or None; plans that wait are told by :meth:`freed`."""
+        if not self._entries:  # only the loop takes: what is there stays
+            return None
         with self._lock:
-            if not self._entries:
-                return None
             entry = self._entries.popleft()
             self._forget(entry)
             return entry

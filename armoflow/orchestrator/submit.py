@@ -81,7 +81,7 @@ class Pipeline:
             named: asyncio.Event | None = None
             while True:
                 await self._queue.wait()
-                while len(self._queue) or len(self._backlog):
+                while len(self._queue) or self._backlog.count:
                     # Wait first: what arrives meanwhile goes into the same batch.
                     await self._in_flight.acquire()
                     batch = self._next_batch()
@@ -102,7 +102,7 @@ class Pipeline:
     def freed(self) -> None:
         """Tasks have ended: there may be room again."""
         self._queue.freed()
-        if len(self._backlog):
+        if self._backlog.count:
             self._queue.wake()
 
     def close(self) -> None:
@@ -136,13 +136,14 @@ class Pipeline:
         return self._backlog.full or not len(self._queue)
 
     def _next_batch(self) -> list[PlannedTask]:
+        backlog = self._backlog
         batch: list[PlannedTask] = []
         total = 0
         while len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
-            entry: Entry | None = self._backlog.next()
-            if entry is None and not self._backlog.full:
+            entry: Entry | None = backlog.next() if backlog.count else None
+            if entry is None and not (backlog.count and backlog.full):
                 entry = self._queue.take()
-                if isinstance(entry, PlannedTask) and not self._backlog.offer(entry):
+                if isinstance(entry, PlannedTask) and not backlog.offer(entry):
                     continue
             if entry is None:
                 break

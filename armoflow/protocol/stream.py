@@ -37,6 +37,9 @@ class _Request:
         self.sent = False
 
 
+_REPLY_TO = {kind: f"the reply to {kind.name}" for kind in Kind}
+
+
 class Stream:
     """Sends requests over a stream that is opened again when it breaks or falls silent.
 
@@ -271,7 +274,7 @@ def _framed(frame: Any) -> list[Any]:
     Raises:
         MalformedError: If it has none, or none that an engine sends.
     """
-    if not isinstance(frame, list) or not SIZE.fits_all(frame[:2]) or len(frame) < 2:
+    if not isinstance(frame, list) or len(frame) < 2 or not SIZE.fits_all(frame[:2]):
         raise MalformedError("a frame of the engine does not begin with its number and kind")
     if frame[1] > Kind.CHANGES:
         raise MalformedError(
@@ -288,7 +291,7 @@ def _value(kind: Kind, rest: list[Any]) -> Any:
     """
     if len(rest) != 1:
         raise MalformedError(f"the reply to {kind.name} has {len(rest)} values, not one")
-    REPLIES[kind].check(rest[0], f"the reply to {kind.name}")
+    REPLIES[kind].check(rest[0], _REPLY_TO[kind])
     return rest[0]
 
 

@@ -253,3 +253,19 @@ def test_one_that_ran_out_of_turn_does_not_run_again_before_its_time() -> None:
     setup.delayed.clear()
     setup.scheduler.push([task])
     assert setup.take(10) == ["task"]
+
+
+def test_one_session_with_two_priorities_contends_with_nobody() -> None:
+    setup = Setup()
+    setup.scheduler.push([setup.make("a", priority=1), setup.make("b", priority=2)])
+    assert not setup.scheduler.contended("default")
+    setup.scheduler.push([setup.make("c", priority=2, session="other")])
+    assert setup.scheduler.contended("default")
+
+
+def test_the_tags_of_many_sessions_are_gone_through_now_and_then() -> None:
+    rounds, setup = Rounds(), Setup()
+    for number in range(20 * KNOWN_TAGS):
+        rounds.push(setup.make(f"{number}", session=f"s{number}"))
+    assert len(rounds.pop(20 * KNOWN_TAGS)) == 20 * KNOWN_TAGS
+    assert rounds._most_tags <= 4 * 20 * KNOWN_TAGS

@@ -36,13 +36,13 @@ def end(tracker: Tracker, task: PlannedTask) -> None:
 def test_the_embedded_engine_gets_all_at_once() -> None:
     backlog = Backlog(None)
     assert all(backlog.offer(planned()) for _ in range(1_000))
-    assert len(backlog) == 0
+    assert backlog.count == 0
 
 
 def test_three_for_each_pod_are_queued_before_anything_has_ended() -> None:
     backlog = Backlog(PODS, Clock())
     assert [backlog.offer(planned()) for _ in range(8)] == [True] * 6 + [False] * 2
-    assert len(backlog) == 2
+    assert backlog.count == 2
 
 
 def test_two_seconds_of_what_ends_are_queued() -> None:
@@ -79,7 +79,7 @@ def test_what_waits_leaves_in_the_order_of_the_plan() -> None:
         taken.extend(iter(backlog.next, None))
         if taken:
             assert tasks.index(taken[-1]) >= 6
-    assert len(backlog) == 0
+    assert backlog.count == 0
 
 
 def test_a_full_partition_holds_up_no_other() -> None:
@@ -117,14 +117,14 @@ def test_what_was_given_up_is_passed_over_and_holds_up_nobody() -> None:
     assert backlog.next() is needs_it  # it goes, and is told there why it does not run
     end(tracker, taken[0])
     assert backlog.next() is None
-    assert len(backlog) == 0
+    assert backlog.count == 0
 
 
 def test_no_more_is_taken_from_plans_than_is_kept() -> None:
     backlog = Backlog(PODS, Clock())
     while not backlog.full:
         backlog.offer(planned())
-    assert len(backlog) == config.TASKS_QUEUED
+    assert backlog.count == config.TASKS_QUEUED
     backlog.drop()
     assert not backlog.full
     assert backlog.next() is None

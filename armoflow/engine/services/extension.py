@@ -58,6 +58,8 @@ ANSWERS_BYTES = 16 * MIB
 ANSWERS_AT_ONCE = 64
 """Requests whose answers are being read, before no more are taken."""
 
+_NAMES = {int(kind): kind.name for kind in Kind}
+
 SHOWN = 60
 """Characters of a malformed frame that are shown."""
 
@@ -198,7 +200,7 @@ class _Connection:
             return
         arguments = frame[2:]
         try:
-            REQUESTS[kind].check(arguments, Kind(kind).name)
+            REQUESTS[kind].check(arguments, _NAMES[kind])
             if kind == Kind.SUBMIT and self._engine.fault is not None:
                 self._run(self._take_if_admitted(number, frame))
                 return
@@ -208,8 +210,8 @@ class _Connection:
         except (MalformedError, OptionError) as error:
             self._refuse(number, StateError("INVALID_ARGUMENT", str(error)))
         except Exception as error:
-            logger.exception("%s failed", Kind(kind).name)
-            text = f"{Kind(kind).name} failed: {type(error).__name__}: {error}"
+            logger.exception("%s failed", _NAMES[kind])
+            text = f"{_NAMES[kind]} failed: {type(error).__name__}: {error}"
             self._refuse(number, StateError("INTERNAL", text))
 
     async def _take_if_admitted(self, number: int, frame: Any) -> None:
