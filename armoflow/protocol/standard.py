@@ -175,6 +175,7 @@ class StandardTransport:
             returned_events=[events_common_pb2.EVENTS_ENUM_RESULT_STATUS_UPDATE],
         )
         pause = 0.05
+        told = False
         await self._begun[session_id].wait()
         while True:
             stream = self._watched[session_id] = self._events.GetEvents(request)
@@ -188,8 +189,13 @@ class StandardTransport:
                     if state is not None and state is not ResultState.DELETED:
                         yield (ResultChange(update.result_id, state),)
             except grpc.RpcError as error:
-                level = logging.INFO if is_ambiguous(error) else logging.WARNING
-                logger.log(level, "the event stream ended: %s", describe(error))
+                if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+                    level = logging.INFO if is_ambiguous(error) else logging.WARNING
+                    logger.log(level, "the event stream ended: %s", describe(error))
+                elif not told:
+                    told = True
+                    refused = self.refused(error, "watching", request)
+                    logger.warning("results are asked for again and again: %s", refused)
             except asyncio.CancelledError:
                 # Cancelled is the stream, or who watches.
                 if self._watched.get(session_id) is stream:

@@ -44,6 +44,7 @@ http {{
     map "$ssl_client_s_dn_cn $uri" $permitted {{
         default 1;
         ~^client.monitoring.*/(CreateSession|SubmitTasks)$ 0;
+        ~^client.blind.*/(GetEvents|ListVersions|GetServiceConfiguration)$ 0;
     }}
     upstream engine {{ server unix:{engine}; keepalive 16; }}
     server {{

@@ -274,6 +274,14 @@ def test_a_name_that_is_unknown() -> None:
     )
 
 
+def test_a_network_that_leads_nowhere() -> None:
+    refused(
+        "no connection comes about",
+        "http://255.255.255.255:5001",
+        "no connection comes about (network is unreachable): look at the network between",
+    )
+
+
 def test_nobody_listens(free_port: int, tmp_path: Path) -> None:
     here = f"127.0.0.1:{free_port}"
     row = "nobody listens, on this machine"
@@ -470,6 +478,21 @@ def test_a_permission_lacks(mtls: Ingress, authority: Authority) -> None:
             assert raised.value.code == "PERMISSION_DENIED"
             assert "lacks the permission Sessions:CreateSession at " in str(raised.value)
             assert "403" in str(raised.value)
+
+
+def test_what_can_be_done_without_is_told_once(
+    mtls: Ingress, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who may not watch asks; versions and sizes of chunks are not needed."""
+    blind = authority.identity("client.blind")
+    with Client(f"https://127.0.0.1:{mtls.port}", **with_identity(authority, blind)) as client:
+        for number in range(3):
+            assert client.compute(double(number)) == 2 * number
+        lacking = [
+            record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+        ]
+    assert len(lacking) == 1
+    assert "lacks the permission Events:GetEvents" in lacking[0]
 
 
 def test_an_ingress_without_a_control_plane(
