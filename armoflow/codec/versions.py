@@ -21,6 +21,17 @@ _PARTS = (2, 1, 2)
 """How many parts of each must be the same: code of Python 3.11 is another than that of 3.12."""
 
 
+def described(versions: str = OWN) -> str:
+    """Versions in words.
+
+    Example:
+        >>> described("3.11.7 3.1.0 0.1.0")
+        'Python 3.11.7, cloudpickle 3.1.0, armoflow 0.1.0'
+    """
+    pairs = zip(_NAMES, versions.split(), strict=True)
+    return ", ".join(f"{name} {version}" for name, version in pairs)
+
+
 def check_versions(theirs: str, own: str = "", *, node: str) -> None:
     """Refuse a payload whose code may not run here.
 

@@ -20,6 +20,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentStub
 from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_to_server
 
 from armoflow import config
+from armoflow.codec.versions import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import Ending, watch_signals
@@ -118,7 +119,9 @@ async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WOR
             add_WorkerServicer_to_server(service, server)
             _listen(server, addresses)
             await server.start()
-            logger.info("worker at %s, agent at %s", addresses.worker, addresses.agent)
+            logger.info(
+                "worker at %s, agent at %s, %s", addresses.worker, addresses.agent, described()
+            )
             try:
                 await _until_told(service, told)
                 if told.number == signal.SIGTERM:

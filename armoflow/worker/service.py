@@ -107,12 +107,14 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         self._supervisor.send([work])
         try:
             outcome = await call.outcome
-            error = await self._commit(call, outcome)
+            lost = self._lost(call, outcome)
+            if not lost:
+                error = await self._commit(call, outcome)
+                lost = self._lost(call, outcome)
         except asyncio.CancelledError:
             # The deadline has passed, or the task was cancelled: the agent waits no longer.
             self._supervisor.cancel(work)
             raise
-        lost = self._lost(call, outcome)
         if lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, clip(lost, STATUS_TEXT_LIMIT))
         return worker_common_pb2.ProcessReply(output=_output(error))

@@ -134,7 +134,7 @@ async def worker(path: Path, agent_socket: Path | None = None) -> AsyncIterator[
 @asynccontextmanager
 async def agent_and_stub(path: Path) -> AsyncIterator[Worker]:
     folder = path / "data"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     agent = FakeAgent(folder)
     server = grpc.aio.server()
     add_AgentServicer_to_server(agent, server)

@@ -291,6 +291,28 @@ def test_the_first_task_sweeps_what_a_killed_agent_has_left(short_path: Path) ->
     run(test())
 
 
+def test_an_agent_that_is_started_again_finds_its_worker(short_path: Path) -> None:
+    """In a pod the agent's container may end alone."""
+
+    async def test() -> None:
+        async with worker(short_path) as pair:
+            assert (await pair.process(call(int))).WhichOneof("type") == "ok"
+            await pair.end_agent()
+            with pytest.raises(grpc.aio.AioRpcError, match="the agent failed"):
+                await pair.process(call(int))
+            async with agent_and_stub(short_path) as again:
+                # The first call may still meet the broken connection: that is an attempt.
+                while True:
+                    try:
+                        output = await again.process(call(int))
+                        break
+                    except grpc.aio.AioRpcError as error:
+                        assert error.code() is grpc.StatusCode.UNAVAILABLE
+                assert output.WhichOneof("type") == "ok"
+
+    run(test())
+
+
 # --- peers that hang ----------------------------------------------------------------------------
 
 

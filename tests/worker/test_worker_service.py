@@ -9,12 +9,12 @@ import psutil
 import pytest
 from agents import Worker, with_worker
 from armonik.protogen.common import agent_common_pb2, worker_common_pb2
-from seats import KEY, PATIENCE, call, envelope, file_appears, read
+from seats import KEY, PATIENCE, call, collection, envelope, file_appears, read, values
 
 import armoflow
 from armoflow import config
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import CodeReference, Payload
+from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.pickling import dumps
 from armoflow.config import ERROR_RECORD_LIMIT
 
@@ -123,7 +123,11 @@ def test_a_fault_in_fetching_is_a_lost_attempt_not_lost_data(
             with pytest.raises(grpc.aio.AioRpcError, match="not today") as caught:
                 await pair.process(payload)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert len(pair.agent.calls) > 2
+            packed = collection(Operation.MAP, int, values(1, 2))
+            packed.function = payload.function
+            with pytest.raises(grpc.aio.AioRpcError, match="not today"):
+                await pair.process(packed)
+        assert set(pair.agent.calls) == {"GetResourceData"}  # nothing of it is announced
         pair.agent.refuse = grpc.StatusCode.NOT_FOUND
         assert found(await pair.process(payload)).kind == "lost"
 
