@@ -552,8 +552,9 @@ def test_a_child_in_an_unknown_partition(client: Client) -> None:
         return same.with_options(partition="gpu")(1)
 
     error = failure(client, parent())
-    assert "gpu" in str(error)
-    assert "parent" in str(error)
+    assert isinstance(error, SubmissionError)
+    assert "'gpu', which this engine does not have: it has 'default'" in str(error)
+    assert isinstance(error.__cause__, RemoteTraceback) and error.__cause__.node == "parent"
 
 
 def test_compute_inside_a_task(client: Client) -> None:
