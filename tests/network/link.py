@@ -53,9 +53,9 @@ WEATHERS = {
     "50 ms": Weather(round_trip=0.05),
     "10 Mbit/s": Weather(bits=10e6),
     "2 % of packets lost": Weather(round_trip=0.02, loss=0.02),
-    "reset every megabyte": Weather(resets=1_000_000),
-    "half-open after a megabyte, twice": Weather(freezes=1_000_000, times=2),
-    "all of it": Weather(0.05, 10e6, 0.005, resets=3_000_000, freezes=4_000_000, times=3),
+    "reset every 4 MB": Weather(resets=4_000_000),
+    "half-open after 4 MB, twice": Weather(freezes=4_000_000, times=2),
+    "all of it": Weather(0.05, 10e6, 0.005, resets=4_000_000, freezes=5_000_000, times=3),
 }
 
 
