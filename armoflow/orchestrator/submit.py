@@ -216,6 +216,7 @@ class Pipeline:
             self._fail(batch, concurrent.futures.CancelledError())
         named.set()
         self._in_flight.release()
+        self.freed()  # tasks of it may have ended instead: of inputs that failed meanwhile
 
     def _fail(self, batch: Sequence[PlannedTask], error: BaseException) -> None:
         for task in batch:
