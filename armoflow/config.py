@@ -71,6 +71,10 @@ MAXIMUM_INPUTS = 1000
 MAXIMUM_STEPS = 1000
 """Steps of a chain that become one task: its payload, and what a lost agent costs, stay bounded."""
 
+HANDED_ON_STEPS = 3
+"""Steps of a chain that have returned a graph, with what follows them, before the rest becomes a
+task of its own: in a recursion each level would plan anew what all levels above have left to do."""
+
 MAXIMUM_DURATION = 7 * 24 * 3600.0
 """max_duration, in seconds, of a task without timeout."""
 

@@ -16,6 +16,7 @@ from armoflow.codec.payload import Operation
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import CallNode, FilterNode, MapNode, Node
 from armoflow.orchestrator.arguments import pickle_call
+from armoflow.orchestrator.builtins import identity
 from armoflow.orchestrator.drafts import Draft
 from armoflow.orchestrator.emit import Step
 from armoflow.orchestrator.planned import SlotRange
@@ -31,7 +32,11 @@ def chain_of_calls(planner: Planner, node: CallNode) -> list[CallNode]:
     A call continues a chain if the only lazy value that it reads is that of the call before.
     """
     chain = [node]
+    handed_on = 0
     while len(chain) < config.MAXIMUM_STEPS and len(node.arguments) == 1:
+        handed_on += node.task.function is identity.function
+        if handed_on == config.HANDED_ON_STEPS:
+            break
         before = node.arguments[0].node
         if not isinstance(before, CallNode) or not _may_fuse(planner, before, node):
             break

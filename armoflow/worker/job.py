@@ -5,9 +5,10 @@ A task of several steps is one job after the other.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armoflow import config
 from armoflow.codec.envelope import Cell, Slot, SlotKind
@@ -18,6 +19,9 @@ from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import Inputs, pickle_value
 from armoflow.worker.saved import Fold
+
+if TYPE_CHECKING:
+    from armoflow.options import TaskOptions
 
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
@@ -251,10 +255,7 @@ def handed_on(job: Job) -> dict[int, Any]:
     """
     if not job.pending:
         return {}
-    from armoflow.graph.task import Task
-    from armoflow.orchestrator.builtins import identity
-
-    hand_on = Task(identity.function, name=job.payload.name)
+    hand_on = _hand_on(job.payload.name)
     return {item: hand_on(value) for item, value in job.pending.items()}
 
 
@@ -263,7 +264,6 @@ def continued(job: Job) -> Callable[..., Any]:
 
     What the graph makes is not here yet: the step becomes part of the graph.
     """
-    from armoflow.graph.task import Task
     from armoflow.options import TaskOptions
 
     settings = job.payload.settings
@@ -276,7 +276,30 @@ def continued(job: Job) -> Callable[..., Any]:
         priority=settings.priority,
         max_retries=settings.max_retries,
     )
-    return Task(job.original or job.function, name=job.payload.name, options=options)
+    function = job.original or job.function
+    try:
+        return _as_task(function, job.payload.name, options)
+    except TypeError:  # it cannot be hashed
+        return _as_task.__wrapped__(function, job.payload.name, options)
+
+
+# In a recursion the same few come at every level: kept, so that they are the same to the planner,
+# and few, since functions may hold much.
+
+
+@functools.lru_cache(maxsize=64)
+def _hand_on(name: str) -> Callable[..., Any]:
+    from armoflow.graph.task import Task
+    from armoflow.orchestrator.builtins import identity
+
+    return Task(identity.function, name=name)
+
+
+@functools.lru_cache(maxsize=8)
+def _as_task(function: Callable[..., Any], name: str, options: TaskOptions) -> Callable[..., Any]:
+    from armoflow.graph.task import Task
+
+    return Task(function, name=name, options=options)
 
 
 def holds_graph(value: Any) -> bool:
