@@ -38,6 +38,7 @@ class Backlog:
 
     Attributes:
         count: How many tasks wait here.
+        on_room: Called when one of those that wait may go, however it came to that.
 
     Example:
         >>> backlog = Backlog({"default": 2}.__getitem__, clock=lambda: 0.0)
@@ -50,6 +51,7 @@ class Backlog:
     ) -> None:
         self._pods = pods
         self._clock = clock
+        self.on_room: Callable[[], None] = lambda: None
         self._partitions: dict[str, _Partition] = {}
         self._taken: set[PlannedTask] = set()
         self._missing: set[Result] = set()  # outputs of the tasks that wait
@@ -67,7 +69,7 @@ class Backlog:
 
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
-        if self._pods is None:
+        if self._pods is None or task.open_outputs == 0:  # what was given up goes nowhere
             return True
         partition = self._partition(task.options.partition)
         if not partition.waiting and self._may_go(task, partition):
@@ -103,6 +105,8 @@ class Backlog:
             self._partition(task.options.partition).ended(self._clock())
         elif self._missing:
             self._missing.difference_update(task.outputs)  # it was given up: who needs them may go
+        if self.count:
+            self.on_room()
 
     def tasks(self) -> list[PlannedTask]:
         """Those that wait."""

@@ -59,6 +59,7 @@ class Pipeline:
         self._release = release
         self._session_ended = session_ended
         self._queue = PlanQueue(tracker, unfreed)
+        backlog.on_room = self._queue.wake
         self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._storing: dict[Constant, asyncio.Task[None]] = {}
@@ -102,8 +103,6 @@ class Pipeline:
     def freed(self) -> None:
         """Tasks have ended: there may be room again."""
         self._queue.freed()
-        if self._backlog.count:
-            self._queue.wake()
 
     def close(self) -> None:
         """Let waiting plans go; nothing more is taken."""
@@ -216,7 +215,6 @@ class Pipeline:
             self._fail(batch, concurrent.futures.CancelledError())
         named.set()
         self._in_flight.release()
-        self.freed()  # tasks of it may have ended instead: of inputs that failed meanwhile
 
     def _fail(self, batch: Sequence[PlannedTask], error: BaseException) -> None:
         for task in batch:

@@ -128,3 +128,32 @@ def test_no_more_is_taken_from_plans_than_is_kept() -> None:
     backlog.drop()
     assert not backlog.full
     assert backlog.next() is None
+
+
+def test_whoever_submits_is_told_when_those_that_wait_may_go() -> None:
+    backlog = Backlog(PODS, Clock())
+    tracker = Tracker(ended=backlog.ended)
+    told: list[int] = []
+    backlog.on_room = lambda: told.append(backlog.count)
+    taken = [planned() for _ in range(6)]
+    assert all(map(backlog.offer, taken))
+    end(tracker, taken.pop())
+    assert not told  # nobody waits
+    waiting = []
+    while not backlog.count:
+        waiting.append(planned())
+        backlog.offer(waiting[-1])
+    end(tracker, taken.pop())
+    assert told == [1]
+    end(tracker, waiting[-1])  # given up before its turn
+    assert told == [1, 1]
+
+
+def test_what_was_given_up_before_it_was_offered_takes_no_place() -> None:
+    backlog = Backlog(PODS, Clock())
+    tracker = Tracker(ended=backlog.ended)
+    for _ in range(20):
+        task = planned()
+        end(tracker, task)
+        assert backlog.offer(task)  # whoever submits drops it
+    assert [backlog.offer(planned()) for _ in range(7)] == [True] * 6 + [False]
