@@ -251,12 +251,16 @@ def split_outputs(value: Any, count: int, name: str) -> list[Any]:
 def handed_on(job: Job) -> dict[int, Any]:
     """The graphs that a step returned, by item, for the step after it: named after the step.
 
-    So the step stays in the path of what fails in its graph.
+    So the step stays in the path of what fails in its graph. One that only continues a graph is a
+    call in it already.
     """
     if not job.pending:
         return {}
     hand_on = _hand_on(job.payload.name)
-    return {item: hand_on(value) for item, value in job.pending.items()}
+    continued = job.inputs.graphs
+    return {
+        item: value if item in continued else hand_on(value) for item, value in job.pending.items()
+    }
 
 
 def continued(job: Job) -> Callable[..., Any]:

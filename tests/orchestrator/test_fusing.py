@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow import task
+from armoflow.codec.payload import unpack_payload
+from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.sizes import SiblingSizer
 from armoflow.orchestrator.targets import Outcome
+from armoflow.worker.runner import Runner, Task
 from tests.orchestrator.simulated import Simulation
 from tests.orchestrator.steps import add, double, grow, inc, no_threes, odd, total
 
@@ -25,6 +28,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def chain(length: int, step: Any = inc) -> Delayed[int]:
     return functools.reduce(lambda value, _: step(value), range(length - 1), step(0))
+
+
+@task
+def deepen(level: int) -> Any:
+    return inc(deepen(level - 1)) if level else 0
+
+
+@task
+def fall(level: int) -> Any:
+    return inc(fall(level - 1)) if level else no_threes(3)
 
 
 def needed_twice(value: Delayed[int]) -> Delayed[int]:
@@ -95,6 +108,32 @@ def test_a_step_that_returns_a_graph_hands_over_to_it(directory: Path) -> None:
     simulation = Simulation(directory)
     assert simulation.value(inc(double(grow(inc(2))))) == 19
     assert simulation.value(inc(double(grow(inc(1))))) == 13
+
+
+@pytest.mark.parametrize("depth", [10, 100])
+def test_a_level_of_a_recursion_has_no_more_to_do_however_deep_it_is(
+    directory: Path, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation = Simulation(directory)
+    steps: list[int] = []
+    run = Runner.run
+
+    def counted(self: Runner, work: Task) -> Any:
+        steps.append(1 + len(unpack_payload(bytes(work.payload)).stages))
+        return run(self, work)
+
+    monkeypatch.setattr(Runner, "run", counted)
+    assert simulation.value(deepen(depth)) == depth
+    # Its own call, what follows it, and the same of the levels above that it goes on for.
+    assert max(steps) <= 2 * HANDED_ON_STEPS
+    assert len(steps) <= depth + depth / (HANDED_ON_STEPS - 1) + 2
+
+
+def test_what_fails_far_down_a_recursion_is_named(directory: Path) -> None:
+    ((outcome,),) = Simulation(directory).compute(fall(20))
+    assert str(outcome.error) == "3 is a multiple of three"
+    assert path_of(outcome)[0] == "no_threes"
+    assert path_of(outcome)[-1] == "fall"
 
 
 def test_each_attempt_gets_the_value_before_unharmed(directory: Path, tmp_path: Path) -> None:
