@@ -323,6 +323,7 @@ class Orchestrator:
         """The engine is gone, or the session is: nobody shall wait for ever."""
         for task in set(self.tracker.open.values()):
             self.tracker.fail(task, blame_for(task, error=error))
+        self.pipeline.freed()  # what needs them has its turn, and fails
 
     def _apply(self, changes: Sequence[ResultChange]) -> None:
         unexplained = self.tracker.apply(changes)
