@@ -20,7 +20,8 @@ help:
 	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
 	@echo "make lint    ruff, mypy and the layers alone"
 	@echo "make fuzz    throw $(EXAMPLES) odd messages at each door of the engine"
-	@echo "make campaign  kill processes in 200 rounds, and count what that costs"
+	@echo "make campaign  kill processes in 200 rounds, play 100 on an engine as unruly as a"
+	@echo "               real one, and count what that costs"
 	@echo "make bench   measure, here and now"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove what these targets made"
@@ -65,6 +66,7 @@ fuzz: $(VENV)/.installed-dev
 
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.campaign
+	$(BIN)/python -m tests.campaign.cluster
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks

@@ -27,11 +27,13 @@ PATIENCE = 180.0
 
 OUTAGE = 10.0
 
+UNKNOWN_SESSIONS = "sessions left open, their creation answered with a fault"
+
 COUNTED = (
     *("rows late", "late rows read", "events doubled", "events overtaken", "events lost"),
     *("streams cut", "streams silenced"),
     *("faults before the effect", "faults after the effect", "calls in the outage"),
-    *("tasks lost", "deletes refused"),
+    *("tasks lost", "deletes refused", UNKNOWN_SESSIONS),
 )
 
 
@@ -82,7 +84,9 @@ def _play(folder: Path, verdict: Verdict, outage: float) -> None:
     verdict.counts.update(engine.counts())
     log = (folder / "engine" / "log").read_text()
     verdict.problems += [line for line in log.splitlines() if "STUCK" in line]
-    verdict.problems += engine.open_sessions()
+    used, unknown = engine.open_sessions()
+    verdict.problems += used
+    verdict.counts[UNKNOWN_SESSIONS] += unknown
 
 
 def _run_client(folder: Path, endpoint: str, verdict: Verdict) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.campaign import __main__ as campaign
-from tests.campaign import checks
+from tests.campaign import checks, cluster
 from tests.campaign.rounds import KINDS, Verdict, play
 from tests.campaign.stage import Seen
 from tests.campaign.workload import union
@@ -18,6 +19,34 @@ from tests.campaign.workload import union
 def test_a_round_costs_nothing(kind: str) -> None:
     verdict = play(kind, "full", seed=1)
     assert not verdict.problems
+
+
+def test_a_cluster_that_does_what_the_real_one_did_costs_nothing() -> None:
+    verdict = cluster.play(seed=1)
+    assert not verdict.problems
+    assert verdict.values > 50
+    assert verdict.counts["tasks lost"]
+    assert verdict.counts["calls in the outage"]
+
+
+def test_what_goes_wrong_on_a_cluster_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def played(seed: int) -> cluster.Verdict:
+        problems = ["a value is wrong"] if seed == 8 else []
+        return cluster.Verdict(seed, 100, problems, Counter({"tasks lost": 2}))
+
+    monkeypatch.setattr(cluster, "play", played)
+    assert cluster.main(["--rounds", "1", "--seed", "7"]) == 0
+    assert cluster.main(["--rounds", "2", "--seed", "7"]) == 1
+    printed = capsys.readouterr()
+    assert "seed 8, 100 values, 0 s: a value is wrong" in printed.err
+    table = printed.out.splitlines()
+    assert "| tasks lost | 4 |" in table
+    assert table[-2:] == [
+        "| values and errors seen | 200 |",
+        "| rounds with a wrong value, a hang or a stuck task | 1 |",
+    ]
 
 
 def seen(*values: dict[str, str], at: int = 100) -> Seen:

@@ -37,12 +37,22 @@ class Realistic(Up):
         counts: dict[str, int] = json.loads(self._counts.read_text())
         return counts
 
-    def open_sessions(self) -> list[str]:
-        """The sessions that have not ended, once it was stopped."""
+    def open_sessions(self) -> tuple[list[str], int]:
+        """The sessions that have not ended, once it was stopped.
+
+        Returns:
+            Those with something in them, and the number of the others: their creation was answered
+            with a fault, so that nobody knows of them.
+        """
         connection = sqlite3.connect(self.directory / "state" / "journal.db")
         try:
-            rows = connection.execute("SELECT id, status FROM sessions").fetchall()
+            rows = connection.execute(
+                "SELECT id, status, EXISTS(SELECT 1 FROM results WHERE session_id=sessions.id)"
+                " FROM sessions"
+            ).fetchall()
         finally:
             connection.close()
         live = (SessionStatus.RUNNING, SessionStatus.PAUSED)
-        return [f"session {key} has not ended" for key, status in rows if status in live]
+        left = [(key, used) for key, status, used in rows if status in live]
+        used = [f"session {key} has not ended" for key, used in left if used]
+        return used, len(left) - len(used)

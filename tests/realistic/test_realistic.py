@@ -76,7 +76,7 @@ def engine(directory: Path, *arguments: str, **conduct: Any) -> Iterator[Realist
     finally:
         started.stop()
     assert "STUCK" not in (directory / "log").read_text()
-    assert not started.open_sessions()
+    assert not started.open_sessions()[0]
 
 
 def check(client: Client) -> None:
