@@ -21,6 +21,9 @@ from armoflow.protocol.transport import Failure, Transport
 
 logger = logging.getLogger(__name__)
 
+_DATA_GONE = ("Key not found", "data was not found", "was deleted before the task ran")
+"""What engines say of a task whose inputs have no data (any more)."""
+
 
 class Blame:
     """A failure, as seen from one task: the root's own, or that of a task that depends on it.
@@ -102,6 +105,9 @@ class Blame:
             error = TaskCancelledError(f"task {root.name!r} was cancelled in the engine: {text}")
         elif failure is None:
             error = DataLostError(f"the result of task {root.name!r} is gone: {text}")
+        elif any(said in text for said in _DATA_GONE):
+            text = f"data that task {root.name!r} needs is gone: {text}{_where(failure)}"
+            error = DataLostError(text)
         else:
             error = TaskError(f"task {root.name!r} ended in {status}: {text}{_where(failure)}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)

@@ -43,6 +43,8 @@ class Freeing:
         freed: Callable[[], None],
     ) -> None:
         self._transport = transport
+        self._at_once = transport.info.commits_at_once
+        self._frees_payloads = transport.info.frees_payloads
         self._session = session
         self._spare = spare
         self._loop = asyncio.get_running_loop()
@@ -74,10 +76,9 @@ class Freeing:
 
     def ended(self, task: PlannedTask) -> None:
         """A task has ended: its payload goes, and what only it needed."""
-        info = self._transport.info
-        if not info.commits_at_once and task.task_id:
+        if not self._at_once and task.task_id:
             self.unsettled.add(task)
-        elif task.payload_id and not info.frees_payloads:
+        elif task.payload_id and not self._frees_payloads:
             self.release(task.payload_id)
 
     def _plan(self) -> None:

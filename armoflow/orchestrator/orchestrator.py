@@ -6,15 +6,13 @@ Everything but :meth:`Orchestrator.run` happens in the loop's thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.errors import ArmoflowError, ClientClosedError, EngineError, SessionEndedError
+from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
@@ -29,16 +27,10 @@ from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
+from armoflow.orchestrator.watching import Watching
 from armoflow.protocol.transport import ResultChange, Transport, WireOptions
 
 logger = logging.getLogger(__name__)
-
-_GOES_ON = {
-    # What the engine has taken goes on by itself when its disk has room.
-    "RESOURCE_EXHAUSTED": "open results wait for the engine",
-    "PERMISSION_DENIED": "what ended without an event is not noticed",
-}
-"""Refusals of a list that end nothing, and what is said of them."""
 
 
 class Orchestrator:
@@ -69,10 +61,8 @@ class Orchestrator:
         self._runs: set[Run] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
-        self._last_news = 0.0
         self._waiting: set[str] = set()
         self._unexplained: list[tuple[Result, ResultChange]] = []
-        self._subscribed = asyncio.Event()
         self._told: set[str] = set()
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -95,14 +85,22 @@ class Orchestrator:
             unfreed=lambda: unsettled.bytes,
             session_ended=self._session_ended,
         )
+        self._watcher = Watching(
+            transport,
+            self.tracker,
+            lambda: self._session_id,
+            apply=self._apply,
+            fail=self._fail_all,
+            tell=self._tell,
+        )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
         self._start(self.pipeline.run())
         self._start(self._durations.run())
         self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
         self._start(unsettled.run())
-        self._start(self._look())
-        self._start(self._resync_after_silence())
+        self._start(self._watcher.look())
+        self._start(self._watcher.look_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------
 
@@ -167,9 +165,7 @@ class Orchestrator:
     async def _is_busy(self) -> bool:
         """Whether something runs still; the news of its end may not have come yet."""
         if self.tracker.open and not self._runs:
-            with contextlib.suppress(asyncio.TimeoutError):
-                open_results = list(itertools.islice(self.tracker.open, config.RESYNC_RESULTS))
-                await asyncio.wait_for(self._resync(open_results), config.END_SECONDS)
+            await self._watcher.look_once()
         return bool(self.tracker.open) or bool(self._runs)
 
     async def _end(self, session_id: str) -> None:
@@ -244,13 +240,7 @@ class Orchestrator:
 
     async def _watch(self, session_id: str) -> None:
         try:
-            async with contextlib.aclosing(self.transport.watch(session_id)) as news:
-                async for changes in news:
-                    if changes:
-                        self._last_news = self._loop.time()
-                        self._apply(changes)
-                    else:
-                        self._subscribed.set()
+            await self._watcher.watch(session_id)
         except SessionEndedError as error:
             self._session_ended(error)
 
@@ -267,50 +257,6 @@ class Orchestrator:
         self.pipeline.interrupt(error)
         self._fail_all(error)
         self.freeing.unsettled.forget()
-
-    async def _look(self) -> None:
-        """Ask for what may have ended before the engine knew that it is watched."""
-        while True:
-            await self._subscribed.wait()
-            self._subscribed.clear()
-            result_ids: Sequence[str] = list(self.tracker.open)
-            before = 0.0
-            for at in self.transport.looks:
-                await asyncio.sleep(at - before)
-                recent = itertools.islice(self.tracker.open, config.RESYNC_RESULTS)
-                asked = dict.fromkeys([*result_ids, *recent])
-                await self._resync([key for key in asked if key in self.tracker.open])
-                before, result_ids = at, ()
-                if self._subscribed.is_set():
-                    break
-
-    async def _resync_after_silence(self) -> None:
-        """A dead change stream leaves an open, silent call: so silence is not believed."""
-        while True:
-            await asyncio.sleep(config.SILENCE_BEFORE_RESYNC)
-            silent = self._loop.time() - self._last_news >= config.SILENCE_BEFORE_RESYNC
-            session_id = self._session_id
-            if silent and self.tracker.open and session_id is not None:
-                news = await self._resync(list(self.tracker.open)[: config.RESYNC_RESULTS])
-                if news:
-                    logger.info("%d results had ended without an event", news)
-                    self.transport.watch_again(session_id)
-
-    async def _resync(self, result_ids: Sequence[str]) -> int:
-        """Ask for results; returns how many of them have ended."""
-        if not result_ids or self._session_id is None:
-            return 0
-        try:
-            changes = await self.transport.poll(self._session_id, result_ids)
-        except ArmoflowError as error:
-            if isinstance(error, EngineError) and error.code in _GOES_ON:
-                self._tell(_GOES_ON[error.code], error)
-                return 0
-            logger.warning("listing open results failed: %s", error)
-            self._fail_all(error)
-            return 0
-        self._apply(changes)
-        return len(changes)
 
     async def _settle(self) -> None:
         """Learn what has ended in the engine, and why, before something is decided by it."""

@@ -96,6 +96,7 @@ class StandardTransport:
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
+        self._unwatched: set[str] = set()
         self.transfers = Transfers(self, self._results)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
 
@@ -194,6 +195,7 @@ class StandardTransport:
                     logger.log(level, "the event stream ended: %s", describe(error))
                 elif not told:
                     told = True
+                    self._unwatched.add(session_id)
                     refused = self.refused(error, "watching", request)
                     logger.warning("results are asked for again and again: %s", refused)
             except asyncio.CancelledError:
@@ -216,7 +218,14 @@ class StandardTransport:
         """The final ones among these results; those that the engine does not know are gone."""
         unknown = dict.fromkeys(result_ids)
         changes = []
-        for raw in await self.list_results(session_id, result_ids):
+        try:
+            raws = await self.list_results(session_id, result_ids)
+        except EngineError as error:
+            if session_id not in self._unwatched or error.code != "PERMISSION_DENIED":
+                raise
+            text = f"what ends cannot be noticed, neither by events nor by lists: {error}"
+            raise EngineError(text) from error
+        for raw in raws:
             unknown.pop(raw.result_id, None)
             state = _STATES.get(raw.status)
             if state is not None:

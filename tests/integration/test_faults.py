@@ -717,6 +717,17 @@ def test_runs_go_on_where_nothing_may_be_listed(
     assert len([text for text in told if text.startswith("what ended without an event")]) == 1
 
 
+def test_what_may_neither_be_watched_nor_listed_is_not_waited_for(on_standard: Scene) -> None:
+    for method in ("Results/ListResults", "Events/GetEvents"):
+        on_standard.proxy.refuse(method)
+    with (
+        on_standard.gate.closed(),
+        on_standard.connect() as client,
+        pytest.raises(EngineError, match="neither by events nor by lists"),
+    ):
+        client.compute(on_standard.gated(7))
+
+
 def test_what_the_user_s_block_raises_comes_out_of_it(on_standard: Scene) -> None:
     for name in ("Cancel", "Close", "Purge", "Delete"):
         on_standard.proxy.refuse(f"Sessions/{name}Session")
