@@ -27,6 +27,7 @@ from armoflow.codec.container import Buffer, size
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import PAYLOAD_PREFIX
+from armoflow.protocol.late import read_again
 from armoflow.protocol.transport import InputsAbortedError, ResultState, Submission
 
 if TYPE_CHECKING:
@@ -179,17 +180,26 @@ class StandardSubmitter:
             repeated = True
             return await self._already_submitted(session_id, submissions, named)
 
-        try:
-            reply = await self._transport.call(
-                self._tasks.SubmitTasks, request, "submitting tasks", settled=settled
-            )
-        except EngineError as error:
-            # The call that was lost may have been carried out only now.
-            reply = await settled() if repeated else None
-            if reply is None:
-                if error.code in ("FAILED_PRECONDITION", "NOT_FOUND"):
-                    await self._blame_inputs(session_id, submissions)
-                raise
+        refusal: EngineError | None = None
+
+        async def attempt() -> Any:
+            nonlocal refusal
+            try:
+                return await self._transport.call(
+                    self._tasks.SubmitTasks, request, "submitting tasks", settled=settled
+                )
+            except EngineError as error:
+                # The call that was lost may have been carried out only now.
+                reply = await settled() if repeated else None
+                if reply is None:
+                    if not await self._are_inputs_late(session_id, submissions, error):
+                        raise
+                    refusal = error
+                return reply
+
+        reply: Any = await read_again(attempt)
+        if reply is None and refusal is not None:
+            raise refusal
         task_ids = reply if isinstance(reply, list) else [i.task_id for i in reply.task_infos]
         for task, task_id in zip(submissions, task_ids, strict=True):
             task.task_id = task_id
@@ -242,19 +252,27 @@ class StandardSubmitter:
         await self._submit(session_id, submissions, named)
         await self._upload(session_id, submissions)
 
-    async def _blame_inputs(self, session_id: str, submissions: Sequence[Submission]) -> None:
-        """A refused batch: raise with the inputs that are aborted or deleted, if any is.
+    async def _are_inputs_late(
+        self, session_id: str, submissions: Sequence[Submission], refusal: EngineError
+    ) -> bool:
+        """Whether a batch was refused for inputs that the engine does not see yet.
 
         Recent engines refuse a whole batch for one aborted dependency (ArmoniK.Core from 0.40 on).
+
+        Raises:
+            InputsAbortedError: If it was refused for inputs that are aborted or deleted.
         """
+        if refusal.code not in ("FAILED_PRECONDITION", "NOT_FOUND"):
+            return False
         own = {handle.id for task in submissions for handle in task.outputs}
         inputs = {handle.id for task in submissions for handle in task.inputs} - own
         if not inputs:
-            return
+            return False
         changes = await self._transport.poll(session_id, sorted(inputs))
         lost = [c.result_id for c in changes if c.state is not ResultState.COMPLETED]
         if lost:
             raise InputsAbortedError(lost)
+        return refusal.code == "NOT_FOUND"  # though it knows all of them
 
 
 def _refers_to_itself(submissions: Sequence[Submission]) -> bool:

@@ -121,6 +121,37 @@ def test_a_refused_batch_keeps_its_ids() -> None:
     assert engine.calls.count("CreateResultsMetaData") == 2
 
 
+def test_an_input_that_is_not_seen_yet_is_waited_for() -> None:
+    engine = FakeEngine()
+    late = ResultHandle("late", "result-late")
+    engine.statuses[late.id] = result_status_pb2.RESULT_STATUS_COMPLETED
+    refusals = iter([broken(grpc.StatusCode.NOT_FOUND, "no such result")] * 3)
+
+    def refuse(name: str) -> None:
+        error = next(refusals, None) if name == "SubmitTasks" else None
+        if error is not None:
+            raise error
+
+    engine.before = refuse
+    submit(engine, [Task("reader", [late], [ResultHandle("out")], WireOptions(60.0))])
+    assert engine.calls.count("SubmitTasks") == 4
+
+
+def test_an_input_that_is_never_seen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "LATE_PATIENCE", 0.05)
+    engine = FakeEngine()
+    late = ResultHandle("late", "result-late")
+    engine.statuses[late.id] = result_status_pb2.RESULT_STATUS_CREATED
+
+    def refuse(name: str) -> None:
+        if name == "SubmitTasks":
+            raise broken(grpc.StatusCode.NOT_FOUND, "no such result")
+
+    engine.before = refuse
+    with pytest.raises(EngineError, match="no such result"):
+        submit(engine, [Task("reader", [late], [ResultHandle("out")], WireOptions(60.0))])
+
+
 def test_another_refusal_is_an_error() -> None:
     engine = FakeEngine()
     engine.before = once("SubmitTasks", broken(grpc.StatusCode.FAILED_PRECONDITION, "closed"))
