@@ -81,7 +81,9 @@ class Tracker:
                 result.size = change.size
                 self._end(task, result, ResultState.COMPLETED)
                 self._measure(task, change.seconds)
-            else:
+            elif change.state is ResultState.ABORTED or not task.held:
+                # What is being submitted may not be known to the engine yet, or not any more where
+                # its batch was refused.
                 unexplained.append((result, change))
         return unexplained
 

@@ -67,8 +67,8 @@ class Watching:
         """
         async with contextlib.aclosing(self._transport.watch(session_id)) as news:
             async for changes in news:
+                self._last_news = self._loop.time()
                 if changes:
-                    self._last_news = self._loop.time()
                     self._apply(changes)
                 else:
                     self._subscribed.set()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from armoflow.codec.payload import Operation, Payload
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.transport import ResultChange, ResultState, WireOptions
 
 
 class Unseen(dict[str, PlannedTask]):
@@ -35,6 +35,17 @@ def test_forgetting_some_looks_at_these_alone() -> None:
     assert "kept" in tracker.open
     assert "refused" not in tracker.open
     assert source.consumers == [kept]
+
+
+def test_what_is_being_submitted_is_not_gone() -> None:
+    """An engine that is asked for it in between may not know it yet."""
+    tracker, task = Tracker(), planned("result")
+    tracker.add([task])
+    task.hold()
+    gone = ResultChange("result", ResultState.DELETED)
+    assert tracker.apply([gone]) == []
+    task.submitted()
+    assert tracker.apply([gone]) == [(task.outputs[0], gone)]
 
 
 def test_results_that_got_other_ids_are_known_by_the_new_ones() -> None:
