@@ -63,8 +63,7 @@ CLIENT = (
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._watch", NOTIFY),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._apply", NOTIFY),
     Boundary("armoflow.orchestrator.fetch:Fetcher._fetch", NOTIFY),
-    Boundary("armoflow.orchestrator.orchestrator:Orchestrator._release_now", FREE),
-    Boundary("armoflow.orchestrator.orchestrator:Orchestrator._release_now", FREE),
+    Boundary("armoflow.orchestrator.freeing:Freeing._release_now", FREE),
 )
 """The client's, in the places that are called a few times for each batch (pickling: each task)."""
 
