@@ -106,7 +106,7 @@ class EngineBackend:
             # A cluster's task costs milliseconds, and its agents move the data of each.
             batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
-            limits=Limits(self._orchestrator.transport.info.partitions, max_priority),
+            limits=Limits(info.partitions, max_priority),
         )
 
     @property
