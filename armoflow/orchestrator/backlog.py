@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from armoflow import config
 from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.protocol.transport import EngineInfo
 
 _MOMENT = 0.05
 """Seconds that a rate is measured over at least: fewer say nothing."""
@@ -33,7 +34,7 @@ class Backlog:
     for what is not.
 
     Args:
-        pods: How many pods a partition may have, by its name; None if the engine is given all.
+        engine: What the engine says of its partitions; None if it is given all at once.
         clock: Seconds, of any beginning.
 
     Attributes:
@@ -41,15 +42,16 @@ class Backlog:
         on_room: Called when one of those that wait may go, however it came to that.
 
     Example:
-        >>> backlog = Backlog({"default": 2}.__getitem__, clock=lambda: 0.0)
-        >>> backlog.limit("default")
-        6
+        >>> engine = EngineInfo("", "", ("default", "gpu"), 1024, pods={"default": 2, "gpu": 4})
+        >>> backlog = Backlog(engine, clock=lambda: 0.0)
+        >>> backlog.limit("default"), backlog.limit("gpu")
+        (6, 12)
     """
 
     def __init__(
-        self, pods: Callable[[str], int] | None, clock: Callable[[], float] = time.monotonic
+        self, engine: EngineInfo | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._pods = pods
+        self._engine = engine
         self._clock = clock
         self.on_room: Callable[[], None] = lambda: None
         self._partitions: dict[str, _Partition] = {}
@@ -69,7 +71,7 @@ class Backlog:
 
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
-        if self._pods is None or task.open_outputs == 0:  # what was given up goes nowhere
+        if self._engine is None or task.open_outputs == 0:  # what was given up goes nowhere
             return True
         partition = self._partition(task.options.partition)
         if not partition.waiting and self._may_go(task, partition):
@@ -120,9 +122,13 @@ class Backlog:
         self.count = self._bytes = 0
 
     def _partition(self, name: str) -> _Partition:
+        """What is known of a partition; without a name it is the default one, which has one."""
+        engine = self._engine
+        if engine is not None:
+            name = engine.name_of(name)
         partition = self._partitions.get(name)
         if partition is None:
-            pods = 1 if self._pods is None else self._pods(name)
+            pods = 1 if engine is None else engine.pods_of(name)
             partition = self._partitions[name] = _Partition(pods)
         return partition
 

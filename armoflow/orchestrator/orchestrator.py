@@ -49,7 +49,7 @@ class Orchestrator:
         self._key = key
         self._durations = Durations(transport)
         info = transport.info
-        backlog = Backlog(None if "batch" in info.extensions else info.pods_of)
+        backlog = Backlog(None if "batch" in info.extensions else info)
         self.tracker = Tracker(self._durations.ended, backlog.ended)
         self.sessions_ended = 0
         self.book = CodeBook()

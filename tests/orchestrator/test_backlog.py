@@ -10,9 +10,9 @@ from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.transport import EngineInfo, WireOptions
 
-PODS = {"": 2, "other": 1}.__getitem__
+ENGINE = EngineInfo("", "", ("default", "other"), 1024, pods={"default": 2, "other": 1})
 
 
 class Clock:
@@ -40,14 +40,24 @@ def test_the_embedded_engine_gets_all_at_once() -> None:
 
 
 def test_three_for_each_pod_are_queued_before_anything_has_ended() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     assert [backlog.offer(planned()) for _ in range(8)] == [True] * 6 + [False] * 2
     assert backlog.count == 2
 
 
+def test_the_default_partition_has_one_window_by_whatever_name_it_goes() -> None:
+    backlog = Backlog(ENGINE, Clock())
+    tasks = [planned(partition=name) for name in ["", "default"] * 4]
+    assert [backlog.offer(task) for task in tasks] == [True] * 6 + [False] * 2
+    assert backlog.limit("") == backlog.limit("default") == 6
+    tracker = Tracker(ended=backlog.ended)
+    end(tracker, tasks[1])
+    assert backlog.next() is tasks[6]
+
+
 def test_two_seconds_of_what_ends_are_queued() -> None:
     clock = Clock()
-    backlog = Backlog(PODS, clock)
+    backlog = Backlog(ENGINE, clock)
     tracker = Tracker(ended=backlog.ended)
     under_way = deque(task for task in (planned() for _ in range(500)) if backlog.offer(task))
     for _ in range(100):
@@ -59,7 +69,7 @@ def test_two_seconds_of_what_ends_are_queued() -> None:
 
 def test_the_rate_is_known_soon_after_the_first_ends() -> None:
     clock = Clock()
-    backlog = Backlog(PODS, clock)
+    backlog = Backlog(ENGINE, clock)
     tracker = Tracker(ended=backlog.ended)
     first = [planned() for _ in range(6)]
     assert all(map(backlog.offer, first))
@@ -70,7 +80,7 @@ def test_the_rate_is_known_soon_after_the_first_ends() -> None:
 
 
 def test_what_waits_leaves_in_the_order_of_the_plan() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)
     tasks = [planned() for _ in range(10)]
     taken = [task for task in tasks if backlog.offer(task)]
@@ -83,14 +93,14 @@ def test_what_waits_leaves_in_the_order_of_the_plan() -> None:
 
 
 def test_a_full_partition_holds_up_no_other() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     for _ in range(20):
         backlog.offer(planned())
     assert backlog.offer(planned(partition="other"))
 
 
 def test_what_needs_what_waits_waits_too_in_whatever_partition() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)
     taken = [planned() for _ in range(6)]
     assert all(map(backlog.offer, taken))
@@ -105,7 +115,7 @@ def test_what_needs_what_waits_waits_too_in_whatever_partition() -> None:
 
 
 def test_what_was_given_up_is_passed_over_and_holds_up_nobody() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)
     taken = [planned() for _ in range(6)]
     assert all(map(backlog.offer, taken))
@@ -121,7 +131,7 @@ def test_what_was_given_up_is_passed_over_and_holds_up_nobody() -> None:
 
 
 def test_no_more_is_taken_from_plans_than_is_kept() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     while not backlog.full:
         backlog.offer(planned())
     assert backlog.count == config.TASKS_QUEUED
@@ -131,7 +141,7 @@ def test_no_more_is_taken_from_plans_than_is_kept() -> None:
 
 
 def test_whoever_submits_is_told_when_those_that_wait_may_go() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)
     told: list[int] = []
     backlog.on_room = lambda: told.append(backlog.count)
@@ -150,7 +160,7 @@ def test_whoever_submits_is_told_when_those_that_wait_may_go() -> None:
 
 
 def test_what_was_given_up_before_it_was_offered_takes_no_place() -> None:
-    backlog = Backlog(PODS, Clock())
+    backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)
     for _ in range(20):
         task = planned()
