@@ -52,16 +52,13 @@ class BatchTransport:
 
     Args:
         channel: An open channel.
-        endpoint: Where it leads.
         standard: The same engine over the standard calls.
     """
 
     looks: Sequence[float] = (0.0,)
     """What has ended before the engine knew that it is watched."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, endpoint: str, standard: StandardTransport
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, standard: StandardTransport) -> None:
         self.info: EngineInfo = standard.info
         self._standard = standard
         self._prefix = _random_prefix()
@@ -69,9 +66,7 @@ class BatchTransport:
         self._staging: str | None = None
         self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stream = Stream(
-            channel, endpoint, self._changed, self._connected, endpoint.startswith("unix:")
-        )
+        self._stream = Stream(channel, standard.caller, self._changed, self._connected)
 
     async def start(self) -> None:
         """Connect.

@@ -28,20 +28,18 @@ from armonik.protogen.common import (
 from armoflow import config
 from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.batch import BatchTransport
+from armoflow.protocol.cases import Caller, proxy_of
 from armoflow.protocol.channel import open_channel
 from armoflow.protocol.credentials import Credentials, facts_of, load
-from armoflow.protocol.probe import probe
-from armoflow.protocol.refusals import Caller, Case, explain, find, proxy_of, refusal
+from armoflow.protocol.refusals import explain, find, refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.silence import look
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.submission import PayloadMode
 from armoflow.protocol.transport import EngineInfo, Transport
 
 logger = logging.getLogger(__name__)
-
-PROBE_SECONDS = 2.0
-"""Seconds for each answer of what stands at an address: somebody waits to be told."""
 
 _NOT_ALLOWED = ("PERMISSION_DENIED",)
 
@@ -64,18 +62,18 @@ async def connect(
     """
     loaded = load(settings) if settings.secure else Credentials()
     certificate = facts_of(loaded.certificate) if loaded.certificate else None
-    caller = Caller(settings, certificate, proxy=proxy_of(settings))
+    caller = Caller(settings, certificate, proxy=proxy_of(settings), authorities=loaded.authorities)
     channel = open_channel(settings, loaded)
-    connecting = _Connecting(channel, caller, loaded.authorities, timeout)
+    connecting = _Connecting(channel, caller, timeout)
     try:
         info = await connecting.describe()
     except BaseException:
         await channel.close()
         raise
-    standard = StandardTransport(channel, settings.endpoint, info, payloads, connecting.caller)
+    standard = StandardTransport(channel, connecting.caller, info, payloads)
     if not extensions or not _may_have_extensions(info):
         return standard
-    batch = BatchTransport(channel, settings.endpoint, standard)
+    batch = BatchTransport(channel, standard)
     try:
         await asyncio.wait_for(batch.start(), timeout)
     except grpc.RpcError as error:
@@ -102,16 +100,9 @@ def _may_have_extensions(info: EngineInfo) -> bool:
 class _Connecting:
     """The first calls to an engine: each is repeated where that may help, and told where not."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        caller: Caller,
-        authorities: bytes | None,
-        timeout: float,
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller, timeout: float) -> None:
         self.caller = caller
         self._channel = channel
-        self._authorities = authorities
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._timeout = timeout
@@ -188,13 +179,7 @@ class _Connecting:
         Raises:
             EngineUnreachableError: If it may not.
         """
-        found = None
-        if not self.caller.proxy:
-            settings, seconds = self.caller.settings, min(PROBE_SECONDS, self._timeout)
-            found = await asyncio.to_thread(probe, settings, self._authorities, seconds)
-        case = Case(
-            self.caller, error.code().name, error.details() or "", connecting=True, found=found
-        )
+        case = await look(self.caller, error, self._timeout, connecting=True)
         row = find(case)
         patience = self._timeout if row is None else min(row.patience, self._timeout)
         if self._loop.time() - self._begun < patience:

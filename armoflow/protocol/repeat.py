@@ -18,6 +18,8 @@ import grpc
 
 from armoflow import config
 from armoflow.errors import EngineUnreachableError
+from armoflow.protocol.cases import Caller
+from armoflow.protocol.silence import unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def describe(error: Exception) -> str:
 async def repeat(
     call: Callable[[], Awaitable[T]],
     what: str,
-    endpoint: str,
+    caller: Caller,
     *,
     patience: float | None = None,
     faults: bool = True,
@@ -86,7 +88,7 @@ async def repeat(
     Args:
         call: Makes the call.
         what: What it does, for errors.
-        endpoint: Where, for errors.
+        caller: Who makes it, and where: for errors.
         patience: Seconds after which to give up; None for ``config.ENGINE_PATIENCE``.
         faults: Whether to go on after faults of the server, too.
         settled: Asked before each repetition: a value if the earlier call took effect.
@@ -108,7 +110,7 @@ async def repeat(
             last: Exception = error
         while True:
             if loop.time() > deadline:
-                raise EngineUnreachableError(_given_up(what, endpoint, patience, last)) from last
+                raise await _given_up(what, caller, patience, last) from last
             logger.info("%s: %s, repeating", what, describe(last))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 2.0)
@@ -126,12 +128,15 @@ async def repeat(
             break
 
 
-def _given_up(what: str, endpoint: str, patience: float, last: Exception) -> str:
+async def _given_up(
+    what: str, caller: Caller, patience: float, last: Exception
+) -> EngineUnreachableError:
     if is_server_fault(last):
-        answer = f"the engine at {endpoint} has answered with faults"
-    else:
-        answer = f"no answer from {endpoint}"
-    return f"{what}: {answer} for {patience:.0f} s: {describe(last)}"
+        return EngineUnreachableError(
+            f"{what}: the engine at {caller.endpoint} has answered with faults for "
+            f"{patience:.0f} s: {describe(last)}"
+        )
+    return await unanswered(what, caller, patience, last, describe(last))
 
 
 async def unary(method: Any, request: Any) -> Any:

@@ -28,11 +28,11 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
+from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.frames import LEASE
-from armoflow.protocol.refusals import Caller, refusal
+from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
-from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
@@ -69,10 +69,9 @@ class StandardTransport:
 
     Args:
         channel: An open channel.
-        endpoint: Where it leads, for errors.
+        caller: Who calls, and where: for words about what goes wrong.
         info: What the engine says of itself (see :mod:`armoflow.protocol.connect`).
         payloads: When payloads go up.
-        caller: Who calls, for words about what is refused.
     """
 
     looks: Sequence[float] = config.LOOKS
@@ -80,14 +79,12 @@ class StandardTransport:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        endpoint: str,
+        caller: Caller,
         info: EngineInfo,
         payloads: PayloadMode = "auto",
-        caller: Caller | None = None,
     ) -> None:
         self.info = info
-        self.endpoint = endpoint
-        self._caller = caller or Caller(ConnectionSettings(endpoint))
+        self.caller = caller
         self._channel = channel
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
@@ -332,13 +329,13 @@ class StandardTransport:
             EngineUnreachableError: If nothing answers.
         """
         try:
-            return await repeat(lambda: unary(method, request), what, self.endpoint, **repeating)
+            return await repeat(lambda: unary(method, request), what, self.caller, **repeating)
         except grpc.RpcError as error:
             raise self.refused(error, what, request) from error
 
     def refused(self, error: grpc.RpcError, what: str, request: Any) -> EngineError:
         """The error for a call that the engine refused; ``request`` may be the message's type."""
-        return refusal(error, what, self._caller, request=request)
+        return refusal(error, what, self.caller, request=request)
 
     async def list_results(self, session_id: str, result_ids: Sequence[str]) -> list[Any]:
         """The ResultRaw messages of these results, in any order."""

@@ -12,11 +12,17 @@ import msgpack
 
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
+from armoflow.protocol.cases import Caller
 from armoflow.protocol.frames import CHANGES, METHOD, REFUSAL, REPLIES, VERSION, Kind, unpack
+from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.shapes import SIZE
+from armoflow.protocol.silence import unanswered
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = "connecting again"
+"""What a stream does that broke."""
 
 
 class RefusedError(EngineError):
@@ -47,24 +53,23 @@ class Stream:
 
     Args:
         channel: The open channel.
-        endpoint: Where it leads, for errors.
+        caller: Who calls, and where: for errors.
         changed: Called with the session id and its changes.
         connected: Called after each (re)connection, when requests may be sent.
-        local: The client shares the engine's machine and file system.
     """
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        endpoint: str,
+        caller: Caller,
         changed: Callable[[str, list[Any]], None],
         connected: Callable[[], None],
-        local: bool,
     ) -> None:
-        self._endpoint = endpoint
+        self._caller = caller
         self._changed = changed
         self._connected = connected
-        self._local = local
+        # Over a socket it is on this machine, with this file system.
+        self._local = bool(caller.settings.path)
         self._open = channel.stream_stream(METHOD)
         self._packer = msgpack.Packer(use_bin_type=True)
         self._requests: dict[int, _Request] = {}
@@ -121,7 +126,7 @@ class Stream:
         try:
             await self._stay_connected()
         except grpc.RpcError as error:
-            self._fail(_lost(self._endpoint, error) if self._greeted else error)
+            self._fail(refusal(error, _AGAIN, self._caller) if self._greeted else error)
         except Exception as error:
             # Whatever it is: nobody waits for ever for an answer.
             self._fail(error)
@@ -152,12 +157,13 @@ class Stream:
             if greeted:
                 deadline, pause = loop.time() + config.ENGINE_PATIENCE, 0.05
             elif loop.time() > deadline:
-                raise _lost(self._endpoint, problem)
+                said, patience = describe(problem), config.ENGINE_PATIENCE
+                raise await unanswered(_AGAIN, self._caller, patience, problem, said)
             # Said aloud once: whoever waits for values must know what they wait for.
             logger.log(
                 logging.WARNING if greeted else logging.INFO,
                 "the connection to %s broke, connecting again for %.0f s: %s",
-                self._endpoint,
+                self._caller.endpoint,
                 config.ENGINE_PATIENCE,
                 describe(problem),
             )
@@ -304,7 +310,3 @@ async def _raise_status(call: Any) -> None:
             code, await call.initial_metadata(), await call.trailing_metadata(), details
         )
     raise ProtocolError("the engine ended the stream")
-
-
-def _lost(endpoint: str, error: Exception) -> EngineUnreachableError:
-    return EngineUnreachableError(f"the engine at {endpoint} does not answer any more: {error}")

@@ -63,7 +63,7 @@ class Transfers:
 
         async with self._streams:
             try:
-                await repeat(call, "uploading data", self._transport.endpoint, settled=settled)
+                await repeat(call, "uploading data", self._transport.caller, settled=settled)
             except grpc.RpcError as error:
                 done = repeated and error.code() in _DONE_ALREADY
                 if not done or await self._status(session_id, result_id) not in _STORED:
@@ -115,7 +115,7 @@ class Transfers:
 
         async with self._streams:
             try:
-                return await repeat(call, "downloading data", self._transport.endpoint)
+                return await repeat(call, "downloading data", self._transport.caller)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.NOT_FOUND:
                     raise self._transport.refused(error, "downloading data", request) from error

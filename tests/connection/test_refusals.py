@@ -21,10 +21,11 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.errors import EngineError, EngineUnreachableError
-from armoflow.protocol import connect as connecting
+from armoflow.protocol import silence
+from armoflow.protocol.cases import Caller, Case
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.probe import Found, Standing, probe
-from armoflow.protocol.refusals import TABLE, Caller, Case, explain, find
+from armoflow.protocol.refusals import TABLE, explain, find
 from armoflow.protocol.settings import ConnectionSettings
 from tests.connection.certificates import NOW, WEEK, Authority, Identity
 from tests.connection.nginx import Ingress, ingress
@@ -53,6 +54,7 @@ ARRIVALS: dict[str, Arrival] = {
     "the name is unknown": Arrival(
         "UNAVAILABLE", "errors resolving no-such-host.invalid:5001: .*", Standing.NAME_UNKNOWN
     ),
+    "the engine is gone, from this machine": Arrival("UNAVAILABLE", ".*", Standing.NOBODY),
     "nobody listens, on this machine": Arrival(
         "UNAVAILABLE", f"{CONNECTING}.*(Connection refused|No such file)", Standing.NOBODY
     ),
@@ -102,6 +104,7 @@ PLAIN = ConnectionSettings("http://127.0.0.1:5001")
 
 CALLERS: dict[str, Caller] = {
     "a proxy took the call": Caller(TLS, proxy="http://proxy:3128 (https_proxy)"),
+    "the engine is gone, from this machine": Caller(PLAIN),
     "nobody listens, on this machine": Caller(PLAIN),
     "plain to a TLS port": Caller(PLAIN),
     "the client's certificate has expired": Caller(
@@ -125,7 +128,7 @@ def case_of(row: str) -> Case:
         arrival.code.partition("|")[0],
         arrival.text,
         permission="Sessions:CreateSession",
-        connecting=True,
+        connecting=row != "the engine is gone, from this machine",
         found=found,
         now=NOW,
     )
@@ -163,7 +166,8 @@ def test_armoflow_up_is_proposed_for_this_machine_only() -> None:
         *("https://127.0.0.1:5001", "http://10.0.0.1:5001", "https://cluster:5001"),
     ):
         caller = Caller(ConnectionSettings(endpoint))
-        words = explain(Case(caller, "UNAVAILABLE", found=Found(Standing.NOBODY)))
+        case = Case(caller, "UNAVAILABLE", connecting=True, found=Found(Standing.NOBODY))
+        words = explain(case)
         assert words is not None
         proposed[endpoint] = "`armoflow up --listen" in words
     assert [endpoint for endpoint, said in proposed.items() if said] == [
@@ -303,7 +307,7 @@ def test_an_engine_that_is_just_starting(engine: Up, monkeypatch: pytest.MonkeyP
                 place.symlink_to(engine.endpoint.removeprefix("unix:"))
             return found
 
-        monkeypatch.setattr(connecting, "probe", starts_now)
+        monkeypatch.setattr(silence, "probe", starts_now)
         with Client(f"unix:{place}") as client:
             assert client.compute(double(1)) == 2
 

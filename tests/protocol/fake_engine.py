@@ -16,9 +16,13 @@ from armonik.protogen.common import (
     tasks_common_pb2,
 )
 
+from armoflow.protocol.cases import Caller
+from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.submission import PayloadMode
 from armoflow.protocol.transport import EngineInfo, ResultHandle, Submission, WireOptions
+
+CALLER = Caller(ConnectionSettings("unix:/nowhere"))
 
 
 def broken(
@@ -80,7 +84,7 @@ class FakeEngine:
     def transport(self, payloads: PayloadMode = "delayed") -> StandardTransport:
         """A transport to it."""
         info = EngineInfo("0.40", "3", (), self.chunk_bytes)
-        return StandardTransport(self, "fake:1", info, payloads)
+        return StandardTransport(self, CALLER, info, payloads)
 
     # --- what gRPC's channel offers -------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.files import map_file, open_plain
 from armoflow.protocol.frames import Kind
 from armoflow.protocol.stream import Stream
+from tests.protocol.fake_engine import CALLER
 
 PATIENCE = 60.0
 ID = "result"
@@ -54,10 +55,9 @@ def ask(kind: Kind, answer: Any, greeting: Any = HELLO) -> Any:
         told: list[Any] = []
         stream = Stream(
             Channel(greeting, answer),
-            "here",
+            CALLER,
             lambda *change: told.append(change),
             lambda: None,
-            True,
         )
         try:
             await asyncio.wait_for(stream.start(), PATIENCE)
@@ -70,7 +70,7 @@ def ask(kind: Kind, answer: Any, greeting: Any = HELLO) -> Any:
 
 def test_a_failed_stream_says_the_same_to_everyone() -> None:
     async def run() -> None:
-        stream = Stream(Channel(HELLO), "here", lambda *_: None, lambda: None, True)
+        stream = Stream(Channel(HELLO), CALLER, lambda *_: None, lambda: None)
         stream._fail(EngineError("gone"))
         depths = []
         for _ in range(5):

@@ -12,11 +12,12 @@ from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError
-from armoflow.protocol import submission
+from armoflow.protocol import silence, submission
 from armoflow.protocol.messages import task_options
+from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.repeat import is_ambiguous, repeat
 from armoflow.protocol.transport import InputsAbortedError, ResultHandle, WireOptions
-from tests.protocol.fake_engine import FakeEngine, Task, broken, make_tasks
+from tests.protocol.fake_engine import CALLER, FakeEngine, Task, broken, make_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -204,8 +205,14 @@ def test_an_engine_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def call() -> None:
         raise broken()
 
-    with pytest.raises(EngineUnreachableError, match="Socket closed"):
-        run(repeat(call, "creating", "somewhere"))
+    said = "creating, tried for 0 s: the engine at unix:/nowhere is gone: nobody listens there any"
+    with pytest.raises(EngineUnreachableError, match=said):
+        run(repeat(call, "creating", CALLER))
+    # It answers now, for all that can be seen: then what gRPC said is all that there is.
+    monkeypatch.setattr(silence, "probe", lambda *_: Found(Standing.AS_ASKED))
+    said = "creating, tried for 0 s: no answer from unix:/nowhere: UNAVAILABLE: Socket closed"
+    with pytest.raises(EngineUnreachableError, match=said):
+        run(repeat(call, "creating", CALLER))
 
 
 def test_an_engine_that_only_answers_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,9 +221,9 @@ def test_an_engine_that_only_answers_with_faults(monkeypatch: pytest.MonkeyPatch
     async def call() -> None:
         raise broken(grpc.StatusCode.UNKNOWN, "Unknown exception, see ArmoniK logs")
 
-    said = "creating: the engine at somewhere has answered with faults for 0 s"
+    said = "creating: the engine at unix:/nowhere has answered with faults for 0 s"
     with pytest.raises(EngineUnreachableError, match=said):
-        run(repeat(call, "creating", "somewhere"))
+        run(repeat(call, "creating", CALLER))
 
 
 def test_no_retries_are_said_as_the_api_says_them() -> None:

@@ -1,0 +1,54 @@
+"""Why an engine does not answer: what stands at its address is looked at before that is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from armoflow.errors import EngineUnreachableError
+from armoflow.protocol.cases import Caller, Case
+from armoflow.protocol.probe import probe
+from armoflow.protocol.refusals import explain
+
+PROBE_SECONDS = 2.0
+"""Seconds for each answer of what stands at an address: somebody waits to be told."""
+
+
+async def look(
+    caller: Caller, error: Exception, seconds: float, *, connecting: bool = False
+) -> Case:
+    """What is known of a call that got no answer.
+
+    Args:
+        caller: Who made it.
+        error: How it ended.
+        seconds: How long to wait at most for each answer of what stands at the address.
+        connecting: It was one of the first calls: no engine has answered yet.
+    """
+    found = None
+    if not caller.proxy:  # what stands behind one cannot be looked at
+        seconds = min(PROBE_SECONDS, seconds)
+        found = await asyncio.to_thread(probe, caller.settings, caller.authorities, seconds)
+    code, text = "DEADLINE_EXCEEDED", ""
+    if isinstance(error, grpc.RpcError):
+        code, text = error.code().name, error.details() or ""
+    return Case(caller, code, text, connecting=connecting, found=found)
+
+
+async def unanswered(
+    what: str, caller: Caller, patience: float, error: Exception, said: str
+) -> EngineUnreachableError:
+    """The error for an engine that does not answer any more.
+
+    Args:
+        what: What was to be done.
+        caller: Who was to do it.
+        patience: For how many seconds it was tried.
+        error: How the last attempt ended.
+        said: What there is to say if nothing more is found out.
+    """
+    words = explain(await look(caller, error, patience))
+    if words is None:
+        words = f"no answer from {caller.endpoint}: {said}"
+    return EngineUnreachableError(f"{what}, tried for {patience:.0f} s: {words}")
