@@ -37,7 +37,12 @@ class Scheduler:
         run: Marks tasks as processing: ``run(task_ids, owner)``.
         acquire: Marks one task as dispatched: ``acquire(task_id, owner)``.
         is_delayed: Whether a queued task must not run yet.
+
+    Attributes:
+        queue_type: What keeps the ready tasks of one partition and priority in order.
     """
+
+    queue_type: type[Rounds] = Rounds
 
     def __init__(
         self,
@@ -75,7 +80,7 @@ class Scheduler:
             queues = self._queues[partition_id]
             queue = queues.get(options.priority)
             if queue is None:
-                queue = queues[options.priority] = Rounds()
+                queue = queues[options.priority] = self.queue_type()
             queue.push(task)
         for partition_id in touched:
             for agent in self._agents[partition_id]:

@@ -4,4 +4,7 @@
 calls only. It is the embedded engine with other manners: tasks end in two steps (:mod:`.core`), and
 callers see what the real one showed them (:mod:`.manners`). What happens when is decided by the
 seed and by chance (:mod:`.conduct`); all time passes on a clock of its own.
+
+With ``--costed`` nothing goes wrong but rows that come late, and calls and tasks take the time that
+they took there: so a benchmark counts engine tasks and calls as a real cluster does.
 """

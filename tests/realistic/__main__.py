@@ -62,6 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--client-lease", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--conduct", type=json.loads, default={}, help="what differs, as JSON")
+    parser.add_argument("--costed", action="store_true", help="nothing goes wrong, all takes time")
     parser.add_argument("--counts", type=Path, help="a file that gets what was done, as JSON")
     add_engine_arguments(parser)
     parser.set_defaults(worker=WORKER)
@@ -74,7 +75,8 @@ async def serve(chosen: argparse.Namespace) -> None:
     options = replace(
         options, extensions=False, engine=replace(options.engine, strict=True, client_lease=0.0)
     )
-    fate = Fate(Conduct(**chosen.conduct), chosen.seed)
+    usual = Conduct.costed() if chosen.costed else Conduct()
+    fate = Fate(replace(usual, **chosen.conduct), chosen.seed)
     told = watch_signals(options.address.remove_socket)
     server = RealisticServer(options, fate)
     await server.start()

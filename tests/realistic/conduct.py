@@ -52,7 +52,9 @@ class Conduct:
         lost_data: Part of the names of results whose data the object store has lost.
         outage: Seconds in which every call fails, once, some time after the first submission.
         call_costs: Seconds that calls take, by ``Service/Method``.
-        task_cost: Seconds of an agent that every task takes.
+        task_cost: Seconds of an agent that every task takes, beside what its worker takes.
+        children_cost: Seconds more of the agent that a task with children takes.
+        in_order: A partition serves in the order of arrival; else sessions take turns.
     """
 
     late_rows: float = 0.02
@@ -72,6 +74,39 @@ class Conduct:
     outage: float = 0.0
     call_costs: Mapping[str, float] = field(default_factory=dict)
     task_cost: float = 0.0
+    children_cost: float = 0.0
+    in_order: bool = False
+
+    @classmethod
+    def costed(cls) -> Conduct:
+        """What the real one costs, with 2 agents on 2 cores, and nothing that goes wrong.
+
+        Costs are waits: an agent or a call that takes its time, not a busy processor. What the
+        engine here needs for a task's data counts as part of them.
+        """
+        return cls(
+            late_rows=0.02,
+            late_aborts=0.0,
+            doubled=0.0,
+            overtaken=0.0,
+            cut=0.0,
+            opening=0.0,
+            faults=0.0,
+            lost=0.0,
+            ending=(0.001, 0.003),
+            refused_deletes=0.0,
+            call_costs={
+                "Results/CreateResultsMetaData": 0.0015,
+                "Results/CreateResults": 0.0015,
+                "Results/DeleteResultsData": 0.010,
+                "Results/DownloadResultData": 0.0024,
+                "Results/UploadResultData": 0.012,
+                "Tasks/SubmitTasks": 0.010,
+            },
+            task_cost=0.015,
+            children_cost=0.070,
+            in_order=True,
+        )
 
 
 class Fate:
@@ -108,6 +143,12 @@ class Fate:
     def between(self, bounds: tuple[float, float]) -> float:
         """A number between two."""
         return self._random.uniform(*bounds)
+
+    async def pay(self, seconds: float, what: str) -> None:
+        """Take the time that something costs; counted if it costs any."""
+        if seconds > 0:
+            self.counts[f"{what} paid"] += 1
+            await self.clock.sleep(seconds)
 
     def delay(self, result_id: str) -> None:
         """Let reads of a result show for a while what it was before."""

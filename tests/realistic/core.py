@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 
 from armoflow.agent.effects import Effects
@@ -29,6 +30,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.rounds import Rounds
 from armoflow.engine.state import State
 from armoflow.engine.state.record_changes import set_task
 from tests.realistic.conduct import Fate
@@ -99,6 +101,8 @@ class TwoStepEngine(Engine):
             delete_payload=options.delete_payload,
             strict=options.strict,
         )
+        if fate.conduct.in_order:
+            self.scheduler.queue_type = Line
         self._ending: dict[str, asyncio.Task[None]] = {}
 
     def now(self) -> float:
@@ -139,6 +143,8 @@ class TwoStepEngine(Engine):
                 await fate.clock.sleep(left)
             await self.apply(self.state.store_outputs(self.now(), commit))
             await fate.clock.sleep(fate.between(conduct.ending))
+            if commit.children:
+                await fate.pay(conduct.children_cost, "children")
             tries_left = len(task.retry_of) < task.options.max_retries
             if tries_left and fate.hits(conduct.lost, "tasks lost"):
                 await fate.clock.sleep(conduct.lost_seconds)
@@ -165,13 +171,46 @@ class TwoStepEngine(Engine):
         super()._committed(batch)
 
 
+class Line(Rounds):
+    """Ready tasks in the order of their arrival, whoever sent them."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line: deque[TaskRecord] = deque()
+
+    def push(self, task: TaskRecord) -> None:
+        """Add a task."""
+        self._line.append(task)
+        self.size += 1
+
+    def pop(self, count: int) -> list[TaskRecord]:
+        """Remove up to ``count`` tasks; fewer only if there are no more."""
+        tasks = [self._line.popleft() for _ in range(min(count, self.size))]
+        self.size -= len(tasks)
+        return tasks
+
+    def drop(self, session_id: str) -> None:
+        """Forget all tasks of a session."""
+        self._line = deque(task for task in self._line if task.session_id != session_id)
+        self.size = len(self._line)
+
+
 class BusySeat(Seat):
     """A seat that is taken until its task has ended, and that takes its time."""
 
-    async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
+    async def _prepare(self, execution: Execution) -> None:
         engine = self._engine
         assert isinstance(engine, TwoStepEngine)
-        await engine.fate.clock.sleep(engine.fate.conduct.task_cost)
+        fate, conduct = engine.fate, engine.fate.conduct
+        due = fate.clock.now() + conduct.task_cost - sum(conduct.ending) / 2
+        await super()._prepare(execution)
+        await fate.pay(due - fate.clock.now(), "tasks")
+
+    async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
         goes_on = await super()._execute(link, execution)
+        engine = self._engine
+        assert isinstance(engine, TwoStepEngine)
         await engine.ended(execution.task.id)
         return goes_on

@@ -48,7 +48,7 @@ class Manners(grpc.aio.ServerInterceptor):
 
     def _unary(self, behavior: Any, name: str) -> Any:
         async def call(request: Any, context: Any) -> Any:
-            await self._fate.clock.sleep(self._fate.conduct.call_costs.get(name, 0.0))
+            await self._fate.pay(self._fate.conduct.call_costs.get(name, 0.0), name)
             await self._fail_at_times(name, request, context)
             reply = await behavior(request, context)
             self._colour(name, reply)
@@ -60,7 +60,7 @@ class Manners(grpc.aio.ServerInterceptor):
 
     def _stream(self, behavior: Any, name: str) -> Any:
         async def call(request: Any, context: Any) -> None:
-            await self._fate.clock.sleep(self._fate.conduct.call_costs.get(name, 0.0))
+            await self._fate.pay(self._fate.conduct.call_costs.get(name, 0.0), name)
             await self._fail_at_times(name, request, context)
             if name == "Events/GetEvents":
                 await Events(context, self._fate).serve(lambda events: behavior(request, events))
