@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         def counted(self, node: Node) -> bool:
             """Whether somebody will read a node."""
 
+        def is_known(self, node: Node) -> bool:
+            """Whether a node's value exists already."""
+
         def read(self, node: Node) -> None:
             """A node was read once."""
 
@@ -111,8 +114,10 @@ class Inputs:
             if isinstance(dependency, DelayedList) and not dynamic.is_dynamic(dependency.node):
                 column = yield from self.drain(dependency)
                 draft.refer_to_list(dependency, (yield from self._few(column, node)))
-            elif isinstance(dependency.node, GatherNode) and not dynamic.is_dynamic(
-                dependency.node
+            elif (
+                isinstance(dependency.node, GatherNode)
+                and not dynamic.is_dynamic(dependency.node)
+                and not self._planner.is_known(dependency.node)
             ):
                 # A list of values needs no task of its own.
                 draft.refer_to_list(dependency, (yield from self._list(dependency.node)))

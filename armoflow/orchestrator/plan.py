@@ -45,6 +45,7 @@ from armoflow.orchestrator.collections import STREAMS
 from armoflow.orchestrator.drafts import External
 from armoflow.orchestrator.emit import Emitter, KnownRules
 from armoflow.orchestrator.inputs import ALWAYS, Inputs, node_of
+from armoflow.orchestrator.known import NOTHING, Found, Known
 from armoflow.orchestrator.packing import Siblings, emit_siblings
 from armoflow.orchestrator.planned import (
     Constant,
@@ -111,10 +112,12 @@ class Planner:
     Args:
         book: The code that was sent already.
         settings: Defaults and sizes.
+        known: The values that exist already.
     """
 
-    def __init__(self, book: CodeBook, settings: PlanSettings) -> None:
+    def __init__(self, book: CodeBook, settings: PlanSettings, known: Known = NOTHING) -> None:
         self.settings = settings
+        self._known = known
         self.emitter = Emitter(
             book,
             settings.options,
@@ -195,6 +198,10 @@ class Planner:
             self._readers[node] = self._readers.get(node, 0) + reads
             if not first:
                 continue
+            found = self._known.find(node)
+            if found is not None:
+                stack.extend((value.node, 1) for value in found if isinstance(value, Delayed))
+                continue
             if isinstance(node, CollectionNode):
                 size = self.emitter.rules(node).batch_size
                 self.emitter.tolerant.update(tolerated(node, size))
@@ -247,7 +254,9 @@ class Planner:
             self.emitter.tolerant.update(makers(node))
         places = self._values.get(node)
         if places is None:
-            stack.append(_Frame(VALUES[type(node)](self, node), node=node))
+            found = self._known.find(node)
+            planning = VALUES[type(node)](self, node) if found is None else _look_up(found)
+            stack.append(_Frame(planning, node=node))
         else:
             self.read(node)
         return places
@@ -282,10 +291,15 @@ class Planner:
         """Whether somebody was counted who will read a node."""
         return node in self._readers
 
+    def is_known(self, node: Node) -> bool:
+        """Whether a node's value exists already."""
+        return self._known.find(node) is not None
+
     def is_planned(self, node: Node) -> bool:
-        """Whether a node was planned, or has to be planned for itself."""
+        """Whether a node was planned, or has to be planned for itself, or need not be."""
         return (
-            node in self._values
+            self.is_known(node)
+            or node in self._values
             or node in self._streams
             or node in self._failed
             or (node, 0) in self._bound
@@ -410,6 +424,18 @@ class Planner:
             places = yield NeedValue(self.inputs.gathered(value))
             target.place([places[output]], True)
         target.seal()
+
+
+def _look_up(found: Found) -> Planning:
+    """The places of a value that exists already, or is the same as others."""
+    places = []
+    for value in found:
+        if isinstance(value, Delayed):
+            made = yield NeedValue(value.node)
+            places.append(made[value.output])
+        else:
+            places.append(value)
+    return places
 
 
 class _Frame:

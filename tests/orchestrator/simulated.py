@@ -15,6 +15,7 @@ from typing import Any
 from armoflow.agent.effects import StagedFile
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.known import NOTHING, Known
 from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
 from armoflow.orchestrator.targets import Outcome, outcomes
@@ -106,8 +107,9 @@ class SameProcess(CodeBook):
 class Simulation:
     """Plans values and runs the plan as it comes."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, *, known: Known = NOTHING, **settings: Any) -> None:
         self.engine = SimulatedEngine(directory)
+        self.known = known
         self.settings = PlanSettings(**settings, key=KEY)
         self.book = SameProcess()
         self.tasks: list[tuple[str, int]] = []
@@ -118,7 +120,7 @@ class Simulation:
     def compute(self, *values: Any) -> list[list[Outcome]]:
         """The outcomes of each value's items, absent ones left out."""
         targets = [PlannedTarget(value) for value in values]
-        for entry in Planner(self.book, self.settings).plan(targets):
+        for entry in Planner(self.book, self.settings, self.known).plan(targets):
             if isinstance(entry, Constant):
                 entry.result_id = self.engine.new_id()
                 self.engine.data[entry.result_id] = b"".join(entry.parts or ())
