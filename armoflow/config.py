@@ -160,7 +160,7 @@ BYTES_QUEUED = 64 * MIB
 TASKS_UNDER_WAY = 200_000
 """Tasks that were submitted and have not ended: the client's memory stays bounded."""
 
-RELEASE_DELAY = 0.05
+RELEASE_DELAY = 0.1
 """Seconds in which results that nobody needs any more are collected before they are deleted."""
 
 UNSETTLED_BYTES = 256 * MIB
@@ -169,6 +169,9 @@ be freed."""
 
 SETTLE_DELAY = 0.5
 """Seconds in which ended tasks are collected before it is asked whether they are over for good."""
+
+SETTLE_INTERVAL = 0.25
+"""Seconds between two such questions, unless there is a whole batch to ask for."""
 
 SETTLE_PATIENCE = 60.0
 """Seconds after which what a task that is not over needs holds up no plan any more."""

@@ -204,22 +204,26 @@ class Unsettled:
 
     async def run(self) -> None:
         """Ask until cancelled, for many tasks at a time."""
+        earliest = 0.0
         while True:
             await self._arrived.wait()
             if not self._questions:
                 self._arrived.clear()
                 continue
-            await asyncio.sleep(max(0.0, self._questions[0].due - self._loop.time()))
-            await self._ask()
+            due = max(earliest, self._questions[0].due)
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            if await self._ask() < config.BATCH_TASKS:
+                earliest = self._loop.time() + config.SETTLE_INTERVAL
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> int:
+        """Ask for those whose time has come, a batch at most; returns how many."""
         now = self._loop.time()
         asked: list[_Question] = []
         while self._questions and self._questions[0].due <= now and len(asked) < config.BATCH_TASKS:
             asked.append(heapq.heappop(self._questions))
         session_id = self._session()
         if not asked or session_id is None:
-            return
+            return 0
         try:
             over, sizes = await self._transport.ended_tasks(
                 session_id, {question.ended.task_id: question.ended.outputs for question in asked}
@@ -230,9 +234,10 @@ class Unsettled:
         except ArmoflowError as error:
             if session_id == self._session():
                 self._give_up(error)
-            return
+            return len(asked)
         if session_id == self._session():
             self._take(asked, over, sizes)
+        return len(asked)
 
     def _take(self, asked: Sequence[_Question], over: set[str], sizes: dict[str, int]) -> None:
         """What the engine has said of tasks."""

@@ -1,23 +1,23 @@
 """Submitting a batch of tasks over the standard calls, in the order that the payload mode says.
 
 ===========  ======================================================================================
-``delayed``  metadata of payloads, metadata of outputs, SubmitTasks, then the uploads: each upload
-             queues the tasks that waited for it
-``eager``    metadata of payloads, their uploads, metadata of outputs, SubmitTasks
-``inline``   CreateResults (payloads with their data), metadata of outputs, SubmitTasks
-``auto``     ``delayed``, but small payloads of large batches ``inline``: two calls a batch instead
-             of one upload a task
+``delayed``  metadata of payloads and outputs, SubmitTasks, then the uploads: each upload queues the
+             tasks that waited for it
+``eager``    metadata of payloads and outputs, the uploads, SubmitTasks
+``inline``   CreateResults (payloads with their data) beside the metadata of outputs, SubmitTasks
+``auto``     small payloads ``inline``, large ones ``delayed``
 ===========  ======================================================================================
 
+So a batch of small tasks is two calls, one after the other: what creates results goes side by side.
 A payload that refers to an output of its own batch can be laid out only after that output has its
-id; then the outputs' metadata come first in every mode.
+id; then the metadata come first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from armonik.protogen.common import results_common_pb2, task_status_pb2, tasks_common_pb2
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PayloadMode: TypeAlias = Literal["auto", "delayed", "eager", "inline"]
-
-INLINE_FROM = 4
-"""Small payloads in a batch from which on ``auto`` sends them with their metadata."""
 
 CREATING_PATIENCE = 2.0
 """Seconds after which a task that an engine left in creating counts as lost."""
@@ -59,53 +56,48 @@ class StandardSubmitter:
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
     ) -> None:
         """Submit a batch; see :meth:`Transport.submit`."""
-        outputs_first = _refers_to_itself(submissions)
-        if outputs_first:
-            await self._create_outputs(session_id, submissions, named)
-        await self._prepare_payloads(session_id, submissions)
-        if not outputs_first:
-            await self._create_outputs(session_id, submissions, named)
+        limit = self._inline_limit()
+        inline = {task for task in submissions if not task.payload_id and task.size <= limit}
+        after = [task for task in submissions if task in inline and _needs_own_batch(task)]
+        before = [task for task in submissions if task in inline and not _needs_own_batch(task)]
+        await _together(
+            self._create_all(session_id, submissions, inline, named),
+            self._create_payloads_with_data(session_id, before),
+        )
+        await self._create_payloads_with_data(session_id, after)
+        if self._payloads == "eager":
+            await self._upload(session_id, submissions)
         await self._submit(session_id, submissions, named)
         self._transport.begun(session_id)
         await self._upload(session_id, submissions)
 
-    async def _prepare_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
-        """What comes before SubmitTasks, for payloads that have no id yet."""
-        fresh = [task for task in submissions if not task.payload_id]
-        inline = self._inline(fresh)
-        if inline:
-            await self._create_payloads_with_data(session_id, fresh, inline)
-        if len(inline) < len(fresh):
-            await self._create_payloads(session_id, [t for t in fresh if t not in inline])
-        if self._payloads == "eager":
-            await self._upload(session_id, submissions)
+    def _inline_limit(self) -> int:
+        """Bytes of a payload up to which its data goes up with its metadata."""
+        limits = {"auto": config.INLINE_DATA_LIMIT, "inline": config.BATCH_BYTES}
+        return limits.get(self._payloads, -1)
 
-    def _inline(self, submissions: Sequence[Submission]) -> set[Submission]:
-        if self._payloads in ("delayed", "eager"):
-            return set()
-        limit = config.BATCH_BYTES if self._payloads == "inline" else config.INLINE_DATA_LIMIT
-        small = {task for task in submissions if task.size <= limit}
-        if self._payloads == "auto" and len(small) < INLINE_FROM:
-            return set()
-        return small
-
-    async def _create_outputs(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+    async def _create_all(
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        inline: Set[Submission],
+        named: Callable[[], None],
     ) -> None:
+        """Create the outputs, and the payloads whose data goes up later, in one call."""
+        tasks = [task for task in submissions if not task.payload_id and task not in inline]
         handles = [h for task in submissions for h in task.outputs if not h.id]
-        if not handles:
+        names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in tasks]
+        names += [messages.output_name(handle.name) for handle in handles]
+        if not names:
             return
-        ids = await self._create(session_id, [messages.output_name(h.name) for h in handles])
-        for handle, result_id in zip(handles, ids, strict=True):
+        ids = await self._create(session_id, names)
+        for task, payload_id in zip(tasks, ids[: len(tasks)], strict=True):
+            task.payload_id = payload_id
+        for handle, result_id in zip(handles, ids[len(tasks) :], strict=True):
             handle.id = result_id
             handle.state = ResultState.CREATED
-        named()
-
-    async def _create_payloads(self, session_id: str, submissions: Sequence[Submission]) -> None:
-        names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in submissions]
-        ids = await self._create(session_id, names)
-        for task, payload_id in zip(submissions, ids, strict=True):
-            task.payload_id = payload_id
+        if handles:
+            named()
 
     async def _create(self, session_id: str, names: Sequence[str]) -> list[str]:
         request = results_common_pb2.CreateResultsMetaDataRequest(
@@ -121,21 +113,19 @@ class StandardSubmitter:
         return [raw.result_id for raw in reply.results]
 
     async def _create_payloads_with_data(
-        self, session_id: str, submissions: Sequence[Submission], inline: set[Submission]
+        self, session_id: str, submissions: Sequence[Submission]
     ) -> None:
-        """CreateResults in calls of bounded bytes."""
-        batch: list[tuple[Submission, bytes]] = []
-        total = 0
+        """CreateResults in calls of bounded bytes, side by side."""
+        batches: list[list[tuple[Submission, bytes]]] = []
+        total = config.BATCH_BYTES
         for task in submissions:
-            if task not in inline:
-                continue
             data = b"".join(task.pack())
-            if batch and total + len(data) > config.BATCH_BYTES:
-                await self._create_with_data(session_id, batch)
-                batch, total = [], 0
-            batch.append((task, data))
             total += len(data)
-        await self._create_with_data(session_id, batch)
+            if total > config.BATCH_BYTES:
+                batches.append([])
+                total = len(data)
+            batches[-1].append((task, data))
+        await _together(*(self._create_with_data(session_id, batch) for batch in batches))
 
     async def _create_with_data(
         self, session_id: str, batch: Sequence[tuple[Submission, bytes]]
@@ -245,10 +235,10 @@ class StandardSubmitter:
         """Submit the batch anew, with new results: the old ones belong to lost tasks."""
         for task in submissions:
             task.stored = False
+            task.payload_id = ""
             for handle in task.outputs:
                 handle.id = ""
-        await self._create_outputs(session_id, submissions, named)
-        await self._create_payloads(session_id, submissions)
+        await self._create_all(session_id, submissions, frozenset(), named)
         await self._submit(session_id, submissions, named)
         await self._upload(session_id, submissions)
 
@@ -275,6 +265,13 @@ class StandardSubmitter:
         return refusal.code == "NOT_FOUND"  # though it knows all of them
 
 
-def _refers_to_itself(submissions: Sequence[Submission]) -> bool:
-    outputs = {handle for task in submissions for handle in task.outputs}
-    return any(handle in outputs for task in submissions for handle in task.inputs)
+def _needs_own_batch(task: Submission) -> bool:
+    """Whether a task has inputs that are still to be created, with the batch."""
+    return not all(handle.id for handle in task.inputs)
+
+
+async def _together(*calls: Awaitable[None]) -> None:
+    """Make calls side by side; what one raises is raised when all have ended."""
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

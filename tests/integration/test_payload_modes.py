@@ -104,3 +104,38 @@ def test_calls_come_in_batches(engine: Up, mode: Any) -> None:
     assert uploads >= 200 if mode in ("delayed", "eager") else uploads < 20
     calls.pop("Results/DownloadResultData")
     assert max(calls.values()) < 50
+
+
+HOUSEKEEPING = {
+    "Results/DeleteResultsData",
+    "Results/ListResults",
+    "Tasks/ListTasks",
+    "Sessions/CreateSession",
+    "Events/GetEvents",
+}
+"""Calls beside those of a task, for many at once."""
+
+
+def by_map(client: Client) -> list[int]:
+    return [future.result() for future in client.map(add, [1], [2])]
+
+
+DOORS = {
+    "compute": lambda client: client.compute(add(1, 2)),
+    "submit": lambda client: client.submit(add, 1, 2).result(),
+    "map": by_map,
+    "collection": lambda client: client.compute(add.map([1], [2])),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_small_task_is_two_calls_one_after_the_other(engine: Up, door: str) -> None:
+    """The payload beside the outputs, then the submission; and the value is fetched."""
+    with Client(engine.endpoint, extensions=False) as client:
+        client.compute(add(0, 0))
+        start = len(engine.called())
+        assert DOORS[door](client) in (3, [3])
+        calls = [call for call in engine.called()[start:] if call not in HOUSEKEEPING]
+    *creations, submission, download = calls
+    assert sorted(creations) == ["Results/CreateResults", "Results/CreateResultsMetaData"]
+    assert (submission, download) == ("Tasks/SubmitTasks", "Results/DownloadResultData")

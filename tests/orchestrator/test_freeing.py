@@ -71,6 +71,7 @@ class Stage:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "SETTLE_DELAY", 0.01)
+    monkeypatch.setattr(config, "SETTLE_INTERVAL", 0.01)
     monkeypatch.setattr(config, "RELEASE_DELAY", 0.0)
 
 
@@ -115,6 +116,27 @@ def test_what_a_retry_may_need_stays_until_the_task_is_over() -> None:
 
     engine = play(scene)
     assert sorted(engine.deleted) == ["input", "task-out", "task-payload"]
+
+
+def test_tasks_that_end_one_after_the_other_are_asked_for_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "SETTLE_INTERVAL", 3600.0)
+    monkeypatch.setattr(config, "BATCH_TASKS", 3)
+
+    async def scene(stage: Stage) -> None:
+        engine = stage.engine
+        for name in "abc":
+            stage.end(planned(name))
+        await stage.until(lambda: len(engine.asked) == 1)  # a whole batch: more may be due
+        stage.end(planned("d"))
+        await stage.until(lambda: len(engine.asked) == 2)
+        stage.end(planned("e"))
+        await asyncio.sleep(0.05)  # it would be asked for by now
+
+    engine = Engine()
+    engine.over |= set("abcde")
+    assert [sorted(asked) for asked in play(scene, engine).asked] == [["a", "b", "c"], ["d"]]
 
 
 def test_what_two_tasks_need_waits_for_both() -> None:

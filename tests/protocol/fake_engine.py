@@ -126,6 +126,15 @@ class FakeEngine:
             reply.results.add(result_id=result_id)
         return reply
 
+    def CreateResults(self, request: Any) -> Any:
+        reply = results_common_pb2.CreateResultsResponse()
+        for result in request.results:
+            result_id = f"result-{next(self._numbers)}"
+            self.data[result_id] = result.data
+            self.statuses[result_id] = result_status_pb2.RESULT_STATUS_COMPLETED
+            reply.results.add(result_id=result_id)
+        return reply
+
     def UploadResultData(self, messages: list[Any]) -> Any:
         result_id = messages[0].id.result_id
         self.data[result_id] = b"".join(message.data_chunk for message in messages[1:])

@@ -119,7 +119,7 @@ def test_a_refused_batch_keeps_its_ids() -> None:
     assert submit(engine, tasks) == 0
     assert [task.outputs[0].id for task in tasks] == ids
     assert [engine.data[task.payload_id] for task in tasks] == [b"a", b"b"]
-    assert engine.calls.count("CreateResultsMetaData") == 2
+    assert engine.calls.count("CreateResultsMetaData") == 1
 
 
 def test_an_input_that_is_not_seen_yet_is_waited_for() -> None:
@@ -229,3 +229,90 @@ def test_an_engine_that_only_answers_with_faults(monkeypatch: pytest.MonkeyPatch
 def test_no_retries_are_said_as_the_api_says_them() -> None:
     assert task_options(WireOptions(1.5, max_retries=0)).max_retries == -1
     assert task_options(WireOptions(1.5)).max_duration.nanos == 500_000_000
+
+
+# --- how many calls, one after the other ----------------------------------------------------------
+
+
+class Stepping(FakeEngine):
+    """Carries out, step after step, the calls that wait at the same time.
+
+    Attributes:
+        steps: Their names, sorted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[list[str]] = []
+        self._waiting: list[tuple[str, asyncio.Event]] = []
+
+    def _method(self, path: str) -> Any:
+        carry_out = super()._method(path)
+
+        async def call(request: Any, timeout: float | None = None) -> Any:
+            event = asyncio.Event()
+            self._waiting.append((path.rpartition("/")[2], event))
+            await event.wait()
+            return await carry_out(request, timeout)
+
+        return call
+
+    async def drive(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do some work to its end."""
+        task = asyncio.create_task(work)
+        while not task.done():
+            for _ in range(50):  # all that can go on without an answer
+                await asyncio.sleep(0)
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self.steps.append(sorted(name for name, _ in waiting))
+            for _, event in waiting:
+                event.set()
+        await task
+
+
+def steps(tasks: list[Task], **options: Any) -> list[list[str]]:
+    engine = Stepping()
+    submission = engine.transport(**options).submit("session", tasks, lambda: None)
+    run(engine.drive(submission))
+    assert [engine.data[task.payload_id] for task in tasks] == [t.name.encode() for t in tasks]
+    assert all(engine.owners[task.outputs[0].id] == task.task_id for task in tasks)
+    return engine.steps
+
+
+CREATE = ["CreateResults", "CreateResultsMetaData"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_small_tasks_are_two_steps(count: int) -> None:
+    assert steps(make_tasks(*map(str, range(count))), payloads="auto") == [CREATE, ["SubmitTasks"]]
+
+
+def test_what_needs_its_own_batch_is_laid_out_after_the_rest() -> None:
+    first, second = make_tasks("first", "second")
+    second.inputs = first.outputs
+    assert steps([first, second], payloads="auto") == [CREATE, ["CreateResults"], ["SubmitTasks"]]
+
+
+def test_large_payloads_go_up_when_their_tasks_are_known() -> None:
+    large, small = make_tasks("large", "small")
+    large.size = config.INLINE_DATA_LIMIT + 1
+    expected = [CREATE, ["SubmitTasks"], ["UploadResultData"]]
+    assert steps([large, small], payloads="auto") == expected
+
+
+def test_many_payloads_go_up_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "BATCH_BYTES", 2)
+    assert steps(make_tasks(*"abcde"), payloads="inline") == [
+        ["CreateResults", "CreateResults", "CreateResults", "CreateResultsMetaData"],
+        ["SubmitTasks"],
+    ]
+
+
+def test_a_payload_that_cannot_be_created_fails_the_batch_when_its_outputs_are_named() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a")
+    engine.before = once("CreateResults", broken(grpc.StatusCode.FAILED_PRECONDITION, "closed"))
+    with pytest.raises(EngineError, match="closed"):
+        submit(engine, tasks, payloads="auto")
+    assert tasks[0].outputs[0].id
+    assert "SubmitTasks" not in engine.calls
