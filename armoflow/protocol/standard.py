@@ -33,6 +33,7 @@ from armoflow.protocol.endings import Endings
 from armoflow.protocol.frames import LEASE
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
+from armoflow.protocol.sessions import END_PATIENCE, Openings
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
@@ -50,9 +51,6 @@ logger = logging.getLogger(__name__)
 
 LIST_SIZE = 500
 """Ids in the filter of one List call."""
-
-END_PATIENCE = 5.0
-"""Seconds without an answer before ending a session is given up: nobody waits for a value."""
 
 _STATES = {
     result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
@@ -89,6 +87,7 @@ class StandardTransport:
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
+        self._openings = Openings(self, self._sessions)
         self._endings = Endings(self, self._tasks)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -110,9 +109,9 @@ class StandardTransport:
         request = sessions_common_pb2.CreateSessionRequest(
             default_task_option=messages.session_options(options), partition_ids=partitions
         )
-        create = self._sessions.CreateSession
-        if leased:
-            create = functools.partial(create, metadata=(LEASE,))
+        if not leased:
+            return await self._openings.open(request)
+        create = functools.partial(self._sessions.CreateSession, metadata=(LEASE,))
         reply = await self.call(create, request, "creating a session")
         return str(reply.session_id)
 
@@ -304,7 +303,11 @@ class StandardTransport:
         await self._end(self._sessions.CancelSession, request, "cancelling a session")
 
     async def end_session(self, session_id: str) -> None:
-        """Close, purge and delete a session."""
+        """Close, purge and delete a session, and what was opened on the way to it."""
+        await self._end_session(session_id)
+        await self._openings.end_strays(session_id, self._end_session)
+
+    async def _end_session(self, session_id: str) -> None:
         if not self.info.commits_at_once and not await self._endings.drained(session_id):
             logger.info("tasks of session %s are not over: they are cancelled", session_id)
             await self.cancel_session(session_id)

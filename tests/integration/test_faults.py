@@ -211,6 +211,17 @@ def test_a_standard_call_is_cut(on_standard: Scene, method: str, payloads: Any, 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+def test_a_session_is_opened_once(on_standard: Scene, when: str) -> None:
+    before = sessions_of(on_standard.engine)
+    on_standard.proxy.cut("Sessions/CreateSession", when)
+    with on_standard.connect() as client:
+        on_standard.check(client)
+        on_standard.proxy.wait_for_cuts()
+        assert sessions_of(on_standard.engine) - before == {session_of(client)}
+    assert sessions_of(on_standard.engine) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", ["HELLO", "WATCH", "SUBMIT", "FETCH", "DELETE"])
 def test_a_request_of_the_extension_is_cut(on_batch: Scene, kind: str, when: str) -> None:
     on_batch.proxy.cut(f"Connect/{kind}", when)

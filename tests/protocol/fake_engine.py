@@ -77,6 +77,7 @@ class FakeEngine:
         self.errors: dict[str, str] = {}
         self.times: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
+        self.sessions: dict[str, Any] = {}  # the options of those that are open
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
         self.chunk_bytes = 1024
         self._numbers = itertools.count(1)
@@ -191,10 +192,25 @@ class FakeEngine:
             self.statuses[result_id] = result_status_pb2.RESULT_STATUS_DELETED
         return results_common_pb2.DeleteResultsDataResponse()
 
+    def CreateSession(self, request: Any) -> Any:
+        session_id = f"session-{next(self._numbers)}"
+        self.sessions[session_id] = request.default_task_option
+        return sessions_common_pb2.CreateSessionReply(session_id=session_id)
+
+    def ListSessions(self, request: Any) -> Any:
+        reply = sessions_common_pb2.ListSessionsResponse()
+        for session_id, options in self.sessions.items():
+            reply.sessions.add(session_id=session_id, options=options)
+        return reply
+
+    def DeleteSession(self, request: Any) -> Any:
+        self.sessions.pop(request.session_id, None)
+        return sessions_common_pb2.DeleteSessionResponse()
+
     def CloseSession(self, request: Any) -> Any:
         return sessions_common_pb2.CloseSessionResponse()
 
-    PurgeSession = DeleteSession = CancelSession = CloseSession
+    PurgeSession = CancelSession = CloseSession
 
     def CancelTasks(self, request: Any) -> Any:
         self.cancelled.extend(request.task_ids)
