@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from armoflow.codec.failure import ErrorRecord
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _DATA_GONE = ("Key not found", "data was not found", "was deleted before the task ran")
 """What engines say of a task whose inputs have no data (any more)."""
 
+_SHOWN = 3
+"""How many results are named that may be the one that lacks."""
+
 
 class Blame:
     """A failure, as seen from one task: the root's own, or that of a task that depends on it.
@@ -32,11 +35,24 @@ class Blame:
         name: The task's name.
         first: The position of its first item, where it may run several.
         failure: What the engine says of the root's task.
+        needs: For each input the name of its task and the id of the result; for the payload, which
+            has no task, too.
+        gone: Id of the result that has no data (any more), where nothing else is known.
         error: An error of the client's own (a batch that was refused).
         cause: The blame of the input that failed; then the others are the cause's.
     """
 
-    __slots__ = ("_cause", "_error", "_failure", "_first", "name", "root", "skipped")
+    __slots__ = (
+        "_cause",
+        "_error",
+        "_failure",
+        "_first",
+        "_gone",
+        "_lacks",
+        "name",
+        "root",
+        "skipped",
+    )
 
     def __init__(
         self,
@@ -44,12 +60,18 @@ class Blame:
         *,
         first: int | None = None,
         failure: Failure | None = None,
+        needs: Iterable[tuple[str, str]] = (),
+        gone: str = "",
         error: BaseException | None = None,
         cause: Blame | None = None,
     ) -> None:
         self.name = name
         self._first = first
         self._failure = failure
+        self._gone = f"result {gone} of task {name!r}" if gone else f"the result of task {name!r}"
+        self._lacks = ""
+        if failure is not None and any(said in failure.error for said in _DATA_GONE):
+            self._lacks = _what_is_gone(failure.error, list(needs))
         self._error = error
         self._cause = cause
         self.root: Blame = self if cause is None else cause.root
@@ -104,10 +126,13 @@ class Blame:
         elif status in ("cancelled", "cancelling"):
             error = TaskCancelledError(f"task {root.name!r} was cancelled in the engine: {text}")
         elif failure is None:
-            error = DataLostError(f"the result of task {root.name!r} is gone: {text}")
-        elif any(said in text for said in _DATA_GONE):
-            text = f"data that task {root.name!r} needs is gone: {text}{_where(failure)}"
-            error = DataLostError(text)
+            error = DataLostError(
+                f"{root._gone} is gone: it was deleted, or kept for too short a time by the "
+                "cluster; or its task failed, and why cannot be seen"
+            )
+        elif root._lacks:
+            text = f"{root._lacks}, which task {root.name!r} needs, is gone: {text}"
+            error = DataLostError(f"{text}{_where(failure)}")
         else:
             error = TaskError(f"task {root.name!r} ended in {status}: {text}{_where(failure)}")
         error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
@@ -137,6 +162,27 @@ async def _whole(transport: Transport, task_id: str) -> str:
     except ArmoflowError as error:
         logger.warning("the whole error of task %s could not be read: %s", task_id, error)
         return ""
+
+
+def _what_is_gone(text: str, needs: Sequence[tuple[str, str]]) -> str:
+    """Which data a task lacks: what the engine names; else all that it may be.
+
+    Example:
+        >>> _what_is_gone("Key not found", [("load", "1a"), ("step", "2b")])
+        "the data of result 1a of task 'load' or of result 2b of task 'step'"
+        >>> _what_is_gone("the data of 2b was deleted", [("load", "1a"), ("step", "2b")])
+        "the data of result 2b of task 'step'"
+    """
+    named = [need for need in needs if need[1] and need[1] in text] or needs
+    if not named:
+        return "data"
+    shown = [
+        f"result {result_id} of task {name!r}" if name else f"result {result_id}, its payload"
+        for name, result_id in named[:_SHOWN]
+    ]
+    if len(named) > _SHOWN:
+        shown.append(f"one of {len(named) - _SHOWN:,} more")
+    return f"the data of {' or of '.join(shown)}"
 
 
 def _where(failure: Failure) -> str:

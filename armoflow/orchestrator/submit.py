@@ -301,7 +301,7 @@ class Pipeline:
             if result.id in self._tracker.open:
                 self._tracker.abort(result, None)
             elif result.blame is None:
-                result.blame = Blame(result.name)
+                result.blame = Blame(result.name, gone=result.id)
         return bool(lost)
 
 

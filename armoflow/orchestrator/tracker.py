@@ -6,6 +6,7 @@ somebody waits for, and the reference engine leaves some task states dangling.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -114,7 +115,11 @@ class Tracker:
             return []
         cause = self.failed_input(task)
         task.broken = cause is None
-        blame = blame_for(task, failure=failure) if cause is None else derive(task, cause)
+        blame = (
+            blame_for(task, failure=failure, gone=result.id)
+            if cause is None
+            else derive(task, cause)
+        )
         # Its other outputs may come: each may have been handed to a child of its own.
         return self._fail(task, blame, [result])
 
@@ -154,10 +159,16 @@ class Tracker:
 
 
 def blame_for(
-    task: PlannedTask, *, failure: Failure | None = None, error: BaseException | None = None
+    task: PlannedTask,
+    *,
+    failure: Failure | None = None,
+    gone: str = "",
+    error: BaseException | None = None,
 ) -> Blame:
     """The blame of a task that failed itself."""
-    return Blame(task.label, first=task.first, failure=failure, error=error)
+    inputs = ((result.name, result.id) for result in task.inputs)
+    needs = itertools.chain(inputs, [("", task.payload_id)] if task.payload_id else [])
+    return Blame(task.label, first=task.first, failure=failure, needs=needs, gone=gone, error=error)
 
 
 def derive(task: PlannedTask, cause: Blame) -> Blame:

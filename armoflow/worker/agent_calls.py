@@ -69,7 +69,8 @@ class AgentCalls:
             return await self._store_results(argument)
         except grpc.aio.AioRpcError as error:
             self._note(error, _PERMANENT)
-            raise DataLostError(f"{error.details()} ({error.code().name})") from error
+            what = f"result {argument}: " if method == "fetch" else ""
+            raise DataLostError(f"{what}{error.details()} ({error.code().name})") from error
 
     async def commit(self, effects: Effects) -> None:
         """Announce the data in the data folder, then submit the child tasks.

@@ -23,6 +23,7 @@ from armoflow import Client, items, task, zip_items
 from armoflow.errors import (
     ArgumentCycleError,
     ClientClosedError,
+    DataLostError,
     EngineError,
     EngineUnreachableError,
     ForeignReferenceError,
@@ -37,6 +38,7 @@ from armoflow.errors import (
     WorkerDiedError,
 )
 from tests.integration.engines import Up
+from tests.integration.gates import Gate, pass_gate
 
 
 @task
@@ -860,3 +862,55 @@ def test_a_timeout_bounds_each_attempt_of_each_item(client: Client) -> None:
         return number
 
     assert client.compute(short.map(range(50))) == list(range(50))
+
+
+# --- data that is gone ----------------------------------------------------------------------------
+
+
+@task(fuse=False)
+def loaded() -> bytes:
+    return bytes(300_000)
+
+
+@task(fuse=False)
+def held(gate: str) -> int:
+    pass_gate(gate)
+    return 1
+
+
+@task(fuse=False)
+def joined(data: bytes, number: int) -> int:
+    return len(data) + number
+
+
+def delete(client: Client, result_id: str) -> None:
+    """Delete a result's data, as the retention of a cluster does."""
+    backend: Any = client._backend
+    orchestrator = backend._orchestrator
+    backend._loop.call(orchestrator.transport.delete(orchestrator._session_id, [result_id]))
+
+
+def test_an_input_that_was_lost_is_named_with_its_task(client: Client, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    first = loaded()
+    with gate.closed():
+        future = client.submit(joined(first, held(gate.path)))
+        needed: Any = client.submit(first)  # another run: its result is an input of the next one
+        needed.result()
+        result_id = needed.pieces[0].result.id
+        later = client.submit(joined(needed, held(gate.path)))
+        delete(client, result_id)
+    error = later.exception()
+    assert isinstance(error, DataLostError)
+    assert f"result {result_id} of task 'loaded'" in str(error)
+    assert cause(error).path[-1] == "joined" or "which task 'joined' needs" in str(error)
+    assert future.result() == 300_001
+
+
+def test_what_was_put_and_lost_is_named(client: Client) -> None:
+    stored: Any = client.put(bytes(300_000))
+    delete(client, stored.constant.result_id)
+    error = client.submit(joined(stored, 1)).exception()
+    assert isinstance(error, DataLostError)
+    assert stored.constant.result_id in str(error)
+    assert "task 'joined'" in str(error)

@@ -20,8 +20,24 @@ from armoflow.protocol.transport import Failure
 def test_inputs_without_data_are_told_as_such(text: str) -> None:
     error = Blame("step", failure=Failure("task-1", "error", text)).exception(b"")
     assert isinstance(error, DataLostError)
-    assert str(error).startswith(f"data that task 'step' needs is gone: {text}")
+    assert str(error).startswith(f"data, which task 'step' needs, is gone: {text}")
     assert isinstance(error.__cause__, RemoteTraceback)
+
+
+def test_the_results_that_lack_are_named_with_their_tasks() -> None:
+    def told(text: str, *needs: tuple[str, str]) -> str:
+        failure = Failure("task-1", "error", text)
+        return str(Blame("step", failure=failure, needs=needs).exception(b""))
+
+    one = "the data of result 1a of task 'load'"
+    payload = ("", "3c")
+    lost = "Key not found"
+    assert told(lost, ("load", "1a")) == f"{one}, which task 'step' needs, is gone: {lost}"
+    assert told(lost, ("load", "1a"), payload).startswith(f"{one} or of result 3c, its payload, ")
+    said = "the data of input(s) 1a was deleted before the task ran"
+    assert told(said, ("load", "1a"), ("load", "2b"), payload).startswith(f"{one}, which task")
+    many = [("load", str(number)) for number in range(1_000)]
+    assert "of result 2 of task 'load' or of one of 997 more, which task" in told(lost, *many)
 
 
 def test_another_error_is_no_loss() -> None:
