@@ -72,6 +72,11 @@ class Case:
         return int(found[1]) if found else 0
 
     @property
+    def right(self) -> str:
+        """What the caller lacks, as well as it is known."""
+        return f"the permission {self.permission}" if self.permission else "a permission"
+
+    @property
     def settings(self) -> ConnectionSettings:
         """How the engine is reached."""
         return self.caller.settings

@@ -56,7 +56,7 @@ def load(settings: ConnectionSettings) -> Credentials:
         authorities = _read(settings, "certificate_authority")
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
-                cadata=authorities.decode("ascii", "replace")
+                cadata=authorities.decode("ascii", "ignore")
             )
         except ssl.SSLError as error:
             raise OptionError(

@@ -6,6 +6,7 @@ looked at without it: name, port, TLS, the server's certificate, the first bytes
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import socket
@@ -28,6 +29,9 @@ _OTHER_NAME = (62, 64)
 _EXPIRED = (9, 10)
 """Codes of OpenSSL: another host, another address; not valid yet, and any more."""
 
+_REFUSED_CERTIFICATE = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ACCESS_DENIED")
+"""Of what OpenSSL calls the alerts with which a server refuses a client's certificate, or none."""
+
 
 class Standing(enum.Enum):
     """What was found."""
@@ -46,6 +50,7 @@ class Standing(enum.Enum):
     OTHER_NAME = "its certificate is for another name"
     EXPIRED = "its certificate is not valid now"
     WANTS_CERTIFICATE = "it wants a client's certificate"
+    DISAGREES = "its TLS does not agree with this side's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +106,10 @@ class _Probe:
         return Found(Standing.SILENT) if first is None else _stranger(first)
 
     def tls(self, authorities: bytes | None) -> Found:
-        context = ssl.create_default_context(cadata=authorities.decode() if authorities else None)
+        known = authorities.decode("ascii", "ignore") if authorities else None
+        context = ssl.create_default_context(cadata=known)
         context.set_alpn_protocols(["h2"])
+        self._identify(context)
         with self._connect() as connection:
             try:
                 secured = context.wrap_socket(connection, server_hostname=self._name)
@@ -110,12 +117,19 @@ class _Probe:
                 server = facts_of(self._certificate() or b"")
                 return Found(_verdict(error), error.verify_message, server)
             except ssl.SSLError as error:
-                asks = "ALERT" in (error.reason or "")
-                return Found(Standing.WANTS_CERTIFICATE if asks else Standing.PLAIN, _words(error))
+                return Found(_refusal(error), _words(error))
             except OSError as error:  # it hung up, or said nothing
                 return self._without_tls(error)
         with secured:
             return self._inside(secured)
+
+    def _identify(self, context: ssl.SSLContext) -> None:
+        """Show the client's certificate, where it is in files of the form that OpenSSL reads."""
+        if self._settings.client_certificate is not None:
+            with contextlib.suppress(OSError):  # they were read once, and may have gone meanwhile
+                context.load_cert_chain(
+                    self._settings.client_certificate, self._settings.client_key
+                )
 
     def _inside(self, secured: ssl.SSLSocket) -> Found:
         server = facts_of(secured.getpeercert(True) or b"")
@@ -186,6 +200,15 @@ def _verdict(error: ssl.SSLCertVerificationError) -> Standing:
     if error.verify_code in _EXPIRED:
         return Standing.EXPIRED
     return Standing.OTHER_NAME if error.verify_code in _OTHER_NAME else Standing.UNTRUSTED
+
+
+def _refusal(error: ssl.SSLError) -> Standing:
+    """What it means that a handshake failed."""
+    reason = error.reason or ""
+    if not reason.startswith(("TLSV1", "SSLV3_ALERT")):  # an alert, which TLS alone sends
+        return Standing.PLAIN
+    refused = any(part in reason for part in _REFUSED_CERTIFICATE)
+    return Standing.WANTS_CERTIFICATE if refused else Standing.DISAGREES
 
 
 def _is_http2(first: bytes | None) -> bool:

@@ -186,6 +186,13 @@ TABLE: tuple[Row, ...] = (
         "speaks TLS where its deployment says so",
     ),
     Row(
+        "TLS does not come about",
+        lambda c: c.standing is Standing.DISAGREES,
+        "what listens at {c.where} refuses the TLS of this machine ({c.detail})",
+        "look which names it answers to (target_name says another one) and which versions of TLS "
+        "it speaks, and whether something between answers in its place",
+    ),
+    Row(
         "the server's certificate is not valid now",
         lambda c: c.standing is Standing.EXPIRED,
         "{c.server}, is not valid now, at {c.where}",
@@ -267,7 +274,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "a permission lacks",
         lambda c: c.code == "PERMISSION_DENIED",
-        "{c.user} lacks the permission {c.permission} at {c.where}",
+        "{c.user} lacks {c.right} at {c.where}",
         "have it added to one of the user's roles, or take another user's certificate; in a "
         "deployment, client.submitter has all of them, client.monitoring looks only",
     ),

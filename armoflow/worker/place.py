@@ -56,7 +56,9 @@ def habitable(environment: Mapping[str, str], directory: Path) -> dict[str, str]
         variables["TMPDIR"] = str(directory)
     if not _has_name():
         variables.setdefault("LOGNAME", str(os.getuid()))
-        variables.setdefault("HOME", str(directory))
+        # A container's own may be the root directory, which is nobody's to write to.
+        if not os.access(variables.get("HOME") or "", os.W_OK):
+            variables["HOME"] = str(directory)
     return variables
 
 

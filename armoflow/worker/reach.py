@@ -18,6 +18,7 @@ _CONSTANTS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)
 _REACHING: Final = frozenset(
     {
         *("exec", "eval", "compile", "__import__", "globals", "locals", "vars"),
+        *("getattr", "setattr", "delattr"),
         *("open", "input", "breakpoint", "exit", "quit", "help"),
     }
 )

@@ -176,9 +176,7 @@ def _listen(server: Any, addresses: Addresses) -> None:
     server.add_insecure_port(target(addresses.worker))
 
 
-async def _main() -> int:
-    addresses = Addresses.from_environment(os.environ)
-    grace = grace_seconds(os.environ)
+async def _main(addresses: Addresses, grace: float) -> int:
     told = watch_signals(addresses.remove_worker_socket)
     try:
         await serve(addresses, told, grace=grace)
@@ -192,7 +190,9 @@ def main() -> int:
     """Run the worker; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return asyncio.run(_main())
+        addresses = Addresses.from_environment(os.environ)
+        grace = grace_seconds(os.environ)
     except ValueError as error:
         print(f"armoflow worker: {error}", file=sys.stderr)
         return 2
+    return asyncio.run(_main(addresses, grace))

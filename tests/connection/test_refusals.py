@@ -7,6 +7,7 @@ import datetime
 import http.server
 import re
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from armoflow import Client, task
 from armoflow.errors import EngineError, EngineUnreachableError
 from armoflow.protocol import silence
 from armoflow.protocol.cases import Caller, Case
-from armoflow.protocol.credentials import CertificateFacts
+from armoflow.protocol.credentials import CertificateFacts, load
 from armoflow.protocol.probe import Found, Standing, probe
 from armoflow.protocol.refusals import TABLE, explain, find
 from armoflow.protocol.settings import ConnectionSettings
@@ -68,6 +69,9 @@ ARRIVALS: dict[str, Arrival] = {
     ),
     "TLS to a plain port": Arrival(
         "UNAVAILABLE", f"{CONNECTING}.* handshake failed .*WRONG_VERSION_NUMBER", Standing.PLAIN
+    ),
+    "TLS does not come about": Arrival(
+        "UNAVAILABLE", f"{CONNECTING}.*handshake failed", Standing.DISAGREES
     ),
     "the server's certificate is not valid now": Arrival(
         "UNAVAILABLE",
@@ -365,6 +369,90 @@ def test_tls_of_grpc_itself(server: Identity, authority: Authority, stranger: Au
             )
     with grpc_server() as port, pytest.raises(EngineUnreachableError, match="not speak TLS"):
         Client(f"https://127.0.0.1:{port}", **trusted)
+
+
+@contextmanager
+def tls_server(identity: Identity, *, wanting: Path | None = None, **conduct: Any) -> Iterator[int]:
+    """Speaks TLS and nothing inside it; ``conduct`` is set on its context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    if wanting is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(wanting)
+    for name, value in conduct.items():
+        setattr(context, name, value)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as kept:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listening.accept()[0]
+                except OSError:
+                    return
+                try:
+                    kept.enter_context(context.wrap_socket(connection, server_side=True))
+                except OSError:
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_tls_that_does_not_agree(server: Identity, authority: Authority) -> None:
+    """A name that it does not know, an older version: not plain, and no certificate lacks."""
+    for conduct in (
+        {"sni_callback": lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME},
+        {"sni_callback": lambda *_: ssl.ALERT_DESCRIPTION_PROTOCOL_VERSION},
+    ):
+        with tls_server(server, **conduct) as port:
+            refused(
+                "TLS does not come about",
+                f"https://127.0.0.1:{port}",
+                "refuses the TLS of this machine (tlsv1 ",
+                "target_name",
+                certificate_authority=authority.certificate,
+                target_name="localhost",
+            )
+
+
+def test_a_silent_engine_that_wants_certificates_gets_the_clients(
+    server: Identity, authority: Authority
+) -> None:
+    """That it is silent is told, not that it wants what it has."""
+    own = authority.identity("client.submitter")
+    endpoint = "https://127.0.0.1:{}".format
+    with tls_server(server, wanting=authority.certificate) as port:
+        settings = ConnectionSettings(endpoint(port))
+        found = probe(settings, authority.certificate.read_bytes(), 5.0)
+        assert found.standing is Standing.WANTS_CERTIFICATE
+        settings = ConnectionSettings(
+            endpoint(port), client_certificate=own.certificate, client_key=own.key
+        )
+        found = probe(settings, authority.certificate.read_bytes(), 0.5)
+        assert found.standing is Standing.SILENT
+
+
+def test_authorities_may_have_notes_in_any_writing(
+    server: Identity, authority: Authority, tmp_path: Path
+) -> None:
+    noted = "# Beh\xf6rde\n".encode("latin-1") + authority.certificate.read_bytes()
+    (tmp_path / "ca.crt").write_bytes(noted)
+    settings = ConnectionSettings("https://h:1", certificate_authority=tmp_path / "ca.crt")
+    assert load(settings).authorities == noted
+    with tls_server(server) as port:
+        found = probe(ConnectionSettings(f"https://127.0.0.1:{port}"), noted, 0.5)
+        assert found.standing is Standing.SILENT
+
+
+def test_a_permission_that_is_not_known_is_told_without_a_name() -> None:
+    words = explain(Case(Caller(TLS, user="guest"), "PERMISSION_DENIED"))
+    assert words is not None
+    assert "user 'guest' lacks a permission at https://cluster:5001: " in words
 
 
 def test_the_servers_certificate(

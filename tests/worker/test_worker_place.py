@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import tempfile
 from pathlib import Path
@@ -46,4 +47,9 @@ def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     variables = habitable({"PATH": "/bin"}, tmp_path)
     assert variables["HOME"] == str(tmp_path) and variables["LOGNAME"]
-    assert habitable({"HOME": "/cache"}, tmp_path)["HOME"] == "/cache"
+    (own := tmp_path / "own").mkdir()
+    assert habitable({"HOME": str(own)}, tmp_path)["HOME"] == str(own)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path == str(own)
+    )  # root may write anywhere
+    assert habitable({"HOME": "/"}, tmp_path)["HOME"] == str(tmp_path)

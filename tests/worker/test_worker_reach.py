@@ -70,7 +70,16 @@ def test_short(function: Any) -> None:
     "function",
     [
         *(moves, calls_what_moves, reads_any, with_default, method, closure()),
-        *(lambda: TABLE, lambda: math, lambda: open, lambda: exec, print, int, Reach),
+        *(
+            lambda: TABLE,
+            lambda: math,
+            lambda: open,
+            lambda: exec,
+            lambda: setattr,
+            print,
+            int,
+            Reach,
+        ),
     ],
 )
 def test_long(function: Any) -> None:
