@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from armonik.protogen.common import agent_common_pb2
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine import postponed
-from armoflow.engine.agents.agent_service import Execution
+from armoflow.engine.agents.agent_service import AgentService, Execution
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
 from armoflow.engine.uploads import ObjectWriter
@@ -289,6 +290,35 @@ async def test_large_data_is_written_whole_or_refused(small_disk: SmallDisk) -> 
         with pytest.raises(StorageError, match="no space left on device"):
             for number in range(20):
                 await objects.materialize(stored.opaque_id, small_disk.root / f"copy-{number}")
+
+
+@in_loop
+async def test_results_whose_data_cannot_be_written_leave_nothing_with_their_task(
+    small_disk: SmallDisk,
+) -> None:
+    async with Running(small_disk.root / "state") as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        service, execution = AgentService(engine), Execution(engine, engine.state.tasks[task.id])
+        await execution.prepare()
+        service.execution = execution
+        request = agent_common_pb2.CreateResultsRequest(
+            communication_token=execution.token, session_id=running.session
+        )
+        for name, size in [("small", 10), ("large", LARGE), ("larger", 16_000_000)]:
+            request.results.add(name=name, data=bytes(size))
+        with pytest.raises(OSError, match="No space left on device"):
+            await service.CreateResults(request, None)
+        assert execution.effects == Effects()
+        assert not execution.notified
+        del request.results[2]
+        reply = await service.CreateResults(request, None)
+        effects = await execution.collect()
+        assert [created.name for created in effects.created] == ["small", "large"]
+        assert set(effects.data) == {raw.result_id for raw in reply.results}
+        await execution.discard()
 
 
 @in_loop

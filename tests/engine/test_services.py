@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -621,6 +622,24 @@ def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
         results = ArmoniKResults(serving.channel)
         assert results.get_result(output.result_id).owner_task_id == task.id
         assert results.download_result_data(task.payload_id, session) == b"payload"
+
+
+def test_other_data_for_a_result_is_refused_and_no_file_stays_open(
+    serving: Serving, session: str
+) -> None:
+    results = ArmoniKResults(serving.channel)
+    (result_id,) = (
+        made.result_id for made in results.create_results_metadata(["x"], session).values()
+    )
+    data = bytes(3_000_000)
+    results.upload_result_data(result_id, session, data)
+    with pytest.raises(grpc.RpcError, match="completed with other data"):
+        results.upload_result_data(result_id, session, b"1" + data[1:])
+    folder = str(serving.server.engine.objects.staging.parent)
+    held = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+    objects = [path for path in held if path.startswith(folder) and ".db" not in path]
+    assert [path for path in objects if not path.endswith("lock")] == []
+    assert results.download_result_data(result_id, session) == data
 
 
 def test_strict_mode_repeats_the_defects_of_the_reference(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
 from armoflow.engine.completion import check_own
 from armoflow.engine.core import Engine
 from armoflow.engine.faults import StorageError
+from armoflow.engine.files import unlink
 from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
     Options,
@@ -137,23 +138,32 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         """Create results without data."""
         execution = self._check(request)
         _NAMES.check([item.name for item in request.results], "results")
-        replies = [self._create(execution, request, item.name) for item in request.results]
+        new = [CreatedResult(self._engine.new_id(), item.name) for item in request.results]
+        execution.effects.created += new
+        replies = [self._describe(execution, request, result) for result in new]
         return messages.CreateResultsMetaDataResponse(results=replies)
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data; what is large waits in the data folder."""
         execution = self._check(request)
         _NAMES.check([item.name for item in request.results], "results")
-        replies = []
-        for item in request.results:
-            reply = self._create(execution, request, item.name)
-            if len(item.data) <= INLINE_DATA_LIMIT:
-                execution.effects.data[reply.result_id] = item.data
-            else:
-                path = execution.folder / reply.result_id
-                await asyncio.to_thread(_write_new, path, item.data)
-                execution.notified[reply.result_id] = None
-            replies.append(reply)
+        new = [CreatedResult(self._engine.new_id(), item.name) for item in request.results]
+        small: dict[str, bytes] = {}
+        large: dict[str, None] = {}
+        try:
+            for created, item in zip(new, request.results, strict=True):
+                if len(item.data) <= INLINE_DATA_LIMIT:
+                    small[created.id] = item.data
+                else:
+                    large[created.id] = None
+                    await asyncio.to_thread(_write_new, execution.folder / created.id, item.data)
+        except BaseException:  # all of them, or none
+            unlink([execution.folder / result_id for result_id in large])
+            raise
+        execution.effects.created += new
+        execution.effects.data.update(small)
+        execution.notified.update(large)
+        replies = [self._describe(execution, request, result) for result in new]
         return messages.CreateResultsResponse(results=replies)
 
     async def NotifyResultData(self, request: Any, context: Any) -> Any:
@@ -241,15 +251,13 @@ class AgentService(AgentServicer):  # type: ignore[misc]
             raise StateError("INVALID_ARGUMENT", "the communication token is not the current one")
         return self.execution
 
-    def _create(self, execution: Execution, request: Any, name: str) -> Any:
-        created = CreatedResult(self._engine.new_id(), name)
-        execution.effects.created.append(created)
+    def _describe(self, execution: Execution, request: Any, created: CreatedResult) -> Any:
         strict = self._engine.options.strict  # the reference engine says what it was told
         session_id = request.session_id if strict else execution.task.session_id
         reply = messages.ResultMetaData(
             session_id=session_id,
             result_id=created.id,
-            name=name,
+            name=created.name,
             status=int(ResultStatus.CREATED),
         )
         set_seconds(reply.created_at, self._engine.now())

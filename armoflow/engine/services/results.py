@@ -250,10 +250,14 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             )
 
     async def _same_data(self, opaque_id: bytes, stored: Stored) -> bool:
-        other = self._engine.objects.chunks(stored.opaque_id, CHUNK_BYTES)
-        async for chunk in self._engine.objects.chunks(opaque_id, CHUNK_BYTES):
-            if chunk != await anext(other, None):
-                return False
+        read = self._engine.objects.chunks
+        async with (  # their files are closed now, not when they are collected
+            contextlib.aclosing(read(opaque_id, CHUNK_BYTES)) as chunks,
+            contextlib.aclosing(read(stored.opaque_id, CHUNK_BYTES)) as others,
+        ):
+            async for chunk in chunks:
+                if chunk != await anext(others, None):
+                    return False
         return True
 
 
