@@ -15,6 +15,7 @@ from pathlib import Path
 from armoflow.client.waiting import MOMENT, wait
 from armoflow.errors import EngineError
 from armoflow.system.interpreter import python_command
+from armoflow.system.sockets import stream_path
 from armoflow.system.temporary import TemporaryDirectory, socket_directory
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class PrivateEngine:
         self._directory = TemporaryDirectory()
         self._directories = [self._directory]
         try:
-            sockets = socket_directory(self._directory.path, _SOCKET)
+            sockets = socket_directory(self._directory.path, stream_path(_SOCKET))
             if sockets is not None:
                 self._directories.append(sockets)
             self.endpoint = f"unix:{self._directories[-1].path / _SOCKET}"

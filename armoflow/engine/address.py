@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from armoflow.errors import OptionError
-from armoflow.system.sockets import is_loopback, unix_path, unix_target
+from armoflow.system.sockets import is_loopback, stream_path, unix_path, unix_target
 from armoflow.system.temporary import SOCKET_PATH_LIMIT
 
 
@@ -37,11 +37,17 @@ class Address(NamedTuple):
         """The address as clients write it."""
         return f"unix:{self.path}" if self.path else f"http://{self.target}"
 
+    @property
+    def stream_path(self) -> str:
+        """Where batch streams are served besides; empty: nowhere."""
+        path = stream_path(self.path) if self.path else ""
+        return path if len(os.fsencode(path)) < SOCKET_PATH_LIMIT else ""
+
     def remove_socket(self) -> None:
-        """Remove the socket's file, where it is one."""
-        if self.path:
+        """Remove the files of the sockets, where they are some."""
+        for path in filter(None, (self.path, self.stream_path)):
             with suppress(OSError):
-                os.unlink(self.path)  # noqa: PTH108
+                os.unlink(path)  # noqa: PTH108
 
 
 def parse_address(text: str) -> Address:

@@ -28,7 +28,6 @@ from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
     FINAL,
     Changes,
-    Event,
     Partition,
     ResultRecord,
     ResultStatus,
@@ -41,7 +40,7 @@ from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
-from armoflow.engine.watchers import ResultChange, Watcher, Watchers
+from armoflow.engine.watchers import Listener, ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
 
@@ -214,13 +213,19 @@ class Engine:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         committed.result()
 
-    def watch(self, session_id: str) -> Watcher[Event]:
+    def watch(self, session_id: str) -> Watcher:
         """All events of a session, from now on, in batches as they are committed."""
         return self._watchers.watch(session_id)
 
-    def watch_results(self, session_id: str) -> Watcher[ResultChange]:
-        """Final status changes of the results of a session, in batches as they are committed."""
-        return self._watchers.watch_results(session_id)
+    def listen(
+        self, session_id: str, hear: Callable[[str, Sequence[ResultChange]], None]
+    ) -> Listener:
+        """Have final status changes of the results of a session told as they are committed.
+
+        ``hear`` gets the session's id and the changes of one commit. It must return at once, and
+        raise nothing.
+        """
+        return self._watchers.listen(session_id, hear)
 
     async def read_task(self, task_id: str) -> TaskRecord | None:
         """A task, live or from the journal."""

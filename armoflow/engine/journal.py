@@ -76,7 +76,7 @@ class Journal:
     Args:
         connection: The journal, opened for writing.
         durability: ``"full"`` synchronises files before the rows that name them.
-        on_commit: Called with each batch once it is committed, before its future is done.
+        on_commit: Called with each batch once it is committed, before those who wait for it go on.
         on_failure: Called once with the error if a batch can never be written; nothing can be
             journalled after that.
         on_fault: Called when nothing can be written for a while: who waits for a commit waits long.
@@ -287,6 +287,9 @@ class Journal:
         self._writing = None
         if error is None:
             self._resume()
+            # Those who wait are called in the loop's next turn, watchers now: what both have to say
+            # to a client goes in one message then.
+            batch.future.set_result(None)
             try:
                 self._on_commit(batch)
             except Exception as caught:
@@ -295,7 +298,6 @@ class Journal:
             self._tell_tried()
             self._give_up(batch, error)
             return
-        batch.future.set_result(None)
         if self._has_pending() and not self._scheduled:
             self._schedule(busy=batch.rows >= BUSY_ROWS)
 
@@ -305,7 +307,8 @@ class Journal:
         self._failure.__cause__ = error
         self._done = self._loop.create_future()
         _fail(self._done, self._failure)
-        _fail(batch.future, self._failure)
+        if not batch.future.done():
+            _fail(batch.future, self._failure)
         self._flush()
         self._on_failure(self._failure)
 

@@ -151,6 +151,7 @@ class Server:
 
         from armoflow.engine.services.guard import Guard
         from armoflow.engine.services.register import register_services
+        from armoflow.engine.services.stream_socket import StreamSocket
 
         self._guard = Guard(self.calls, self.engine.admit)
         self._grpc = grpc.aio.server(
@@ -180,6 +181,10 @@ class Server:
             port = self._grpc.add_insecure_port(self.address.target)
         except RuntimeError as error:
             raise OptionError(f"cannot listen at {self.address.url}: {error}") from error
+        if self.options.extensions and self.address.stream_path:
+            beside = StreamSocket(self.engine, self.calls, self.address.stream_path)
+            self._streams.append(beside)
+            await beside.start()
         await self._grpc.start()
         if self.address.path:
             os.chmod(self.address.path, 0o600)  # noqa: PTH101 - no waiting

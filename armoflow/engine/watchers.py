@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 from armoflow.engine.records import (
     Event,
@@ -15,11 +15,12 @@ from armoflow.engine.records import (
 )
 from armoflow.errors import ArmoflowError
 
-T = TypeVar("T")
-
 _RESULT_UPDATE = EventKind.RESULT_STATUS_UPDATE
 _NEW_RESULT = EventKind.NEW_RESULT
 _CREATED = int(ResultStatus.CREATED)
+
+
+T = TypeVar("T", "Watcher", "Listener")
 
 
 class WatcherOverflowError(ArmoflowError):
@@ -40,23 +41,23 @@ class ResultChange(NamedTuple):
     owner: TaskRecord | None = None
 
 
-class Watcher(Generic[T]):
+class Watcher:
     """An endless asynchronous iterator of batches, in the order of the commits.
 
     It ends when closed, and raises :class:`WatcherOverflowError` when its reader fell more than
     ``limit`` entries behind, so that a reader that stopped reading costs a bounded memory.
     """
 
-    def __init__(self, session_id: str, limit: int, on_close: Callable[[Watcher[T]], None]) -> None:
+    def __init__(self, session_id: str, limit: int, on_close: Callable[[Watcher], None]) -> None:
         self.session_id = session_id
         self._limit = limit
         self._on_close = on_close
-        self._pending: list[T] = []
+        self._pending: list[Event] = []
         self._available = asyncio.Event()
         self._closed = False
         self._overflowed = False
 
-    def push(self, batch: list[T]) -> None:
+    def push(self, batch: list[Event]) -> None:
         """Add entries for the reader; closes the watcher if it is too far behind."""
         if self._closed:
             return
@@ -75,10 +76,10 @@ class Watcher(Generic[T]):
             self._available.set()
             self._on_close(self)
 
-    def __aiter__(self) -> Watcher[T]:
+    def __aiter__(self) -> Watcher:
         return self
 
-    async def __anext__(self) -> list[T]:
+    async def __anext__(self) -> list[Event]:
         await self._available.wait()
         if self._pending:
             batch, self._pending = self._pending, []
@@ -93,26 +94,61 @@ class Watcher(Generic[T]):
         raise StopAsyncIteration
 
 
+class Listener:
+    """Has the changes of a session's results told, until it is closed."""
+
+    def __init__(
+        self,
+        session_id: str,
+        hear: Callable[[str, Sequence[ResultChange]], None],
+        on_close: Callable[[Listener], None],
+    ) -> None:
+        self.session_id = session_id
+        self._hear = hear
+        self._on_close = on_close
+        self._closed = False
+
+    def push(self, batch: list[ResultChange]) -> None:
+        """Tell changes."""
+        self._hear(self.session_id, batch)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        if not self._closed:
+            self._closed = True
+            self._on_close(self)
+
+
 class Watchers:
-    """The watchers of an engine, by session."""
+    """Those who watch an engine, by session."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._events: dict[str, list[Watcher[Event]]] = {}
-        self._results: dict[str, list[Watcher[ResultChange]]] = {}
+        self._events: dict[str, list[Watcher]] = {}
+        self._results: dict[str, list[Listener]] = {}
 
-    def watch(self, session_id: str) -> Watcher[Event]:
+    def watch(self, session_id: str) -> Watcher:
         """All events of a session, from now on."""
-        return self._add(self._events, session_id)
+        watcher = Watcher(session_id, self._limit, lambda gone: _remove(self._events, gone))
+        self._events.setdefault(session_id, []).append(watcher)
+        return watcher
 
-    def watch_results(self, session_id: str) -> Watcher[ResultChange]:
-        """Final status changes of the results of a session, from now on."""
-        return self._add(self._results, session_id)
+    def listen(
+        self, session_id: str, hear: Callable[[str, Sequence[ResultChange]], None]
+    ) -> Listener:
+        """Call a function with final status changes of the results of a session, from now on.
+
+        It is called in the middle of a commit: it must return at once, and raise nothing.
+        """
+        listener = Listener(session_id, hear, lambda gone: _remove(self._results, gone))
+        self._results.setdefault(session_id, []).append(listener)
+        return listener
 
     def close(self) -> None:
         """End all iterations."""
-        _close(self._events)
-        _close(self._results)
+        for watchers in list(self._events.values()):
+            for watcher in list(watchers):
+                watcher.close()
 
     def tell(self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]) -> None:
         """Hand committed events to those who watch their sessions."""
@@ -127,7 +163,10 @@ class Watchers:
             batch = batches.get(event.record.session_id)
             if batch is not None:
                 batch.append(event)
-        _push(self._events, batches)
+        for session_id, batch in batches.items():
+            if batch:
+                for watcher in list(self._events.get(session_id, ())):
+                    watcher.push(batch)
 
     def _tell_results(
         self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]
@@ -142,27 +181,14 @@ class Watchers:
                 continue
             owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
             batch.append(ResultChange(record, status, owner))  # type: ignore[arg-type]
-        _push(self._results, batches)
-
-    def _add(self, table: dict[str, list[Watcher[T]]], session_id: str) -> Watcher[T]:
-        def remove(watcher: Watcher[T]) -> None:
-            watchers = table[session_id]
-            watchers.remove(watcher)
-            if not watchers:
-                del table[session_id]
-
-        watcher: Watcher[T] = Watcher(session_id, self._limit, remove)
-        table.setdefault(session_id, []).append(watcher)
-        return watcher
+        for session_id, changes in batches.items():
+            if changes:
+                for listener in list(self._results.get(session_id, ())):
+                    listener.push(changes)
 
 
-def _push(table: dict[str, list[Watcher[T]]], batches: dict[str, list[T]]) -> None:
-    for session_id, batch in batches.items():
-        if batch:
-            for watcher in list(table.get(session_id, ())):
-                watcher.push(batch)
-
-
-def _close(table: dict[str, list[Watcher[T]]]) -> None:
-    for watcher in [watcher for watchers in table.values() for watcher in watchers]:
-        watcher.close()
+def _remove(table: dict[str, list[T]], watcher: T) -> None:
+    watchers = table[watcher.session_id]
+    watchers.remove(watcher)
+    if not watchers:
+        del table[watcher.session_id]

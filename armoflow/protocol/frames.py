@@ -1,7 +1,10 @@
 """The batch extension's frames: what a client and the embedded engine say on one stream.
 
-The stream is ``/armoflow.Extension/Connect``, beside the standard services; each message holds any
-number of msgpack lists. A request is ``[number, kind, ...]``, its reply ``[number, OK, value]`` or
+The stream is ``/armoflow.Extension/Connect``, beside the standard services; or, where the engine
+listens at a Unix socket, a connection to the socket named like it with ``.stream`` at its end, on
+which each message follows its length in four bytes, the least significant first, and the engine
+says in a last frame, ``[0, REFUSED, ...]``, why it ends the stream. Each message holds any number
+of msgpack lists. A request is ``[number, kind, ...]``, its reply ``[number, OK, value]`` or
 ``[number, REFUSED, code, message, result ids]``; changes come unasked as ``[0, CHANGES, ...]``.
 
 =========  ==========================================================  =========================
@@ -33,7 +36,8 @@ UploadResultData and DownloadResultData.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -45,6 +49,7 @@ from armoflow.config import (
     FRAME_ENTRIES,
     OPTIONS_COUNT,
     OPTIONS_TEXT,
+    REQUEST_LIMIT,
     TEXT_LIMIT,
 )
 from armoflow.errors import MalformedError
@@ -217,3 +222,53 @@ def unpack(message: bytes, entries: int = FRAME_ENTRIES * 10) -> Iterator[Any]:
         raise MalformedError(f"a message cannot be read: {type(error).__name__} {error}") from None
     if read < len(message):
         raise MalformedError("a message ends within a frame")
+
+
+# --- messages on a socket -----------------------------------------------------------------------
+
+_LENGTH = struct.Struct("<I")
+
+
+def framed(parts: Iterable[bytes]) -> bytes:
+    """The parts of a message as one, after its length."""
+    message = b"".join(parts)
+    return _LENGTH.pack(len(message)) + message
+
+
+class Splitter:
+    r"""Finds the messages in what a socket gives.
+
+    Example:
+        >>> splitter = Splitter()
+        >>> splitter.feed(framed([b"ab"]) + framed([b"c"])[:2])
+        [b'ab']
+        >>> splitter.feed(framed([b"c"])[2:])
+        [b'c']
+    """
+
+    def __init__(self, limit: int = REQUEST_LIMIT) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes; returns the messages that are complete.
+
+        Raises:
+            MalformedError: If one is too long.
+        """
+        if not self._rest and len(data) >= 4 and _LENGTH.unpack_from(data)[0] == len(data) - 4:
+            return [data[4:]]  # one message, whole: what comes most often
+        self._rest += data
+        messages = []
+        start = 0
+        while len(self._rest) - start >= 4:
+            (length,) = _LENGTH.unpack_from(self._rest, start)
+            if length > self._limit:
+                raise MalformedError(f"a message of {length} bytes: {self._limit} are taken")
+            end = start + 4 + length
+            if end > len(self._rest):
+                break
+            messages.append(bytes(self._rest[start + 4 : end]))
+            start = end
+        del self._rest[:start]
+        return messages

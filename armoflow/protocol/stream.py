@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ import msgpack
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
 from armoflow.protocol.cases import Caller
-from armoflow.protocol.frames import CHANGES, METHOD, REFUSAL, REPLIES, VERSION, Kind, unpack
+from armoflow.protocol.frames import CHANGES, REFUSAL, REPLIES, VERSION, Kind, unpack
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.shapes import SIZE
 from armoflow.protocol.silence import unanswered
+from armoflow.protocol.wires import Wire, open_wire, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +72,19 @@ class Stream:
         self._connected = connected
         # Over a socket it is on this machine, with this file system.
         self._local = bool(caller.settings.path)
-        self._open = channel.stream_stream(METHOD)
+        self._channel = channel
         self._packer = msgpack.Packer(use_bin_type=True)
         self._requests: dict[int, _Request] = {}
         self._number = 0
-        self._wake = asyncio.Event()
+        self._unsent: deque[_Request] = deque()
+        self._flushing = False
+        self._wire: Wire | None = None
+        self._hello: asyncio.Future[Any] | None = None
         self._running: asyncio.Task[None] | None = None
-        self._greeting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._greeting: asyncio.Future[Any] = self._loop.create_future()
         self._greeted = False
         self._last_news = 0.0
-        self._silent = False
         self._closing = False
         self._failure: Exception | None = None
 
@@ -105,10 +110,13 @@ class Stream:
             raise self._failure.with_traceback(None)
         self._number += 1
         number = self._number
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] = self._loop.create_future()
         request = _Request(kind, self._packer.pack([number, kind, *arguments]), reply)
         self._requests[number] = request
-        self._wake.set()
+        self._unsent.append(request)
+        if not self._flushing:  # what is asked in the same moment goes together
+            self._flushing = True
+            self._loop.call_soon(self._flush)
         try:
             return await reply
         finally:
@@ -132,18 +140,19 @@ class Stream:
             self._fail(error)
 
     async def _stay_connected(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         deadline = loop.time() + config.ENGINE_PATIENCE
         pause = 0.05
         while not self._closing:
             greeted = False
-            call = self._open()
+            path = self._caller.settings.path
+            wire = await open_wire(self._channel, path, self._hear, self._flush)
             try:
-                await asyncio.wait_for(self._greet(call), config.SILENCE_BEFORE_RECONNECT)
+                await asyncio.wait_for(self._greet(wire), config.SILENCE_BEFORE_RECONNECT)
                 greeted = True
                 if self._closing:
                     return  # `wait_for` may swallow a cancellation that comes with the result
-                await self._serve(call)
+                await self._serve(wire)
             except grpc.RpcError as error:
                 if not is_ambiguous(error):
                     raise
@@ -153,7 +162,8 @@ class Stream:
             except (ProtocolError, asyncio.TimeoutError, asyncio.InvalidStateError) as error:
                 problem = error  # the last is what gRPC makes of writing to a broken stream
             finally:
-                call.cancel()
+                self._wire = None
+                wire.close()
             if greeted:
                 deadline, pause = loop.time() + config.ENGINE_PATIENCE, 0.05
             elif loop.time() > deadline:
@@ -170,82 +180,76 @@ class Stream:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-    async def _greet(self, call: Any) -> None:
-        try:
-            await call.write(self._packer.pack([0, Kind.HELLO, VERSION, self._local]))
-        except grpc.RpcError:
-            # Refused before it could be written: what the write says is not the reason.
-            await _raise_status(call)
-        message = await call.read()
-        if message is grpc.aio.EOF:
-            await _raise_status(call)
-        _, kind, *rest = _framed(next(unpack(message), None))
+    async def _greet(self, wire: Wire) -> None:
+        self._hello = hello = self._loop.create_future()
+        wire.send(self._packer.pack([0, Kind.HELLO, VERSION, self._local]))
+        await asyncio.wait([hello, wire.ended], return_when=asyncio.FIRST_COMPLETED)
+        if not hello.done():
+            wire.ended.result()
+        _, kind, *rest = _framed(hello.result())
         if kind == Kind.REFUSED:
             REFUSAL.check(rest, "the refusal of the greeting")
             raise EngineError(f"the engine refused the extension: {rest[1]}", rest[0])
         said = _value(Kind.HELLO, rest)
         for request in self._requests.values():
             request.sent = False
+        self._unsent = deque(self._requests.values())
+        self._wire = wire
         if not self._greeting.done():
             self._greeting.set_result(said)
         self._greeted = True
-        self._wake.set()
+        self._flush()
         self._connected()
 
-    async def _serve(self, call: Any) -> None:
-        self._last_news = asyncio.get_running_loop().time()
-        self._silent = False
-        helpers = [
-            asyncio.create_task(self._write(call)),
-            asyncio.create_task(self._end_if_silent(call)),
-        ]
+    async def _serve(self, wire: Wire) -> None:
+        self._last_news = self._loop.time()
+        watching = asyncio.create_task(self._end_if_silent(wire))
         try:
-            while (message := await call.read()) is not grpc.aio.EOF:
-                self._last_news = asyncio.get_running_loop().time()
-                for frame in unpack(message):
-                    self._take(frame)
-        except asyncio.CancelledError:
-            if self._silent and not self._closing:
-                raise asyncio.TimeoutError from None
-            raise
+            # Not awaited itself, or it would be cancelled with this.
+            await asyncio.wait([wire.ended])
+            wire.ended.result()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-        await _raise_status(call)
+            watching.cancel()
 
-    async def _end_if_silent(self, call: Any) -> None:
+    async def _end_if_silent(self, wire: Wire) -> None:
         """A connection that died without a word leaves an open, silent call."""
         limit = config.SILENCE_BEFORE_RECONNECT
         while True:
             await asyncio.sleep(limit / 2)
             if not any(request.sent for request in self._requests.values()):
-                self._last_news = asyncio.get_running_loop().time()
-            elif asyncio.get_running_loop().time() - self._last_news > limit:
-                self._silent = True
-                call.cancel()
+                self._last_news = self._loop.time()
+            elif self._loop.time() - self._last_news > limit:
+                wire.end(asyncio.TimeoutError())
                 return
 
-    async def _write(self, call: Any) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while frames := self._next_frames():
-                await call.write(frames)
-                self._last_news = asyncio.get_running_loop().time()
+    def _flush(self) -> None:
+        """Send what was not sent, as far as it is taken."""
+        self._flushing = False
+        wire = self._wire
+        while wire is not None and wire.ready and (frames := self._next_frames()):
+            wire.send(frames)
+            self._last_news = self._loop.time()
 
     def _next_frames(self) -> bytes:
         """Requests that were not sent, as one message; not all, if it becomes long."""
         frames: list[bytes] = []
         size = 0
-        for request in self._requests.values():
-            if not request.sent:
+        while self._unsent and size <= config.STREAM_MESSAGE:
+            request = self._unsent.popleft()
+            if not request.reply.done():  # else it was given up meanwhile
                 request.sent = True
                 frames.append(request.frame)
                 size += len(request.frame)
-                if size > config.STREAM_MESSAGE:
-                    break
         return b"".join(frames)
+
+    def _hear(self, message: bytes) -> None:
+        self._last_news = self._loop.time()
+        for frame in unpack(message):
+            if self._hello is not None:
+                self._hello.set_result(frame)
+                self._hello = None
+            else:
+                self._take(frame)
 
     def _take(self, frame: Any) -> None:
         number, kind, *rest = _framed(frame)
@@ -253,6 +257,9 @@ class Stream:
             CHANGES.check(rest, "the engine's CHANGES")
             self._changed(*rest)
             return
+        if number == 0 and kind == Kind.REFUSED:
+            REFUSAL.check(rest, "the end of the stream")
+            raise refuse(rest[0], rest[1])
         request = self._requests.get(number)
         if request is None or request.reply.done():
             return  # the answer to a request that was repeated, or given up
@@ -299,14 +306,3 @@ def _value(kind: Kind, rest: list[Any]) -> Any:
         raise MalformedError(f"the reply to {kind.name} has {len(rest)} values, not one")
     REPLIES[kind].check(rest[0], _REPLY_TO[kind])
     return rest[0]
-
-
-async def _raise_status(call: Any) -> None:
-    """A stream's end as an exception."""
-    code = await call.code()
-    if code is not grpc.StatusCode.OK:
-        details = await call.details()
-        raise grpc.aio.AioRpcError(
-            code, await call.initial_metadata(), await call.trailing_metadata(), details
-        )
-    raise ProtocolError("the engine ended the stream")

@@ -28,6 +28,16 @@ def unix_path(address: str) -> str:
     return path[2:] if path.startswith("///") else path
 
 
+def stream_path(path: str) -> str:
+    """The path of the socket for batch streams, beside the one that an engine listens at.
+
+    Example:
+        >>> stream_path("/run/armoflow.sock")
+        '/run/armoflow.sock.stream'
+    """
+    return path + ".stream"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, by its name or address.
 

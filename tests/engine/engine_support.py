@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from armoflow.engine.core import Engine
 from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import NewResult, NewTask, Options, TaskRecord
+from armoflow.engine.watchers import ResultChange
 
 
 def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -24,6 +25,28 @@ def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         asyncio.run(bounded())
 
     return run
+
+
+class Changes:
+    """Final changes of the results of a session from now on, those that have come together."""
+
+    def __init__(self, engine: Engine, session_id: str) -> None:
+        self._come: list[ResultChange] = []
+        self._some = asyncio.Event()
+        engine.listen(session_id, self._hear)
+
+    def _hear(self, _: str, batch: Sequence[ResultChange]) -> None:
+        self._come += batch
+        self._some.set()
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> Sequence[ResultChange]:
+        await self._some.wait()
+        self._some.clear()
+        come, self._come = self._come, []
+        return come
 
 
 class FakeAgent:

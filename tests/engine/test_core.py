@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_support import Running, in_loop
+from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine.core import Engine
@@ -26,7 +26,7 @@ async def test_a_task_from_submission_to_its_value(tmp_path: Path) -> None:
         engine = running.engine
         running.open_session()
         events = engine.watch(running.session)
-        results = engine.watch_results(running.session)
+        results = Changes(engine, running.session)
         task = running.submit()
         assert running.agent.woken.is_set()
         assert running.take() == [task.id]
@@ -162,7 +162,7 @@ async def test_a_failed_task_tells_its_error_with_the_aborted_result(tmp_path: P
         running.open_session()
         task = running.submit()
         running.take()
-        watcher = engine.watch_results(running.session)
+        watcher = Changes(engine, running.session)
         await engine.fail(task.id, "it went wrong")
         aborted = [
             change for change in await anext(watcher) if change.status == ResultStatus.ABORTED
@@ -180,7 +180,7 @@ async def test_a_task_that_has_left_memory_tells_how_long_it_ran(tmp_path: Path)
         task = running.submit()
         running.take()
         engine.state.tasks[task.id].started_at = engine.now() - 5.0
-        watcher = engine.watch_results(running.session)
+        watcher = Changes(engine, running.session)
         await engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
         assert task.id not in engine.state.tasks
         (owner,) = [c.owner for c in await anext(watcher) if c.record.id == task.outputs[0]]

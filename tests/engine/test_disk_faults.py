@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from armonik.protogen.common import agent_common_pb2
-from engine_support import Running, in_loop
+from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine import postponed
@@ -344,7 +344,7 @@ async def test_a_success_waits_until_its_data_can_be_stored(small_disk: SmallDis
         assert status_of(running, first) is ResultStatus.CREATED
         assert engine.state.tasks[first.id].status is TaskStatus.PROCESSING
         small_disk.make_room()
-        watcher = engine.watch_results(running.session)
+        watcher = Changes(engine, running.session)
         async for changes in watcher:
             if any(record.id == first.outputs[0] for record, _, _ in changes):
                 break
@@ -368,7 +368,7 @@ async def test_a_success_does_not_wait_for_ever(
         await engine.committed()
         effects = Effects(data={task.outputs[0]: staged(running)})
         small_disk.take_all_inodes()
-        watcher = engine.watch_results(running.session)
+        watcher = Changes(engine, running.session)
         engine.complete([(task.id, effects)])
         async for changes in watcher:
             if any(record.id == task.outputs[0] for record, _, _ in changes):

@@ -11,7 +11,7 @@ import grpc
 import msgpack
 import pytest
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks
-from raw_stream import RawStream
+from raw_stream import DOORS, RawStream, open_stream
 from serving import Serving, serve, task_options
 
 from armoflow.protocol.frames import Kind
@@ -31,9 +31,14 @@ def session(serving: Serving) -> str:
     return ArmoniKSessions(serving.channel).create_session(task_options())
 
 
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def stream(serving: Serving) -> Iterator[RawStream]:
-    raw = RawStream(serving.channel)
+def stream(serving: Serving, door: str) -> Iterator[RawStream]:
+    raw = open_stream(serving, door)
     raw.greet()
     yield raw
     raw.close()
@@ -223,9 +228,9 @@ def test_an_unknown_kind_is_answered_by_its_number(stream: RawStream, kind: Any)
     ],
 )
 def test_what_has_no_number_ends_its_own_stream_only(
-    serving: Serving, session: str, stream: RawStream, message: bytes
+    serving: Serving, session: str, stream: RawStream, door: str, message: bytes
 ) -> None:
-    other = RawStream(serving.channel)
+    other = open_stream(serving, door)
     other.send(message)
     assert other.end() is grpc.StatusCode.INVALID_ARGUMENT
     assert stream.request(Kind.SUBMIT, session, *names(os.urandom(4).hex())) == [Kind.OK, None]
@@ -252,12 +257,12 @@ def test_a_session_is_watched_once_and_only_if_it_exists(
 
 @pytest.mark.parametrize("what", ["outside", "up", "link", "pipe", "directory", "size", "nul"])
 def test_only_plain_files_in_the_staging_directory_are_taken(
-    serving: Serving, session: str, stream: RawStream, tmp_path: Path, what: str
+    serving: Serving, session: str, stream: RawStream, door: str, tmp_path: Path, what: str
 ) -> None:
     staging = Path(serving.server.engine.objects.staging)
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
-    path = staging / f"client-{what}"
+    path = staging / f"client-{door}-{what}"
     size = 6
     if what == "outside":
         path = secret
@@ -310,15 +315,15 @@ def test_what_was_accepted_is_listed_also_after_a_restart(tmp_path: Path) -> Non
             assert {result.name for result in listed} == {"p/", "o/\0\n\u2028"}
 
 
-def test_a_client_that_goes_cancels_nobody_elses_commit(tmp_path: Path) -> None:
+def test_a_client_that_goes_cancels_nobody_elses_commit(tmp_path: Path, door: str) -> None:
     """The future of a commit is shared by all who wait for it."""
     with serve(tmp_path / "state") as serving:
         session = ArmoniKSessions(serving.channel).create_session(task_options())
         engine = serving.server.engine
-        staying = RawStream(serving.channel)
+        staying = open_stream(serving, door)
         staying.greet()
         for turn in range(20):
-            leaving = RawStream(serving.channel)
+            leaving = open_stream(serving, door)
             leaving.greet()
             staying.send_frames([turn, Kind.SUBMIT, session, *names(f"turn-{turn}")])
             leaving.send_frames(*([number, Kind.POLL, ["x"]] for number in range(50)))

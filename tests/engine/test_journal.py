@@ -176,9 +176,9 @@ async def test_a_watcher_that_raises_fails_the_engine(
         running.open_session()
         running.submit()
         with pytest.raises(EngineError, match="broken"):
-            await engine.committed()
-        with pytest.raises(EngineError, match="broken"):
             await engine.failed
+        with pytest.raises(EngineError, match="broken"):
+            await engine.committed()  # nothing more is
 
 
 @in_loop

@@ -17,13 +17,15 @@ from armonik.protogen.client.results_service_pb2_grpc import ResultsStub
 from armonik.protogen.common.events_common_pb2 import EventSubscriptionRequest
 from armonik.protogen.common.results_common_pb2 import DownloadResultDataRequest
 from engine_support import Running, in_loop
-from raw_stream import RawStream
+from raw_stream import RawSocket, RawStream
 from serving import PATIENCE, Serving, serve, task_options
 
 from armoflow.config import CHUNK_BYTES
-from armoflow.engine.services import extension
+from armoflow.engine.services import connection as connections
 from armoflow.engine.services.call_log import CallLog
+from armoflow.engine.services.extension import ExtensionService
 from armoflow.engine.services.guard import Guard
+from armoflow.engine.services.stream_socket import StreamSocket
 from armoflow.protocol.frames import Kind
 
 
@@ -113,7 +115,7 @@ def test_a_download_that_nobody_reads_is_not_read_from_the_disk_either(tmp_path:
 def test_a_batch_stream_that_nobody_reads_is_ended_and_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extension, "OUTBOX_BYTES", 100_000)
+    monkeypatch.setattr(connections, "OUTBOX_BYTES", 100_000)
     with serve(tmp_path) as serving:
         session = create_session(serving)
         stream = RawStream(serving.channel)
@@ -129,10 +131,37 @@ def test_a_batch_stream_that_nobody_reads_is_ended_and_holds_nothing(
                     connection._send([0, Kind.CHANGES, session, [change]])
 
             serving.run(tell_much())
-            assert not connection._outbox and not connection._watchers
+            assert not connection._outbox and not connection._listeners
             assert stream.end() is grpc.StatusCode.UNAVAILABLE
             assert "does not read" in stream.call.details()
             wait_until(serving, lambda: not service._connections)
+        finally:
+            stream.close()
+
+
+def test_a_socket_that_nobody_reads_is_cut_off_and_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "OUTBOX_BYTES", 100_000)
+    with serve(tmp_path) as serving:
+        session = create_session(serving)
+        stream = RawSocket(serving.server.address.stream_path)
+        try:
+            stream.greet()
+            assert stream.request(Kind.WATCH, session)[0] == Kind.OK
+            (beside,) = (s for s in serving.server._streams if isinstance(s, StreamSocket))
+            (peer,) = beside._streams
+            connection = peer._connection
+
+            async def tell_much() -> None:
+                while not connection.overflowed:
+                    change = ["result", 2, 1_000, b"x" * 1_000, None, None]
+                    connection._send([0, Kind.CHANGES, session, [change]])
+                    await asyncio.sleep(0)  # what the connection takes is written
+
+            serving.run(tell_much())
+            assert not connection._outbox and not connection._listeners
+            wait_until(serving, lambda: not beside._streams)
         finally:
             stream.close()
 
@@ -159,7 +188,7 @@ async def test_a_caller_that_goes_while_its_call_is_ended_is_no_defect(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Running(tmp_path) as running:
-        service = extension.ExtensionService(running.engine)
+        service = ExtensionService(running.engine)
         service.close()
         guard = Guard(CallLog(None))
         handler = guard._generator(service.connect, "Extension/Connect")

@@ -102,16 +102,18 @@ class Lane:
         return await self._read(task)
 
     async def _end(self, tasks: Sequence[NewTask]) -> None:
-        watcher = self.engine.watch_results(self.session)
+        told = asyncio.Event()
+        listener = self.engine.listen(self.session, lambda *_: told.set())
 
         def final(task: NewTask) -> bool:
             return self.result(task).status is not ResultStatus.CREATED
 
         try:
             while not all(map(final, tasks)):
-                await asyncio.wait_for(anext(aiter(watcher)), PATIENCE)
+                await asyncio.wait_for(told.wait(), PATIENCE)
+                told.clear()
         finally:
-            watcher.close()
+            listener.close()
 
     def result(self, task: NewTask) -> Any:
         return self.engine.state.results[task.outputs[0]]

@@ -35,7 +35,7 @@ class EventsService(Service, EventsServicer):  # type: ignore[misc]
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._watchers: set[Watcher[Event]] = set()
+        self._watchers: set[Watcher] = set()
 
     def close(self) -> None:
         """End all streams with UNAVAILABLE."""

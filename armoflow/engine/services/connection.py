@@ -1,0 +1,426 @@
+"""One client's batch stream: frames in, frames out, whatever carries them.
+
+The frames are described in :mod:`armoflow.protocol.frames`. Nothing here can do what the standard
+services cannot: the commands are the state machine's own, in the order of the standard calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import msgpack
+
+from armoflow.codec.clipping import short_error
+from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
+from armoflow.engine.core import Engine
+from armoflow.engine.faults import StorageError
+from armoflow.engine.objects import is_file
+from armoflow.engine.options import decode_options
+from armoflow.engine.records import (
+    Changes,
+    NewResult,
+    NewTask,
+    ResultRecord,
+    ResultStatus,
+    StateError,
+    Stored,
+    TaskRecord,
+)
+from armoflow.engine.services.answers import Answers, status_name
+from armoflow.engine.sweeper import SLICE
+from armoflow.engine.watchers import Listener, ResultChange
+from armoflow.errors import MalformedError, OptionError
+from armoflow.protocol.frames import (
+    OUTPUT_PREFIX,
+    REQUESTS,
+    SESSION_ENDED,
+    VERSION,
+    WANTED_PREFIX,
+    Kind,
+)
+from armoflow.protocol.shapes import SIZE
+
+logger = logging.getLogger(__name__)
+
+OUTBOX_BYTES = 64 * MIB
+"""Bytes that wait for a client that does not read, before its stream is ended."""
+
+ANSWERS_BYTES = 16 * MIB
+"""Bytes that wait for a client, before no more of its requests are taken."""
+
+ANSWERS_AT_ONCE = 64
+"""Requests whose answers are being read, before no more are taken."""
+
+_NAMES = {int(kind): kind.name for kind in Kind}
+
+ENDING = "the engine is shutting down"
+NOT_READING = "the client does not read"
+"""Why streams are ended."""
+
+SHOWN = 60
+"""Characters of a malformed frame that are shown."""
+
+
+class Connection:
+    """One stream.
+
+    Args:
+        engine: The engine.
+        on_frames: Called when there are frames to send, or never will be any more.
+        on_room: Called when requests are taken again after they were not.
+
+    Attributes:
+        closed: No more frames will come.
+        overflowed: It was closed because its client does not read.
+        has_room: Whether requests are taken.
+    """
+
+    def __init__(
+        self, engine: Engine, on_frames: Callable[[], None], on_room: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._on_frames = on_frames
+        self._on_room = on_room
+        self._packer = msgpack.Packer(use_bin_type=True)
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self.closed = False
+        self.overflowed = False
+        self.has_room = True
+        self._local = False
+        self._answers = Answers(engine)
+        self._listeners: dict[str, Listener] = {}
+        self._held: list[str] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._promised: dict[object, int] = {}
+        engine.fault_listeners.add(self._on_fault)
+        self._handlers: dict[int, Callable[..., Any]] = {
+            Kind.HELLO: self._hello,
+            Kind.WATCH: self._watch,
+            Kind.SUBMIT: self._submit,
+            Kind.FETCH: self._fetch,
+            Kind.POLL: self._poll,
+            Kind.FAILURES: self._failures,
+            Kind.DELETE: self._delete,
+            Kind.CANCEL: self._cancel,
+        }
+
+    # --- the stream -----------------------------------------------------------------------------
+
+    def take(self, frames: Iterator[Any]) -> bool:
+        """Take requests as far as there is room; False if some are left.
+
+        Raises:
+            MalformedError: When it comes to what cannot be answered.
+        """
+        for frame in frames:
+            self._take(frame)
+            if not self.has_room:
+                return False
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are frames to send."""
+        return bool(self._outbox)
+
+    def gathered(self) -> list[bytes]:
+        """What is to be sent now."""
+        frames, self._outbox = self._outbox, []
+        self._outbox_bytes = 0
+        self._make_room()
+        return frames
+
+    def close(self) -> None:
+        """End the stream once what waits has been sent."""
+        self.closed = True
+        self._engine.fault_listeners.discard(self._on_fault)
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            listener.close()
+        for task in self._running:
+            task.cancel()
+        self._on_frames()
+
+    def leave(self) -> None:
+        """The stream has ended: the leases of its sessions run."""
+        held, self._held = self._held, []
+        for session_id in held:
+            self._engine.leases.release(session_id)
+
+    def _take(self, frame: Any) -> None:
+        """Carry out a request; one that is refused, or makes no sense, changes nothing.
+
+        Raises:
+            MalformedError: If it has no number to answer it by.
+        """
+        number: Any = frame[0] if isinstance(frame, list) and frame else None
+        if not SIZE.fits(number):
+            raise MalformedError(f"a frame does not begin with its number: {repr(frame)[:SHOWN]}")
+        kind: Any = frame[1] if len(frame) > 1 else None
+        handler = self._handlers.get(kind) if type(kind) is int else None
+        if handler is None:
+            text = f"request {number} is of an unknown kind, {repr(kind)[:SHOWN]}"
+            self._refuse(number, StateError("INVALID_ARGUMENT", text))
+            return
+        arguments = frame[2:]
+        try:
+            REQUESTS[kind].check(arguments, _NAMES[kind])
+            if kind == Kind.SUBMIT and self._engine.fault is not None:
+                self._run(self._take_if_admitted(number, frame))
+                return
+            handler(number, *arguments)
+        except StateError as error:
+            self._refuse(number, error)
+        except (MalformedError, OptionError) as error:
+            self._refuse(number, StateError("INVALID_ARGUMENT", str(error)))
+        except Exception as error:
+            logger.exception("%s failed", _NAMES[kind])
+            text = f"{_NAMES[kind]} failed: {type(error).__name__}: {error}"
+            self._refuse(number, StateError("INTERNAL", text))
+
+    async def _take_if_admitted(self, number: int, frame: Any) -> None:
+        try:
+            await self._engine.admit()
+        except StateError as error:
+            self._refuse(number, error)
+        else:
+            self._take(frame)
+
+    def _send(self, frame: Any) -> None:
+        if self.closed:
+            return  # nobody reads it any more
+        data = self._packer.pack(frame)
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+        self._on_frames()
+        if self._outbox_bytes > ANSWERS_BYTES:
+            self.has_room = False
+        if self._outbox_bytes > OUTBOX_BYTES:
+            logger.warning("a client does not read: its stream is ended")
+            self._overflow()
+
+    def _overflow(self) -> None:
+        """End the stream of a client that does not read; what waits is told again on the next."""
+        self.overflowed = True
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        self.close()
+
+    def _reply(self, number: int, value: Any = None) -> None:
+        self._send([number, Kind.OK, value])
+
+    def _refuse(self, number: int, error: StateError) -> None:
+        ids = list(getattr(error, "result_ids", None) or ())
+        self._send([number, Kind.REFUSED, error.code, str(error)[:STATUS_TEXT_LIMIT], ids])
+
+    def _reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
+        if self._engine.fault is not None:
+            self._refuse(number, self._engine.fault)
+            return
+        promise = object()  # a client may use a number twice
+        self._promised[promise] = number
+
+        def done(future: asyncio.Future[None]) -> None:
+            if self._promised.pop(promise, None) is None:
+                return
+            if future.cancelled() or future.exception() is not None:
+                self._refuse(number, StateError("INTERNAL", "the journal could not be written"))
+            else:
+                self._reply(number, value)
+
+        committed.add_done_callback(done)
+
+    def _on_fault(self, fault: StorageError) -> None:
+        """What was promised to be told when it is committed may not be for long: say so."""
+        promised, self._promised = self._promised, {}
+        for number in promised.values():
+            self._refuse(number, fault)
+
+    def _start(self, number: int, work: Any) -> None:
+        async def run() -> None:
+            try:
+                self._reply(number, await work)
+            except StateError as error:
+                self._refuse(number, error)
+            except Exception as error:
+                logger.exception("an answer failed")
+                text = f"the answer cannot be given: {type(error).__name__}: {error}"
+                self._refuse(number, StateError("INTERNAL", text))
+
+        self._run(run())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ran)
+        if len(self._running) >= ANSWERS_AT_ONCE:
+            self.has_room = False
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if (
+            not self.has_room
+            and len(self._running) < ANSWERS_AT_ONCE
+            and self._outbox_bytes <= ANSWERS_BYTES
+        ):
+            self.has_room = True
+            self._on_room()
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _hello(self, number: int, version: int, local: bool) -> None:
+        if version != VERSION:
+            raise StateError(
+                "FAILED_PRECONDITION",
+                f"this engine speaks version {VERSION} of the extension, not {version}",
+            )
+        self._local = local
+        engine = self._engine
+        said: dict[str, Any] = {"frees_payloads": engine.options.delete_payload}
+        if local:
+            said["staging"] = str(engine.objects.staging)
+        self._reply(number, said)
+
+    def _watch(self, number: int, session_id: str) -> None:
+        if session_id not in self._engine.state.sessions:
+            raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
+        self._check_lease(session_id)
+        if session_id not in self._listeners:  # once is enough
+            self._held.append(session_id)
+            self._engine.leases.hold(session_id)
+            self._listeners[session_id] = self._engine.listen(session_id, self._tell)
+        self._reply(number)
+
+    def _submit(  # noqa: PLR0917 - a frame's elements, in order
+        self,
+        number: int,
+        session_id: str,
+        results: Sequence[Any],
+        options: Sequence[Any],
+        tasks: Sequence[Any],
+        payloads: Sequence[Any],
+    ) -> None:
+        self._check_lease(session_id)
+        engine = self._engine
+        levels = [decode_options(level) for level in options]
+        if tasks and max([level for *_, level in tasks]) >= len(levels):
+            raise MalformedError(f"SUBMIT.tasks name options beyond the {len(levels)} given")
+        new_tasks = [
+            NewTask(task_id, payload_id, dependencies, outputs, levels[level])
+            for task_id, payload_id, dependencies, outputs, level in tasks
+        ]
+        queued = bool(tasks)
+        stored: list[tuple[str, Stored]] = []
+        created = {result_id for result_id, _ in results}
+        try:
+            for result_id, data in payloads:
+                if isinstance(data, bytes):
+                    stored.append((result_id, engine.objects.put(data, queued=queued)))
+                elif (taken := self._take_over(result_id, data, created)) is not None:
+                    stored.append((result_id, taken))
+            changes = engine.state.submit_with_data(
+                engine.now(),
+                session_id,
+                # Names are few, and the frame has one for each result.
+                [NewResult(result_id, sys.intern(name)) for result_id, name in results],
+                new_tasks,
+                stored,
+            )
+        except BaseException:
+            engine.objects.delete([data.opaque_id for _, data in stored])
+            raise
+        # A submission is news to nobody: its commit may wait for that of its first results.
+        self._reply_when(number, engine.apply(changes, urgent=not tasks))
+
+    def _check_lease(self, session_id: str) -> None:
+        refusal = self._engine.leases.refusal(session_id)
+        if refusal is not None:
+            raise StateError(SESSION_ENDED, refusal)
+
+    def _take_over(self, result_id: str, file: Sequence[Any], new: set[str]) -> Stored | None:
+        """Take over a file that the client has written; None if an earlier try has done so.
+
+        Raises:
+            StateError: DATA_LOSS, if it is not there.
+        """
+        path, size = file
+        try:
+            return self._engine.objects.take_over(path, size)
+        except FileNotFoundError:
+            record = self._engine.state.results.get(result_id)
+            missing = result_id in new if record is None else record.status is ResultStatus.CREATED
+            if missing:
+                text = f"the file {path} for result {result_id} is gone: upload the data"
+                raise StateError("DATA_LOSS", text) from None
+            return None
+
+    def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._answers.fetch(result_ids, local=self._local))
+
+    def _poll(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._answers.poll(result_ids))
+
+    def _failures(self, number: int, result_ids: Sequence[str]) -> None:
+        self._start(number, self._answers.failures(result_ids))
+
+    def _delete(self, number: int, result_ids: Sequence[str]) -> None:
+        engine = self._engine
+        if len(result_ids) > SLICE:
+            self._start(number, self._in_slices(result_ids, engine.state.delete_results))
+            return
+        changes = engine.state.delete_results(engine.now(), result_ids)
+        # Files take room until the commit; the rest may wait for other changes.
+        urgent = any(map(is_file, changes.deleted))
+        self._reply_when(number, engine.apply(changes, urgent=urgent))
+
+    def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
+        engine = self._engine
+        if len(task_ids) > SLICE:
+            self._start(number, self._in_slices(task_ids, engine.state.cancel_tasks))
+            return
+        changes = engine.state.cancel_tasks(engine.now(), task_ids)
+        self._reply_when(number, engine.apply(changes))
+
+    async def _in_slices(
+        self, ids: Sequence[str], command: Callable[[float, Sequence[str]], Changes]
+    ) -> None:
+        engine = self._engine
+        changing = engine.sweeper.in_slices(
+            ids, lambda part: command(engine.now(), part), urgent=True
+        )
+        await engine.promise(changing)
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def _tell(self, session_id: str, batch: Sequence[ResultChange]) -> None:
+        try:
+            changes = [
+                self._change(record, status, owner)
+                for record, status, owner in batch
+                if record.name.startswith(OUTPUT_PREFIX)
+            ]
+            if changes:
+                self._send([0, Kind.CHANGES, session_id, changes])
+        except Exception:  # that is no fault of the commit that is told of: the client asks again
+            logger.exception("changes could not be told: the stream is ended")
+            self._overflow()
+
+    def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
+        data = failure = seconds = None
+        if status == ResultStatus.COMPLETED:
+            if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
+                found = self._engine.objects.peek(record.opaque_id)
+                data = found if isinstance(found, bytes) else None
+            if owner is not None and owner.ended_at and owner.started_at:
+                seconds = owner.ended_at - owner.started_at
+        elif status == ResultStatus.ABORTED and owner is not None and owner.error:
+            failure = [owner.id, status_name(owner), short_error(owner.error)]
+        return [record.id, int(status), record.size, data, failure, seconds]
