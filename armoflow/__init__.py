@@ -54,12 +54,20 @@ def __getattr__(name: str) -> Any:
     # too, and must not pay for the client.
     module = _MODULES.get(name)
     if module is None:
-        raise AttributeError(f"module 'armoflow' has no attribute {name!r}")
+        raise AttributeError(f"module 'armoflow' has no attribute {name!r}{_remedy(name)}")
     from importlib import import_module
 
     value = getattr(import_module(module), name)
     globals()[name] = value
     return value
+
+
+def _remedy(name: str) -> str:
+    if name.startswith("_"):
+        return ""
+    from armoflow.client.neighbours import OF_PACKAGES
+
+    return f": write armoflow.{OF_PACKAGES[name]}" if name in OF_PACKAGES else ""
 
 
 def __dir__() -> list[str]:

@@ -59,23 +59,6 @@ _ABROAD = {
 }
 """Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""
 
-METHODS = {
-    "shutdown": "close()",
-    "disconnect": "close()",
-    "scatter": "put(value)",
-    "persist": "submit(lazy)",
-    "remote": "submit(function, ...)",
-    "apply": "submit(function, ...)",
-    "apply_async": "submit(function, ...)",
-    "imap": "map(function, iterable)",
-    "starmap": "submit(task.starmap(tuples))",
-    "get": "compute(lazy), or gather(futures)",
-    "result": "compute(lazy), or gather(futures)",
-    "wait": "gather(futures), or concurrent.futures.wait(futures)",
-    "run": "compute(lazy)",
-}
-"""Methods of their clients and executors, and what to call instead."""
-
 
 def make_client_options(values: Mapping[str, Any]) -> tuple[TaskOptions, dict[str, Any]]:
     """The options of tasks, and those of the connection, among a client's keyword arguments.

@@ -22,8 +22,8 @@ class Backend(Protocol):
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
 
-    def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Run the graphs of these lazy values as one, and wait; a value each."""
+    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+        """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from armoflow.client.arguments import (
-    METHODS,
     PayloadMode,
     check_arguments,
     extensions_of_environment,
@@ -20,8 +19,15 @@ from armoflow.client.arguments import (
 )
 from armoflow.client.backend import Backend
 from armoflow.client.future import Future
-from armoflow.client.habits import call_function, check_computable, check_future
+from armoflow.client.habits import (
+    call_function,
+    check_computable,
+    check_future,
+    check_timeout,
+    map_function,
+)
 from armoflow.client.loop import FORKED
+from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
 from armoflow.client.waiting import as_completed
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
@@ -29,7 +35,7 @@ from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.task import BaseTask, as_task
+from armoflow.graph.task import BaseTask
 from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 
@@ -136,23 +142,33 @@ class Client:
     # --- running graphs -------------------------------------------------------------------------
 
     @overload
-    def compute(self, value: Delayed[A], /) -> A: ...
+    def compute(self, value: Delayed[A], /, *, timeout: float | None = None) -> A: ...
     @overload
-    def compute(self, value: DelayedList[A], /) -> list[A]: ...
-    @overload
-    def compute(self, first: Delayed[A], second: Delayed[B], /) -> tuple[A, B]: ...
+    def compute(self, value: DelayedList[A], /, *, timeout: float | None = None) -> list[A]: ...
     @overload
     def compute(
-        self, first: Delayed[A], second: Delayed[B], third: Delayed[C], /
+        self, first: Delayed[A], second: Delayed[B], /, *, timeout: float | None = None
+    ) -> tuple[A, B]: ...
+    @overload
+    def compute(
+        self,
+        first: Delayed[A],
+        second: Delayed[B],
+        third: Delayed[C],
+        /,
+        *,
+        timeout: float | None = None,
     ) -> tuple[A, B, C]: ...
     @overload
-    def compute(self, *values: Any) -> Any: ...
+    def compute(self, *values: Any, timeout: float | None = None) -> Any: ...
 
-    def compute(self, *values: Any) -> Any:
+    def compute(self, *values: Any, timeout: float | None = None) -> Any:
         """Run graphs and wait for their values; what several share runs once.
 
         Args:
             values: ``Delayed``, ``DelayedList``, or containers holding some.
+            timeout: Seconds to wait at most; what has not ended by then is cancelled. In the debug
+                mode (``local=True``) nothing can be: there it is ignored.
 
         Returns:
             The value of one; a tuple of the values of several. What holds nothing lazy is given
@@ -160,13 +176,15 @@ class Client:
 
         Raises:
             GraphError: If one only looks computable: a task that was not called, a generator.
+            TimeoutError: If not all of it has ended in time.
             BaseException: What a task raised; its ``__cause__`` says where.
         """
         self._check_open()
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
+        check_timeout(timeout)
         try:
-            results = self._backend.compute(lazy) if lazy else []
+            results = self._backend.compute(lazy, timeout) if lazy else []
         except KeyboardInterrupt:
             self._interrupt()
             raise
@@ -234,7 +252,7 @@ class Client:
             iterable if isinstance(iterable, (Delayed, DelayedList)) else list(iterable)
             for iterable in iterables
         ]
-        mapped: Any = as_task(task).map(*lists, **fixed)
+        mapped: Any = map_function(task, lists, fixed)
         if isinstance(mapped, tuple):  # several outputs: an item is the tuple of them
             mapped = zip_items(*mapped)
         return self._submit(list(mapped))
@@ -354,7 +372,7 @@ class Client:
     if not TYPE_CHECKING:  # a type checker finds these by itself
 
         def __getattr__(self, name: str) -> NoReturn:
-            remedy = f": write client.{METHODS[name]}" if name in METHODS else ""
+            remedy = f": write {OF_CLIENTS[name]}" if name in OF_CLIENTS else ""
             raise AttributeError(f"a Client has no attribute {name!r}{remedy}")
 
     def _interrupt(self) -> None:

@@ -130,12 +130,12 @@ class EngineBackend:
             future.on_cancel(self._canceller(run, target))
         return futures
 
-    def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Run the graphs of these lazy values as one, and wait; a value each."""
+    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+        """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
         with COLLECTOR.rarely():
-            return self._compute(values)
+            return self._compute(values, timeout)
 
-    def _compute(self, values: Sequence[Any]) -> list[Any]:
+    def _compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         settings = self._settings_here()
         survey = self._check(values, settings)
         ended = threading.Event()
@@ -149,10 +149,17 @@ class EngineBackend:
 
         fetch = self._orchestrator.fetcher.fetch
         targets = [WaitingTarget(value, fetch, done) for value in values]
-        # The caller waits anyway: its own thread plans, unless an iterator could hold it up.
-        inline = None if survey.settled else 0
-        self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
-        wait_for_event(ended)
+        # The caller waits anyway: its own thread plans, unless that could take it too long.
+        inline = None if survey.settled and timeout is None else 0
+        run = self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
+        if not wait_for_event(ended, timeout):
+            missing = left
+            for target in targets:
+                self._canceller(run, target)()
+            raise concurrent.futures.TimeoutError(
+                f"{missing} of {len(values)} values have not come within {timeout:g} s: what was "
+                "left is cancelled"
+            )
         return [_value(target, self.key) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:

@@ -7,9 +7,10 @@ import concurrent.futures
 import functools
 import threading
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from armoflow.client.loop import CallbackThread
+from armoflow.client.neighbours import OF_FUTURES
 from armoflow.client.waiting import wait_for_future
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
@@ -219,6 +220,12 @@ class Future(concurrent.futures.Future[T]):
             return self.done(), self.cancelled(), None, None
         error = self.exception()
         return True, False, self.result() if error is None else None, error
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = f": write future.{OF_FUTURES[name]}" if name in OF_FUTURES else ""
+            raise AttributeError(f"a Future has no attribute {name!r}{remedy}")
 
     def __repr__(self) -> str:
         if self.cancelled():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine, Generator, Iterator, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from armoflow.client.future import Future
-from armoflow.errors import GraphError, SignatureError
+from armoflow.client.neighbours import OF_MAPS
+from armoflow.errors import GraphError, OptionError, SignatureError
 from armoflow.graph.task import BaseTask, as_task
 from armoflow.options import OPTION_NAMES
 
@@ -59,6 +60,37 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             f"{error}. All keyword arguments are the function's: options are the task's, "
             "task.with_options(...), or the client's"
         ) from None
+
+
+def map_function(function: Any, lists: Sequence[Any], fixed: Mapping[str, Any]) -> Any:
+    """A call for each item, as it is written with executors.
+
+    Raises:
+        SignatureError: If the arguments do not fit.
+    """
+    mapped = as_task(function)
+    try:
+        return mapped.map(*lists, **fixed)
+    except SignatureError as error:
+        meant = [name for name in fixed if name in OPTION_NAMES or name in OF_MAPS]
+        if not meant:
+            raise
+        remedies = [OF_MAPS.get(name, f"task.with_options({name}=...)") for name in meant]
+        raise SignatureError(
+            f"{error}. All keyword arguments are the function's: write {', '.join(remedies)}"
+        ) from None
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise OptionError(f"timeout must be a number of seconds or None, not {timeout!r}")
 
 
 def check_future(value: Any, method: str) -> None:

@@ -42,8 +42,8 @@ class LocalBackend:
         ended = self._runner.run_all(values)
         return [self._future(value, end) for value, end in zip(values, ended, strict=True)]
 
-    def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Run the graphs of these lazy values as one; a value each."""
+    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+        """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
         return [future.result() for future in self.submit(values)]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:

@@ -99,6 +99,6 @@ def _as_completed(futures: deque[F], deadline: float | None) -> Iterator[F]:
         raise concurrent.futures.TimeoutError(message) from None
 
 
-def wait_for_event(event: threading.Event) -> None:
-    """Wait for an event, however long it takes."""
-    wait(event.wait)
+def wait_for_event(event: threading.Event, timeout: float | None = None) -> bool:
+    """Wait for an event; whether it came."""
+    return wait(event.wait, timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +39,26 @@ def explain_failure(
         else:
             break
     reason = str(error) or type(error).__name__
-    return f"{_name(part)} at {place}{variable} cannot be pickled: {reason}"
+    return f"{_name(part)} at {place}{variable} cannot be pickled: {reason}{_remedy(part)}"
+
+
+_FILE = "give its path or what it holds, and open it in the task"
+_REMEDIES = {
+    ("io", "IOBase"): _FILE,
+    ("tempfile", "_TemporaryFileWrapper"): _FILE,
+    ("socket", "socket"): "give the address, and connect in the task",
+    ("_thread", "LockType"): "leave it out, or make it in the task: tasks share nothing",
+    ("types", "GeneratorType"): "give a list, or task.map(iterable) for a call of each item",
+    ("types", "CoroutineType"): "give the value that awaiting it gives",
+}
+"""What to give in place of an object that means nothing in another process, by module and name."""
+
+
+def _remedy(part: Any) -> str:
+    for (module, name), remedy in _REMEDIES.items():
+        if module in sys.modules and isinstance(part, getattr(sys.modules[module], name)):
+            return f": {remedy}"
+    return ""
 
 
 def _explain_depth(value: Any, attempt: Callable[[Any], object], root: str) -> str:

@@ -56,6 +56,13 @@ def _reduce_code(code: types.CodeType) -> Any:
     return kind, tuple(file if part == _NO_FILE else part for part in arguments)
 
 
+def _reduce_file(file: io.TextIOWrapper) -> Any:
+    """A standard stream is what it is elsewhere, too; cloudpickle would send others as text."""
+    if file in (sys.stdin, sys.stdout, sys.stderr):
+        return _CLOUDPICKLE[io.TextIOWrapper](file)
+    raise pickle.PicklingError("an open file is one process's own")
+
+
 class _Reducers(dict[type, Callable[[Any], Any]]):
     """cloudpickle's table of reducers, several times faster than its ``ChainMap``."""
 
@@ -72,7 +79,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffers: Out-of-band buffers.
     """
 
-    dispatch_table = _Reducers({types.CodeType: _reduce_code})
+    dispatch_table = _Reducers({types.CodeType: _reduce_code, io.TextIOWrapper: _reduce_file})
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 

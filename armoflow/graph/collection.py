@@ -150,9 +150,9 @@ class DelayedList(Lazy, Generic[T_co]):
         """Tuples of an item of this and one of each other, up to the shortest."""
         return zip_items(self, *others)
 
-    def compute(self) -> list[T_co]:
+    def compute(self, *, timeout: float | None = None) -> list[T_co]:
         """Run the graph that makes these values, and wait for them."""
-        return context.compute(self)
+        return context.compute(self, timeout=timeout)
 
     def __len__(self) -> int:
         return self._length("len()")

@@ -20,14 +20,14 @@ C = TypeVar("C")
 class Computer(Protocol):
     """What can run graphs: a client."""
 
-    def compute(self, *values: Any) -> Any:
+    def compute(self, *values: Any, timeout: float | None = None) -> Any:
         """Run the graphs of the values; the value of one, a tuple of the values of several."""
 
 
 class _InsideTask:
     """The computer of a running task: it refuses, because its worker would wait for itself."""
 
-    def compute(self, *values: Any) -> NoReturn:
+    def compute(self, *values: Any, timeout: float | None = None) -> NoReturn:
         raise GraphError(
             "compute() inside a task would keep its worker waiting: return the Delayed instead, "
             "and its graph takes the task's place"
@@ -93,24 +93,37 @@ def get_computer() -> Computer:
 
 
 @overload
-def compute(value: Delayed[A], /) -> A: ...
+def compute(value: Delayed[A], /, *, timeout: float | None = None) -> A: ...
 @overload
-def compute(value: DelayedList[A], /) -> list[A]: ...
+def compute(value: DelayedList[A], /, *, timeout: float | None = None) -> list[A]: ...
 @overload
-def compute(first: Delayed[A], second: Delayed[B], /) -> tuple[A, B]: ...
+def compute(
+    first: Delayed[A], second: Delayed[B], /, *, timeout: float | None = None
+) -> tuple[A, B]: ...
 @overload
-def compute(first: Delayed[A], second: Delayed[B], third: Delayed[C], /) -> tuple[A, B, C]: ...
+def compute(
+    first: Delayed[A],
+    second: Delayed[B],
+    third: Delayed[C],
+    /,
+    *,
+    timeout: float | None = None,
+) -> tuple[A, B, C]: ...
 @overload
-def compute(*values: Any) -> Any: ...
+def compute(*values: Any, timeout: float | None = None) -> Any: ...
 
 
-def compute(*values: Any) -> Any:
+def compute(*values: Any, timeout: float | None = None) -> Any:
     """Run graphs and wait for their values, with the current client or a default one.
 
     Args:
         values: ``Delayed``, ``DelayedList`` or containers holding some; shared parts run once.
+        timeout: Seconds to wait at most; what has not ended by then is cancelled.
 
     Returns:
         The value of one; a tuple of the values of several.
+
+    Raises:
+        TimeoutError: If not all of it has ended in time.
     """
-    return get_computer().compute(*values)
+    return get_computer().compute(*values, timeout=timeout)

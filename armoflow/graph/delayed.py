@@ -28,9 +28,9 @@ class Delayed(Lazy, Generic[T_co]):
         self.node = node
         self.output = output
 
-    def compute(self) -> T_co:
+    def compute(self, *, timeout: float | None = None) -> T_co:
         """Run the graph that makes this value, and wait for it."""
-        return context.compute(self)
+        return context.compute(self, timeout=timeout)
 
     def __repr__(self) -> str:
         output = f" output {self.output}" if self.node.outputs > 1 else ""

@@ -2,9 +2,12 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import io
 import pickle
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import types
@@ -390,6 +393,22 @@ def check(value, *words):
     for word in words:
         assert word in str(caught.value)
     assert caught.value.__cause__ is not None
+
+
+def test_what_means_nothing_elsewhere_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("text")
+    with path.open() as text, path.open("rb") as binary, socket.socket() as connection:
+        check(text, "TextIOWrapper at value cannot be pickled", "give its path or what it holds")
+        check([binary], "BufferedReader at value[0]", "give its path or what it holds")
+        check({"x": connection}, "at value['x']", "give the address, and connect in the task")
+    with tempfile.NamedTemporaryFile("w") as temporary:
+        check(temporary, "TextIOWrapper at value.file", "give its path")
+    check((n for n in [1]), "generator at value", "give a list, or task.map(iterable)")
+    check(threading.Thread(), "_thread.lock at value._started", "tasks share nothing")
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)  # pytest's own is no stream
+    assert loads(dumps(sys.stdout)) is sys.stdout
+    assert loads(dumps(io.StringIO("text"))).read() == "text"
 
 
 def test_the_failing_part_is_named():

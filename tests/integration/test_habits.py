@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import armoflow
 from armoflow import Client, Future, task
-from armoflow.errors import ForeignReferenceError, GraphError, SignatureError
+from armoflow.errors import ForeignReferenceError, GraphError, OptionError, SignatureError
 from tests.integration.engines import Up
+from tests.integration.gates import Gate, pass_gate
 
 
 @task
@@ -98,6 +101,60 @@ def test_map_takes_any_iterables(some: Client) -> None:
         some.map(double)
     with pytest.raises(SignatureError, match="chunksize"):
         some.map(double, [1], chunksize=2)
+
+
+def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) -> None:
+    future: Any = some.submit(double, 1)
+    package: Any = armoflow
+    client: Any = some
+    for thing, name, says in (
+        (future, "status", r"a Future has no attribute 'status': write future\.done\(\)"),
+        (future, "key", "write future.name$"),
+        (future, "strange", "no attribute 'strange'$"),
+        (client, "cancel", r"write future\.cancel\(\) for each"),
+        (client, "scatter", r"write client\.put\(value\)"),
+        (package, "delayed", "has no attribute 'delayed': write armoflow.task$"),
+        (package, "strange", "no attribute 'strange'$"),
+    ):
+        assert not hasattr(thing, name)
+        with pytest.raises(AttributeError, match=says):
+            getattr(thing, name)
+    for keyword, says in (
+        ("chunksize", r"write task\.with_options\(batch_size=\.\.\.\)"),
+        ("retries", r"write task\.with_options\(retries=\.\.\.\)"),
+        ("ordered", r"write client\.as_completed"),
+    ):
+        with pytest.raises(SignatureError, match=f"unexpected.*'{keyword}'.*{says}"):
+            some.map(double, [1], **{keyword: 2})
+    assert some.map(describe, [1], retries=2)[0].result() == ((1,), 2, {})
+
+
+@task
+def held(gate: str) -> None:
+    pass_gate(gate)
+
+
+def test_what_has_not_come_in_time_is_cancelled(client: Client, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    backend: Any = client._backend
+    in_time = "of 2 values have not come within 0.5 s: what was left is cancelled"
+    with gate.closed():
+        for value in (held(gate.path), held.map([gate.path] * 3)):
+            with pytest.raises(futures.TimeoutError, match=in_time):
+                client.compute(value, held(gate.path), timeout=0.5)
+            assert not backend._orchestrator.tracker.open
+        with pytest.raises(futures.TimeoutError, match="1 of 1"):
+            client.compute(held(gate.path), timeout=0)
+        assert client.compute(double(2), timeout=600) == 4
+
+
+def test_a_timeout_is_a_number_of_seconds(some: Client) -> None:
+    assert some.compute(double(2), timeout=60) == 4
+    assert double(3).compute(timeout=60.0) == 6
+    assert double.map([1, 2]).compute(timeout=None) == [2, 4]
+    for wrong in (-1, "60", True, float("nan")):
+        with pytest.raises(OptionError, match="timeout must be a number of seconds"):
+            some.compute(double(1), timeout=wrong)  # type: ignore[call-overload]
 
 
 def test_gather_keeps_lists_and_dicts(some: Client) -> None:
