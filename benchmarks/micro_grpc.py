@@ -2,7 +2,7 @@
 
     python benchmarks/micro_grpc.py
 
-Why ``armoflow.protocol.environment`` sets an experiment: medians of processes that take turns.
+Why ``armoflow.protocol.grpc_setup`` sets an experiment: medians of processes that take turns.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def measure(directory: Path, experiments: str) -> float:
 
 
 def main() -> None:
-    from armoflow.protocol.environment import _EXPERIMENTS
+    from armoflow.protocol.grpc_setup import _EXPERIMENTS
 
     ways = {"as it comes": "", "without the pool": _EXPERIMENTS}
     found: dict[str, list[float]] = {way: [] for way in ways}

@@ -100,11 +100,6 @@ def encode_data(data: Data) -> WireData:
     return data if isinstance(data, bytes) else [data.path, data.size]
 
 
-def decode_data(data: WireData) -> Data:
-    """Data as it stood in a message."""
-    return data if isinstance(data, bytes) else StagedFile(*data)
-
-
 def encode_effects(effects: Effects) -> list[Any]:
     """The last elements of a DONE message; what most tasks have none of is left out."""
     data = {result_id: encode_data(data) for result_id, data in effects.data.items()}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from armoflow.cli.up import add_up
 from armoflow.cli.worker import add_worker
 from armoflow.errors import ArmoflowError
-from armoflow.protocol.environment import prepare_grpc
+from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.system.descriptors import open_standard_streams
 
 EXIT_USAGE = 2

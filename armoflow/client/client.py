@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from armoflow.client.arguments import (
+from armoflow.client.backend import Backend
+from armoflow.client.client_options import (
     PayloadMode,
     check_arguments,
     extensions_of_environment,
@@ -17,7 +18,6 @@ from armoflow.client.arguments import (
     make_client_options,
     refuse_inside_task,
 )
-from armoflow.client.backend import Backend
 from armoflow.client.future import Future
 from armoflow.client.habits import (
     call_function,
@@ -42,7 +42,7 @@ from armoflow.orchestrator.builtins import identity
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from armoflow.client.arguments import ClientOptions
+    from armoflow.client.client_options import ClientOptions
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ ALLOCATIONS = 50_000
 """New objects between two collections while a graph is on its way; Python's own is 700."""
 
 
-class Collector:
+class RareCollection:
     """The process's collector, as all clients of the process share it."""
 
     def __init__(self) -> None:
@@ -43,5 +43,5 @@ class Collector:
                     gc.set_threshold(*self._before)
 
 
-COLLECTOR = Collector()
+COLLECTOR = RareCollection()
 """There is one collector in a process, so there is one of these."""

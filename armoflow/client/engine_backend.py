@@ -31,14 +31,14 @@ from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
-from armoflow.protocol.environment import prepare_grpc
+from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
 from armoflow.system.machine import processors
 
 if TYPE_CHECKING:
-    from armoflow.client.arguments import PayloadMode
     from armoflow.client.client import Client
+    from armoflow.client.client_options import PayloadMode
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.run import Run
     from armoflow.protocol.transport import Transport

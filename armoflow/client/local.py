@@ -16,10 +16,10 @@ from typing import Any, overload
 from armoflow.client.local_machine import (
     ABSENT,
     END,
-    Attempts,
-    Cursor,
     FailedReference,
-    Failure,
+    LocalAttempts,
+    LocalCursor,
+    LocalFailure,
     Root,
     drive,
     next_slot,
@@ -34,7 +34,7 @@ from armoflow.options import DEFAULT_OPTIONS, TaskOptions, current_block, merge_
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LocalOutcome:
     """How one value ended.
 
     Attributes:
@@ -65,7 +65,7 @@ class LocalRunner:
         >>> from armoflow.graph.task import task
         >>> double = task(lambda number: 2 * number)
         >>> LocalRunner().run(double(double(1)))
-        Outcome(value=4, exception=None)
+        LocalOutcome(value=4, exception=None)
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class LocalRunner:
         self._warned = False
 
     @overload
-    def run(self, value: Delayed[Any]) -> Outcome: ...
+    def run(self, value: Delayed[Any]) -> LocalOutcome: ...
     @overload
-    def run(self, value: DelayedList[Any]) -> list[Outcome]: ...
+    def run(self, value: DelayedList[Any]) -> list[LocalOutcome]: ...
 
-    def run(self, value: Reference) -> Outcome | list[Outcome]:
+    def run(self, value: Reference) -> LocalOutcome | list[LocalOutcome]:
         """Run the graph of one value.
 
         Returns:
@@ -95,7 +95,7 @@ class LocalRunner:
         """
         return self.run_all([value])[0]
 
-    def run_all(self, values: Sequence[Reference]) -> list[Outcome | list[Outcome]]:
+    def run_all(self, values: Sequence[Reference]) -> list[LocalOutcome | list[LocalOutcome]]:
         """As :meth:`run`, for several values; what they share runs once."""
         scope = Scope(values, self, self._defaults())
         ended = [drive(scope.target(value)) for value in values]
@@ -108,12 +108,12 @@ class LocalRunner:
             for value, end in zip(values, ended, strict=True)
         ]
 
-    def iterate(self, collection: DelayedList[Any]) -> Iterator[Outcome]:
+    def iterate(self, collection: DelayedList[Any]) -> Iterator[LocalOutcome]:
         """Run a collection, which may be endless, each item when its outcome is asked for."""
         cursor = Scope([collection], self, self._defaults()).read(collection)
         return self._iterate(cursor)
 
-    def _iterate(self, cursor: Cursor) -> Iterator[Outcome]:
+    def _iterate(self, cursor: LocalCursor) -> Iterator[LocalOutcome]:
         delivered: set[int] = set()
         while (slot := drive(next_slot(cursor))) is not END:
             if slot is not ABSENT:
@@ -122,7 +122,7 @@ class LocalRunner:
     def _defaults(self) -> TaskOptions:
         return merge_options(current_block(), self._options)
 
-    def attempts(self, options: TaskOptions) -> Attempts:
+    def attempts(self, options: TaskOptions) -> LocalAttempts:
         """How often a task with these options is tried."""
         if options.timeout is not None and not self._warned:
             self._warned = True
@@ -130,7 +130,7 @@ class LocalRunner:
                 "timeouts are ignored when tasks run in the caller's thread (local=True)",
                 stacklevel=2,
             )
-        return Attempts(options.retries or 0, options.backoff or 0.0, self._sleep)
+        return LocalAttempts(options.retries or 0, options.backoff or 0.0, self._sleep)
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
         """Put values, by the ids of their references, into arguments."""
@@ -152,9 +152,9 @@ class LocalRunner:
         return substitute(value, find, kinds=self._kinds)
 
 
-def _outcome(slot: Any, delivered: set[int]) -> Outcome:
-    if type(slot) is not Failure:
-        return Outcome(slot)
+def _outcome(slot: Any, delivered: set[int]) -> LocalOutcome:
+    if type(slot) is not LocalFailure:
+        return LocalOutcome(slot)
     root = slot.root
     exception = raisable(root.exception)
     if id(root) in delivered:  # each outcome has a path of its own
@@ -163,7 +163,7 @@ def _outcome(slot: Any, delivered: set[int]) -> Outcome:
     exception.__cause__ = RemoteTraceback(
         root.name, root.traceback, slot.path(), root.skipped, root.attempts
     )
-    return Outcome(exception=exception)
+    return LocalOutcome(exception=exception)
 
 
 def raisable(exception: BaseException) -> BaseException:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future
-from armoflow.client.local import LocalRunner
-from armoflow.client.local import Outcome as LocalOutcome
+from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
 from armoflow.graph.collection import DelayedList

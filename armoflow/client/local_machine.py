@@ -18,11 +18,11 @@ from armoflow.options import TaskOptions
 Evaluation: TypeAlias = Generator[Any, Any, Any]
 """Yields an evaluation to have it run, a cursor to read from, or (a stream's) ``(slot,)``.
 
-A slot is a value, a ``Failure``, or ``ABSENT``.
+A slot is a value, a ``LocalFailure``, or ``ABSENT``.
 """
 
 
-class Attempts(NamedTuple):
+class LocalAttempts(NamedTuple):
     """How often a task is tried again after it raised, and how long it waits before."""
 
     retries: int
@@ -30,10 +30,10 @@ class Attempts(NamedTuple):
     sleep: Callable[[float], None]
 
 
-class Rules(Protocol):
+class LocalRules(Protocol):
     """What does not depend on the graph."""
 
-    def attempts(self, options: TaskOptions) -> Attempts:
+    def attempts(self, options: TaskOptions) -> LocalAttempts:
         """How often a task with these options is tried."""
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
@@ -44,7 +44,7 @@ class Rules(Protocol):
         """
 
 
-class Mark:
+class LocalMark:
     """A value that is like no other."""
 
     def __init__(self, name: str) -> None:
@@ -54,10 +54,10 @@ class Mark:
         return self._name
 
 
-ABSENT = Mark("ABSENT")
+ABSENT = LocalMark("ABSENT")
 """An item that a filter dropped."""
 
-END = Mark("END")
+END = LocalMark("END")
 """There are no more items."""
 
 
@@ -109,7 +109,7 @@ class FailedReference(Exception):
         self.root = root
 
 
-class Failure:
+class LocalFailure:
     """Stands where a value would be; linked, through the nodes that it reached, to its root.
 
     A node that only holds it has no name in the path: the name is empty.
@@ -117,17 +117,17 @@ class Failure:
 
     __slots__ = ("name", "node", "root", "via")
 
-    def __init__(self, root: Root, node: Node, name: str, via: Failure | None = None) -> None:
+    def __init__(self, root: Root, node: Node, name: str, via: LocalFailure | None = None) -> None:
         self.root = root
         self.node = node
         self.name = name
         self.via = via
 
-    def reaching(self, node: Node, name: str) -> Failure:
+    def reaching(self, node: Node, name: str) -> LocalFailure:
         """The failure as it is seen by a node that needed the value."""
-        return self if self.node is node else Failure(self.root, node, name, self)
+        return self if self.node is node else LocalFailure(self.root, node, name, self)
 
-    def skipping(self, node: Node, name: str) -> Failure:
+    def skipping(self, node: Node, name: str) -> LocalFailure:
         """The same, of a task that did not run because of it."""
         self.root.skipped += 1
         return self.reaching(node, name)
@@ -135,19 +135,19 @@ class Failure:
     def path(self) -> list[str]:
         """Names from the root to here."""
         names = []
-        link: Failure | None = self
+        link: LocalFailure | None = self
         while link is not None:
             names.append(link.name)
             link = link.via
         return [*self.root.before, *filter(None, names[::-1])]
 
 
-def fail(error: BaseException, node: Node, name: str, attempts: int = 1) -> Failure:
+def fail(error: BaseException, node: Node, name: str, attempts: int = 1) -> LocalFailure:
     """A node's own failure."""
-    return Failure(Root(error, name, attempts), node, name)
+    return LocalFailure(Root(error, name, attempts), node, name)
 
 
-class Stream:
+class LocalStream:
     """A collection being evaluated item by item; with a buffer if it is read more than once."""
 
     __slots__ = ("body", "buffer", "finished", "reader")
@@ -156,10 +156,10 @@ class Stream:
         self.body = body
         self.buffer: list[Any] | None = [] if buffered else None
         self.finished = False
-        self.reader: Cursor | None = None  # who waits for the item being made
+        self.reader: LocalCursor | None = None  # who waits for the item being made
 
 
-class Cursor:
+class LocalCursor:
     """A reader's place in a stream; yielding it gives the next slot, or ``END``.
 
     Args:
@@ -169,7 +169,7 @@ class Cursor:
 
     __slots__ = ("output", "position", "stream")
 
-    def __init__(self, stream: Stream, output: int | None = None) -> None:
+    def __init__(self, stream: LocalStream, output: int | None = None) -> None:
         self.stream = stream
         self.output = output
         self.position = 0
@@ -177,17 +177,17 @@ class Cursor:
     def take(self, slot: Any) -> Any:
         """Step over a slot, and pick the output from it."""
         self.position += 1
-        if self.output is None or slot is ABSENT or type(slot) is Failure:
+        if self.output is None or slot is ABSENT or type(slot) is LocalFailure:
             return slot
         return slot[self.output]
 
 
-def next_slot(cursor: Cursor) -> Evaluation:
+def next_slot(cursor: LocalCursor) -> Evaluation:
     """Read one slot."""
     return (yield cursor)
 
 
-def row(cursors: Sequence[Cursor]) -> Evaluation:
+def row(cursors: Sequence[LocalCursor]) -> Evaluation:
     """Read one slot of each, as a tuple; None at the end of the shortest."""
     slots = []
     for cursor in cursors:
@@ -198,14 +198,14 @@ def row(cursors: Sequence[Cursor]) -> Evaluation:
     return tuple(slots)
 
 
-def first_failure(slots: Iterable[Any]) -> Failure | None:
+def first_failure(slots: Iterable[Any]) -> LocalFailure | None:
     """The first failure among slots."""
-    return next((slot for slot in slots if type(slot) is Failure), None)
+    return next((slot for slot in slots if type(slot) is LocalFailure), None)
 
 
 def drive(evaluation: Evaluation) -> Any:
     """Run an evaluation, and those that it asks for, to its end."""
-    stack: list[tuple[Evaluation, Stream | None]] = [(evaluation, None)]
+    stack: list[tuple[Evaluation, LocalStream | None]] = [(evaluation, None)]
     answer: Any = None
     while stack:
         top, stream = stack[-1]
@@ -220,7 +220,7 @@ def drive(evaluation: Evaluation) -> Any:
                 answer = END
             continue
         answer = None
-        if type(request) is Cursor:
+        if type(request) is LocalCursor:
             source = request.stream
             if source.buffer is not None and request.position < len(source.buffer):
                 answer = request.take(source.buffer[request.position])
@@ -241,7 +241,7 @@ def drive(evaluation: Evaluation) -> Any:
     return answer
 
 
-def _deliver(stream: Stream, slot: Any) -> Any:
+def _deliver(stream: LocalStream, slot: Any) -> Any:
     if stream.buffer is not None:
         stream.buffer.append(slot)
     reader, stream.reader = stream.reader, None

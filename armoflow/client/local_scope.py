@@ -11,13 +11,13 @@ from typing import Any
 from armoflow.client.local_machine import (
     ABSENT,
     END,
-    Attempts,
-    Cursor,
     Evaluation,
     FailedReference,
-    Failure,
-    Rules,
-    Stream,
+    LocalAttempts,
+    LocalCursor,
+    LocalFailure,
+    LocalRules,
+    LocalStream,
     fail,
     first_failure,
     row,
@@ -57,13 +57,13 @@ class Scope:
         defaults: Options of the tasks that say nothing.
     """
 
-    def __init__(self, values: Sequence[Any], rules: Rules, defaults: TaskOptions) -> None:
+    def __init__(self, values: Sequence[Any], rules: LocalRules, defaults: TaskOptions) -> None:
         graph = Graph(*values)
         self.targets = graph.targets
         self._rules = rules
         self._defaults = defaults
         self._values: dict[Node, Any] = {}
-        self._streams: dict[Node, Stream] = {}
+        self._streams: dict[Node, LocalStream] = {}
         # Values are forgotten after their last use, and collections that are read once are never
         # held. Uses that cannot be counted keep them: those by position or by the items of a
         # source; and what an unread iterator's items will use is not known at all.
@@ -83,13 +83,15 @@ class Scope:
             return self._slots(reference)
         return self._value(reference)
 
-    def read(self, source: Source) -> Cursor:
+    def read(self, source: Source) -> LocalCursor:
         """Start reading the items of a source."""
         if isinstance(source, Delayed):
-            return Cursor(Stream(self._elements(source)))
+            return LocalCursor(LocalStream(self._elements(source)))
         if isinstance(source, SourceNode):
-            return Cursor(self._stream(source))
-        return Cursor(self._stream(source.node), source.output if source.node.outputs > 1 else None)
+            return LocalCursor(self._stream(source))
+        return LocalCursor(
+            self._stream(source.node), source.output if source.node.outputs > 1 else None
+        )
 
     def _value(self, reference: Reference) -> Evaluation:
         """The value of a reference, or its failure."""
@@ -104,13 +106,15 @@ class Scope:
         self._uses[node] -= 1
         if self._uses[node] <= 0 and not self._keeps_all and node not in self._kept:
             del self._values[node]
-        return value if node.outputs == 1 or type(value) is Failure else value[reference.output]
+        return (
+            value if node.outputs == 1 or type(value) is LocalFailure else value[reference.output]
+        )
 
-    def _stream(self, node: CollectionNode) -> Stream:
+    def _stream(self, node: CollectionNode) -> LocalStream:
         stream = self._streams.get(node)
         if stream is None:
             buffered = self._keeps_all or node in self._kept or self._uses[node] > 1
-            stream = Stream(_EVALUATIONS[type(node)](self, node), buffered=buffered)
+            stream = LocalStream(_EVALUATIONS[type(node)](self, node), buffered=buffered)
             self._streams[node] = stream
         return stream
 
@@ -130,11 +134,11 @@ class Scope:
             values[id(reference)] = yield self._value(reference)
         return first_failure(values.values()) or values
 
-    def _attempts(self, node: Node) -> Attempts:
+    def _attempts(self, node: Node) -> LocalAttempts:
         return self._rules.attempts(merge_options(node.options, self._defaults))
 
     def _run(
-        self, node: Node, name: str, function: Callable[[], Any], attempts: Attempts
+        self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
     ) -> Evaluation:
         """Call a task's function, again if it raises, and run the graph that it returns."""
         for attempt in itertools.count(1):
@@ -147,7 +151,7 @@ class Scope:
                 raise  # the user left
             except FailedReference as failed:
                 failed.root.skipped += 1
-                return Failure(failed.root, node, name)
+                return LocalFailure(failed.root, node, name)
             except BaseException as error:
                 if attempt > attempts.retries:
                     return fail(error, node, name, attempt)
@@ -156,18 +160,18 @@ class Scope:
             attempts.sleep(attempts.backoff * 2 ** (attempt - 1))
         if node.outputs > 1:
             result = _checked_outputs(node, name, result)
-        if type(result) is not Failure and contains_lazy(result):
+        if type(result) is not LocalFailure and contains_lazy(result):
             result = yield self._expand(node, name, result)
         return result
 
     def _insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
         """A value with those of its references; or its failure, which skips the node."""
-        if type(values) is Failure:
+        if type(values) is LocalFailure:
             return values
         try:
             return self._rules.insert(value, values)
         except FailedReference as failed:
-            return Failure(failed.root, node, name)
+            return LocalFailure(failed.root, node, name)
 
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
         """Run the graph that a task returned; each of several outputs may fail alone."""
@@ -191,7 +195,7 @@ class Scope:
 
     def _call(self, node: CallNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
-        if type(values) is Failure:
+        if type(values) is LocalFailure:
             return values.skipping(node, node.name)
 
         def call() -> Any:
@@ -221,7 +225,7 @@ class Scope:
         # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
         levels: list[list[Any]] = []
         attempts = self._attempts(node)
-        cursor = Cursor(Stream(self._combined_items(node)))
+        cursor = LocalCursor(LocalStream(self._combined_items(node)))
         while (slot := (yield cursor)) is not END:
             for level in itertools.count():
                 if level == len(levels):
@@ -240,11 +244,11 @@ class Scope:
 
     def _fold(self, node: FoldNode) -> Evaluation:
         attempts = self._attempts(node)
-        cursor = Cursor(Stream(self._combined_items(node)))
+        cursor = LocalCursor(LocalStream(self._combined_items(node)))
         result = yield cursor
         while (slot := (yield cursor)) is not END:
             # After a failure the items still run: others may need them.
-            if type(result) is not Failure:
+            if type(result) is not LocalFailure:
                 result = yield self._combine(node, [result, slot], attempts)
         return _combined(node, result)
 
@@ -259,7 +263,7 @@ class Scope:
                 yield (slot,)
 
     def _combine(
-        self, node: ReduceNode | FoldNode, entries: list[Any], attempts: Attempts
+        self, node: ReduceNode | FoldNode, entries: list[Any], attempts: LocalAttempts
     ) -> Evaluation:
         result = entries[0]
         if len(entries) == 1:
@@ -271,7 +275,7 @@ class Scope:
         for entry in entries[1:]:
             call = _bind(node.task.function, (result, entry))
             result = yield self._run(node, node.name, call, attempts)
-            if type(result) is Failure:
+            if type(result) is LocalFailure:
                 break
         return result
 
@@ -298,7 +302,7 @@ class Scope:
     def _elements(self, delayed: Delayed[Any]) -> Evaluation:
         """Stream: the items of a value."""
         value = yield self._value(delayed)
-        if type(value) is Failure:
+        if type(value) is LocalFailure:
             yield (value,)
             return
         try:
@@ -416,7 +420,7 @@ def _checked_outputs(node: Node, name: str, result: Any) -> Any:
 
 
 def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
-    if type(kept) is Failure:
+    if type(kept) is LocalFailure:
         return kept
     try:
         return slot if kept else ABSENT
@@ -428,4 +432,4 @@ def _combined(node: ReduceNode | FoldNode, result: Any) -> Any:
     if result is END:
         message = f"reduce of no items with no initial value, in {node.name!r}"
         return fail(TypeError(message), node, node.name)
-    return result.reaching(node, node.name) if type(result) is Failure else result
+    return result.reaching(node, node.name) if type(result) is LocalFailure else result

@@ -15,7 +15,7 @@ from armoflow.codec.modules import ModuleSource, absolute_name
 from armoflow.codec.syntax import compile_expression, parse
 
 
-class Kind(enum.Enum):
+class DeclaredKind(enum.Enum):
     """How a name gets its value."""
 
     DEFINITION = "definition"  # def or class
@@ -28,11 +28,11 @@ class Kind(enum.Enum):
 class Declaration(NamedTuple):
     """How one name gets its value."""
 
-    kind: Kind
+    kind: DeclaredKind
     value: Any = None
 
 
-_COMPUTED = Declaration(Kind.COMPUTED)
+_COMPUTED = Declaration(DeclaredKind.COMPUTED)
 
 
 class Declared:
@@ -83,7 +83,7 @@ def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 
 def _declarations(statement: ast.stmt, package: str) -> Iterator[tuple[str, Declaration]]:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        kind = Kind.DECORATED if statement.decorator_list else Kind.DEFINITION
+        kind = DeclaredKind.DECORATED if statement.decorator_list else DeclaredKind.DEFINITION
         yield statement.name, Declaration(kind)
     elif isinstance(statement, (ast.Import, ast.ImportFrom)):
         yield from _imported(statement, package)
@@ -109,11 +109,11 @@ def _imported(
         for alias in statement.names:
             top = alias.name.partition(".")[0]
             module = alias.name if alias.asname else top
-            yield alias.asname or top, Declaration(Kind.IMPORT, (module, None))
+            yield alias.asname or top, Declaration(DeclaredKind.IMPORT, (module, None))
     else:
         base = absolute_name(package, statement.level, statement.module or "")
         for alias in statement.names:
-            yield alias.asname or alias.name, Declaration(Kind.IMPORT, (base, alias.name))
+            yield alias.asname or alias.name, Declaration(DeclaredKind.IMPORT, (base, alias.name))
 
 
 def _stored(target: ast.AST) -> Iterator[tuple[str, Declaration]]:
@@ -133,6 +133,6 @@ def _assigned(value: ast.expr) -> Declaration:
         return _COMPUTED
     code = compile_expression(value)
     try:
-        return Declaration(Kind.LITERAL, eval(code, {"__builtins__": {}}))
+        return Declaration(DeclaredKind.LITERAL, eval(code, {"__builtins__": {}}))
     except Exception:
         return _COMPUTED  # the module says so itself, when it is imported

@@ -25,7 +25,7 @@ from armoflow.codec.clipping import MARK, clip_line
 from armoflow.codec.exceptions import Form, is_raisable, load_exception, revive_exception
 from armoflow.codec.seal import SEAL_BYTES, holds, seal
 from armoflow.codec.shortening import shorter
-from armoflow.codec.traces import Earlier, Frame, format_trace
+from armoflow.codec.traces import Earlier, TraceFrame, format_trace
 from armoflow.errors import (
     DataLostError,
     EnvelopeError,
@@ -85,7 +85,7 @@ class ErrorRecord:
     kind: str
     type_name: str
     message: str
-    frames: Sequence[Frame] = ()
+    frames: Sequence[TraceFrame] = ()
     node: str = ""
     item: int | None = None
     attempts: int = 1
@@ -308,8 +308,8 @@ def _read(values: Any) -> ErrorRecord:
     return record
 
 
-def _read_frame(values: Any) -> Frame:
-    frame = Frame(*values)
+def _read_frame(values: Any) -> TraceFrame:
+    frame = TraceFrame(*values)
     _expect(str, frame.file, frame.function, frame.source)
     _expect(int, frame.line)
     return frame

@@ -56,7 +56,7 @@ def encode_function(function: Callable[..., Any]) -> EncodedFunction:
     return EncodedFunction(digest, data, frozenset(modules))
 
 
-class _Entry:
+class _CachedFunction:
     """A function's pickle, and what was loaded from it in each generation of modules."""
 
     __slots__ = ("data", "loaded", "plain")
@@ -87,7 +87,7 @@ class CodeCache:
         self._limit = limit
         self._forgotten = forgotten
         self._size = 0
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str, _CachedFunction] = OrderedDict()
 
     def missing(self, digest: str) -> bool:
         """Whether ``function`` needs the pickle."""
@@ -154,8 +154,8 @@ class CodeCache:
             explain_import_error(error, "the task's function")
             raise
 
-    def _add(self, digest: str, data: bytes) -> _Entry:
-        entry = self._entries[digest] = _Entry(data)
+    def _add(self, digest: str, data: bytes) -> _CachedFunction:
+        entry = self._entries[digest] = _CachedFunction(data)
         self._size += len(data)
         while self._size > self._limit and len(self._entries) > 1:
             gone, oldest = self._entries.popitem(last=False)

@@ -27,7 +27,7 @@ from pathlib import PurePath
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.declared import Declaration, Declared, Kind
+from armoflow.codec.declared import Declaration, Declared, DeclaredKind
 from armoflow.codec.modules import ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around
 from armoflow.codec.pickling import explain_failure
@@ -46,7 +46,7 @@ _STEADY = (
 )
 _LIGHT = (types.FunctionType, type, types.ModuleType, types.NoneType, bool, int, float)
 _ABSENT = object()
-_UNDECLARED = Declaration(Kind.COMPUTED)
+_UNDECLARED = Declaration(DeclaredKind.COMPUTED)
 
 
 class LiveState:
@@ -110,13 +110,13 @@ class LiveState:
         value, path = binding.value, binding.path
         declaration = declared.names.get(path, _UNDECLARED)
         kind = declaration.kind
-        if kind is Kind.IMPORT:
+        if kind is DeclaredKind.IMPORT:
             return self._import_differs(value, *declaration.value)
-        if kind is Kind.LITERAL:
+        if kind is DeclaredKind.LITERAL:
             return not _same(value, declaration.value)
-        if kind is Kind.DEFINITION:
+        if kind is DeclaredKind.DEFINITION:
             return not (_is_defined(value, binding) and self._is_known(value))
-        if kind is Kind.DECORATED:
+        if kind is DeclaredKind.DECORATED:
             return _is_code(value) and not (_is_defined(value, binding) and self._is_known(value))
         return self._computed_differs(binding)
 
@@ -176,7 +176,11 @@ class LiveState:
             return pickled
         declared = self._declarations(binding.module)
         declaration = declared.names.get(binding.path, _UNDECLARED) if declared else _UNDECLARED
-        if declaration.kind in (Kind.DEFINITION, Kind.DECORATED, Kind.IMPORT):
+        if declaration.kind in (
+            DeclaredKind.DEFINITION,
+            DeclaredKind.DECORATED,
+            DeclaredKind.IMPORT,
+        ):
             module = binding.module
             raise SerializationError(
                 f"{module}.{binding.path} was replaced since {module} was imported, by "

@@ -92,7 +92,7 @@ def _search(name: str) -> bool:
     return own
 
 
-class _Found(NamedTuple):
+class _FoundModule(NamedTuple):
     """Where a module comes from."""
 
     origin: str | None
@@ -101,21 +101,23 @@ class _Found(NamedTuple):
     token: object  # changes when the module is loaded again
 
 
-def _find(name: str) -> _Found | None:
+def _find(name: str) -> _FoundModule | None:
     module = sys.modules.get(name)
     if module is not None:
         spec = getattr(module, "__spec__", None)
         path = getattr(module, "__path__", None)
         locations = None if path is None else list(path)
         if spec is not None:
-            return _Found(spec.origin, locations, spec.loader, spec)
-        return _Found(getattr(module, "__file__", None), locations, None, module)
+            return _FoundModule(spec.origin, locations, spec.loader, spec)
+        return _FoundModule(getattr(module, "__file__", None), locations, None, module)
     spec = _find_spec(name)
     if spec is None:
         return None
     locations = spec.submodule_search_locations
     token = _stat(spec.origin or (locations or [""])[0])
-    return _Found(spec.origin, None if locations is None else list(locations), spec.loader, token)
+    return _FoundModule(
+        spec.origin, None if locations is None else list(locations), spec.loader, token
+    )
 
 
 def _find_spec(name: str) -> ModuleSpec | None:
@@ -147,11 +149,11 @@ def _same(token: object, other: object) -> bool:
     return token is other or (isinstance(token, tuple) and token == other)
 
 
-def _is_namespace(found: _Found) -> bool:
+def _is_namespace(found: _FoundModule) -> bool:
     return found.locations is not None and not (found.origin or "").endswith(".py")
 
 
-def _is_own(found: _Found) -> bool:
+def _is_own(found: _FoundModule) -> bool:
     if _is_namespace(found):
         return found.origin in (None, "namespace") and any(
             _is_own_path(location) for location in found.locations or ()
@@ -166,7 +168,7 @@ def _is_own_path(path: str) -> bool:
     )
 
 
-def _read(name: str, found: _Found) -> ModuleSource | None:
+def _read(name: str, found: _FoundModule) -> ModuleSource | None:
     if _is_namespace(found):
         return ModuleSource(None, str(Path((found.locations or [""])[0]).absolute()), True)
     path = str(Path(found.origin or "").absolute())

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer, pack, unpack
-from armoflow.codec.versions import OWN
 from armoflow.errors import EnvelopeError
 from armoflow.options import Limits
 from armoflow.version import __version__
@@ -173,7 +173,7 @@ class Payload:
         origins: Of each input, the name of the node that makes it and, where it holds items of a
             collection, the position of the first; for errors.
         limits: What the session allows children to ask for, if that is known.
-        versions: What its pickles were written with (see :mod:`armoflow.codec.versions`).
+        versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
     operation: Operation

@@ -12,7 +12,7 @@ import functools
 import io
 import pickle
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from armoflow import config
@@ -170,42 +170,11 @@ def explain_failure(
     return explain(value, error, functools.partial(_attempt, persistent_id=persistent_id), root)
 
 
-def explain_arguments(
-    task: str, arguments: Mapping[str, Any], persistent_id: PersistentId | None = None
-) -> str | None:
-    """Say which argument of a call cannot be pickled, and why; None if each one can.
-
-    Args:
-        task: The task's name.
-        arguments: Values by parameter name.
-        persistent_id: The hook that was used.
-
-    Example:
-        >>> import threading
-        >>> explain_arguments("f", {"a": 1, "lock": {"x": [threading.Lock()]}})
-        "argument 'lock' of task 'f': _thread.lock at value['x'][0] cannot be pickled: ..."
-    """
-    for name, value in arguments.items():
-        error = _failure(value, persistent_id)
-        if error is not None:
-            reason = explain_failure(value, error, persistent_id)
-            return f"argument {name!r} of task {task!r}: {reason}"
-    return None
-
-
 def _attempt(part: Any, persistent_id: PersistentId | None) -> None:
     pickler = Pickler(whole=True)
     if persistent_id is not None:
         pickler.persistent_id = persistent_id
     pickler.dump(part)
-
-
-def _failure(value: Any, persistent_id: PersistentId | None) -> Exception | None:
-    try:
-        _attempt(value, persistent_id)
-    except Exception as error:
-        return error
-    return None
 
 
 _PLAIN_POOL: list[Pickler] = []

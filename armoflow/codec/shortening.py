@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from armoflow.codec.clipping import clip
 from armoflow.codec.exceptions import Form
 from armoflow.codec.pickling import dumps_whole
-from armoflow.codec.traces import Earlier, Frame
+from armoflow.codec.traces import Earlier, TraceFrame
 
 if TYPE_CHECKING:
     from armoflow.codec.failure import ErrorRecord
@@ -108,6 +108,6 @@ def _clip_earlier(earlier: Earlier, text: int, line: int) -> Earlier:
     return earlier._replace(text=clip(earlier.text, text), frames=frames)
 
 
-def _clip_frame(frame: Frame, line: int) -> Frame:
+def _clip_frame(frame: TraceFrame, line: int) -> TraceFrame:
     file = frame.file if len(frame.file) <= line else "..." + frame.file[3 - line :]
-    return Frame(file, frame.line, clip(frame.function, line), clip(frame.source, line))
+    return TraceFrame(file, frame.line, clip(frame.function, line), clip(frame.source, line))

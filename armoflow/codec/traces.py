@@ -25,7 +25,7 @@ _BECAUSE = "The above exception was the direct cause of the following exception:
 _DURING = "During handling of the above exception, another exception occurred:"
 
 
-class Frame(NamedTuple):
+class TraceFrame(NamedTuple):
     """One line of a traceback; the source line may be empty."""
 
     file: str
@@ -45,12 +45,12 @@ class Earlier(NamedTuple):
     """
 
     text: str
-    frames: Sequence[Frame]
+    frames: Sequence[TraceFrame]
     direct: bool
     omitted: int = 0
 
 
-def frames_of(trace: TracebackType | None, last: int = 0) -> list[Frame]:
+def frames_of(trace: TracebackType | None, last: int = 0) -> list[TraceFrame]:
     """The frames of a traceback, outermost first, without those of armoflow's own machinery.
 
     When there are no others, the error is armoflow's, and they are kept.
@@ -62,7 +62,7 @@ def frames_of(trace: TracebackType | None, last: int = 0) -> list[Frame]:
     frames = list(_walk(trace))
     own = [frame for frame in frames if not frame[0].co_filename.startswith((*_MACHINERY, _IMPORT))]
     return [
-        Frame(code.co_filename, line, code.co_name, _source(code.co_filename, line, scope))
+        TraceFrame(code.co_filename, line, code.co_name, _source(code.co_filename, line, scope))
         for code, line, scope in (own or frames)[-last:]
     ]
 
@@ -122,7 +122,7 @@ def _indent(text: str) -> str:
     return text.replace("\n", "\n    ")
 
 
-def _place(frames: Sequence[Frame]) -> str:
+def _place(frames: Sequence[TraceFrame]) -> str:
     return f" ({frames[-1].file}:{frames[-1].line})" if frames else ""
 
 
@@ -178,7 +178,7 @@ def chain_of(error: BaseException, depth: int = 0) -> list[Earlier]:
 
 
 def format_trace(
-    text: str, frames: Sequence[Frame], omitted: int = 0, chain: Sequence[Earlier] = ()
+    text: str, frames: Sequence[TraceFrame], omitted: int = 0, chain: Sequence[Earlier] = ()
 ) -> str:
     """A traceback as Python prints it.
 
@@ -200,7 +200,7 @@ def format_trace(
     return "\n\n".join(blocks)
 
 
-def _block(text: str, frames: Sequence[Frame], omitted: int) -> str:
+def _block(text: str, frames: Sequence[TraceFrame], omitted: int) -> str:
     if not frames:
         return text
     lines = ["Traceback (most recent call last):"]

@@ -8,7 +8,7 @@ from typing import Final
 
 from armoflow.engine.records import StateError
 from armoflow.errors import EngineError
-from armoflow.protocol import faults
+from armoflow.system import disk_faults
 
 REMEDY: Final = (
     "start with the state elsewhere (armoflow up --state; TMPDIR for a private engine); what is "
@@ -41,14 +41,14 @@ class StorageError(StateError):
     def __init__(self, error: BaseException, path: str | os.PathLike[str]) -> None:
         self.passing = passes(error)
         code = "RESOURCE_EXHAUSTED" if self.passing else "INTERNAL"
-        super().__init__(code, faults.describe(error, path, REMEDY if self.passing else ""))
+        super().__init__(code, disk_faults.describe(error, path, REMEDY if self.passing else ""))
 
 
 def unusable(path: str | os.PathLike[str], error: BaseException) -> EngineError:
     """The error for a state directory that cannot be written when an engine starts."""
     place = getattr(error, "filename", None) or path
     remedy = "start with the state elsewhere (armoflow up --state; TMPDIR for a private engine)"
-    return EngineError(faults.describe(error, place, remedy), "RESOURCE_EXHAUSTED")
+    return EngineError(disk_faults.describe(error, place, remedy), "RESOURCE_EXHAUSTED")
 
 
 def passes(error: BaseException) -> bool:
@@ -63,4 +63,4 @@ def passes(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         text = str(error).lower()
         return any(known in text for known in _PASSING)
-    return faults.passes(error)
+    return disk_faults.passes(error)

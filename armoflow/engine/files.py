@@ -11,8 +11,8 @@ from typing import IO
 
 from armoflow.config import MIB
 from armoflow.errors import EngineError
-from armoflow.protocol.faults import FULL, passes
-from armoflow.protocol.files import open_private
+from armoflow.protocol.shared_files import open_private
+from armoflow.system.disk_faults import FULL, passes
 
 logger = logging.getLogger(__name__)
 

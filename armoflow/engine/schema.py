@@ -17,7 +17,7 @@ from armoflow.engine.faults import passes, unusable
 from armoflow.engine.migrations import migrate
 from armoflow.engine.options import Durability
 from armoflow.errors import EngineError
-from armoflow.protocol.files import open_private
+from armoflow.protocol.shared_files import open_private
 
 VERSION: Final = 2
 APPLICATION: Final = 0x61726D6F

@@ -28,7 +28,7 @@ _TITLE_LIMIT = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class NodeShape:
     """How a node is drawn.
 
     Attributes:
@@ -50,7 +50,7 @@ class Shape:
 class Picture:
     """What is drawn: shapes, and edges between their positions in the list."""
 
-    shapes: list[Shape]
+    shapes: list[NodeShape]
     edges: list[tuple[int, int]]
 
 
@@ -65,13 +65,13 @@ def picture(*values: Any) -> Picture:
     return Picture([_shape(node, node in targets) for node in graph], list(edges))
 
 
-def _shape(node: Node, target: bool) -> Shape:
+def _shape(node: Node, target: bool) -> NodeShape:
     title = node.name if len(node.name) <= _TITLE_LIMIT else node.name[: _TITLE_LIMIT - 1] + "…"
     if isinstance(node, SliceNode):
         step = "" if node.step == 1 else f":{node.step}"
         title = f"{title}[{node.start}:{node.stop}{step}]"
     stacked = isinstance(node, CollectionNode) and not isinstance(node, SourceNode)
-    return Shape(_KINDS.get(type(node), "call"), title, _caption(node), stacked, target)
+    return NodeShape(_KINDS.get(type(node), "call"), title, _caption(node), stacked, target)
 
 
 _KINDS: dict[type[Node], str] = {

@@ -6,7 +6,7 @@ from html import escape
 from itertools import pairwise
 
 from armoflow.graph.layout import Box, place
-from armoflow.graph.render import FILLS, Picture, Shape
+from armoflow.graph.render import FILLS, NodeShape, Picture
 
 _STROKES = {
     "call": "#6366f1",
@@ -51,7 +51,7 @@ def draw(picture: Picture) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def _box(shape: Shape) -> Box:
+def _box(shape: NodeShape) -> Box:
     title = len(shape.title) * _TITLE_SIZE * 0.58
     caption = len(shape.caption) * _CAPTION_SIZE * 0.56
     height = _HEIGHT_WITH_CAPTION if shape.caption else _HEIGHT
@@ -62,7 +62,7 @@ def _box(shape: Shape) -> Box:
     )
 
 
-def _draw_shape(shape: Shape, box: Box) -> list[str]:
+def _draw_shape(shape: NodeShape, box: Box) -> list[str]:
     stroke, fill = _STROKES[shape.kind], FILLS[shape.kind]
     weight = 2.4 if shape.target else 1.3
     extra = 2 * _STACK if shape.stacked else 0.0

@@ -42,7 +42,7 @@ class Backlog:
         on_room: Called when one of those that wait may go, however it came to that.
 
     Example:
-        >>> engine = EngineInfo("", "", ("default", "gpu"), 1024, pods={"default": 2, "gpu": 4})
+        >>> engine = EngineInfo("", ("default", "gpu"), 1024, pods={"default": 2, "gpu": 4})
         >>> backlog = Backlog(engine, clock=lambda: 0.0)
         >>> backlog.limit("default"), backlog.limit("gpu")
         (6, 12)
@@ -54,7 +54,7 @@ class Backlog:
         self._engine = engine
         self._clock = clock
         self.on_room: Callable[[], None] = lambda: None
-        self._partitions: dict[str, _Partition] = {}
+        self._partitions: dict[str, _PartitionQueue] = {}
         self._taken: set[PlannedTask] = set()
         self._missing: set[Result] = set()  # outputs of the tasks that wait
         self.count = 0
@@ -121,7 +121,7 @@ class Backlog:
         self._missing.clear()
         self.count = self._bytes = 0
 
-    def _partition(self, name: str) -> _Partition:
+    def _partition(self, name: str) -> _PartitionQueue:
         """What is known of a partition; without a name it is the default one, which has one."""
         engine = self._engine
         if engine is not None:
@@ -129,15 +129,15 @@ class Backlog:
         partition = self._partitions.get(name)
         if partition is None:
             pods = 1 if engine is None else engine.pods_of(name)
-            partition = self._partitions[name] = _Partition(pods)
+            partition = self._partitions[name] = _PartitionQueue(pods)
         return partition
 
-    def _may_go(self, task: PlannedTask, partition: _Partition) -> bool:
+    def _may_go(self, task: PlannedTask, partition: _PartitionQueue) -> bool:
         return partition.under_way < partition.limit(self._clock()) and (
             not self._missing or self._missing.isdisjoint(task.inputs)
         )
 
-    def _take(self, task: PlannedTask, partition: _Partition) -> None:
+    def _take(self, task: PlannedTask, partition: _PartitionQueue) -> None:
         self._taken.add(task)
         partition.took(self._clock())
 
@@ -147,7 +147,7 @@ class Backlog:
         self._missing.difference_update(task.outputs)
 
 
-class _Partition:
+class _PartitionQueue:
     """What is known of one partition."""
 
     def __init__(self, pods: int) -> None:

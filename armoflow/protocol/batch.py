@@ -18,7 +18,6 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
-from armoflow.protocol.files import map_file, remove_file, write_parts
 from armoflow.protocol.frames import (
     OUTPUT_PREFIX,
     PAYLOAD_PREFIX,
@@ -26,6 +25,7 @@ from armoflow.protocol.frames import (
     WANTED_PREFIX,
     Kind,
 )
+from armoflow.protocol.shared_files import map_file, remove_file, write_parts
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
 from armoflow.protocol.transport import (

@@ -128,7 +128,6 @@ class _Connecting:
         )
         return EngineInfo(
             core_version=version.core if version else "",
-            api_version=version.api if version else "",
             partitions=tuple(partition.id for partition in listed.partitions),
             chunk_bytes=(configuration and configuration.data_chunk_max_size) or config.CHUNK_BYTES,
             pods={partition.id: partition.pod_max for partition in listed.partitions},

@@ -21,7 +21,7 @@ _GATEWAY = (502, 503, 504)
 _NOT_FOUND = (404, 405, 415)
 
 
-class Row(NamedTuple):
+class RefusalRow(NamedTuple):
     """An entry of the table.
 
     Attributes:
@@ -84,7 +84,7 @@ def refusal(
     return EngineError(f"{what}: {words} ({code}: {text})", code)
 
 
-def find(case: Case) -> Row | None:
+def find(case: Case) -> RefusalRow | None:
     """The first row that applies to a case."""
     return next((row for row in TABLE if row.applies(case)), None)
 
@@ -122,29 +122,29 @@ NAME_IT = (
     "ARMOFLOW_CLIENT_..., or keys in the file of AKCONFIG)"
 )
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[RefusalRow, ...] = (
     # --- the connection does not come about ------------------------------------------------------
-    Row(
+    RefusalRow(
         "a proxy took the call",
         _proxied,
         "{c.where} does not answer as an ArmoniK does through the proxy {c.caller.proxy}",
         "add {c.settings.host} to the variable no_proxy if it can be reached directly, or let the "
         "proxy pass connections to {c.address}",
     ),
-    Row(
+    RefusalRow(
         "the name is unknown",
         lambda c: c.standing is Standing.NAME_UNKNOWN,
         "the name of {c.where} is unknown here ({c.detail})",
         "look for a slip in it; inside a cluster's network only, it needs that network's name "
         "service or a port that is forwarded",
     ),
-    Row(
+    RefusalRow(
         "the engine is gone, from this machine",
         lambda c: c.lost and _nobody(c) and c.settings.local and not c.settings.secure,
         "the engine at {c.where} is gone: nobody listens there any more ({c.detail})",
         "start it again with `armoflow up --listen {c.listen}`, and with the --state that it had",
     ),
-    Row(
+    RefusalRow(
         "nobody listens, on this machine",
         lambda c: _nobody(c) and c.settings.local and not c.settings.secure,
         "no ArmoniK answers at {c.where}: nobody listens there ({c.detail})",
@@ -152,60 +152,60 @@ TABLE: tuple[Row, ...] = (
         "this machine",
         patience=STARTING_SECONDS,
     ),
-    Row(
+    RefusalRow(
         "nobody listens",
         _nobody,
         "no ArmoniK answers at {c.where}: nobody listens there ({c.detail})",
         "look whether the cluster runs, and for its port: gRPC is at 5001 of a deployment's "
         "ingress; a port that was forwarded may have been closed",
     ),
-    Row(
+    RefusalRow(
         "no connection comes about",
         lambda c: c.standing is Standing.UNREACHABLE,
         "no ArmoniK answers at {c.where}: no connection comes about ({c.detail})",
         "look at the network between, and whether the machine runs",
     ),
-    Row(
+    RefusalRow(
         "connections get no answer",
         lambda c: c.standing is Standing.LOST,
         "no ArmoniK answers at {c.where}: connections get no answer",
         "look for a firewall between, a VPN that is off, and for a slip in host and port",
         patience=math.inf,
     ),
-    Row(
+    RefusalRow(
         "plain to a TLS port",
         lambda c: c.standing is Standing.TLS,
         "what listens at {c.where} speaks TLS only",
         "write https://{c.address}",
     ),
-    Row(
+    RefusalRow(
         "TLS to a plain port",
         lambda c: c.standing is Standing.PLAIN,
         "what listens at {c.where} does not speak TLS",
         "write http://{c.address}, if the network between may be trusted; an ArmoniK's ingress "
         "speaks TLS where its deployment says so",
     ),
-    Row(
+    RefusalRow(
         "TLS does not come about",
         lambda c: c.standing is Standing.DISAGREES,
         "what listens at {c.where} refuses the TLS of this machine ({c.detail})",
         "look which names it answers to (target_name says another one) and which versions of TLS "
         "it speaks, and whether something between answers in its place",
     ),
-    Row(
+    RefusalRow(
         "the server's certificate is not valid now",
         lambda c: c.standing is Standing.EXPIRED,
         "{c.server}, is not valid now, at {c.where}",
         "have it renewed, or look at this machine's clock: it is {c.now:%Y-%m-%d %H:%M} UTC here",
     ),
-    Row(
+    RefusalRow(
         "the server's certificate is for another name",
         lambda c: c.standing is Standing.OTHER_NAME or "Hostname Verification" in c.text,
         "{c.server}, does not hold the name of {c.where}",
         "write an endpoint with one of its names, or say which one is right: target_name "
         "(argument of Client, or ARMOFLOW_TARGET_NAME)",
     ),
-    Row(
+    RefusalRow(
         "the server's certificate has no known authority",
         lambda c: c.standing is Standing.UNTRUSTED or "CERTIFICATE_VERIFY_FAILED" in c.text,
         "{c.server}, is of none of the authorities that are trusted, {c.authority}, at {c.where}",
@@ -213,39 +213,39 @@ TABLE: tuple[Row, ...] = (
         "ARMOFLOW_CERTIFICATE_AUTHORITY, or a key in the file of AKCONFIG); a deployment writes it "
         "to generated/certificates/ingress/ca.crt",
     ),
-    Row(
+    RefusalRow(
         "a web server",
         lambda c: c.standing is Standing.WEB,
         "what answers at {c.where} is not an ArmoniK but a web server ({c.detail})",
         "take the port of gRPC: 5001 of a deployment's ingress, 5000 is that of its web pages",
     ),
-    Row(
+    RefusalRow(
         "something else answers",
         lambda c: c.standing is Standing.OTHER,
         "what answers at {c.where} is not an ArmoniK, nor gRPC ({c.detail})",
         "look for a slip in host and port",
     ),
     # --- the ingress does not let the caller through ---------------------------------------------
-    Row(
+    RefusalRow(
         "the client's certificate has expired",
         lambda c: _invalid(c, expired=True),
         "the client certificate of {c.own.subject!r} expired on {c.expires}: {c.identity}",
         "get a new one for {c.where}; those that a deployment makes live 168 hours",
     ),
-    Row(
+    RefusalRow(
         "the client's certificate is not valid yet",
         lambda c: _invalid(c, expired=False),
         "the client certificate of {c.own.subject!r} for {c.where} is valid from {c.begins} on: "
         "{c.identity}",
         "look at this machine's clock: it is {c.now:%Y-%m-%d %H:%M} UTC here",
     ),
-    Row(
+    RefusalRow(
         "a client certificate is wanted",
         lambda c: _refused_certificate(c) and not c.settings.identified,
         "the ingress at {c.where} wants a client certificate and got none",
         NAME_IT,
     ),
-    Row(
+    RefusalRow(
         "the client's certificate is of another authority",
         lambda c: _refused_certificate(c) and c.caller.certificate is not None,
         "the ingress at {c.where} does not accept the client certificate of {c.own.subject!r}, "
@@ -253,25 +253,25 @@ TABLE: tuple[Row, ...] = (
         "take one that the ingress's own authority has signed, such as "
         "generated/certificates/ingress/client.submitter.crt of the deployment",
     ),
-    Row(
+    RefusalRow(
         "the client's certificate is not accepted",
         _refused_certificate,
         "the ingress at {c.where} does not accept the client certificate {c.identity}",
         f"it may have expired, or be of another authority; {INSTALL} lets the next message say so",
     ),
-    Row(
+    RefusalRow(
         "a user is wanted",
         lambda c: _unauthenticated(c) and not c.settings.identified,
         "{c.where} wants to know who calls, and got no client certificate",
         NAME_IT,
     ),
-    Row(
+    RefusalRow(
         "the certificate is nobody's",
         _unauthenticated,
         "no user of {c.where} has this client certificate: {c.identity}, of {c.subject}",
         "have it added to one of the cluster's users, or take a user's",
     ),
-    Row(
+    RefusalRow(
         "a permission lacks",
         lambda c: c.code == "PERMISSION_DENIED",
         "{c.user} lacks {c.right} at {c.where}",
@@ -279,20 +279,20 @@ TABLE: tuple[Row, ...] = (
         "deployment, client.submitter has all of them, client.monitoring looks only",
     ),
     # --- the engine is not there, or is none -----------------------------------------------------
-    Row(
+    RefusalRow(
         "the ingress reaches no control plane",
         lambda c: c.status in _GATEWAY,
         "the ingress at {c.where} answers, but the control plane behind it does not",
         "look whether the pods of the control plane run; a new one takes some seconds",
         patience=math.inf,
     ),
-    Row(
+    RefusalRow(
         "not an ArmoniK",
         lambda c: c.connecting and (c.code == "UNIMPLEMENTED" or c.status in _NOT_FOUND),
         "what answers at {c.where} is not an ArmoniK",
         "look for a slip in host and port: gRPC is at 5001 of a deployment's ingress",
     ),
-    Row(
+    RefusalRow(
         "it says nothing",
         lambda c: c.standing is Standing.SILENT,
         "what listens at {c.where} accepts connections and says nothing",

@@ -31,9 +31,9 @@ from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.frames import LEASE
+from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
-from armoflow.protocol.sessions import END_PATIENCE, Openings
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (

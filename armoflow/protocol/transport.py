@@ -178,7 +178,6 @@ class EngineInfo:
     """What the engine says of itself at connect."""
 
     core_version: str
-    api_version: str
     partitions: tuple[str, ...]
     chunk_bytes: int
     extensions: frozenset[str] = field(default_factory=frozenset)

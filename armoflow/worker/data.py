@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
-from armoflow.protocol.files import write_parts
+from armoflow.protocol.shared_files import write_parts
 from armoflow.worker.failures import MissingDataError
 
 Source: TypeAlias = "bytes | Sequence[object]"

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from armoflow.errors import OptionError
-from armoflow.protocol.environment import GRPC_SETTINGS
+from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 
 LISTED: Final = frozenset(
     {

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
+from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload, unpack_payload
-from armoflow.codec.versions import check_versions
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data, operations
 from armoflow.worker.attempts import Attempts, describe

@@ -20,7 +20,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentStub
 from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_to_server
 
 from armoflow import config
-from armoflow.codec.versions import described
+from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import Ending, watch_signals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from armoflow.protocol.faults import describe
+from armoflow.system.disk_faults import describe
 from armoflow.worker.work import Cause, Death
 
 _STARTS = 3

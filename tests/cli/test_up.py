@@ -18,7 +18,7 @@ from armonik.client import ArmoniKPartitions, ArmoniKVersions
 from armoflow import Client, task
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state
-from armoflow.protocol.environment import GRPC_SETTINGS
+from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.system.temporary import TemporaryDirectory
 from tests.faults.scripts import wait_for
 

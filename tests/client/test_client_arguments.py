@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from armoflow import Client
-from armoflow.client.arguments import ARGUMENTS
+from armoflow.client.client_options import ARGUMENTS
 from armoflow.errors import EngineUnreachableError, GraphError, OptionError
 from armoflow.options import OPTION_NAMES
 

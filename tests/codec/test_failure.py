@@ -16,7 +16,7 @@ from armoflow.codec.recording import (
     record_timeout,
 )
 from armoflow.codec.seal import new_key
-from armoflow.codec.traces import Earlier, Frame
+from armoflow.codec.traces import Earlier, TraceFrame
 from armoflow.errors import (
     DataLostError,
     RemoteTaskError,
@@ -300,7 +300,7 @@ def test_syntax_errors():
 
 
 def test_source_lines_missing_there_are_found_here():
-    frame = Frame(__file__, test_syntax_errors.__code__.co_firstlineno, "f", "")
+    frame = TraceFrame(__file__, test_syntax_errors.__code__.co_firstlineno, "f", "")
     record = travel(ErrorRecord("raised", "ValueError", "x", [frame], node="f"))
     assert "def test_syntax_errors():" in record.exception().__cause__.traceback
 
@@ -462,7 +462,7 @@ def test_a_long_chain_and_long_paths():
 
 
 TEXT = st.text(max_size=60)
-FRAMES = st.lists(st.builds(Frame, TEXT, st.integers(0, 10**6), TEXT, TEXT), max_size=30)
+FRAMES = st.lists(st.builds(TraceFrame, TEXT, st.integers(0, 10**6), TEXT, TEXT), max_size=30)
 
 
 @given(

@@ -25,7 +25,6 @@ from armoflow.codec.pickling import (
     are_scalars,
     dumps,
     dumps_whole,
-    explain_arguments,
     is_scalar,
     loads,
 )
@@ -446,14 +445,6 @@ def test_the_failing_variable_is_named():
         return x
 
     check(with_default, "default argument of function")
-
-
-def test_the_failing_argument_is_named():
-    lock = threading.Lock()
-    arguments = {"a": Reference("r"), "b": [1, lock], "c": lock}
-    message = explain_arguments("f", arguments, refer)
-    assert message.startswith("argument 'b' of task 'f': _thread.lock at value[1] cannot")
-    assert explain_arguments("f", {"a": Reference("r")}, refer) is None
 
 
 def test_a_value_that_is_nested_too_deeply():

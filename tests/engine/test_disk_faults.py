@@ -23,7 +23,7 @@ from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.errors import EngineError
-from armoflow.protocol.faults import describe
+from armoflow.system.disk_faults import describe
 
 if TYPE_CHECKING:
     from tests.conftest import SmallDisk

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armoflow.client.local import LocalRunner, Outcome
+from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.graph.collection import DelayedList, items, zip_items
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import task
@@ -189,11 +189,11 @@ def test_workflows_give_what_plain_python_gives(workflow: tuple[list[Many], list
             assert isinstance(outcome, list)
             assert [seen(one) for one in outcome] == target.plain
         else:
-            assert isinstance(outcome, Outcome)
+            assert isinstance(outcome, LocalOutcome)
             assert seen(outcome) == target.plain
 
 
-def seen(outcome: Outcome) -> Any:
+def seen(outcome: LocalOutcome) -> Any:
     if outcome.exception is None:
         return outcome.value
     assert isinstance(outcome.exception, (Refused, TypeError))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from armoflow.client.local import LocalRunner, Outcome
+from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.errors import ArgumentCycleError, GraphError, RemoteTraceback
 from armoflow.graph.collection import items, zip_items
 from armoflow.graph.task import task
@@ -42,7 +42,7 @@ def split(number: int) -> tuple[int, int]:
 
 def run(value: Any) -> Any:
     outcome = LocalRunner().run(value)
-    if isinstance(outcome, Outcome):
+    if isinstance(outcome, LocalOutcome):
         return outcome.result()
     return [one.result() for one in outcome]
 

@@ -12,7 +12,7 @@ from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
 from armoflow.protocol.transport import EngineInfo, WireOptions
 
-ENGINE = EngineInfo("", "", ("default", "other"), 1024, pods={"default": 2, "other": 1})
+ENGINE = EngineInfo("", ("default", "other"), 1024, pods={"default": 2, "other": 1})
 
 
 class Clock:

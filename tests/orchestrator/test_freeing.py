@@ -22,7 +22,7 @@ class Engine:
     """A transport that says which tasks are over, and remembers what was deleted."""
 
     def __init__(self, version: str = "0.40.1") -> None:
-        self.info = EngineInfo(version, "3", (), 1024)
+        self.info = EngineInfo(version, (), 1024)
         self.over: set[str] = set()
         self.sizes: dict[str, int] = {}
         self.deleted: list[str] = []

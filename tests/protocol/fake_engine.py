@@ -84,7 +84,7 @@ class FakeEngine:
 
     def transport(self, payloads: PayloadMode = "delayed") -> StandardTransport:
         """A transport to it."""
-        info = EngineInfo("0.40", "3", (), self.chunk_bytes)
+        info = EngineInfo("0.40", (), self.chunk_bytes)
         return StandardTransport(self, CALLER, info, payloads)
 
     # --- what gRPC's channel offers -------------------------------------------------------------

@@ -10,8 +10,8 @@ import msgpack
 import pytest
 
 from armoflow.errors import EngineError, MalformedError
-from armoflow.protocol.files import map_file, open_plain
 from armoflow.protocol.frames import Kind
+from armoflow.protocol.shared_files import map_file, open_plain
 from armoflow.protocol.stream import Stream
 from tests.protocol.fake_engine import CALLER
 

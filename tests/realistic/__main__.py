@@ -16,7 +16,7 @@ from armoflow.engine.agents.socket import SocketAgent
 from armoflow.engine.arguments import add_engine_arguments, server_options
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.server import Server, ServerOptions
-from armoflow.protocol.environment import prepare_grpc
+from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.system.ending import watch_signals
 from tests.integration.engines import WORKER
 from tests.realistic.conduct import Conduct, Fate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from armoflow.errors import OptionError
-from armoflow.protocol.environment import GRPC_SETTINGS
+from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.worker.environment import HASH_SEED, worker_environment
 
 SOURCE = {

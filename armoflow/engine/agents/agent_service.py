@@ -32,8 +32,8 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.convert import optional_options, set_seconds
 from armoflow.engine.state.options import merge_options
-from armoflow.protocol.files import open_plain
 from armoflow.protocol.shapes import ListOf, Text, check_id, check_ids
+from armoflow.protocol.shared_files import open_plain
 
 _NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
 

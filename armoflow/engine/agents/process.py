@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from armoflow.config import KIB, MIB
-from armoflow.protocol.files import open_private
+from armoflow.protocol.shared_files import open_private
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.guardian import Guardian
 

@@ -33,7 +33,9 @@ def write_parts(path: str, parts: Sequence[Buffer]) -> int:
         finally:
             os.close(fd)
     except OSError as error:
-        from armoflow.protocol.faults import located  # not imported in children before it is needed
+        from armoflow.system.disk_faults import (
+            located,
+        )  # not imported in children before it is needed
 
         told = located(error, path)
         remove_file(path)

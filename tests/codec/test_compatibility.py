@@ -7,7 +7,7 @@ import pytest
 import tomllib
 
 import armoflow
-from armoflow.codec.versions import OWN, check_versions
+from armoflow.codec.compatibility import OWN, check_versions
 from armoflow.errors import VersionMismatchError
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
