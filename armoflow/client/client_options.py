@@ -26,7 +26,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    "connect_timeout",
+    *("connect_timeout", "inline_seconds"),
     *CONNECTION_OPTIONS,
 )
 
@@ -90,6 +90,7 @@ def check_arguments(
     extensions: object,
     max_priority: object,
     connect_timeout: object,
+    inline_seconds: object,
     connection: Mapping[str, Any],
 ) -> None:
     """Check the values of a client's own arguments, but those of the connection.
@@ -125,6 +126,7 @@ def check_arguments(
         raise OptionError(
             f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
         )
+    _check_inline_seconds(inline_seconds)
 
 
 def find_engine(
@@ -185,6 +187,18 @@ def refuse_inside_task() -> None:
         raise GraphError(
             "a Client inside a task would keep its worker waiting: return the Delayed instead, and "
             "its graph takes the task's place; Client(local=True) runs here"
+        )
+
+
+def _check_inline_seconds(value: object) -> None:
+    if value is None:
+        return
+    limit = config.INLINE_LIMIT
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (known and 0 <= value <= limit):  # type: ignore[operator]
+        raise OptionError(
+            f"inline_seconds must be a number of seconds from 0 to {limit:g}, not {value!r}; 0 "
+            "gives each call of a returned graph a task of its own"
         )
 
 

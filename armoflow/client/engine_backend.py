@@ -69,6 +69,7 @@ class EngineBackend:
         extensions: bool,
         max_priority: int,
         connect_timeout: float,
+        inline_seconds: float | None,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
@@ -85,7 +86,10 @@ class EngineBackend:
         self._connection = settings
         self.endpoint = settings.endpoint
         self._settings = PlanSettings(
-            options=options, workers=workers or REMOTE_WORKERS, key=self.key
+            options=options,
+            workers=workers or REMOTE_WORKERS,
+            key=self.key,
+            inline=inline_seconds,
         )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()

@@ -173,6 +173,8 @@ class Payload:
         origins: Of each input, the name of the node that makes it and, where it holds items of a
             collection, the position of the first; for errors.
         limits: What the session allows children to ask for, if that is known.
+        inline: Seconds for which a graph that it returns is begun where it ran; None: what is usual
+            there.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
@@ -195,6 +197,7 @@ class Payload:
     key: bytes = field(default=b"", repr=False)
     origins: Sequence[tuple[str, int | None]] = ()
     limits: Limits | None = None
+    inline: float | None = None
     versions: str = OWN
 
     @property
@@ -292,6 +295,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.origins,
         payload.versions,
         payload.limits,
+        payload.inline,
     ]
     return pack(header, buffers)
 
@@ -376,6 +380,7 @@ def unpack_payload(data: Buffer) -> Payload:
             origins=header[18],
             versions=header[19] if len(header) > 19 else "",
             limits=_limits(header[20]) if len(header) > 20 and header[20] else None,
+            inline=header[21] if len(header) > 21 else None,
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -114,6 +114,7 @@ class Emitter:
         owner: The plan, to recognise its tasks.
         key: Seals the tasks' errors.
         limits: What tasks may ask for, if that is known.
+        inline: Seconds for which returned graphs are begun where they are; None: what is usual.
         rules: What followed from options in earlier plans with the same settings.
 
     Attributes:
@@ -132,6 +133,7 @@ class Emitter:
         owner: object,
         key: bytes,
         limits: Limits | None,
+        inline: float | None,
         rules: KnownRules,
     ) -> None:
         self.wanted: set[Node] = set()
@@ -144,6 +146,7 @@ class Emitter:
         self._owner = owner
         self._key = key
         self._limits = limits
+        self._inline = inline
         self._rules = rules
         self._codes: dict[Any, EncodedCode] = {}
         self._modules: EncodedCode | None = None
@@ -225,6 +228,7 @@ class Emitter:
             else rules.single,
             key=self._key,
             limits=self._limits,
+            inline=self._inline,
         )
         if outputs is None:
             outputs = [Result(node.name)]
@@ -371,15 +375,20 @@ def value_parts(pickled: Pickled) -> list[Any]:
     return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
 
 
-def _max_duration(settings: Settings, items: int) -> float:
-    """Longest that ``Process`` may take: every attempt of every item, and the waits between."""
+def longest(settings: Settings) -> float:
+    """Seconds that an item may take: every attempt, and the waits between."""
     if settings.timeout is None:
-        return config.MAXIMUM_DURATION
+        return math.inf
     attempts = settings.retries + settings.crash_retries + 1
     # Pauses double: beyond some dozens the sum is more than a task may take, or nothing.
     backoffs = settings.backoff * (2.0 ** min(settings.retries, 64) - 1)
-    total = (attempts * settings.timeout + backoffs) * items + config.DURATION_MARGIN
-    return min(math.ceil(total), config.MAXIMUM_DURATION)
+    return attempts * settings.timeout + backoffs
+
+
+def _max_duration(settings: Settings, items: int) -> float:
+    """Longest that ``Process`` may take: every item, and one of the graph that it may return."""
+    total = longest(settings) * (items + 1) + config.DURATION_MARGIN
+    return math.ceil(total) if total < config.MAXIMUM_DURATION else config.MAXIMUM_DURATION
 
 
 def _nbytes(value: Any) -> int:

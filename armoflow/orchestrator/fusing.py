@@ -37,9 +37,12 @@ def chain_of_calls(planner: Planner, node: CallNode) -> list[CallNode]:
         handed_on += node.task.function is identity.function
         if handed_on == config.HANDED_ON_STEPS:
             break
-        before = node.arguments[0].node
+        argument = node.arguments[0]
+        before = planner.behind(argument).node
         if not isinstance(before, CallNode) or not _may_fuse(planner, before, node):
             break
+        if not planner.has_one_reader(argument.node):
+            break  # somebody else needs what is the same as the value before
         if planner.emitter.refers_outside((*node.args, *node.kwargs.values())):
             break  # the first call need not wait for what only this one waits for
         chain.append(before)
@@ -79,8 +82,9 @@ def emit_calls(
     arguments = pickle_call(planner.emitter, draft, head)
     steps = []
     for node in rest:
-        draft.refer_to_previous(node.arguments[0])
-        planner.read(node.arguments[0].node)
+        (argument,) = node.arguments
+        draft.refer_to_previous(argument)
+        planner.read(argument.node)
         steps.append(Step(node.name, node.task, pickle_call(planner.emitter, draft, node)))
     last = chain[-1]
     (result,) = yield from planner.emit(

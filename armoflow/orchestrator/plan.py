@@ -91,6 +91,8 @@ class PlanSettings:
         copy: The caller goes on meanwhile and may write to arguments: their memory is copied.
         taken: The items of containers that the caller may change meanwhile.
         key: Seals the errors of the plan's tasks.
+        inline: Seconds for which graphs that tasks return are begun where they are; None: what is
+            usual there.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
@@ -103,6 +105,7 @@ class PlanSettings:
     taken: Mapping[Node, Iterable[Any]] = field(default_factory=dict, repr=False)
     key: bytes = field(default=b"", repr=False)
     limits: Limits | None = None
+    inline: float | None = None
     rules: KnownRules = field(default_factory=dict, repr=False)
 
 
@@ -127,6 +130,7 @@ class Planner:
             owner=self,
             key=settings.key,
             limits=settings.limits,
+            inline=settings.inline,
             rules=settings.rules,
         )
         self.emit = self.emitter.emit
@@ -295,6 +299,12 @@ class Planner:
         """Whether a node's value exists already."""
         return self._known.find(node) is not None
 
+    def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
+        """The lazy value that a value is known to be the same as, or the value itself."""
+        found = self._known.find(value.node)
+        same = value if found is None else found[value.output]
+        return value if isinstance(same, SlotRange) else same
+
     def is_planned(self, node: Node) -> bool:
         """Whether a node was planned, or has to be planned for itself, or need not be."""
         return (
@@ -307,11 +317,11 @@ class Planner:
 
     def is_private(self, node: Node) -> bool:
         """Whether one reader needs a node's value, nobody else, and it is not planned yet."""
-        return (
-            self._readers.get(node) == 1
-            and node not in self.emitter.wanted
-            and not self.is_planned(node)
-        )
+        return self.has_one_reader(node) and not self.is_planned(node)
+
+    def has_one_reader(self, node: Node) -> bool:
+        """Whether one reader needs a node's value, and nobody else."""
+        return self._readers.get(node) == 1 and node not in self.emitter.wanted
 
     def read(self, node: Node) -> None:
         """One reader of a node has read it; after the last it is let go."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from armoflow import config
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.codec.container import Buffer, size
-from armoflow.codec.envelope import Cell
+from armoflow.codec.envelope import Cell, Slot
 from armoflow.codec.payload import Payload
 from armoflow.protocol.frames import CHILD_PREFIX, PAYLOAD_PREFIX
+from armoflow.worker.failures import ItemFailure
 
 if TYPE_CHECKING:
     from armoflow.protocol.transport import Submission, WireOptions
@@ -57,6 +58,8 @@ class Context:
         function: The code that ran.
         outputs: Ids of the expected outputs, in order. Every one must be written by ``write`` or
             be an output of a submission (``ResultHandle(name, id)``).
+        seconds: How long the graph may be begun in this process.
+        slot: Makes the slot of a failure.
         effects: What the task asks for.
     """
 
@@ -70,11 +73,15 @@ class Context:
         stage: Callable[[str, Sequence[Buffer]], StagedFile],
         effects: Effects,
         local: bool,
+        seconds: float,
+        slot: Callable[[ItemFailure], Slot],
     ) -> None:
         self.payload = payload
         self.function = function
         self.outputs = outputs
         self.effects = effects
+        self.seconds = seconds
+        self.slot = slot
         self._agent = agent
         self._stage = stage
         self._local = local
@@ -87,6 +94,13 @@ class Context:
         result_id = self._create([f"k/{name}"[:_NAME]])[0]
         self.effects.data[result_id] = self._stage(result_id, parts)
         return result_id
+
+    def write(self, result_id: str, parts: Sequence[Buffer]) -> None:
+        """Give a result its data: an expected output, or one that was made here."""
+        if self._local and size(parts) <= config.INLINE_DATA_LIMIT:
+            self.effects.data[result_id] = b"".join(parts)
+        else:
+            self.effects.data[result_id] = self._stage(result_id, parts)
 
     def submit(self, submission: Submission) -> None:
         """Add a child task; its new results get ids when the expansion has returned."""
@@ -145,11 +159,7 @@ class Context:
         ids = self._create([_payload_name(task) for task in tasks])
         for task, result_id in zip(tasks, ids, strict=True):
             task.payload_id = result_id
-            parts = task.pack()
-            if self._local and size(parts) <= config.INLINE_DATA_LIMIT:
-                self.effects.data[result_id] = b"".join(parts)
-            else:
-                self.effects.data[result_id] = self._stage(result_id, parts)
+            self.write(result_id, task.pack())
 
     def _create(self, names: Sequence[str]) -> list[str]:
         ids: list[str] = []

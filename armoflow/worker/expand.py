@@ -1,9 +1,10 @@
 """A task returned a graph: the graph becomes child tasks, and they make the task's outputs.
 
-The planner is the client's own; only what it yields goes to the agent instead of the wire. A single
-value is written to the parent's output by the child that makes it. In a packed task only some items
-may have returned graphs: what is finished goes into a partial result, the graphs of the others are
-planned to capture their failures, and a last child puts the slots together.
+What is small and quick is run here first (see ``inline``). What is left is planned by the client's
+own planner; only what that yields goes to the agent instead of the wire. A single value is written
+to the parent's output by the child that makes it. In a packed task only some items may have
+returned graphs: what is finished goes into a partial result, the graphs of the others are planned
+to capture their failures, and a last child puts the slots together.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from typing import Any
 
 from armoflow.codec.envelope import Cell, pack_envelope
 from armoflow.codec.payload import Payload
-from armoflow.errors import ArmoflowError, TaskError
+from armoflow.errors import ArmoflowError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, Node
 from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
-from armoflow.orchestrator import builtins
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.context import Context
+from armoflow.worker.inline import Functions, Inline, Made, as_delayed, nodes_of, wrong_outputs
+from armoflow.worker.mark import Recorder
+from armoflow.worker.paces import Paces
 
 
 class Expander:
@@ -32,38 +34,90 @@ class Expander:
 
     Args:
         book: The code that came with these tasks: children get it without pickling it again.
+        paces: How long functions take here.
+        recorder: Notes what runs.
     """
 
-    def __init__(self, book: CodeBook) -> None:
+    def __init__(self, book: CodeBook, paces: Paces, recorder: Recorder) -> None:
         self._book = book
+        self._recorder = recorder
+        self._functions = Functions(book, paces)
 
     def __call__(
         self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
     ) -> None:
-        """Submit what makes every expected output, through the context; see ``Expand``."""
-        payload = context.payload
+        """Make every expected output, or submit what does, through the context; see ``Expand``."""
+        payload, count = context.payload, len(context.outputs)
         self._book.inherit_modules(payload.modules)
         packed = payload.settings.packed or payload.settings.capture
-        planner = Planner(self._book, _settings(payload, packed))
-        outputs = len(context.outputs)
-        values = {item: _per_output(value, outputs, payload) for item, value in pending.items()}
+        settings = _settings(payload, packed)
+        values = {item: _per_output(value, count, payload) for item, value in pending.items()}
+        inline = Inline(payload, settings, self._functions, self._recorder, context.seconds)
+        inline.run([value for item in sorted(values) for value in values[item]])
+        ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
+        if not packed:
+            _fail(next(iter(ends.values())))
+        planner = Planner(self._book, settings, inline)
         if len(pending) == 1 and all(len(cells) == 1 for cells in finished):
-            (only,) = values.values()
-            bound = [_existing(output, payload.name) for output in context.outputs]
-            for value, result in zip(only, bound, strict=True):
-                planner.bind(value, result)
-            planned = _plan(planner, only, context)
-            for place, result, value in zip(planned, bound, only, strict=True):
-                if place.result is not result:  # an item of a batch, or a value used twice
-                    _emit(planner.copy([place], value.node, result), context)
-            return
-        items = sorted(values)
-        for output, output_id in enumerate(context.outputs):
-            delayed = [values[item][output] for item in items]
-            places = dict(zip(items, _plan(planner, delayed, context), strict=True))
-            column = _merge(finished[output], places, payload, context)
-            result = _existing(output_id, payload.name)
-            _emit(planner.copy(column, delayed[0].node, result), context)
+            (only,) = ends.values()
+            _make_each(only, planner, context)
+        else:
+            _make_columns(ends, finished, planner, context)
+        inline.store(context)
+
+
+def _fail(ends: Sequence[Made | Delayed[Any]]) -> None:
+    """Fail, if there is no output that has a value, or may yet.
+
+    Raises:
+        ItemFailure: Why the first one has none.
+    """
+    failures = [one.failure for one in ends if isinstance(one, Made) and one.failure is not None]
+    if len(failures) == len(ends):
+        raise failures[0]
+
+
+def _make_each(ends: Sequence[Made | Delayed[Any]], planner: Planner, context: Context) -> None:
+    """The outputs of one call: each is written here, or by the child that makes its value."""
+    left: list[Delayed[Any]] = []
+    bound: list[Result] = []
+    for one, output in zip(ends, context.outputs, strict=True):
+        if isinstance(one, Made):
+            context.write(output, pack_envelope([one.to_cell(context.slot)]))
+        else:
+            result = _existing(output, context.payload.name)
+            planner.bind(one, result)
+            left.append(one)
+            bound.append(result)
+    planned = _plan(planner, left, context)
+    for place, result, value in zip(planned, bound, left, strict=True):
+        if place.result is not result:  # an item of a batch, or a value used twice
+            _emit(planner.copy([place], value.node, result), context)
+
+
+def _make_columns(
+    ends: Mapping[int, Sequence[Made | Delayed[Any]]],
+    finished: Sequence[Sequence[Cell]],
+    planner: Planner,
+    context: Context,
+) -> None:
+    """The outputs of a task of several items: a last child puts each one's slots together."""
+    for output, output_id in enumerate(context.outputs):
+        cells, left = list(finished[output]), dict[int, Delayed[Any]]()
+        for item, row in ends.items():
+            one = row[output]
+            if isinstance(one, Made):
+                cells[item] = one.to_cell(context.slot)
+            else:
+                left[item] = one
+        if not left:
+            context.write(output_id, pack_envelope(cells))
+            continue
+        delayed = list(left.values())
+        places = dict(zip(left, _plan(planner, delayed, context), strict=True))
+        column = _merge(cells, places, context.payload, context)
+        result = _existing(output_id, context.payload.name)
+        _emit(planner.copy(column, delayed[0].node, result), context)
 
 
 def refused(pending: Mapping[int, Any], outputs: int, payload: Payload) -> dict[int, Exception]:
@@ -74,23 +128,11 @@ def refused(pending: Mapping[int, Any], outputs: int, payload: Payload) -> dict[
     base = _settings(payload, capture=False).options
     for item, value in pending.items():
         try:
-            for node in _nodes(_per_output(value, outputs, payload)):
+            for node in nodes_of(_per_output(value, outputs, payload)):
                 limits.check(node.name, merge_options(node.options, base))
         except ArmoflowError as error:  # noqa: PERF203 - one per item, not per node
             found[item] = error
     return found
-
-
-def _nodes(values: Sequence[Delayed[Any]]) -> set[Node]:
-    """All nodes that some values need."""
-    stack = [value.node for value in values]
-    seen: set[Node] = set(stack)
-    while stack:
-        for upstream in stack.pop().inputs:
-            if upstream not in seen:
-                seen.add(upstream)
-                stack.append(upstream)
-    return seen
 
 
 class _Place:
@@ -129,21 +171,10 @@ def _emit(entries: Iterator[PlannedTask | Constant], context: Context) -> None:
 def _per_output(value: Any, outputs: int, payload: Payload) -> Sequence[Delayed[Any]]:
     """The delayed value of each output."""
     if outputs == 1:
-        return [_delayed(value)]
+        return [as_delayed(value)]
     if not isinstance(value, (tuple, list)) or len(value) != outputs:
-        raise TaskError(
-            f"the task {payload.name!r} has {outputs} outputs, so it must return that many values; "
-            f"it returned {value!r}"
-        )
-    return [_delayed(part) for part in value]
-
-
-def _delayed(value: Any) -> Delayed[Any]:
-    if isinstance(value, Delayed):
-        return value
-    if isinstance(value, DelayedList):
-        return value.gather()
-    return Delayed(CallNode(builtins.identity, (value,), {}))
+        raise wrong_outputs(payload.name, outputs, value)
+    return [as_delayed(part) for part in value]
 
 
 def _merge(
@@ -174,13 +205,17 @@ def _existing(result_id: str, name: str) -> Result:
 
 def _settings(payload: Payload, capture: bool) -> PlanSettings:
     defaults = tuple(payload.settings.defaults.items())
-    return _make_settings(defaults, capture, payload.key, payload.limits)
+    return _make_settings(defaults, capture, payload.key, payload.limits, payload.inline)
 
 
 @functools.lru_cache(maxsize=64)
 def _make_settings(
-    defaults: tuple[tuple[str, Any], ...], capture: bool, key: bytes, limits: Limits | None
+    defaults: tuple[tuple[str, Any], ...],
+    capture: bool,
+    key: bytes,
+    limits: Limits | None,
+    inline: float | None,
 ) -> PlanSettings:
     """One for all tasks with the same: what follows from options is worked out once for them."""
     options = merge_options(TaskOptions(**dict(defaults)), DEFAULT_OPTIONS)
-    return PlanSettings(options=options, capture=capture, key=key, limits=limits)
+    return PlanSettings(options=options, capture=capture, key=key, limits=limits, inline=inline)

@@ -147,7 +147,7 @@ class Job:
         failure = self._seen_from(item, failure)
         if not self.tolerant:
             raise failure
-        self.keep(item, [self._slot(failure)] * len(self.cells))
+        self.keep(item, [self.slot(failure)] * len(self.cells))
 
     def fail_pending(self, item: int, error: Exception) -> None:
         """An item's graph cannot be run.
@@ -159,7 +159,7 @@ class Job:
         if not self.tolerant:
             raise failure
         del self.pending[item]
-        self._put(item, [self._slot(failure)] * len(self.cells))
+        self._put(item, [self.slot(failure)] * len(self.cells))
 
     def fail_rest(self, failure: ItemFailure) -> None:
         """No further item can run.
@@ -170,7 +170,7 @@ class Job:
         failure = self._seen_from(None, failure)
         if not self.tolerant:
             raise failure
-        cells = [self._slot(failure)] * len(self.cells)
+        cells = [self.slot(failure)] * len(self.cells)
         done, due = len(self.cells[0]), self.attempts.due
         for item in range(self.payload.slot_count):
             if (item >= done or item in due) and not self.is_finished(item):
@@ -184,7 +184,7 @@ class Job:
             return f"{payload.name}[{payload.start + item}]"
         return payload.name
 
-    def _slot(self, failure: ItemFailure) -> Slot:
+    def slot(self, failure: ItemFailure) -> Slot:
         """The slot of a failure: whole, as long as those of the task are not too large together."""
         limit = WHOLE if failure.kind is SlotKind.ERROR else config.ERROR_COPY_LIMIT
         if self._error_bytes > config.ERROR_TASK_BYTES:
@@ -213,19 +213,23 @@ class Job:
 
     def _refuse(self, item: int, error: Exception) -> ItemFailure:
         """What an item ends with whose value cannot be stored."""
-        if isinstance(error, SerializationError):
-            told = SerializationError(
-                f"task {self.name(item)!r} returned a value that cannot be stored: {error}"
-            )
-            told.__cause__ = error.__cause__  # what the user's own code raised, if it was that
-            error = told
         # Where armoflow found it does not matter.
-        return self.attempts.failure(item, error.with_traceback(None))
+        told = unstorable(error, self.name(item)).with_traceback(None)
+        return self.attempts.failure(item, told)
 
     def _cells(self, value: Any) -> list[Cell]:
         count = len(self.cells)
         values = [value] if count == 1 else split_outputs(value, count, self.payload.name)
         return [pickle_value(single, copy=self._lasting) for single in values]
+
+
+def unstorable(error: Exception, name: str) -> Exception:
+    """What is told of an item whose value cannot be stored."""
+    if not isinstance(error, SerializationError):
+        return error
+    told = SerializationError(f"task {name!r} returned a value that cannot be stored: {error}")
+    told.__cause__ = error.__cause__  # what the user's own code raised, if it was that
+    return told
 
 
 def split_outputs(value: Any, count: int, name: str) -> list[Any]:

@@ -41,6 +41,7 @@ ATTEMPT = 2
 DEADLINE = 3
 BASE = 4
 WAITING = 5
+INLINE = 6
 
 NO_ITEM = -1
 """The item while a task's code and inputs are being loaded, and while its items wait."""
@@ -76,12 +77,22 @@ class Entry(NamedTuple):
 
 
 class Position(NamedTuple):
-    """What a child is running; ``serial`` 0 means nothing."""
+    """What a child is running; ``serial`` 0 means nothing.
+
+    Attributes:
+        serial: The task.
+        item: Its item.
+        attempt: The attempt, from 1 on.
+        deadline: When it must have ended, in CLOCK_MONOTONIC nanoseconds; 0: never.
+        inline: It runs a call of the graph that the task has returned: the attempt and the deadline
+            are that call's. Calls are counted from 1 on; 0: it runs the task itself.
+    """
 
     serial: int
     item: int
     attempt: int
     deadline: int
+    inline: int = 0
 
 
 class Mark:
@@ -106,7 +117,9 @@ class Mark:
         """What the child runs now, or ran when it died."""
         words = self.words
         for _ in range(_READS):
-            position = Position(words[SERIAL], words[ITEM], words[ATTEMPT], words[DEADLINE])
+            position = Position(
+                words[SERIAL], words[ITEM], words[ATTEMPT], words[DEADLINE], words[INLINE]
+            )
             if words[SERIAL] == position.serial and words[ITEM] == position.item:
                 break
         return position
@@ -171,6 +184,7 @@ class Recorder:
         words[ITEM] = NO_ITEM
         words[BASE] = 0
         words[ATTEMPT] = 1
+        words[INLINE] = 0
         words[SERIAL] = serial
         self.position = self.count = self.shift = 0
 
@@ -184,6 +198,13 @@ class Recorder:
         words[DEADLINE] = deadline
         words[ATTEMPT] = attempt
         words[ITEM] = self.shift + item
+
+    def inline(self, number: int, attempt: int, deadline: int) -> None:
+        """An attempt of a call in the task's own graph starts; number 0: no more of them."""
+        words = self.words
+        words[DEADLINE] = deadline
+        words[ATTEMPT] = attempt
+        words[INLINE] = number
 
     def wait(self, item: int, spent: int) -> None:
         """An item waits for its next attempt: it comes after others."""

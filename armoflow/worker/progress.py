@@ -25,18 +25,24 @@ class Progress:
             nanoseconds; 0: at once).
         finished: Cells of finished items in each output, by item.
         fold: How far a reduction had come.
+        inline: The graph that the task returns may be begun in its process.
     """
 
     spent: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     finished: dict[int, Sequence[Cell]] = field(default_factory=dict)
     fold: Fold | None = None
+    inline: bool = True
 
     @classmethod
     def decode(
-        cls, spent: Mapping[int, Any], entries: Iterable[Any], saved: data.Source | None
+        cls,
+        spent: Mapping[int, Any],
+        entries: Iterable[Any],
+        saved: data.Source | None,
+        inline: bool = True,
     ) -> Progress:
         """Read what a RUN message says; ``saved`` is what :func:`save` wrote."""
-        progress = cls(spent)
+        progress = cls(spent, inline=inline)
         if saved is not None:
             with suppress(MissingDataError):  # it is gone: then all is made again
                 kept, progress.fold = unpack_saved(data.read(saved))

@@ -28,8 +28,12 @@ from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import Recorder
+from armoflow.worker.paces import Paces
 from armoflow.worker.progress import Progress, TaskPaused, save
 from armoflow.worker.saved import Fold
+
+_RETRIED = "###"
+"""Stands in the id of a task that the engine tries again."""
 
 
 @dataclass(slots=True)
@@ -112,6 +116,7 @@ class Runner:
         self._directory = directory
         self._fetched = data.FetchedData(agent.fetch, kept)
         self._cells = CellCache()
+        self._paces = Paces()
         self.code = Code(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
@@ -213,7 +218,10 @@ class Runner:
                 return job
         try:
             self._load(step, job)
+            began = time.perf_counter()
             operations.RUN[step.operation](job)
+            if job.original is not None:
+                self._paces.note(job.original, (time.perf_counter() - began) / (step.count or 1))
         except ItemFailure as failure:
             job.fail_rest(failure)
         except TaskPaused:
@@ -265,7 +273,8 @@ class Runner:
             from armoflow.worker.expand import Expander
 
             self._book = CodeBook(self.code)
-            self._expander = Expander(self._book)
+            self._expander = Expander(self._book, self._paces, self._recorder)
+        self.touched = True  # other functions may run than those that the task came with
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()
         context = Context(
@@ -276,6 +285,8 @@ class Runner:
             stage=functools.partial(self._stage, task),
             effects=effects,
             local=task.folder is None,
+            seconds=_inline_seconds(task, job.payload),
+            slot=job.slot,
         )
         try:
             self._expander(job.pending, job.cells, context)
@@ -283,6 +294,8 @@ class Runner:
             missing = effects.undelivered(task.outputs)
             if missing:
                 raise ArmoflowError(f"the graph that {job.payload.name!r} returned makes no output")
+        except ItemFailure:
+            raise
         except Exception as error:
             raise describe(error, job.payload.name) from error
 
@@ -295,3 +308,16 @@ class Runner:
     def _stage(self, task: Task, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
         folder = self._directory if task.folder is None else task.folder
         return data.write(f"{folder}/{result_id}", parts)
+
+
+def _inline_seconds(task: Task, payload: Payload) -> float:
+    """How long the graph that a task has returned may be begun here.
+
+    Not at all if that, or whatever else it did, has cost an agent or a process before: what is to
+    blame shall be told by its name.
+    """
+    if _RETRIED in task.task_id or (task.progress is not None and not task.progress.inline):
+        return 0.0
+    if payload.inline is not None:
+        return payload.inline
+    return config.INLINE_SECONDS if task.folder is None else config.CLUSTER_INLINE_SECONDS

@@ -32,6 +32,7 @@ class History:
             nanoseconds; 0: at once).
         crashes: How often the process died, by item.
         saved: Further finished items, as a child saved them before a pause.
+        inline: The graph that it returns may be begun in its process.
         ran: Seconds that it ran.
         waited: Seconds that it has waited, or is about to, outside of any process.
     """
@@ -40,6 +41,7 @@ class History:
     spent: dict[int, Sequence[int]] = field(default_factory=dict)
     crashes: dict[int, int] = field(default_factory=dict)
     saved: data.Source | None = None
+    inline: bool = True
     ran: float = 0.0
     waited: float = 0.0
 
@@ -110,8 +112,10 @@ class Work:
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
         history, progress = self.history, None
-        if history.finished or history.spent or history.saved is not None:
-            progress = [history.spent, list(history.finished.items()), history.saved]
+        known = history.finished or history.spent or history.saved is not None
+        if known or not history.inline:
+            finished = list(history.finished.items())
+            progress = [history.spent, finished, history.saved, history.inline]
         return [
             serial,
             self.task_id,
@@ -243,6 +247,10 @@ class _Account:
     def settle(self) -> Outcome | None:
         """Count the attempt; None if another one may be made."""
         history, settings = self._work.history, self._payload.settings
+        if self._death.position.inline:
+            # A call of its graph is to blame: as a child task it is counted, and told by its name.
+            history.inline = history.inline and self._death.cause is Cause.OWNER
+            return None
         attempt, cause, item = self._death.position.attempt, self._death.cause, self._item
         if cause in (Cause.CRASH, Cause.MEMORY):
             key = -1 if item is None else item

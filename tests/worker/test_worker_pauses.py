@@ -236,7 +236,7 @@ def test_the_mark_shows_that_nothing_runs_and_what_was_done(
     sleep = runner.time.sleep
 
     def look(seconds: float) -> None:
-        seen.append(local.mark.position()[1:])
+        seen.append(local.mark.position()[1:4])
         sleep(seconds)
 
     monkeypatch.setattr(runner.time, "sleep", look)
