@@ -49,3 +49,36 @@ def run(program: Program) -> Any:
         with options(fuse=False):
             return join(run(rest[0]))
     raise AssertionError(kind)
+
+
+def expected(program: Program) -> Any:
+    """What plain Python makes of a program."""
+    kind, *rest = program
+    if kind == "value":
+        return rest[0]
+    if kind == "raise":
+        raise LookupError(rest[0])
+    if kind == "alias":
+        return expected(rest[0])
+    if kind == "list":
+        return {"parts": [expected(part) for part in rest]}
+    if kind == "map":
+        return [expected(part) for part in rest]
+    if kind == "twice":
+        part = expected(rest[0])
+        return _joined([part, part, [part]], same=isinstance(part, list))
+    if kind == "halves":
+        asked = rest[1::-1] if len(rest) == 3 else rest[:1]  # a failure that nobody needs is none
+        return _joined([expected(part) for part in asked])
+    return _joined([expected(part) for part in rest])
+
+
+def _joined(parts: list[Any], *, same: bool = False) -> list[Any]:
+    parts = [[*part] if isinstance(part, list) else part for part in parts]
+    for part in parts:
+        if isinstance(part, list):
+            part.append("mine")
+    if same:  # the same value three times is one object in a call
+        both = [*parts[0], "mine"]
+        return [both, both, [both, "mine"]]
+    return parts

@@ -1,0 +1,199 @@
+"""Returned graphs that run where they are, on an embedded engine and on a stock one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armoflow import Client, task
+from armoflow.errors import RemoteTraceback, TaskTimeoutError, WorkerDiedError
+from tests.integration.engines import Up
+from tests.integration.gates import Log, note
+from tests.integration.looking import Looking
+from tests.orchestrator.programs import expected, run
+
+
+@task
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+@task
+def tree(depth: int) -> Any:
+    return 1 if depth == 0 else add(tree(depth - 1), tree(depth - 1))
+
+
+@task
+def down(levels: int) -> Any:
+    return "bottom" if levels == 0 else down(levels - 1)
+
+
+@task(fuse=False)
+def down_apart(levels: int) -> Any:
+    return "bottom" if levels == 0 else down_apart(levels - 1)
+
+
+@task
+def climb(levels: int) -> Any:
+    return 0 if levels == 0 else add(climb(levels - 1), 1)
+
+
+@task
+def parent(log: str, inner: Any, *arguments: Any) -> Any:
+    note(log, "parent")
+    return add(inner(log, *arguments), 1)
+
+
+@task
+def dies(log: str) -> int:
+    note(log, "child")
+    os._exit(7)
+
+
+@task
+def hangs(log: str) -> int:
+    note(log, "child")
+    time.sleep(1000)
+    return 1
+
+
+@task
+def flaky(log: str, failures: int) -> int:
+    note(log, "child")
+    with open(log) as file:  # noqa: PTH123 - what tasks import is kept small
+        if file.read().split().count("child") <= failures:
+            raise LookupError("not yet")
+    return 41
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "log")
+
+
+@pytest.fixture
+def patient(engine: Up) -> Iterator[Client]:
+    """A client whose graphs are not cut by a machine that is busy."""
+    with Client(engine.endpoint, workers=2, inline_seconds=10) as client:
+        yield client
+
+
+@pytest.fixture
+def looking(engine: Up) -> Iterator[Looking]:
+    looking = Looking(engine)
+    yield looking
+    looking.close()
+
+
+def tasks_of_last_session(looking: Looking) -> int:
+    return len(looking.tasks(list(looking.sessions())[-1]))
+
+
+def test_a_small_graph_needs_no_task_of_its_own(patient: Client, looking: Looking) -> None:
+    assert patient.compute(down(300)) == "bottom"
+    assert patient.compute(climb(200)) == 200
+    assert tasks_of_last_session(looking) == 2
+
+
+def test_a_function_that_was_never_measured_goes_out_where_others_wait(
+    patient: Client, looking: Looking
+) -> None:
+    assert patient.compute(add(1, 2)) == 3
+    assert patient.compute(tree(6)) == 64
+    # Each worker comes to know both functions, but not before it has run them.
+    assert tasks_of_last_session(looking) < 2 + 2**6
+
+
+def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Looking) -> None:
+    with Client(engine.endpoint, workers=2, inline_seconds=0) as client:
+        assert client.compute(down(3)) == "bottom"
+        assert tasks_of_last_session(looking) == 4
+    with Client(engine.endpoint, workers=2, inline_seconds=10) as client:
+        assert client.compute(down_apart(3)) == "bottom"
+        assert tasks_of_last_session(looking) == 4
+
+
+@pytest.mark.parametrize(
+    "option", [{"priority": 2}, {"max_retries": 1}, {"keep": True}], ids=str
+)
+def test_what_is_to_run_otherwise_has_a_task_of_its_own(
+    patient: Client, looking: Looking, log: Log, option: dict[str, Any]
+) -> None:
+    inner = flaky.with_options(**option)
+    assert patient.compute(parent(log.path, inner, 0)) == 42
+    assert tasks_of_last_session(looking) > 1
+
+
+def test_a_call_that_ends_its_process_is_told_by_its_name(patient: Client, log: Log) -> None:
+    inner = dies.with_options(crash_retries=1)
+    with pytest.raises(WorkerDiedError, match="'dies' exited with status 7") as caught:
+        patient.compute(parent(log.path, inner))
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    # Where it was it has begun once, for which the parent was run again, and twice alone.
+    assert log.counts() == {"parent": 2, "child": 3}
+
+
+def test_a_call_has_its_own_timeout(patient: Client, log: Log) -> None:
+    with pytest.raises(TaskTimeoutError, match=r"'hangs' ran longer than its timeout of 0.5 s"):
+        patient.compute(parent(log.path, hangs.with_options(timeout=0.5)))
+    assert log.counts() == {"parent": 2, "child": 2}
+
+
+def test_a_call_has_its_own_retries(patient: Client, log: Log) -> None:
+    inner = flaky.with_options(retries=2, backoff=0.01)
+    assert patient.compute(parent(log.path, inner, 2)) == 42
+    assert log.counts() == {"parent": 1, "child": 3}
+
+
+def test_the_last_attempt_is_told(patient: Client, log: Log) -> None:
+    inner = flaky.with_options(retries=1, backoff=0.0)
+    with pytest.raises(LookupError, match="not yet") as caught:
+        patient.compute(parent(log.path, inner, 9))
+    cause = caught.value.__cause__
+    assert isinstance(cause, RemoteTraceback)
+    assert "flaky" in str(cause)
+    assert log.counts() == {"parent": 1, "child": 2}
+
+
+def test_pauses_that_are_too_long_are_not_spent_in_the_parent(engine: Up, log: Log) -> None:
+    inner = flaky.with_options(retries=1, backoff=0.3)
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(parent(log.path, inner, 1)) == 42
+    assert log.counts() == {"parent": 1, "child": 2}
+
+
+PROGRAMS: list[Any] = [
+    ("join", ("value", [1]), ("twice", ("alias", ("value", [2])))),
+    ("list", ("map", ("value", 1), ("join", ("value", 2))), ("value", {"a": 1})),
+    ("halves", ("value", 1), ("raise", "unneeded")),
+    ("join", ("value", 1), ("alias", ("raise", "needed"))),
+]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.002, 10.0])
+def test_values_and_errors_are_those_of_child_tasks(engine: Up, seconds: float) -> None:
+    with Client(engine.endpoint, workers=2, inline_seconds=seconds) as client:
+        futures = [client.submit(run(program)) for program in PROGRAMS]
+        packed = client.submit(run.map(PROGRAMS[:3] * 3))
+        assert [future.result() for future in futures[:3]] == list(map(expected, PROGRAMS[:3]))
+        with pytest.raises(LookupError, match="needed"):
+            futures[3].result()
+        assert packed.result() == [future.result() for future in futures[:3]] * 3
+
+
+def test_items_whose_graphs_fail_leave_the_others_alone(patient: Client) -> None:
+    programs = [("join", ("value", number)) for number in range(6)]
+    programs[4] = ("join", ("alias", ("raise", "the fifth")))
+    collection = run.map(programs)
+    futures = [patient.submit(collection[number]) for number in range(6)]
+    for number, future in enumerate(futures):
+        if number == 4:
+            with pytest.raises(LookupError, match="the fifth"):
+                future.result()
+        else:
+            assert future.result() == [number]
