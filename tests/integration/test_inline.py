@@ -118,9 +118,7 @@ def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Lookin
         assert tasks_of_last_session(looking) == 4
 
 
-@pytest.mark.parametrize(
-    "option", [{"priority": 2}, {"max_retries": 1}, {"keep": True}], ids=str
-)
+@pytest.mark.parametrize("option", [{"priority": 2}, {"max_retries": 1}, {"keep": True}], ids=str)
 def test_what_is_to_run_otherwise_has_a_task_of_its_own(
     patient: Client, looking: Looking, log: Log, option: dict[str, Any]
 ) -> None:
