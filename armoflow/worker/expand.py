@@ -24,6 +24,7 @@ from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.context import Context
+from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline import Functions, Inline, Made, as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.mark import Recorder
 from armoflow.worker.paces import Paces
@@ -83,6 +84,10 @@ def _make_each(ends: Sequence[Made | Delayed[Any]], planner: Planner, context: C
     bound: list[Result] = []
     for one, output in zip(ends, context.outputs, strict=True):
         if isinstance(one, Made):
+            if one.failure is not None:  # as it is told where a whole task fails
+                failed = one.failure
+                record = failed.record.via(context.payload.name)
+                one = Made(failure=ItemFailure(record, failed.kind))  # noqa: PLW2901
             context.write(output, pack_envelope([one.to_cell(context.slot)]))
         else:
             result = _existing(output, context.payload.name)
