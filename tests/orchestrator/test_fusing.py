@@ -114,7 +114,7 @@ def test_a_step_that_returns_a_graph_hands_over_to_it(directory: Path) -> None:
 def test_a_level_of_a_recursion_has_no_more_to_do_however_deep_it_is(
     directory: Path, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulation = Simulation(directory)
+    simulation = Simulation(directory, inline=0)  # where each level has a task
     steps: list[int] = []
     run = Runner.run
 
