@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from armoflow.engine import schema
+from armoflow.engine import checkpoints, schema
 from armoflow.engine.batch import Batch, OptionsRows
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.files import synchronize, unlink
@@ -50,9 +50,6 @@ OWN_ROWS: Final = 16
 
 OWN_BYTES: Final = 16 * 1024
 """Bytes of data in these rows."""
-
-CHECKPOINT_PAGES: Final = 4096
-"""Pages (32 MiB) of the write-ahead log that gather before they are copied to the tables."""
 
 BATCH_PAGES: Final = 5
 ROWS_PER_PAGE: Final = 20
@@ -119,7 +116,8 @@ class Journal:
         self._try_now = threading.Event()
         self._statements: dict[tuple[str, int], str] = {}
         self._pages = 0
-        self._checkpointing = False
+        self._checkpoints = checkpoints.Checkpointer(self._path)
+        self._finishing = False  # its thread has the connection, though nothing is being written
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
 
@@ -233,6 +231,7 @@ class Journal:
             await asyncio.wait([self.committed()])
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
+        await self._loop.run_in_executor(None, self._checkpoints.stop)
 
     def _new_batch(self) -> Batch:
         return Batch(self._loop.create_future())
@@ -279,8 +278,7 @@ class Journal:
             batch.rows <= OWN_ROWS
             and _data_bytes(batch) <= OWN_BYTES
             and self._durability != "full"
-            and self._pages < CHECKPOINT_PAGES
-            and not (batch.unlink or batch.removed or self._checkpointing)
+            and not (batch.unlink or batch.removed or self._finishing)
         )
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
@@ -342,19 +340,13 @@ class Journal:
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
             error = self._write_in_the_end(batch)
-            self._checkpointing = self._pages >= CHECKPOINT_PAGES
+            self._finishing = (
+                self._checkpoints.left > checkpoints.MOST_PAGES and not self._checkpoints.running
+            )
             self._loop.call_soon_threadsafe(self._written, batch, error)
-            if self._checkpointing:
-                self._checkpoint()
-
-    def _checkpoint(self) -> None:
-        """Copy the write-ahead log to the tables: here, because that may take a while."""
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:  # the log is whole and goes on growing; a write will tell
-            logger.warning("the journal's log could not be copied to its tables: %s", error)
-        self._pages = 0
-        self._checkpointing = False
+            if self._finishing:
+                self._checkpoints.copy(self._connection)
+                self._finishing = False
 
     def _write_in_the_end(self, batch: Batch) -> Exception | None:
         """Try until it is written, or never will be; returns why."""
@@ -398,6 +390,9 @@ class Journal:
                 batch.values[table] = [_encodable(value) for value in values]
             self._transact(batch)
         self._left_files = unlink([*self._left_files, *batch.unlink])
+        if self._pages >= checkpoints.PAGES and not self._checkpoints.running:
+            self._pages = 0
+            self._checkpoints.ask()
 
     def _transact(self, batch: Batch) -> None:
         execute = self._connection.execute

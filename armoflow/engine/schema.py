@@ -189,7 +189,7 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-        connection.execute("PRAGMA wal_autocheckpoint=0")  # the journal's thread sees to it
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # see engine.checkpoints
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
         version = _version(connection)

@@ -1,7 +1,8 @@
 """Brings commands that change much to their end, a slice at a time, others' calls in between.
 
 A slice is a command on the state and a transaction of its own. The next one comes when it is
-committed, so that neither the event loop nor the journal's thread is ever busy for long.
+committed, and what others have changed meanwhile is, too: so neither the event loop nor the
+journal's thread is ever busy for long, and nobody waits for more than one slice.
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ class Sweeper:
         committed = self._apply(command(), urgent=urgent)
         self.adapt(time.thread_time() - started)
         await asyncio.shield(committed)
+        await self._give_way()
+
+    async def _give_way(self) -> None:
+        """Have what others have changed meanwhile committed first, without the next slice."""
+        await asyncio.shield(self._journal.committed())
 
     def adapt(self, seconds: float) -> None:
         """A slice of the present size has held the event loop for so long."""
@@ -167,6 +173,7 @@ class Sweeper:
                 last = -1
                 while rows := await self._find_rows(table, column, session_id, last):
                     await asyncio.shield(self._journal.remove_rows(table, rows))
+                    await self._give_way()
                     last = rows[-1]
         except (EngineError, StateError) as error:
             logger.debug("the rows of a deleted session are left for the next start: %s", error)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import Effects
-from armoflow.engine import journal, schema
+from armoflow.engine import checkpoints, schema
 from armoflow.engine.core import Engine
 from armoflow.engine.options import EngineOptions, decode_options, encode_options
 from armoflow.engine.records import Changes, NewResult, Options
@@ -116,19 +118,72 @@ async def test_a_few_urgent_rows_are_committed_within_one_turn_of_the_loop(tmp_p
 async def test_the_log_is_copied_to_the_tables_once_it_is_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(checkpoints, "PAGES", 50)
     async with Running(tmp_path) as running:
         engine = running.engine
         session = running.open_session()
         for number in range(60):
             result = NewResult(engine.new_id(), f"result {number}")
             await engine.apply(engine.state.create_results(engine.now(), session, [result]))
-        # A copy of the tables alone, without the log, has most of the rows.
+        await _until(lambda: not engine._journal._checkpoints.running)
+        # A copy of the tables alone, without the log, has those that came before the first copy.
         copy = tmp_path / "copy.db"
         copy.write_bytes((tmp_path / "journal.db").read_bytes())
         with contextlib.closing(sqlite3.connect(copy)) as connection:
             (rows,) = connection.execute("SELECT count(*) FROM results").fetchone()
-        assert rows > 30
+        assert rows > 5
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # in_loop sees to that this ends
+        await asyncio.sleep(0.001)
+
+
+@in_loop
+async def test_nobody_waits_for_a_copy_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "PAGES", 50)
+    begun, go_on = threading.Event(), threading.Event()
+    copy = checkpoints.Checkpointer.copy
+
+    def slow(self: checkpoints.Checkpointer, connection: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        copy(self, connection)
+
+    monkeypatch.setattr(checkpoints.Checkpointer, "copy", slow)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        for number in range(60):
+            result = NewResult(engine.new_id(), f"result {number}")
+            await engine.apply(engine.state.create_results(engine.now(), session, [result]))
+        assert begun.is_set()
+        assert engine._journal._checkpoints.running
+        many = [NewResult(engine.new_id(), "result") for _ in range(500)]  # by the thread
+        await engine.apply(engine.state.create_results(engine.now(), session, many))
+        go_on.set()
+        await _until(lambda: not engine._journal._checkpoints.running)
+        assert (await engine.queries.results()).total == 560
+
+
+@in_loop
+async def test_a_log_that_is_never_copied_whole_is_finished_by_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "MOST_PAGES", 50)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        log = tmp_path / "journal.db-wal"
+        written = engine._journal
+        for _ in range(20):
+            many = [NewResult(engine.new_id(), "result") for _ in range(500)]
+            await engine.apply(engine.state.create_results(engine.now(), session, many))
+            written._checkpoints.left = log.stat().st_size // schema.PAGE_BYTES  # as if it were so
+            await _until(lambda: not written._finishing)
+        assert log.stat().st_size < 150 * schema.PAGE_BYTES
 
 
 @in_loop

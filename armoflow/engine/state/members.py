@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from armoflow.engine.records import ResultRecord, TaskRecord
@@ -19,7 +18,7 @@ class Members:
         tasks: Tasks that are not evicted.
         results: Results that are not evicted.
         forgotten: Ids of results that were evicted last, deleted ones: a batch that names one was
-            submitted before.
+            submitted before. In two parts, so that the older ones go at once.
     """
 
     __slots__ = ("forgotten", "results", "tasks")
@@ -27,10 +26,16 @@ class Members:
     def __init__(self) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
-        self.forgotten: dict[str, None] = {}
+        self.forgotten: tuple[set[str], set[str]] = (set(), set())
 
     def forget(self, result_id: str) -> None:
         """A deleted result leaves memory."""
-        self.forgotten[result_id] = None
-        if len(self.forgotten) > 2 * REMEMBERED:
-            self.forgotten = dict.fromkeys(islice(self.forgotten, REMEMBERED, None))
+        newest, _ = self.forgotten
+        newest.add(result_id)
+        if len(newest) >= REMEMBERED:
+            self.forgotten = (set(), newest)
+
+    def knew(self, result_id: str) -> bool:
+        """Whether a deleted result of this id was forgotten, not too long ago."""
+        newest, older = self.forgotten
+        return result_id in newest or result_id in older

@@ -105,13 +105,14 @@ class SubmissionCommands(SubmissionChecks):
         self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
         """What an earlier, identical command did: result ids; and what is left to create."""
-        forgotten = self._members[session_id].forgotten
+        newest, older = self._members[session_id].forgotten
         find = self.results.get
         past = {
             new.id
             for new in results
             if ((known := find(new.id)) is not None and known.session_id == session_id)
-            or new.id in forgotten
+            or new.id in newest
+            or new.id in older
         }
         if not past:
             return past, results, tasks
@@ -140,7 +141,7 @@ class SubmissionCommands(SubmissionChecks):
         """The result that a payload is for; None if it was deleted and evicted."""
         if result_id in self.results:
             return self._result_in(session_id, result_id)
-        if result_id in past or result_id in self._members[session_id].forgotten:
+        if result_id in past or self._members[session_id].knew(result_id):
             return None
         return self._result(result_id)
 

@@ -1,0 +1,79 @@
+"""Copies the journal's write-ahead log to its tables while others go on writing.
+
+That takes as long as the disk does, which may be a second: so it is done by a connection and in a
+thread of its own. SQLite begins the log anew once all of it was copied and nothing was written
+meanwhile; where work comes without a pause, the journal's thread copies the little rest itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+PAGES: Final = 4096
+"""Pages (32 MiB) of the log that gather before they are copied."""
+
+MOST_PAGES: Final = 4 * PAGES
+"""Pages of a log that was not begun anew for too long."""
+
+
+class Checkpointer:
+    """Copies when it is asked to.
+
+    Attributes:
+        running: It was asked, and is not done.
+        left: Pages of the log, where it could not be copied to its end; else 0.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._asked = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.running = False
+        self.left = 0
+
+    def ask(self) -> None:
+        """Begin to copy, if that is not being done already."""
+        if self.running:
+            return
+        self.running = True
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="armoflow-checkpoints", daemon=True
+            )
+            self._thread.start()
+        self._asked.set()
+
+    def stop(self) -> None:
+        """Wait for what runs, then end."""
+        self._stopping = True
+        self._asked.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def copy(self, connection: sqlite3.Connection) -> None:
+        """Copy what is in the log now, by a connection of the caller's."""
+        try:
+            _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:  # the log is whole and goes on growing; a write will tell
+            logger.warning("the journal's log could not be copied to its tables: %s", error)
+        else:
+            self.left = pages if copied < pages else 0
+
+    def _work(self) -> None:
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            while self._asked.wait():
+                self._asked.clear()
+                if self._stopping:
+                    return
+                self.copy(connection)
+                self.running = False
+        finally:
+            connection.close()
