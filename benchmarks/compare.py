@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.model import CPU
-from benchmarks.report import format_value
-from benchmarks.workloads import FULL, QUICK, find_workload
+from benchmarks.suite.model import CPU
+from benchmarks.suite.report import format_value
+from benchmarks.suite.workloads import FULL, QUICK, find_workload
 
 HERE = Path(__file__).resolve().parent.parent
 

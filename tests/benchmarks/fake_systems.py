@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems.base import Function, LevelSystem, System
+from benchmarks.suite.systems.base import Function, LevelSystem, System
 
 
 class Inline(System):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import budget, stages
-from benchmarks.stopwatch import (
+from benchmarks.micro import budget, stages
+from benchmarks.micro.stopwatch import (
     REST,
     Boundary,
     Overhead,

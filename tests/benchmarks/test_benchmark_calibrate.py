@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import calibrate, stages
-from benchmarks.calibrate import CLUSTER, EMBEDDED, SLOW, Line, Measured, Shape, fit
-from benchmarks.costs import COSTS, Costs, Stage
-from benchmarks.stopwatch import REST
+from benchmarks.micro import stages
+from benchmarks.micro.stopwatch import REST
+from benchmarks.scale import calibrate
+from benchmarks.scale.calibrate import CLUSTER, EMBEDDED, SLOW, Line, Measured, Shape, fit
+from benchmarks.scale.costs import COSTS, Costs, Stage
 
 AMOUNTS = [shape.amounts for shape in EMBEDDED]
 
@@ -123,7 +124,7 @@ def test_the_file_says_what_was_measured(
     found = Costs.read("embedded", path)
     assert (found.cores, found.durations, found.stage.client_task) == (7, True, 5e-6)
     assert found.measured
-    assert "python -m benchmarks.calibrate" in found.source
+    assert "python -m benchmarks.scale.calibrate" in found.source
     assert Costs.read("cluster", path) == before
     calibrate.main(["--costs", str(path), "--engine", "cluster"])
     cluster = Costs.read("cluster", path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import Meter, OtherPrograms, Sample, Sampler, stored_bytes
+from benchmarks.suite.measure import Meter, OtherPrograms, Sample, Sampler, stored_bytes
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 GROW = "data = bytearray(b'x') * 50_000_000\nprint('ready', flush=True)\ninput()\n"

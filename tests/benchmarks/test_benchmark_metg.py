@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metg import GOAL, find_metg
-from benchmarks.workloads.latency import percentile
+from benchmarks.suite.metg import GOAL, find_metg
+from benchmarks.suite.workloads.latency import percentile
 
 
 @given(overhead=st.floats(1e-6, 0.1), tasks=st.integers(1, 1000), workers=st.integers(1, 64))

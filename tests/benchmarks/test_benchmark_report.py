@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cli, report
-from benchmarks.model import Outcome, Status, check_value
-from benchmarks.report import Summary, format_value
-from benchmarks.targets import TARGETS, check_targets
+from benchmarks.suite import cli, report
+from benchmarks.suite.model import Outcome, Status, check_value
+from benchmarks.suite.report import Summary, format_value
+from benchmarks.suite.targets import TARGETS, check_targets
 
 
 def outcome(system: str, workload: str, repeat: int, **metrics: float) -> Outcome:
@@ -149,7 +149,7 @@ def test_command_line_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from benchmarks.plots import draw_plots
+    from benchmarks.suite.plots import draw_plots
 
     points = [{"kernel": 0.001, "granularity": 0.0015, "efficiency": 0.67}]
     curve = outcome("ray", "metg-fft", 1, metg=0.0015, seconds=1.0)

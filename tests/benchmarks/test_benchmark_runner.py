@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.model import Outcome, Status
-from benchmarks.runner import Plan, Runner, describe
+from benchmarks.suite.model import Outcome, Status
+from benchmarks.suite.runner import Plan, Runner, describe
 
 pytestmark = pytest.mark.usefixtures("trial_path")
 
@@ -57,7 +57,7 @@ def test_a_crash_is_reported_and_the_next_system_runs() -> None:
 
 
 def test_the_work_of_a_daemon_counts_and_the_daemon_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.runner._GRACE", 0.2)
+    monkeypatch.setattr("benchmarks.suite.runner._GRACE", 0.2)
     before = set(psutil.Process().children(recursive=True))
     (outcome,) = run("fake_systems:Daemon").outcomes
     assert outcome.status is Status.OK, outcome.reason

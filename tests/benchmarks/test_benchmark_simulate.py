@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import simulate
-from benchmarks.costs import COSTS, Batches, Costs, Scenario, Stage
-from benchmarks.simulate import Measured
-from benchmarks.simulation import predict
+from benchmarks.scale import simulate
+from benchmarks.scale.costs import COSTS, Batches, Costs, Scenario, Stage
+from benchmarks.scale.simulate import Measured
+from benchmarks.scale.simulation import predict
 
 FREE = Stage(*[0.0] * len(dataclasses.fields(Stage)))
 
@@ -127,12 +127,12 @@ def test_a_long_run_goes_on_at_its_pace(monkeypatch: pytest.MonkeyPatch) -> None
     model = costs(engine_submit=0.001, engine_complete=0.002, client_task=0.0001)
     scenario = Scenario(items=20_000, seconds=0.005, workers=4)
     whole = predict(model, scenario)
-    monkeypatch.setattr("benchmarks.simulation.SIMULATED_TASKS", 2_000)
+    monkeypatch.setattr("benchmarks.scale.simulation.SIMULATED_TASKS", 2_000)
     assert predict(model, scenario).elapsed == pytest.approx(whole.elapsed, rel=0.05)
 
 
 def test_the_cluster_matches_the_published_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.simulation.SIMULATED_TASKS", 50_000)
+    monkeypatch.setattr("benchmarks.scale.simulation.SIMULATED_TASKS", 50_000)
     cluster = Costs.read("cluster").with_free_client()
     no_op = predict(cluster, Scenario(1_000_000, 0.0, 2_000))
     assert no_op.rate == pytest.approx(4_500, rel=0.05)
@@ -145,7 +145,7 @@ def test_the_file_says_where_its_numbers_are_from() -> None:
     for engine in ("embedded", "cluster"):
         found = Costs.read(engine)
         assert found.measured
-        assert "benchmarks.calibrate" in found.source
+        assert "benchmarks.scale.calibrate" in found.source
     assert "fitted to ArmoniK's published figures" in Costs.read("cluster").source
 
 
@@ -159,7 +159,7 @@ def test_packing_pays_on_the_cluster() -> None:
 def test_tables_say_that_costs_are_placeholders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.simulation.SIMULATED_TASKS", 1_000)
+    monkeypatch.setattr("benchmarks.scale.simulation.SIMULATED_TASKS", 1_000)
     monkeypatch.setattr(simulate, "published_table", lambda costs: "published")
     data = json.loads(COSTS.read_text())
     for measured in (False, True):

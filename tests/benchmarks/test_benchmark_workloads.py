@@ -9,23 +9,23 @@ from typing import Any
 import pytest
 from fake_systems import Inline, InlineLevels
 
-from benchmarks.functions import add, increment, square
-from benchmarks.measure import Meter
-from benchmarks.model import WrongValueError
-from benchmarks.systems import EXTRA_SYSTEMS, SYSTEMS, load_system
-from benchmarks.systems.base import in_chunks
-from benchmarks.workloads import FULL, QUICK, find_workload
-from benchmarks.workloads.arrays import FanOut, ReduceArrays, ShareArray
-from benchmarks.workloads.base import Workload, reduce_pairwise
-from benchmarks.workloads.batched import BatchedMap
-from benchmarks.workloads.chain import Chain
-from benchmarks.workloads.dynamic import Spread
-from benchmarks.workloads.latency import RoundTrip
-from benchmarks.workloads.noop import NoOpCalls, NoOpMap
-from benchmarks.workloads.queued import QueuedTasks
-from benchmarks.workloads.startup import StartUp
-from benchmarks.workloads.task_bench import PATTERNS, Grid
-from benchmarks.workloads.tree import Tree
+from benchmarks.suite.functions import add, increment, square
+from benchmarks.suite.measure import Meter
+from benchmarks.suite.model import WrongValueError
+from benchmarks.suite.systems import EXTRA_SYSTEMS, SYSTEMS, load_system
+from benchmarks.suite.systems.base import in_chunks
+from benchmarks.suite.workloads import FULL, QUICK, find_workload
+from benchmarks.suite.workloads.arrays import FanOut, ReduceArrays, ShareArray
+from benchmarks.suite.workloads.base import Workload, reduce_pairwise
+from benchmarks.suite.workloads.batched import BatchedMap
+from benchmarks.suite.workloads.chain import Chain
+from benchmarks.suite.workloads.dynamic import Spread
+from benchmarks.suite.workloads.latency import RoundTrip
+from benchmarks.suite.workloads.noop import NoOpCalls, NoOpMap
+from benchmarks.suite.workloads.queued import QueuedTasks
+from benchmarks.suite.workloads.startup import StartUp
+from benchmarks.suite.workloads.task_bench import PATTERNS, Grid
+from benchmarks.suite.workloads.tree import Tree
 
 SMALL: list[Workload] = [
     NoOpMap(50),
@@ -187,6 +187,6 @@ def test_patterns_are_those_of_the_paper() -> None:
 
 
 def test_grid_values_depend_on_every_input() -> None:
-    from benchmarks.functions import grid_task, grid_value
+    from benchmarks.suite.functions import grid_task, grid_value
 
     assert grid_task(0, 3, 4, 1, 2) == grid_value(3, 4, (1, 2)) != grid_value(3, 4, (2, 1))

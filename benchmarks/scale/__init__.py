@@ -1,0 +1,1 @@
+"""The scale model: measured stage costs, and what thousands of workers would do."""
