@@ -156,7 +156,14 @@ LIVE_DATA_LIMIT = 1 * MIB
 """Bytes up to which what a module computed when it was imported travels as it is at the client."""
 
 BATCHES_IN_FLIGHT = 4
-"""Batches of tasks being submitted at once."""
+"""Batches of tasks being submitted at once on a stream."""
+
+CALLS_IN_FLIGHT = 8
+"""The same by calls, each of which takes two round trips, however far away the engine is."""
+
+COLLECTING = 0.01
+"""Seconds in which tasks are collected while others are being submitted, where that takes calls: a
+submission costs a cluster about as much, whatever is in it."""
 
 TASKS_QUEUED = 2_000
 """Planned tasks that wait to be submitted: a plan that is ahead waits for the engine."""
@@ -207,8 +214,12 @@ UNKNOWN_PODS = 16
 RESYNC_RESULTS = 2_000
 """Open results that are listed after a silence: a bounded question."""
 
-FETCHES_IN_FLIGHT = 8
-"""Groups of results being downloaded at once."""
+BYTES_FETCHED = 64 * MIB
+"""Bytes of results being downloaded at once: over a distance many small ones, or few large ones."""
+
+TRANSFERS = 80
+"""Results being uploaded or downloaded at once by calls of their own: a connection carries about a
+hundred calls, and others must not wait behind these."""
 
 ITERATION_WINDOW = 10_000
 """Items that an iteration's plan may be ahead of who takes them."""

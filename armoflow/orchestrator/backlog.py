@@ -25,6 +25,14 @@ _HEADROOM = 1.25
 _QUEUED_PER_POD = 3
 """Tasks for each pod that a partition may have that are always queued."""
 
+_TOGETHER = 1 / 8
+"""Part of a full queue that has to be gone before more is sent: a submission is a call, and costs
+about as much, whatever is in it."""
+
+SHORTEST_TASK = 0.015
+"""Seconds of a pod that a task takes at least: so many go by while news and tasks are on their way,
+which is one round trip for the news and the creation of results, one for the submission."""
+
 
 class Backlog:
     """The tasks that are with the engine, by partition, and those that wait for their turn.
@@ -36,6 +44,7 @@ class Backlog:
     Args:
         engine: What the engine says of its partitions; None if it is given all at once.
         clock: Seconds, of any beginning.
+        round_trip: Gives the seconds that a call to the engine takes at least.
 
     Attributes:
         count: How many tasks wait here.
@@ -49,10 +58,14 @@ class Backlog:
     """
 
     def __init__(
-        self, engine: EngineInfo | None, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: EngineInfo | None,
+        clock: Callable[[], float] = time.monotonic,
+        round_trip: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._engine = engine
         self._clock = clock
+        self._round_trip = round_trip
         self.on_room: Callable[[], None] = lambda: None
         self._partitions: dict[str, _PartitionQueue] = {}
         self._taken: set[PlannedTask] = set()
@@ -67,7 +80,7 @@ class Backlog:
 
     def limit(self, partition: str) -> int:
         """How many tasks of a partition may be with the engine now."""
-        return self._partition(partition).limit(self._clock())
+        return self._partition(partition).limit(self._clock(), self._round_trip())
 
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
@@ -133,7 +146,7 @@ class Backlog:
         return partition
 
     def _may_go(self, task: PlannedTask, partition: _PartitionQueue) -> bool:
-        return partition.under_way < partition.limit(self._clock()) and (
+        return partition.has_room(self._clock(), self._round_trip()) and (
             not self._missing or self._missing.isdisjoint(task.inputs)
         )
 
@@ -153,18 +166,32 @@ class _PartitionQueue:
     def __init__(self, pods: int) -> None:
         self.waiting: deque[PlannedTask] = deque()
         self.under_way = 0
-        self._least = _QUEUED_PER_POD * pods
+        self._pods = pods
         self._busy_since = 0.0
         self._ends: deque[tuple[float, int]] = deque()  # how many in each moment
         self._ended = 0
+        self._full = False
 
-    def limit(self, now: float) -> int:
-        """What has ended in the last two seconds, extrapolated where it has not run so long."""
+    def has_room(self, now: float, round_trip: float) -> bool:
+        """Whether one more task may go to the engine."""
+        limit = self.limit(now, round_trip)
+        if self._full:
+            limit = int(limit * (1 - _TOGETHER)) + 1
+        self._full = self.under_way >= limit
+        return not self._full
+
+    def limit(self, now: float, round_trip: float) -> int:
+        """What has ended in the last two seconds, extrapolated where it has not run so long.
+
+        Before anything has ended, what short tasks would be gone when the next ones arrive.
+        """
+        if not self._ends:
+            return int(self._pods * (_QUEUED_PER_POD + 2 * round_trip / SHORTEST_TASK))
         horizon = config.QUEUED_SECONDS
         while self._ends and self._ends[0][0] < now - horizon:
             self._ended -= self._ends.popleft()[1]
         span = min(max(now - self._busy_since, _MOMENT), horizon)
-        return max(self._least, int(self._ended * horizon / span * _HEADROOM))
+        return max(_QUEUED_PER_POD * self._pods, int(self._ended * horizon / span * _HEADROOM))
 
     def took(self, now: float) -> None:
         """One more task is with the engine."""

@@ -10,10 +10,12 @@ from armoflow import config
 from armoflow.codec.container import stranger
 from armoflow.errors import (
     ArmoflowError,
+    ClientClosedError,
     DataLostError,
     EngineUnreachableError,
     EnvelopeError,
 )
+from armoflow.orchestrator.credit import Credit
 from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import Transport
@@ -23,8 +25,16 @@ logger = logging.getLogger(__name__)
 Callback = Callable[[Result], None]
 
 
+FIRST_GUESS = 1 * config.MIB
+"""Bytes that a result is taken to have before any has come, where the engine does not say."""
+
+
 class Fetcher:
-    """Fetches the data of completed results; lives in the loop's thread."""
+    """Fetches the data of completed results; lives in the loop's thread.
+
+    As many are under way as the bytes allow. An engine that tells of a result without its size is
+    taken to tell of one like those that came before.
+    """
 
     def __init__(self, transport: Transport, session: Callable[[], Awaitable[str]]) -> None:
         self._transport = transport
@@ -33,7 +43,9 @@ class Fetcher:
         self._wanted: dict[Result, list[Callback]] = {}
         self._planned = False
         self._running: set[asyncio.Task[None]] = set()
-        self._streams = asyncio.Semaphore(config.FETCHES_IN_FLIGHT)
+        self._credit = Credit(config.BYTES_FETCHED)
+        self._usual: float = FIRST_GUESS
+        self._come = 0
 
     def fetch(self, result: Result, callback: Callback) -> None:
         """Get a result's data, then call back; a failure becomes the result's blame."""
@@ -48,33 +60,48 @@ class Fetcher:
         group: dict[Result, list[Callback]] = {}
         total = 0
         for result, callbacks in wanted.items():
-            if group and (
-                total + result.size > config.BATCH_BYTES or len(group) >= config.BATCH_TASKS
-            ):
-                self._start(group)
+            size = result.size or int(self._usual)
+            if group and (total + size > config.BATCH_BYTES or len(group) >= config.BATCH_TASKS):
+                self._start(group, total)
                 group, total = {}, 0
             group[result] = callbacks
-            total += result.size
-        self._start(group)
+            total += size
+        self._start(group, total)
 
-    def _start(self, group: dict[Result, list[Callback]]) -> None:
-        task = self._loop.create_task(self._fetch(group))
+    def _start(self, group: dict[Result, list[Callback]], size: int) -> None:
+        task = self._loop.create_task(self._fetch(group, size))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _fetch(self, group: dict[Result, list[Callback]]) -> None:
-        async with self._streams:
-            try:
-                await self._download(list(group))
-            except EngineUnreachableError as error:
-                for result in group:
-                    result.blame = Blame(result.name, error=error)
-            except ArmoflowError:
-                # Each alone, to find out which one is to blame.
-                await asyncio.gather(*map(self._download_alone, group))
+    async def close(self) -> None:
+        """Give up what is under way: whoever waits for it is told."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    async def _fetch(self, group: dict[Result, list[Callback]], size: int) -> None:
+        try:
+            async with self._credit.lend(size):
+                await self._download_all(list(group))
+        except asyncio.CancelledError:
+            closed = ClientClosedError("the client was closed while values were being downloaded")
+            for result in group:
+                result.blame = Blame(result.name, error=closed)
         for result, callbacks in group.items():
             for callback in callbacks:
                 callback(result)
+
+    async def _download_all(self, results: Sequence[Result]) -> None:
+        try:
+            await self._download(results)
+        except EngineUnreachableError as error:
+            for result in results:
+                result.blame = Blame(result.name, error=error)
+        except ArmoflowError:
+            # Each alone, to find out which one is to blame.
+            await asyncio.gather(*map(self._download_alone, results))
 
     async def _download(self, results: Sequence[Result]) -> None:
         session_id = await self._session()
@@ -89,6 +116,12 @@ class Fetcher:
             else:
                 result.data = content
                 result.size = result.size or len(content)
+                self._learn(len(content))
+
+    def _learn(self, size: int) -> None:
+        """A result has come: the next ones are like the last few."""
+        self._come += 1
+        self._usual += (size - self._usual) / min(self._come, 8)
 
     async def _foreign(self, result: Result, why: str) -> EnvelopeError:
         """The error for a result that no worker of this armoflow has written."""

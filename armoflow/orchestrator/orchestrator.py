@@ -49,7 +49,9 @@ class Orchestrator:
         self._key = key
         self._durations = Durations(transport)
         info = transport.info
-        backlog = Backlog(None if "batch" in info.extensions else info)
+        backlog = Backlog(
+            None if "batch" in info.extensions else info, round_trip=lambda: transport.round_trip
+        )
         self.tracker = Tracker(self._durations.ended, backlog.ended)
         self.sessions_ended = 0
         self.book = CodeBook()
@@ -148,6 +150,7 @@ class Orchestrator:
             if self._lost is None and await self._is_busy():
                 await self.interrupt()
             self._closed = True
+            await self.fetcher.close()
             self.pipeline.close()
             self.freeing.close()
             sessions = [*self._old_sessions, *filter(None, [self._session_id])]

@@ -60,8 +60,9 @@ class Pipeline:
         self._session_ended = session_ended
         self._queue = PlanQueue(tracker, unfreed)
         backlog.on_room = self._queue.wake
-        self._in_flight = asyncio.Semaphore(config.BATCHES_IN_FLIGHT)
+        self._in_flight = asyncio.Semaphore(transport.batches)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
+        self._unnamed: set[asyncio.Event] = set()  # of batches whose results may have no ids yet
         self._storing: dict[Constant, asyncio.Task[None]] = {}
 
     # --- the plan's thread ----------------------------------------------------------------------
@@ -79,21 +80,24 @@ class Pipeline:
     async def run(self) -> None:
         """Submit until cancelled."""
         try:
-            named: asyncio.Event | None = None
             while True:
                 await self._queue.wait()
                 while len(self._queue) or self._backlog.count:
                     # Wait first: what arrives meanwhile goes into the same batch.
                     await self._in_flight.acquire()
+                    if self._sending and self._transport.collecting:
+                        await asyncio.sleep(self._transport.collecting)
                     batch = self._next_batch()
                     if not batch:
                         self._in_flight.release()
                         if self._is_held_up():
                             break
                         continue
-                    before, named = named, asyncio.Event()
                     earlier = frozenset(self._sending)
-                    task = asyncio.create_task(self._send(batch, earlier, before, named))
+                    unnamed = frozenset(self._unnamed)
+                    named = asyncio.Event()
+                    self._unnamed.add(named)
+                    task = asyncio.create_task(self._send(batch, earlier, unnamed, named))
                     self._sending[task] = batch
                     task.add_done_callback(functools.partial(self._sent, batch, named))
         finally:
@@ -179,15 +183,16 @@ class Pipeline:
         self,
         batch: list[PlannedTask],
         earlier: frozenset[asyncio.Task[None]],
-        before: asyncio.Event | None,
+        unnamed: frozenset[asyncio.Event],
         named: asyncio.Event,
     ) -> None:
         for task in batch:
             task.hold()
         try:
             await self._wait_for_constants(batch)
-            if before is not None:
-                await before.wait()
+            if not all(result.id for task in batch for result in task.inputs):
+                for before in unnamed:  # what it needs is named there, or by itself
+                    await before.wait()
             await self._submit(batch, earlier, named)
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
             if isinstance(error, SessionEndedError):
@@ -211,6 +216,7 @@ class Pipeline:
     ) -> None:
         """A batch was submitted, or failed, or was cancelled, maybe before it began."""
         del self._sending[task]
+        self._unnamed.discard(named)
         if task.cancelled():
             self._fail(batch, concurrent.futures.CancelledError())
         named.set()

@@ -56,6 +56,9 @@ class BatchTransport:
     """
 
     looks: Sequence[float] = (0.0,)
+    batches = config.BATCHES_IN_FLIGHT
+    collecting = 0.0
+    round_trip = 0.0
     """What has ended before the engine knew that it is watched."""
 
     def __init__(self, channel: grpc.aio.Channel, standard: StandardTransport) -> None:

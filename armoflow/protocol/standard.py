@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
@@ -73,6 +74,9 @@ class StandardTransport:
     """
 
     looks: Sequence[float] = config.LOOKS
+    batches = config.CALLS_IN_FLIGHT
+    collecting = config.COLLECTING
+    round_trip = 0.0
 
     def __init__(
         self,
@@ -331,8 +335,16 @@ class StandardTransport:
             EngineError: If the engine refuses it.
             EngineUnreachableError: If nothing answers.
         """
+
+        async def call() -> Any:
+            begin = time.monotonic()
+            reply = await unary(method, request)
+            took = time.monotonic() - begin
+            self.round_trip = min(self.round_trip or took, took)
+            return reply
+
         try:
-            return await repeat(lambda: unary(method, request), what, self.caller, **repeating)
+            return await repeat(call, what, self.caller, **repeating)
         except grpc.RpcError as error:
             raise self.refused(error, what, request) from error
 

@@ -18,9 +18,6 @@ from armoflow.protocol.repeat import CALL_DEADLINE, repeat
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
-STREAMS = 16
-"""Uploads and downloads under way at once."""
-
 SLOWEST_UPLOAD = 64 * config.KIB
 """Bytes a second below which an upload counts as stuck."""
 
@@ -42,7 +39,8 @@ class Transfers:
     def __init__(self, transport: StandardTransport, results: Any) -> None:
         self._transport = transport
         self._results = results
-        self._streams = asyncio.Semaphore(STREAMS)
+        self._streams = asyncio.Semaphore(config.TRANSFERS)
+        self._questions: dict[str, tuple[set[str], asyncio.Task[dict[str, int]]]] = {}
 
     async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
         """Upload a result's data by chunks; again after an unknown outcome.
@@ -84,8 +82,21 @@ class Transfers:
                 yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
 
     async def _status(self, session_id: str, result_id: str) -> int | None:
-        raws = await self._transport.list_results(session_id, [result_id])
-        return raws[0].status if raws else None
+        """A result's status; all that are asked for in one moment come in one call."""
+        if session_id not in self._questions:
+            ids: set[str] = set()
+            listing = asyncio.create_task(self._list(session_id, ids))
+            self._questions[session_id] = ids, listing
+        ids, listing = self._questions[session_id]
+        ids.add(result_id)
+        await asyncio.wait([listing])  # who gives up, gives up for itself alone
+        return listing.result().get(result_id)
+
+    async def _list(self, session_id: str, ids: set[str]) -> dict[str, int]:
+        await asyncio.sleep(0)
+        del self._questions[session_id]
+        raws = await self._transport.list_results(session_id, sorted(ids))
+        return {raw.result_id: raw.status for raw in raws}
 
     async def download(self, session_id: str, result_id: str) -> Buffer:
         """Download a result's data by chunks, into one buffer that whoever gets views may write to.

@@ -235,10 +235,17 @@ class Transport(Protocol):
     Attributes:
         info: What the engine says of itself.
         looks: Seconds after (re)connecting at which to poll: what ends meanwhile may be missed.
+        batches: How many are being submitted at once at most.
+        collecting: Seconds in which tasks are collected into a batch while another is on its way.
+        round_trip: Seconds that a call takes at least; 0 where nothing is called by itself, and
+            before the first call.
     """
 
     info: EngineInfo
     looks: Sequence[float]
+    batches: int
+    collecting: float
+    round_trip: float
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""

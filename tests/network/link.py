@@ -21,8 +21,6 @@ from typing import Any
 
 PACKET = 1448
 CHUNK = 11 * PACKET
-AHEAD = 32
-"""Chunks on their way in one direction: more are not taken from who sends them."""
 RETRANSMISSION = 0.2
 """Seconds after which TCP sends again at the earliest."""
 
@@ -38,6 +36,7 @@ class Weather:
         resets: Connections are reset after so many bytes, about; 0: never.
         freezes: Connections fall silent after so many bytes, about, and are never closed.
         times: How often each of the last two happens, at most.
+        ahead: Chunks of 16 KB on their way in one direction: more are not taken from who sends.
     """
 
     round_trip: float = 0.0
@@ -46,6 +45,7 @@ class Weather:
     resets: int = 0
     freezes: int = 0
     times: int = 1000
+    ahead: int = 32
 
 
 WEATHERS = {
@@ -73,7 +73,7 @@ class Link:
     """The relay, between a port of its own and a target.
 
     Args:
-        target: Host and port of what is behind it.
+        target: Host and port of what is behind it, or the path of its socket.
         weather: What it does.
         seed: Of its dice.
 
@@ -83,7 +83,7 @@ class Link:
         freezes: Connections that it has left half-open.
     """
 
-    def __init__(self, target: tuple[str, int], weather: Weather, seed: int = 0) -> None:
+    def __init__(self, target: tuple[str, int] | str, weather: Weather, seed: int = 0) -> None:
         self.resets = self.freezes = 0
         self._target = target
         self._weather = weather
@@ -122,7 +122,7 @@ class Link:
             writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind_writer = await asyncio.open_connection(*self._target)
+        behind_reader, behind_writer = await self._connect()
         fate = self._fate()
         ends = [
             asyncio.create_task(self._pump("up", reader, behind_writer, fate)),
@@ -136,6 +136,11 @@ class Link:
             await asyncio.gather(*ends, return_exceptions=True)
             for each in (writer, behind_writer):
                 _reset(each)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, str):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection(*self._target)
 
     def _fate(self) -> Fate:
         """What will happen to a connection."""
@@ -155,7 +160,7 @@ class Link:
         fate: Fate,
     ) -> None:
         """Take what comes, and deliver it when it is due, until the end of one of both."""
-        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(AHEAD)
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(self._weather.ahead)
         taking = asyncio.create_task(self._take(reader, waiting))
         try:
             await self._deliver(way, waiting, writer, fate)
@@ -218,7 +223,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextmanager
-def link(target: tuple[str, int], weather: Weather, seed: int = 0) -> Iterator[Link]:
+def link(target: tuple[str, int] | str, weather: Weather, seed: int = 0) -> Iterator[Link]:
     """A link for the length of a block."""
     started = Link(target, weather, seed)
     try:

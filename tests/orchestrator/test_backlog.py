@@ -79,6 +79,36 @@ def test_the_rate_is_known_soon_after_the_first_ends() -> None:
     assert backlog.limit("") == 125  # fifty a second, for two seconds, and a quarter more
 
 
+def test_far_away_enough_is_queued_first_for_the_time_that_news_takes() -> None:
+    trip = 0.0
+    backlog = Backlog(ENGINE, Clock(), lambda: trip)
+    assert backlog.limit("") == 6
+    trip = 0.15
+    assert backlog.limit("") == 2 * (3 + 20)
+    tracker = Tracker(ended=backlog.ended)
+    tasks = [planned() for _ in range(46)]
+    assert all(map(backlog.offer, tasks))
+    end(tracker, tasks[0])
+    assert backlog.limit("") == 50  # one in a moment
+
+
+def test_a_long_queue_is_filled_up_by_many_at_a_time() -> None:
+    clock = Clock()
+    backlog = Backlog(ENGINE, clock)
+    tracker = Tracker(ended=backlog.ended)
+    under_way = deque(task for task in (planned() for _ in range(500)) if backlog.offer(task))
+    sent = []
+    for _ in range(1_000):
+        clock.now += 0.02  # the pods end fifty a second
+        end(tracker, under_way.popleft())
+        more = list(iter(backlog.next, None))
+        under_way.extend(more)
+        under_way.extend(task for task in [planned()] if backlog.offer(task))
+        sent.append(len(more))
+    assert len(under_way) >= 100
+    assert min(filter(None, sent[500:])) >= 10
+
+
 def test_what_waits_leaves_in_the_order_of_the_plan() -> None:
     backlog = Backlog(ENGINE, Clock())
     tracker = Tracker(ended=backlog.ended)

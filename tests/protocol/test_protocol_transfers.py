@@ -7,12 +7,13 @@ import tracemalloc
 from collections.abc import Coroutine
 from typing import Any
 
+import grpc
 import pytest
 from armonik.protogen.common import result_status_pb2
 
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
-from armoflow.errors import DataLostError
+from armoflow.errors import DataLostError, EngineError
 from tests.protocol.fake_engine import FakeEngine, broken
 
 
@@ -98,6 +99,31 @@ def test_an_event_may_come_before_the_data(status: str) -> None:
 
     engine.before = appear
     assert download(engine, "result") == [b"late"]
+
+
+def test_what_is_missing_in_one_moment_is_asked_for_in_one_call() -> None:
+    engine = FakeEngine()
+    names = [f"result-{number}" for number in range(50)]
+    engine.statuses = dict.fromkeys(names, result_status_pb2.RESULT_STATUS_DELETED)
+    assert all(isinstance(lost, DataLostError) for lost in download(engine, *names))
+    assert engine.calls.count("ListResults") == 1
+
+
+def test_what_cannot_be_asked_for_is_told_to_all() -> None:
+    engine = FakeEngine()
+
+    def refuse(name: str) -> None:
+        if name == "ListResults":
+            raise broken(grpc.StatusCode.PERMISSION_DENIED, "not for you")
+
+    engine.before = refuse
+
+    async def both() -> list[Any]:
+        transfers = engine.transport().transfers
+        calls = (transfers.download("session", name) for name in "ab")
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(error) for error in run(both())] == [EngineError] * 2
 
 
 def test_data_that_the_engine_has_lost_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
