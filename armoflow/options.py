@@ -189,7 +189,20 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
         )
 
 
-DEFAULT_OPTIONS = TaskOptions(retries=0, backoff=0.1, crash_retries=2, max_retries=3, keep=False)
+RETRIES = 0
+BACKOFF = 0.1
+CRASH_RETRIES = 2
+MAX_RETRIES = 3
+PRIORITY = 1
+"""What holds where nobody says anything; priority is left open where it is not asked for."""
+
+DEFAULT_OPTIONS = TaskOptions(
+    retries=RETRIES,
+    backoff=BACKOFF,
+    crash_retries=CRASH_RETRIES,
+    max_retries=MAX_RETRIES,
+    keep=False,
+)
 
 
 # --- blocks -------------------------------------------------------------------------------------

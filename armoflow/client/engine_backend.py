@@ -25,7 +25,14 @@ from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
-from armoflow.options import Limits, TaskOptions, current_block, merge_options
+from armoflow.options import (
+    MAX_RETRIES,
+    PRIORITY,
+    Limits,
+    TaskOptions,
+    current_block,
+    merge_options,
+)
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
@@ -288,8 +295,8 @@ class EngineBackend:
             options = self._settings.options
             session_options = WireOptions(
                 config.MAXIMUM_DURATION,
-                3 if options.max_retries is None else options.max_retries,
-                options.priority or 1,
+                MAX_RETRIES if options.max_retries is None else options.max_retries,
+                options.priority or PRIORITY,
                 options.partition or "",
             )
             return Orchestrator(transport, session_options, self.key)

@@ -30,7 +30,7 @@ from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.options import DEFAULT_OPTIONS, TaskOptions, current_block, merge_options
+from armoflow.options import DEFAULT_OPTIONS, RETRIES, TaskOptions, current_block, merge_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class LocalRunner:
                 "timeouts are ignored when tasks run in the caller's thread (local=True)",
                 stacklevel=2,
             )
-        return LocalAttempts(options.retries or 0, options.backoff or 0.0, self._sleep)
+        return LocalAttempts(options.retries or RETRIES, options.backoff or 0.0, self._sleep)
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
         """Put values, by the ids of their references, into arguments."""

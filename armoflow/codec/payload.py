@@ -23,7 +23,7 @@ from armoflow import config
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
-from armoflow.options import Limits
+from armoflow.options import BACKOFF, CRASH_RETRIES, RETRIES, Limits
 from armoflow.version import __version__
 
 FORMAT = 3
@@ -125,10 +125,10 @@ class Settings:
             blocks around the call, where they differ from the usual.
     """
 
-    retries: int = 0
-    backoff: float = 0.1
+    retries: int = RETRIES
+    backoff: float = BACKOFF
     timeout: float | None = None
-    crash_retries: int = 2
+    crash_retries: int = CRASH_RETRIES
     packed: bool = False
     capture: bool = False
     priority: int | None = None

@@ -23,7 +23,17 @@ from armoflow.errors import SerializationError
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
-from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
+from armoflow.options import (
+    BACKOFF,
+    CRASH_RETRIES,
+    DEFAULT_OPTIONS,
+    MAX_RETRIES,
+    PRIORITY,
+    RETRIES,
+    Limits,
+    TaskOptions,
+    merge_options,
+)
 from armoflow.orchestrator import dynamic
 from armoflow.orchestrator.code import CodeBook, EncodedCode
 from armoflow.orchestrator.drafts import ConstantValue, Draft, External
@@ -63,10 +73,10 @@ class Rules:
         self.fuse = options.fuse is not False and not self.keep
         self.batch_size = options.batch_size
         self.single = Settings(
-            retries=options.retries or 0,
-            backoff=0.1 if options.backoff is None else options.backoff,
+            retries=options.retries or RETRIES,
+            backoff=BACKOFF if options.backoff is None else options.backoff,
             timeout=options.timeout,
-            crash_retries=2 if options.crash_retries is None else options.crash_retries,
+            crash_retries=CRASH_RETRIES if options.crash_retries is None else options.crash_retries,
             capture=capture,
             priority=options.priority,
             partition=options.partition,
@@ -84,8 +94,8 @@ class Rules:
         options = self.options
         return WireOptions(
             max_duration=_max_duration(self.single, items),
-            max_retries=3 if options.max_retries is None else options.max_retries,
-            priority=options.priority or 1,
+            max_retries=MAX_RETRIES if options.max_retries is None else options.max_retries,
+            priority=options.priority or PRIORITY,
             partition=options.partition or "",
         )
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, DataLostError
+from armoflow.options import MAX_RETRIES, PRIORITY
 
 
 class ResultState(enum.Enum):
@@ -70,8 +71,8 @@ class WireOptions:
     """The ArmoniK task options that armoflow sets; seconds for ``max_duration``."""
 
     max_duration: float
-    max_retries: int = 3
-    priority: int = 1
+    max_retries: int = MAX_RETRIES
+    priority: int = PRIORITY
     partition: str = ""
 
 
