@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from armoflow import config
 from armoflow.codec.payload import Operation
+from armoflow.errors import GraphError
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -116,11 +117,16 @@ class Planner:
         book: The code that was sent already.
         settings: Defaults and sizes.
         known: The values that exist already.
+
+    Attributes:
+        stuck: The nodes that it was at when an error ended a plan, each for the one before it.
     """
 
     def __init__(self, book: CodeBook, settings: PlanSettings, known: Known = NOTHING) -> None:
         self.settings = settings
         self._known = known
+        self.stuck: list[Node] = []
+        self._open: set[Node] = set()
         self.emitter = Emitter(
             book,
             settings.options,
@@ -245,6 +251,7 @@ class Planner:
                 else:
                     yield step
         except Exception as error:
+            self.stuck = [frame.node for frame in stack if frame.node is not None]
             for frame in stack:
                 self._fail(frame, error)
             raise
@@ -258,6 +265,11 @@ class Planner:
             self.emitter.tolerant.update(makers(node))
         places = self._values.get(node)
         if places is None:
+            if node in self._open:
+                raise GraphError(
+                    f"{node.name!r} needs its own value: a task returned what led to it"
+                )
+            self._open.add(node)
             found = self._known.find(node)
             planning = VALUES[type(node)](self, node) if found is None else _look_up(found)
             stack.append(_Frame(planning, node=node))
@@ -280,6 +292,7 @@ class Planner:
             frame.cursor.stream.ended = True
             return None
         if frame.node is not None:
+            self._open.discard(frame.node)
             self._values[frame.node] = value
             self.read(frame.node)
         return value
@@ -289,6 +302,7 @@ class Planner:
         if frame.cursor is not None:
             frame.cursor.stream.error = error
         if frame.node is not None:
+            self._open.discard(frame.node)
             self._failed[frame.node] = error
 
     def counted(self, node: Node) -> bool:

@@ -130,6 +130,10 @@ class Code:
             return None  # it has a state, which the task may have changed
         return self._references.get(id(function), (None, None))[1]
 
+    def enter(self, function: Function) -> None:
+        """This function runs now, which came with the one that was asked for."""
+        self._running = function, self._running[1]
+
     def _forget(self, digest: str) -> None:
         """A function goes, and what it holds with it."""
         self._at_hand.pop(digest, None)

@@ -106,6 +106,10 @@ class Context:
         """Add a child task; its new results get ids when the expansion has returned."""
         self._submissions.append(submission)
 
+    def forget(self) -> None:
+        """The child tasks so far are not to be."""
+        self._submissions = []
+
     def finish(self) -> None:
         """Turn the submissions into effects; called once, after the expansion."""
         leaves = [task for task in self._submissions if all(handle.id for handle in task.inputs)]

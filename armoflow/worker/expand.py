@@ -23,6 +23,7 @@ from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
+from armoflow.worker.code import Code
 from armoflow.worker.context import Context
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline import Functions, Inline, Made, as_delayed, nodes_of, wrong_outputs
@@ -35,14 +36,15 @@ class Expander:
 
     Args:
         book: The code that came with these tasks: children get it without pickling it again.
+        code: The functions of this process: told which of them runs.
         paces: How long functions take here.
         recorder: Notes what runs.
     """
 
-    def __init__(self, book: CodeBook, paces: Paces, recorder: Recorder) -> None:
+    def __init__(self, book: CodeBook, code: Code, paces: Paces, recorder: Recorder) -> None:
         self._book = book
         self._recorder = recorder
-        self._functions = Functions(book, paces)
+        self._functions = Functions(book, paces, code.enter)
 
     def __call__(
         self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
@@ -55,15 +57,22 @@ class Expander:
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
         inline = Inline(payload, settings, self._functions, self._recorder, context.seconds)
         inline.run([value for item in sorted(values) for value in values[item]])
-        ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
-        if not packed:
-            _fail(next(iter(ends.values())))
-        planner = Planner(self._book, settings, inline)
-        if len(pending) == 1 and all(len(cells) == 1 for cells in finished):
-            (only,) = ends.values()
-            _make_each(only, planner, context)
-        else:
-            _make_columns(ends, finished, planner, context)
+        while True:
+            ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
+            if not packed:
+                _fail(next(iter(ends.values())))
+            planner = Planner(self._book, settings, inline)
+            try:
+                if len(pending) == 1 and all(len(cells) == 1 for cells in finished):
+                    _make_each(ends.popitem()[1], planner, context)
+                else:
+                    _make_columns(ends, finished, planner, context)
+                break
+            except Exception as error:
+                # A call that ran here returned what cannot be planned: it fails, and no other one.
+                if not inline.blame(planner.stuck, error):
+                    raise
+                context.forget()
         inline.store(context)
 
 

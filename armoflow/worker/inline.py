@@ -52,10 +52,14 @@ class Functions:
     Args:
         book: Says whether a function can be pickled: what could not travel does not run here.
         paces: What their calls take.
+        enter: Told which function runs.
     """
 
-    def __init__(self, book: CodeBook, paces: Paces) -> None:
+    def __init__(
+        self, book: CodeBook, paces: Paces, enter: Callable[[Callable[..., Any]], None]
+    ) -> None:
         self.paces = paces
+        self.enter = enter
         self._book = book
         self._known: dict[int, tuple[BaseTask[Any, Any], Callable[..., Any]]] = {}
         paces.note(builtins.identity.function, 0.0)
@@ -310,6 +314,7 @@ class Inline:
         """Make the attempts of a call."""
         rule = self._rule(node)
         function, recorder = self._functions.of(node.task), self._recorder
+        self._functions.enter(node.task.function)
         attempt = 0
         while True:
             attempt += 1
@@ -404,6 +409,32 @@ class Inline:
         if made is None:
             return value
         return made if made.graph is None else made.graph
+
+    def blame(self, nodes: Sequence[Node], error: Exception) -> bool:
+        """Let the call fail whose graph could not be planned.
+
+        Args:
+            nodes: What was being planned, each for the one before it.
+            error: Why it could not.
+
+        Returns:
+            Whether there is such a call among them.
+        """
+        owner = next((node for node in reversed(nodes) if node in self._made), None)
+        if owner is None:
+            return False
+        made = self._made[owner]
+        while True:  # the last one of those that are the same as one another
+            graph = next(output.graph for output in made if output.graph is not None)
+            following = self._made.get(graph.node)
+            if following is None:
+                break
+            owner, made = graph.node, following
+        failure = describe(error, owner.name)
+        for output in made:
+            if output.graph is not None:
+                output.graph, output.failure = None, failure
+        return True
 
     def find(self, node: Node) -> Found | None:
         """See :class:`~armoflow.orchestrator.known.Known`."""

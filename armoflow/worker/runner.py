@@ -273,7 +273,7 @@ class Runner:
             from armoflow.worker.expand import Expander
 
             self._book = CodeBook(self.code)
-            self._expander = Expander(self._book, self._paces, self._recorder)
+            self._expander = Expander(self._book, self.code, self._paces, self._recorder)
         self.touched = True  # other functions may run than those that the task came with
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()

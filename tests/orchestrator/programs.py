@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from armoflow import options, task
@@ -45,6 +46,8 @@ def run(program: Program) -> Any:
         return join(second, first) if len(rest) == 3 else join(first)
     if kind == "map":
         return run.map(rest).gather()
+    if kind == "unplanned":
+        return join(run(rest[0]), threading.Lock())
     if kind == "apart":
         with options(fuse=False):
             return join(run(rest[0]))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from armoflow.errors import RemoteTraceback, SerializationError
 from armoflow.orchestrator.targets import Outcome
 from armoflow.worker import inline
 from tests.orchestrator.programs import Program, expected, run
@@ -90,3 +91,19 @@ def test_wherever_a_graph_is_cut_it_gives_what_child_tasks_give(
     else:
         assert one[0] == value
     assert len(here.engine.ran) <= len(apart.engine.ran)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 4.0, 1000.0])
+def test_a_graph_that_cannot_be_planned_fails_the_call_that_returned_it(
+    directory: Path, ticking: None, seconds: float
+) -> None:
+    program = ("join", ("value", 1), ("alias", ("unplanned", ("value", 2))))
+    simulation = Simulation(directory, inline=seconds)
+    failed, well = simulation.compute(run.map([program, ("value", 3)]))[0]
+    assert well.value == 3
+    assert isinstance(failed.error, SerializationError)
+    assert "lock" in str(failed.error)
+    cause = failed.error.__cause__
+    assert isinstance(cause, RemoteTraceback)
+    assert cause.path[0] == "run"
+    assert cause.path[-1] == "run[0]"

@@ -9,6 +9,7 @@ import pytest
 
 from armoflow import items, task
 from armoflow.codec.envelope import pack_envelope
+from armoflow.errors import GraphError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node
 from armoflow.orchestrator.known import Found
@@ -140,3 +141,14 @@ def test_of_several_outputs_each_may_be_known_in_its_way(
     tens, ones = split(42)
     known.set(tens.node, 6, inc(6))
     assert simulation.value(add(tens, ones)) == 13
+
+
+def test_a_value_that_is_said_to_need_itself_is_refused(
+    simulation: Simulation, known: Remembered
+) -> None:
+    there = never(1)
+    known.set(there.node, inc(add(there, 1)))
+    ((outcome,), (other,)) = simulation.compute(there, inc(1))
+    assert isinstance(outcome.error, GraphError)
+    assert "needs its own value" in str(outcome.error)
+    assert other.value == 2
