@@ -8,154 +8,33 @@ gets arguments that nobody else holds.
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
-from armoflow.codec.envelope import Cell, Slot, SlotKind, pack_envelope
-from armoflow.codec.payload import Payload, Pickled, Settings
-from armoflow.codec.pickling import dumps, loads
-from armoflow.codec.unreadable import unreadable
+from armoflow.codec.envelope import SlotKind, pack_envelope
+from armoflow.codec.payload import Payload
 from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import builtins
-from armoflow.orchestrator.emit import Rules, longest
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.attempts import describe
-from armoflow.worker.code import prepare
+from armoflow.worker.calls import CallRule, Functions
 from armoflow.worker.failures import ItemFailure, MissingDataError
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
+from armoflow.worker.made import Arguments, Made
 from armoflow.worker.mark import Recorder, weight
 from armoflow.worker.operations import SCALARS
-from armoflow.worker.paces import Paces
 
 if TYPE_CHECKING:
-    from armoflow.orchestrator.code import CodeBook
     from armoflow.orchestrator.known import Found
     from armoflow.orchestrator.plan import PlanSettings
     from armoflow.worker.context import Context
-
-_KEPT = 1024
-_NONE: Any = object()
-
-
-class Functions:
-    """The tasks that have run in this process as part of a graph.
-
-    Args:
-        book: Says whether a function can be pickled: what could not travel does not run here.
-        paces: What their calls take.
-        enter: Told which function runs.
-    """
-
-    def __init__(
-        self, book: CodeBook, paces: Paces, enter: Callable[[Callable[..., Any]], None]
-    ) -> None:
-        self.paces = paces
-        self.enter = enter
-        self._book = book
-        self._known: dict[int, tuple[BaseTask[Any, Any], Callable[..., Any]]] = {}
-        paces.note(builtins.identity.function, 0.0)
-
-    def of(self, task: BaseTask[Any, Any]) -> Callable[..., Any]:
-        """What to call for a task.
-
-        Raises:
-            ArmoflowError: If it could not run as a child task either.
-        """
-        known = self._known.get(id(task))
-        if known is None:
-            call = prepare(task.function, task.name)
-            self._book.function(task.function)
-            if len(self._known) >= _KEPT:
-                self._known.clear()
-            known = self._known[id(task)] = task, call  # held, so that its id stays its own
-        return known[1]
-
-
-class Made:
-    """One output of a call that has run.
-
-    Attributes:
-        value: Its value, if that is a scalar.
-        cell: Its value in a form that nobody can change.
-        failure: Why it has no value.
-        graph: The lazy value that it is the same as.
-        after: What that has come to, as far as it was followed.
-        place: Where child tasks find it.
-    """
-
-    __slots__ = ("after", "cell", "failure", "graph", "place", "value")
-
-    def __init__(
-        self,
-        value: Any = _NONE,
-        *,
-        cell: Cell = None,
-        failure: ItemFailure | None = None,
-        graph: Delayed[Any] | None = None,
-    ) -> None:
-        self.value = value
-        self.cell = cell
-        self.failure = failure
-        self.graph = graph
-        self.after: Made | None = None
-        self.place: SlotRange | None = None
-
-    def load(self) -> Any:
-        """The value, for one who may change it."""
-        if self.value is not _NONE:
-            return self.value
-        cell = self.cell
-        if isinstance(cell, bytes):
-            return pickle.loads(cell)
-        assert isinstance(cell, Slot)
-        return loads(Pickled(cell.data, [bytearray(buffer) for buffer in cell.buffers]))
-
-    def to_cell(self, slot: Callable[[ItemFailure], Slot]) -> Cell:
-        """What stands for it in a result; ``slot`` makes that of a failure."""
-        if self.failure is not None:
-            return slot(self.failure)
-        return self.cell if self.value is _NONE else pickle_value(self.value)
-
-
-class _Rule:
-    """What follows from the options of a call.
-
-    Attributes:
-        settings: How it is tried.
-        here: Whether such calls may run here.
-        refusal: Why the session does not allow them.
-    """
-
-    __slots__ = ("here", "options", "refusal", "settings", "timeout")
-
-    def __init__(self, node: Node, plan: PlanSettings, parent: Settings, seconds: float) -> None:
-        rules = Rules(node.options, None, plan.options, plan.capture)
-        self.options = node.options  # held, so that its id stays its own
-        self.settings = own = rules.single
-        self.timeout = int(own.timeout * 1e9) if own.timeout else 0
-        self.refusal: ArmoflowError | None = None
-        if plan.limits is not None:
-            try:
-                plan.limits.check(node.name, rules.options)
-            except ArmoflowError as error:
-                self.refusal = error
-        self.here = (
-            rules.fuse
-            and (own.partition, own.priority) == (parent.partition, parent.priority)
-            and own.max_retries == parent.max_retries
-            # Its pauses are spent here, and the parent's own time must suffice for all.
-            and sum(map(own.pause_after, range(1, min(own.retries, 64) + 1))) <= seconds
-            and (parent.timeout is None or longest(own) <= longest(parent))
-        )
 
 
 class _Frame:
@@ -198,7 +77,7 @@ class Inline:
         self._over = False
         self._made: dict[Node, Sequence[Made]] = {}
         self._left: set[Node] = set()
-        self._rules: dict[int, _Rule] = {}
+        self._rules: dict[int, CallRule] = {}
         self._partials: list[tuple[Result, list[Made]]] = []
         self._room = 0
         self._number = 0
@@ -264,10 +143,10 @@ class Inline:
         pace = self._paces.of(node.task.function)
         return pace is None or pace <= self._seconds
 
-    def _rule(self, node: Node) -> _Rule:
+    def _rule(self, node: Node) -> CallRule:
         rule = self._rules.get(id(node.options))
         if rule is None:
-            rule = _Rule(node, self._plan, self._parent.settings, self._seconds)
+            rule = CallRule(node, self._plan, self._parent.settings, self._seconds)
             self._rules[id(node.options)] = rule
         return rule
 
@@ -289,7 +168,7 @@ class Inline:
             self._left.add(node)
             return None
         try:
-            load = _Arguments(node, self._reach)
+            load = Arguments(node, self._reach)
         except Exception:  # an argument cannot be pickled: the plan comes to it, and says which
             self._left.add(node)
             return None
@@ -464,79 +343,6 @@ class Inline:
         for result, column in self._partials:
             cells = [made.to_cell(context.slot) for made in column]
             result.id = context.store(result.name, pack_envelope(cells))
-
-
-class _Arguments:
-    """The arguments of a call whose inputs are here; each attempt gets them anew.
-
-    Raises:
-        SerializationError: If one of them cannot be pickled.
-    """
-
-    __slots__ = ("_node", "_pickled", "_reach")
-
-    def __init__(self, node: CallNode, reach: Callable[[Delayed[Any]], Made | None]) -> None:
-        self._node = node
-        self._reach = reach
-        self._pickled: Pickled | None = None
-        values = (*node.args, *node.kwargs.values()) if node.kwargs else node.args
-        for value in values:
-            if value.__class__ not in SCALARS and value.__class__ is not Delayed:
-                self._pickled = _owned(dumps((node.args, node.kwargs), self._refer))
-                break
-
-    def __call__(self) -> tuple[Sequence[Any], dict[str, Any]]:
-        loaded: dict[tuple[Node, int], Any] = {}
-
-        def value_of(part: Any) -> Any:
-            if part.__class__ is not Delayed:
-                return part
-            key = part.node, part.output
-            if key not in loaded:
-                loaded[key] = self._load(part)
-            return loaded[key]
-
-        node = self._node
-        if self._pickled is not None:
-            references = node.arguments
-            pickled = _owned(self._pickled)
-            try:
-                args, kwargs = loads(pickled, lambda number: value_of(references[number]))
-            except ArmoflowError:
-                raise
-            except Exception as error:
-                what = f"an argument of task {node.name!r}"
-                raise unreadable(what, pickled.data, error) from error
-            return args, kwargs
-        args = [value_of(part) for part in node.args]
-        return args, {name: value_of(part) for name, part in node.kwargs.items()}
-
-    def _refer(self, value: Any) -> int | None:
-        if value.__class__ is not Delayed:
-            return None
-        for number, reference in enumerate(self._node.arguments):
-            if reference.node is value.node and reference.output == value.output:
-                return number
-        raise TaskError(f"{value!r} is inside an object that armoflow does not look into")
-
-    def _load(self, reference: Delayed[Any]) -> Any:
-        made = self._reach(reference)
-        assert made is not None
-        try:
-            return made.load()
-        except Exception as error:
-            what = f"the value of {reference.node.name!r}, an input of task {self._node.name!r}"
-            cell = made.cell
-            raise unreadable(
-                what, cell.data if isinstance(cell, Slot) else cell or b"", error
-            ) from error
-
-
-def _owned(pickled: Pickled) -> Pickled:
-    """With memory of its own."""
-    if not pickled.buffers:
-        return pickled
-    return Pickled(pickled.data, [bytearray(buffer) for buffer in pickled.buffers])
 
 
 def as_delayed(value: Any) -> Delayed[Any]:

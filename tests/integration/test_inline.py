@@ -100,13 +100,31 @@ def test_a_small_graph_needs_no_task_of_its_own(patient: Client, looking: Lookin
     assert tasks_of_last_session(looking) == 2
 
 
-def test_a_function_that_was_never_measured_goes_out_where_others_wait(
+def test_a_tree_of_calls_that_are_quick_is_one_task(patient: Client, looking: Looking) -> None:
+    assert patient.compute(tree(6)) == 64
+    assert tasks_of_last_session(looking) == 1
+
+
+def test_a_function_that_was_never_measured_goes_out_where_others_could_run(
     patient: Client, looking: Looking
 ) -> None:
-    assert patient.compute(add(1, 2)) == 3
-    assert patient.compute(tree(6)) == 64
-    # Each worker comes to know both functions, but not before it has run them.
-    assert tasks_of_last_session(looking) < 2 + 2**6
+    @task
+    def unknown(number: int) -> int:
+        return number
+
+    @task
+    def both() -> Any:
+        return add(unknown(1), unknown(2))
+
+    @task
+    def only() -> Any:
+        return unknown(3)
+
+    assert patient.compute(both()) == 3
+    assert tasks_of_last_session(looking) == 4
+    # Where nothing waits for it, it is tried.
+    assert patient.compute(only.with_options(name="only")()) == 3
+    assert tasks_of_last_session(looking) == 5
 
 
 def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Looking) -> None:

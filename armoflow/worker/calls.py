@@ -1,0 +1,87 @@
+"""Which calls of a returned graph may run in the process that returned it, and what to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from armoflow.codec.payload import Settings
+from armoflow.errors import ArmoflowError
+from armoflow.graph.nodes import Node
+from armoflow.graph.task import BaseTask
+from armoflow.orchestrator import builtins
+from armoflow.orchestrator.emit import Rules, longest
+from armoflow.worker.code import prepare
+from armoflow.worker.paces import Paces
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.code import CodeBook
+    from armoflow.orchestrator.plan import PlanSettings
+
+_KEPT = 1024
+
+
+class Functions:
+    """The tasks that have run in this process as part of a graph.
+
+    Args:
+        book: Says whether a function can be pickled: what could not travel does not run here.
+        paces: What their calls take.
+        enter: Told which function runs.
+    """
+
+    def __init__(
+        self, book: CodeBook, paces: Paces, enter: Callable[[Callable[..., Any]], None]
+    ) -> None:
+        self.paces = paces
+        self.enter = enter
+        self._book = book
+        self._known: dict[int, tuple[BaseTask[Any, Any], Callable[..., Any]]] = {}
+        paces.note(builtins.identity.function, 0.0)
+
+    def of(self, task: BaseTask[Any, Any]) -> Callable[..., Any]:
+        """What to call for a task.
+
+        Raises:
+            ArmoflowError: If it could not run as a child task either.
+        """
+        known = self._known.get(id(task))
+        if known is None:
+            call = prepare(task.function, task.name)
+            self._book.function(task.function)
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            known = self._known[id(task)] = task, call  # held, so that its id stays its own
+        return known[1]
+
+
+class CallRule:
+    """What follows from the options of a call.
+
+    Attributes:
+        settings: How it is tried.
+        here: Whether such calls may run here.
+        refusal: Why the session does not allow them.
+    """
+
+    __slots__ = ("here", "options", "refusal", "settings", "timeout")
+
+    def __init__(self, node: Node, plan: PlanSettings, parent: Settings, seconds: float) -> None:
+        rules = Rules(node.options, None, plan.options, plan.capture)
+        self.options = node.options  # held, so that its id stays its own
+        self.settings = own = rules.single
+        self.timeout = int(own.timeout * 1e9) if own.timeout else 0
+        self.refusal: ArmoflowError | None = None
+        if plan.limits is not None:
+            try:
+                plan.limits.check(node.name, rules.options)
+            except ArmoflowError as error:
+                self.refusal = error
+        self.here = (
+            rules.fuse
+            and (own.partition, own.priority) == (parent.partition, parent.priority)
+            and own.max_retries == parent.max_retries
+            # Its pauses are spent here, and the parent's own time must suffice for all.
+            and sum(map(own.pause_after, range(1, min(own.retries, 64) + 1))) <= seconds
+            and (parent.timeout is None or longest(own) <= longest(parent))
+        )
