@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from armoflow.config import MIB
 from armoflow.engine.records import Options, Partition
 from armoflow.errors import OptionError
 
 Durability = Literal["normal", "full"]
+
+KNOWN_OPTIONS: Final = 256
+"""Task options that are remembered by their values."""
 
 DEFAULT_PARTITION = Partition("default", pod_max=1)
 
@@ -82,11 +86,26 @@ def encode_options(options: Options) -> dict[str, Any]:
 def decode_options(values: Mapping[str, Any] | None) -> Options | None:
     """Options from what :func:`encode_options` made; None stays None (inherit).
 
+    Tasks share theirs, whatever frame they come in: equal values are the same object, where it is
+    still known, so that they are merged, written and kept in memory once.
+
     Raises:
         OptionError: If a field is unknown.
     """
     if values is None:
         return None
+    try:
+        return _known_options(tuple(values.items()))
+    except TypeError:  # a map among them, which few have
+        return _make_options(values)
+
+
+@functools.lru_cache(maxsize=KNOWN_OPTIONS)
+def _known_options(items: tuple[tuple[str, Any], ...]) -> Options:
+    return _make_options(dict(items))
+
+
+def _make_options(values: Mapping[str, Any]) -> Options:
     unknown = values.keys() - _FIELDS.keys()
     if unknown:
         raise OptionError(f"unknown task option {min(unknown)!r}")

@@ -9,9 +9,11 @@ from engine_support import Changes, Running, in_loop
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine.core import Engine
 from armoflow.engine.filters import Condition
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.options import EngineOptions, decode_options
 from armoflow.engine.records import (
     EventKind,
+    NewResult,
+    NewTask,
     ResultStatus,
     StateError,
     TaskStatus,
@@ -275,3 +277,34 @@ async def test_an_empty_change_waits_for_what_came_before(tmp_path: Path) -> Non
         await asyncio.wait_for(engine.apply(nothing), 30)
         assert (await engine.queries.sessions()).items[0].id == session
         await asyncio.wait_for(engine.apply(nothing), 30)
+
+
+@in_loop
+async def test_tasks_of_equal_options_share_them_whatever_command_they_came_in(
+    tmp_path: Path,
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        tasks = []
+        for number in range(3):
+            payload, output = f"{number}-payload", f"{number}-output"
+            options = decode_options({"priority": 1 + number // 2, "max_retries": 5})
+            engine.apply(
+                engine.state.submit_with_data(
+                    engine.now(),
+                    session,
+                    [NewResult(payload, "p/"), NewResult(output, "o/")],
+                    [NewTask(output, payload, (), (output,), options)],
+                    [],
+                )
+            )
+            tasks.append(engine.state.tasks[output])
+        first, second, other = [task.options for task in tasks]
+        assert first is second
+        assert other is not first
+        assert (other.priority, other.max_retries) == (2, 5)
+        await engine.committed()
+        connection = engine._connection
+        rows = connection.execute("SELECT count(DISTINCT options_id) FROM tasks").fetchone()
+        assert rows == (2,)

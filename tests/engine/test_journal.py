@@ -312,6 +312,7 @@ def test_options_as_frames_carry_them() -> None:
     options = Options(priority=3, options={"a": "b"})
     assert encode_options(options) == {"priority": 3, "options": {"a": "b"}}
     assert decode_options(encode_options(options)) == options
+    assert decode_options({"priority": 1}) is decode_options({"priority": 1})
     assert decode_options(None) is None
     with pytest.raises(OptionError, match="'colour'"):
         decode_options({"colour": 1})

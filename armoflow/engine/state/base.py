@@ -17,6 +17,7 @@ from armoflow.engine.records import (
     TaskRecord,
 )
 from armoflow.engine.state.members import Members
+from armoflow.engine.state.options import Merger
 from armoflow.engine.state.record_changes import (
     COMPLETED,
     DELETED,
@@ -56,6 +57,7 @@ class Base:
         self.delete_payload = delete_payload
         self.strict = strict
         self.slice_size = slice_size
+        self._options = Merger(strict=strict)
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from armoflow.engine.records import Options, SessionRecord, StateError
+
+REMEMBERED: Final = 1024
+"""Pairs of levels whose merged options are remembered."""
 
 
 def merge_options(lower: Options, higher: Options | None, *, strict: bool = False) -> Options:
@@ -32,6 +37,28 @@ def merge_options(lower: Options, higher: Options | None, *, strict: bool = Fals
         engine_type=higher.engine_type or lower.engine_type,
         options=options,
     )
+
+
+class Merger:
+    """Merges, and remembers: tasks that share options share the merged ones, too."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        # By the identity of both levels, which are kept, so that it is not used again.
+        self._known: dict[tuple[int, int], tuple[Options, Options, Options]] = {}
+
+    def merge(self, lower: Options, higher: Options | None) -> Options:
+        """See :func:`merge_options`."""
+        if higher is None or higher is lower:
+            return lower
+        key = id(lower), id(higher)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            merged = merge_options(lower, higher, strict=self._strict)
+            known = self._known[key] = lower, higher, merged
+        return known[2]
 
 
 def check_default_options(options: Options, *, strict: bool) -> None:

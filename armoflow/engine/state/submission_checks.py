@@ -13,7 +13,7 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.state.options import check_task_options, merge_options
+from armoflow.engine.state.options import check_task_options
 from armoflow.engine.state.record_changes import (
     ABORTED,
     CREATED,
@@ -34,7 +34,7 @@ class SubmissionChecks(ResultCommands):
     ) -> list[Checked]:
         base = session.options
         if request_options is not None:
-            base = merge_options(base, request_options, strict=self.strict)
+            base = self._options.merge(base, request_options)
         check_task_options(base, session, self.max_priority, strict=self.strict)
         if not session.client_submission:
             raise StateError(
@@ -68,7 +68,7 @@ class SubmissionChecks(ResultCommands):
         for level in levels:
             option = merged.get(id(level))
             if option is None:
-                option = merge_options(base, level, strict=self.strict)
+                option = self._options.merge(base, level)
                 if check:
                     check_task_options(option, session, self.max_priority, strict=self.strict)
                 merged[id(level)] = option
