@@ -22,6 +22,9 @@ class Backend(Protocol):
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
 
+    def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
+        """Start a collection of known length; a future for each of its items."""
+
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
 

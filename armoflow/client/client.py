@@ -261,7 +261,8 @@ class Client:
         mapped: Any = map_function(task, lists, fixed)
         if isinstance(mapped, tuple):  # several outputs: an item is the tuple of them
             mapped = zip_items(*mapped)
-        return self._submit(list(mapped))
+        self._check_open()
+        return self._backend.submit_items(mapped)
 
     def gather(self, futures: Any, *, return_exceptions: bool = False) -> Any:
         """Wait for futures.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
+from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.put import Put, References
 from armoflow.client.validate import Survey, check_graph
@@ -37,7 +39,8 @@ from armoflow.orchestrator import sizes
 from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import Names, WaitingTarget, Window, outcomes
+from armoflow.orchestrator.targets import Names, WaitingTarget, Window, has_failed, outcomes
+from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from armoflow.client.client_options import PayloadMode
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.run import Run
+    from armoflow.orchestrator.templates import Prepared
     from armoflow.protocol.transport import Transport
 
 INLINE_ENTRIES = 64
@@ -128,8 +132,14 @@ class EngineBackend:
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
         settings = self._settings_here()
-        survey = self._check(values, settings)
+        prepared = self._prepare(values, settings)
         futures: list[Future[Any]] = [self._future(value) for value in values]
+        if prepared is not None:
+            calls = self._orchestrator.calls.start(prepared, futures)
+            for future, call in zip(futures, calls, strict=True):
+                future.on_cancel(functools.partial(self._loop.run, call.cancel))
+            return futures
+        survey = self._check(values, settings)
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
@@ -146,8 +156,47 @@ class EngineBackend:
         with COLLECTOR.rarely():
             return self._compute(values, timeout)
 
+    def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
+        """Start a collection; a future for each of its items."""
+        if not len(collection):
+            return []
+        settings = self._settings_here()
+        survey = self._check([collection], settings)
+        node = collection.node
+        ended, key = self.sessions_ended, self.key
+        futures: list[Future[Any]] = [
+            Future(self._client, Names(node.item_name(index)), self._callbacks, ended, key)
+            for index in range(len(collection))
+        ]
+        target = self._orchestrator.items(collection, futures)
+        run = self._orchestrator.run([target], self._take(survey, settings))
+        cancel = self._orchestrator.cancel_item
+        for future, place in zip(futures, target.places, strict=True):
+            future.on_cancel(
+                functools.partial(self._loop.run, functools.partial(cancel, run, target, place))
+            )
+        return futures
+
+    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[Prepared] | None:
+        """Values that are plain calls, ready to start; None if they must be planned as a graph."""
+        if not all(map(is_plain, values)):
+            return None
+        nodes = [value.node for value in values]
+        if len(nodes) > 1 and len(set(nodes)) < len(nodes):
+            return None
+        return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
+
     def _compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         settings = self._settings_here()
+        prepared = self._prepare(values, settings)
+        if prepared is not None:
+            gathering = Gathering(len(values))
+            calls = self._orchestrator.calls.start(prepared, gathering.receivers)
+            if not wait_for_event(gathering.ended, timeout):
+                error = _late(gathering.left, len(values), timeout)
+                self._loop.run(lambda: [call.cancel() for call in calls])
+                raise error
+            return gathering.values([Names.of(value.node) for value in values], self.key)
         survey = self._check(values, settings)
         ended = threading.Event()
         left = len(values)
@@ -164,13 +213,10 @@ class EngineBackend:
         inline = None if survey.settled and timeout is None else 0
         run = self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
         if not wait_for_event(ended, timeout):
-            missing = left
+            error = _late(left, len(values), timeout)
             for target in targets:
                 self._canceller(run, target)()
-            raise concurrent.futures.TimeoutError(
-                f"{missing} of {len(values)} values have not come within {timeout:g} s: what was "
-                "left is cancelled"
-            )
+            raise error
         return [_value(target, self.key) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
@@ -198,7 +244,7 @@ class EngineBackend:
             while (arrival := _next(arrivals, deadline)) is not None:
                 for item in _items(arrival, self.key, whole=target.whole):
                     future = self._future(collection)
-                    future.settle_item(item)
+                    future.settle_item(item, failed=has_failed([item]))
                     if future.outcomes():
                         yield future
                 window.consume(arrival.length)
@@ -312,6 +358,13 @@ def _planned_at_once(survey: Survey) -> int | None:
     if not survey.only_calls:
         return 0
     return None if survey.changing else INLINE_ENTRIES
+
+
+def _late(missing: int, count: int, timeout: float | None) -> concurrent.futures.TimeoutError:
+    return concurrent.futures.TimeoutError(
+        f"{missing} of {count} values have not come within {timeout:g} s: what was left is "
+        "cancelled"
+    )
 
 
 def _next(

@@ -194,13 +194,25 @@ class Future(concurrent.futures.Future[T]):
         # They were called, and many hold the future: asyncio.wrap_future's do.
         self._done_callbacks.clear()  # type: ignore[attr-defined]
 
-    def settle_item(self, piece: PlanPiece) -> None:
-        """One item has come; for futures that an iteration makes."""
+    def settle_error(self, error: BaseException) -> None:
+        """Its value will not come; in the loop's thread."""
+        self._cancel = None
+        if isinstance(error, concurrent.futures.CancelledError):
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        else:
+            self.set_exception(error)
+        self._done_callbacks.clear()  # type: ignore[attr-defined]
+
+    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
+        """The one item that it stands for has come; ``failed``: it is an error."""
         self._pieces = [piece]
-        if has_failed(self._pieces):
+        self._cancel = None
+        if failed:
             self.set_exception(_Unread())
         else:
             self.set_result(None)  # type: ignore[arg-type]
+        self._done_callbacks.clear()  # type: ignore[attr-defined]  # see `settle`
 
     def settle_outcomes(self, outcomes: list[Outcome], whole: bool) -> None:
         """All is here already; for the debug mode."""

@@ -9,6 +9,7 @@ from typing import Any
 from armoflow.client.future import Future
 from armoflow.client.neighbours import OF_MAPS
 from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import BaseTask, as_task
 from armoflow.options import OPTION_NAMES
 
@@ -29,7 +30,7 @@ def check_computable(values: Sequence[Any], *, deep: bool) -> None:
     seen: set[int] = set()
     while stack:
         value = stack.pop()
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN or isinstance(value, Lazy):
             continue
         remedy = _remedy(value)
         if remedy:

@@ -41,6 +41,10 @@ class LocalBackend:
         ended = self._runner.run_all(values)
         return [self._future(value, end) for value, end in zip(values, ended, strict=True)]
 
+    def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
+        """Run a collection; a future for each of its items, done."""
+        return self.submit(list(collection))
+
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
         return [future.result() for future in self.submit(values)]

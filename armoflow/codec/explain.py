@@ -78,7 +78,7 @@ def _failure(part: Any, attempt: Callable[[Any], object]) -> BaseException | Non
     try:
         attempt(part)
     except Exception as error:
-        return error
+        return error.with_traceback(None)  # its frames would hold it, and who called
     return None
 
 

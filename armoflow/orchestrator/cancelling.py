@@ -56,6 +56,10 @@ class Canceller:
             self._cancel_unwanted(target.pieces)
         return True
 
+    def cancel_result(self, result: Result) -> None:
+        """Nobody wants any of a result's values any more, as far as those know who waited."""
+        self._cancel_unwanted([SlotRange(result, 0, 1)])
+
     def planned(self, run: Run) -> None:
         """A plan was submitted whole, or given up: now it is known what nobody wants."""
         if run.stopped:

@@ -170,6 +170,14 @@ class Emitter:
         self._sightings.clear()
         self._codes.clear()
 
+    def use(
+        self, function: BaseTask[Any, Any], code: EncodedCode, modules: EncodedCode | None
+    ) -> None:
+        """Take a function's code, and the user's modules, as they were encoded before."""
+        self._codes = {function: code}
+        self._modules = modules
+        self._no_modules = modules is None
+
     def rules(self, node: Node) -> Rules:
         """What follows from a node's options.
 

@@ -53,6 +53,15 @@ class Freeing:
         self._bytes = 0
         self._closed = False
         self.unsettled = Unsettled(transport, session, self._delete, freed)
+        # One bound method for all results, and one for all tasks.
+        self._on_release, self._on_end = self.release, self.ended
+
+    def watch(self, task: PlannedTask) -> None:
+        """A task will be submitted: free what it needed when it ends, and what it makes later."""
+        task.on_end = self._on_end
+        if not task.keep:
+            for output in task.outputs:
+                output.on_release = self._on_release
 
     def release(self, result_id: str, size: int = 0) -> None:
         """Nobody needs a result any more; may be called in any thread, even by the collector."""

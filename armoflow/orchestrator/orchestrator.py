@@ -13,13 +13,17 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
+from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator import calls
 from armoflow.orchestrator.backlog import Backlog
+from armoflow.orchestrator.calls import Calls
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.failures import whole_errors
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
+from armoflow.orchestrator.packs import ItemsTarget, Place, Receiver
 from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.run import Run
@@ -97,6 +101,15 @@ class Orchestrator:
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
+        batched = "batch" in info.extensions
+        self.calls = Calls(
+            self.book,
+            self.pipeline,
+            self._canceller,
+            fetch=self.fetcher.fetch,
+            pace=calls.LOCAL if batched else calls.CLUSTER,
+            watch=self.freeing.watch,
+        )
         self._start(self.pipeline.run())
         self._start(self._durations.run())
         self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
@@ -150,6 +163,7 @@ class Orchestrator:
             if self._lost is None and await self._is_busy():
                 await self.interrupt()
             self._closed = True
+            self.calls.close(ClientClosedError("the client was closed"))
             await self.fetcher.close()
             self.pipeline.close()
             self.freeing.close()
@@ -169,7 +183,7 @@ class Orchestrator:
         """Whether something runs still; the news of its end may not have come yet."""
         if self.tracker.open and not self._runs:
             await self._watcher.look_once()
-        return bool(self.tracker.open) or bool(self._runs)
+        return bool(self.tracker.open) or bool(self._runs) or bool(len(self.calls))
 
     async def _end(self, session_id: str) -> None:
         try:
@@ -195,7 +209,10 @@ class Orchestrator:
     # --- runs -----------------------------------------------------------------------------------
 
     def run(
-        self, targets: Sequence[WaitingTarget], settings: PlanSettings, inline: int | None = 0
+        self,
+        targets: Sequence[WaitingTarget | ItemsTarget],
+        settings: PlanSettings,
+        inline: int | None = 0,
     ) -> Run:
         """Plan and submit what the targets stand for; may be called in any thread.
 
@@ -214,7 +231,7 @@ class Orchestrator:
         if not run.planned:  # else its plan was taken before this was called
             self._runs.add(run)
 
-    def refuse(self, targets: Sequence[WaitingTarget], error: ArmoflowError) -> None:
+    def refuse(self, targets: Sequence[WaitingTarget | ItemsTarget], error: ArmoflowError) -> None:
         """Tell who waits for targets that nothing will come; may be called in any thread."""
         for target in targets:
             self._loop.call_soon_threadsafe(target.fail, error)
@@ -232,12 +249,26 @@ class Orchestrator:
         """
         return self._canceller.cancel(run, target)
 
+    def items(self, value: DelayedList[Any], receivers: Sequence[Receiver]) -> ItemsTarget:
+        """A target that tells each item of a collection to somebody else; see :meth:`run`."""
+        cancel = self._canceller.cancel_result
+        return ItemsTarget(value, receivers, self.fetcher.fetch, cancel)
+
+    def cancel_item(self, run: Run, target: ItemsTarget, place: Place) -> bool:
+        """Cancel what only one item needs; False if it is here already."""
+        cancelled = target.cancel(place)
+        if cancelled and not run.live():
+            run.stop()
+            self._canceller.cancel_run(run)
+        return cancelled
+
     def _stop_runs(self, error: BaseException) -> None:
         for run in list(self._runs):
             run.stop()
             for target in run.targets:
                 target.fail(error)
         self._runs.clear()
+        self.calls.drop(error)
 
     # --- results --------------------------------------------------------------------------------
 

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 
 class Waiter(Protocol):
-    """Who waits for results.
+    """Who waits for results."""
 
-    Attributes:
-        cancelled: Nobody wants what it waits for any more.
-    """
-
-    cancelled: bool
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants what it waits for any more."""
 
     def arrive(self, result: Result) -> None:
         """A result was completed or aborted."""

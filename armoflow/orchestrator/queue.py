@@ -102,6 +102,22 @@ class PlanQueue:
             self._forget(entry)
             return entry
 
+    def put_now(self, entry: Entry) -> None:
+        """Add an entry, whether there is room or not; see :meth:`has_room`."""
+        with self._lock:
+            if self._closed:
+                return
+            if isinstance(entry, PlannedTask):
+                self._bytes += entry.size
+                self._items += entry.items
+            self._entries.append(entry)
+        self._arrived.set()
+
+    def has_room(self) -> bool:
+        """Whether little enough is queued and under way."""
+        with self._lock:
+            return self._has_room()
+
     def wake(self) -> None:
         """Let who waits look again, though nothing was put."""
         self._arrived.set()

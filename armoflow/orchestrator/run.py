@@ -6,9 +6,12 @@ import itertools
 import logging
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from armoflow.errors import ClientClosedError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.orchestrator.packs import ItemsTarget
 from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece
 from armoflow.orchestrator.submit import Pipeline
@@ -26,7 +29,7 @@ class Run:
     def __init__(
         self,
         orchestrator: Orchestrator,
-        targets: Sequence[WaitingTarget],
+        targets: Sequence[WaitingTarget | ItemsTarget],
         settings: PlanSettings,
     ) -> None:
         self.targets = targets
@@ -34,9 +37,6 @@ class Run:
         self._orchestrator = orchestrator
         self.planner = Planner(orchestrator.book, settings)
         self.stopped = False
-        # One bound method for all results, and one for all tasks.
-        self._release = orchestrator.freeing.release
-        self._ended = orchestrator.freeing.ended
         queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
         self._entries = self.planner.plan(queued)
 
@@ -59,13 +59,13 @@ class Run:
 
     def _plan(self, count: int | None = None) -> bool:
         """Put the next entries of the plan, or all, into the queue; whether that was the end."""
-        pipeline = self._orchestrator.pipeline
+        pipeline, freeing = self._orchestrator.pipeline, self._orchestrator.freeing
         try:
             for entry in itertools.islice(self._entries, count):
                 if self.stopped:
                     break
                 if isinstance(entry, PlannedTask):
-                    self._watch(entry)
+                    freeing.watch(entry)
                 pipeline.put(entry)
                 if count is not None:
                     count -= 1
@@ -77,12 +77,6 @@ class Run:
             logger.info("planning stopped: the client was closed")
             self._orchestrator.refuse(self.targets, error)
         return True
-
-    def _watch(self, task: PlannedTask) -> None:
-        task.on_end = self._ended
-        if not task.keep:
-            for output in task.outputs:
-                output.on_release = self._release
 
     def _end(self) -> None:
         self.planned = True
@@ -98,8 +92,8 @@ class Run:
 class _QueuedTarget:
     """A target as the plan's thread sees it: what it is told takes the queue, in order."""
 
-    def __init__(self, target: WaitingTarget, pipeline: Pipeline) -> None:
-        self.value = target.value
+    def __init__(self, target: WaitingTarget | ItemsTarget, pipeline: Pipeline) -> None:
+        self.value: Delayed[Any] | DelayedList[Any] = target.value
         self._target = target
         self._pipeline = pipeline
         self._whole = False

@@ -243,8 +243,8 @@ class SiblingSizer:
 
     def __init__(self, workers: int, target: float, most: int = UNMEASURED_BATCH) -> None:
         self.curious = True
+        self.workers = max(workers, 1)
         self._refused = False
-        self._workers = max(workers, 1)
         self._target = target
         self._most = most
         self._seconds: float | None = None
@@ -258,12 +258,23 @@ class SiblingSizer:
     @property
     def look_ahead(self) -> int:
         """How many of the next calls to look at, to know what is left for all workers."""
-        return self._largest() * self._workers * BATCHES_PER_WORKER
+        return self.largest * self.workers * BATCHES_PER_WORKER
 
     def next(self, left: int) -> int:
         """How many of the next ``left`` calls share a task."""
-        even = left // (self._workers * BATCHES_PER_WORKER)
-        return max(min(self._largest(), even), 1)
+        return max(min(self.largest, self.share(left)), 1)
+
+    def share(self, left: int) -> int:
+        """How many of the next ``left`` calls one task takes where all are shared out evenly."""
+        return left // (self.workers * BATCHES_PER_WORKER)
+
+    def of(self, seconds: float) -> int:
+        """How many calls take so long."""
+        return int(seconds / max(self._seconds or self._target, 1e-7))
+
+    def stored(self, items: int, size: int) -> None:
+        """The values of so many calls have so many bytes."""
+        self._bytes = max(self._bytes, size / max(items, 1))
 
     def planned(self, items: int, size: int) -> None:
         """So many calls, so many bytes of payload."""
@@ -286,8 +297,10 @@ class SiblingSizer:
         """There will be no more calls."""
         self.curious = False
 
-    def _largest(self) -> int:
-        size = int(self._target / max(self._seconds or self._target, 1e-7))
+    @property
+    def largest(self) -> int:
+        """How many calls share a task at most."""
+        size = self.of(self._target)
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
         return max(min(size, self._most), 1)

@@ -77,6 +77,14 @@ class Pipeline:
 
     # --- the loop's thread ----------------------------------------------------------------------
 
+    def put_now(self, entry: Entry) -> None:
+        """Queue an entry, whether there is room or not; see :meth:`has_room`."""
+        self._queue.put_now(entry)
+
+    def has_room(self) -> bool:
+        """Whether little enough is queued and under way."""
+        return self._queue.has_room()
+
     async def run(self) -> None:
         """Submit until cancelled."""
         try:

@@ -241,13 +241,25 @@ def has_failed(pieces: Sequence[PlanPiece]) -> bool:
 
 
 def _has_failed(piece: SlotRange) -> bool:
-    if piece.result.blame is not None:
-        return True
+    slots = _slots_of(piece.result)
+    return slots is None or any(s.kind in _FAILURES for s in slots[piece.start : piece.stop])
+
+
+def failed_slots(result: Result) -> frozenset[int] | None:
+    """The slots of a result, whose data is here, that failed or were skipped; None: all."""
+    slots = _slots_of(result)
+    if slots is None:
+        return None
+    return frozenset(number for number, slot in enumerate(slots) if slot.kind in _FAILURES)
+
+
+def _slots_of(result: Result) -> list[Slot] | None:
+    if result.blame is not None:
+        return None
     try:
-        slots = envelope_slots(piece.result)
+        return envelope_slots(result)
     except EnvelopeError:
-        return True
-    return any(slot.kind in _FAILURES for slot in slots[piece.start : piece.stop])
+        return None
 
 
 def _reach(error: BaseException, name: str) -> None:

@@ -98,7 +98,8 @@ def test_calls_come_in_batches(engine: Up, mode: Any) -> None:
     """No call an item, but the uploads where payloads go up one by one."""
     start = len(engine.called())
     with Client(engine.endpoint, payloads=mode, extensions=False) as client:
-        assert len(client.compute([add(number, 1) for number in range(200)])) == 200
+        alone = add.with_options(batch_size=1)
+        assert len(client.compute([alone(number, 1) for number in range(200)])) == 200
     calls = Counter(engine.called()[start:])
     uploads = calls.pop("Results/UploadResultData", 0)
     assert uploads >= 200 if mode in ("delayed", "eager") else uploads < 20

@@ -1,0 +1,296 @@
+"""Calls that come one by one, from any thread: those of one moment travel in packs.
+
+A loop of ``client.submit`` gives as many graphs as it has turns, each a single call. Planned one by
+one they cost the client a planner and the engine a task each. So such calls meet here: what all
+calls of a task have in common (options, code) is worked out once, in a :class:`Template`, and a
+call costs its own arguments. The first of a kind go alone, to be measured; while they are out, for
+a moment at most, the others wait, and then they go in packs of the time that a task should take.
+A call that nothing is ahead of never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from armoflow import config
+from armoflow.codec.payload import Items, Operation
+from armoflow.errors import ClientClosedError
+from armoflow.orchestrator.cancelling import Canceller, cancelled
+from armoflow.orchestrator.code import CodeBook
+from armoflow.orchestrator.packs import Fetch, Pack, Place, Receiver
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.templates import Prepared, Template, Templates
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.submit import Pipeline
+
+
+class Pace(NamedTuple):
+    """How long calls are held back, in seconds.
+
+    Attributes:
+        unmeasured: At most, while the first ones of their kind are measured.
+        busy: At most, while every worker has a task of their kind.
+        least: A pack takes at least so long, where there are enough calls.
+    """
+
+    unmeasured: float
+    busy: float
+    least: float
+
+
+LOCAL = Pace(unmeasured=0.05, busy=0.005, least=0.001)
+CLUSTER = Pace(unmeasured=0.2, busy=0.1, least=0.02)
+
+WAVE = 2
+"""Unmeasured calls that go alone, for each worker."""
+
+
+class Call(Place):
+    """One call on its way.
+
+    Attributes:
+        prepared: What is to be sent, until it was.
+        template: What it shares with its like.
+    """
+
+    __slots__ = ("_calls", "prepared", "template")
+
+    def __init__(self, receiver: Receiver, prepared: Prepared, calls: Calls) -> None:
+        super().__init__(receiver)
+        self.prepared: Prepared | None = prepared
+        self.template = prepared.template
+        self._calls = calls
+
+    def cancel(self) -> bool:
+        """Cancel it, in the loop's thread; False if it is done already."""
+        return self._calls.cancel(self)
+
+
+class Calls:
+    """The plain calls of one client; made in the loop's thread.
+
+    Args:
+        book: The code that was sent already.
+        pipeline: Takes their tasks.
+        canceller: Cancels what nobody wants any more.
+        fetch: Downloads a result.
+        pace: How long they are held back.
+        watch: Called with each task before it is queued.
+
+    Attributes:
+        templates: What they have in common.
+    """
+
+    def __init__(
+        self,
+        book: CodeBook,
+        pipeline: Pipeline,
+        canceller: Canceller,
+        *,
+        fetch: Fetch,
+        pace: Pace,
+        watch: Callable[[PlannedTask], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._canceller = canceller
+        self._fetch = fetch
+        self._pace = pace
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._open: dict[Template, None] = {}  # those with calls that wait, oldest first
+        self._count = 0
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.templates = Templates(book, self._wake, owner=self)
+
+    def __len__(self) -> int:
+        return self._count
+
+    # --- any thread -----------------------------------------------------------------------------
+
+    def start(self, prepared: Iterable[Prepared], receivers: Iterable[Receiver]) -> list[Call]:
+        """Start calls; waits while too many wait already.
+
+        Args:
+            prepared: The calls; see :meth:`Templates.prepare`.
+            receivers: Who waits for each.
+
+        Returns:
+            A handle for each.
+
+        Raises:
+            ClientClosedError: If the client was closed.
+        """
+        calls = [
+            Call(receiver, ready, self) for ready, receiver in zip(prepared, receivers, strict=True)
+        ]
+        self._queue(calls)
+        return calls
+
+    def _queue(self, calls: Sequence[Call]) -> None:
+        with self._lock:
+            while self._count >= config.ITEMS_QUEUED and not self._closed:
+                self._room.wait(0.2)  # now and then the main thread looks for Ctrl-C
+            if self._closed:
+                raise ClientClosedError("the client was closed while calls were being submitted")
+            for call in calls:
+                template = call.template
+                if not template.waiting:
+                    self._open[template] = None
+                    template.since = 0.0
+                    template.enough = 0
+                template.waiting.append(call)
+            self._count += len(calls)
+            held = all(len(call.template.waiting) < call.template.enough for call in calls)
+            woken, self._woken = self._woken, self._woken or not held
+        if not woken and not held:
+            self._loop.call_soon_threadsafe(self._send_now)
+
+    # --- the loop's thread ----------------------------------------------------------------------
+
+    def cancel(self, call: Call) -> bool:
+        """Cancel one call; see :class:`Call`."""
+        pack = call.pack
+        if not call.give_up(cancelled()):
+            return False
+        with self._lock:
+            if call.prepared is not None and call in call.template.waiting:
+                call.template.waiting.remove(call)
+                self._count -= 1
+        if pack is not None and pack.cancelled:
+            self._canceller.cancel_result(pack.result)
+        return True
+
+    def drop(self, error: BaseException) -> None:
+        """Nothing that waits here is sent any more: who waits for it is told."""
+        with self._lock:
+            dropped = [call for template in self._open for call in template.waiting]
+            for template in self._open:
+                template.waiting.clear()
+            self._open.clear()
+            self._count = 0
+            self._room.notify_all()
+        for call in dropped:
+            call.give_up(error)
+
+    def close(self, error: BaseException) -> None:
+        """Take nothing more."""
+        with self._lock:
+            self._closed = True
+        self.drop(error)
+
+    def _wake(self) -> None:
+        """Something ended or was measured: it may be the turn of others."""
+        with self._lock:
+            if not self._count or self._woken:
+                return
+            self._woken = True
+        self._loop.call_soon(self._send_now)
+
+    def _send_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._loop.time()
+        with self._lock:
+            self._woken = False
+            templates = list(self._open)
+        due = math.inf
+        for template in templates:
+            due = min(due, self._send_of(template, now))
+        if due < math.inf:
+            self._timer = self._loop.call_later(max(due - now, 0.0), self._send_now)
+
+    def _send_of(self, template: Template, now: float) -> float:
+        """Send what may go of one kind; returns when to look again at what waits, or never."""
+        template.enough = 0
+        while template.waiting:
+            if not self._pipeline.has_room():
+                return now + self._pace.busy
+            size, due = self._next(template, now)
+            if not size:
+                return due
+            self._emit(template, self._take(template, size))
+            template.since = now
+        return math.inf
+
+    def _next(self, template: Template, now: float) -> tuple[int, float]:
+        """How many go into the next task; if none, when to look again."""
+        sizer, pace = template.sizer, self._pace
+        waiting, workers = len(template.waiting), sizer.workers
+        template.since = template.since or now
+        if not sizer.known:
+            if template.under_way < WAVE * workers:
+                return 1, 0.0
+            due = template.since + pace.unmeasured
+            if now >= due:
+                return 1, 0.0
+            template.enough = config.ITEMS_QUEUED
+            return 0, due
+        largest = sizer.largest
+        if largest == 1:
+            return 1, 0.0  # nothing is won by waiting
+        size = min(largest, max(sizer.share(waiting), sizer.of(pace.least), 1))
+        due = template.since + pace.busy
+        if template.under_way < workers or waiting >= largest * workers or now >= due:
+            return size, 0.0
+        template.enough = largest * workers
+        return 0, due
+
+    def _take(self, template: Template, size: int) -> list[Call]:
+        with self._lock:
+            size = min(size, len(template.waiting))
+            taken = [template.waiting.popleft() for _ in range(size)]
+            self._count -= size
+            if not template.waiting:
+                self._open.pop(template, None)
+            self._room.notify_all()
+        return taken
+
+    def _emit(self, template: Template, calls: Sequence[Call]) -> None:
+        sent = [call.prepared for call in calls if call.prepared is not None]
+        task, function, modules = sent[0].code
+        emitter = template.emitter
+        draft = emitter.draft()
+        pickles = [prepared.arguments for prepared in sent]
+        for pickled in pickles:
+            draft.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
+        emitter.use(task, function, modules)
+        result = Result(template.node.name)
+        alone = len(calls) == 1
+        entries = emitter.emit(
+            template.node,
+            Operation.CALL if alone else Operation.MAP,
+            draft,
+            function=task,
+            arguments=pickles[0] if alone else None,
+            columns=() if alone else [[Items(pickles)]],
+            count=len(calls),
+            calls=not alone,
+            sizer=template.sizer,
+            outputs=[result],
+        )
+        template.under_way += 1
+
+        def ended(pack: Pack) -> None:
+            template.under_way -= 1
+            template.sizer.stored(len(calls), pack.result.size)
+            self._wake()
+
+        for call in calls:
+            call.prepared = None
+        Pack(result, 0, calls, self._fetch, ended)
+        for entry in entries:
+            if isinstance(entry, PlannedTask):
+                entry.wanted = True
+                self._watch(entry)
+            self._pipeline.put_now(entry)
+        emitter.clear()

@@ -1,0 +1,330 @@
+"""Plain calls: what goes alone, what is held back, what travels in packs."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from armoflow import task
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.errors import ClientClosedError, SubmissionError
+from armoflow.graph.nodes import CallNode
+from armoflow.options import Limits, options
+from armoflow.orchestrator.calls import Call, Calls, Pace
+from armoflow.orchestrator.code import CodeBook
+from armoflow.orchestrator.plan import PlanSettings
+from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.templates import is_plain
+from armoflow.protocol.transport import ResultState
+
+WORKERS = 2
+FOR_EVER = 1000.0
+PATIENT = Pace(unmeasured=FOR_EVER, busy=FOR_EVER, least=0.001)
+SETTINGS = PlanSettings(workers=WORKERS, batch_seconds=0.05, limits=Limits(("default",), 10))
+
+
+class Foreign:
+    """Stands for a future inside an argument."""
+
+
+@task
+def double(number: Any) -> Any:
+    return 2 * number
+
+
+@task
+def triple(number: Any) -> Any:
+    return 3 * number
+
+
+class Waiting:
+    """Gets one value."""
+
+    def __init__(self) -> None:
+        self.slot: int | None = None
+        self.failed = False
+        self.error: BaseException | None = None
+
+    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
+        assert isinstance(piece, SlotRange)
+        self.slot, self.failed = piece.start, failed
+
+    def settle_error(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Desk:
+    """Calls, with an engine that ends tasks when it is told to."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.tasks: list[PlannedTask] = []
+        self.cancelled: list[Result] = []
+        self.room = True
+        fetch: Any = None
+        self.calls = Calls(CodeBook(), self, self, fetch=fetch, pace=pace, watch=lambda _: None)  # type: ignore[arg-type]
+
+    def put_now(self, entry: PlannedTask | Constant | Callable[[], None]) -> None:
+        if isinstance(entry, PlannedTask):
+            self.tasks.append(entry)
+
+    def has_room(self) -> bool:
+        return self.room
+
+    def cancel_result(self, result: Result) -> None:
+        self.cancelled.append(result)
+
+    async def add(
+        self, *values: Any, settings: PlanSettings = SETTINGS
+    ) -> tuple[list[Call], list[Waiting]]:
+        nodes: list[CallNode] = [value.node for value in values]
+        waiting = [Waiting() for _ in values]
+        prepared = self.calls.templates.prepare(nodes, settings, frozenset({Foreign}))
+        assert prepared is not None
+        calls = self.calls.start(prepared, waiting)
+        await turns()
+        return calls, waiting
+
+    async def end(self, planned: PlannedTask, seconds: float | None, failed: int = -1) -> None:
+        """A task has ended well, but for one slot."""
+        (result,) = planned.outputs
+        slots = [
+            Slot(SlotKind.ERROR if slot == failed else SlotKind.VALUE, b"", ())
+            for slot in range(planned.items)
+        ]
+        result.data = b"".join(pack_envelope(slots))
+        result.size = len(result.data)
+        result.end(ResultState.COMPLETED)
+        if seconds is not None and planned.sizer is not None:
+            planned.sizer.measured(planned.items, seconds)
+        await turns()
+
+    def sizes(self) -> list[int]:
+        return [planned.items for planned in self.tasks]
+
+
+async def turns() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def run(story: Callable[[Desk], Awaitable[None]], pace: Pace = PATIENT) -> None:
+    async def tell() -> None:
+        await story(Desk(pace))
+
+    asyncio.run(tell())
+
+
+def doubles(count: int) -> Sequence[Any]:
+    return [double(number) for number in range(count)]
+
+
+def test_the_first_of_a_kind_go_alone_and_the_others_wait_for_them() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(100))
+        assert desk.sizes() == [1] * 4
+        for planned in desk.tasks[:3]:
+            await desk.end(planned, 0.0001)
+        assert desk.sizes()[4:] == [12]
+        await desk.end(desk.tasks[3], 0.0001)
+        assert desk.sizes()[4:] == [12, 10]
+
+    run(story)
+
+
+def test_a_call_that_nothing_is_ahead_of_never_waits() -> None:
+    async def story(desk: Desk) -> None:
+        for turn in range(20):
+            await desk.add(double(turn))
+            assert desk.sizes() == [1] * (turn + 1)
+            await desk.end(desk.tasks[-1], 0.0001)
+
+    run(story)
+
+
+def test_while_all_workers_are_busy_calls_gather() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(double(0))
+        await desk.end(desk.tasks[0], 0.0001)
+        for number in range(50):
+            await desk.add(double(number))
+        assert desk.sizes() == [1] * (1 + WORKERS)
+        await desk.end(desk.tasks[1], 0.0001)
+        assert desk.sizes()[3:] == [10]
+
+    run(story)
+
+
+def test_slow_calls_go_one_by_one() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(20))
+        await desk.end(desk.tasks[0], 1.0)
+        assert desk.sizes() == [1] * 20
+
+    run(story)
+
+
+def test_calls_that_nobody_measures_go_one_by_one_after_a_moment() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(20))
+        while len(desk.tasks) < 20:
+            await asyncio.sleep(0.001)
+        assert desk.sizes() == [1] * 20
+
+    run(story, Pace(unmeasured=0.01, busy=0.01, least=0.001))
+
+
+def test_batch_size_one_keeps_a_call_out_of_packs() -> None:
+    alone = double.with_options(batch_size=1)
+
+    async def story(desk: Desk) -> None:
+        await desk.add(*(alone(number) for number in range(20)))
+        await desk.end(desk.tasks[0], 0.0001)
+        assert desk.sizes() == [1] * 20
+
+    run(story)
+
+
+def test_other_tasks_and_other_options_travel_apart() -> None:
+    async def story(desk: Desk) -> None:
+        with options(priority=3):
+            urgent = doubles(40)
+        await desk.add(*doubles(40), *(triple(number) for number in range(40)), *urgent)
+        while desk.tasks and sum(desk.sizes()) < 120:
+            for planned in desk.tasks:
+                if planned.open_outputs and not planned.outputs[0].final:
+                    await desk.end(planned, 0.0001 * planned.items)
+        kinds = {(planned.name, planned.options.priority) for planned in desk.tasks}
+        assert kinds == {("double", 1), ("triple", 1), ("double", 3)}
+
+    run(story)
+
+
+def test_each_receives_its_own_slot_and_an_error_is_its_own() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(double(0))
+        await desk.end(desk.tasks[0], 0.0001)
+        _, waiting = await desk.add(*doubles(40))
+        await desk.end(desk.tasks[1], 0.001, failed=3)
+        told = [one for one in waiting if one.slot is not None]
+        assert [one.slot for one in told] == list(range(desk.tasks[1].items))
+        assert [one.failed for one in told] == [number == 3 for number in range(len(told))]
+
+    run(story)
+
+
+def test_a_call_that_was_not_sent_is_cancelled_without_a_word() -> None:
+    async def story(desk: Desk) -> None:
+        calls, waiting = await desk.add(*doubles(10))
+        assert calls[9].cancel()
+        assert isinstance(waiting[9].error, concurrent.futures.CancelledError)
+        assert not calls[9].cancel()
+        for planned in desk.tasks[:3]:
+            await desk.end(planned, 0.0001)
+        assert sum(desk.sizes()) == 9
+        assert not desk.cancelled
+
+    run(story)
+
+
+def test_a_pack_is_cancelled_when_nobody_wants_any_of_it() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(double(0))
+        await desk.end(desk.tasks[0], 0.0001)
+        calls, waiting = await desk.add(*doubles(20))
+        size = desk.tasks[1].items
+        assert size > 1
+        for call in calls[: size - 1]:
+            assert call.cancel()
+        assert not desk.cancelled
+        assert calls[size - 1].cancel()
+        assert desk.cancelled == list(desk.tasks[1].outputs)
+        assert all(one.error is not None for one in waiting[:size])
+
+    run(story)
+
+
+def test_what_waits_is_told_when_the_session_ends_and_nothing_is_taken_after() -> None:
+    async def story(desk: Desk) -> None:
+        _, waiting = await desk.add(*doubles(10))
+        desk.calls.close(ClientClosedError("closed"))
+        assert [one.error is not None for one in waiting] == [False] * 4 + [True] * 6
+        assert len(desk.calls) == 0
+        with pytest.raises(ClientClosedError):
+            await desk.add(double(1))
+
+    run(story)
+
+
+def test_a_function_that_changes_runs_as_it_was_when_it_was_called() -> None:
+    factor = 2
+
+    @task
+    def times(number: int) -> int:
+        return factor * number
+
+    async def story(desk: Desk) -> None:
+        nonlocal factor
+        await desk.add(times(1))
+        factor = 3
+        await desk.add(times(1))
+        first, second = (planned.payload for planned in desk.tasks)
+        assert first is not None and second is not None
+        assert first.function is not None and second.function is not None
+        assert first.function.digest != second.function.digest
+
+    run(story)
+
+
+def test_arguments_are_taken_at_the_call() -> None:
+    numbers = [1]
+
+    async def story(desk: Desk) -> None:
+        await desk.add(double(numbers))
+        await desk.add(*doubles(5))
+        numbers.append(2)
+        assert desk.tasks[0].payload is not None
+        arguments = desk.tasks[0].payload.arguments
+        assert arguments is not None
+        assert len(arguments.data) == len(_pickled([1]))
+
+    run(story)
+
+
+def _pickled(numbers: list[int]) -> bytes:
+    from armoflow.codec.pickling import dumps
+
+    return bytes(dumps(((numbers,), {})).data)
+
+
+def test_what_must_be_planned_is_told() -> None:
+    async def story(desk: Desk) -> None:
+        prepare = desk.calls.templates.prepare
+        for argument in ([Foreign()], bytes(1 << 20), threading.Lock()):
+            value: Any = double(argument)
+            assert prepare([value.node], SETTINGS, frozenset({Foreign})) is None
+        lock = threading.Lock()
+        locked: Any = task(lambda: lock)()
+        assert prepare([locked.node], SETTINGS, frozenset()) is None
+
+    run(story)
+
+
+def test_what_the_session_does_not_allow_is_refused_at_once() -> None:
+    async def story(desk: Desk) -> None:
+        with pytest.raises(SubmissionError, match="gpu"):
+            await desk.add(double.with_options(partition="gpu")(1))
+
+    run(story)
+
+
+def test_which_values_are_plain() -> None:
+    assert is_plain(double(1))
+    assert not is_plain(double(double(1)))
+    assert not is_plain(double([double(1)]))
+    assert not is_plain(double.map([1]))
+    assert not is_plain(double.map([1])[0])
