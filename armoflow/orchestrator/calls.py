@@ -219,7 +219,8 @@ class Calls:
             if not size:
                 return due
             self._emit(template, self._take(template, size))
-            template.since = now
+            if template.sizer.known:
+                template.since = now
         return math.inf
 
     def _next(self, template: Template, now: float) -> tuple[int, float]:
@@ -231,8 +232,8 @@ class Calls:
             if template.under_way < WAVE * workers:
                 return 1, 0.0
             due = template.since + pace.unmeasured
-            if now >= due:
-                return 1, 0.0
+            if now >= due:  # taken to need as long as that; what waits goes at once
+                return max(int(sizer.target / pace.unmeasured), 1), 0.0
             template.enough = config.ITEMS_QUEUED
             return 0, due
         largest = sizer.largest

@@ -183,7 +183,8 @@ class Orchestrator:
         """Whether something runs still; the news of its end may not have come yet."""
         if self.tracker.open and not self._runs:
             await self._watcher.look_once()
-        return bool(self.tracker.open) or bool(self._runs) or bool(len(self.calls))
+        waiting = len(self.calls) or self.pipeline.unsubmitted()
+        return bool(self.tracker.open or self._runs or waiting)
 
     async def _end(self, session_id: str) -> None:
         try:

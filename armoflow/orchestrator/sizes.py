@@ -245,7 +245,7 @@ class SiblingSizer:
         self.curious = True
         self.workers = max(workers, 1)
         self._refused = False
-        self._target = target
+        self.target = target
         self._most = most
         self._seconds: float | None = None
         self._bytes = 0.0
@@ -270,7 +270,7 @@ class SiblingSizer:
 
     def of(self, seconds: float) -> int:
         """How many calls take so long."""
-        return int(seconds / max(self._seconds or self._target, 1e-7))
+        return int(seconds / max(self._seconds or self.target, 1e-7))
 
     def stored(self, items: int, size: int) -> None:
         """The values of so many calls have so many bytes."""
@@ -300,7 +300,7 @@ class SiblingSizer:
     @property
     def largest(self) -> int:
         """How many calls share a task at most."""
-        size = self.of(self._target)
+        size = self.of(self.target)
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
         return max(min(size, self._most), 1)

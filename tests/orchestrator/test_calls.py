@@ -168,14 +168,18 @@ def test_slow_calls_go_one_by_one() -> None:
     run(story)
 
 
-def test_calls_that_nobody_measures_go_one_by_one_after_a_moment() -> None:
+@pytest.mark.parametrize(("moment", "rest"), [(0.05, [1] * 16), (0.02, [2] * 8)])
+def test_calls_that_nobody_measures_are_taken_to_need_the_moment_that_the_others_waited(
+    moment: float, rest: list[int]
+) -> None:
     async def story(desk: Desk) -> None:
         await desk.add(*doubles(20))
-        while len(desk.tasks) < 20:
+        assert desk.sizes() == [1] * 4
+        while len(desk.tasks) == 4:
             await asyncio.sleep(0.001)
-        assert desk.sizes() == [1] * 20
+        assert desk.sizes()[4:] == rest
 
-    run(story, Pace(unmeasured=0.01, busy=0.01, least=0.001))
+    run(story, Pace(unmeasured=moment, busy=FOR_EVER, least=0.001))
 
 
 def test_batch_size_one_keeps_a_call_out_of_packs() -> None:
