@@ -36,15 +36,18 @@ class Pace(NamedTuple):
         unmeasured: At most, while the first ones of their kind are measured.
         busy: At most, while every worker has a task of their kind.
         least: A pack takes at least so long, where there are enough calls.
+        packs: Into how many packs a worker's share is cut, so that uneven ones even out.
     """
 
     unmeasured: float
     busy: float
     least: float
+    packs: int
 
 
-LOCAL = Pace(unmeasured=0.05, busy=0.005, least=0.001)
-CLUSTER = Pace(unmeasured=0.2, busy=0.1, least=0.02)
+LOCAL = Pace(unmeasured=0.05, busy=0.005, least=0.001, packs=4)
+CLUSTER = Pace(unmeasured=0.2, busy=0.1, least=0.05, packs=1)
+"""A task costs a cluster some ten milliseconds: few large ones win more than even ones."""
 
 WAVE = 2
 """Unmeasured calls that go alone, for each worker."""
@@ -232,14 +235,19 @@ class Calls:
             if template.under_way < WAVE * workers:
                 return 1, 0.0
             due = template.since + pace.unmeasured
-            if now >= due:  # taken to need as long as that; what waits goes at once
+            if now >= due:
+                template.since, template.wave = now, WAVE * workers
+            if template.wave:  # they are taken to need as long as the others have waited
+                template.wave -= 1
                 return max(int(sizer.target / pace.unmeasured), 1), 0.0
+            due = template.since + pace.unmeasured
             template.enough = config.ITEMS_QUEUED
             return 0, due
         largest = sizer.largest
         if largest == 1:
             return 1, 0.0  # nothing is won by waiting
-        size = min(largest, max(sizer.share(waiting), sizer.of(pace.least), 1))
+        even = -(-waiting // (workers * pace.packs))
+        size = min(largest, max(even, sizer.of(pace.least)))
         due = template.since + pace.busy
         if template.under_way < workers or waiting >= largest * workers or now >= due:
             return size, 0.0

@@ -71,8 +71,9 @@ class Durations:
             self._arrived.clear()
             sample = self._sample()
             earliest = loop.time() + INTERVAL
-            if sample:
-                await self._ask(sample)
+            if sample and (tries := await self._ask(sample)):
+                # What was asked too early is known in a moment: plans may wait for it.
+                earliest = loop.time() + min(INTERVAL, COLLECTING * 2**tries)
 
     def _sample(self) -> list[_Question]:
         """The newest of each collection in turn; those that nobody is curious about are dropped."""
@@ -87,17 +88,21 @@ class Durations:
             self._arrived.set()
         return sample
 
-    async def _ask(self, sample: Sequence[_Question]) -> None:
+    async def _ask(self, sample: Sequence[_Question]) -> int:
+        """Ask about some; returns how often that was tried for those still unanswered, or 0."""
         durations: dict[str, float | None]
         try:
             durations = await self._transport.durations([task.task_id for task, _, _ in sample])
         except Exception as error:  # whatever it is: sizes go by count then
             logger.debug("the durations of %d tasks are not known: %s", len(sample), error)
             durations = {task.task_id: None for task, _, _ in sample}
+        unanswered = 0
         for task, sizer, tries in sample:
             if task.task_id not in durations:
                 self._add(_Question(task, sizer, tries + 1))
+                unanswered = max(unanswered, tries + 1)
             elif (seconds := durations[task.task_id]) is None:
                 sizer.unmeasurable()
             else:
                 sizer.measured(task.items, seconds)
+        return unanswered

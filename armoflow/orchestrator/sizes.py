@@ -262,11 +262,8 @@ class SiblingSizer:
 
     def next(self, left: int) -> int:
         """How many of the next ``left`` calls share a task."""
-        return max(min(self.largest, self.share(left)), 1)
-
-    def share(self, left: int) -> int:
-        """How many of the next ``left`` calls one task takes where all are shared out evenly."""
-        return left // (self.workers * BATCHES_PER_WORKER)
+        even = left // (self.workers * BATCHES_PER_WORKER)
+        return max(min(self.largest, even), 1)
 
     def of(self, seconds: float) -> int:
         """How many calls take so long."""

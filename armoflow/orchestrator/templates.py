@@ -84,12 +84,13 @@ class Template:
         waiting: Those that were not sent, in order.
         since: When the oldest of these came, or the last were sent; in the loop's time.
         under_way: Their engine tasks that have not ended.
+        wave: How many tasks may still go unmeasured before the others wait another moment.
         enough: While they are held back: how many must wait to be looked at before their time.
     """
 
     __slots__ = (
         *("digests", "emitter", "enough", "node", "since", "sizer"),
-        *("under_way", "waiting"),
+        *("under_way", "waiting", "wave"),
     )
 
     def __init__(
@@ -104,6 +105,7 @@ class Template:
         self.since = 0.0
         self.under_way = 0
         self.enough = 0
+        self.wave = 0
 
 
 class _Sizer(SiblingSizer):
