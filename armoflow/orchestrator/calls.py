@@ -239,7 +239,7 @@ class Calls:
                 template.since, template.wave = now, WAVE * workers
             if template.wave:  # they are taken to need as long as the others have waited
                 template.wave -= 1
-                return max(int(sizer.target / pace.unmeasured), 1), 0.0
+                return max(min(int(sizer.target / pace.unmeasured), sizer.most), 1), 0.0
             due = template.since + pace.unmeasured
             template.enough = config.ITEMS_QUEUED
             return 0, due

@@ -246,7 +246,7 @@ class SiblingSizer:
         self.workers = max(workers, 1)
         self._refused = False
         self.target = target
-        self._most = most
+        self.most = most
         self._seconds: float | None = None
         self._bytes = 0.0
 
@@ -300,4 +300,4 @@ class SiblingSizer:
         size = self.of(self.target)
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
-        return max(min(size, self._most), 1)
+        return max(min(size, self.most), 1)

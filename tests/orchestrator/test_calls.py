@@ -196,6 +196,18 @@ def test_batch_size_one_keeps_a_call_out_of_packs() -> None:
     run(story)
 
 
+def test_batch_size_one_holds_though_nobody_measures() -> None:
+    alone = double.with_options(batch_size=1)
+
+    async def story(desk: Desk) -> None:
+        await desk.add(*(alone(number) for number in range(20)))
+        while len(desk.tasks) < 20:
+            await asyncio.sleep(0.001)
+        assert desk.sizes() == [1] * 20
+
+    run(story, Pace(unmeasured=0.01, busy=FOR_EVER, least=0.001, packs=4))
+
+
 def test_other_tasks_and_other_options_travel_apart() -> None:
     async def story(desk: Desk) -> None:
         with options(priority=3):
