@@ -10,6 +10,7 @@ from armoflow.engine.records import (
     SessionRecord,
     SessionStatus,
     StateError,
+    TaskStatus,
 )
 from armoflow.engine.state.members import Members
 from armoflow.engine.state.options import check_default_options, merge_options
@@ -141,7 +142,10 @@ class SessionCommands(Sweeps):
         changes = Changes()
         self._finish_sweep(changes, now, session.id)
         session.status = status
-        return self._begin_sweep(changes, now, session, held)
+        changes = self._begin_sweep(changes, now, session, held)
+        # What the sweep before made ready may be held again by this one.
+        changes.ready = [task for task in changes.ready if task.status is TaskStatus.SUBMITTED]
+        return changes
 
     def _session_in(self, session_id: str, verb: str, *allowed: SessionStatus) -> SessionRecord:
         """A session in one of the statuses that the transition starts from."""

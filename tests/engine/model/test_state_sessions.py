@@ -279,3 +279,14 @@ def test_purge_leaves_nothing_waiting(driver: Driver) -> None:
 def test_a_session_id_is_taken_once(driver: Driver) -> None:
     with refused("ALREADY_EXISTS"):
         driver.session("s", OPTIONS)
+
+
+def test_a_pause_holds_what_a_resume_in_slices_had_still_to_queue() -> None:
+    driver = Driver(slice_size=1)
+    driver.session()
+    driver.do("pause_session", "s")
+    for name in ("first", "second", "third"):
+        driver.task(name)
+    driver.do("resume_session", "s")
+    paused = driver.do("pause_session", "s")
+    assert all(task.status.name == "SUBMITTED" for task in paused.ready)
