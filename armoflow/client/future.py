@@ -129,6 +129,9 @@ class Future(concurrent.futures.Future[T]):
     def cancel(self) -> bool:
         """Cancel what only this future needs; what runs of it is killed.
 
+        Calls that share an engine task with others are cancelled at once for who waits; the task is
+        killed when nobody wants any of its calls.
+
         Returns:
             False if it is done already, or if another future needs the very same item.
         """

@@ -164,10 +164,7 @@ class Calls:
         pack = call.pack
         if not call.give_up(cancelled()):
             return False
-        with self._lock:
-            if call.prepared is not None and call in call.template.waiting:
-                call.template.waiting.remove(call)
-                self._count -= 1
+        call.prepared = None  # if it waits, it is passed over when its turn comes
         if pack is not None and pack.cancelled:
             self._canceller.cancel_result(pack.result)
         return True
@@ -221,7 +218,8 @@ class Calls:
             size, due = self._next(template, now)
             if not size:
                 return due
-            self._emit(template, self._take(template, size))
+            if taken := self._take(template, size):
+                self._emit(template, taken)
             if template.sizer.known:
                 template.since = now
         return math.inf
@@ -255,10 +253,14 @@ class Calls:
         return 0, due
 
     def _take(self, template: Template, size: int) -> list[Call]:
+        """The next ones, without those that were cancelled meanwhile."""
+        taken: list[Call] = []
         with self._lock:
-            size = min(size, len(template.waiting))
-            taken = [template.waiting.popleft() for _ in range(size)]
-            self._count -= size
+            while template.waiting and len(taken) < size:
+                call = template.waiting.popleft()
+                self._count -= 1
+                if call.prepared is not None:
+                    taken.append(call)
             if not template.waiting:
                 self._open.pop(template, None)
             self._room.notify_all()

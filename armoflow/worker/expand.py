@@ -23,11 +23,11 @@ from armoflow.orchestrator.code import CodeBook
 from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
-from armoflow.worker.calls import Functions
 from armoflow.worker.code import Code
 from armoflow.worker.context import Context
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline import Inline, as_delayed, nodes_of, wrong_outputs
+from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import Made
 from armoflow.worker.mark import Recorder
 from armoflow.worker.paces import Paces

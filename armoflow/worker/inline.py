@@ -23,8 +23,8 @@ from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.attempts import describe
-from armoflow.worker.calls import CallRule, Functions
 from armoflow.worker.failures import ItemFailure, MissingDataError
+from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
 from armoflow.worker.made import Arguments, Made

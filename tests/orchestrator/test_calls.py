@@ -250,6 +250,18 @@ def test_a_call_that_was_not_sent_is_cancelled_without_a_word() -> None:
     run(story)
 
 
+def test_calls_that_were_all_cancelled_are_not_sent_at_all() -> None:
+    async def story(desk: Desk) -> None:
+        calls, _ = await desk.add(*doubles(1000))
+        assert all(call.cancel() for call in reversed(calls[4:]))
+        for planned in list(desk.tasks):
+            await desk.end(planned, 0.0001)
+        assert desk.sizes() == [1] * 4
+        assert len(desk.calls) == 0
+
+    run(story)
+
+
 def test_a_pack_is_cancelled_when_nobody_wants_any_of_it() -> None:
     async def story(desk: Desk) -> None:
         await desk.add(double(0))
