@@ -254,10 +254,7 @@ class Client:
         Returns:
             A future per item, in order.
         """
-        lists = [
-            iterable if isinstance(iterable, (Delayed, DelayedList)) else list(iterable)
-            for iterable in iterables
-        ]
+        lists = list(map(_listed, iterables))
         mapped: Any = map_function(task, lists, fixed)
         if isinstance(mapped, tuple):  # several outputs: an item is the tuple of them
             mapped = zip_items(*mapped)
@@ -397,3 +394,14 @@ class Client:
             raise ClientClosedError("this client is closed: make a new one")
         if self._process != os.getpid():
             raise ClientClosedError(FORKED)
+
+
+def _listed(iterable: Any) -> Any:
+    """The items of an iterable of the user's; what is none is refused as ``task.map`` does."""
+    if isinstance(iterable, (Delayed, DelayedList)):
+        return iterable
+    try:
+        items = iter(iterable)
+    except TypeError:
+        return iterable
+    return list(items)

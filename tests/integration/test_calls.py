@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from armoflow import Client, options, task
+from armoflow.errors import SignatureError
 from tests.integration.engines import STOCK, Up, up
 
 PATIENCE = 60.0
@@ -190,3 +191,9 @@ def test_closing_ends_what_waits(tmp_path: Path) -> None:
     with Client(workers=1) as client:
         futures = [client.submit(plus, number) for number in range(10_000)]
     assert all(future.done() for future in futures)
+
+
+def test_a_map_over_what_is_no_iterable_is_refused(client: Client) -> None:
+    number: Any = 5
+    with pytest.raises(SignatureError, match="needs an iterable, not 5"):
+        client.map(double, number)
