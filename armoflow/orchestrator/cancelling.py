@@ -72,12 +72,10 @@ class Canceller:
     def cancel_run(self, run: Run) -> None:
         """Cancel what a run needs and no other does."""
         self._pipeline.drop(lambda task: task.run is run.planner, cancelled())
+        # The last first: while what runs is stopped, nothing that waits takes its place.
+        latest = dict.fromkeys(reversed(self._tracker.open.values()))
         self._cancel(
-            [
-                task
-                for task in set(self._tracker.open.values())
-                if task.run is run.planner and not _is_needed_elsewhere(task)
-            ]
+            [task for task in latest if task.run is run.planner and not _is_needed_elsewhere(task)]
         )
 
     def cancel_all(self) -> None:

@@ -208,6 +208,8 @@ class Pipeline:
             self._fail(batch, self._as_closed(error))
             self._cancel(batch)  # of a batch that was refused in part, something may run
         finally:
+            # Now, not in the loop's next turn: who cancels one until then tells the engine.
+            self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
             for task in batch:
                 task.submitted()
 
@@ -223,7 +225,7 @@ class Pipeline:
         self, batch: list[PlannedTask], named: asyncio.Event, task: asyncio.Task[None]
     ) -> None:
         """A batch was submitted, or failed, or was cancelled, maybe before it began."""
-        del self._sending[task]
+        self._sending.pop(task, None)
         self._unnamed.discard(named)
         if task.cancelled():
             self._fail(batch, concurrent.futures.CancelledError())

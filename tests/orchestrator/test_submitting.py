@@ -1,0 +1,113 @@
+"""From the queue to the engine: whoever cancels a task at any moment, the engine is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from armoflow.codec.payload import Operation, Payload
+from armoflow.orchestrator.backlog import Backlog
+from armoflow.orchestrator.cancelling import Canceller
+from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.run import Run
+from armoflow.orchestrator.submit import Pipeline
+from armoflow.orchestrator.targets import WaitingTarget
+from armoflow.orchestrator.tracker import Tracker
+from armoflow.protocol.transport import Transport, WireOptions
+
+
+class Wire:
+    """A transport that takes two turns of the loop for a submission."""
+
+    batches = 1
+    collecting = 0.0
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    async def submit(
+        self, session_id: str, tasks: Sequence[PlannedTask], named: Callable[[], None]
+    ) -> None:
+        for task in tasks:
+            task.task_id = task.outputs[0].id = task.name
+        named()
+        self.given += [task.task_id for task in tasks]
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+
+class Plan:
+    """A run of one target, as those see it who cancel it."""
+
+    planned = True
+    stopped = False
+    planner = object()
+
+    def __init__(self, target: WaitingTarget) -> None:
+        self.targets = [target]
+
+    def live(self) -> bool:
+        return any(not target.cancelled for target in self.targets)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+async def cancelled_after(turns: int) -> tuple[list[str], list[str]]:
+    """What the engine was given, and told to cancel, if all is cancelled so many turns later."""
+    told: list[str] = []
+    wire = Wire()
+    tracker = Tracker()
+
+    def tell(tasks: Sequence[PlannedTask]) -> None:
+        told.extend(task.task_id for task in tasks if task.task_id)
+
+    async def session() -> str:
+        return "session"
+
+    async def settle() -> None:
+        raise AssertionError("nothing is refused")
+
+    pipeline = Pipeline(
+        cast(Transport, wire),
+        session,
+        tracker,
+        settle,
+        tell,
+        backlog=Backlog(None),
+        release=lambda _, size: None,
+        unfreed=lambda: 0,
+        session_ended=lambda error: None,
+    )
+    target = WaitingTarget(cast(Any, None), lambda *_: None, lambda _: None)
+    run = cast(Run, Plan(target))
+    for name in "abc":
+        task = PlannedTask(Payload(Operation.CALL, name), [], [Result(name)], WireOptions(60.0))
+        task.run = run.planner
+        pipeline.put(task)
+    running = asyncio.create_task(pipeline.run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert Canceller(tracker, pipeline, tell).cancel(run, target)
+    for _ in range(12):
+        await asyncio.sleep(0)
+    assert not tracker.open
+    running.cancel()
+    return wire.given, told
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_what_the_engine_has_is_cancelled_there(turns: int) -> None:
+    given, told = asyncio.run(cancelled_after(turns))
+    assert sorted(told) == given
+    if turns > 8:
+        assert given == ["a", "b", "c"]
+
+
+def test_the_last_is_cancelled_first() -> None:
+    """Else those that wait would take the place of those that are stopped."""
+    _, told = asyncio.run(cancelled_after(12))
+    assert told == ["c", "b", "a"]
