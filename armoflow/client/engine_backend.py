@@ -19,7 +19,7 @@ from armoflow.client.future import Future
 from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.put import Put, References
-from armoflow.client.validate import Survey, check_graph
+from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
@@ -36,9 +36,9 @@ from armoflow.options import (
     merge_options,
 )
 from armoflow.orchestrator import sizes
-from armoflow.orchestrator.emit import value_parts
-from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
+from armoflow.orchestrator.planning.call_arguments import value_parts
+from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 from armoflow.orchestrator.targets import Names, WaitingTarget, Window, has_failed, outcomes
 from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.client_options import PayloadMode
     from armoflow.orchestrator.orchestrator import Orchestrator
+    from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
     from armoflow.orchestrator.templates import Prepared
     from armoflow.protocol.transport import Transport
@@ -139,14 +140,13 @@ class EngineBackend:
             for future, call in zip(futures, calls, strict=True):
                 future.on_cancel(functools.partial(self._loop.run, call.cancel))
             return futures
-        survey = self._check(values, settings)
+        planner, survey = self._survey(values, settings)
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
         ]
-        run = self._orchestrator.run(
-            targets, self._take(survey, settings), inline=_planned_at_once(survey)
-        )
+        self._take(survey, planner)
+        run = self._orchestrator.run(targets, planner, inline=_planned_at_once(survey))
         for future, target in zip(futures, targets, strict=True):
             future.on_cancel(self._canceller(run, target))
         return futures
@@ -161,7 +161,7 @@ class EngineBackend:
         if not len(collection):
             return []
         settings = self._settings_here()
-        survey = self._check([collection], settings)
+        planner, survey = self._survey([collection], settings)
         node = collection.node
         ended, key = self.sessions_ended, self.key
         futures: list[Future[Any]] = [
@@ -169,7 +169,8 @@ class EngineBackend:
             for index in range(len(collection))
         ]
         target = self._orchestrator.items(collection, futures)
-        run = self._orchestrator.run([target], self._take(survey, settings))
+        self._take(survey, planner)
+        run = self._orchestrator.run([target], planner)
         cancel = self._orchestrator.cancel_item
         for future, place in zip(futures, target.places, strict=True):
             future.on_cancel(
@@ -197,7 +198,7 @@ class EngineBackend:
                 self._loop.run(lambda: [call.cancel() for call in calls])
                 raise error
             return gathering.values([Names.of(value.node) for value in values], self.key)
-        survey = self._check(values, settings)
+        planner, survey = self._survey(values, settings)
         ended = threading.Event()
         left = len(values)
 
@@ -211,7 +212,8 @@ class EngineBackend:
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless that could take it too long.
         inline = None if survey.settled and timeout is None else 0
-        run = self._orchestrator.run(targets, self._plan_settings(survey, settings), inline=inline)
+        planner.surroundings = Surroundings(self._external(survey))
+        run = self._orchestrator.run(targets, planner, inline=inline)
         if not wait_for_event(ended, timeout):
             error = _late(left, len(values), timeout)
             for target in targets:
@@ -221,12 +223,12 @@ class EngineBackend:
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
-        here = self._settings_here()
-        settings = self._take(self._check([collection], here), here)
-        return self._iterate(collection, timeout, settings)
+        planner, survey = self._survey([collection], self._settings_here())
+        self._take(survey, planner)
+        return self._iterate(collection, timeout, planner)
 
     def _iterate(
-        self, collection: DelayedList[Any], timeout: float | None, settings: PlanSettings
+        self, collection: DelayedList[Any], timeout: float | None, planner: Planner
     ) -> Iterator[Future[Any]]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
         arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
@@ -239,7 +241,7 @@ class EngineBackend:
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
-        run = self._orchestrator.run([target], settings)
+        run = self._orchestrator.run([target], planner)
         try:
             while (arrival := _next(arrivals, deadline)) is not None:
                 for item in _items(arrival, self.key, whole=target.whole):
@@ -291,9 +293,13 @@ class EngineBackend:
     def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
         return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
 
-    def _check(self, values: Sequence[Any], settings: PlanSettings) -> Survey:
+    def _survey(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Planner, Survey]:
+        """A planner that knows what the values need, and what was seen on the way."""
         assert settings.limits is not None
-        return check_graph(values, self._client, settings.options, settings.limits)
+        survey = Survey(self._client, settings.options, settings.limits)
+        planner = self._orchestrator.planner(settings)
+        planner.want(values, survey.visit)
+        return planner, survey
 
     def _settings_here(self) -> PlanSettings:
         """The settings in the blocks around the caller; what is asked for in one shares them."""
@@ -303,7 +309,7 @@ class EngineBackend:
         known, settings = self._in_block
         if known is not block:
             options = merge_options(block, self._settings.options)
-            settings = dataclasses.replace(self._settings, options=options, rules={})
+            settings = dataclasses.replace(self._settings, options=options)
             self._in_block = block, settings
         return settings
 
@@ -311,14 +317,10 @@ class EngineBackend:
         names = Names.of(value.node)
         return Future(self._client, names, self._callbacks, self.sessions_ended, self.key)
 
-    def _plan_settings(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
-        return dataclasses.replace(settings, external=self._external(survey))
-
-    def _take(self, survey: Survey, settings: PlanSettings) -> PlanSettings:
-        """The settings of a plan that is made and carried out while the caller goes on."""
+    def _take(self, survey: Survey, planner: Planner) -> None:
+        """Take what the graph refers to as it is now: the caller goes on while it is planned."""
         taken: dict[Node, Iterable[Any]] = {node: node.take() for node in survey.containers}
-        external = self._external(survey)
-        return dataclasses.replace(settings, external=external, copy=True, taken=taken)
+        planner.surroundings = Surroundings(self._external(survey), copy=True, taken=taken)
 
     def _external(self, survey: Survey) -> References:
         return References(self._client, self, survey.pending)

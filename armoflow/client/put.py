@@ -16,8 +16,8 @@ from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.pickling import dumps
 from armoflow.codec.recording import record_exception
 from armoflow.errors import ArmoflowError, ForeignReferenceError, GraphError, RemoteTraceback
-from armoflow.orchestrator.emit import value_parts
 from armoflow.orchestrator.planned import Constant, SlotRange
+from armoflow.orchestrator.planning.call_arguments import value_parts
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

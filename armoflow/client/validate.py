@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future
 from armoflow.client.put import Put, check_owner
@@ -30,74 +30,72 @@ if TYPE_CHECKING:
 _STEADY = ATOMS - {bytearray, memoryview}
 
 
-class Survey(NamedTuple):
-    """What a graph is made of.
+class Survey:
+    """Looks at each node of a graph while what it needs is counted, before anything is sent.
+
+    An engine does not check partitions for each task: a task in one that nobody serves would wait
+    for ever (ArmoniK.Core, GrpcTasksService).
+
+    Args:
+        client: Whose futures and ``put`` references may be arguments.
+        defaults: What holds where a node's options say nothing.
+        limits: Partitions and priorities that the session has.
 
     Attributes:
-        settled: It can be planned without waiting for an iterator of the user's or a future.
-        only_calls: It has no collections: its plan never waits for measurements.
         pending: Futures in its arguments that are not done.
         changing: The user may change an argument of a call.
         containers: Sources of items that the user may change.
     """
 
-    settled: bool
-    only_calls: bool
-    pending: Sequence[Future[Any]]
-    changing: bool
-    containers: Sequence[SourceNode]
+    def __init__(self, client: Client, defaults: TaskOptions, limits: Limits) -> None:
+        self.pending: list[Future[Any]] = []
+        self.changing = False
+        self.containers: list[SourceNode] = []
+        self._client = client
+        self._defaults = defaults
+        self._limits = limits
+        self._checked: dict[int, TaskOptions] = {}
+        self._settled = self._only_calls = True
 
+    @property
+    def settled(self) -> bool:
+        """Whether it can be planned without waiting for an iterator of the user's or a future."""
+        return self._settled and not self.pending
 
-def check_graph(
-    values: Sequence[Any],
-    client: Client,
-    defaults: TaskOptions,
-    limits: Limits,
-) -> Survey:
-    """Check partitions, priorities and references of all nodes that the values need.
+    @property
+    def only_calls(self) -> bool:
+        """Whether it has no collections: its plan never waits for measurements."""
+        return self._only_calls and not self.pending
 
-    An engine does not check them for each task: a task in a partition that nobody serves would
-    wait for ever (ArmoniK.Core, GrpcTasksService).
+    def visit(self, node: Node) -> None:
+        """Look at one node.
 
-    Returns:
-        What was found.
-
-    Raises:
-        SubmissionError: If a partition is unknown or a priority too high.
-        ForeignReferenceError: If an argument is a future or ``put`` reference of another client.
-    """
-    checked: dict[int, TaskOptions] = {}
-    settled = only_calls = True
-    changing = False
-    containers: list[SourceNode] = []
-    pending: list[Future[Any]] = []
-    stack: list[Node] = [value.node for value in values]
-    seen: set[Node] = set(stack)
-    while stack:
-        node = stack.pop()
+        Raises:
+            SubmissionError: If a partition is unknown or a priority too high.
+            ForeignReferenceError: If an argument is a future or ``put`` reference of another
+                client.
+        """
+        checked = self._checked
         for options in (node.options, node.block):  # a block's are for the graph that is returned
             if options is not None and id(options) not in checked:
                 checked[id(options)] = options
-                limits.check(node.name, merge_options(options, defaults))
+                self._limits.check(node.name, merge_options(options, self._defaults))
         own = arguments(node)
         if not _STEADY.issuperset(map(type, own)):
-            changing = changing or _may_change(own)
-            for reference in references(own):
-                check_owner(reference, client)
-                if isinstance(reference, Future) and not reference.done():
-                    pending.append(reference)
-        for upstream in node.inputs:
-            if upstream not in seen:
-                seen.add(upstream)
-                stack.append(upstream)
+            self.changing = self.changing or _may_change(own)
+            self._check_references(own)
         if isinstance(node, CollectionNode):
-            only_calls = False
+            self._only_calls = False
             if isinstance(node, SourceNode):
-                settled = settled and node.settled
+                self._settled = self._settled and node.settled
                 if node.changing:
-                    containers.append(node)
-    waits = bool(pending)
-    return Survey(settled and not waits, only_calls and not waits, pending, changing, containers)
+                    self.containers.append(node)
+
+    def _check_references(self, values: Iterable[Any]) -> None:
+        for reference in references(values):
+            check_owner(reference, self._client)
+            if isinstance(reference, Future) and not reference.done():
+                self.pending.append(reference)
 
 
 def _may_change(values: Iterable[Any]) -> bool:

@@ -20,9 +20,10 @@ from armoflow import config
 from armoflow.codec.payload import Items, Operation
 from armoflow.errors import ClientClosedError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
-from armoflow.orchestrator.code import CodeBook
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.packs import Fetch, Pack, Place, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.templates import Prepared, Template, Templates
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Calls:
         sent = [call.prepared for call in calls if call.prepared is not None]
         task, function, modules = sent[0].code
         emitter = template.emitter
-        draft = emitter.draft()
+        draft = Draft()
         pickles = [prepared.arguments for prepared in sent]
         for pickled in pickles:
             draft.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)

@@ -15,8 +15,8 @@ from armoflow.errors import (
     EngineUnreachableError,
     EnvelopeError,
 )
+from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.credit import Credit
-from armoflow.orchestrator.failures import Blame
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import Transport
 

@@ -16,16 +16,17 @@ from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator import calls
 from armoflow.orchestrator.backlog import Backlog
+from armoflow.orchestrator.blame import whole_errors
 from armoflow.orchestrator.calls import Calls
 from armoflow.orchestrator.cancelling import Canceller, cancelled
-from armoflow.orchestrator.code import CodeBook
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
-from armoflow.orchestrator.failures import whole_errors
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.packs import ItemsTarget, Place, Receiver
-from armoflow.orchestrator.plan import PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline
@@ -209,21 +210,32 @@ class Orchestrator:
 
     # --- runs -----------------------------------------------------------------------------------
 
+    def planner(self, settings: PlanSettings) -> Planner:
+        """A planner for one graph; may be called in any thread."""
+        return Planner(self.book, settings)
+
     def run(
         self,
         targets: Sequence[WaitingTarget | ItemsTarget],
-        settings: PlanSettings,
+        planner: Planner,
         inline: int | None = 0,
     ) -> Run:
         """Plan and submit what the targets stand for; may be called in any thread.
 
         Args:
             targets: What to plan.
-            settings: How.
+            planner: Was told what they want; see :meth:`planner`.
             inline: How much of the plan is made before this returns, in entries; None for all of
                 it. The rest is planned in a thread of its own.
         """
-        run = Run(self, targets, settings)
+        run = Run(
+            targets,
+            planner,
+            self.pipeline,
+            watch=self.freeing.watch,
+            refuse=self.refuse,
+            ended=self.ended,
+        )
         self._loop.call_soon_threadsafe(self._begin, run)
         run.start(inline)
         return run

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
 from armoflow.errors import ArmoflowError
+from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
-
-if TYPE_CHECKING:
-    from armoflow.orchestrator.failures import Blame
-    from armoflow.orchestrator.sizes import BatchSizer
 
 
 class Waiter(Protocol):

@@ -5,40 +5,52 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from armoflow.errors import ClientClosedError
+from armoflow.errors import ArmoflowError, ClientClosedError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.packs import ItemsTarget
-from armoflow.orchestrator.plan import Planner, PlanSettings
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece
+from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
-
-if TYPE_CHECKING:
-    from armoflow.orchestrator.orchestrator import Orchestrator
 
 logger = logging.getLogger(__name__)
 
 
 class Run:
-    """One call's graph on its way: planned in a thread, because it reads the user's iterators."""
+    """One call's graph on its way.
+
+    Args:
+        targets: Who waits for what.
+        planner: Was told what they want.
+        pipeline: Takes what is planned.
+        watch: Called with each task before it is queued.
+        refuse: Called where nothing will come.
+        ended: Called when the plan was submitted whole, or given up.
+    """
 
     def __init__(
         self,
-        orchestrator: Orchestrator,
         targets: Sequence[WaitingTarget | ItemsTarget],
-        settings: PlanSettings,
+        planner: Planner,
+        pipeline: Pipeline,
+        *,
+        watch: Callable[[PlannedTask], None],
+        refuse: Callable[[Sequence[WaitingTarget | ItemsTarget], ArmoflowError], None],
+        ended: Callable[[Run], None],
     ) -> None:
         self.targets = targets
+        self.planner = planner
         self.planned = False
-        self._orchestrator = orchestrator
-        self.planner = Planner(orchestrator.book, settings)
         self.stopped = False
-        queued = [_QueuedTarget(target, orchestrator.pipeline) for target in targets]
-        self._entries = self.planner.plan(queued)
+        self._pipeline = pipeline
+        self._watch = watch
+        self._refuse = refuse
+        self._ended = ended
+        self._entries = planner.plan([_QueuedTarget(target, pipeline) for target in targets])
 
     def start(self, inline: int | None) -> None:
         """Start planning; see :meth:`Orchestrator.run`."""
@@ -59,32 +71,31 @@ class Run:
 
     def _plan(self, count: int | None = None) -> bool:
         """Put the next entries of the plan, or all, into the queue; whether that was the end."""
-        pipeline, freeing = self._orchestrator.pipeline, self._orchestrator.freeing
         try:
             for entry in itertools.islice(self._entries, count):
                 if self.stopped:
                     break
                 if isinstance(entry, PlannedTask):
-                    freeing.watch(entry)
-                pipeline.put(entry)
+                    self._watch(entry)
+                self._pipeline.put(entry)
                 if count is not None:
                     count -= 1
             if count == 0 and not self.stopped:
                 return False
             self._entries.close()  # lets go of the user's iterators
-            pipeline.put(self._end)
+            self._pipeline.put(self._end)
         except ClientClosedError as error:
             logger.info("planning stopped: the client was closed")
-            self._orchestrator.refuse(self.targets, error)
+            self._refuse(self.targets, error)
         return True
 
     def _end(self) -> None:
         self.planned = True
         self._let_go_of_futures()
-        self._orchestrator.ended(self)
+        self._ended(self)
 
     def _let_go_of_futures(self) -> None:
-        external = self.planner.settings.external
+        external = self.planner.surroundings.external
         if external is not None:
             external.stop()
 

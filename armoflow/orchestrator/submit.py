@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
 from armoflow.orchestrator.backlog import Backlog
-from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive

@@ -20,14 +20,14 @@ from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
-from armoflow.orchestrator.code import CodeBook, EncodedCode
-from armoflow.orchestrator.drafts import Draft
-from armoflow.orchestrator.emit import Emitter
+from armoflow.orchestrator.codebook import CodeBook, EncodedCode
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.emitter import Emitter
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.calls import Call
-    from armoflow.orchestrator.plan import PlanSettings
 
 _FIXED_SIZE = frozenset({int, float, bool, type(None), complex})
 _NO_KEYWORDS: dict[str, Any] = {}
@@ -227,7 +227,7 @@ class Templates:
 
     def _new_template(self, node: CallNode, code: Code, settings: PlanSettings) -> Template:
         emitter = self._emitter(settings)
-        rules = emitter.rules(node)
+        rules = settings.rules.of(node)
         if node.block is not None and settings.limits is not None:
             settings.limits.check(node.name, merge_options(node.block, settings.options))
         most = rules.batch_size or UNMEASURED_BATCH
@@ -240,18 +240,7 @@ class Templates:
             if len(self._emitters) >= KEPT_TEMPLATES:
                 self._emitters.clear()
                 self._templates.clear()  # they go by the ids of settings
-            emitter = Emitter(
-                self._book,
-                settings.options,
-                settings.capture,
-                external=None,
-                copy=False,
-                owner=self._owner,
-                key=settings.key,
-                limits=settings.limits,
-                inline=settings.inline,
-                rules=settings.rules,
-            )
+            emitter = Emitter(self._book, settings, self._owner)
             known = self._emitters[id(settings)] = (settings, emitter)
         return known[1]
 

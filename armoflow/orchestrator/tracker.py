@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from armoflow.codec.container import stranger
 from armoflow.codec.payload import Operation
-from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.protocol.transport import Failure, ResultChange, ResultState
 

@@ -19,9 +19,10 @@ from armoflow.errors import ArmoflowError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
-from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.plan import Planner, PlanSettings
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.code import Code
 from armoflow.worker.context import Context

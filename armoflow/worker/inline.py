@@ -32,8 +32,8 @@ from armoflow.worker.mark import Recorder, weight
 from armoflow.worker.operations import SCALARS
 
 if TYPE_CHECKING:
-    from armoflow.orchestrator.known import Found
-    from armoflow.orchestrator.plan import PlanSettings
+    from armoflow.orchestrator.planning.known import Found
+    from armoflow.orchestrator.planning.settings import PlanSettings
     from armoflow.worker.context import Context
 
 

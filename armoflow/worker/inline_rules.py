@@ -10,13 +10,13 @@ from armoflow.errors import ArmoflowError
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import builtins
-from armoflow.orchestrator.emit import Rules, longest
+from armoflow.orchestrator.planning.rules import Rules, longest
 from armoflow.worker.code import prepare
 from armoflow.worker.paces import Paces
 
 if TYPE_CHECKING:
-    from armoflow.orchestrator.code import CodeBook
-    from armoflow.orchestrator.plan import PlanSettings
+    from armoflow.orchestrator.codebook import CodeBook
+    from armoflow.orchestrator.planning.settings import PlanSettings
 
 _KEPT = 1024
 

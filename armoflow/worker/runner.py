@@ -269,7 +269,7 @@ class Runner:
     def _expand(self, task: Task, job: Job, effects: Effects) -> None:
         if self._expander is None:
             # Imported here: most workers never see a task that returns a graph.
-            from armoflow.orchestrator.code import CodeBook
+            from armoflow.orchestrator.codebook import CodeBook
             from armoflow.worker.expand import Expander
 
             self._book = CodeBook(self.code)

@@ -11,9 +11,12 @@ import pytest
 
 from armoflow import Client, items, task
 from armoflow.client.loop import CallbackThread, LoopThread, shared_loop
-from armoflow.client.validate import check_graph, references
+from armoflow.client.validate import Survey, references
 from armoflow.errors import ForeignReferenceError, SubmissionError
 from armoflow.options import DEFAULT_OPTIONS, Limits
+from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import Names, Window
 
 
@@ -107,8 +110,10 @@ def local() -> Any:
         yield client
 
 
-def check(client: Client, *values: Any) -> Any:
-    return check_graph(values, client, DEFAULT_OPTIONS, Limits(["default", "gpu"], 10))
+def check(client: Client, *values: Any) -> Survey:
+    survey = Survey(client, DEFAULT_OPTIONS, Limits(["default", "gpu"], 10))
+    Planner(CodeBook(), PlanSettings()).want(values, survey.visit)
+    return survey
 
 
 def test_references_are_found_in_containers(local: Client) -> None:
@@ -122,9 +127,13 @@ def test_references_are_found_in_containers(local: Client) -> None:
 
 
 def test_graphs_are_surveyed(local: Client) -> None:
-    assert check(local, same(same(1)))[:2] == (True, True)
-    assert check(local, same.map([1, 2]))[:2] == (True, False)
-    assert check(local, same.map(iter([1, 2])))[:2] == (False, False)
+    def seen(value: Any) -> tuple[bool, bool]:
+        survey = check(local, value)
+        return survey.settled, survey.only_calls
+
+    assert seen(same(same(1))) == (True, True)
+    assert seen(same.map([1, 2])) == (True, False)
+    assert seen(same.map(iter([1, 2]))) == (False, False)
     assert check(local, same(local.submit(same(1)))).pending == []
 
 

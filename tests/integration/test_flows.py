@@ -22,9 +22,10 @@ from armoflow.codec.envelope import unpack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
 from armoflow.errors import EngineError
-from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.plan import Planner, PlanSettings
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import PlannedTask
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.protocol.connect import connect
 from armoflow.protocol.messages import list_results
 from armoflow.protocol.settings import ConnectionSettings

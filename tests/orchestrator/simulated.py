@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent.effects import StagedFile
-from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.failures import Blame
-from armoflow.orchestrator.known import NOTHING, Known
-from armoflow.orchestrator.plan import Planner, PlanSettings
+from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
+from armoflow.orchestrator.planning.known import NOTHING, Known
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import Outcome, outcomes
 from armoflow.protocol.transport import Failure, ResultState
 from armoflow.worker.failures import MissingDataError

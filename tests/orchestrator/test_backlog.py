@@ -7,7 +7,7 @@ from collections import deque
 from armoflow import config
 from armoflow.codec.payload import Operation, Payload
 from armoflow.orchestrator.backlog import Backlog
-from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
 from armoflow.protocol.transport import EngineInfo, WireOptions

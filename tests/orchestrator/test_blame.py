@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from armoflow.errors import DataLostError, RemoteTraceback, TaskError
-from armoflow.orchestrator.failures import Blame
+from armoflow.orchestrator.blame import Blame
 from armoflow.protocol.transport import Failure
 
 

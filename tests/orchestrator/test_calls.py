@@ -16,9 +16,9 @@ from armoflow.errors import ClientClosedError, SubmissionError
 from armoflow.graph.nodes import CallNode
 from armoflow.options import Limits, options
 from armoflow.orchestrator.calls import Call, Calls, Pace
-from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.plan import PlanSettings
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.transport import ResultState
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from armoflow import config
-from armoflow.orchestrator.code import CodeBook, EncodedCode
+from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.planned import Constant
 
 

@@ -12,8 +12,8 @@ from armoflow.codec.envelope import pack_envelope
 from armoflow.errors import GraphError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node
-from armoflow.orchestrator.known import Found
 from armoflow.orchestrator.planned import Result, SlotRange
+from armoflow.orchestrator.planning.known import Found
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.inputs import pickle_value
 from tests.orchestrator.simulated import Simulation

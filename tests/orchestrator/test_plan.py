@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from armoflow import items, task, zip_items
 from armoflow.client.local import LocalRunner
 from armoflow.errors import GraphError, SerializationError
-from armoflow.orchestrator.code import CodeBook
-from armoflow.orchestrator.plan import Planner, PlanSettings
+from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import PlannedTask
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.planning.settings import PlanSettings
 from tests.orchestrator.simulated import PlannedTarget, Simulation
 
 

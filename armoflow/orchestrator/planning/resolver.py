@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from armoflow import config
 from armoflow.codec.payload import Operation
@@ -13,82 +13,73 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, GatherNode, Node, Source, SourceNode, ZipNode
 from armoflow.options import as_block
-from armoflow.orchestrator import builtins, dynamic
-from armoflow.orchestrator.chunks import Chunk, NeedValue, Reader, Step
-from armoflow.orchestrator.drafts import Draft
-from armoflow.orchestrator.emit import Emitter
+from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    from armoflow.graph.nodes import CallNode
-    from armoflow.orchestrator.packing import Siblings
-
-    class Reading(Protocol):
-        """What finding inputs needs of the planner."""
-
-        siblings: Siblings
-
-        def reader(self, source: Source) -> Reader:
-            """Reads a collection."""
-
-        def count(self, node: Node, reads: int = 1) -> None:
-            """A node will be read so often."""
-
-        def counted(self, node: Node) -> bool:
-            """Whether somebody will read a node."""
-
-        def is_known(self, node: Node) -> bool:
-            """Whether a node's value exists already."""
-
-        def read(self, node: Node) -> None:
-            """A node was read once."""
-
-        def plan_siblings(self, group: Sequence[Sequence[CallNode]]) -> Generator[Step, Any, None]:
-            """Plan sibling calls as one task."""
+from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.call_arguments import CallArguments
+from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, NeedValue, PlanStep
+from armoflow.orchestrator.planning.core import ALWAYS, Core
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.emitter import Emitter
+from armoflow.orchestrator.planning.siblings import Siblings
+from armoflow.orchestrator.planning.tolerance import makers
 
 
-ALWAYS = 1 << 30
-"""Reads of a node that is kept to the end of the plan."""
-
-
-class Inputs:
+class Resolver:
     """Finds places for one plan.
 
     Args:
-        planner: Plans what is asked for, and counts who has read what.
+        core: Plans what is asked for, and counts who has read what.
         emitter: Makes the tasks that gather slots.
+        arguments: Drafts them.
+        siblings: Finds calls that may share a task.
     """
 
-    def __init__(self, planner: Reading, emitter: Emitter) -> None:
-        self._planner = planner
+    def __init__(
+        self, core: Core, emitter: Emitter, arguments: CallArguments, siblings: Siblings
+    ) -> None:
+        self._core = core
         self._emitter = emitter
+        self._arguments = arguments
+        self._siblings = siblings
         self._lists: dict[Node, list[SlotRange]] = {}
         self._gatherings: dict[tuple[Node, int], Node] = {}
-
-    def forget(self, node: Node) -> None:
-        """All who needed a list have read it."""
-        self._lists.pop(node, None)
+        core.on_forget = self._forget
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._lists.clear()
         self._gatherings.clear()
 
-    def drain(self, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
+    def _forget(self, node: Node) -> None:
+        """All who needed a list have read it."""
+        self._lists.pop(node, None)
+
+    # --- collections ----------------------------------------------------------------------------
+
+    def reader(self, source: Source) -> ItemReader:
+        """A reader of one output of a collection, or of all columns of a zip."""
+        node = node_of(source)
+        if not isinstance(node, CollectionNode):
+            raise TypeError(f"{source!r} is known only when the graph runs")
+        if isinstance(node, ZipNode):
+            return ItemReader(self._core.open(node), None)
+        output = 0 if isinstance(source, SourceNode) else source.output
+        return ItemReader(self._core.open(node), [output])
+
+    def drain(self, source: Source) -> Generator[PlanStep, Any, list[PlanPiece]]:
         """All pieces of a collection, at most ``MAXIMUM_INPUTS`` results."""
-        reader = self._planner.reader(source)
+        reader = self.reader(source)
         column: list[PlanPiece] = []
         while (chunk := (yield from reader.chunk(config.MAXIMUM_INPUTS))) is not None:
             column.extend((yield from self.single_of(chunk, source)))
         return column
 
-    def single(self, chunk: Chunk, node: Node) -> Generator[Step, Any, list[PlanPiece]]:
+    def single(self, chunk: Chunk, node: Node) -> Generator[PlanStep, Any, list[PlanPiece]]:
         """A chunk's only column; the items of a zip become tuples first."""
         if not isinstance(node, ZipNode):
             return chunk.columns[0]
-        draft = self._emitter.draft()
+        draft = self._arguments.draft()
         yield from self.resolve_items(draft, chunk.columns, node)
         columns = [draft.column(column, node.name) for column in chunk.columns]
         outputs = yield from self._emitter.emit(
@@ -101,57 +92,62 @@ class Inputs:
         )
         return [SlotRange(outputs[0], 0, chunk.length)]
 
-    def single_of(self, chunk: Chunk, source: Source) -> Generator[Step, Any, list[PlanPiece]]:
+    def single_of(self, chunk: Chunk, source: Source) -> Generator[PlanStep, Any, list[PlanPiece]]:
         """A chunk's only column, read from this source."""
         return (yield from self.single(chunk, node_of(source)))
 
     def resolve(
         self, draft: Draft, dependencies: Iterable[Any], node: Node
-    ) -> Generator[Step, Any, None]:
+    ) -> Generator[PlanStep, Any, None]:
         """Find the places of what arguments depend on."""
         dependencies = list(dependencies)
         for number, dependency in enumerate(dependencies):
+            self._count(dependency.node)
             if isinstance(dependency, DelayedList) and not dynamic.is_dynamic(dependency.node):
                 column = yield from self.drain(dependency)
                 draft.refer_to_list(dependency, (yield from self._few(column, node)))
             elif (
                 isinstance(dependency.node, GatherNode)
                 and not dynamic.is_dynamic(dependency.node)
-                and not self._planner.is_known(dependency.node)
+                and not self._core.is_known(dependency.node)
             ):
                 # A list of values needs no task of its own.
                 draft.refer_to_list(dependency, (yield from self._list(dependency.node)))
                 if dependency.node is not node:
-                    self._planner.read(dependency.node)
+                    self._core.read(dependency.node)
             else:
                 if number < len(dependencies) - 1:
-                    group = self._planner.siblings.group(dependencies, number)
+                    group = self._siblings.group(dependencies, number)
                     if group:
-                        yield from self._planner.plan_siblings(group)
+                        yield from self._siblings.plan(group)
                 places = yield NeedValue(self.gathered(dependency))
                 draft.refer_to_slot(dependency, places[dependency.output])
 
-    def _list(self, node: GatherNode) -> Generator[Step, Any, list[SlotRange]]:
+    def _count(self, node: Node) -> None:
+        """What an item of an iterator holds was not counted before: others may hold it too."""
+        if not self._core.counted(node):
+            self._core.count(node, ALWAYS)
+            self._emitter.tolerant.update(makers(node))
+
+    def _list(self, node: GatherNode) -> Generator[PlanStep, Any, list[SlotRange]]:
         ranges = self._lists.get(node)
         if ranges is None:
-            if not self._planner.counted(node):
-                self._planner.count(node, ALWAYS)
             column = yield from self.drain(node.source)
             ranges = self._lists[node] = yield from self._few(column, node)
         return ranges
 
-    def resolve_value(self, draft: Draft, value: Any, node: Node) -> Generator[Step, Any, None]:
+    def resolve_value(self, draft: Draft, value: Any, node: Node) -> Generator[PlanStep, Any, None]:
         """Find the places of what one value depends on."""
         if not is_scalar(value):
             yield from self.resolve(draft, find_dependencies(value), node)
 
-    def resolve_fixed(self, draft: Draft, node: Any) -> Generator[Step, Any, None]:
+    def resolve_fixed(self, draft: Draft, node: Any) -> Generator[PlanStep, Any, None]:
         """Find the places of what the fixed arguments of a collection operation depend on."""
         yield from self.resolve_value(draft, node.fixed, node)
 
     def resolve_items(
         self, draft: Draft, columns: Sequence[Sequence[PlanPiece]], node: Node
-    ) -> Generator[Step, Any, None]:
+    ) -> Generator[PlanStep, Any, None]:
         """Find the places of what local items depend on."""
         for column in columns:
             for piece in column:
@@ -163,11 +159,11 @@ class Inputs:
 
     def evaluate(
         self, column: Sequence[PlanPiece], node: Node
-    ) -> Generator[Step, Any, list[PlanPiece]]:
+    ) -> Generator[PlanStep, Any, list[PlanPiece]]:
         """A column in which local items that hold lazy values are replaced by their values."""
         evaluated: list[PlanPiece] = []
         for piece in column:
-            if isinstance(piece, LocalItems) and self._emitter.holds_references(piece.values):
+            if isinstance(piece, LocalItems) and self._arguments.hold_references(piece.values):
                 evaluated.append((yield from self.gather([piece], node)))
             else:
                 evaluated.append(piece)
@@ -182,12 +178,12 @@ class Inputs:
             with as_block(value.node.block):
                 gathered = value.gather().node
             self._gatherings[value.node, value.output] = gathered
-            self._planner.count(gathered, ALWAYS)
+            self._core.count(gathered, ALWAYS)
         return gathered
 
     def _few(
         self, column: Sequence[PlanPiece], node: Node
-    ) -> Generator[Step, Any, list[SlotRange]]:
+    ) -> Generator[PlanStep, Any, list[SlotRange]]:
         """The same slots in at most ``MAXIMUM_INPUTS`` results, gathered level by level."""
         ranges: list[SlotRange] = []
         for piece in column:
@@ -205,9 +201,9 @@ class Inputs:
 
     def gather(
         self, pieces: Sequence[PlanPiece], node: Node, result: Result | None = None
-    ) -> Generator[Step, Any, SlotRange]:
+    ) -> Generator[PlanStep, Any, SlotRange]:
         """A task that copies slots, errors and all, into one result."""
-        draft = self._emitter.draft()
+        draft = self._arguments.draft()
         yield from self.resolve_items(draft, [pieces], node)
         column = draft.column(pieces, node.name)
         length = sum(piece.length for piece in pieces)
@@ -220,8 +216,6 @@ class Inputs:
             outputs=None if result is None else [result],
         )
         return SlotRange(outputs[0], 0, length)
-
-    # --- values ---------------------------------------------------------------------------------
 
 
 def node_of(source: Source) -> Node:

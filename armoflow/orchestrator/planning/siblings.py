@@ -7,24 +7,22 @@ are packed as a map's items are; errors, retries and values stay per call.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from armoflow.codec.payload import Items, Operation, Pickled
 from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, Node
+from armoflow.graph.nodes import CallNode
 from armoflow.graph.task import BaseTask
-from armoflow.orchestrator import fusing
-from armoflow.orchestrator.arguments import pickle_call
-from armoflow.orchestrator.drafts import Draft
-from armoflow.orchestrator.emit import Step
 from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planning.call_arguments import CallArguments
+from armoflow.orchestrator.planning.chunks import Planning
+from armoflow.orchestrator.planning.core import Core
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.emitter import Emitter, FusedStep
+from armoflow.orchestrator.planning.fusing import Fusion
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
-
-if TYPE_CHECKING:
-    from armoflow.orchestrator.chunks import Step as PlanStep
-    from armoflow.orchestrator.plan import Planner
 
 Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
 """The functions of a call and of the calls fused with it, the first one first, each with the ids of
@@ -46,21 +44,29 @@ class Siblings:
     """Finds the calls of one plan that may share a task.
 
     Args:
-        planner: Says what is planned already.
+        core: Says what is planned already.
+        emitter: Makes their tasks.
+        arguments: Pickles their arguments.
+        fusion: Finds the calls before each that belong to it.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(
+        self, core: Core, emitter: Emitter, arguments: CallArguments, fusion: Fusion
+    ) -> None:
+        self._core = core
+        self._emitter = emitter
+        self._arguments = arguments
+        self._fusion = fusion
         self._sizers: dict[Shape, SiblingSizer] = {}
         self._row = _Row((), 0, None)
 
     def sizer(self, chain: Sequence[CallNode]) -> SiblingSizer | None:
         """Who wants to know how long this call, with those fused with it, takes."""
-        head, settings, emitter = chain[0], self._planner.settings, self._planner.emitter
-        most = emitter.rules(chain[-1]).batch_size
+        head, settings = chain[0], self._emitter.settings
+        most = settings.rules.of(chain[-1]).batch_size
         if most == 1 or not settings.patience or head.arguments:
             return None
-        if emitter.refers_outside((*head.args, *head.kwargs.values())):
+        if self._arguments.refer_outside((*head.args, *head.kwargs.values())):
             return None  # no call waits for what only another one waits for
         if not all(_only_value(node) for node in chain[1:]):
             return None
@@ -92,7 +98,7 @@ class Siblings:
         if row.values is not values or row.sizer is not sizer or row.end <= start:
             row = self._row = _Row(values, start + 1, sizer)
         limit = min(len(values), start + 1 + sizer.look_ahead)
-        wanted = self._planner.emitter.wanted
+        wanted = self._emitter.wanted
         while row.end < limit:
             chain = self._chain(values[row.end])
             if chain is None or self.sizer(chain) is not sizer:
@@ -108,62 +114,56 @@ class Siblings:
                 chains[chain[-1]] = chain
         return list(chains.values()) if len(chains) > 1 else []
 
+    def plan(self, chains: Sequence[Sequence[CallNode]]) -> Planning:
+        """Plan one task for sibling calls.
+
+        They may not share a task after all: an argument cannot be pickled, or a future is inside
+        one. Then nothing is planned here, and all that are left are planned alone, and fail alone.
+        """
+        draft = self._arguments.draft()
+        first = chains[0]
+        head, last = first[0], first[-1]
+        sizer = self.sizer(first)
+        pickles = self._pickle(draft, chains)
+        if pickles is None:
+            if sizer is not None:
+                sizer.refuse()
+            return
+        for chain in chains:
+            for node in chain[:-1]:
+                self._core.read(node)
+        (result,) = yield from self._emitter.emit(
+            last,
+            Operation.MAP,
+            draft,
+            function=head.task,
+            columns=[[Items(pickles)]],
+            count=len(chains),
+            calls=True,
+            sizer=sizer,
+            outputs=[self._core.result(last)],
+            name=head.name,
+            steps=[FusedStep(node.name, node.task, None) for node in first[1:]],
+        )
+        self._core.settle(
+            {chain[-1]: [SlotRange(result, slot, slot + 1)] for slot, chain in enumerate(chains)}
+        )
+
+    def _pickle(self, draft: Draft, chains: Sequence[Sequence[CallNode]]) -> list[Pickled] | None:
+        """The arguments of each call; None if one has none, or waits for a result."""
+        try:
+            pickles = [self._arguments.of_call(draft, chain[0]) for chain in chains]
+        except SerializationError:
+            return None
+        return None if draft.inputs else pickles
+
     def _chain(self, value: Any) -> list[CallNode] | None:
         if type(value) is not Delayed:
             return None
         node = value.node
-        if not isinstance(node, CallNode) or node.outputs > 1 or self._planner.is_planned(node):
+        if not isinstance(node, CallNode) or node.outputs > 1 or self._core.is_planned(node):
             return None
-        return fusing.chain_of_calls(self._planner, node)
-
-
-def emit_siblings(
-    planner: Planner, chains: Sequence[Sequence[CallNode]]
-) -> Generator[PlanStep, Any, dict[Node, list[SlotRange]]]:
-    """Emit one task for sibling calls.
-
-    Returns:
-        Where the value of each is; nothing if they must not share a task after all: an argument
-        cannot be pickled, or a future is inside one. Then all that are left are planned alone, and
-        fail alone.
-    """
-    draft = planner.draft()
-    first = chains[0]
-    head, last = first[0], first[-1]
-    sizer = planner.siblings.sizer(first)
-    pickles = _pickle(planner, draft, chains)
-    if pickles is None:
-        if sizer is not None:
-            sizer.refuse()
-        return {}
-    for chain in chains:
-        for node in chain[:-1]:
-            planner.read(node)
-    (result,) = yield from planner.emit(
-        last,
-        Operation.MAP,
-        draft,
-        function=head.task,
-        columns=[[Items(pickles)]],
-        count=len(chains),
-        calls=True,
-        sizer=sizer,
-        outputs=[planner.result(last)],
-        name=head.name,
-        steps=[Step(node.name, node.task, None) for node in first[1:]],
-    )
-    return {chain[-1]: [SlotRange(result, slot, slot + 1)] for slot, chain in enumerate(chains)}
-
-
-def _pickle(
-    planner: Planner, draft: Draft, chains: Sequence[Sequence[CallNode]]
-) -> list[Pickled] | None:
-    """The arguments of each call; None if one has none, or waits for a result."""
-    try:
-        pickles = [pickle_call(planner.emitter, draft, chain[0]) for chain in chains]
-    except SerializationError:
-        return None
-    return None if draft.inputs else pickles
+        return self._fusion.of_calls(node)
 
 
 def _only_value(node: CallNode) -> bool:

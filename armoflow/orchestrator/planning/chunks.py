@@ -47,8 +47,8 @@ class NeedChunk(NamedTuple):
     hint: int
 
 
-Step: TypeAlias = "PlannedTask | Constant | NeedValue | NeedChunk | Chunk"
-Planning: TypeAlias = "Generator[Step, Any, Any]"
+PlanStep: TypeAlias = "PlannedTask | Constant | NeedValue | NeedChunk | Chunk"
+Planning: TypeAlias = "Generator[PlanStep, Any, Any]"
 
 
 class _Link:
@@ -59,7 +59,7 @@ class _Link:
         self.next: _Link | None = None
 
 
-class Stream:
+class ChunkStream:
     """A collection being planned; its chunks are kept only while a cursor has yet to pass them."""
 
     __slots__ = ("_head", "_unopened", "ended", "error", "generator", "hint", "node", "tail")
@@ -97,7 +97,7 @@ class Cursor:
 
     __slots__ = ("_link", "stream")
 
-    def __init__(self, stream: Stream, link: _Link) -> None:
+    def __init__(self, stream: ChunkStream, link: _Link) -> None:
         self.stream = stream
         self._link = link
 
@@ -110,7 +110,7 @@ class Cursor:
         return link.chunk
 
 
-class Reader:
+class ItemReader:
     """Takes items from a cursor in the sizes that its consumer wants.
 
     Args:
@@ -125,7 +125,7 @@ class Reader:
         self._outputs = outputs
         self._rest: Chunk | None = None
 
-    def chunk(self, hint: int) -> Generator[Step, Any, Chunk | None]:
+    def chunk(self, hint: int) -> Generator[PlanStep, Any, Chunk | None]:
         """The next chunk as it was planned, or None at the end."""
         if self._rest is not None:
             rest, self._rest = self._rest, None
@@ -135,7 +135,7 @@ class Reader:
             return chunk  # type: ignore[no-any-return]
         return Chunk([chunk.columns[output] for output in self._outputs], chunk.length)
 
-    def take(self, count: int) -> Generator[Step, Any, Chunk | None]:
+    def take(self, count: int) -> Generator[PlanStep, Any, Chunk | None]:
         """Up to ``count`` items, fewer only at the end, None when there are none."""
         columns: list[list[PlanPiece]] = []
         length = 0
@@ -157,32 +157,6 @@ class Reader:
         """Keep only the first ``count`` items of a chunk just read; the others come next."""
         first, self._rest = split(chunk, count)
         return first
-
-
-class ItemIndex:
-    """The chunks of a collection whose items are asked for one by one.
-
-    Attributes:
-        reader: Where further chunks come from; None before the first.
-        length: Items so far.
-    """
-
-    def __init__(self) -> None:
-        self.reader: Reader | None = None
-        self.length = 0
-        self._chunks: list[Chunk] = []
-        self._starts: list[int] = []
-
-    def add(self, chunk: Chunk) -> None:
-        """The next chunk that was read."""
-        self._chunks.append(chunk)
-        self._starts.append(self.length)
-        self.length += chunk.length
-
-    def find(self, index: int) -> tuple[Chunk, int]:
-        """The chunk that has an item, and the item's place in it."""
-        position = bisect_right(self._starts, index) - 1
-        return self._chunks[position], index - self._starts[position]
 
 
 def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:

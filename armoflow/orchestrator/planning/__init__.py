@@ -1,0 +1,1 @@
+"""Plans: lazy graphs become streams of tasks."""

@@ -1,0 +1,127 @@
+"""The arguments of calls, pickled: an error says which of them cannot be."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from armoflow import config
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import are_scalars
+from armoflow.graph.arguments import contains_lazy
+from armoflow.graph.nodes import CallNode, Node
+from armoflow.graph.task import BaseTask
+from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
+from armoflow.orchestrator.planning.settings import NO_SURROUNDINGS
+
+_SMALL = frozenset({int, float, bool, type(None), complex})
+
+
+class CallArguments:
+    """Pickles the arguments of one plan; large ones that several calls share go up once.
+
+    Attributes:
+        surroundings: What arguments may refer to.
+    """
+
+    def __init__(self) -> None:
+        self.surroundings = NO_SURROUNDINGS
+        self._sightings: dict[int, tuple[Any, Constant | None]] = {}
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+        self._sightings.clear()
+
+    def draft(self, base: Draft | None = None) -> Draft:
+        """A new draft, after a base if there is one."""
+        return Draft(base, self.surroundings.external, copy=self.surroundings.copy)
+
+    def of_call(self, draft: Draft, node: CallNode) -> Pickled:
+        """The arguments of a call.
+
+        Raises:
+            SerializationError: If one of them cannot be pickled.
+        """
+        return self.pickle(draft, node.task, node.args, node.kwargs)
+
+    def pickle(
+        self,
+        draft: Draft,
+        function: BaseTask[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Pickled:
+        """The same for a call that is no node of the graph."""
+        shared = (
+            tuple([self._share(value) for value in args]),
+            {name: self._share(value) for name, value in kwargs.items()} if kwargs else kwargs,
+        )
+        return draft.dumps_named(shared, _named(function, *shared), function.name)
+
+    def fixed(self, draft: Draft, fixed: dict[str, Any], node: Node) -> Pickled | None:
+        """The fixed arguments of a collection operation; large ones go up once."""
+        if not fixed:
+            return None
+        values = {}
+        for name, value in fixed.items():
+            values[name] = value
+            if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
+                values[name] = ConstantValue(self._constant(value, f"argument {name!r}"))
+        return draft.dumps_named(values, values.items(), node.name)
+
+    def refer_outside(self, values: Iterable[Any]) -> bool:
+        """Whether some of these arguments are futures or ``put`` references."""
+        external = self.surroundings.external
+        return external is not None and any(type(value) in external.kinds for value in values)
+
+    def hold_references(self, values: Sequence[Any]) -> bool:
+        """Whether some items hold lazy values, or are futures or ``put`` references."""
+        if are_scalars(values):
+            return False
+        external = self.surroundings.external
+        kinds = () if external is None else external.kinds
+        return any(type(value) in kinds or contains_lazy(value) for value in values)
+
+    def _share(self, value: Any) -> Any:
+        """A large argument that was seen before becomes a constant."""
+        if type(value) in _SMALL or _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:
+            return value
+        if id(value) not in self._sightings:
+            self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
+            return value
+        _, constant = self._sightings[id(value)]
+        if constant is None:
+            constant = self._constant(value, "shared argument")
+            self._sightings[id(value)] = (value, constant)
+        return ConstantValue(constant)
+
+    def _constant(self, value: Any, name: str) -> Constant:
+        return Constant(name, value_parts(self.draft().dumps(value, name)))
+
+
+def value_parts(pickled: Pickled) -> list[Any]:
+    """The stored form of one value: an envelope of one slot."""
+    return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0
+    return size if isinstance(size, int) else 0
+
+
+def _named(
+    function: BaseTask[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call with the names that the function gives them."""
+    try:
+        signature = inspect.signature(function.function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        yield from ((str(position), value) for position, value in enumerate(args, 1))
+        yield from kwargs.items()
+    else:
+        yield from signature.bind(*args, **kwargs).arguments.items()

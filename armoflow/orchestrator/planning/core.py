@@ -1,0 +1,291 @@
+"""The core of planning: who needs what, in which order, and how long a place is kept.
+
+It knows no kind of node: a :class:`Kind` says of its own what they read, and plans them in
+coroutines that ask for values and chunks (see ``chunks``). The core answers from an explicit stack,
+so that a graph of any depth plans without recursion, counts the readers of each node, so that
+nothing is kept longer than needed, and asks in one place what need not be made at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from armoflow.errors import GraphError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import CollectionNode, Node
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
+from armoflow.orchestrator.planning.chunks import (
+    Chunk,
+    ChunkStream,
+    Cursor,
+    NeedChunk,
+    NeedValue,
+    Planning,
+)
+from armoflow.orchestrator.planning.known import Found, Known
+
+ALWAYS = 1 << 30
+"""Reads of a node that is kept to the end of the plan."""
+
+
+class Kind(Protocol):
+    """How the nodes of one class are planned, in one plan."""
+
+    def reads(self, node: Any) -> Iterable[tuple[Node, int]]:
+        """What planning a node reads, and how often; asked once, before anything reads the node."""
+
+    def plan(self, node: Any) -> Planning:
+        """Plan a node: single values return their places, collections give chunks."""
+
+
+class Core:
+    """Plans what it is asked for, each node once.
+
+    Args:
+        make_kind: Gives the kind of a class of nodes, for this plan.
+        known: The values that exist already.
+
+    Attributes:
+        stuck: The nodes that it was at when an error ended a plan, each for the one before it.
+        on_forget: Called with each node that nobody needs any more.
+    """
+
+    def __init__(self, make_kind: Callable[[type[Node]], Kind], known: Known) -> None:
+        self.stuck: list[Node] = []
+        self.on_forget: Callable[[Node], None] = _nothing
+        self._make_kind = make_kind
+        self._kinds: dict[type[Node], Kind] = {}
+        self._known = known
+        self._open: set[Node] = set()
+        self._streams: dict[Node, ChunkStream] = {}
+        self._values: dict[Node, list[SlotRange]] = {}
+        self._failed: dict[Node, Exception] = {}
+        self._readers: dict[Node, int] = {}
+        self._bound: dict[tuple[Node, int], Result] = {}
+
+    def close(self) -> None:
+        """Whatever was kept for readers that did not come is let go, and its data can be freed.
+
+        So are the user's iterators.
+        """
+        for stream in self._streams.values():
+            stream.generator.close()
+        for kept in (self._values, self._streams, self._bound, self._readers, self._kinds):
+            kept.clear()
+
+    # --- counting readers -----------------------------------------------------------------------
+
+    def count(
+        self, node: Node, reads: int = 1, visit: Callable[[Node], None] | None = None
+    ) -> None:
+        """Count how often each node will be read.
+
+        Args:
+            node: It, and what it needs.
+            reads: How often it is read.
+            visit: Called once with each node that was not counted before.
+        """
+        stack = [(node, reads)]
+        while stack:
+            node, reads = stack.pop()
+            before = self._readers.get(node)
+            if before is not None:
+                self._readers[node] = before + reads
+                continue
+            self._readers[node] = reads
+            if visit is not None:
+                visit(node)
+            found = self._known.find(node)
+            if found is None:
+                stack.extend(self._kind(node).reads(node))
+            else:
+                stack.extend((value.node, 1) for value in found if isinstance(value, Delayed))
+
+    def counted(self, node: Node) -> bool:
+        """Whether somebody was counted who will read a node."""
+        return node in self._readers
+
+    def has_one_reader(self, node: Node) -> bool:
+        """Whether one reader needs a node's value, and nobody else."""
+        return self._readers.get(node) == 1
+
+    def is_private(self, node: Node) -> bool:
+        """Whether one reader needs a node's value, nobody else, and it is not planned yet."""
+        return self._readers.get(node) == 1 and not self.is_planned(node)
+
+    def read(self, node: Node) -> None:
+        """One reader of a node has read it; after the last it is let go."""
+        self._readers[node] -= 1
+        if self._readers[node] <= 0:
+            self._values.pop(node, None)
+            self.on_forget(node)
+
+    # --- what exists ----------------------------------------------------------------------------
+
+    def is_known(self, node: Node) -> bool:
+        """Whether a node's value exists already."""
+        return self._known.find(node) is not None
+
+    def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
+        """The lazy value that a value is known to be the same as, or the value itself."""
+        found = self._known.find(value.node)
+        same = value if found is None else found[value.output]
+        return value if isinstance(same, SlotRange) else same
+
+    def is_planned(self, node: Node) -> bool:
+        """Whether a node was planned, or has to be planned for itself, or need not be."""
+        return (
+            node in self._values
+            or node in self._streams
+            or node in self._failed
+            or (node, 0) in self._bound
+            or self.is_known(node)
+        )
+
+    def settle(self, places: Mapping[Node, list[SlotRange]]) -> None:
+        """Nodes were planned together with others: this is where their values will be."""
+        self._values.update(places)
+
+    def bind(self, value: Delayed[Any], result: Result) -> None:
+        """Let the task that makes a value write it to this result, where that is possible."""
+        self._bound[value.node, value.output] = result
+
+    def result(self, node: Node, output: int = 0) -> Result:
+        """A new result for an output of a node, or the one that was bound to it."""
+        bound = self._bound.get((node, output))
+        return bound if bound is not None else Result(node.name)
+
+    # --- collections ----------------------------------------------------------------------------
+
+    def open(self, node: CollectionNode) -> Cursor:
+        """A cursor at a collection's first chunk; as many may be opened as readers were counted."""
+        stream = self._streams.get(node)
+        if stream is None:
+            planning = self._kind(node).plan(node)
+            stream = self._streams[node] = ChunkStream(node, planning, self._readers.get(node, 1))
+        return stream.open()
+
+    def hint(self, node: CollectionNode) -> int:
+        """How many items the reader wants for whom a collection is being planned."""
+        return self._streams[node].hint
+
+    # --- the stack ------------------------------------------------------------------------------
+
+    def run(self, planning: Planning) -> Iterator[PlannedTask | Constant]:
+        """Carry a coroutine out, and all that it asks for; yields what they emit."""
+        stack = [_Entry(planning)]
+        answer: Any = None
+        try:
+            while stack:
+                entry = stack[-1]
+                try:
+                    step = entry.planning.send(answer)
+                except StopIteration as stop:
+                    stack.pop()
+                    answer = self._finish(entry, stop.value)
+                    continue
+                answer = None
+                if isinstance(step, NeedValue):
+                    answer = self._value(step.node, stack)
+                elif isinstance(step, NeedChunk):
+                    answer = self._chunk(step, stack)
+                elif isinstance(step, Chunk):
+                    stack.pop()
+                    answer = entry.give(step)
+                else:
+                    yield step
+        except Exception as error:
+            self.stuck = [entry.node for entry in stack if entry.node is not None]
+            for entry in stack:
+                self._fail(entry, error)
+            raise
+
+    def _value(self, node: Node, stack: list[_Entry]) -> list[SlotRange] | None:
+        failed = self._failed.get(node)
+        if failed is not None:
+            raise failed
+        places = self._values.get(node)
+        if places is None:
+            if node in self._open:
+                raise GraphError(
+                    f"{node.name!r} needs its own value: a task returned what led to it"
+                )
+            self._open.add(node)
+            found = self._known.find(node)
+            planning = self._kind(node).plan(node) if found is None else _look_up(found)
+            stack.append(_Entry(planning, node=node))
+        else:
+            self.read(node)
+        return places
+
+    def _chunk(self, step: NeedChunk, stack: list[_Entry]) -> Chunk | None:
+        stream = step.cursor.stream
+        chunk = step.cursor.advance()
+        if chunk is None and not stream.ended:
+            if stream.error is not None:
+                raise stream.error
+            stream.hint = step.hint
+            stack.append(_Entry(stream.generator, cursor=step.cursor))
+        return chunk
+
+    def _finish(self, entry: _Entry, value: Any) -> Any:
+        if entry.cursor is not None:
+            entry.cursor.stream.ended = True
+            return None
+        if entry.node is not None:
+            self._open.discard(entry.node)
+            self._values[entry.node] = value
+            self.read(entry.node)
+        return value
+
+    def _fail(self, entry: _Entry, error: Exception) -> None:
+        """Whoever else reads what failed gets the same error, not a short collection."""
+        if entry.cursor is not None:
+            entry.cursor.stream.error = error
+        if entry.node is not None:
+            self._open.discard(entry.node)
+            self._failed[entry.node] = error
+
+    def _kind(self, node: Node) -> Kind:
+        kind = self._kinds.get(type(node))
+        if kind is None:
+            kind = self._kinds[type(node)] = self._make_kind(type(node))
+        return kind
+
+
+def _look_up(found: Found) -> Planning:
+    """The places of a value that exists already, or is the same as others."""
+    places = []
+    for value in found:
+        if isinstance(value, Delayed):
+            made = yield NeedValue(value.node)
+            places.append(made[value.output])
+        else:
+            places.append(value)
+    return places
+
+
+def _nothing(node: Node) -> None:
+    return None
+
+
+class _Entry:
+    """One entry of the stack: a coroutine, and whom it works for."""
+
+    __slots__ = ("cursor", "node", "planning")
+
+    def __init__(
+        self, planning: Planning, node: Node | None = None, cursor: Cursor | None = None
+    ) -> None:
+        self.planning = planning
+        self.node = node
+        self.cursor = cursor
+
+    def give(self, chunk: Chunk) -> Chunk | None:
+        """Add a chunk to the stream; returns the one that the asking cursor gets."""
+        if self.cursor is None:
+            raise TypeError("only collections give chunks")
+        self.cursor.stream.append(chunk)
+        return self.cursor.advance()

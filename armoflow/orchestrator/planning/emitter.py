@@ -1,0 +1,200 @@
+"""Makes the tasks of a plan: options, code, constants and payload put together."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Stage
+from armoflow.errors import SerializationError
+from armoflow.graph.nodes import Node
+from armoflow.graph.task import BaseTask
+from armoflow.orchestrator.codebook import CodeBook, EncodedCode
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.sizes import BatchSizer
+
+_MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
+"""Operations that give a slot for each item."""
+
+
+class FusedStep(NamedTuple):
+    """A further step of a fused task: its name, its code, its pickled arguments."""
+
+    name: str
+    function: BaseTask[Any, Any]
+    arguments: Pickled | None
+
+
+class Emitter:
+    """Makes tasks for one plan.
+
+    Args:
+        book: The code that was sent already.
+        settings: What holds where a task says nothing.
+        owner: The plan, to recognise its tasks.
+
+    Attributes:
+        wanted: Nodes whose values the client will fetch.
+        tolerant: Nodes whose failures become error slots even where one task makes one item.
+    """
+
+    def __init__(self, book: CodeBook, settings: PlanSettings, owner: object) -> None:
+        self.settings = settings
+        self.wanted: set[Node] = set()
+        self.tolerant: set[Node] = set()
+        self._book = book
+        self._owner = owner
+        self._codes: dict[Any, EncodedCode] = {}
+        self._modules: EncodedCode | None = None
+        self._no_modules = False
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+        self.wanted.clear()
+        self.tolerant.clear()
+        self._codes.clear()
+
+    def use(
+        self, function: BaseTask[Any, Any], code: EncodedCode, modules: EncodedCode | None
+    ) -> None:
+        """Take a function's code, and the user's modules, as they were encoded before."""
+        self._codes = {function: code}
+        self._modules = modules
+        self._no_modules = modules is None
+
+    def emit(
+        self,
+        node: Node,
+        operation: Operation,
+        draft: Draft,
+        *,
+        function: BaseTask[Any, Any] | None = None,
+        arguments: Pickled | None = None,
+        columns: Sequence[list[Piece]] = (),
+        start: int = 0,
+        count: int = 1,
+        star: bool = False,
+        final: bool = False,
+        calls: bool = False,
+        collection: bool = False,
+        sizer: BatchSizer | None = None,
+        outputs: Sequence[Result] | None = None,
+        name: str | None = None,
+        steps: Sequence[FusedStep] = (),
+    ) -> Generator[PlannedTask | Constant, Any, Sequence[Result]]:
+        """Emit one task, after the constants that it is the first to need; returns its outputs.
+
+        By the time that the plan goes on the task may have ended, and let its outputs go. Of a
+        chain, ``node`` is the last one, ``name`` and ``function`` are the first one's, and
+        ``steps`` are all but the first.
+        """
+        many = operation in _MANY
+        settings = self.settings
+        rules = settings.rules.of(node)
+        payload = Payload(
+            operation,
+            name or node.name,
+            arguments=arguments,
+            columns=list(columns),
+            start=start,
+            count=count,
+            star=star,
+            calls=calls,
+            final=final,
+            collection=collection,
+            settings=rules.packed
+            if (many and count > 1) or node in self.tolerant
+            else rules.single,
+            key=settings.key,
+            limits=settings.limits,
+            inline=settings.inline,
+        )
+        if outputs is None:
+            outputs = [Result(node.name)]
+        wire = rules.wire_for((count if many else 1) * (len(steps) + 1))
+        task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
+        task.size = draft.size
+        if sizer is not None:
+            sizer.planned(count, draft.size)
+            task.sizer = sizer
+        if collection:
+            for output in outputs:
+                output.first = start
+        task.run = self._owner
+        task.wanted = node in self.wanted
+        task.keep = rules.keep
+        if draft.modules:
+            self._book.add_modules(draft.modules)
+            self._forget_modules()
+        if function is not None:
+            yield from self._add_code(task, payload, function, steps)
+        for constant in draft.constants:
+            if constant.parts is not None and not constant.result_id:
+                yield constant
+        yield task
+        return outputs
+
+    def _add_code(
+        self,
+        task: PlannedTask,
+        payload: Payload,
+        function: BaseTask[Any, Any],
+        steps: Sequence[FusedStep],
+    ) -> Iterator[Constant]:
+        payload.function, task.function = yield from _refer(self._code(task, function))
+        if steps:
+            yield from self._add_steps(task, payload, function, steps)
+        if self._no_modules:
+            return
+        if self._modules is None:
+            self._modules = self._book.modules()
+            if self._modules is None:
+                self._no_modules = True
+                return
+        payload.modules, task.modules = yield from _refer(self._modules)
+
+    def _add_steps(
+        self,
+        task: PlannedTask,
+        payload: Payload,
+        function: BaseTask[Any, Any],
+        steps: Sequence[FusedStep],
+    ) -> Iterator[Constant]:
+        assert payload.function is not None
+        known = {function: (payload.function, task.function)}
+        constants = []
+        for step in steps:
+            code = known.get(step.function)
+            if code is None:
+                code = known[step.function] = yield from _refer(self._code(task, step.function))
+            payload.stages.append(Stage(step.name, code[0], step.arguments))
+            constants.append(code[1])
+        task.steps = Steps(payload.names, constants)
+
+    def _code(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
+        code = self._codes.get(function)
+        if code is None:
+            code = self._codes[function] = self._encode(task, function)
+            self._forget_modules()
+        return code
+
+    def _encode(self, task: PlannedTask, function: BaseTask[Any, Any]) -> EncodedCode:
+        try:
+            return self._book.function(function.function)
+        except SerializationError as error:
+            raise SerializationError(f"task {task.name!r}: {error}") from error.__cause__
+
+    def _forget_modules(self) -> None:
+        self._modules = None
+        self._no_modules = False
+
+
+def _refer(
+    code: EncodedCode,
+) -> Generator[Constant, Any, tuple[CodeReference, Constant | None]]:
+    reference, constant, is_new = code.refer()
+    if is_new and constant is not None:
+        yield constant
+    return reference, constant

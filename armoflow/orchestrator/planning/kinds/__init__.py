@@ -1,0 +1,1 @@
+"""The kinds of nodes: how each is planned, and what that reads."""

@@ -1,0 +1,49 @@
+"""Calls: a call is one task, together with the calls before it that only it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from armoflow.codec.payload import Operation
+from armoflow.graph.nodes import CallNode
+from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planning.chunks import Planning
+from armoflow.orchestrator.planning.emitter import FusedStep
+from armoflow.orchestrator.planning.kinds.base import ReadsOnce
+
+
+class Calls(ReadsOnce):
+    """Plans calls."""
+
+    def plan(self, node: CallNode) -> Planning:
+        """One task, of several steps where a chain ends here."""
+        chain = self.context.fusion.of_calls(node)
+        if len(chain) > 1:
+            return (yield from self._chain(chain))
+        return (yield from self.context.call(node, node.task, node.args, node.kwargs))
+
+    def _chain(self, chain: Sequence[CallNode]) -> Planning:
+        head, *rest = chain
+        arguments = self.context.arguments
+        draft = arguments.draft()
+        yield from self.resolver.resolve(draft, head.dependencies, head)
+        first = arguments.of_call(draft, head)
+        steps = []
+        for node in rest:
+            (argument,) = node.arguments
+            draft.refer_to_previous(argument)
+            self.core.read(argument.node)
+            steps.append(FusedStep(node.name, node.task, arguments.of_call(draft, node)))
+        last = chain[-1]
+        (result,) = yield from self.context.emitter.emit(
+            last,
+            Operation.CALL,
+            draft,
+            function=head.task,
+            arguments=first,
+            sizer=self.context.siblings.sizer(chain),
+            outputs=[self.core.result(last)],
+            name=head.name,
+            steps=steps,
+        )
+        return [SlotRange(result, 0, 1)]

@@ -1,0 +1,37 @@
+"""Folds: a chain of combining tasks, each over the value so far and the next batch."""
+
+from __future__ import annotations
+
+from armoflow.graph.nodes import MISSING, FoldNode
+from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.chunks import Planning
+from armoflow.orchestrator.planning.kinds.base import ReadsOnce
+from armoflow.orchestrator.planning.kinds.combine import Combine, sizer_of
+from armoflow.orchestrator.planning.resolver import sparse
+
+
+class Folds(ReadsOnce):
+    """Plans folds."""
+
+    def plan(self, node: FoldNode) -> Planning:
+        """A chain of combining tasks."""
+        if dynamic.is_dynamic(node):
+            return (yield from self.context.expand(node))
+        reader = self.resolver.reader(node.source)
+        sizer = sizer_of(self.context, node)
+        combine = Combine(self.context, node)
+        so_far: SlotRange | None = None
+        position = 0
+        while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
+            column = yield from self.resolver.single_of(chunk, node.source)
+            if so_far is None:
+                so_far = yield from combine(column, initial=True)
+            else:
+                so_far = yield from combine([so_far, *column])
+            position += chunk.length
+        if so_far is None:
+            so_far = yield from combine([], initial=True, final=True)
+        elif sparse(node.source) and node.initial is MISSING:
+            so_far = yield from combine([so_far], final=True)
+        return [so_far]

@@ -1,0 +1,83 @@
+"""Operations on items, what maps and filters have in common: a task per batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from armoflow.codec.payload import Operation
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.nodes import FilterNode, MapNode, Node, Source, ZipNode
+from armoflow.orchestrator.planned import PlanPiece, SlotRange
+from armoflow.orchestrator.planning.chunks import Chunk, Planning
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.emitter import FusedStep
+from armoflow.orchestrator.planning.kinds.base import ReadsOnce
+from armoflow.orchestrator.planning.kinds.batches import Batches
+from armoflow.orchestrator.planning.tolerance import tolerated
+
+
+class ItemOperations(ReadsOnce):
+    """Plans operations on items."""
+
+    def reads(self, node: MapNode | FilterNode) -> Iterable[tuple[Node, int]]:
+        """What it reads must leave error slots where a batch mixes several tasks' items."""
+        size = self.context.settings.rules.of(node).batch_size
+        self.context.emitter.tolerant.update(tolerated(node, size))
+        return super().reads(node)
+
+    def run_chain(self, chain: Sequence[MapNode | FilterNode]) -> Planning:
+        """A task per batch, whose steps are the operations; its outputs hold a slot per item."""
+        node = chain[-1]
+        head = chain[0]
+        draft = self.context.arguments.draft()
+        yield from self.resolver.resolve_fixed(draft, head)
+        arguments = self.context.arguments.fixed(draft, head.fixed, head)
+        steps = self._steps(draft, chain)
+        filters = isinstance(head, FilterNode)
+        sources = (head.source,) if isinstance(head, FilterNode) else head.sources
+        star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
+        batches = Batches(self.context, head, [self.resolver.reader(source) for source in sources])
+        position = 0
+        while (chunk := (yield from batches.next(position))) is not None:
+            own = self.context.arguments.draft(draft)
+            columns = chunk.columns
+            if filters or (unzip and not star):
+                columns = [(yield from self.resolver.single_of(chunk, sources[0]))]
+            yield from self.resolver.resolve_items(own, columns, head)
+            outputs = yield from self.context.emitter.emit(
+                node,
+                Operation.FILTER if filters else Operation.MAP,
+                own,
+                function=head.task,
+                arguments=arguments,
+                columns=[own.column(column, head.name, position) for column in columns],
+                start=position,
+                count=chunk.length,
+                star=star and not unzip,
+                collection=True,
+                sizer=batches.sizer,
+                outputs=[self.core.result(node, output) for output in range(node.outputs)],
+                name=head.name,
+                steps=steps,
+            )
+            slots: list[list[PlanPiece]]
+            slots = [[SlotRange(result, 0, chunk.length)] for result in outputs]
+            position += chunk.length
+            yield Chunk(slots, chunk.length)
+
+    def _steps(self, draft: Draft, chain: Sequence[MapNode | FilterNode]) -> list[FusedStep]:
+        """The steps after the first one of a chain of operations on items."""
+        steps = []
+        for before, node in itertools.pairwise(chain):
+            self.core.read(before)
+            arguments = self.context.arguments.fixed(draft, node.fixed, node)
+            steps.append(FusedStep(node.name, node.task, arguments))
+        return steps
+
+
+def _is_zip(sources: Sequence[Source]) -> bool:
+    source = sources[0]
+    return (
+        len(sources) == 1 and isinstance(source, DelayedList) and isinstance(source.node, ZipNode)
+    )

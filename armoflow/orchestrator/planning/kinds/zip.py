@@ -1,0 +1,32 @@
+"""Zips: no task, the columns side by side; whoever reads the zip takes them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from armoflow.graph.nodes import Node, ZipNode
+from armoflow.orchestrator.planning.chunks import Chunk, Planning
+from armoflow.orchestrator.planning.kinds.base import ReadsOnce
+from armoflow.orchestrator.planning.kinds.batches import align
+from armoflow.orchestrator.planning.tolerance import tolerated
+
+
+class Zips(ReadsOnce):
+    """Plans zips."""
+
+    def reads(self, node: ZipNode) -> Iterable[tuple[Node, int]]:
+        """What it reads must leave error slots: an item takes one of each."""
+        self.context.emitter.tolerant.update(tolerated(node, None))
+        return super().reads(node)
+
+    def plan(self, node: ZipNode) -> Planning:
+        """No task: the columns side by side; whoever reads the zip takes them together."""
+        readers = [self.resolver.reader(source) for source in node.sources]
+        while (first := (yield from readers[0].chunk(self.core.hint(node)))) is not None:
+            column = yield from self.resolver.single_of(first, node.sources[0])
+            aligned = yield from align(self.resolver, node, Chunk([column], first.length), readers)
+            if aligned is None:
+                return
+            yield aligned
+            if aligned.length < first.length:
+                return

@@ -1,0 +1,131 @@
+"""What follows from the options of a node: worked out once for all nodes that share them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from armoflow import config
+from armoflow.codec.payload import Settings
+from armoflow.graph.nodes import Node
+from armoflow.options import (
+    BACKOFF,
+    CRASH_RETRIES,
+    DEFAULT_OPTIONS,
+    MAX_RETRIES,
+    PRIORITY,
+    RETRIES,
+    Limits,
+    TaskOptions,
+    merge_options,
+)
+from armoflow.orchestrator.planning import dynamic
+from armoflow.protocol.transport import WireOptions
+
+KEPT_RULES = 10_000
+"""Sets of options whose rules are kept between plans."""
+
+
+class Rules:
+    """What follows from a node's options, worked out once for all nodes that share them.
+
+    Args:
+        own: The node's options.
+        block: What the blocks around the call say, for the graph that its task may return.
+        base: What holds in the plan for tasks that do not say otherwise.
+        capture: Failures become error slots.
+    """
+
+    __slots__ = ("batch_size", "defaults", "fuse", "keep", "options", "packed", "single", "wire")
+
+    def __init__(
+        self, own: TaskOptions, block: TaskOptions | None, base: TaskOptions, capture: bool
+    ) -> None:
+        self.options = options = merge_options(own, base)
+        usual = DEFAULT_OPTIONS.given()
+        inherited = merge_options(block, base).given()
+        self.defaults = {
+            name: value for name, value in inherited.items() if usual.get(name) != value
+        }
+        self.keep = bool(options.keep)
+        self.fuse = options.fuse is not False and not self.keep
+        self.batch_size = options.batch_size
+        self.single = Settings(
+            retries=options.retries or RETRIES,
+            backoff=BACKOFF if options.backoff is None else options.backoff,
+            timeout=options.timeout,
+            crash_retries=CRASH_RETRIES if options.crash_retries is None else options.crash_retries,
+            capture=capture,
+            priority=options.priority,
+            partition=options.partition,
+            max_retries=options.max_retries,
+            defaults=self.defaults,
+        )
+        self.packed = dataclasses.replace(self.single, packed=True)
+        self.wire = self._wire(1)
+
+    def wire_for(self, items: int) -> WireOptions:
+        """The ArmoniK options of a task of so many items, those of all steps together."""
+        return self.wire if self.single.timeout is None or items == 1 else self._wire(items)
+
+    def _wire(self, items: int) -> WireOptions:
+        options = self.options
+        return WireOptions(
+            max_duration=_max_duration(self.single, items),
+            max_retries=MAX_RETRIES if options.max_retries is None else options.max_retries,
+            priority=options.priority or PRIORITY,
+            partition=options.partition or "",
+        )
+
+
+class RuleBook:
+    """The rules of all nodes of plans with the same settings.
+
+    Args:
+        base: What holds where a task says nothing.
+        capture: Failures become error slots.
+        limits: What tasks may ask for, if that is known.
+    """
+
+    def __init__(self, base: TaskOptions, capture: bool, limits: Limits | None) -> None:
+        self._base = base
+        self._capture = capture
+        self._limits = limits
+        # By the ids of a node's options and block, which are held so that ids stay their own.
+        self._rules: dict[tuple[int, int], tuple[TaskOptions, TaskOptions | None, Rules]] = {}
+
+    def of(self, node: Node) -> Rules:
+        """What follows from a node's options.
+
+        Raises:
+            SubmissionError: If they ask for what the session does not allow.
+        """
+        own, block = node.options, node.block
+        if block is not None and dynamic.is_dynamic(node):
+            block = None  # its description says which calls were made in which block
+        key = (id(own), id(block))
+        known = self._rules.get(key)
+        if known is None:
+            if len(self._rules) >= KEPT_RULES:
+                self._rules.clear()
+            rules = Rules(own, block, self._base, self._capture)
+            if self._limits is not None:
+                self._limits.check(node.name, rules.options)
+            known = self._rules[key] = (own, block, rules)
+        return known[2]
+
+
+def longest(settings: Settings) -> float:
+    """Seconds that an item may take: every attempt, and the waits between."""
+    if settings.timeout is None:
+        return math.inf
+    attempts = settings.retries + settings.crash_retries + 1
+    # Pauses double: beyond some dozens the sum is more than a task may take, or nothing.
+    backoffs = settings.backoff * (2.0 ** min(settings.retries, 64) - 1)
+    return attempts * settings.timeout + backoffs
+
+
+def _max_duration(settings: Settings, items: int) -> float:
+    """Longest that ``Process`` may take: every item, and one of the graph that it may return."""
+    total = longest(settings) * (items + 1) + config.DURATION_MARGIN
+    return math.ceil(total) if total < config.MAXIMUM_DURATION else config.MAXIMUM_DURATION

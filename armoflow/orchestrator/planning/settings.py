@@ -1,0 +1,63 @@
+"""What a plan depends on besides its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from armoflow.graph.nodes import Node
+from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
+from armoflow.orchestrator.planning.drafts import External
+from armoflow.orchestrator.planning.rules import RuleBook
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What all plans of a client, or of what one task returns, have in common.
+
+    Attributes:
+        options: What holds for tasks that do not say otherwise.
+        workers: How many tasks may run at once; batches leave work for all of them.
+        capture: Failures of every task become error slots (a subtree under a packed item).
+        batch_seconds: How long a batch should take.
+        patience: Seconds to wait for what batches took; 0 where nobody will say.
+        key: Seals the errors of the plan's tasks.
+        limits: What the session allows tasks to ask for, if that is known.
+        inline: Seconds for which graphs that tasks return are begun where they are; None: what is
+            usual there.
+    """
+
+    options: TaskOptions = DEFAULT_OPTIONS
+    workers: int = 2
+    capture: bool = False
+    batch_seconds: float = 0.05
+    patience: float = 0.0
+    key: bytes = field(default=b"", repr=False)
+    limits: Limits | None = None
+    inline: float | None = None
+
+    @cached_property
+    def rules(self) -> RuleBook:
+        """What follows from the options of nodes; worked out once for all plans."""
+        return RuleBook(self.options, self.capture, self.limits)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a plan takes of where its graph was made.
+
+    Attributes:
+        external: What futures and ``put`` references inside arguments stand for.
+        copy: The caller goes on meanwhile and may write to arguments: their memory is copied.
+        taken: The items of containers that the caller may change meanwhile.
+    """
+
+    external: External | None = None
+    copy: bool = False
+    taken: Mapping[Node, Iterable[Any]] = field(default_factory=dict)
+
+
+NO_SURROUNDINGS: Final = Surroundings()
+"""A graph of constants that nobody changes."""
