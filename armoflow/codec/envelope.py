@@ -2,6 +2,9 @@
 
 A slot is addressed by (result id, slot). One item, one task, one result means one slot; a packed
 task writes one slot for each of its items, so that errors and retries stay per item.
+
+After the slots may stand how long they took, a float: an engine tells how long a task took, of
+which its agent may have had more than the user's code.
 """
 
 from __future__ import annotations
@@ -49,8 +52,12 @@ Cell: TypeAlias = "bytes | Slot | None"
 """A slot in its cheapest form: a value's pickle without buffers, None for absent, else a Slot."""
 
 
-def pack_envelope(slots: Iterable[Cell]) -> list[Buffer]:
+def pack_envelope(slots: Iterable[Cell], seconds: float | None = None) -> list[Buffer]:
     """Lay out the slots of one result; returns the parts to write one after the other.
+
+    Args:
+        slots: What it holds.
+        seconds: How long it took to make them, if somebody wants to know.
 
     Example:
         >>> data = b"".join(pack_envelope([Slot(SlotKind.VALUE, b"pickle"), ABSENT]))
@@ -72,6 +79,8 @@ def pack_envelope(slots: Iterable[Cell]) -> list[Buffer]:
             entries.append(None)
         else:
             entries.append(_entry(slot, buffers))
+    if seconds is not None:
+        entries.append(float(seconds))
     return pack(entries, buffers)
 
 
@@ -93,7 +102,18 @@ def unpack_envelope(data: Buffer) -> list[Slot]:
     Raises:
         EnvelopeError: If the data is truncated, corrupt or not an envelope.
     """
-    return list(map(_widen, unpack_cells(data)))
+    return unpack_measured(data)[0]
+
+
+def unpack_measured(data: Buffer) -> tuple[list[Slot], float | None]:
+    """As :func:`unpack_envelope`, with the seconds that it took to make them, if that is told.
+
+    Example:
+        >>> unpack_measured(b"".join(pack_envelope([None], 0.5)))[1]
+        0.5
+    """
+    entries, buffers, seconds = _unpack(data)
+    return [_widen(entry, buffers) for entry in entries], seconds
 
 
 def unpack_cells(data: Buffer) -> list[Cell]:
@@ -103,21 +123,27 @@ def unpack_cells(data: Buffer) -> list[Cell]:
         >>> unpack_cells(b"".join(pack_envelope([b"pickle", None])))
         [b'pickle', None]
     """
-    entries, buffers = unpack(data)
-    if not isinstance(entries, list):
-        raise EnvelopeError("stored data is not a result: it holds no slots")
+    entries, buffers, _ = _unpack(data)
     return [
         entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
         for entry in entries
     ]
 
 
-def _widen(cell: Cell) -> Slot:
-    if cell is None:
+def _unpack(data: Buffer) -> tuple[list[Any], list[memoryview], float | None]:
+    entries, buffers = unpack(data)
+    if not isinstance(entries, list):
+        raise EnvelopeError("stored data is not a result: it holds no slots")
+    seconds = entries.pop() if entries and type(entries[-1]) is float else None
+    return entries, buffers, seconds
+
+
+def _widen(entry: Any, buffers: Sequence[memoryview]) -> Slot:
+    if entry is None:
         return ABSENT
-    if isinstance(cell, bytes):
-        return _new(Slot, (_VALUE, cell, ()))
-    return cell
+    if isinstance(entry, bytes):
+        return _new(Slot, (_VALUE, entry, ()))
+    return _read(entry, buffers)
 
 
 def _read(entry: Any, buffers: Sequence[memoryview]) -> Slot:

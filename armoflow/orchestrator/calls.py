@@ -11,6 +11,7 @@ A call that nothing is ahead of never waits.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -31,27 +32,34 @@ if TYPE_CHECKING:
 
 
 class Pace(NamedTuple):
-    """How long calls are held back, in seconds.
+    """How many calls go alone, and how long the others are held back; times are seconds.
 
     Attributes:
-        unmeasured: At most, while the first ones of their kind are measured.
-        busy: At most, while every worker has a task of their kind.
+        wave: Unmeasured calls that go alone, for each worker.
+        look: After which the engine is asked whether any of these runs.
+        unmeasured: After which more go, though none was measured.
+        ahead: Tasks of a kind for each worker, while which are under way others gather.
+        busy: After which what has gathered goes all the same.
         least: A pack takes at least so long, where there are enough calls.
         packs: Into how many packs a worker's share is cut, so that uneven ones even out.
     """
 
+    wave: int
+    look: float
     unmeasured: float
+    ahead: int
     busy: float
     least: float
     packs: int
 
 
-LOCAL = Pace(unmeasured=0.05, busy=0.005, least=0.001, packs=4)
-CLUSTER = Pace(unmeasured=0.2, busy=0.1, least=0.05, packs=1)
-"""A task costs a cluster some ten milliseconds: few large ones win more than even ones."""
+LOCAL = Pace(wave=2, look=math.inf, unmeasured=0.05, ahead=1, busy=0.005, least=0.001, packs=4)
+CLUSTER = Pace(wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1, least=0.02, packs=2)
+"""A task costs a cluster some ten milliseconds, and is away for some forty: few large ones win more
+than even ones, and a worker has the next two waiting."""
 
-WAVE = 2
-"""Unmeasured calls that go alone, for each worker."""
+BLIND = 8
+"""Unmeasured calls in one task at most, where tasks wait behind those of others."""
 
 
 class Call(Place):
@@ -84,6 +92,7 @@ class Calls:
         canceller: Cancels what nobody wants any more.
         fetch: Downloads a result.
         pace: How long they are held back.
+        look: Finds out whether tasks of the client's run in a partition, then calls back.
         watch: Called with each task before it is queued.
 
     Attributes:
@@ -98,12 +107,14 @@ class Calls:
         *,
         fetch: Fetch,
         pace: Pace,
+        look: Callable[[str, Callable[[bool], None]], object],
         watch: Callable[[PlannedTask], None],
     ) -> None:
         self._pipeline = pipeline
         self._canceller = canceller
         self._fetch = fetch
         self._pace = pace
+        self._look = look
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
@@ -227,30 +238,57 @@ class Calls:
 
     def _next(self, template: Template, now: float) -> tuple[int, float]:
         """How many go into the next task; if none, when to look again."""
+        if template.sizer.most == 1:
+            return 1, 0.0
+        template.since = template.since or now
+        return self._packed(template, now) if template.sizer.known else self._blind(template, now)
+
+    def _blind(self, template: Template, now: float) -> tuple[int, float]:
+        """The same of calls that nothing is known of."""
+        sizer, pace = template.sizer, self._pace
+        wave = pace.wave * sizer.workers
+        if template.under_way < wave:
+            return 1, 0.0
+        look = max(template.since, template.looked) + pace.look
+        if now >= look:
+            template.looked = now
+            self._look(template.partition, functools.partial(self._looked, template))
+        if template.queued:  # then their time says nothing of them
+            if (room := pace.ahead * sizer.workers - template.under_way) > 0:
+                return min(-(-len(template.waiting) // room), BLIND, sizer.most), 0.0
+            return 0, now + pace.unmeasured
+        due = template.since + pace.unmeasured
+        if now >= due:
+            template.since, template.wave = now, wave
+        if template.wave:  # they are taken to need as long as the others have waited
+            template.wave -= 1
+            return max(min(int(sizer.target / pace.unmeasured), sizer.most), 1), 0.0
+        template.enough = config.ITEMS_QUEUED
+        return 0, min(template.since + pace.unmeasured, max(look, now + pace.look))
+
+    def _looked(self, template: Template, running: bool) -> None:
+        """Whether any of a kind runs is known; if not, all wait behind those of others."""
+        if template.queued and running:
+            template.since = self._loop.time()  # now they begin
+        template.queued = not running
+        self._send_now()
+
+    def _packed(self, template: Template, now: float) -> tuple[int, float]:
+        """The same of calls that were measured."""
         sizer, pace = template.sizer, self._pace
         waiting, workers = len(template.waiting), sizer.workers
-        template.since = template.since or now
-        if not sizer.known:
-            if template.under_way < WAVE * workers:
-                return 1, 0.0
-            due = template.since + pace.unmeasured
-            if now >= due:
-                template.since, template.wave = now, WAVE * workers
-            if template.wave:  # they are taken to need as long as the others have waited
-                template.wave -= 1
-                return max(min(int(sizer.target / pace.unmeasured), sizer.most), 1), 0.0
-            due = template.since + pace.unmeasured
-            template.enough = config.ITEMS_QUEUED
-            return 0, due
-        largest = sizer.largest
-        if largest == 1:
-            return 1, 0.0  # nothing is won by waiting
-        even = -(-waiting // (workers * pace.packs))
-        size = min(largest, max(even, sizer.of(pace.least)))
+        full, trusted = sizer.largest, sizer.trusted
         due = template.since + pace.busy
-        if template.under_way < workers or waiting >= largest * workers or now >= due:
-            return size, 0.0
-        template.enough = largest * workers
+        enough = full * workers if sizer.seen >= workers and trusted == full else math.inf
+        if (
+            template.under_way < workers * pace.ahead
+            or now >= due
+            or waiting >= enough
+            or enough == workers  # each goes alone
+        ):
+            even = -(-waiting // (workers * pace.packs))
+            return min(trusted, max(even, sizer.of(pace.least))), 0.0
+        template.enough = enough
         return 0, due
 
     def _take(self, template: Template, size: int) -> list[Call]:
@@ -294,7 +332,8 @@ class Calls:
 
         def ended(pack: Pack) -> None:
             template.under_way -= 1
-            template.sizer.stored(len(calls), pack.result.size)
+            template.queued = False
+            template.sizer.ended(len(calls), pack.result.size, pack.result.seconds)
             self._wake()
 
         for call in calls:
@@ -303,6 +342,7 @@ class Calls:
         for entry in entries:
             if isinstance(entry, PlannedTask):
                 entry.wanted = True
+                template.partition = entry.options.partition
                 self._watch(entry)
             self._pipeline.put_now(entry)
         emitter.clear()

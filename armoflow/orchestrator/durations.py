@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from armoflow.orchestrator.planned import PlannedTask
@@ -27,7 +28,7 @@ COLLECTING = 0.02
 """Seconds between a task's end and the question: others end, and the engine closes its books."""
 
 INTERVAL = 0.25
-"""Seconds between two questions."""
+"""Seconds between two questions, but for what nothing is known of: somebody may wait for that."""
 
 TRIES = 4
 """Questions for one task: its result is there a moment before its end is written down."""
@@ -50,6 +51,7 @@ class Durations:
         self._transport = transport
         self._open: dict[BatchSizer, deque[_Question]] = {}
         self._arrived = asyncio.Event()
+        self._urgent = asyncio.Event()
 
     def ended(self, task: PlannedTask) -> None:
         """A task has completed whose duration its sizer would like to know."""
@@ -60,6 +62,8 @@ class Durations:
         if question.tries < TRIES:
             self._open.setdefault(question.sizer, deque(maxlen=SAMPLE)).append(question)
             self._arrived.set()
+            if not question.sizer.known and not question.tries:
+                self._urgent.set()
 
     async def run(self) -> None:
         """Ask until cancelled, one question at a time."""
@@ -67,8 +71,11 @@ class Durations:
         earliest = 0.0
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(max(COLLECTING, earliest - loop.time()))
+            with suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), max(earliest - loop.time(), 0.0))
+            await asyncio.sleep(COLLECTING)
             self._arrived.clear()
+            self._urgent.clear()
             sample = self._sample()
             earliest = loop.time() + INTERVAL
             if sample and (tries := await self._ask(sample)):

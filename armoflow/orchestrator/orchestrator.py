@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from armoflow import config
@@ -33,7 +33,7 @@ from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.orchestrator.watching import Watching
-from armoflow.protocol.transport import ResultChange, Transport, WireOptions
+from armoflow.protocol.transport import ResultChange, TaskState, Transport, WireOptions
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class Orchestrator:
             self._canceller,
             fetch=self.fetcher.fetch,
             pace=calls.LOCAL if batched else calls.CLUSTER,
+            look=lambda partition, told: self._start(self._look(partition, told)),
             watch=self.freeing.watch,
         )
         self._start(self.pipeline.run())
@@ -311,6 +312,16 @@ class Orchestrator:
         result_ids = list(self.tracker.open)[: config.RESYNC_RESULTS]
         unexplained = self.tracker.apply(await self.transport.poll(session_id, result_ids))
         await self._explain(unexplained)
+
+    async def _look(self, partition: str, told: Callable[[bool], None]) -> None:
+        """Find out whether tasks of the session run; if that is not known, they are taken to."""
+        try:
+            counts = await self.transport.count_tasks(await self.session(), partition)
+        except ArmoflowError as error:
+            logger.debug("whether tasks run is not known: %s", error)
+            told(True)
+        else:
+            told(not counts.get(TaskState.QUEUED) or bool(counts.get(TaskState.RUNNING)))
 
     def _fail_all(self, error: ArmoflowError) -> None:
         """The engine is gone, or the session is: nobody shall wait for ever."""

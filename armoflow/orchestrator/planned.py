@@ -35,11 +35,12 @@ class Result(ResultHandle):
         consumers: Planned tasks that have it as an input and have not ended.
         data: Its data, once it is here.
         slots: Its data's slots, once they were read.
+        seconds: How long it took to make them, once they were read, where its data says so.
         blame: Why it was aborted.
         first: The position of its first item, if it holds items of a collection.
     """
 
-    __slots__ = ("_waiters", "blame", "consumers", "data", "first", "slots")
+    __slots__ = ("_waiters", "blame", "consumers", "data", "first", "seconds", "slots")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
@@ -47,6 +48,7 @@ class Result(ResultHandle):
         self._waiters: Waiter | list[Waiter] | None = None
         self.data: Buffer | None = None
         self.slots: list[Slot] | None = None
+        self.seconds: float | None = None
         self.blame: Blame | None = None
         self.first: int | None = None
 

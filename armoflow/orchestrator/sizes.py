@@ -42,6 +42,10 @@ PATIENT_FROM = 100
 KEPT = 0.7
 """What earlier measurements count beside a new one."""
 
+TRUST = 16
+"""How many times as many calls go into one task as were measured: of calls that look quick so many
+may be slow without anybody having met one, and those of one task run one after the other."""
+
 
 class BatchSizer(Protocol):
     """Says how large the next batch should be; all but ``next`` and ``planned`` in any thread."""
@@ -49,6 +53,10 @@ class BatchSizer(Protocol):
     fixed: bool
     curious: bool
     """Whether measurements still change anything."""
+
+    @property
+    def known(self) -> bool:
+        """Whether enough is known to go on without waiting for one."""
 
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
@@ -71,6 +79,7 @@ class FixedSizer:
 
     fixed = True
     curious = False
+    known = True
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -137,6 +146,11 @@ class AdaptiveSizer:
             if self._even > PILOT:
                 self._patience = patience * min(self._even / PATIENT_FROM, 1.0)
                 self._begin_step(0, PILOT)
+
+    @property
+    def known(self) -> bool:
+        """Whether a batch of this step, or any at all, was measured."""
+        return self._items > 0
 
     def next(self, position: int) -> int:
         """Items of the batch that starts at ``position``."""
@@ -232,11 +246,16 @@ class SiblingSizer:
         target: Seconds that a task should take.
         most: Calls in one task at most.
 
+    Attributes:
+        seen: How many calls were measured.
+
     Example:
         >>> sizer = SiblingSizer(workers=2, target=0.05)
         >>> sizer.measured(1, 0.001)
         >>> sizer.next(1000), sizer.next(80), sizer.next(4)
         (50, 10, 1)
+        >>> sizer.largest, sizer.trusted
+        (50, 16)
     """
 
     fixed = False
@@ -247,13 +266,15 @@ class SiblingSizer:
         self._refused = False
         self.target = target
         self.most = most
-        self._seconds: float | None = None
+        self.seen = 0
+        self._items = 0.0
+        self._seconds = 0.0
         self._bytes = 0.0
 
     @property
     def known(self) -> bool:
         """Whether it can be said already, and there is something to say."""
-        return self._seconds is not None and not self._refused
+        return self.seen > 0 and not self._refused
 
     @property
     def look_ahead(self) -> int:
@@ -267,11 +288,15 @@ class SiblingSizer:
 
     def of(self, seconds: float) -> int:
         """How many calls take so long."""
-        return int(seconds / max(self._seconds or self.target, 1e-7))
+        each = self._seconds / self._items if self._items else self.target
+        return int(seconds / max(each, 1e-7))
 
-    def stored(self, items: int, size: int) -> None:
-        """The values of so many calls have so many bytes."""
+    def ended(self, items: int, size: int, seconds: float | None) -> None:
+        """So many calls have ended: the bytes of their values, and what these say of their time."""
         self._bytes = max(self._bytes, size / max(items, 1))
+        if seconds is not None:
+            self.curious = False  # what an engine tells has the agent's time in it
+            self.measured(items, seconds)
 
     def planned(self, items: int, size: int) -> None:
         """So many calls, so many bytes of payload."""
@@ -279,9 +304,10 @@ class SiblingSizer:
 
     def measured(self, items: int, seconds: float) -> None:
         """So many calls have run."""
-        each = seconds / max(items, 1)
-        before = each if self._seconds is None else self._seconds
-        self._seconds = KEPT * before + (1 - KEPT) * each
+        # By items: what a process that was cold takes is forgotten as soon as packs are measured.
+        self._items = KEPT * self._items + items
+        self._seconds = KEPT * self._seconds + seconds
+        self.seen += items
 
     def unmeasurable(self) -> None:
         """Then each has a task of its own."""
@@ -301,3 +327,8 @@ class SiblingSizer:
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
         return max(min(size, self.most), 1)
+
+    @property
+    def trusted(self) -> int:
+        """How many share a task at most, after so few measurements."""
+        return min(self.largest, max(TRUST * self.seen, 1))

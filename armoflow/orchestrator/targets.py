@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
+from armoflow.codec.envelope import Slot, SlotKind, unpack_measured
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
@@ -298,7 +298,7 @@ def envelope_slots(result: Result) -> list[Slot]:
     if result.slots is None:
         if result.data is None:
             raise EnvelopeError(f"the data of {result.name!r} is not here")
-        result.slots = unpack_envelope(result.data)
+        result.slots, result.seconds = unpack_measured(result.data)
     return result.slots
 
 

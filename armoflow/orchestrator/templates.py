@@ -86,11 +86,14 @@ class Template:
         under_way: Their engine tasks that have not ended.
         wave: How many tasks may still go unmeasured before the others wait another moment.
         enough: While they are held back: how many must wait to be looked at before their time.
+        partition: Where their tasks run.
+        looked: When the engine was asked last whether one runs; in the loop's time.
+        queued: None does: their tasks wait behind those of others.
     """
 
     __slots__ = (
-        *("digests", "emitter", "enough", "node", "since", "sizer"),
-        *("under_way", "waiting", "wave"),
+        *("digests", "emitter", "enough", "looked", "node", "partition", "queued"),
+        *("since", "sizer", "under_way", "waiting", "wave"),
     )
 
     def __init__(
@@ -104,8 +107,11 @@ class Template:
         self.waiting: deque[Call] = deque()
         self.since = 0.0
         self.under_way = 0
-        self.enough = 0
+        self.enough: float = 0
         self.wave = 0
+        self.partition = ""
+        self.looked = 0.0
+        self.queued = False
 
 
 class _Sizer(SiblingSizer):

@@ -117,6 +117,7 @@ class Runner:
         self._fetched = data.FetchedData(agent.fetch, kept)
         self._cells = CellCache()
         self._paces = Paces()
+        self._seconds = 0.0  # that the operations of this task have taken
         self.code = Code(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
@@ -155,6 +156,7 @@ class Runner:
 
     def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
         self.name, self.touched = payload.name, False
+        self._seconds = 0.0
         check_versions(payload.versions, node=payload.name)
         job = self._prepare(task, payload)
         if job.pending and job.tolerant:
@@ -162,8 +164,10 @@ class Runner:
         if job.pending:
             self._expand(task, job, effects)
         else:
+            # On the lane the engine tells it.
+            seconds = None if task.folder is None else self._seconds
             for output, cells in zip(task.outputs, job.cells, strict=True):
-                self._store(task, effects, output, pack_envelope(cells))
+                self._store(task, effects, output, pack_envelope(cells, seconds))
 
     def _prepare(self, task: Task, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
@@ -220,8 +224,10 @@ class Runner:
             self._load(step, job)
             began = time.perf_counter()
             operations.RUN[step.operation](job)
+            seconds = time.perf_counter() - began
+            self._seconds += seconds
             if job.original is not None:
-                self._paces.note(job.original, (time.perf_counter() - began) / (step.count or 1))
+                self._paces.note(job.original, seconds / (step.count or 1))
         except ItemFailure as failure:
             job.fail_rest(failure)
         except TaskPaused:

@@ -14,6 +14,7 @@ from armoflow.codec.envelope import (
     pack_envelope,
     unpack_cells,
     unpack_envelope,
+    unpack_measured,
 )
 from armoflow.codec.payload import (
     CodeReference,
@@ -227,3 +228,11 @@ def test_messages_say_what_is_wrong():
         unpack(data + b"x")
     with pytest.raises(EnvelopeError, match="corrupt"):
         unpack(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@given(st.lists(SLOTS, max_size=6), st.none() | st.floats(0, 1e9))
+def test_an_envelope_may_tell_how_long_its_slots_took(slots, seconds):
+    data = join(pack_envelope(slots, seconds))
+    read, told = unpack_measured(data)
+    assert (plain(read), told) == (plain(slots), seconds)
+    assert unpack_cells(data) == unpack_cells(join(pack_envelope(slots)))

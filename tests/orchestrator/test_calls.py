@@ -11,25 +11,15 @@ from typing import Any
 import pytest
 
 from armoflow import task
-from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.errors import ClientClosedError, SubmissionError
-from armoflow.graph.nodes import CallNode
-from armoflow.options import Limits, options
-from armoflow.orchestrator.calls import Call, Calls, Pace
-from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.options import options
+from armoflow.orchestrator.calls import BLIND, CLUSTER, LOCAL, Pace
+from armoflow.orchestrator.sizes import TRUST
 from armoflow.orchestrator.templates import is_plain
-from armoflow.protocol.transport import ResultState
+from tests.orchestrator.desk import SETTINGS, WORKERS, Desk, Foreign
 
-WORKERS = 2
 FOR_EVER = 1000.0
-PATIENT = Pace(unmeasured=FOR_EVER, busy=FOR_EVER, least=0.001, packs=4)
-SETTINGS = PlanSettings(workers=WORKERS, batch_seconds=0.05, limits=Limits(("default",), 10))
-
-
-class Foreign:
-    """Stands for a future inside an argument."""
+PATIENT = LOCAL._replace(unmeasured=FOR_EVER, busy=FOR_EVER)
 
 
 @task
@@ -40,76 +30,6 @@ def double(number: Any) -> Any:
 @task
 def triple(number: Any) -> Any:
     return 3 * number
-
-
-class Waiting:
-    """Gets one value."""
-
-    def __init__(self) -> None:
-        self.slot: int | None = None
-        self.failed = False
-        self.error: BaseException | None = None
-
-    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
-        assert isinstance(piece, SlotRange)
-        self.slot, self.failed = piece.start, failed
-
-    def settle_error(self, error: BaseException) -> None:
-        self.error = error
-
-
-class Desk:
-    """Calls, with an engine that ends tasks when it is told to."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.tasks: list[PlannedTask] = []
-        self.cancelled: list[Result] = []
-        self.room = True
-        fetch: Any = None
-        self.calls = Calls(CodeBook(), self, self, fetch=fetch, pace=pace, watch=lambda _: None)  # type: ignore[arg-type]
-
-    def put_now(self, entry: PlannedTask | Constant | Callable[[], None]) -> None:
-        if isinstance(entry, PlannedTask):
-            self.tasks.append(entry)
-
-    def has_room(self) -> bool:
-        return self.room
-
-    def cancel_result(self, result: Result) -> None:
-        self.cancelled.append(result)
-
-    async def add(
-        self, *values: Any, settings: PlanSettings = SETTINGS
-    ) -> tuple[list[Call], list[Waiting]]:
-        nodes: list[CallNode] = [value.node for value in values]
-        waiting = [Waiting() for _ in values]
-        prepared = self.calls.templates.prepare(nodes, settings, frozenset({Foreign}))
-        assert prepared is not None
-        calls = self.calls.start(prepared, waiting)
-        await turns()
-        return calls, waiting
-
-    async def end(self, planned: PlannedTask, seconds: float | None, failed: int = -1) -> None:
-        """A task has ended well, but for one slot."""
-        (result,) = planned.outputs
-        slots = [
-            Slot(SlotKind.ERROR if slot == failed else SlotKind.VALUE, b"", ())
-            for slot in range(planned.items)
-        ]
-        result.data = b"".join(pack_envelope(slots))
-        result.size = len(result.data)
-        result.end(ResultState.COMPLETED)
-        if seconds is not None and planned.sizer is not None:
-            planned.sizer.measured(planned.items, seconds)
-        await turns()
-
-    def sizes(self) -> list[int]:
-        return [planned.items for planned in self.tasks]
-
-
-async def turns() -> None:
-    for _ in range(4):
-        await asyncio.sleep(0)
 
 
 def run(story: Callable[[Desk], Awaitable[None]], pace: Pace = PATIENT) -> None:
@@ -162,7 +82,8 @@ def test_while_all_workers_are_busy_calls_gather() -> None:
 def test_slow_calls_go_one_by_one() -> None:
     async def story(desk: Desk) -> None:
         await desk.add(*doubles(20))
-        await desk.end(desk.tasks[0], 1.0)
+        for planned in desk.tasks[:WORKERS]:
+            await desk.end(planned, 1.0)
         assert desk.sizes() == [1] * 20
 
     run(story)
@@ -182,30 +103,89 @@ def test_calls_that_nobody_measures_are_taken_to_need_the_moment_that_the_others
             await asyncio.sleep(0.001)
         assert desk.sizes()[4:] == rest
 
-    run(story, Pace(unmeasured=moment, busy=FOR_EVER, least=0.001, packs=4))
+    run(story, PATIENT._replace(unmeasured=moment))
 
 
-def test_batch_size_one_keeps_a_call_out_of_packs() -> None:
+def test_batch_size_one_keeps_a_call_out_of_packs_and_waits_for_no_measurement() -> None:
     alone = double.with_options(batch_size=1)
 
     async def story(desk: Desk) -> None:
         await desk.add(*(alone(number) for number in range(20)))
-        await desk.end(desk.tasks[0], 0.0001)
         assert desk.sizes() == [1] * 20
+        await desk.end(desk.tasks[0], 0.0001)
+        await desk.add(*(alone(number) for number in range(20)))
+        assert desk.sizes() == [1] * 40
 
     run(story)
 
 
-def test_batch_size_one_holds_though_nobody_measures() -> None:
-    alone = double.with_options(batch_size=1)
-
+def test_a_pack_is_no_larger_than_what_was_measured_allows() -> None:
     async def story(desk: Desk) -> None:
-        await desk.add(*(alone(number) for number in range(20)))
-        while len(desk.tasks) < 20:
-            await asyncio.sleep(0.001)
-        assert desk.sizes() == [1] * 20
+        await desk.add(*doubles(10_000))
+        await desk.end(desk.tasks[0], 1e-6)
+        assert desk.sizes() == [1] * 4
+        for planned in desk.tasks[1:4]:
+            await desk.end(planned, 1e-6)
+        assert desk.sizes()[4:] == [TRUST * 3, TRUST * 4]
+        await desk.end(desk.tasks[4], 1e-5)
+        assert desk.sizes()[6:] == [TRUST * (4 + TRUST * 3)]
 
-    run(story, Pace(unmeasured=0.01, busy=FOR_EVER, least=0.001, packs=4))
+    run(story)
+
+
+def test_what_a_result_says_of_its_time_is_believed_and_the_engine_not_asked() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(1000))
+        sizer = desk.tasks[0].sizer
+        assert sizer is not None and sizer.curious
+        for planned in desk.tasks[:3]:
+            desk.finish(planned, 0.005)
+        await desk.add(double(0))
+        assert not sizer.curious
+        assert desk.sizes()[4] == 9
+
+    run(story)
+
+
+def test_calls_that_wait_behind_those_of_others_go_in_few_tasks() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(20))
+        assert desk.sizes() == [1] * WORKERS
+        (told,) = await looked(desk)
+        told(False)
+        assert desk.sizes()[WORKERS:] == [5, 5, 4, 4]
+
+    run(story, CLUSTER._replace(look=0.01, unmeasured=FOR_EVER))
+
+
+def test_of_many_calls_that_wait_behind_others_no_task_has_too_many() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(200))
+        (told,) = await looked(desk)
+        told(False)
+        assert desk.sizes()[WORKERS:] == [BLIND] * 4
+        for planned in list(desk.tasks):
+            desk.finish(planned, 0.001)
+        await desk.add(double(0))
+        assert max(desk.sizes()[6:]) > BLIND
+
+    run(story, CLUSTER._replace(look=0.01, unmeasured=FOR_EVER))
+
+
+def test_calls_that_run_are_waited_for() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(20))
+        (told,) = await looked(desk)
+        told(True)
+        assert desk.sizes() == [1] * WORKERS
+
+    run(story, CLUSTER._replace(look=0.01, unmeasured=FOR_EVER))
+
+
+async def looked(desk: Desk) -> list[Callable[[bool], None]]:
+    while not desk.looks:
+        await asyncio.sleep(0.001)
+    return desk.looks
 
 
 def test_other_tasks_and_other_options_travel_apart() -> None:

@@ -28,8 +28,9 @@ class Sizer:
 
     fixed = False
 
-    def __init__(self) -> None:
+    def __init__(self, known: bool = True) -> None:
         self.curious = True
+        self.known = known
         self.told: list[tuple[int, float] | None] = []
 
     def measured(self, items: int, seconds: float) -> None:
@@ -130,6 +131,28 @@ def test_there_is_one_question_at_a_time() -> None:
         transport.open.set()
         await transport.asked.wait()
         assert len(transport.questions) == 2
+        running.cancel()
+
+    run(test)
+
+
+def test_what_nothing_is_known_of_is_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durations, "INTERVAL", 1000.0)
+
+    async def test() -> None:
+        known, unknown, transport = Sizer(), Sizer(known=False), Transport()
+        asking = Durations(transport)  # type: ignore[arg-type]
+        running = asyncio.create_task(asking.run())
+        asking.ended(task(known, "first"))
+        await transport.asked.wait()
+        transport.asked.clear()
+        asking.ended(task(known, "second"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert transport.questions == [["first"]]
+        asking.ended(task(unknown, "unknown"))
+        await transport.asked.wait()
+        assert sorted(transport.questions[-1]) == ["second", "unknown"]
         running.cancel()
 
     run(test)

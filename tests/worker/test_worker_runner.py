@@ -3,6 +3,7 @@ from __future__ import annotations
 import operator
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from seats import KEY, call, code, collection, encode, envelope, items, values
 
 from armoflow import config
 from armoflow.agent.effects import StagedFile
-from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_measured
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import (
     CodeReference,
@@ -222,6 +223,15 @@ def test_outputs_go_to_the_agents_folder(local: LocalRunner, tmp_path: Path) -> 
     assert effects.data == {
         "output-0": StagedFile(str(folder / "output-0"), (folder / "output-0").stat().st_size)
     }
+
+
+def test_where_an_agent_brings_data_the_result_says_how_long_its_items_took(
+    local: LocalRunner, tmp_path: Path
+) -> None:
+    effects = local.effects(call(time.sleep, 0.01), folder=str(tmp_path))
+    _, seconds = unpack_measured(content(effects.data["output-0"]))
+    assert seconds is not None and seconds >= 0.01
+    assert unpack_measured(content(local.effects(call(int)).data["output-0"]))[1] is None
 
 
 def test_staged_files_of_a_failed_task_are_removed(local: LocalRunner, tmp_path: Path) -> None:
