@@ -11,8 +11,8 @@ from armoflow.graph.nodes import CallNode
 from armoflow.options import Limits
 from armoflow.orchestrator.calls import Call, Calls, Pace
 from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.protocol.transport import ResultState
 
 WORKERS = 2

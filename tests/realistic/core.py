@@ -206,7 +206,8 @@ class BusySeat(Seat):
         fate, conduct = engine.fate, engine.fate.conduct
         due = fate.clock.now() + conduct.task_cost - sum(conduct.ending) / 2
         await super()._prepare(execution)
-        await fate.pay(due - fate.clock.now(), "tasks")
+        if conduct.task_cost:  # paid even where this machine took longer
+            await fate.pay(max(due - fate.clock.now(), 1e-6), "tasks")
 
     async def _execute(self, link: WorkerLink, execution: Execution) -> bool:
         goes_on = await super()._execute(link, execution)
