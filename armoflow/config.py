@@ -82,6 +82,9 @@ embedded engine: a task of its own costs a call about half a millisecond there."
 CLUSTER_INLINE_SECONDS = 0.25
 """The same under the worker service: a task of its own costs a call 15 to 90 ms."""
 
+INLINE_ITEMS = 1000
+"""Items of a collection that is run there at most; more go in batches, whose items cost less."""
+
 INLINE_LIMIT = 10.0
 """Seconds that may be said for it at most: less than ``DURATION_MARGIN``."""
 

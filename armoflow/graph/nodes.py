@@ -93,8 +93,8 @@ class Node:
         arguments = (reference.node for reference in self.arguments)
         return (*map(source_node, self._sources), *arguments)
 
-    def _run_as(self, node: Node) -> None:
-        """It only names items of another node, whose task was called where that was made."""
+    def run_as(self, node: Node) -> None:
+        """It only names items, or a part, of another node: it runs as if made where that was."""
         self.options = node.options
         self.block = node.block
 
@@ -158,7 +158,7 @@ class ItemNode(Node):
         self.index = index
         name = source.node.item_name(index)
         super().__init__(name, source.node.options, arguments=(source,))
-        self._run_as(source.node)
+        self.run_as(source.node)
 
 
 class CollectionNode(Node):
@@ -167,16 +167,18 @@ class CollectionNode(Node):
     Attributes:
         length: Number of slots; None if it is not known before it ran.
         sparse: Slots may be absent (after ``filter``): then ``length`` counts the slots.
+        first: The position of its first item, where it is the rest of a collection.
     """
 
     __slots__ = ("length", "sparse")
 
     length: int | None
     sparse: bool
+    first = 0
 
     def item_name(self, index: int) -> str:
         """What errors call an item."""
-        return f"{self.name}[{index}]"
+        return f"{self.name}[{self.first + index}]"
 
 
 class SourceNode(CollectionNode):
@@ -259,11 +261,18 @@ class SourceNode(CollectionNode):
 class MapNode(CollectionNode):
     """A task called for each item of one or several sources, up to the shortest."""
 
-    __slots__ = ("fixed", "sources", "star", "task")
+    __slots__ = ("first", "fixed", "sources", "star", "task")
 
     def __init__(
-        self, task: AnyTask, sources: tuple[Source, ...], fixed: dict[str, Any], *, star: bool
+        self,
+        task: AnyTask,
+        sources: tuple[Source, ...],
+        fixed: dict[str, Any],
+        *,
+        star: bool,
+        first: int = 0,
     ) -> None:
+        self.first = first
         self.task = task
         self.sources = sources
         self.star = star
@@ -277,9 +286,12 @@ class MapNode(CollectionNode):
 class FilterNode(CollectionNode):
     """The items for which a task is true; the others leave absent slots behind."""
 
-    __slots__ = ("fixed", "source", "task")
+    __slots__ = ("first", "fixed", "source", "task")
 
-    def __init__(self, task: AnyTask, source: Source, fixed: dict[str, Any]) -> None:
+    def __init__(
+        self, task: AnyTask, source: Source, fixed: dict[str, Any], *, first: int = 0
+    ) -> None:
+        self.first = first
         self.task = task
         self.source = source
         self.length, _ = _shape((source,), f"filter of {task.name!r}")
@@ -312,9 +324,9 @@ class SliceNode(CollectionNode):
         self.source = source
         self.positions = positions
         self.length = len(positions)
-        self.sparse = False
+        self.sparse = source.node.sparse
         super().__init__(source.node.name, source.node.options, arguments=(source,))
-        self._run_as(source.node)
+        self.run_as(source.node)
 
     @property
     def start(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from armoflow.codec.envelope import Cell, pack_envelope
@@ -22,12 +23,13 @@ from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.code import Code
 from armoflow.worker.context import Context
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inline import Inline, as_delayed, nodes_of, wrong_outputs
+from armoflow.worker.inline import Inline
+from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import Made
 from armoflow.worker.mark import Recorder
@@ -64,7 +66,10 @@ class Expander:
             ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
             if not packed:
                 _fail(next(iter(ends.values())))
+            if inline.captures and not settings.capture:
+                settings = replace(settings, capture=True)
             planner = Planner(self._book, settings, inline)
+            planner.surroundings = Surroundings(taken=inline.taken)
             try:
                 if len(pending) == 1 and all(len(cells) == 1 for cells in finished):
                     _make_each(ends.popitem()[1], planner, context)
@@ -80,14 +85,15 @@ class Expander:
 
 
 def _fail(ends: Sequence[Made | Delayed[Any]]) -> None:
-    """Fail, if there is no output that has a value, or may yet.
+    """Fail, if that is what all outputs come to; where each has its own failure, it holds that.
 
     Raises:
-        ItemFailure: Why the first one has none.
+        ItemFailure: Why none of them has a value.
     """
-    failures = [one.failure for one in ends if isinstance(one, Made) and one.failure is not None]
-    if len(failures) == len(ends):
-        raise failures[0]
+    failures = {one.failure if isinstance(one, Made) else None for one in ends}
+    failure = failures.pop()
+    if failure is not None and not failures:
+        raise failure
 
 
 def _make_each(ends: Sequence[Made | Delayed[Any]], planner: Planner, context: Context) -> None:

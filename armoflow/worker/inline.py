@@ -3,49 +3,53 @@
 Calls are run depth first, on a stack of their own, until the seconds that are granted are over;
 what is left is planned as child tasks, for which what was made here exists already. To the user a
 call that runs here is as one that has a task: it has its own name, attempts, timeout and error, and
-gets arguments that nobody else holds.
+gets arguments that nobody else holds. Operations on collections are run item by item (see
+``inline_items``), and may be cut between two of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow import config
-from armoflow.codec.envelope import SlotKind, pack_envelope
 from armoflow.codec.payload import Payload
-from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
+from armoflow.errors import TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, Node
-from armoflow.orchestrator import builtins
-from armoflow.orchestrator.planned import Result, SlotRange
-from armoflow.protocol.transport import ResultState
+from armoflow.graph.nodes import CallNode, CollectionNode, FilterNode, MapNode, Node
+from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.attempts import describe
-from armoflow.worker.failures import ItemFailure, MissingDataError
-from armoflow.worker.inline_rules import CallRule, Functions
-from armoflow.worker.inputs import pickle_value
-from armoflow.worker.job import holds_graph, split_outputs, unstorable
-from armoflow.worker.made import Arguments, Made
-from armoflow.worker.mark import Recorder, weight
-from armoflow.worker.operations import SCALARS
+from armoflow.worker.failures import ItemFailure
+from armoflow.worker.inline_calls import Caller, nodes_of
+from armoflow.worker.inline_items import KINDS, Taken, Unfinished, skipped
+from armoflow.worker.inline_rules import Functions
+from armoflow.worker.made import ArgumentLoader, Made, Row
+from armoflow.worker.mark import Recorder
+from armoflow.worker.partials import Partials
 
 if TYPE_CHECKING:
-    from armoflow.orchestrator.planning.known import Found
+    from armoflow.graph.arguments import Reference
+    from armoflow.graph.task import BaseTask
     from armoflow.orchestrator.planning.settings import PlanSettings
-    from armoflow.worker.context import Context
 
 
 class _Frame:
-    """A call whose inputs are looked at one after the other; without a node, several graphs."""
+    """A node whose inputs are looked at one after the other; without a node, several graphs."""
 
-    __slots__ = ("node", "position", "references")
+    __slots__ = ("node", "position", "references", "steps")
 
-    def __init__(self, node: CallNode | None, references: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        node: Node | None,
+        references: Sequence[Any],
+        steps: Iterator[Sequence[Any]] | None = None,
+    ) -> None:
         self.node = node
         self.references = references
         self.position = 0
+        self.steps = steps
 
 
 class Inline:
@@ -57,6 +61,10 @@ class Inline:
         functions: The functions of this process.
         recorder: Notes what runs.
         seconds: How long calls may be begun.
+
+    Attributes:
+        caller: Makes the calls.
+        taken: Of iterators that were read, what a plan finds in their place.
     """
 
     def __init__(
@@ -67,108 +75,102 @@ class Inline:
         recorder: Recorder,
         seconds: float,
     ) -> None:
-        self._parent = payload
-        self._plan = plan
-        self._functions = functions
-        self._paces = functions.paces
-        self._recorder = recorder
+        self.caller = Caller(plan, payload.settings, functions, recorder, seconds)
+        self.taken: dict[Node, Taken] = {}
         self._seconds = seconds
         self._end = 0.0
         self._over = False
+        self._stack: list[_Frame] = []
         self._made: dict[Node, Sequence[Made]] = {}
+        self._rows: dict[Node, Sequence[Row]] = {}
+        self._begun: dict[Node, Unfinished] = {}
+        self._open: set[Node] = set()
         self._left: set[Node] = set()
-        self._rules: dict[int, CallRule] = {}
-        self._partials: list[tuple[Result, list[Made]]] = []
-        self._room = 0
-        self._number = 0
+        self._partials = Partials(payload.name)
+        self.store = self._partials.store
 
     # --- running --------------------------------------------------------------------------------
 
     def run(self, values: Sequence[Delayed[Any]]) -> None:
-        """Run calls that these values need, until all are here or the time is over."""
+        """Run what these values need, until all are here or the time is over."""
         if self._seconds <= 0:
             return
         self._end = time.perf_counter() + self._seconds
+        self._stack = [_Frame(None, values)]
         try:
-            self._run([_Frame(None, values)])
+            self._run()
         finally:
-            if self._number:
-                self._recorder.inline(0, 1, 0)
+            self.caller.end()
 
-    def _run(self, stack: list[_Frame]) -> None:
-        made, left = self._made, self._left
+    def _run(self) -> None:
+        stack, left = self._stack, self._left
         while stack:
             frame = stack[-1]
             node = self._next(frame)
             if node is None:
-                stack.pop()
-                if frame.node is None:
-                    continue
-                graphs = self._finish(frame.node, stack)
-                if graphs:
-                    stack.append(_Frame(None, graphs))
+                self._leave(frame)
                 continue
             if frame.node is None and frame.position == len(frame.references):
                 stack.pop()  # so that a recursion takes no room
-            if self._may_run(node):
-                stack.append(_Frame(node, node.arguments))  # type: ignore[arg-type]
-            elif node not in made:
+            if type(node) is CallNode:
+                if self.caller.may_call(node, node.task) and not self._over:
+                    stack.append(_Frame(node, node.arguments))
+                else:
+                    left.add(node)
+            elif self._over or node in self._open:  # a node in its own graph: the plan says so
                 left.add(node)
+            else:
+                self._open.add(node)
+                stack.append(_Frame(node, (), KINDS[type(node)](self, node)))
 
     def _next(self, frame: _Frame) -> Node | None:
-        """The next input of a call that was not looked at; none after one that failed."""
+        """The next input that was not looked at; of a call, none after one that failed."""
         references, made, left = frame.references, self._made, self._left
         while frame.position < len(references):
-            if frame.node is not None and frame.position:
-                before = self._reach(references[frame.position - 1])
+            if frame.steps is None and frame.node is not None and frame.position:
+                before = self.reach(references[frame.position - 1])
                 if before is not None and before.failure is not None:
                     return None
             node: Node = references[frame.position].node
             frame.position += 1
-            if node not in made and node not in left:
+            if node not in made and node not in left and node not in self._rows:
                 return node
         return None
 
-    def _may_run(self, node: Node) -> bool:
-        if self._over or type(node) is not CallNode or node.block is not None:
-            return False
-        if not self._rule(node).here or any(
-            type(reference) is DelayedList for reference in node.arguments
-        ):
-            return False
-        try:
-            self._functions.of(node.task)
-        except Exception:  # the plan comes to it, and says why
-            return False
-        pace = self._paces.of(node.task.function)
-        return pace is None or pace <= self._seconds
+    def _leave(self, frame: _Frame) -> None:
+        """All inputs of a node were looked at: it is run, if it can be."""
+        node, stack = frame.node, self._stack
+        if frame.steps is not None:
+            assert node is not None
+            following = next(frame.steps, None)
+            if following is not None:
+                frame.references, frame.position = following, 0
+                return
+            self._open.discard(node)
+            if node not in self._made and node not in self._rows:
+                self._left.add(node)
+        stack.pop()
+        if frame.steps is None and node is not None:
+            assert isinstance(node, CallNode)
+            graphs = self._finish(node)
+            if graphs:
+                stack.append(_Frame(None, graphs))
 
-    def _rule(self, node: Node) -> CallRule:
-        rule = self._rules.get(id(node.options))
-        if rule is None:
-            rule = CallRule(node, self._plan, self._parent.settings, self._seconds)
-            self._rules[id(node.options)] = rule
-        return rule
-
-    def _finish(self, node: CallNode, stack: Sequence[_Frame]) -> list[Delayed[Any]] | None:
+    def _finish(self, node: CallNode) -> list[Delayed[Any]] | None:
         """All inputs of a call were looked at: run it, if it can be; returns its graphs."""
         for reference in node.arguments:
-            held = self._reach(reference)  # type: ignore[arg-type]  # see _may_run
+            held = self.reach(reference)
             if held is None or held.graph is not None:
                 self._left.add(node)
                 return None
             if held.failure is not None:
-                record = held.failure.record.via(node.name)
-                failure = ItemFailure(record, SlotKind.SKIPPED, placed=True)
-                self._made[node] = [Made(failure=failure)] * node.outputs
+                self._made[node] = [Made(failure=skipped(held.failure, node.name))] * node.outputs
                 return None
-        self._over = self._over or time.perf_counter() > self._end
-        known = self._paces.of(node.task.function) is not None
-        if self._over or not (known or self._is_calm(stack)):
+        if not self.may_begin(node.task):
             self._left.add(node)
             return None
         try:
-            load = Arguments(node, self._reach)
+            load = ArgumentLoader(node.name, node.args, node.kwargs, node.arguments, self.reach)
         except Exception:  # an argument cannot be pickled: the plan comes to it, and says which
             self._left.add(node)
             return None
@@ -176,98 +178,93 @@ class Inline:
         self._made[node] = outputs
         return [output.graph for output in outputs if output.graph is not None]
 
-    def _is_calm(self, stack: Sequence[_Frame]) -> bool:
+    def _call(self, node: CallNode, load: ArgumentLoader) -> list[Made]:
+        try:
+            value = self.caller.call(node, node.task, load)
+        except ItemFailure as failure:
+            return [Made(failure=failure)] * node.outputs
+        outputs = self.caller.keep(node, value)
+        for output in outputs:
+            if output.graph is not None and self._is_circle(node, output.graph):
+                text = f"task {node.name!r} returned a graph that needs its own value"
+                output.graph, output.failure = None, describe(TaskError(text), node.name)
+        return outputs
+
+    def _is_circle(self, node: CallNode, graph: Delayed[Any]) -> bool:
+        """Whether a call cannot have a graph's value: it is that of the call itself."""
+        held = self.reach(graph)
+        last = graph if held is None else held.graph
+        return last is not None and last.node is node
+
+    # --- what may run ---------------------------------------------------------------------------
+
+    def may_begin(self, task: BaseTask[Any, Any], calls: int = 1) -> bool:
+        """Whether calls of a task may be begun now.
+
+        Args:
+            task: The task.
+            calls: How many there are that could run at once.
+        """
+        now = time.perf_counter()
+        self._over = self._over or now > self._end
+        if self._over:
+            return False
+        pace = self.caller.pace(task)
+        if pace is None:
+            return calls == 1 and self._is_calm()
+        return pace <= self._seconds if calls == 1 else pace * calls <= self._end - now
+
+    def _is_calm(self) -> bool:
         """Whether nothing but what is known to be quick would wait for a call of unknown length."""
-        return not self._left and all(
-            self._is_quick(reference.node)
-            for frame in stack
-            for reference in frame.references[frame.position :]
+        if self._left:
+            return False
+        waiting = (
+            reference for frame in self._stack for reference in frame.references[frame.position :]
         )
+        there = self._made.keys() | self._rows.keys()
+        return all(map(self._is_quick, nodes_of(waiting, there)))
 
     def _is_quick(self, node: Node) -> bool:
-        if node in self._made:
+        task = getattr(node, "task", None)
+        if task is None:  # it only puts others together
             return True
-        return self._may_run(node) and self._paces.of(node.task.function) is not None  # type: ignore[attr-defined]
+        pace, calls = self.caller.pace(task), getattr(node, "length", 1)
+        if pace is None or calls is None or not self.caller.may_call(node, task):
+            return False
+        return pace * calls <= self._seconds
 
-    def _call(self, node: CallNode, load: Callable[[], Any]) -> Sequence[Made]:
-        """Make the attempts of a call."""
-        rule = self._rule(node)
-        function, recorder = self._functions.of(node.task), self._recorder
-        self._functions.enter(node.task.function)
-        attempt = 0
-        while True:
-            attempt += 1
-            self._number += 1
-            deadline = time.monotonic_ns() + rule.timeout if rule.timeout else 0
-            recorder.inline(self._number, attempt, deadline)
-            began = time.perf_counter()
-            try:
-                args, kwargs = load()
-                value = function(*args, **kwargs)
-            except BaseException as error:
-                lost = isinstance(error, (MissingDataError, EnvelopeError))
-                if lost or attempt > rule.settings.retries:
-                    failure = describe(error, node.name, None, attempt)
-                    return [Made(failure=failure)] * node.outputs
-                recorder.inline(self._number, attempt, 0)
-                time.sleep(rule.settings.pause_after(attempt))
-            else:
-                self._paces.note(node.task.function, time.perf_counter() - began)
-                return self._keep(node, value)
+    # --- for the kinds of nodes -----------------------------------------------------------------
 
-    # --- what calls return ----------------------------------------------------------------------
+    def row(self, source: Reference) -> Row | None:
+        """The items of a collection, if all of them were made."""
+        rows = self._rows.get(source.node)
+        return None if rows is None else rows[source.output]
 
-    def _keep(self, node: CallNode, value: Any) -> Sequence[Made]:
-        """What a call has returned, in a form that nobody can change."""
-        if node.outputs == 1:
-            return [self._keep_part(node, value)]
-        try:
-            parts = split_outputs(value, node.outputs, node.name)
-        except Exception:
-            if holds_graph(value):
-                error = wrong_outputs(node.name, node.outputs, value)
-            failure = describe(error.with_traceback(None), node.name)
-            return [Made(failure=failure)] * node.outputs
-        return [self._keep_part(node, part) for part in parts]
+    def set_rows(self, node: Node, rows: Sequence[Row]) -> None:
+        """All items of a collection were made: a row for each output."""
+        self._rows[node] = rows
 
-    def _keep_part(self, node: CallNode, value: Any) -> Made:
-        if value.__class__ in SCALARS:
-            return Made(value)
-        try:
-            return Made(cell=pickle_value(value))
-        except Exception as error:
-            if not holds_graph(value):
-                told = unstorable(error, node.name).with_traceback(None)
-                return Made(failure=describe(told, node.name))
-        graph = as_delayed(value)
-        refusal = self._refusal(graph) or self._circle(node, graph)
-        if refusal is not None:
-            return Made(failure=describe(refusal, node.name))
-        return Made(graph=graph)
+    def set_begun(self, node: Node, rows: Sequence[Row], rest: CollectionNode) -> None:
+        """The first items of a collection were made; the others are another collection."""
+        self._begun[node] = Unfinished(rows, rest)
 
-    def _refusal(self, graph: Delayed[Any]) -> ArmoflowError | None:
-        """Why the session does not allow a graph."""
-        if self._plan.limits is None:
-            return None
-        refusals = (self._rule(node).refusal for node in nodes_of([graph]))
-        return next((error for error in refusals if error is not None), None)
-
-    def _circle(self, node: CallNode, graph: Delayed[Any]) -> ArmoflowError | None:
-        """Why a call cannot have a graph's value: it is that of the call itself."""
-        held = self._reach(graph)
-        last = graph if held is None else held.graph
-        if last is None or last.node is not node:
-            return None
-        return TaskError(f"task {node.name!r} returned a graph that needs its own value")
+    def set_value(self, node: Node, made: Made) -> None:
+        """A node's only value was made."""
+        self._made[node] = [made]
 
     # --- for what is left -----------------------------------------------------------------------
 
-    def _reach(self, reference: Delayed[Any]) -> Made | None:
+    def reach(self, reference: Reference) -> Made | None:
         """What a value has come to: made, or the graph that still makes it; None: not looked at."""
+        if type(reference) is DelayedList:
+            return self._reach_list(reference)
         outputs = self._made.get(reference.node)
         if outputs is None:
             return None
-        made = outputs[reference.output]
+        return self.last(outputs[reference.output])
+
+    def last(self, made: Made) -> Made:
+        """What a value has come to that may have been a graph."""
         passed = []
         while made.graph is not None:
             after = made.after
@@ -282,12 +279,45 @@ class Inline:
             one.after = made  # a recursion is not followed again level by level
         return made
 
+    def _reach_list(self, reference: DelayedList[Any]) -> Made | None:
+        """The list of a collection's values, if all of them were made."""
+        row = self.row(reference)
+        if row is None:
+            return None
+        parts = [self.last(made) for made in row if made is not None]
+        return Made.together(parts, list) if all(part.graph is None for part in parts) else None
+
     def end(self, value: Delayed[Any]) -> Made | Delayed[Any]:
         """What a value has come to, or the lazy value that it still is."""
-        made = self._reach(value)
+        made = self.reach(value)
         if made is None:
             return value
         return made if made.graph is None else made.graph
+
+    def find(self, node: Node) -> Found | None:
+        """See :class:`~armoflow.orchestrator.planning.known.Known`."""
+        outputs = self._made.get(node)
+        return None if outputs is None else [self._found(made) for made in outputs]
+
+    def find_items(self, node: CollectionNode) -> Begun | None:
+        """See :class:`~armoflow.orchestrator.planning.known.Known`."""
+        begun = self._begun.get(node)
+        if begun is None and node in self._rows and isinstance(node, (MapNode, FilterNode)):
+            begun = Unfinished(self._rows[node], None)
+        if begun is None:
+            return None
+        return Begun([[*map(self._found, row)] for row in begun.rows], begun.rest)
+
+    def _found(self, made: Made | None) -> SlotRange | Delayed[Any]:
+        one = None if made is None else self.last(made)
+        return one.graph if one is not None and one.graph is not None else self._partials.place(one)
+
+    @property
+    def captures(self) -> bool:
+        """Whether an item of a collection is still a graph: where that fails, others go on."""
+        rows = [*self._rows.values(), *(begun.rows for begun in self._begun.values())]
+        items = (made for columns in rows for row in columns for made in row)
+        return any(made is not None and self.last(made).graph is not None for made in items)
 
     def blame(self, nodes: Sequence[Node], error: Exception) -> bool:
         """Let the call fail whose graph could not be planned.
@@ -299,9 +329,15 @@ class Inline:
         Returns:
             Whether there is such a call among them.
         """
-        owner = next((node for node in reversed(nodes) if node in self._made), None)
-        if owner is None:
-            return False
+        for node, needed in reversed([*zip(nodes, [*nodes[1:], None], strict=True)]):
+            if node in self._made:
+                self._blame_call(node, error)
+                return True
+            if self._blame_items(node, needed, error):
+                return True
+        return False
+
+    def _blame_call(self, owner: Node, error: Exception) -> None:
         made = self._made[owner]
         while True:  # the last one of those that are the same as one another
             graph = next(output.graph for output in made if output.graph is not None)
@@ -313,62 +349,16 @@ class Inline:
         for output in made:
             if output.graph is not None:
                 output.graph, output.failure = None, failure
-        return True
 
-    def find(self, node: Node) -> Found | None:
-        """See :class:`~armoflow.orchestrator.known.Known`."""
-        outputs = self._made.get(node)
-        if outputs is None:
-            return None
-        ends = [self.end(Delayed(node, output)) for output in range(len(outputs))]
-        return [self._place(one) if isinstance(one, Made) else one for one in ends]
-
-    def _place(self, made: Made) -> SlotRange:
-        """Where a child task will find a value: small ones lie together."""
-        if made.place is None:
-            length = weight(made.cell)
-            if length > self._room or not self._partials:
-                result = Result(f"partial {self._parent.name}")
-                result.state = ResultState.CREATED
-                self._partials.append((result, []))
-                self._room = config.INLINE_DATA_LIMIT
-            self._room -= length
-            result, column = self._partials[-1]
-            made.place = SlotRange(result, len(column), len(column) + 1)
-            column.append(made)
-        return made.place
-
-    def store(self, context: Context) -> None:
-        """Store what child tasks need of what was made here."""
-        for result, column in self._partials:
-            cells = [made.to_cell(context.slot) for made in column]
-            result.id = context.store(result.name, pack_envelope(cells))
-
-
-def as_delayed(value: Any) -> Delayed[Any]:
-    """What a call returned that holds a graph, as one lazy value."""
-    if isinstance(value, Delayed):
-        return value
-    if isinstance(value, DelayedList):
-        return value.gather()
-    return Delayed(CallNode(builtins.identity, (value,), {}))
-
-
-def wrong_outputs(name: str, outputs: int, value: Any) -> TaskError:
-    """What a task of several outputs ends with that returned one graph for all."""
-    return TaskError(
-        f"the task {name!r} has {outputs} outputs, so it must return that many values; "
-        f"it returned {value!r}"
-    )
-
-
-def nodes_of(values: Sequence[Delayed[Any]]) -> set[Node]:
-    """All nodes that some values need."""
-    stack = [value.node for value in values]
-    seen: set[Node] = set(stack)
-    while stack:
-        for upstream in stack.pop().inputs:
-            if upstream not in seen:
-                seen.add(upstream)
-                stack.append(upstream)
-    return seen
+    def _blame_items(self, node: Node, needed: Node | None, error: Exception) -> bool:
+        """Let the items of a collection fail that are the same as a node; whether there are any."""
+        begun = self._begun.get(node)
+        rows = self._rows.get(node, ()) if begun is None else begun.rows
+        found = False
+        for row in rows:
+            for index, item in enumerate(row):
+                made = None if item is None else self.last(item)
+                if made is not None and made.graph is not None and made.graph.node is needed:
+                    made.graph, made.failure = None, describe(error, node.name, index)
+                    found = True
+        return found

@@ -10,6 +10,7 @@ from armoflow.errors import ArmoflowError
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import builtins
+from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.rules import Rules, longest
 from armoflow.worker.code import prepare
 from armoflow.worker.paces import Paces
@@ -37,7 +38,8 @@ class Functions:
         self.enter = enter
         self._book = book
         self._known: dict[int, tuple[BaseTask[Any, Any], Callable[..., Any]]] = {}
-        paces.note(builtins.identity.function, 0.0)
+        for own in (builtins.identity, dynamic.expand):
+            paces.note(own.function, 0.0)
 
     def of(self, task: BaseTask[Any, Any]) -> Callable[..., Any]:
         """What to call for a task.

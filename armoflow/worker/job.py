@@ -232,6 +232,16 @@ def unstorable(error: Exception, name: str) -> Exception:
     return told
 
 
+def no_truth(name: str) -> TaskError:
+    """What an item ends with whose filter returned a graph."""
+    return TaskError(f"task {name!r} decides which items stay: it cannot return a Delayed")
+
+
+def not_combined(name: str) -> TaskError:
+    """What a reduction ends with whose step returned a graph."""
+    return TaskError(f"task {name!r} combines values in a reduce: it cannot return a Delayed")
+
+
 def split_outputs(value: Any, count: int, name: str) -> list[Any]:
     """The values for several outputs.
 

@@ -1,39 +1,45 @@
-"""What a call of a returned graph has made where it ran, and what it is given of others."""
+"""What was made of a returned graph where it ran, and what its calls are given of it."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.codec.envelope import Cell, Slot
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import ArmoflowError, TaskError
+from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, Node
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.operations import SCALARS
 
+if TYPE_CHECKING:
+    from armoflow.graph.arguments import Reference
+
 _NONE: Any = object()
+_LAZY: frozenset[Any] = frozenset({Delayed, DelayedList})
 
 
 class Made:
-    """One output of a call that has run.
+    """One value that was made: an output of a call, or an item of a collection.
 
     Attributes:
-        value: Its value, if that is a scalar.
-        cell: Its value in a form that nobody can change.
+        value: The value, if it is a scalar.
+        cell: The value in a form that nobody can change.
+        parts: If it is put together of others: these.
+        kind: How they are put together.
         failure: Why it has no value.
         graph: The lazy value that it is the same as.
         after: What that has come to, as far as it was followed.
         place: Where child tasks find it.
     """
 
-    __slots__ = ("after", "cell", "failure", "graph", "place", "value")
+    __slots__ = ("after", "cell", "failure", "graph", "kind", "parts", "place", "value")
 
     def __init__(
         self,
@@ -45,15 +51,26 @@ class Made:
     ) -> None:
         self.value = value
         self.cell = cell
+        self.parts: Sequence[Made] = ()
+        self.kind: type[list[Any]] | type[tuple[Any, ...]] | None = None
         self.failure = failure
         self.graph = graph
         self.after: Made | None = None
         self.place: SlotRange | None = None
 
+    @classmethod
+    def together(cls, parts: Sequence[Made], kind: type[list[Any]] | type[tuple[Any, ...]]) -> Made:
+        """A list or a tuple of values; where one failed, so did it."""
+        made = cls(failure=next((part.failure for part in parts if part.failure), None))
+        made.parts, made.kind = parts, kind
+        return made
+
     def load(self) -> Any:
         """The value, for one who may change it."""
         if self.value is not _NONE:
             return self.value
+        if self.kind is not None:
+            return self.kind([part.load() for part in self.parts])
         cell = self.cell
         if isinstance(cell, bytes):
             return pickle.loads(cell)
@@ -64,74 +81,105 @@ class Made:
         """What stands for it in a result; ``slot`` makes that of a failure."""
         if self.failure is not None:
             return slot(self.failure)
-        return self.cell if self.value is _NONE else pickle_value(self.value)
+        return pickle_value(self.load()) if self.cell is None else self.cell
+
+    def read(self, name: str, task: str) -> Any:
+        """The value, as an input of a task.
+
+        Args:
+            name: What made it.
+            task: The name of the task.
+
+        Raises:
+            SerializationError: If it cannot be read back.
+        """
+        try:
+            return self.load()
+        except Exception as error:
+            cell = self.cell
+            what = f"the value of {name!r}, an input of task {task!r}"
+            raise unreadable(
+                what, cell.data if isinstance(cell, Slot) else cell or b"", error
+            ) from error
 
 
-class Arguments:
-    """The arguments of a call whose inputs are here; each attempt gets them anew.
+Row: TypeAlias = "list[Made | None]"
+"""The items of a collection, in order; None for one that was filtered out."""
+
+Arguments: TypeAlias = "tuple[Sequence[Any], dict[str, Any]]"
+"""Those of a call, by position and by name."""
+
+
+class ArgumentLoader:
+    """Arguments whose inputs are here; each attempt gets them anew.
+
+    Args:
+        name: The name of the task that they are for.
+        args: Those by position.
+        kwargs: Those by name.
+        references: The lazy values among them.
+        reach: What a lazy value has come to.
 
     Raises:
         SerializationError: If one of them cannot be pickled.
     """
 
-    __slots__ = ("_node", "_pickled", "_reach")
+    __slots__ = ("_args", "_kwargs", "_name", "_pickled", "_reach", "_references")
 
-    def __init__(self, node: CallNode, reach: Callable[[Delayed[Any]], Made | None]) -> None:
-        self._node = node
+    def __init__(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        references: Sequence[Reference],
+        reach: Callable[[Reference], Made | None],
+    ) -> None:
+        self._name = name
+        self._args = args
+        self._kwargs = kwargs
+        self._references = references
         self._reach = reach
         self._pickled: Pickled | None = None
-        values = (*node.args, *node.kwargs.values()) if node.kwargs else node.args
+        values = (*args, *kwargs.values()) if kwargs else args
         for value in values:
-            if value.__class__ not in SCALARS and value.__class__ is not Delayed:
-                self._pickled = _owned(dumps((node.args, node.kwargs), self._refer))
+            if value.__class__ not in SCALARS and value.__class__ not in _LAZY:
+                self._pickled = _owned(dumps((args, kwargs), self._refer))
                 break
 
-    def __call__(self) -> tuple[Sequence[Any], dict[str, Any]]:
+    def __call__(self) -> Arguments:
         """The arguments, by position and by name."""
-        loaded: dict[tuple[Node, int], Any] = {}
+        loaded: dict[Any, Any] = {}
 
         def value_of(part: Any) -> Any:
-            if part.__class__ is not Delayed:
+            if part.__class__ not in _LAZY:
                 return part
             key = part.node, part.output
             if key not in loaded:
-                loaded[key] = self._load(part)
+                made = self._reach(part)
+                assert made is not None
+                loaded[key] = made.read(part.node.name, self._name)
             return loaded[key]
 
-        node = self._node
         if self._pickled is not None:
-            references = node.arguments
             pickled = _owned(self._pickled)
             try:
-                args, kwargs = loads(pickled, lambda number: value_of(references[number]))
+                args, kwargs = loads(pickled, lambda number: value_of(self._references[number]))
             except ArmoflowError:
                 raise
             except Exception as error:
-                what = f"an argument of task {node.name!r}"
+                what = f"an argument of task {self._name!r}"
                 raise unreadable(what, pickled.data, error) from error
             return args, kwargs
-        args = [value_of(part) for part in node.args]
-        return args, {name: value_of(part) for name, part in node.kwargs.items()}
+        args = [value_of(part) for part in self._args]
+        return args, {name: value_of(part) for name, part in self._kwargs.items()}
 
     def _refer(self, value: Any) -> int | None:
-        if value.__class__ is not Delayed:
+        if value.__class__ not in _LAZY:
             return None
-        for number, reference in enumerate(self._node.arguments):
+        for number, reference in enumerate(self._references):
             if reference.node is value.node and reference.output == value.output:
                 return number
         raise TaskError(f"{value!r} is inside an object that armoflow does not look into")
-
-    def _load(self, reference: Delayed[Any]) -> Any:
-        made = self._reach(reference)
-        assert made is not None
-        try:
-            return made.load()
-        except Exception as error:
-            what = f"the value of {reference.node.name!r}, an input of task {self._node.name!r}"
-            cell = made.cell
-            raise unreadable(
-                what, cell.data if isinstance(cell, Slot) else cell or b"", error
-            ) from error
 
 
 def _owned(pickled: Pickled) -> Pickled:

@@ -10,11 +10,11 @@ from typing import Any
 
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import Operation
-from armoflow.errors import EnvelopeError, TaskError
+from armoflow.errors import EnvelopeError
 from armoflow.worker.attempts import ItemWaits
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import AbsentItem, Column, pickle_value
-from armoflow.worker.job import Job, continued, holds_graph
+from armoflow.worker.job import Job, continued, holds_graph, no_truth, not_combined
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
 from armoflow.worker.saved import Fold
 
@@ -190,9 +190,7 @@ def _column(job: Job, index: int) -> Column:
 def _decide(job: Job, function: Callable[..., Any], column: Column, item: int) -> bool:
     answer = function(column.value(item))
     if answer.__class__ not in SCALARS and holds_graph(answer):
-        raise TaskError(
-            f"task {job.payload.name!r} decides which items stay: it cannot return a Delayed"
-        )
+        raise no_truth(job.payload.name)
     return bool(answer)
 
 
@@ -260,11 +258,7 @@ class _Fold:
 
     def _checked(self, result: Any) -> Any:
         if result.__class__ not in SCALARS and holds_graph(result):
-            error = TaskError(
-                f"task {self._job.payload.name!r} combines values in a reduce: "
-                "it cannot return a Delayed"
-            )
-            raise self._job.attempts.failure(0, error)
+            raise self._job.attempts.failure(0, not_combined(self._job.payload.name))
         return result
 
     def _run_quickly(self, start: int, held: list[Any]) -> tuple[int, BaseException | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from armoflow.codec.places import CodePlace, place_of
+
 _KEPT = 4096
 _WEIGHT = 0.5
 """Of the last call: what a first one pays for imports is soon forgotten."""
@@ -22,20 +24,29 @@ class Paces:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, float]] = {}
+        self._known: dict[CodePlace, float] = {}
+        self._places: dict[int, tuple[Any, CodePlace]] = {}
 
     def of(self, function: Callable[..., Any]) -> float | None:
         """What calls of a function take on average, lately; None if there were none."""
-        code = getattr(function, "__code__", function)
-        known = self._known.get(id(code))
-        return None if known is None else known[1]
+        return self._known.get(self._place(function))
 
     def note(self, function: Callable[..., Any], seconds: float) -> None:
         """A call of a function took so long."""
-        code = getattr(function, "__code__", function)
-        known = self._known.get(id(code))
+        place = self._place(function)
+        known = self._known.get(place)
         if known is not None:
-            seconds = _WEIGHT * seconds + (1 - _WEIGHT) * known[1]
+            seconds = _WEIGHT * seconds + (1 - _WEIGHT) * known
         elif len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
-        self._known[id(code)] = code, seconds  # held, so that its id stays its own
+        self._known[place] = seconds
+
+    def _place(self, function: Callable[..., Any]) -> CodePlace:
+        code = getattr(function, "__code__", function)
+        known = self._places.get(id(code))
+        if known is None:
+            if len(self._places) >= _KEPT:
+                self._places.clear()
+            # Held, so that its id stays its own.
+            known = self._places[id(code)] = code, place_of(function)
+        return known[1]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client, task
+from armoflow import Client, items, task, zip_items
 from armoflow.errors import RemoteTraceback, TaskTimeoutError, WorkerDiedError
 from tests.integration.engines import Up
 from tests.integration.gates import Log, note
 from tests.integration.looking import Looking
-from tests.orchestrator.programs import expected, run
+from tests.orchestrator.programs import COLLECTIONS, expected, run
 
 
 @task
@@ -213,3 +213,105 @@ def test_items_whose_graphs_fail_leave_the_others_alone(patient: Client) -> None
                 future.result()
         else:
             assert future.result() == [number]
+
+
+@task
+def check(log: str, number: int, *, bad: int = -1, then: str = "raise") -> int:
+    note(log, str(number))
+    if number == bad:
+        if then == "die":
+            os._exit(7)
+        if then == "hang":
+            time.sleep(1000)
+        raise LookupError(f"number {number}")
+    return number
+
+
+@task
+def is_even(number: int) -> bool:
+    return number % 2 == 0
+
+
+@task
+def checks(log: str, inner: Any, numbers: int, **how: Any) -> Any:
+    note(log, "parent")
+    return inner.map([log] * numbers, range(numbers), **how).gather()
+
+
+@task
+def squares(numbers: int) -> Any:
+    """Of each kind of operation one."""
+    even = items(range(numbers)).filter(is_even)
+    doubled = even.map(add, second=0).reduce(add)
+    pairs = zip_items(items(range(numbers))[1:3], range(9)).starmap(add)
+    return [doubled, pairs, items(range(numbers)).fold(add, initial=add(1, 2)), pairs[1]]
+
+
+def measure(client: Client, log: str) -> None:
+    """Have the functions measured in all processes, so that they are begun where they are."""
+    for _ in range(6):
+        client.compute([add(1, 2), is_even(1), check(log, 0), squares(4)])
+
+
+def test_operations_on_a_small_collection_need_no_task_of_their_own(
+    patient: Client, looking: Looking, log: Log
+) -> None:
+    measure(patient, log.path)
+    before = tasks_of_last_session(looking)
+    values = [6, [1, 3], 18, 3]
+    for _ in range(4):
+        assert patient.compute(squares(6)) == values
+    assert tasks_of_last_session(looking) == before + 4
+
+
+def test_items_that_were_never_measured_go_out(patient: Client, looking: Looking, log: Log) -> None:
+    @task
+    def unknown(log: str, number: int) -> int:
+        return number
+
+    assert patient.compute(checks(log.path, unknown, 4)) == [0, 1, 2, 3]
+    assert tasks_of_last_session(looking) > 2
+
+
+@pytest.mark.parametrize("numbers", [1, 5])
+def test_an_item_has_its_own_name_and_error(patient: Client, log: Log, numbers: int) -> None:
+    measure(patient, log.path)
+    with pytest.raises(LookupError, match=f"number {numbers - 1}") as caught:
+        patient.compute(checks(log.path, check, numbers, bad=numbers - 1))
+    cause = caught.value.__cause__
+    assert isinstance(cause, RemoteTraceback)
+    assert (cause.path[0], cause.path[-1]) == (f"check[{numbers - 1}]", "checks")
+
+
+def test_an_item_that_ends_its_process_is_told_by_its_name(patient: Client, log: Log) -> None:
+    inner = check.with_options(crash_retries=0)
+    measure(patient, log.path)
+    with pytest.raises(WorkerDiedError, match=r"'check\[2\]' exited with status 7"):
+        patient.compute(checks(log.path, inner, 3, bad=2, then="die"))
+
+
+def test_an_item_has_its_own_timeout(patient: Client, log: Log) -> None:
+    measure(patient, log.path)
+    with pytest.raises(TaskTimeoutError, match=r"'check\[1\]' ran longer than .* 0.5 s"):
+        patient.compute(checks(log.path, check.with_options(timeout=0.5), 2, bad=1, then="hang"))
+
+
+def test_an_item_has_its_own_retries(patient: Client, log: Log) -> None:
+    inner = flaky.with_options(retries=2, backoff=0.01)
+
+    @task
+    def one(log: str) -> Any:
+        return inner.map([log], failures=2).gather()
+
+    assert patient.compute(one(log.path)) == [41]
+    assert log.counts() == {"child": 3}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.004, 10.0])
+def test_collections_that_are_cut_give_what_child_tasks_give(engine: Up, seconds: float) -> None:
+    parts = [("value", 1), ("value", None), ("alias", ("value", [1])), ("join", ("value", 3))]
+    with Client(engine.endpoint, workers=2, inline_seconds=seconds) as client:
+        for _ in range(2):
+            graphs = [run((kind, *parts * 3)) for kind in sorted(COLLECTIONS)]
+            values = [expected((kind, *parts * 3)) for kind in sorted(COLLECTIONS)]
+            assert client.compute(graphs) == values

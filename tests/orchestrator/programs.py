@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from armoflow import options, task
+from armoflow import items, options, task, zip_items
 
 Program = tuple[Any, ...]
 
@@ -22,6 +24,26 @@ def join(*parts: Any) -> list[Any]:
 @task(outputs=2)
 def halves(first: Program, second: Program) -> Any:
     return run(first), run(second)
+
+
+@task
+def listed(value: Any, *others: Any, tag: Any = "") -> list[Any]:
+    return [value, *others, tag]
+
+
+@task
+def concatenated(first: list[Any], second: list[Any]) -> list[Any]:
+    return first + second
+
+
+@task
+def is_something(value: Any, *, nothing: Any = None) -> bool:
+    return value is not nothing
+
+
+@task
+def programs(*parts: Program) -> list[Program]:
+    return list(parts)
 
 
 @task
@@ -46,12 +68,70 @@ def run(program: Program) -> Any:
         return join(second, first) if len(rest) == 3 else join(first)
     if kind == "map":
         return run.map(rest).gather()
+    if kind in COLLECTIONS:
+        return COLLECTIONS[kind](rest)
     if kind == "unplanned":
         return join(run(rest[0]), threading.Lock())
     if kind == "apart":
         with options(fuse=False):
             return join(run(rest[0]))
     raise AssertionError(kind)
+
+
+def _zipped(rest: list[Program]) -> Any:
+    first = run(rest[0])
+    rows = zip_items(run.map(rest), range(len(rest)), [first] * len(rest))
+    return rows.starmap(listed, tag=first).gather()
+
+
+def _kept(rest: list[Program]) -> Any:
+    kept = run.map(rest).filter(is_something, nothing=run(("value", None)))
+    return kept.map(listed, tag=run(rest[0])).gather()
+
+
+def _begun(rest: list[Program]) -> Any:
+    kept = run.map(rest).filter(is_something).map(listed)
+    return kept.reduce(concatenated, initial=[run(rest[0])], fan_in=3)
+
+
+COLLECTIONS: dict[str, Callable[[list[Program]], Any]] = {
+    "filter": _kept,
+    "zip": _zipped,
+    "tuples": lambda rest: run.map(rest).zip(range(len(rest))).map(listed).gather(),
+    "reduce": lambda rest: run.map(rest).map(listed).reduce(concatenated),
+    "begun": _begun,
+    "fold": lambda rest: run.map(iter(rest)).fold(listed, initial="first"),
+    "item": lambda rest: run.map(rest)[-1],
+    "slice": lambda rest: listed(run.map(rest)[::-1]),
+    "dynamic": lambda rest: run.map(programs(*rest)).map(listed).reduce(concatenated),
+    "items": lambda rest: (
+        items([*map(run, rest), [run(rest[0])]]).map(listed, tag=run.map(rest)).gather()
+    ),
+}
+"""Operations on collections: what a task returns that has them."""
+
+
+def _plain(kind: str, rest: list[Program]) -> Any:
+    """What plain Python makes of such an operation."""
+    if kind == "item":
+        return expected(rest[-1])
+    values = [expected(part) for part in rest]
+    some = [value for value in values if value is not None]
+    if kind == "filter":
+        return [[value, values[0]] for value in some]
+    if kind == "zip":
+        return [[value, i, values[0], values[0]] for i, value in enumerate(values)]
+    if kind == "tuples":
+        return [[(value, i), ""] for i, value in enumerate(values)]
+    if kind == "begun":
+        return [values[0], *(part for value in some for part in (value, ""))]
+    if kind == "slice":
+        return [values[::-1], ""]
+    if kind == "items":
+        return [[value, values] for value in [*values, [values[0]]]]
+    if kind == "fold":
+        return functools.reduce(lambda held, value: [held, value, ""], values, "first")
+    return [part for value in values for part in (value, "")]
 
 
 def expected(program: Program) -> Any:
@@ -65,6 +145,8 @@ def expected(program: Program) -> Any:
         return expected(rest[0])
     if kind == "list":
         return {"parts": [expected(part) for part in rest]}
+    if kind in COLLECTIONS:
+        return _plain(kind, rest)
     if kind == "map":
         return [expected(part) for part in rest]
     if kind == "twice":

@@ -38,7 +38,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(directory: Path, build: Callable[[], Any], client: TaskOptions) -> list[Payload]:
     """The payloads of all tasks that a graph, and the graphs that its tasks return, come to."""
-    simulation = Simulation(directory, options=merge_options(client, DEFAULT_OPTIONS))
+    simulation = Simulation(directory, options=merge_options(client, DEFAULT_OPTIONS), inline=0)
     payloads: list[Payload] = []
     runner: Any = simulation.engine._runner
     plain = runner.run

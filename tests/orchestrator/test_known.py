@@ -11,7 +11,7 @@ from armoflow import items, task
 from armoflow.codec.envelope import pack_envelope
 from armoflow.errors import GraphError
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import Node
+from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.known import Found
 from armoflow.protocol.transport import ResultState
@@ -63,6 +63,9 @@ class Remembered:
                 for value in self.values[node]
             ]
         return self.places.get(node)
+
+    def find_items(self, node: CollectionNode) -> None:
+        """Collections are planned item by item."""
 
     def _store(self, node: Node, value: Any) -> SlotRange:
         result = Result(node.name)

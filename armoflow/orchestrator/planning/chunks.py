@@ -60,9 +60,16 @@ class _Link:
 
 
 class ChunkStream:
-    """A collection being planned; its chunks are kept only while a cursor has yet to pass them."""
+    """A collection being planned; its chunks are kept only while a cursor has yet to pass them.
 
-    __slots__ = ("_head", "_unopened", "ended", "error", "generator", "hint", "node", "tail")
+    Attributes:
+        running: It is being asked for its next chunk.
+    """
+
+    __slots__ = (
+        *("_head", "_unopened", "ended", "error", "generator", "hint", "node", "running"),
+        "tail",
+    )
 
     def __init__(self, node: CollectionNode, generator: Planning, readers: int) -> None:
         self.node = node
@@ -71,6 +78,7 @@ class ChunkStream:
         self._head: _Link | None = self.tail
         self._unopened = readers
         self.ended = False
+        self.running = False
         self.error: Exception | None = None
         self.hint = 1
 
@@ -201,11 +209,12 @@ def select(column: Sequence[PlanPiece], positions: Sequence[int]) -> list[PlanPi
         index = bisect_right(ends, position)
         piece = column[index]
         offset = position - (ends[index] - piece.length)
-        _join(selected, _cut(piece, offset, offset + 1))
+        join(selected, _cut(piece, offset, offset + 1))
     return selected
 
 
-def _join(column: list[PlanPiece], piece: PlanPiece) -> None:
+def join(column: list[PlanPiece], piece: PlanPiece) -> None:
+    """Add items to a column; slots that follow on those before are one piece with them."""
     last = column[-1] if column else None
     if isinstance(last, LocalItems) and isinstance(piece, LocalItems):
         last.values.extend(piece.values)

@@ -24,7 +24,7 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Found, Known
+from armoflow.orchestrator.planning.known import Begun, Found, Known
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -44,7 +44,8 @@ class Core:
     """Plans what it is asked for, each node once.
 
     Args:
-        make_kind: Gives the kind of a class of nodes, for this plan.
+        make_kind: Gives the kind of a class of nodes, for this plan; and that of collections of
+            which some items exist already.
         known: The values that exist already.
 
     Attributes:
@@ -52,11 +53,11 @@ class Core:
         on_forget: Called with each node that nobody needs any more.
     """
 
-    def __init__(self, make_kind: Callable[[type[Node]], Kind], known: Known) -> None:
+    def __init__(self, make_kind: Callable[[type[Node | Begun]], Kind], known: Known) -> None:
         self.stuck: list[Node] = []
         self.on_forget: Callable[[Node], None] = _nothing
         self._make_kind = make_kind
-        self._kinds: dict[type[Node], Kind] = {}
+        self._kinds: dict[type[Node | Begun], Kind] = {}
         self._known = known
         self._open: set[Node] = set()
         self._streams: dict[Node, ChunkStream] = {}
@@ -97,7 +98,7 @@ class Core:
             self._readers[node] = reads
             if visit is not None:
                 visit(node)
-            found = self._known.find(node)
+            found = None if isinstance(node, CollectionNode) else self._known.find(node)
             if found is None:
                 stack.extend(self._kind(node).reads(node))
             else:
@@ -125,8 +126,14 @@ class Core:
     # --- what exists ----------------------------------------------------------------------------
 
     def is_known(self, node: Node) -> bool:
-        """Whether a node's value exists already."""
+        """Whether a node's value, or some of its items, exist already."""
+        if isinstance(node, CollectionNode):
+            return self.begun(node) is not None
         return self._known.find(node) is not None
+
+    def begun(self, node: CollectionNode) -> Begun | None:
+        """What exists of a collection, and what is left of it."""
+        return self._known.find_items(node)
 
     def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
         """The lazy value that a value is known to be the same as, or the value itself."""
@@ -197,7 +204,7 @@ class Core:
                 else:
                     yield step
         except Exception as error:
-            self.stuck = [entry.node for entry in stack if entry.node is not None]
+            self.stuck = [entry.subject for entry in stack if entry.subject is not None]
             for entry in stack:
                 self._fail(entry, error)
             raise
@@ -209,9 +216,7 @@ class Core:
         places = self._values.get(node)
         if places is None:
             if node in self._open:
-                raise GraphError(
-                    f"{node.name!r} needs its own value: a task returned what led to it"
-                )
+                raise _needs_itself(node)
             self._open.add(node)
             found = self._known.find(node)
             planning = self._kind(node).plan(node) if found is None else _look_up(found)
@@ -226,6 +231,9 @@ class Core:
         if chunk is None and not stream.ended:
             if stream.error is not None:
                 raise stream.error
+            if stream.running:
+                raise _needs_itself(stream.node)
+            stream.running = True
             stream.hint = step.hint
             stack.append(_Entry(stream.generator, cursor=step.cursor))
         return chunk
@@ -233,6 +241,7 @@ class Core:
     def _finish(self, entry: _Entry, value: Any) -> Any:
         if entry.cursor is not None:
             entry.cursor.stream.ended = True
+            entry.cursor.stream.running = False
             return None
         if entry.node is not None:
             self._open.discard(entry.node)
@@ -244,15 +253,23 @@ class Core:
         """Whoever else reads what failed gets the same error, not a short collection."""
         if entry.cursor is not None:
             entry.cursor.stream.error = error
+            entry.cursor.stream.running = False
         if entry.node is not None:
             self._open.discard(entry.node)
             self._failed[entry.node] = error
 
     def _kind(self, node: Node) -> Kind:
-        kind = self._kinds.get(type(node))
+        key: type[Node | Begun] = type(node)
+        if isinstance(node, CollectionNode) and self.begun(node) is not None:
+            key = Begun
+        kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[type(node)] = self._make_kind(type(node))
+            kind = self._kinds[key] = self._make_kind(key)
         return kind
+
+
+def _needs_itself(node: Node) -> GraphError:
+    return GraphError(f"{node.name!r} needs its own value: a task returned what led to it")
 
 
 def _look_up(found: Found) -> Planning:
@@ -283,9 +300,15 @@ class _Entry:
         self.node = node
         self.cursor = cursor
 
+    @property
+    def subject(self) -> Node | None:
+        """What is planned."""
+        return self.node if self.cursor is None else self.cursor.stream.node
+
     def give(self, chunk: Chunk) -> Chunk | None:
         """Add a chunk to the stream; returns the one that the asking cursor gets."""
         if self.cursor is None:
             raise TypeError("only collections give chunks")
         self.cursor.stream.append(chunk)
+        self.cursor.stream.running = False
         return self.cursor.advance()

@@ -32,6 +32,7 @@ from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import NeedValue, Planning
 from armoflow.orchestrator.planning.context import PlanContext
 from armoflow.orchestrator.planning.core import Core, Kind
+from armoflow.orchestrator.planning.kinds.begun import BegunCollections
 from armoflow.orchestrator.planning.kinds.call import Calls
 from armoflow.orchestrator.planning.kinds.filter import Filters
 from armoflow.orchestrator.planning.kinds.fold import Folds
@@ -42,10 +43,10 @@ from armoflow.orchestrator.planning.kinds.reduce import Reductions
 from armoflow.orchestrator.planning.kinds.slice import Slices
 from armoflow.orchestrator.planning.kinds.source import Sources
 from armoflow.orchestrator.planning.kinds.zip import Zips
-from armoflow.orchestrator.planning.known import NOTHING, Known
+from armoflow.orchestrator.planning.known import NOTHING, Begun, Known
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 
-KINDS: Final[Mapping[type[Node], Callable[[PlanContext], Kind]]] = {
+KINDS: Final[Mapping[type[Node | Begun], Callable[[PlanContext], Kind]]] = {
     CallNode: Calls,
     ItemNode: Items,
     GatherNode: Gathers,
@@ -56,6 +57,7 @@ KINDS: Final[Mapping[type[Node], Callable[[PlanContext], Kind]]] = {
     FilterNode: Filters,
     ZipNode: Zips,
     SliceNode: Slices,
+    Begun: BegunCollections,
 }
 """What plans each kind of node."""
 
@@ -88,7 +90,7 @@ class Planner:
         self._core = Core(self._make_kind, known)
         self._context = PlanContext(self._core, book, settings, self)
 
-    def _make_kind(self, node_type: type[Node]) -> Kind:
+    def _make_kind(self, node_type: type[Node | Begun]) -> Kind:
         return KINDS[node_type](self._context)
 
     @property

@@ -51,8 +51,10 @@ class ItemOperations(ReadsOnce):
                 own,
                 function=head.task,
                 arguments=arguments,
-                columns=[own.column(column, head.name, position) for column in columns],
-                start=position,
+                columns=[
+                    own.column(column, head.name, head.first + position) for column in columns
+                ],
+                start=head.first + position,
                 count=chunk.length,
                 star=star and not unzip,
                 collection=True,

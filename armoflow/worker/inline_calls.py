@@ -1,0 +1,201 @@
+"""Calls that are made where their graph was returned: attempts, errors, and what they return."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Set
+from typing import TYPE_CHECKING, Any
+
+from armoflow.codec.payload import Settings
+from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import CallNode, MapNode, Node
+from armoflow.orchestrator import builtins
+from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.worker.attempts import describe
+from armoflow.worker.failures import MissingDataError
+from armoflow.worker.inline_rules import CallRule, Functions
+from armoflow.worker.inputs import pickle_value
+from armoflow.worker.job import holds_graph, split_outputs, unstorable
+from armoflow.worker.made import Arguments, Made
+from armoflow.worker.mark import Recorder
+from armoflow.worker.operations import SCALARS
+
+if TYPE_CHECKING:
+    from armoflow.graph.arguments import Reference
+    from armoflow.graph.task import BaseTask
+
+
+class Caller:
+    """Makes the calls of one task's graph.
+
+    Args:
+        plan: What holds for the graph's tasks.
+        parent: How the task itself is run.
+        functions: The functions of this process.
+        recorder: Notes what runs.
+        seconds: For how long calls may be begun.
+    """
+
+    def __init__(
+        self,
+        plan: PlanSettings,
+        parent: Settings,
+        functions: Functions,
+        recorder: Recorder,
+        seconds: float,
+    ) -> None:
+        self._plan = plan
+        self._parent = parent
+        self._functions = functions
+        self._paces = functions.paces
+        self._recorder = recorder
+        self._seconds = seconds
+        self._rules: dict[int, CallRule] = {}
+        self._number = 0
+
+    def may_call(self, node: Node, task: BaseTask[Any, Any]) -> bool:
+        """Whether a node's calls of a task may be made here, as far as the time goes."""
+        if node.block is not None or not self.rule(node).here:
+            return False
+        try:
+            self._functions.of(task)
+        except Exception:  # the plan comes to it, and says why
+            return False
+        pace = self.pace(task)
+        return pace is None or pace <= self._seconds
+
+    def pace(self, task: BaseTask[Any, Any]) -> float | None:
+        """Seconds that a call takes; None if that is not known."""
+        return self._paces.of(task.function)
+
+    def rule(self, node: Node) -> CallRule:
+        """What follows from a node's options."""
+        rule = self._rules.get(id(node.options))
+        if rule is None:
+            rule = CallRule(node, self._plan, self._parent, self._seconds)
+            self._rules[id(node.options)] = rule
+        return rule
+
+    def call(
+        self,
+        node: Node,
+        task: BaseTask[Any, Any],
+        load: Callable[[], Arguments],
+        item: int | None = None,
+    ) -> Any:
+        """Make the attempts of a call.
+
+        Args:
+            node: What the call is of.
+            task: Its task.
+            load: Gets the arguments, for each attempt anew.
+            item: Which item of the node it makes.
+
+        Raises:
+            ItemFailure: If the last one failed.
+        """
+        rule = self.rule(node)
+        function, recorder = self._functions.of(task), self._recorder
+        self._functions.enter(task.function)
+        attempt = 0
+        while True:
+            attempt += 1
+            self._number += 1
+            deadline = time.monotonic_ns() + rule.timeout if rule.timeout else 0
+            recorder.inline(self._number, attempt, deadline)
+            began = time.perf_counter()
+            try:
+                args, kwargs = load()
+                value = function(*args, **kwargs)
+            except BaseException as error:
+                lost = isinstance(error, (MissingDataError, EnvelopeError))
+                if lost or attempt > rule.settings.retries:
+                    raise describe(error, node.name, item, attempt) from None
+                recorder.inline(self._number, attempt, 0)
+                time.sleep(rule.settings.pause_after(attempt))
+            else:
+                self._paces.note(task.function, time.perf_counter() - began)
+                return value
+
+    def end(self) -> None:
+        """No more calls are made."""
+        if self._number:
+            self._recorder.inline(0, 1, 0)
+
+    # --- what calls return ----------------------------------------------------------------------
+
+    def keep(self, node: CallNode | MapNode, value: Any, item: int | None = None) -> list[Made]:
+        """What a call has returned, in a form that nobody can change: one for each output."""
+        name = node.name if item is None else f"{node.name}[{item}]"
+        if node.outputs == 1:
+            return [self._keep_part(node, value, name, item)]
+        try:
+            parts = split_outputs(value, node.outputs, node.name)
+        except Exception as error:
+            lazy = holds_graph(value)
+            told = wrong_outputs(node.name, node.outputs, value) if lazy else error
+            failure = describe(told.with_traceback(None), node.name, item)
+            return [Made(failure=failure)] * node.outputs
+        return [self._keep_part(node, part, name, item) for part in parts]
+
+    def keep_one(self, node: Node, value: Any) -> Made:
+        """What a step of a reduction has returned."""
+        return self._keep_part(node, value, node.name, None)
+
+    def _keep_part(self, node: Node, value: Any, name: str, item: int | None) -> Made:
+        if value.__class__ in SCALARS:
+            return Made(value)
+        try:
+            return Made(cell=pickle_value(value))
+        except Exception as error:
+            if not holds_graph(value):
+                told = unstorable(error, name).with_traceback(None)
+                return Made(failure=describe(told, node.name, item))
+        graph = as_delayed(value)
+        refusal = self._refusal(graph)
+        if refusal is not None:
+            return Made(failure=describe(refusal, node.name, item))
+        return Made(graph=graph)
+
+    def _refusal(self, graph: Delayed[Any]) -> ArmoflowError | None:
+        """Why the session does not allow a graph."""
+        if self._plan.limits is None:
+            return None
+        refusals = (self.rule(node).refusal for node in nodes_of([graph]))
+        return next((error for error in refusals if error is not None), None)
+
+
+def as_delayed(value: Any) -> Delayed[Any]:
+    """What a call returned that holds a graph, as one lazy value."""
+    if isinstance(value, Delayed):
+        return value
+    if isinstance(value, DelayedList):
+        return value.gather()
+    return Delayed(CallNode(builtins.identity, (value,), {}))
+
+
+def wrong_outputs(name: str, outputs: int, value: Any) -> TaskError:
+    """What a task of several outputs ends with that returned one graph for all."""
+    return TaskError(
+        f"the task {name!r} has {outputs} outputs, so it must return that many values; "
+        f"it returned {value!r}"
+    )
+
+
+def nodes_of(values: Iterable[Reference], there: Set[Node] = frozenset()) -> set[Node]:
+    """All nodes that some values need.
+
+    Args:
+        values: The values.
+        there: Nodes that are here, with all that they need: they are left out.
+    """
+    stack = [value.node for value in values if value.node not in there]
+    seen: set[Node] = set(stack)
+    while stack:
+        for upstream in stack.pop().inputs:
+            if upstream not in seen and upstream not in there:
+                seen.add(upstream)
+                stack.append(upstream)
+    return seen
