@@ -8,14 +8,14 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow import config
 from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
-from armoflow.client.future import Future
+from armoflow.client.future import Future, Origin
 from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.put import Put, References
@@ -36,10 +36,10 @@ from armoflow.options import (
     merge_options,
 )
 from armoflow.orchestrator import sizes
-from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
+from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
-from armoflow.orchestrator.targets import Names, WaitingTarget, Window, has_failed, outcomes
+from armoflow.orchestrator.targets import Names, WaitingTarget, Window, cut_slots, outcomes
 from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
-    from armoflow.orchestrator.templates import Prepared
+    from armoflow.orchestrator.templates import Call
     from armoflow.protocol.transport import Transport
 
 INLINE_ENTRIES = 64
@@ -105,6 +105,7 @@ class EngineBackend:
         )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
+        self._origin = Origin(client, self._callbacks, 0, self.key)
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:
@@ -133,13 +134,15 @@ class EngineBackend:
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
         settings = self._settings_here()
-        prepared = self._prepare(values, settings)
-        futures: list[Future[Any]] = [self._future(value) for value in values]
-        if prepared is not None:
-            calls = self._orchestrator.calls.start(prepared, futures)
-            for future, call in zip(futures, calls, strict=True):
-                future.on_cancel(functools.partial(self._loop.run, call.cancel))
-            return futures
+        calls = self._prepare(values, settings)
+        origin = self._origin_now()
+        if calls is not None:
+            called: list[Future[Any]] = [Future(origin, call.template.names) for call in calls]
+            for future, call in zip(called, calls, strict=True):
+                future.stands_for(call)
+            self._orchestrator.calls.start(calls, called)
+            return called
+        futures: list[Future[Any]] = [Future(origin, Names.of(value.node)) for value in values]
         planner, survey = self._survey(values, settings)
         targets = [
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
@@ -148,7 +151,7 @@ class EngineBackend:
         self._take(survey, planner)
         run = self._orchestrator.run(targets, planner, inline=_planned_at_once(survey))
         for future, target in zip(futures, targets, strict=True):
-            future.on_cancel(self._canceller(run, target))
+            future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
@@ -162,23 +165,19 @@ class EngineBackend:
             return []
         settings = self._settings_here()
         planner, survey = self._survey([collection], settings)
-        node = collection.node
-        ended, key = self.sessions_ended, self.key
+        origin, names = self._origin_now(), Names.of(collection.node)
         futures: list[Future[Any]] = [
-            Future(self._client, Names(node.item_name(index)), self._callbacks, ended, key)
-            for index in range(len(collection))
+            Future(origin, names, index) for index in range(len(collection))
         ]
         target = self._orchestrator.items(collection, futures)
         self._take(survey, planner)
         run = self._orchestrator.run([target], planner)
-        cancel = self._orchestrator.cancel_item
-        for future, place in zip(futures, target.places, strict=True):
-            future.on_cancel(
-                functools.partial(self._loop.run, functools.partial(cancel, run, target, place))
-            )
+        target.on_unwanted = functools.partial(self._orchestrator.unwanted, run)
+        for future, item in zip(futures, target.places, strict=True):
+            future.stands_for(item)
         return futures
 
-    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[Prepared] | None:
+    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[Call] | None:
         """Values that are plain calls, ready to start; None if they must be planned as a graph."""
         if not all(map(is_plain, values)):
             return None
@@ -189,10 +188,10 @@ class EngineBackend:
 
     def _compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         settings = self._settings_here()
-        prepared = self._prepare(values, settings)
-        if prepared is not None:
+        calls = self._prepare(values, settings)
+        if calls is not None:
             gathering = Gathering(len(values))
-            calls = self._orchestrator.calls.start(prepared, gathering.receivers)
+            self._orchestrator.calls.start(calls, gathering.receivers)
             if not wait_for_event(gathering.ended, timeout):
                 error = _late(gathering.left, len(values), timeout)
                 self._loop.run(lambda: [call.cancel() for call in calls])
@@ -217,7 +216,7 @@ class EngineBackend:
         if not wait_for_event(ended, timeout):
             error = _late(left, len(values), timeout)
             for target in targets:
-                self._canceller(run, target)()
+                self._loop.run(_Wait(self._orchestrator, run, target).cancel)
             raise error
         return [_value(target, self.key) for target in targets]
 
@@ -244,17 +243,36 @@ class EngineBackend:
         run = self._orchestrator.run([target], planner)
         try:
             while (arrival := _next(arrivals, deadline)) is not None:
-                for item in _items(arrival, self.key, whole=target.whole):
-                    future = self._future(collection)
-                    future.settle_item(item, failed=has_failed([item]))
+                for future in self._arrived(arrival, collection, whole=target.whole):
                     if future.outcomes():
                         yield future
                 window.consume(arrival.length)
             if target.error is not None:
                 raise target.error
         finally:
-            self._canceller(run, target)()
+            self._loop.run(_Wait(self._orchestrator, run, target).cancel)
             window.close()
+
+    def _arrived(
+        self, piece: PlanPiece, collection: DelayedList[Any], *, whole: bool
+    ) -> Iterator[Future[Any]]:
+        """A future for each item of a piece; where it is ``whole``, of the one list in it."""
+        origin, names = self._origin_now(), Names.of(collection.node)
+        if whole:
+            (outcome,) = outcomes([piece], self.key)
+            if outcome.error is None:
+                piece = LocalItems(outcome.value)
+        if isinstance(piece, LocalItems):
+            for value in piece.values:
+                future: Future[Any] = Future(origin, names)
+                future.settle_value(value)
+                yield future
+        else:
+            numbers = range(piece.start, piece.stop)
+            for number, slot in zip(numbers, cut_slots(piece.result, numbers), strict=True):
+                future = Future(origin, names)
+                future.settle_slot(piece.result, number, slot)
+                yield future
 
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
@@ -290,9 +308,6 @@ class EngineBackend:
             self._callbacks.close()
             signals.forget(id(self))
 
-    def _canceller(self, run: Run, target: WaitingTarget) -> Callable[[], bool]:
-        return lambda: self._loop.run(lambda: self._orchestrator.cancel(run, target))
-
     def _survey(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Planner, Survey]:
         """A planner that knows what the values need, and what was seen on the way."""
         assert settings.limits is not None
@@ -313,9 +328,12 @@ class EngineBackend:
             self._in_block = block, settings
         return settings
 
-    def _future(self, value: Any) -> Future[Any]:
-        names = Names.of(value.node)
-        return Future(self._client, names, self._callbacks, self.sessions_ended, self.key)
+    def _origin_now(self) -> Origin:
+        """What the futures that are made now have in common."""
+        origin = self._origin
+        if origin.sessions_ended != self._orchestrator.sessions_ended:
+            origin = self._origin = origin._replace(sessions_ended=self.sessions_ended)
+        return origin
 
     def _take(self, survey: Survey, planner: Planner) -> None:
         """Take what the graph refers to as it is now: the caller goes on while it is planned."""
@@ -355,6 +373,18 @@ class EngineBackend:
         self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
 
 
+class _Wait(NamedTuple):
+    """What a future stands for that waits for a value of a plan."""
+
+    orchestrator: Orchestrator
+    run: Run
+    target: WaitingTarget
+
+    def cancel(self) -> bool:
+        """Cancel what only it needs, in the loop's thread; see :meth:`Orchestrator.cancel`."""
+        return self.orchestrator.cancel(self.run, self.target)
+
+
 def _planned_at_once(survey: Survey) -> int | None:
     """How much of a plan is made before the caller goes on; None: all, since it may change it."""
     if not survey.only_calls:
@@ -390,16 +420,3 @@ def _value(target: WaitingTarget, key: bytes) -> Any:
         if outcome.present:
             values.append(outcome.value)
     return values[0] if target.whole else values
-
-
-def _items(piece: PlanPiece, key: bytes, *, whole: bool) -> Iterator[PlanPiece]:
-    """The items of a piece; where it is ``whole``, of the one list that it holds."""
-    if whole:
-        (outcome,) = outcomes([piece], key)
-        if outcome.error is None:
-            piece = LocalItems(outcome.value)
-    if isinstance(piece, LocalItems):
-        yield from (LocalItems([value]) for value in piece.values)
-    else:
-        for slot in range(piece.start, piece.stop):
-            yield SlotRange(piece.result, slot, slot + 1)

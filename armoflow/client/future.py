@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import threading
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from concurrent.futures._base import FINISHED
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
-from armoflow.client.loop import CallbackThread
+from armoflow.client.lean_future import LOCK, LeanFuture
+from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.neighbours import OF_FUTURES
 from armoflow.client.waiting import wait_for_future
+from armoflow.codec.envelope import Slot
 from armoflow.errors import GraphError
-from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
-from armoflow.orchestrator.targets import Names, Outcome, WaitingTarget, has_failed, outcomes
+from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.targets import (
+    FAILURES,
+    Names,
+    Outcome,
+    WaitingTarget,
+    has_failed,
+    outcomes,
+    slot_outcome,
+)
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -30,39 +40,67 @@ class _Unread(Exception):
     """
 
 
-class Future(concurrent.futures.Future[T]):
+class Work(Protocol):
+    """What a future stands for, while it is under way."""
+
+    def cancel(self) -> bool:
+        """Cancel it, in the loop's thread; False if it is done already, or others need it."""
+
+
+class Origin(NamedTuple):
+    """What the futures of a client have in common.
+
+    Attributes:
+        client: The client.
+        callbacks: Runs what is to be called when they are done.
+        sessions_ended: How many of the client's sessions had ended when they were made.
+        key: What the errors of its tasks are sealed with.
+    """
+
+    client: Client
+    callbacks: CallbackThread | None = None
+    sessions_ended: int = 0
+    key: bytes = b""
+
+
+class Future(LeanFuture[T]):
     """What :meth:`Client.submit` returns.
 
     It may be given to tasks as an argument, waited for with :mod:`concurrent.futures` or awaited.
     While it is alive the engine keeps its data. Dropping it does not cancel it.
 
     Attributes:
-        client: The client that it belongs to.
         constant: Where its value was stored anew, for tasks that have it as an argument.
-        sessions_ended: How many of the client's sessions had ended when it was made.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        names: Names,
-        callbacks: CallbackThread | None = None,
-        sessions_ended: int = 0,
-        key: bytes = b"",
-    ) -> None:
-        super().__init__()
-        self.client = client
-        self.constant: Constant | None = None
-        self.sessions_ended = sessions_ended
+    # There may be very many: what most do not have is the class's.
+    constant: Constant | None = None
+    _index: int | None = None
+    _work: Work | None = None
+    _needed = 0
+    _pieces: Sequence[PlanPiece] = ()
+    _source: Result | None = None  # with its slot and that one's number, in place of pieces
+    _slot: Slot | None = None
+    _number = 0
+    _whole = True
+    _outcomes: list[Outcome] | None = None
+
+    def __init__(self, origin: Origin, names: Names, index: int | None = None) -> None:
+        """A future of a node, or of one item of it."""
+        self._origin = origin
         self._names = names
-        self._key = key
-        self._callbacks = callbacks
-        self._cancel: Callable[[], bool] | None = None
-        self._needed = 0
-        self._pieces: Sequence[PlanPiece] = ()
-        self._whole = True
-        self._outcomes: list[Outcome] | None = None
-        self._decoding = threading.Lock()
+        if index is not None:
+            self._index = index
+
+    @property
+    def client(self) -> Client:
+        """The client that it belongs to."""
+        return self._origin.client
+
+    @property
+    def sessions_ended(self) -> int:
+        """How many of the client's sessions had ended when it was made."""
+        return self._origin.sessions_ended
 
     def result(self, timeout: float | None = None) -> T:
         """The value; of a collection, the list of its items.
@@ -100,27 +138,40 @@ class Future(concurrent.futures.Future[T]):
             concurrent.futures.CancelledError: If it was cancelled.
         """
         try:
-            wait_for_future(self, timeout)
-            error = super().exception(0)
+            if not self.done() and not wait_for_future(self, timeout):
+                raise concurrent.futures.TimeoutError
+            if self.cancelled():
+                raise concurrent.futures.CancelledError
+            error = self._exception
             if error is not None and not isinstance(error, _Unread):
                 return error
-            errors = (outcome.error for outcome in self.outcomes() if outcome.error is not None)
-            return next(errors, None)
+            for outcome in self.outcomes():
+                if outcome.error is not None:
+                    return outcome.error
+            return None
         finally:
             del self
 
     def outcomes(self) -> list[Outcome]:
         """How each item ended; of a single value, a list of one. Only when it is done."""
-        with self._decoding:
-            if self._outcomes is None:
-                decoded = outcomes(self._pieces, self._key, self._names, whole=self._whole)
-                self._outcomes = [outcome for outcome in decoded if outcome.present]
-            return self._outcomes
+        known = self._outcomes
+        if known is None:
+            decoded = [outcome for outcome in self._decode() if outcome.present]
+            with LOCK:  # who comes second takes what the first one has made
+                known = self._outcomes = self._outcomes or decoded
+        return known
+
+    def _decode(self) -> list[Outcome]:
+        key, source, slot = self._origin.key, self._source, self._slot
+        if source is not None and slot is not None:
+            return [slot_outcome(slot, key, source, self._number, self.name)]
+        names = self._names if self._index is None else Names(self.name)
+        return outcomes(self.pieces, key, names, whole=self._whole)
 
     @property
     def name(self) -> str:
         """Name of the node that it stands for."""
-        return self._names.name
+        return self._names.name if self._index is None else self._names.item(self._index)
 
     def running(self) -> bool:
         """Whether it is under way: neither done nor cancelled."""
@@ -137,10 +188,10 @@ class Future(concurrent.futures.Future[T]):
         """
         if self.cancelled():
             return True
-        cancel = self._cancel
-        if cancel is None or self.done() or self._needed:
+        work = self._work
+        if work is None or self.done() or self._needed:
             return False
-        return cancel()
+        return shared_loop().run(work.cancel)
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
         """Call a function with this future when it is done.
@@ -148,21 +199,21 @@ class Future(concurrent.futures.Future[T]):
         The client calls it in a thread that is there for callbacks, so it may wait for other
         futures; if this one is done already, it is called at once.
         """
-        callbacks = self._callbacks
+        callbacks = self._origin.callbacks
         if callbacks is None or self.done():
             super().add_done_callback(fn)
         else:
             super().add_done_callback(functools.partial(_call_later, callbacks, fn))
 
-    def on_cancel(self, cancel: Callable[[], bool]) -> None:
-        """Say how the work behind it is cancelled."""
-        self._cancel = cancel
+    def stands_for(self, work: Work) -> None:
+        """Say what it stands for, so that it can be cancelled."""
+        self._work = work
         if self.done():  # meanwhile
-            self._cancel = None
+            self._work = None
 
     def needed(self, change: int) -> None:
         """One plan more, or one less, has it as an argument."""
-        with self._decoding:
+        with LOCK:
             self._needed += change
 
     def when_done(self, function: Callable[[], object]) -> None:
@@ -172,7 +223,9 @@ class Future(concurrent.futures.Future[T]):
     @property
     def pieces(self) -> Sequence[PlanPiece]:
         """Where the items are; only when it is done."""
-        return self._pieces
+        if self._source is None:
+            return self._pieces
+        return [SlotRange(self._source, self._number, self._number + 1)]
 
     @property
     def is_collection(self) -> bool:
@@ -183,39 +236,33 @@ class Future(concurrent.futures.Future[T]):
         """All has come, or failed; called once, in the loop's thread."""
         self._pieces = target.pieces
         self._whole = target.whole
-        self._cancel = None
-        error = target.error
-        if isinstance(error, concurrent.futures.CancelledError) or _any_cancelled(target.pieces):
-            super().cancel()
-            self.set_running_or_notify_cancel()
-        elif error is not None:
-            self.set_exception(error)
-        elif has_failed(target.pieces):
-            self.set_exception(_Unread())
+        if target.error is not None or _any_cancelled(target.pieces):
+            self.settle_error(target.error or concurrent.futures.CancelledError())
         else:
-            self.set_result(None)  # type: ignore[arg-type]  # decoded when somebody asks
-        # They were called, and many hold the future: asyncio.wrap_future's do.
-        self._done_callbacks.clear()  # type: ignore[attr-defined]
+            self._end(failed=has_failed(target.pieces))
 
     def settle_error(self, error: BaseException) -> None:
         """Its value will not come; in the loop's thread."""
-        self._cancel = None
+        self._work = None
         if isinstance(error, concurrent.futures.CancelledError):
-            super().cancel()
-            self.set_running_or_notify_cancel()
+            self.end_cancelled()
         else:
             self.set_exception(error)
-        self._done_callbacks.clear()  # type: ignore[attr-defined]
 
-    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
-        """The one item that it stands for has come; ``failed``: it is an error."""
-        self._pieces = [piece]
-        self._cancel = None
-        if failed:
-            self.set_exception(_Unread())
-        else:
-            self.set_result(None)  # type: ignore[arg-type]
-        self._done_callbacks.clear()  # type: ignore[attr-defined]  # see `settle`
+    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+        """The one item that it stands for is in a result; no slot: it could not be read."""
+        self._source, self._number, self._slot = result, number, slot
+        self._end(failed=slot is None or slot.kind in FAILURES)
+
+    def settle_value(self, value: Any) -> None:
+        """The one item that it stands for is here."""
+        self._pieces = [LocalItems([value])]
+        self._end(failed=False)
+
+    def _end(self, *, failed: bool) -> None:
+        if self._work is not None:
+            self._work = None
+        self.end(FINISHED, error=_Unread() if failed else None)  # decoded when somebody asks
 
     def settle_outcomes(self, outcomes: list[Outcome], whole: bool) -> None:
         """All is here already; for the debug mode."""
@@ -224,7 +271,7 @@ class Future(concurrent.futures.Future[T]):
         if any(outcome.error is not None for outcome in outcomes):
             self.set_exception(_Unread())
         else:
-            self.set_result(None)  # type: ignore[arg-type]
+            self.end(FINISHED)
 
     def __await__(self) -> Generator[Any, None, T]:
         return asyncio.wrap_future(self).__await__()

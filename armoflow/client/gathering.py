@@ -6,8 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from armoflow.orchestrator.planned import PlanPiece
-from armoflow.orchestrator.targets import Names, outcomes
+from armoflow.codec.envelope import Slot
+from armoflow.orchestrator.planned import Result, SlotRange
+from armoflow.orchestrator.targets import Names, outcomes, slot_outcome
 
 
 class Gathering:
@@ -44,26 +45,36 @@ class Gathering:
         for received, name in zip(self.receivers, names, strict=True):
             if received.error is not None:
                 raise received.error
-            assert received.piece is not None
-            (outcome,) = outcomes([received.piece], key, name, whole=True)
-            if outcome.error is not None:
-                raise outcome.error
-            values.append(outcome.value)
+            values.append(received.value(key, name))
         return values
 
 
 class _Received:
     """One value, or why there is none."""
 
-    __slots__ = ("_gathering", "error", "piece")
+    __slots__ = ("_gathering", "_number", "_result", "_slot", "error")
 
     def __init__(self, gathering: Gathering) -> None:
         self._gathering = gathering
-        self.piece: PlanPiece | None = None
+        self._result: Result | None = None
+        self._number = 0
+        self._slot: Slot | None = None
         self.error: BaseException | None = None
 
-    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
-        self.piece = piece
+    def value(self, key: bytes, name: Names) -> Any:
+        """The value; raises the error in its place."""
+        result, number, slot = self._result, self._number, self._slot
+        assert result is not None
+        if slot is not None:
+            outcome = slot_outcome(slot, key, result, number, name.name)
+        else:
+            (outcome,) = outcomes([SlotRange(result, number, number + 1)], key, name, whole=True)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+        self._result, self._number, self._slot = result, number, slot
         self._gathering.arrived()
 
     def settle_error(self, error: BaseException) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.future import Future
+from armoflow.client.future import Future, Origin
 from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
@@ -75,7 +75,7 @@ class LocalBackend:
                 check_owner(reference, self._client)
 
     def _future(self, value: Any, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
-        future: Future[Any] = Future(self._client, Names.of(value.node))
+        future: Future[Any] = Future(Origin(self._client), Names.of(value.node))
         whole = not isinstance(ended, list)
         outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
         future.settle_outcomes(

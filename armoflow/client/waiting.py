@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from armoflow.client.lean_future import LeanFuture
+
 T = TypeVar("T")
-F = TypeVar("F", bound="concurrent.futures.Future[Any]")
+F = TypeVar("F", bound="LeanFuture[Any]")
 
 MOMENT = 0.2
 """Seconds after which a wait looks for signals."""
@@ -89,7 +91,7 @@ def _as_completed(futures: deque[F], deadline: float | None) -> Iterator[F]:
     count = len(futures)
     while futures:  # they are held no longer than it takes
         # Not by the client's thread for callbacks: this one never waits.
-        concurrent.futures.Future.add_done_callback(futures.popleft(), arrivals.put)  # type: ignore[arg-type]
+        LeanFuture.add_done_callback(futures.popleft(), arrivals.put)  # type: ignore[arg-type]
     left = count
     try:
         for left in range(count, 0, -1):  # noqa: B007 - the message tells it

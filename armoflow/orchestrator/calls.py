@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -22,10 +23,10 @@ from armoflow.codec.payload import Items, Operation
 from armoflow.errors import ClientClosedError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.packs import Fetch, Pack, Place, Receiver
+from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
-from armoflow.orchestrator.templates import Prepared, Template, Templates
+from armoflow.orchestrator.templates import Call, Template, Templates
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.submit import Pipeline
@@ -58,29 +59,10 @@ CLUSTER = Pace(wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1, least=0.02, 
 """A task costs a cluster some ten milliseconds, and is away for some forty: few large ones win more
 than even ones, and a worker has the next two waiting."""
 
+logger = logging.getLogger(__name__)
+
 BLIND = 8
 """Unmeasured calls in one task at most, where tasks wait behind those of others."""
-
-
-class Call(Place):
-    """One call on its way.
-
-    Attributes:
-        prepared: What is to be sent, until it was.
-        template: What it shares with its like.
-    """
-
-    __slots__ = ("_calls", "prepared", "template")
-
-    def __init__(self, receiver: Receiver, prepared: Prepared, calls: Calls) -> None:
-        super().__init__(receiver)
-        self.prepared: Prepared | None = prepared
-        self.template = prepared.template
-        self._calls = calls
-
-    def cancel(self) -> bool:
-        """Cancel it, in the loop's thread; False if it is done already."""
-        return self._calls.cancel(self)
 
 
 class Calls:
@@ -124,38 +106,31 @@ class Calls:
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self.templates = Templates(book, self._wake, owner=self)
+        self.templates = Templates(book, self._wake, self.cancel, owner=self)
 
     def __len__(self) -> int:
         return self._count
 
     # --- any thread -----------------------------------------------------------------------------
 
-    def start(self, prepared: Iterable[Prepared], receivers: Iterable[Receiver]) -> list[Call]:
+    def start(self, calls: Sequence[Call], receivers: Iterable[Receiver]) -> None:
         """Start calls; waits while too many wait already.
 
         Args:
-            prepared: The calls; see :meth:`Templates.prepare`.
+            calls: The calls; see :meth:`Templates.prepare`.
             receivers: Who waits for each.
-
-        Returns:
-            A handle for each.
 
         Raises:
             ClientClosedError: If the client was closed.
         """
-        calls = [
-            Call(receiver, ready, self) for ready, receiver in zip(prepared, receivers, strict=True)
-        ]
-        self._queue(calls)
-        return calls
-
-    def _queue(self, calls: Sequence[Call]) -> None:
+        for call, receiver in zip(calls, receivers, strict=True):
+            call.receiver = receiver
         with self._lock:
             while self._count >= config.ITEMS_QUEUED and not self._closed:
                 self._room.wait(0.2)  # now and then the main thread looks for Ctrl-C
             if self._closed:
                 raise ClientClosedError("the client was closed while calls were being submitted")
+            held = True
             for call in calls:
                 template = call.template
                 if not template.waiting:
@@ -163,8 +138,8 @@ class Calls:
                     template.since = 0.0
                     template.enough = 0
                 template.waiting.append(call)
+                held = held and len(template.waiting) < template.enough
             self._count += len(calls)
-            held = all(len(call.template.waiting) < call.template.enough for call in calls)
             woken, self._woken = self._woken, self._woken or not held
         if not woken and not held:
             self._loop.call_soon_threadsafe(self._send_now)
@@ -172,11 +147,11 @@ class Calls:
     # --- the loop's thread ----------------------------------------------------------------------
 
     def cancel(self, call: Call) -> bool:
-        """Cancel one call; see :class:`Call`."""
+        """Cancel one call; False if it is done already."""
         pack = call.pack
         if not call.give_up(cancelled()):
             return False
-        call.prepared = None  # if it waits, it is passed over when its turn comes
+        call.sent()  # if it waits, it is passed over when its turn comes
         if pack is not None and pack.cancelled:
             self._canceller.cancel_result(pack.result)
         return True
@@ -223,6 +198,15 @@ class Calls:
 
     def _send_of(self, template: Template, now: float) -> float:
         """Send what may go of one kind; returns when to look again at what waits, or never."""
+        try:
+            return self._send_some(template, now)
+        except Exception as error:  # whatever it is: nobody shall wait for ever
+            logger.exception("calls of %r could not be sent", template.node.name)
+            for call in self._take(template, len(template.waiting)):
+                call.give_up(error)
+            return math.inf
+
+    def _send_some(self, template: Template, now: float) -> float:
         template.enough = 0
         while template.waiting:
             if not self._pipeline.has_room():
@@ -230,8 +214,14 @@ class Calls:
             size, due = self._next(template, now)
             if not size:
                 return due
-            if taken := self._take(template, size):
-                self._emit(template, taken)
+            taken = self._take(template, size)
+            try:
+                if taken:
+                    self._emit(template, taken)
+            except Exception as error:
+                for call in taken:
+                    call.give_up(error)
+                raise
             if template.sizer.known:
                 template.since = now
         return math.inf
@@ -298,7 +288,7 @@ class Calls:
             while template.waiting and len(taken) < size:
                 call = template.waiting.popleft()
                 self._count -= 1
-                if call.prepared is not None:
+                if call.code is not None:
                     taken.append(call)
             if not template.waiting:
                 self._open.pop(template, None)
@@ -306,21 +296,21 @@ class Calls:
         return taken
 
     def _emit(self, template: Template, calls: Sequence[Call]) -> None:
-        sent = [call.prepared for call in calls if call.prepared is not None]
-        task, function, modules = sent[0].code
+        code = calls[0].code
+        pickles = [call.arguments for call in calls if call.arguments is not None]
+        assert code is not None
         emitter = template.emitter
         draft = Draft()
-        pickles = [prepared.arguments for prepared in sent]
         for pickled in pickles:
             draft.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
-        emitter.use(task, function, modules)
+        emitter.use(code.task, code.function, code.modules)
         result = Result(template.node.name)
         alone = len(calls) == 1
         entries = emitter.emit(
             template.node,
             Operation.CALL if alone else Operation.MAP,
             draft,
-            function=task,
+            function=code.task,
             arguments=pickles[0] if alone else None,
             columns=() if alone else [[Items(pickles)]],
             count=len(calls),
@@ -337,7 +327,7 @@ class Calls:
             self._wake()
 
         for call in calls:
-            call.prepared = None
+            call.sent()
         Pack(result, 0, calls, self._fetch, ended)
         for entry in entries:
             if isinstance(entry, PlannedTask):

@@ -82,6 +82,27 @@ class CodeBook:
             self._bundle_modules(encoded.modules)
             return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
 
+    def is_unchanged(self, function: Any, body: object, bundle: object) -> bool:
+        """Whether a function is sure to be what it was, and so are the modules that go with it.
+
+        Args:
+            function: A function that was encoded.
+            body: Its own code object then.
+            bundle: ``bundle`` then.
+        """
+        if not uses_nothing(function) or function.__code__ is not body:
+            return False
+        with self._lock:
+            if self._known is None and function.__module__ not in MAIN:
+                self._live.check(function)
+            return self._inherited is None and self._bundle.encode() is bundle
+
+    @property
+    def bundle(self) -> object:
+        """Stands for the user's modules: the same object as long as these do not change."""
+        with self._lock:
+            return self._bundle.encode()
+
     def _encode(self, function: Any) -> EncodedFunction:
         nothing = uses_nothing(function)
         if self._known is None and not (nothing and function.__module__ in MAIN):

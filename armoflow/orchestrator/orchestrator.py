@@ -23,7 +23,7 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
-from armoflow.orchestrator.packs import ItemsTarget, Place, Receiver
+from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings
@@ -263,18 +263,16 @@ class Orchestrator:
         """
         return self._canceller.cancel(run, target)
 
-    def items(self, value: DelayedList[Any], receivers: Sequence[Receiver]) -> ItemsTarget:
+    def items(self, value: DelayedList[Any], receivers: Sequence[ItemReceiver]) -> ItemsTarget:
         """A target that tells each item of a collection to somebody else; see :meth:`run`."""
         cancel = self._canceller.cancel_result
         return ItemsTarget(value, receivers, self.fetcher.fetch, cancel)
 
-    def cancel_item(self, run: Run, target: ItemsTarget, place: Place) -> bool:
-        """Cancel what only one item needs; False if it is here already."""
-        cancelled = target.cancel(place)
-        if cancelled and not run.live():
+    def unwanted(self, run: Run) -> None:
+        """Nobody waits for one of a run's targets any more."""
+        if not run.live():
             run.stop()
             self._canceller.cancel_run(run)
-        return cancelled
 
     def _stop_runs(self, error: BaseException) -> None:
         for run in list(self._runs):

@@ -10,9 +10,10 @@ import concurrent.futures
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from armoflow.codec.envelope import Slot
 from armoflow.graph.collection import DelayedList
-from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.targets import failed_slots
+from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result
+from armoflow.orchestrator.targets import cut_slots
 from armoflow.protocol.transport import ResultState
 
 Fetch = Callable[[Result, Callable[[Result], None]], None]
@@ -22,11 +23,18 @@ Fetch = Callable[[Result, Callable[[Result], None]], None]
 class Receiver(Protocol):
     """Who waits for one value."""
 
-    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
-        """The value, or the error in its place, is here."""
+    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+        """It is in a slot of a result, or the error in its place; no slot: the result says why."""
 
     def settle_error(self, error: BaseException) -> None:
         """It will not come."""
+
+
+class ItemReceiver(Receiver, Protocol):
+    """Who waits for an item of a collection: it may be the client's own."""
+
+    def settle_value(self, value: Any) -> None:
+        """It is here."""
 
 
 class Place:
@@ -39,8 +47,8 @@ class Place:
 
     __slots__ = ("pack", "receiver")
 
-    def __init__(self, receiver: Receiver) -> None:
-        self.receiver: Receiver | None = receiver
+    def __init__(self, receiver: Receiver | None) -> None:
+        self.receiver = receiver
         self.pack: Pack | None = None
 
     def give_up(self, error: BaseException) -> bool:
@@ -103,17 +111,18 @@ class Pack:
 
     def _tell(self, result: Result) -> None:
         blame = result.blame
-        failed = failed_slots(result)
-        for slot, place in enumerate(self.places, self.start):
+        cancelled = blame is not None and blame.cancelled
+        numbers = range(self.start, self.start + len(self.places))
+        slots = cut_slots(result, numbers)
+        for number, slot, place in zip(numbers, slots, self.places, strict=True):
             receiver, place.receiver = place.receiver, None
             place.pack = None
             if receiver is None:
                 continue
-            if blame is not None and blame.cancelled:
+            if cancelled:
                 receiver.settle_error(concurrent.futures.CancelledError())
             else:
-                piece = SlotRange(result, slot, slot + 1)
-                receiver.settle_item(piece, failed=failed is None or slot in failed)
+                receiver.settle_slot(result, number, slot)
         self.wanted = 0
         self._ended(self)
 
@@ -126,6 +135,9 @@ class ItemsTarget:
         receivers: Who waits for which item, in order.
         fetch: Downloads what did not come with the news.
         cancel: Cancels the task of a result that nobody wants any of.
+
+    Attributes:
+        on_unwanted: Called when nobody waits for any of them any more.
     """
 
     window = None
@@ -135,12 +147,13 @@ class ItemsTarget:
     def __init__(
         self,
         value: DelayedList[Any],
-        receivers: Sequence[Receiver],
+        receivers: Sequence[ItemReceiver],
         fetch: Fetch,
         cancel: Callable[[Result], None],
     ) -> None:
         self.value = value
-        self.places = [Place(receiver) for receiver in receivers]
+        self.places = [Item(receiver, self) for receiver in receivers]
+        self.on_unwanted: Callable[[], None] | None = None
         self._fetch = fetch
         self._cancel = cancel
         self._placed = 0
@@ -164,7 +177,7 @@ class ItemsTarget:
             if isinstance(piece, LocalItems):
                 for place, item in zip(places, piece.values, strict=True):
                     if place.receiver is not None:
-                        place.receiver.settle_item(LocalItems([item]), failed=False)
+                        place.receiver.settle_value(item)
                         place.receiver = None
                 continue
             pack = Pack(piece.result, piece.start, places, self._fetch, _nothing)
@@ -196,7 +209,25 @@ class ItemsTarget:
         self._wanted -= 1
         if pack is not None and pack.cancelled:
             self._cancel(pack.result)
+        if self.cancelled and self.on_unwanted is not None:
+            self.on_unwanted()
         return True
+
+
+class Item(Place):
+    """The place of one item of a collection."""
+
+    __slots__ = ("_target",)
+
+    receiver: ItemReceiver | None
+
+    def __init__(self, receiver: ItemReceiver, target: ItemsTarget) -> None:
+        super().__init__(receiver)
+        self._target = target
+
+    def cancel(self) -> bool:
+        """Give it up, in the loop's thread; False if it is here already."""
+        return self._target.cancel(self)
 
 
 def _nothing(pack: Pack) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_measured
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
@@ -22,7 +23,7 @@ from armoflow.graph.nodes import Node, SliceNode
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 
-_FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
+FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
 
 
 class Outcome:
@@ -242,15 +243,42 @@ def has_failed(pieces: Sequence[PlanPiece]) -> bool:
 
 def _has_failed(piece: SlotRange) -> bool:
     slots = _slots_of(piece.result)
-    return slots is None or any(s.kind in _FAILURES for s in slots[piece.start : piece.stop])
+    return slots is None or any(s.kind in FAILURES for s in slots[piece.start : piece.stop])
 
 
-def failed_slots(result: Result) -> frozenset[int] | None:
-    """The slots of a result, whose data is here, that failed or were skipped; None: all."""
+def cut_slots(result: Result, numbers: range) -> Sequence[Slot | None]:
+    """Some slots of a result whose data is here, each for a receiver of its own.
+
+    If these are all of it, the result lets its data go: what a receiver keeps is its own slot. One
+    that cannot be read is None; then the result says why.
+    """
     slots = _slots_of(result)
-    if slots is None:
-        return None
-    return frozenset(number for number, slot in enumerate(slots) if slot.kind in _FAILURES)
+    if slots is None or numbers.stop > len(slots):
+        return [None] * len(numbers)
+    if len(numbers) == len(slots):
+        result.data = result.slots = None
+    if len(slots) == 1:
+        return slots
+    return list(map(_own, slots[numbers.start : numbers.stop]))
+
+
+def _own(slot: Slot) -> Slot:
+    """A slot that holds no view of the data of all."""
+    if not slot.buffers and type(slot.data) is bytes:
+        return slot
+    return Slot(slot.kind, bytes(slot.data), tuple(map(_copied, slot.buffers)))
+
+
+def _copied(buffer: Buffer) -> Buffer:
+    return bytes(buffer) if memoryview(buffer).readonly else bytearray(buffer)
+
+
+def slot_outcome(slot: Slot, key: bytes, result: Result, number: int, name: str) -> Outcome:
+    """Decode one slot; ``name`` is what was asked for, where the paths of errors lead."""
+    outcome = _outcome(slot, key, result, number)
+    if outcome.error is not None:
+        _reach(outcome.error, name)
+    return outcome
 
 
 def _slots_of(result: Result) -> list[Slot] | None:

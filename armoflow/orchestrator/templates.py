@@ -9,7 +9,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from armoflow import config
@@ -21,13 +21,12 @@ from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
+from armoflow.orchestrator.packs import Place
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
-
-if TYPE_CHECKING:
-    from armoflow.orchestrator.calls import Call
+from armoflow.orchestrator.targets import Names
 
 _FIXED_SIZE = frozenset({int, float, bool, type(None), complex})
 _NO_KEYWORDS: dict[str, Any] = {}
@@ -57,18 +56,30 @@ class Code(NamedTuple):
         return self.function.digest, self.modules.digest if self.modules else ""
 
 
-class Prepared(NamedTuple):
-    """A call that is ready to start.
+class Call(Place):
+    """One call on its way.
 
     Attributes:
         template: What it shares with its like.
-        code: Its code.
+        code: Its code, as it was when it was made; None once it was sent, or given up.
         arguments: Its arguments.
     """
 
-    template: Template
-    code: Code
-    arguments: Pickled
+    __slots__ = ("arguments", "code", "template")
+
+    def __init__(self, template: Template, code: Code, arguments: Pickled) -> None:
+        self.receiver = self.pack = None
+        self.template = template
+        self.code: Code | None = code
+        self.arguments: Pickled | None = arguments
+
+    def cancel(self) -> bool:
+        """Cancel it, in the loop's thread; False if it is done already."""
+        return self.template.cancel(self)
+
+    def sent(self) -> None:
+        """What is under way needs nothing more here."""
+        self.code = self.arguments = None
 
 
 class Template:
@@ -78,6 +89,8 @@ class Template:
 
     Attributes:
         node: Stands for each of them in the planner's tables.
+        names: What errors call each.
+        cancel: Cancels one of them.
         digests: Their code.
         emitter: Makes their engine tasks.
         sizer: How many go into one.
@@ -92,15 +105,22 @@ class Template:
     """
 
     __slots__ = (
-        *("digests", "emitter", "enough", "looked", "node", "partition", "queued"),
-        *("since", "sizer", "under_way", "waiting", "wave"),
+        *("cancel", "digests", "emitter", "enough", "looked", "names", "node", "partition"),
+        *("queued", "since", "sizer", "under_way", "waiting", "wave"),
     )
 
     def __init__(
-        self, call: CallNode, digests: tuple[str, str], emitter: Emitter, sizer: _Sizer
+        self,
+        call: CallNode,
+        digests: tuple[str, str],
+        emitter: Emitter,
+        sizer: _Sizer,
+        cancel: Callable[[Call], bool],
     ) -> None:
         self.node = Node(call.name, call.options)
         self.node.options, self.node.block = call.options, call.block
+        self.names = Names.of(call)
+        self.cancel = cancel
         self.digests = digests
         self.emitter = emitter
         self.sizer = sizer
@@ -158,26 +178,57 @@ class _References:
         """There is nothing to wait for."""
 
 
+class _Known:
+    """What is known of a function's calls: their code, where it is sure to be the same again.
+
+    Attributes:
+        templates: By kind of call.
+        body: The function's own code object, when it was encoded.
+        bundle: The user's modules as they were then.
+        function: It, encoded.
+        modules: These, encoded.
+        last: The node of the last call, its settings and its template.
+    """
+
+    __slots__ = ("body", "bundle", "function", "last", "modules", "templates")
+
+    def __init__(self) -> None:
+        self.templates: dict[_Kind, Template] = {}
+        self.body: object = None
+        self.bundle: object = None
+        self.function: EncodedCode | None = None
+        self.modules: EncodedCode | None = None
+        self.last: tuple[Node, PlanSettings, Template] | None = None
+
+
 class Templates:
     """The templates of one client's calls; used by any thread.
 
     Args:
         book: The code that was sent already.
         told: Called when something was measured.
+        cancel: Cancels a call.
         owner: Whom their tasks belong to.
     """
 
-    def __init__(self, book: CodeBook, told: Callable[[], None], owner: object) -> None:
+    def __init__(
+        self,
+        book: CodeBook,
+        told: Callable[[], None],
+        cancel: Callable[[Call], bool],
+        owner: object,
+    ) -> None:
         self._book = book
         self._told = told
+        self._cancel = cancel
         self._owner = owner
         self._lock = threading.Lock()
         self._emitters: dict[int, tuple[PlanSettings, Emitter]] = {}
-        self._templates: WeakKeyDictionary[Any, dict[_Kind, Template]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
     def prepare(
         self, nodes: Sequence[CallNode], settings: PlanSettings, references: frozenset[type]
-    ) -> list[Prepared] | None:
+    ) -> list[Call] | None:
         """Take the arguments and the code of calls, as they are now.
 
         Args:
@@ -192,43 +243,78 @@ class Templates:
         Raises:
             SubmissionError: If one asks for what the session does not allow.
         """
-        codes: dict[Any, Code] = {}
-        prepared = []
+        codes: dict[Any, tuple[_Known, Code]] = {}
+        calls = []
         try:
             pickles = self._pickle(nodes, references)
             for node, pickled in zip(nodes, pickles, strict=True):
-                code = codes.get(node.task)
-                if code is None:
-                    code = codes[node.task] = self._encode(node.task)
-                prepared.append(Prepared(self._template(node, code, settings), code, pickled))
+                found = codes.get(node.task)
+                if found is None:
+                    found = codes[node.task] = self._code(node.task)
+                known, code = found
+                calls.append(Call(self._template(known, node, code, settings), code, pickled))
         except (_PlanInsteadError, SerializationError):
             return None
-        return prepared
+        return calls
 
     def _pickle(self, nodes: Sequence[CallNode], references: frozenset[type]) -> list[Pickled]:
-        draft = Draft(None, _References(references), copy=True)
-        pickles = [_pickle(draft, node) for node in nodes]
-        if draft.size > config.SHARED_ARGUMENT_LIMIT * len(nodes):
-            raise _PlanInsteadError
-        if draft.modules:
-            self._book.add_modules(draft.modules)
+        draft: Draft | None = None
+        pickles = []
+        for node in nodes:
+            args, kwargs = node.args, node.kwargs
+            if not kwargs and _FIXED_SIZE.issuperset(map(type, args)):
+                pickles.append(Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL)))
+                continue
+            if draft is None:
+                draft = Draft(None, _References(references), copy=True)
+            pickles.append(draft.dumps((args, kwargs), node.name))
+        if draft is not None:
+            if draft.size > config.SHARED_ARGUMENT_LIMIT * len(nodes):
+                raise _PlanInsteadError
+            if draft.modules:
+                self._book.add_modules(draft.modules)
         return pickles
 
-    def _encode(self, task: BaseTask[Any, Any]) -> Code:
-        return Code(task, self._book.function(task.function), self._book.modules())
+    def _code(self, task: BaseTask[Any, Any]) -> tuple[_Known, Code]:
+        book, function = self._book, task.function
+        try:
+            known = self._known.get(function)
+            if known is None:
+                with self._lock:
+                    known = self._known.setdefault(function, _Known())
+        except TypeError:  # it cannot be hashed, or not weakly held: then it is not recognised
+            known = _Known()
+        encoded = known.function
+        if encoded is None or not book.is_unchanged(function, known.body, known.bundle):
+            encoded = book.function(function)
+            modules = book.modules()
+            with self._lock:
+                known.last = None
+                known.function, known.modules = encoded, modules
+                known.body, known.bundle = getattr(function, "__code__", None), book.bundle
+        return known, Code(task, encoded, known.modules)
 
-    def _template(self, node: CallNode, code: Code, settings: PlanSettings) -> Template:
+    def _template(
+        self, known: _Known, node: CallNode, code: Code, settings: PlanSettings
+    ) -> Template:
+        last = known.last
+        if (
+            last is not None
+            and last[0].name is node.name
+            and last[0].options is node.options
+            and last[0].block is node.block
+            and last[1] is settings
+        ):
+            return last[2]
         kind = (node.name, node.options, node.block, id(settings))
         with self._lock:
-            try:
-                templates = self._templates.setdefault(code.task.function, {})
-            except TypeError:  # it cannot be hashed, or not weakly held: then it is not recognised
-                templates = {}
+            templates = known.templates
             template = templates.get(kind)
             if template is None or template.digests != code.digests:
                 if len(templates) >= KEPT_TEMPLATES:
                     templates.clear()
                 template = templates[kind] = self._new_template(node, code, settings)
+            known.last = template.node, settings, template
             return template
 
     def _new_template(self, node: CallNode, code: Code, settings: PlanSettings) -> Template:
@@ -238,21 +324,14 @@ class Templates:
             settings.limits.check(node.name, merge_options(node.block, settings.options))
         most = rules.batch_size or UNMEASURED_BATCH
         sizer = _Sizer(settings.workers, settings.batch_seconds, most, self._told)
-        return Template(node, code.digests, emitter, sizer)
+        return Template(node, code.digests, emitter, sizer, self._cancel)
 
     def _emitter(self, settings: PlanSettings) -> Emitter:
         known = self._emitters.get(id(settings))
         if known is None:
             if len(self._emitters) >= KEPT_TEMPLATES:
                 self._emitters.clear()
-                self._templates.clear()  # they go by the ids of settings
+                self._known.clear()  # they go by the ids of settings
             emitter = Emitter(self._book, settings, self._owner)
             known = self._emitters[id(settings)] = (settings, emitter)
         return known[1]
-
-
-def _pickle(draft: Draft, node: CallNode) -> Pickled:
-    args, kwargs = node.args, node.kwargs
-    if not kwargs and _FIXED_SIZE.issuperset(map(type, args)):
-        return Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL))
-    return draft.dumps((args, kwargs), node.name)

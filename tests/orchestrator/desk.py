@@ -9,10 +9,11 @@ from typing import Any
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.graph.nodes import CallNode
 from armoflow.options import Limits
-from armoflow.orchestrator.calls import Call, Calls, Pace
+from armoflow.orchestrator.calls import Calls, Pace
 from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.templates import Call
 from armoflow.protocol.transport import ResultState
 
 WORKERS = 2
@@ -28,12 +29,13 @@ class Waiting:
 
     def __init__(self) -> None:
         self.slot: int | None = None
+        self.data: Slot | None = None
         self.failed = False
         self.error: BaseException | None = None
 
-    def settle_item(self, piece: PlanPiece, *, failed: bool) -> None:
-        assert isinstance(piece, SlotRange)
-        self.slot, self.failed = piece.start, failed
+    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+        self.slot, self.data = number, slot
+        self.failed = slot is None or slot.kind is SlotKind.ERROR
 
     def settle_error(self, error: BaseException) -> None:
         self.error = error
@@ -75,9 +77,9 @@ class Desk:
     ) -> tuple[list[Call], list[Waiting]]:
         nodes: list[CallNode] = [value.node for value in values]
         waiting = [Waiting() for _ in values]
-        prepared = self.calls.templates.prepare(nodes, settings, frozenset({Foreign}))
-        assert prepared is not None
-        calls = self.calls.start(prepared, waiting)
+        calls = self.calls.templates.prepare(nodes, settings, frozenset({Foreign}))
+        assert calls is not None
+        self.calls.start(calls, waiting)
         await turns()
         return calls, waiting
 
@@ -94,7 +96,7 @@ class Desk:
         """A task has ended well, but for one slot; its result says how long it ran."""
         (result,) = planned.outputs
         slots = [
-            Slot(SlotKind.ERROR if slot == failed else SlotKind.VALUE, b"", ())
+            Slot(SlotKind.ERROR if slot == failed else SlotKind.VALUE, b"", (b"buffer",))
             for slot in range(planned.items)
         ]
         result.data = b"".join(pack_envelope(slots, seconds))

@@ -216,6 +216,45 @@ def test_each_receives_its_own_slot_and_an_error_is_its_own() -> None:
     run(story)
 
 
+def test_who_waits_for_a_call_keeps_its_own_value_and_not_the_data_of_all() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(double(0))
+        await desk.end(desk.tasks[0], 0.0001)
+        _, waiting = await desk.add(*doubles(40))
+        (result,) = desk.tasks[1].outputs
+        await desk.end(desk.tasks[1], 0.001)
+        assert (result.data, result.slots) == (None, None)
+        kept = [one.data for one in waiting if one.data is not None]
+        assert len(kept) == desk.tasks[1].items
+        assert all(type(buffer) is bytes for slot in kept for buffer in slot.buffers)
+
+    run(story)
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_who_waits_is_told_if_calls_cannot_be_sent(
+    when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = RuntimeError("not to be sent")
+
+    async def story(desk: Desk) -> None:
+        def refuse(_: object) -> None:
+            raise wrong
+
+        if when == "later":
+            await desk.add(double(0))
+        desk.on_task = refuse
+        _, waiting = await desk.add(*doubles(30))
+        assert [one.error for one in waiting] == [wrong] * 30
+        assert len(desk.calls) == 0
+        desk.on_task = desk.tasks.append
+        await desk.add(triple(1))
+        assert desk.tasks[-1].name == "triple"
+
+    run(story)
+    assert "calls of 'double' could not be sent" in caplog.text
+
+
 def test_a_call_that_was_not_sent_is_cancelled_without_a_word() -> None:
     async def story(desk: Desk) -> None:
         calls, waiting = await desk.add(*doubles(10))
@@ -287,6 +326,34 @@ def test_a_function_that_changes_runs_as_it_was_when_it_was_called() -> None:
         assert first is not None and second is not None
         assert first.function is not None and second.function is not None
         assert first.function.digest != second.function.digest
+
+    run(story)
+
+
+def test_a_function_whose_body_or_builtins_change_is_sent_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def size(number: int) -> int:
+        return abs(number)
+
+    def other(number: int) -> int:
+        return -abs(number)
+
+    sized = task(size)
+
+    async def story(desk: Desk) -> None:
+        await desk.add(sized(1))
+        await desk.add(sized(1))
+        size.__code__ = other.__code__
+        await desk.add(sized(1))
+        monkeypatch.setitem(globals(), "abs", lambda number: number)
+        await desk.add(sized(1))
+        digests = []
+        for planned in desk.tasks:
+            assert planned.payload is not None and planned.payload.function is not None
+            digests.append(planned.payload.function.digest)
+        assert digests[0] == digests[1]
+        assert len(set(digests)) == 3
 
     run(story)
 
