@@ -247,3 +247,6 @@ its file open elsewhere."""
 
 FIRST_FETCH_PAUSE, LAST_FETCH_PAUSE = 0.01, 1.0
 """Seconds between these questions; doubles each time."""
+
+DEFAULT_LISTEN = "127.0.0.1:5001"
+"""Where `armoflow up` listens and commands look, unless they are told: ArmoniK's own port."""

@@ -89,6 +89,10 @@ class SessionEndedError(EngineError):
         self.session_id = session_id
 
 
+class UnknownIdError(ArmoflowError, LookupError):
+    """An engine knows no session, task or result by an id, or several."""
+
+
 class SubmissionError(ArmoflowError, ValueError):
     """A graph cannot be submitted to this engine: unknown partition, priority too high."""
 

@@ -1,20 +1,90 @@
-"""The ``armoflow`` command."""
+"""The ``armoflow`` command.
+
+Exit codes, the same for all commands: 0 when it went well, 1 when it did not (a finding of
+``doctor``, an id that nobody knows, a worker that failed), 2 when the command line, the settings or
+the engine do not allow it, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any, Final
 
-from armoflow.cli.up import add_up
-from armoflow.cli.worker import add_worker
-from armoflow.errors import ArmoflowError
+import rich_click as click
+
+from armoflow import __version__
+from armoflow.errors import ArmoflowError, UnknownIdError
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.system.descriptors import open_standard_streams
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+COMMANDS: Final = {
+    "up": "armoflow.cli.up:up",
+    "worker": "armoflow.cli.worker:worker",
+    "run": "armoflow.cli.run:run",
+    "ps": "armoflow.cli.ps:ps",
+    "show": "armoflow.cli.show:show",
+    "top": "armoflow.cli.top:top",
+    "timeline": "armoflow.cli.timeline:timeline",
+    "cancel": "armoflow.cli.control:cancel",
+    "pause": "armoflow.cli.control:pause",
+    "resume": "armoflow.cli.control:resume",
+    "purge": "armoflow.cli.control:purge",
+    "doctor": "armoflow.cli.doctor:doctor",
+    "config": "armoflow.cli.config:config",
+    "completion": "armoflow.cli.completion:completion",
+}
+"""Where each command is: loaded when it is needed, so that a worker starts with its own only."""
+
+
+class Commands(click.RichGroup):
+    """The commands; errors of armoflow's are told in a line."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """In the order in which they are met."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Load one."""
+        where = COMMANDS.get(name)
+        if where is None:
+            return None
+        module, _, attribute = where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the chosen one."""
+        try:
+            return super().invoke(context)
+        except ArmoflowError as error:
+            kind = _Unknown if isinstance(error, UnknownIdError) else _Refusal
+            raise kind(str(error)) from error
+
+
+class _Refusal(click.ClickException):
+    exit_code = EXIT_USAGE
+
+    def show(self, file: Any = None) -> None:
+        print(f"armoflow: error: {self.message}", file=sys.stderr)
+
+
+class _Unknown(_Refusal):
+    exit_code = EXIT_FAILED
+
+
+@click.group(
+    name="armoflow", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="armoflow", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Python workflows on ArmoniK, from a laptop to a cluster."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,23 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     prepare_grpc()
     try:
-        chosen = make_parser().parse_args(arguments)
-        code: int = chosen.run(chosen)
-    except KeyboardInterrupt:  # before the command has begun to look after signals itself
+        code = commands.main(
+            None if arguments is None else list(arguments),
+            prog_name="armoflow",
+            standalone_mode=False,
+        )
+    except (
+        click.Abort,
+        KeyboardInterrupt,
+    ):  # before the command has begun to look after signals itself
         return EXIT_INTERRUPTED
-    except ArmoflowError as error:
-        print(f"armoflow: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    return code
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The parser with all commands."""
-    parser = argparse.ArgumentParser(prog="armoflow", description="Python workflows on ArmoniK.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add_up(commands)
-    add_worker(commands)
-    return parser
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

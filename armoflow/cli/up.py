@@ -8,21 +8,18 @@ import math
 import os
 from pathlib import Path
 
+from armoflow.cli.parsers import ParserCommand
+from armoflow.config import DEFAULT_LISTEN
+from armoflow.engine.arguments import add_engine_arguments, server_options
 from armoflow.errors import OptionError
-
-DEFAULT_LISTEN = "127.0.0.1:5001"
 
 CLIENT_LEASE = 3600.0
 """Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
 
 
-def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    from armoflow.engine.arguments import add_engine_arguments
-
-    parser = commands.add_parser(
-        "up",
-        help="start an engine that stays",
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of ``armoflow up``."""
+    parser = argparse.ArgumentParser(
         description="Start an engine on this machine, and serve until it is told to stop "
         "(Ctrl-C, SIGTERM, SIGHUP; a second signal ends it on the spot). What it was given "
         "survives: start it again with the same --state. Exit codes: 0 when it was told to stop, 1 "
@@ -50,7 +47,7 @@ def add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "deleted; none: as long as it likes (default: %(default)g)",
     )
     add_engine_arguments(parser)
-    parser.set_defaults(run=run_up)
+    return parser
 
 
 def _seconds(text: str) -> float:
@@ -88,7 +85,6 @@ def default_state() -> Path:
 
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit code."""
-    from armoflow.engine.arguments import server_options
     from armoflow.engine.run import run_server
 
     logging.basicConfig(
@@ -96,3 +92,6 @@ def run_up(arguments: argparse.Namespace) -> int:
     )
     arguments.state = arguments.state or default_state()
     return run_server(server_options(arguments))
+
+
+up = ParserCommand("up", make_parser, run_up)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
+import rich_click as click
 
 
-def add_worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "worker",
-        help="serve an ArmoniK agent as a worker",
-        description="Run tasks for an ArmoniK agent. Where both listen is told by ArmoniK's own "
-        "environment variables: ComputePlane__WorkerChannel__Address and "
-        "ComputePlane__AgentChannel__Address, with their SocketType. After SIGTERM it serves on "
-        "until its agent has ended, for ARMOFLOW_GRACE seconds (20) at most. SIGINT and SIGHUP "
-        "end it at once, a second signal on the spot. Exit codes: 0 when it was told to stop, 1 "
-        "when it failed, 2 when the variables make no sense.",
-    )
-    parser.set_defaults(run=run_worker)
+@click.command()
+def worker() -> int:
+    """Serve an ArmoniK agent as a worker.
 
-
-def run_worker(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop; returns the exit code."""
+    Where both listen is told by ArmoniK's own environment variables:
+    ComputePlane__WorkerChannel__Address and ComputePlane__AgentChannel__Address, with their
+    SocketType. After SIGTERM it serves on until its agent has ended, for ARMOFLOW_GRACE seconds
+    (20) at most. SIGINT and SIGHUP end it at once, a second signal on the spot. Exit codes: 0 when
+    it was told to stop, 1 when it failed, 2 when the variables make no sense.
+    """
     from armoflow.worker.serve import main
 
     return main()

@@ -46,6 +46,15 @@ def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc
         settings: Where to, and how.
         credentials: What the settings' files hold.
     """
+    return _open(grpc.aio, settings, credentials)
+
+
+def open_blocking_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc.Channel:
+    """The same for calls that block their thread."""
+    return _open(grpc, settings, credentials)
+
+
+def _open(module: Any, settings: ConnectionSettings, credentials: Credentials) -> Any:
     target = settings.target
     options = [*OPTIONS, *_keepalive(settings)]
     if settings.path:
@@ -57,11 +66,11 @@ def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc
         options.append(("grpc.ssl_target_name_override", settings.target_name))
     compression = _COMPRESSIONS[settings.compression]
     if not settings.secure:
-        return grpc.aio.insecure_channel(target, options=options, compression=compression)
+        return module.insecure_channel(target, options=options, compression=compression)
     secure = grpc.ssl_channel_credentials(
         credentials.authorities, credentials.key, credentials.certificate
     )
-    return grpc.aio.secure_channel(target, secure, options=options, compression=compression)
+    return module.secure_channel(target, secure, options=options, compression=compression)
 
 
 def _keepalive(settings: ConnectionSettings) -> list[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from armonik.protogen.client import (
@@ -60,6 +60,59 @@ async def connect(
         EngineError: If what answers is not an ArmoniK, or refuses the caller.
         OptionError: If a file of the settings cannot be read.
     """
+    reached = await _reach(settings, timeout)
+    channel, info = reached.channel, reached.info
+    standard = StandardTransport(channel, reached.caller, info, payloads)
+    if not extensions or not _may_have_extensions(info):
+        return standard
+    batch = BatchTransport(channel, standard)
+    try:
+        await asyncio.wait_for(batch.start(), timeout)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return standard
+        await batch.close()
+        raise refusal(error, "connecting", reached.caller) from error
+    except asyncio.TimeoutError as error:
+        await batch.close()
+        raise EngineUnreachableError(
+            f"the engine at {settings.endpoint} stopped answering"
+        ) from error
+    except BaseException:
+        await batch.close()
+        raise
+    return batch
+
+
+class Introduction(NamedTuple):
+    """What was learnt of an engine, and what it learnt of the caller.
+
+    Attributes:
+        info: What the engine says of itself.
+        caller: Who calls, as the engine sees it.
+        credentials: What was shown.
+    """
+
+    info: EngineInfo
+    caller: Caller
+    credentials: Credentials
+
+
+async def introduce(settings: ConnectionSettings, timeout: float) -> Introduction:
+    """Ask an engine what it is, and hang up; see :func:`connect`."""
+    reached = await _reach(settings, timeout)
+    await reached.channel.close()
+    return Introduction(reached.info, reached.caller, reached.credentials)
+
+
+class _Reached(NamedTuple):
+    channel: grpc.aio.Channel
+    info: EngineInfo
+    caller: Caller
+    credentials: Credentials
+
+
+async def _reach(settings: ConnectionSettings, timeout: float) -> _Reached:
     loaded = load(settings) if settings.secure else Credentials()
     certificate = facts_of(loaded.certificate) if loaded.certificate else None
     caller = Caller(settings, certificate, proxy=proxy_of(settings), authorities=loaded.authorities)
@@ -70,26 +123,7 @@ async def connect(
     except BaseException:
         await channel.close()
         raise
-    standard = StandardTransport(channel, connecting.caller, info, payloads)
-    if not extensions or not _may_have_extensions(info):
-        return standard
-    batch = BatchTransport(channel, standard)
-    try:
-        await asyncio.wait_for(batch.start(), timeout)
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return standard
-        await batch.close()
-        raise refusal(error, "connecting", connecting.caller) from error
-    except asyncio.TimeoutError as error:
-        await batch.close()
-        raise EngineUnreachableError(
-            f"the engine at {settings.endpoint} stopped answering"
-        ) from error
-    except BaseException:
-        await batch.close()
-        raise
-    return batch
+    return _Reached(channel, info, connecting.caller, loaded)
 
 
 def _may_have_extensions(info: EngineInfo) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from armoflow import Client, errors
-from armoflow.cli.main import make_parser
+from armoflow.cli.up import make_parser
 from armoflow.options import DEFAULT_OPTIONS, OPTION_NAMES
 from tests.docs.snippets import PAGES, ROOT
 
@@ -40,7 +40,7 @@ def test_the_pages_list_every_option_of_up_and_of_the_client(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
-        make_parser().parse_args(["up", "--help"])
+        make_parser().parse_args(["--help"])
     options = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.M))
     clusters = (ROOT / "docs" / "clusters.md").read_text("utf-8")
     assert options == set(re.findall(r"^\| `(--[a-z-]+)", clusters, re.M))

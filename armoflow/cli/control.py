@@ -1,0 +1,106 @@
+"""``armoflow cancel``, ``pause``, ``resume``, ``purge``: what is done to sessions from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import rich_click as click
+from armonik.common import Task
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import json_option, print_json
+from armoflow.cli.ps import grouped
+from armoflow.errors import OptionError, UnknownIdError
+from armoflow.protocol.inspection import Inspection, id_of, kind_of
+from armoflow.protocol.settings import ConnectionSettings
+
+_ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+
+
+@click.command()
+@_ids
+@engine_options
+@json_option
+def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
+    """Cancel sessions with all their tasks, or single tasks.
+
+    Each ID is a session's or a task's, or enough of its beginning.
+    """
+    done = []
+    with look(settings) as inspection:
+        for found in [inspection.find(id) for id in ids]:
+            if isinstance(found, Task):
+                inspection.cancel_task(id_of(found))
+            elif kind_of(found) == "session":
+                inspection.cancel(id_of(found))
+            else:
+                raise UnknownIdError(
+                    f"{id_of(found)!r} is a result: cancel the task that makes it, or its session"
+                )
+            done.append((kind_of(found), id_of(found)))
+    _tell("cancelled", done, as_json)
+
+
+@click.command()
+@_ids
+@engine_options
+@json_option
+def pause(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
+    """Start no more tasks of these sessions; what runs goes on."""
+    _each(settings, ids, Inspection.pause, "paused", as_json)
+
+
+@click.command()
+@_ids
+@engine_options
+@json_option
+def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
+    """Go on with paused sessions."""
+    _each(settings, ids, Inspection.resume, "resumed", as_json)
+
+
+@click.command()
+@_ids
+@engine_options
+@click.option("--cancel", "first_cancel", is_flag=True, help="Cancel what still runs in them.")
+@json_option
+def purge(
+    settings: ConnectionSettings, ids: Sequence[str], first_cancel: bool, as_json: bool
+) -> None:
+    """Delete sessions with all their data, for good."""
+
+    def action(inspection: Inspection, session_id: str) -> None:
+        tasks = grouped(inspection.counts(session_id))
+        live = tasks["waiting"] + tasks["queued"] + tasks["running"]
+        if first_cancel and live:
+            inspection.cancel(session_id)
+        elif live:
+            raise OptionError(
+                f"session {session_id} has {live:,} tasks that have not ended: wait for them, or "
+                "write purge --cancel"
+            )
+        inspection.purge(session_id)
+
+    _each(settings, ids, action, "purged", as_json)
+
+
+def _each(
+    settings: ConnectionSettings,
+    ids: Sequence[str],
+    action: Callable[[Inspection, str], None],
+    verb: str,
+    as_json: bool,
+) -> None:
+    with look(settings) as inspection:
+        found = [id_of(inspection.session_of(id)) for id in ids]  # all, before anything is done
+        for session_id in found:
+            action(inspection, session_id)
+    _tell(verb, [("session", session_id) for session_id in found], as_json)
+
+
+def _tell(verb: str, done: Sequence[tuple[str, str]], as_json: bool) -> None:
+    if as_json:
+        print_json({verb: [id for _, id in done]})
+        return
+    for kind, id in done:
+        click.echo(f"{verb} {kind} {id}")

@@ -1,0 +1,90 @@
+"""``armoflow ps``: the sessions of an engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import rich_click as click
+from armonik.common import Session, SessionStatus, TaskStatus
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import age, json_option, length, print_json, print_table, short
+from armoflow.protocol.inspection import Inspection, moment, seconds
+from armoflow.protocol.settings import ConnectionSettings
+
+GROUPS = {
+    "waiting": ("CREATING", "PENDING", "PAUSED"),
+    "queued": ("SUBMITTED", "DISPATCHED"),
+    "running": ("PROCESSING", "PROCESSED", "CANCELLING"),
+    "done": ("COMPLETED",),
+    "failed": ("ERROR", "TIMEOUT"),
+    "cancelled": ("CANCELLED",),
+    "retried": ("RETRIED",),
+}
+"""What a user asks for, and ArmoniK's statuses of tasks."""
+
+
+def grouped(counts: Mapping[TaskStatus, int]) -> dict[str, int]:
+    """Counts of tasks as a user asks for them."""
+    by_name = {status.name: count for status, count in counts.items()}
+    return {
+        group: sum(by_name.get(status, 0) for status in statuses)
+        for group, statuses in GROUPS.items()
+    }
+
+
+def describe_session(inspection: Inspection, session: Session) -> dict[str, Any]:
+    """What is known of a session, for programs."""
+    options = session.options
+    return {
+        "id": session.session_id,
+        "status": SessionStatus(session.status).name.lower(),
+        "application": (options and options.application_name) or None,
+        "created": moment(session.created_at),
+        "seconds": seconds(session.duration),
+        "partitions": list(session.partition_ids),
+        "tasks": grouped(inspection.counts(session.session_id)),
+    }
+
+
+@click.command()
+@engine_options
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    help="Show the newest N.",
+)
+@json_option
+def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
+    """List the sessions of an engine, the newest first, with their tasks."""
+    with look(settings) as inspection:
+        total, sessions = inspection.sessions(limit)
+        rows = [describe_session(inspection, session) for session in sessions]
+    if as_json:
+        print_json({"total": total, "sessions": rows})
+        return
+    ids = short([row["id"] for row in rows]) if sys.stdout.isatty() else {}
+    columns = ["SESSION", "STATUS", "APPLICATION", "CREATED", "LASTED", "PARTITIONS"]
+    shown = ["waiting", "queued", "running", "done", "failed"]
+    print_table(
+        [*columns, *map(str.upper, shown)],
+        [
+            [
+                ids.get(row["id"], row["id"]),
+                row["status"],
+                row["application"],
+                f"{age(row['created'])} ago",
+                length(row["seconds"]),
+                row["partitions"],
+                *(row["tasks"][name] for name in shown),
+            ]
+            for row in rows
+        ],
+    )
+    if total > len(rows):
+        click.echo(f"... and {total - len(rows):,} older; --limit N shows more")

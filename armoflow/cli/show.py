@@ -1,0 +1,147 @@
+"""``armoflow show``: all that an engine knows of a session, a task or a result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import rich_click as click
+from armonik.common import Result, ResultStatus, Session, Task, TaskStatus
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import json_option, length, print_facts, print_json
+from armoflow.cli.ps import describe_session
+from armoflow.codec.failure import ErrorRecord
+from armoflow.protocol.inspection import Inspection, moment, seconds, task_name
+from armoflow.protocol.settings import ConnectionSettings
+
+FAILURES = 200
+"""Failed tasks that are looked at to tell the kinds of failures."""
+
+KINDS = 10
+"""Kinds of failures that are shown."""
+
+
+@click.command()
+@click.argument("id")
+@engine_options
+@json_option
+def show(settings: ConnectionSettings, id: str, as_json: bool) -> None:
+    """Show all that is known of a session, a task or a result.
+
+    ID is one's id, or enough of its beginning. Of a failed task that is the error, with the
+    traceback where armoflow's worker ran it.
+    """
+    with look(settings) as inspection:
+        found = inspection.find(id)
+        if isinstance(found, Session):
+            facts = _session(inspection, found)
+        elif isinstance(found, Task):
+            facts = _task(inspection, found)
+        else:
+            facts = _result(found)
+    if as_json:
+        print_json({"kind": type(found).__name__.lower(), **facts})
+    else:
+        _print(type(found).__name__, facts)
+
+
+def _session(inspection: Inspection, session: Session) -> dict[str, Any]:
+    facts = describe_session(inspection, session)
+    failures = inspection.failures(session.session_id, FAILURES)
+    kinds = Counter(_headline(task) for task in failures.tasks)
+    first: dict[str, str] = {}
+    for task in failures.tasks:
+        first.setdefault(_headline(task), task.id)
+    facts["failures"] = [
+        {"error": error, "tasks": count, "first": first[error]}
+        for error, count in kinds.most_common(KINDS)
+    ]
+    return facts
+
+
+def _headline(task: Task) -> str:
+    record = ErrorRecord.find(_error(task))
+    text = _error(task).strip() if record is None else record.summary
+    return text.splitlines()[0] if text else TaskStatus(task.status).name.lower()
+
+
+def _error(task: Task) -> str:
+    return (task.output and task.output.error) or ""
+
+
+def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
+    inputs, outputs = list(task.data_dependencies), list(task.expected_output_ids)
+    names = inspection.names([*inputs, *outputs])
+    options = task.options
+    return {
+        "id": task.id,
+        "name": next((names[output] for output in outputs if names.get(output)), None),
+        "status": TaskStatus(task.status).name.lower(),
+        "session": task.session_id,
+        "partition": options and options.partition_id,
+        "pod": task.pod_hostname,
+        "created": moment(task.created_at),
+        "queued": moment(task.submitted_at),
+        "started": moment(task.started_at),
+        "ended": moment(task.ended_at),
+        "seconds": seconds(task.processing_to_end_duration),
+        "inputs": {each: names.get(each) for each in inputs},
+        "outputs": {each: names.get(each) for each in outputs},
+        "payload": task.payload_id,
+        "created by": task.created_by,
+        "retry of": list(task.retry_of_ids),
+        "options": options
+        and {
+            "priority": options.priority,
+            "max_retries": options.max_retries,
+            "max_duration": seconds(options.max_duration),
+            **options.options,
+        },
+        "error": _error(task) and _headline(task),
+        "traceback": _trace(task),
+    }
+
+
+def _trace(task: Task) -> str | None:
+    """The traceback, or an error text that is not armoflow's, whole."""
+    text = _error(task)
+    if not text:
+        return None
+    record = ErrorRecord.find(text)  # without a key: it is read as data, nothing is unpickled
+    return text if record is None else str(record.cause())
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "id": result.result_id,
+        "name": task_name(result.name),
+        "status": ResultStatus(result.status).name.lower(),
+        "session": result.session_id,
+        "bytes": result.size,
+        "task": result.owner_task_id,
+        "created by": result.created_by,
+        "created": moment(result.created_at),
+        "completed": moment(result.completed_at),
+    }
+
+
+def _print(kind: str, facts: dict[str, Any]) -> None:
+    shown = dict(facts)
+    trace = shown.pop("traceback", None)
+    failures = shown.pop("failures", ())
+    if "seconds" in shown:
+        shown["lasted"] = length(shown.pop("seconds"))
+    for name in ("inputs", "outputs"):
+        if name in shown:
+            shown[name] = [f"{id} ({each})" if each else id for id, each in shown[name].items()]
+    for name in ("tasks", "options"):
+        if shown.get(name):
+            pairs = shown[name].items()
+            shown[name] = ", ".join(f"{key} {value}" for key, value in pairs if value is not None)
+    print_facts(f"{kind} {shown.pop('id')}", shown)
+    for failure in failures:
+        click.echo(f"  {failure['tasks']:,} failed: {failure['error']}")
+        click.echo(f"      armoflow show {failure['first']}")
+    if trace:
+        click.echo(f"\n{trace.rstrip()}")

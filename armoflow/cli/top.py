@@ -1,0 +1,105 @@
+"""``armoflow top``: what an engine does, live."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import rich_click as click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import age, json_option, make_table, print_json, short
+from armoflow.cli.ps import GROUPS, describe_session, grouped
+from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.settings import ConnectionSettings
+
+SESSIONS = 15
+
+
+@click.command()
+@engine_options
+@click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1),
+    help="How often it looks.",
+)
+@click.option("--once", is_flag=True, help="Look once, print, and end.")
+@json_option
+def top(settings: ConnectionSettings, interval: float, once: bool, as_json: bool) -> None:
+    """Show live what runs: tasks by partition and by session, and how many end in a second.
+
+    Ctrl-C ends it. Where the output is no terminal, or with --json, it looks once.
+    """
+    console = Console()
+    with look(settings) as inspection:
+        if as_json:
+            print_json(_snapshot(inspection))
+        elif once or not console.is_terminal:
+            console.print(_view(_snapshot(inspection), None))
+        else:
+            _watch(inspection, interval, console)
+
+
+def _watch(inspection: Inspection, interval: float, console: Console) -> None:
+    before, looked = _snapshot(inspection), time.monotonic()
+    with Live(_view(before, None), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            now, moment = _snapshot(inspection), time.monotonic()
+            ended = _ended(now) - _ended(before)
+            live.update(_view(now, max(ended, 0) / (moment - looked)), refresh=True)
+            before, looked = now, moment
+
+
+def _snapshot(inspection: Inspection) -> dict[str, Any]:
+    _, sessions = inspection.sessions(SESSIONS)
+    return {
+        "endpoint": inspection.settings.endpoint,
+        "core": inspection.info.core_version,
+        "tasks": grouped(inspection.counts()),
+        "partitions": {
+            name: {"pods at most": pods, **grouped(inspection.counts(partition=name))}
+            for name, pods in inspection.info.pods.items()
+        },
+        "sessions": [describe_session(inspection, session) for session in sessions],
+    }
+
+
+def _ended(snapshot: dict[str, Any]) -> int:
+    tasks = snapshot["tasks"]
+    return sum(tasks[name] for name in ("done", "failed", "cancelled", "retried"))
+
+
+def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
+    shown = [name for name in GROUPS if name != "retried"]
+    speed = "" if rate is None else f", {rate:,.0f} tasks/s"
+    head = Text(f"{snapshot['endpoint']} ({snapshot['core']}){speed}", style="bold")
+    partitions = [
+        [name, found["pods at most"], *(found[group] for group in shown)]
+        for name, found in snapshot["partitions"].items()
+    ]
+    ids = short([row["id"] for row in snapshot["sessions"]])
+    sessions = [
+        [
+            ids[row["id"]],
+            row["status"],
+            row["application"],
+            age(row["created"]),
+            *(row["tasks"][group] for group in shown),
+        ]
+        for row in snapshot["sessions"]
+    ]
+    names = [name.upper() for name in shown]
+    return Group(
+        head,
+        Text(),
+        make_table(["PARTITION", "PODS", *names], partitions),
+        Text(),
+        make_table(["SESSION", "STATUS", "APPLICATION", "AGE", *names], sessions),
+    )

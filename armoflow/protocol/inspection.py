@@ -1,0 +1,289 @@
+"""Looking at an engine and its sessions from outside, by the calls that every ArmoniK serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+import grpc
+from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
+from armonik.common import Direction, Result, Session, Task, TaskStatus
+from armonik.common.filter import Filter
+
+from armoflow.errors import UnknownIdError
+from armoflow.protocol.channel import open_blocking_channel
+from armoflow.protocol.connect import introduce
+from armoflow.protocol.credentials import CertificateFacts
+from armoflow.protocol.frames import CHILD_PREFIX, OUTPUT_PREFIX, WANTED_PREFIX
+from armoflow.protocol.probe import probe
+from armoflow.protocol.refusals import refusal
+from armoflow.protocol.settings import ConnectionSettings
+
+PAGE = 1_000
+"""Rows asked for at once: large pages take clusters long, and pass their limits of messages."""
+
+WHOLE_ID = 36
+"""Characters of an id that engines make."""
+
+SHORTEST_ID = 4
+"""Characters of an id's beginning that may stand for it."""
+
+Entity: TypeAlias = "Session | Task | Result"
+
+
+class Failures(NamedTuple):
+    """Failed tasks.
+
+    Attributes:
+        tasks: The first ones, with their errors.
+        total: How many there are.
+    """
+
+    tasks: Sequence[Task]
+    total: int
+
+
+class Inspection:
+    """A connection to look through; closed at the end of its ``with`` block.
+
+    Args:
+        settings: Where the engine is, and how it is reached.
+        timeout: Seconds to wait for it.
+
+    Attributes:
+        info: What the engine says of itself.
+        settings: As they were given.
+
+    Raises:
+        EngineUnreachableError: If nothing answers.
+        EngineError: If what answers is not an ArmoniK, or refuses the caller.
+    """
+
+    def __init__(self, settings: ConnectionSettings, timeout: float = 10.0) -> None:
+        introduction = asyncio.run(introduce(settings, timeout))
+        self.info = introduction.info
+        self.settings = settings
+        self._timeout = timeout
+        self._caller = introduction.caller
+        self._channel = open_blocking_channel(settings, introduction.credentials)
+        self._sessions = ArmoniKSessions(self._channel)
+        self._tasks = ArmoniKTasks(self._channel)
+        self._results = ArmoniKResults(self._channel)
+
+    def __enter__(self) -> Inspection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def versions(self) -> Mapping[str, str]:
+        """The versions of the engine's parts."""
+        with self._words("asking for versions"):
+            versions: Mapping[str, str] = ArmoniKVersions(self._channel).list_versions()
+            return versions
+
+    def certificates(self) -> dict[str, CertificateFacts]:
+        """What the certificates of both sides say; nothing without TLS, or `cryptography`."""
+        found = {}
+        if self._caller.certificate is not None:
+            found["client's"] = self._caller.certificate
+        if self.settings.secure:
+            standing = probe(self.settings, self._caller.authorities, self._timeout)
+            if standing.server is not None:
+                found["server's"] = standing.server
+        return found
+
+    def sessions(self, limit: int) -> tuple[int, list[Session]]:
+        """The newest sessions, and how many there are."""
+        with self._words("listing sessions"):
+            return self._sessions.list_sessions(  # type: ignore[no-any-return]
+                page_size=limit, sort_field=Session.created_at, sort_direction=Direction.DESC
+            )
+
+    def counts(self, session_id: str = "", partition: str = "") -> dict[TaskStatus, int]:
+        """How many tasks are in which status: of a session, of a partition, of all."""
+        wanted: Filter | None = None
+        if session_id:
+            wanted = Task.session_id == session_id
+        if partition:
+            there = Task.options.partition_id == partition
+            wanted = there if wanted is None else wanted & there
+        with self._words("counting tasks"):
+            found: dict[TaskStatus, int] = self._tasks.count_tasks_by_status(wanted)
+        return {status: count for status, count in found.items() if count}
+
+    def tasks(self, session_id: str, limit: int | None = None) -> Iterator[Task]:
+        """A session's tasks, oldest first."""
+        page, seen, total = 0, 0, 1
+        while seen < total and (limit is None or seen < limit):
+            size = PAGE if limit is None else min(PAGE, limit)
+            with self._words("listing tasks"):
+                total, tasks = self._tasks.list_tasks(
+                    Task.session_id == session_id,
+                    page=page,
+                    page_size=size,
+                    sort_field=Task.created_at,
+                )
+            if not tasks:
+                return
+            yield from tasks
+            seen += len(tasks)
+            page += 1
+
+    def failures(self, session_id: str, limit: int) -> Failures:
+        """A session's failed tasks, oldest first, each with its error."""
+        mine = Task.session_id == session_id
+        failed = (mine & (Task.status == TaskStatus.ERROR)) | (
+            mine & (Task.status == TaskStatus.TIMEOUT)
+        )
+        with self._words("listing failed tasks"):
+            total, tasks = self._tasks.list_tasks(
+                failed, with_errors=True, page_size=limit, sort_field=Task.created_at
+            )
+        return Failures(tasks, total)
+
+    def names(self, result_ids: Sequence[str]) -> dict[str, str]:
+        """What results are named after, by id; those that nobody knows are left out."""
+        names: dict[str, str] = {}
+        for first in range(0, len(result_ids), PAGE):
+            some = result_ids[first : first + PAGE]
+            wanted = Result.result_id == some[0]
+            for result_id in some[1:]:
+                wanted = wanted | (Result.result_id == result_id)
+            with self._words("listing results"):
+                _, found = self._results.list_results(wanted, page_size=len(some))
+            names |= {result.result_id: task_name(result.name) for result in found}
+        return names
+
+    def find(self, id: str) -> Entity:
+        """The session, task or result with an id, or the only one whose id begins so.
+
+        Raises:
+            UnknownIdError: If there is none, or more than one.
+        """
+        if len(id) < SHORTEST_ID:
+            raise UnknownIdError(
+                f"{id!r} is too short: write at least {SHORTEST_ID} characters of an id"
+            )
+        found = [*self._found(id)]
+        if not found:
+            raise UnknownIdError(f"there is no session, task or result {id!r} at this engine")
+        # A task and its result may have one id, and what was asked for whole is meant.
+        exact = [one for one in found if id_of(one) == id]
+        if len(found) > 1 and not exact:
+            shown = ", ".join(f"{kind_of(one)} {id_of(one)}" for one in found[:3])
+            raise UnknownIdError(f"{id!r} begins several ids ({shown}): write more of it")
+        return (exact or found)[0]
+
+    def session_of(self, id: str) -> Session:
+        """The session with an id, or the only one whose id begins so.
+
+        Raises:
+            UnknownIdError: If there is none, or it is something else.
+        """
+        found = self.find(id)
+        if not isinstance(found, Session):
+            raise UnknownIdError(f"{id!r} is a {kind_of(found)}, and not a session")
+        return found
+
+    def _found(self, id: str) -> Iterator[Entity]:
+        with self._words("looking for an id"):
+            yield from self._sessions.list_sessions(
+                Session.session_id.startswith(id), page_size=2, sort_field=Session.created_at
+            )[1]
+            yield from self._tasks.list_tasks(
+                Task.id.startswith(id), with_errors=True, page_size=2, sort_field=Task.created_at
+            )[1]
+            yield from self._results.list_results(
+                Result.result_id.startswith(id), page_size=2, sort_field=Result.created_at
+            )[1]
+
+    # --- changing -------------------------------------------------------------------------------
+
+    def cancel(self, session_id: str) -> None:
+        """Cancel a session and its tasks."""
+        with self._words("cancelling a session"):
+            self._sessions.cancel_session(session_id)
+
+    def cancel_task(self, task_id: str) -> None:
+        """Cancel one task."""
+        with self._words("cancelling a task"):
+            self._tasks.cancel_tasks([task_id])
+
+    def pause(self, session_id: str) -> None:
+        """Start no more of a session's tasks."""
+        with self._words("pausing a session"):
+            self._sessions.pause_session(session_id)
+
+    def resume(self, session_id: str) -> None:
+        """Go on with a paused session."""
+        with self._words("resuming a session"):
+            self._sessions.resume_session(session_id)
+
+    def purge(self, session_id: str) -> None:
+        """Delete a session's data, and the session; what runs in it must have ended."""
+        with self._words("closing a session"):
+            try:
+                self._sessions.close_session(session_id)
+            except grpc.RpcError as error:
+                # It was closed or cancelled before: that is what is needed.
+                if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                    raise
+        with self._words("purging a session"):
+            self._sessions.purge_session(session_id)
+        with self._words("deleting a session"):
+            self._sessions.delete_session(session_id)
+
+    @contextmanager
+    def _words(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise refusal(error, what, self._caller) from error
+
+
+def id_of(entity: Entity) -> str:
+    """The id of a session, task or result."""
+    if isinstance(entity, Session):
+        return str(entity.session_id)
+    return str(entity.id if isinstance(entity, Task) else entity.result_id)
+
+
+def kind_of(entity: Entity) -> str:
+    """'session', 'task' or 'result'."""
+    return type(entity).__name__.lower()
+
+
+def task_name(result_name: str) -> str:
+    """The name of the task whose output has this name: the batch extension marks outputs.
+
+    Example:
+        >>> task_name("o/w/load"), task_name("load")
+        ('load', 'load')
+    """
+    for prefix in (WANTED_PREFIX, OUTPUT_PREFIX, CHILD_PREFIX):
+        if result_name.startswith(prefix):
+            return result_name[len(prefix) :]
+    return result_name
+
+
+def moment(value: datetime | None) -> datetime | None:
+    """A time that an engine gave; None where it gave none."""
+    return value if value is not None and value.timestamp() > 0 else None
+
+
+def seconds(value: Any) -> float | None:
+    """A duration that an engine gave, in seconds; None where it gave none."""
+    length = None if value is None else value.total_seconds()
+    return length or None

@@ -1,0 +1,278 @@
+"""The commands that look at an engine and act on it, as processes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rich_click
+
+from armoflow.cli.main import COMMANDS, commands
+from tests.cli.test_up import PATIENCE, started
+from tests.faults.scripts import wait_for
+
+SCRIPT = """
+import os, signal, sys
+from armoflow import Client, task
+
+@task
+def good(x):
+    return x + 1
+
+@task
+def bad(x):
+    raise ValueError(f"no {x}")
+
+@task(max_retries=1)
+def long(begun):
+    import pathlib, time
+    pathlib.Path(begun).touch()
+    time.sleep(600)
+
+client = Client()
+print(client.compute(good(1)), flush=True)
+print(client.submit(bad(good(2))).exception(), flush=True)
+if len(sys.argv) > 1:
+    future = client.submit(long(sys.argv[1]))
+    sys.stdin.read(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Commanded:
+    """An engine, and the commands that are given to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.environment = {**os.environ, "ARMOFLOW_ENDPOINT": url, "COLUMNS": "200"}
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What a command prints; its errors, where it is to fail."""
+        done = subprocess.run(
+            [sys.executable, "-m", "armoflow", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env=self.environment,
+        )
+        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        return done.stderr if code == 2 or (code and not done.stdout) else done.stdout
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """What it prints as JSON."""
+        return json.loads(self.run(*arguments, "--json", code=code))
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The engine's sessions, newest first."""
+        found: list[dict[str, Any]] = self.json("ps")["sessions"]
+        return found
+
+    def leave_session(self, tmp_path: Path, begun: Path | None = None) -> dict[str, Any]:
+        """A session whose client was killed with kill -9."""
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT)
+        with subprocess.Popen(
+            [sys.executable, script, *([] if begun is None else [begun])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        ) as process:
+            assert process.stdout is not None and process.stdin is not None
+            assert [process.stdout.readline() for _ in range(2)] == ["2\n", "no 3\n"]
+            if begun is not None:
+                wait_for(begun.exists, "the long task does not begin")
+            process.stdin.write("x")
+            process.stdin.close()
+        assert process.returncode == -signal.SIGKILL
+        return self.sessions()[0]
+
+
+@pytest.fixture(scope="module", params=[(), ("--strict", "--no-extensions")], ids=["own", "stock"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Commanded]:
+    state = str(tmp_path_factory.mktemp("state"))
+    up = ("up", "--listen", "127.0.0.1:0", "--state", state, "--workers", "1")
+    with started(*up, "--partition", "default", "--partition", "empty=0", *request.param) as (
+        _,
+        url,
+    ):
+        yield Commanded(url)
+
+
+@pytest.fixture(scope="module")
+def left(engine: Commanded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A session whose client was killed."""
+    return engine.leave_session(tmp_path_factory.mktemp("left"))
+
+
+def test_what_a_killed_client_leaves_can_be_looked_at(
+    engine: Commanded, left: dict[str, Any]
+) -> None:
+    assert left["status"] == "running"
+    assert left["tasks"]["failed"] == 1 and left["tasks"]["done"] >= 1
+    assert left["id"] in engine.run("ps")
+
+    session = engine.json("show", left["id"])
+    assert session["kind"] == "session"
+    (failure,) = session["failures"]
+    assert failure["tasks"] == 1 and "ValueError: no 3" in failure["error"]
+    assert "ValueError: no 3" in engine.run("show", left["id"])
+
+    task = engine.json("show", failure["first"])
+    assert (task["kind"], task["status"], task["session"]) == ("task", "error", left["id"])
+    assert task["name"] == "bad"
+    assert 'raise ValueError(f"no {x}")' in task["traceback"]
+    assert 'raise ValueError(f"no {x}")' in engine.run("show", failure["first"])
+
+    result = engine.json("show", next(iter(task["inputs"]), task["payload"]))
+    assert result["kind"] in ("result", "task") and result["session"] == left["id"]
+
+
+def test_sessions_are_cancelled_and_purged(engine: Commanded, tmp_path: Path) -> None:
+    left = engine.leave_session(tmp_path, tmp_path / "begun")
+    assert left["tasks"]["running"] + left["tasks"]["queued"] == 1
+    beginning = left["id"][: len(left["id"]) - 2]  # what comes before tells it from no other kind
+    assert "has 1 tasks that have not ended" in engine.run("purge", left["id"], code=2)
+    assert engine.json("cancel", left["id"]) == {"cancelled": [left["id"]]}
+    wait_for(lambda: not engine.sessions()[0]["tasks"]["running"], "a cancelled task runs on")
+    assert engine.sessions()[0]["status"] == "cancelled"
+    assert f"purged session {left['id']}" in engine.run("purge", left["id"])
+    assert left["id"] not in [session["id"] for session in engine.sessions()]
+    assert "no session, task or result" in engine.run("show", beginning + "zz", code=1)
+
+
+def test_sessions_are_paused_and_resumed(engine: Commanded, left: dict[str, Any]) -> None:
+    assert engine.json("pause", left["id"]) == {"paused": [left["id"]]}
+    assert engine.json("show", left["id"])["status"] == "paused"
+    assert "paused" in engine.run("pause", left["id"], code=2)
+    assert engine.run("resume", left["id"]) == f"resumed session {left['id']}\n"
+    assert engine.json("show", left["id"])["status"] == "running"
+
+
+def test_a_timeline_has_every_task(engine: Commanded, left: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    assert str(file) in engine.run("timeline", left["id"], "-o", str(file))
+    events = json.loads(file.read_text())["traceEvents"]
+    ran = [event for event in events if event["ph"] == "X"]
+    tasks = left["tasks"]
+    assert len(ran) == tasks["done"] + tasks["failed"]
+    assert {"bad", "good"} <= {event["name"] for event in ran}
+    assert all(event["dur"] >= 0 and event["args"]["queued"] >= 0 for event in ran)
+    assert {event["pid"] for event in ran} <= {e["pid"] for e in events if e["ph"] == "M"}
+
+
+def test_top_shows_partitions_and_sessions(engine: Commanded, left: dict[str, Any]) -> None:
+    seen = engine.json("top")
+    assert set(seen["partitions"]) == {"default", "empty"}
+    assert left["id"] in [session["id"] for session in seen["sessions"]]
+    assert "PARTITION" in engine.run("top", "--once")
+
+
+def test_the_doctor_finds_a_sound_engine(engine: Commanded) -> None:
+    told = engine.json("doctor")
+    verdicts = {finding["what"]: finding["verdict"] for finding in told["findings"]}
+    assert told["ok"]
+    assert verdicts.pop("partition empty") == "warning"
+    assert set(verdicts.values()) == {"ok"}
+    assert {"connection", "clock", "a task", "worker", "versions"} <= verdicts.keys()
+
+
+def test_the_doctor_finds_what_is_wrong(engine: Commanded) -> None:
+    told = engine.run("doctor", "--partition", "empty", "--timeout", "1", code=1)
+    assert "no worker ran it within 1 s" in told and "are there pods in the partition" in told
+    assert "choose one of" in engine.run("doctor", "--partition", "gpu", code=1)
+
+
+def test_the_doctor_finds_that_nobody_listens(tmp_path: Path) -> None:
+    nobody = Commanded(f"unix:{tmp_path}/engine.sock")
+    told = nobody.json("doctor", code=1)
+    last = told["findings"][-1]
+    assert (last["what"], last["verdict"]) == ("connection", "failed")
+    assert not told["ok"] and "armoflow up" in last["told"]
+    assert "armoflow: error: no ArmoniK answers" in nobody.run("ps", code=2)
+
+
+def test_ids_may_be_short_and_must_be_clear(engine: Commanded, left: dict[str, Any]) -> None:
+    assert "at least 4 characters" in engine.run("show", "ab", code=1)
+    task = engine.json("show", left["id"])["failures"][0]["first"]
+    assert "and not a session" in engine.run("pause", task, code=1)
+    assert engine.json("cancel", task) == {"cancelled": [task]}
+
+
+def test_a_script_runs_with_its_arguments_and_exit_code(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nprint(sys.argv[1:], os.environ['ARMOFLOW_ENDPOINT'])\nsys.exit(7)\n"
+    )
+    here = Commanded("http://nowhere:1")
+    arguments = ("run", "--endpoint", "http://there:2", str(script), "--json", "-x")
+    assert here.run(*arguments, code=7) == "['--json', '-x'] http://there:2\n"
+    assert "does not exist" in here.run("run", "missing.py", code=2)
+
+
+def test_the_configuration_says_where_each_value_is_from(tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in Commanded("http://there:2").json("config", "show")}
+    assert rows["endpoint"] == {
+        "name": "endpoint",
+        "value": "http://there:2",
+        "from": "ARMOFLOW_ENDPOINT",
+    }
+    assert rows["ARMOFLOW_GRACE"] == {"name": "ARMOFLOW_GRACE", "value": "20", "from": "default"}
+
+
+def test_shells_complete_commands_and_options() -> None:
+    here = Commanded("")
+    assert "_ARMOFLOW_COMPLETE" in here.run("completion", "bash")
+    for words, expected in (
+        ("armoflow p", {"ps", "pause", "purge"}),
+        ("armoflow up --st", {"--st"}),
+    ):
+        environment = {
+            **here.environment,
+            "_ARMOFLOW_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "armoflow"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+            env=environment,
+        )
+        found = {line.partition(",")[2] for line in done.stdout.splitlines()}
+        assert all(any(one.startswith(each) for one in found) for each in expected), found
+
+
+def test_armoniks_own_command_line_takes_them() -> None:
+    (point,) = importlib.metadata.entry_points(group="armonik.cli.extensions", name="flow")
+    group = point.load()
+    assert isinstance(group, rich_click.Group)
+    context = rich_click.Context(group)
+    assert all(group.get_command(context, name) for name in COMMANDS)
+
+
+def test_every_command_says_what_it_does() -> None:
+    context = rich_click.Context(commands)
+    for name in COMMANDS:
+        command = commands.get_command(context, name)
+        assert command is not None and command.get_short_help_str(), name
+
+
+def test_unknown_commands_and_options_are_refused() -> None:
+    here = Commanded("")
+    assert "No such command" in here.run("pss", code=2)
+    assert "No such option" in here.run("ps", "--al", code=2)
+    assert here.run("--version").startswith("armoflow ")
