@@ -79,6 +79,7 @@ def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
         "name": next((names[output] for output in outputs if names.get(output)), None),
         "status": TaskStatus(task.status).name.lower(),
         "session": task.session_id,
+        "application": options and options.application_name,
         "partition": options and options.partition_id,
         "pod": task.pod_hostname,
         "created": moment(task.created_at),

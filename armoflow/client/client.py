@@ -17,6 +17,7 @@ from armoflow.client.client_options import (
     find_engine,
     make_client_options,
     refuse_inside_task,
+    script_name,
 )
 from armoflow.client.future import Future
 from armoflow.client.habits import (
@@ -75,6 +76,8 @@ class Client:
         inline_seconds: For how long the graph that a task returns is begun in the process that
             returned it, before what is left becomes tasks of its own; 0: not at all. By default
             0.02, on clusters 0.25.
+        name: What its sessions are called in ``armoflow ps`` and in ArmoniK's own tools; by default
+            as the script is.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
             the engine is reached: ``certificate_authority``, ``client_certificate`` and
             ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
@@ -105,6 +108,7 @@ class Client:
         max_priority: int = 10,
         connect_timeout: float = 10.0,
         inline_seconds: float | None = None,
+        name: str | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -118,6 +122,7 @@ class Client:
             max_priority=max_priority,
             connect_timeout=connect_timeout,
             inline_seconds=inline_seconds,
+            name=name,
             connection=connection,
         )
         self._outer: Computer | None = None
@@ -142,6 +147,7 @@ class Client:
                 max_priority=max_priority,
                 connect_timeout=connect_timeout,
                 inline_seconds=inline_seconds,
+                name=script_name() if name is None else name,
             )
         atexit.register(self.close)  # before the loop and the private engine end
 

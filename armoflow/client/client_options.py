@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from armoflow import config
@@ -26,7 +27,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds"),
+    *("connect_timeout", "inline_seconds", "name"),
     *CONNECTION_OPTIONS,
 )
 
@@ -91,6 +92,7 @@ def check_arguments(
     max_priority: object,
     connect_timeout: object,
     inline_seconds: object,
+    name: object,
     connection: Mapping[str, Any],
 ) -> None:
     """Check the values of a client's own arguments, but those of the connection.
@@ -127,6 +129,7 @@ def check_arguments(
             f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
         )
     _check_inline_seconds(inline_seconds)
+    _check_name(name)
 
 
 def find_engine(
@@ -217,3 +220,18 @@ def _check_endpoint(endpoint: object) -> None:
 def _check_count(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise OptionError(f"{name} must be a positive integer, not {value!r}")
+
+
+def _check_name(value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise OptionError(f"name must be text, not {value!r}: it is what armoflow ps shows")
+
+
+def script_name() -> str:
+    """What the program is called that runs here; nothing, in an interactive session.
+
+    Example:
+        >>> bool(script_name())
+        True
+    """
+    return Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else ""

@@ -82,10 +82,12 @@ class EngineBackend:
         max_priority: int,
         connect_timeout: float,
         inline_seconds: float | None,
+        name: str,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
         self._client = client
+        self._name = name
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
@@ -364,6 +366,7 @@ class EngineBackend:
                 MAX_RETRIES if options.max_retries is None else options.max_retries,
                 options.priority or PRIORITY,
                 options.partition or "",
+                self._name,
             )
             return Orchestrator(transport, session_options, self.key)
 

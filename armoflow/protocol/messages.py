@@ -21,8 +21,13 @@ from google.protobuf.duration_pb2 import Duration
 
 from armoflow.protocol.frames import OUTPUT_PREFIX
 from armoflow.protocol.transport import TaskState, WireOptions
+from armoflow.version import __version__
 
 CONSTANT_PREFIX = "k/"
+
+NAMESPACE = "armoflow"
+SERVICE = "python"
+"""What ArmoniK's tools show of armoflow's sessions, beside the application's name and version."""
 
 NAME_LIMIT = 200
 
@@ -46,9 +51,13 @@ def task_options(options: WireOptions) -> Any:
 
 
 def session_options(options: WireOptions) -> Any:
-    """TaskOptions of a session: max_retries must be at least 1 there."""
+    """TaskOptions of a session: max_retries must be at least 1 there; tasks inherit the names."""
     message = task_options(options)
     message.max_retries = max(options.max_retries, 1)
+    message.application_name = options.application[:NAME_LIMIT]
+    message.application_version = __version__
+    message.application_namespace = NAMESPACE
+    message.application_service = SERVICE
     return message
 
 

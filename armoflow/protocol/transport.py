@@ -68,12 +68,16 @@ class ResultHandle:
 
 @dataclass(frozen=True, slots=True)
 class WireOptions:
-    """The ArmoniK task options that armoflow sets; seconds for ``max_duration``."""
+    """The ArmoniK task options that armoflow sets; seconds for ``max_duration``.
+
+    ``application`` names what the tasks of a session belong to: a session's tasks inherit it.
+    """
 
     max_duration: float
     max_retries: int = MAX_RETRIES
     priority: int = PRIORITY
     partition: str = ""
+    application: str = ""
 
 
 class Submission:

@@ -119,7 +119,7 @@ def left(engine: Commanded, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_what_a_killed_client_leaves_can_be_looked_at(
     engine: Commanded, left: dict[str, Any]
 ) -> None:
-    assert left["status"] == "running"
+    assert (left["status"], left["application"]) == ("running", "script")
     assert left["tasks"]["failed"] == 1 and left["tasks"]["done"] >= 1
     assert left["id"] in engine.run("ps")
 
@@ -131,7 +131,7 @@ def test_what_a_killed_client_leaves_can_be_looked_at(
 
     task = engine.json("show", failure["first"])
     assert (task["kind"], task["status"], task["session"]) == ("task", "error", left["id"])
-    assert task["name"] == "bad"
+    assert (task["name"], task["application"]) == ("bad", "script")
     assert 'raise ValueError(f"no {x}")' in task["traceback"]
     assert 'raise ValueError(f"no {x}")' in engine.run("show", failure["first"])
 
