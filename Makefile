@@ -8,8 +8,11 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 endif
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore
-WORKERS ?= 2
+# What is not compiled here is compiled when it is imported first.
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check \
+	--root-user-action=ignore
+# Of pytest; more than processors, since some tests wait.
+WORKERS ?= 3
 EXAMPLES ?= 2000
 
 .DEFAULT_GOAL := help

@@ -27,6 +27,27 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+SLOW = ("tests/realistic/", "tests/network/", "tests/deploy/", "tests/faults/", "tests/campaign/")
+"""What takes longest, or waits most: it comes first, so that nothing of it is left at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the slowest tests come first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_children() -> Iterator[None]:
+    """Processes that are started from here, and import test modules, do so without pytest.
+
+    A fixture, since only now no further process is started that is to run tests.
+    """
+    paths = [str(Path(__file__).parent / "weightless"), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _keep_test_modules() -> Iterator[None]:
     """A worker's runner in this process replaces the user's modules, which these are, by its own.

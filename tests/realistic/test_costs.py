@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from armonik.common import TaskStatus
 
-from armoflow import Client, task
+from armoflow import Client
 from armoflow.orchestrator import backlog
-from tests.integration.gates import Bell, Gate, pass_gate, ring
+from tests.integration.gates import Bell, Gate
 from tests.integration.looking import Looking
 from tests.realistic.process import Realistic
-from tests.realistic.test_realistic import double, engine
-
-
-@task(batch_size=1, fuse=False)
-def ring_at(gate: str, bell: str, name: str) -> None:
-    pass_gate(gate)
-    ring(bell, name)
-
-
-@task
-def parent(number: int) -> Any:
-    return double(number)
+from tests.realistic.tasks import double, hand_on, ring_at
+from tests.realistic.test_realistic import engine
 
 
 def test_calls_and_tasks_take_their_time(tmp_path: Path) -> None:
     started = Realistic(tmp_path, "--costed", "--workers", "2")
     try:
         with Client(started.endpoint) as client:
-            assert client.compute(double(double(1)), parent(3)) == (4, 6)
+            assert client.compute(double(double(1)), hand_on(3)) == (4, 6)
     finally:
         started.stop()
     counts = started.counts()

@@ -19,6 +19,7 @@ from armoflow.protocol.transport import EngineInfo
 from tests.integration.looking import Looking
 from tests.integration.test_freeing import Ledger
 from tests.realistic.process import Realistic
+from tests.realistic.tasks import add, broken, double, down, large, length, parent, sums
 
 COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
 DELETED = result_status_pb2.RESULT_STATUS_DELETED
@@ -35,37 +36,6 @@ QUIET: dict[str, Any] = {
     "refused_deletes": 0.0,
 }
 """Nothing but tasks that end in two steps."""
-
-
-@task(batch_size=1, fuse=False)
-def double(number: int) -> int:
-    return 2 * number
-
-
-@task(batch_size=1, fuse=False)
-def add(first: int, second: int) -> int:
-    return first + second
-
-
-@task
-def large(size: int) -> bytes:
-    return bytes(size)
-
-
-@task
-def length(data: bytes) -> int:
-    return len(data)
-
-
-@task
-def broken(number: int) -> int:
-    raise ZeroDivisionError(f"item {number}")
-
-
-@task
-def parent(count: int) -> Any:
-    """Hands its output to a graph."""
-    return double.map(range(count)).reduce(add)
 
 
 @contextmanager
@@ -252,21 +222,6 @@ def test_deletions_that_fail_are_told_once(
             assert client.compute(double(1)) == 2
             gc.collect()
     assert told().count(logging.WARNING) == 1
-
-
-@task
-def down(levels: int) -> Any:
-    return down(levels - 1) if levels else 0
-
-
-@task
-def sums(depth: int) -> Any:
-    return add_up(sums(depth - 1), sums(depth - 1)) if depth else 1
-
-
-@task
-def add_up(first: int, second: int) -> int:
-    return first + second
 
 
 def test_graphs_that_tasks_return_need_few_tasks(tmp_path: Path) -> None:
