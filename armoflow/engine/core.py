@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from armoflow.agent.effects import Effects
@@ -406,8 +407,8 @@ class Engine:
 
     def _committed(self, batch: Batch) -> None:
         state, journal = self.state, self._journal
-        for events in batch.events:
-            self._watchers.tell(events, state.tasks.get)
+        # All at once: what a commit tells a client is one message.
+        self._watchers.tell([*chain.from_iterable(batch.events)], state.tasks.get)
         ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
         self.scheduler.forget(ended)
         self.pauses.forget(ended)

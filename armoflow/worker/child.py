@@ -64,7 +64,10 @@ class Inbox:
             IndexError: If there is none.
         """
         with self._tasks_lock:
-            return self._tasks.popleft()
+            task = self._tasks.popleft()
+        if not self._tasks:
+            self._look()  # what has come meanwhile may need what this one makes
+        return task
 
     def wait(self) -> None:
         """Read, waiting for something to read."""
@@ -83,18 +86,22 @@ class Inbox:
 
     def take_back(self, serials: set[int]) -> list[int]:
         """Remove tasks that were not started; returns their serials."""
-        if self._read_lock.acquire(blocking=False):
-            try:
-                with suppress(BlockingIOError):
-                    self._read(socket.MSG_DONTWAIT)
-            finally:
-                self._read_lock.release()
+        self._look()
         with self._tasks_lock:
             taken = [task for task in self._tasks if task is not None and task.serial in serials]
             for task in taken:
                 self._tasks.remove(task)
                 self.passed.drop(self.passed.take(task.passed))
         return [task.serial for task in taken]
+
+    def _look(self) -> None:
+        """Read what has come, if nobody else does."""
+        if self._read_lock.acquire(blocking=False):
+            try:
+                with suppress(BlockingIOError):
+                    self._read(socket.MSG_DONTWAIT)
+            finally:
+                self._read_lock.release()
 
     def _read(self, flags: int) -> None:
         content = self._channel.recv(_READ_BYTES, flags)

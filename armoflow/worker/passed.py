@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.worker.data import Source
@@ -14,6 +15,7 @@ from armoflow.worker.data import Source
 class Passed:
     """Outputs that a later task of this process needs: kept from the one to the other.
 
+    What the last task made is kept in any case, if it is small: who needs it may be on its way.
     Tasks run in one thread; another one takes back those that have not begun.
     """
 
@@ -21,6 +23,7 @@ class Passed:
         self._lock = threading.Lock()
         self._expected: set[str] = set()
         self._here: dict[str, Source] = {}
+        self._last: dict[str, Any] = {}
 
     def expect(self, result_ids: Iterable[str]) -> None:
         """A task came that needs these."""
@@ -28,6 +31,7 @@ class Passed:
 
     def keep(self, effects: Effects) -> None:
         """A task succeeded; its owner, who is not told yet, will move the files away."""
+        self._last = effects.data
         if not self._expected:
             return
         with self._lock:
@@ -46,11 +50,13 @@ class Passed:
         """What a task needs, as far as it is here; :meth:`drop` it afterwards."""
         with self._lock:
             self._expected.difference_update(result_ids)
-            return {
-                result_id: self._here.pop(result_id)
-                for result_id in result_ids
-                if result_id in self._here
-            }
+            taken = {}
+            for result_id in result_ids:
+                if result_id in self._here:
+                    taken[result_id] = self._here.pop(result_id)
+                elif isinstance(data := self._last.get(result_id), bytes):
+                    taken[result_id] = data
+            return taken
 
     def drop(self, taken: dict[str, Source]) -> None:
         """What was taken is not needed any more."""

@@ -246,6 +246,22 @@ async def test_one_engine_per_directory(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_one_commit_changes_is_told_at_once(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        tasks = [running.submit() for _ in range(5)]
+        await engine.committed()
+        running.take(len(tasks))
+        told: list[list[str]] = []
+        engine.listen(session, lambda _, batch: told.append([one.record.id for one in batch]))
+        for task in tasks:
+            engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
+        await engine.committed()
+        assert told == [[task.outputs[0] for task in tasks]]
+
+
+@in_loop
 async def test_a_watcher_that_falls_behind_is_closed(tmp_path: Path) -> None:
     async with Running(tmp_path, watcher_limit=50) as running:
         engine = running.engine

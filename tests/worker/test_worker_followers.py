@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ from lanes import Lane, consuming, meeting, on_a_lane
 from seats import call, file_appears
 
 import armoflow
+from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.failure import ErrorRecord
 from armoflow.engine.faults import StorageError
 from armoflow.engine.records import NewTask, TaskStatus
+from armoflow.worker.passed import Passed
 from armoflow.worker.process import ChildProcess
 
 
@@ -65,6 +68,77 @@ async def test_a_chain_goes_to_its_child_in_few_messages(lane: Lane) -> None:
     record = await lane.engine.read_task(tasks[30].id)
     assert record is not None
     assert record.status is TaskStatus.COMPLETED
+
+
+@on_a_lane(workers=1)
+async def test_a_chain_goes_on_behind_what_its_child_has(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    tasks = submit_chain(lane, call(meet, "leader", ["gate"]), *[lambda value: value + "."] * 20)
+    await file_appears(lane.directory / "leader")
+    (seat,) = lane.agent._seats
+    assert seat.load == 2  # of tasks that nothing is known of yet
+    for size in (5, 9):
+        seat.window.size = size
+        lane.agent.wake()
+        await asyncio.sleep(0)
+        assert seat.load == size
+    (lane.directory / "gate").touch()
+    assert await lane.ended(tasks[-1:]) == ["leader" + 20 * "."]
+
+
+@on_a_lane(workers=1)
+async def test_followers_that_came_later_end_with_their_leader(lane: Lane) -> None:
+    meet = meeting(str(lane.directory))
+    tasks = submit_chain(
+        lane, call(meet, "leader", ["never"]), noting(lane, "2"), noting(lane, "3")
+    )
+    await file_appears(lane.directory / "leader")
+    (seat,) = lane.agent._seats
+    seat.window.size = 3
+    lane.agent.wake()
+    await asyncio.sleep(0)
+    assert seat.load == 3
+    engine = lane.engine
+    engine.apply(engine.state.cancel_tasks(engine.now(), [tasks[0].id]))
+    await lane.ended(tasks)
+    assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
+    assert times(lane, "2") == times(lane, "3") == 0
+
+
+@on_a_lane(workers=1)
+async def test_a_child_that_dies_has_its_chain_run_elsewhere(lane: Lane) -> None:
+    """Each follower gets the output of its leader, whether that ended before or is run again."""
+    meet = meeting(str(lane.directory))
+
+    def die_once(value: str) -> str:
+        import os
+        from pathlib import Path as Place
+
+        mark = Place(died)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+        return value + "!"
+
+    died = str(lane.directory / "died")
+    steps = [lambda value: value + "."] * 10
+    tasks = submit_chain(lane, call(meet, "leader", ["gate"]), *steps, die_once, *steps)
+    await file_appears(lane.directory / "leader")
+    (seat,) = lane.agent._seats
+    seat.window.size = 16
+    lane.agent.wake()
+    await asyncio.sleep(0)
+    assert seat.load == 16
+    (lane.directory / "gate").touch()
+    assert await lane.ended(tasks[-1:]) == ["leader" + 10 * "." + "!" + 10 * "."]
+
+
+def test_what_the_last_task_made_is_there_for_one_that_comes_late() -> None:
+    passed = Passed()
+    passed.keep(Effects(data={"first": b"1"}))
+    assert passed.take(["first"]) == {"first": b"1"}
+    passed.keep(Effects(data={"second": b"2", "file": StagedFile("nowhere", 9)}))
+    assert passed.take(["first", "second", "file"]) == {"second": b"2"}
 
 
 @on_a_lane()

@@ -2,13 +2,15 @@
 
 A chain would cost a way to the child and back for every step. So where a child has room left, the
 one task that waits only for a task's only output goes along with it: the child passes the output on
-itself. Nobody sees a difference: in the engine a follower is queued and started when its leader's
-success is applied, before its own end is; and if the leader fails, is replaced by a graph, or goes
-elsewhere, the child gives the follower back untouched.
+itself. Whenever it has room again the chain goes on behind what it still has, so that it seldom
+waits for the engine. Nobody sees a difference: in the engine a follower is queued and started when
+its leader's success is applied, before its own end is; and if the leader fails, is replaced by a
+graph, or goes elsewhere, the child gives the follower back untouched.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.state import State
 from armoflow.worker.data import Source
 from armoflow.worker.supervisor import ChildSupervisor
+from armoflow.worker.window import LARGEST
 from armoflow.worker.work import Work
 
 
@@ -34,6 +37,7 @@ class Followers:
         partition: The lane's partition.
         peek: Data of a completed result, if it is in memory or a file.
         make: Makes the work of a task of its payload and inputs.
+        is_running: Whether this work runs for its task now.
     """
 
     def __init__(
@@ -42,24 +46,42 @@ class Followers:
         partition: str,
         peek: Callable[[str], Source | None],
         make: Callable[[TaskRecord, Source, dict[str, Source]], Work],
+        is_running: Callable[[Work], bool],
     ) -> None:
         self._state = state
         self._partition = partition
         self._peek = peek
         self._make = make
+        self._is_running = is_running
         self._by_leader: dict[str, Follower] = {}
         self._leaders: dict[str, str] = {}
+        self._ends: dict[ChildSupervisor, deque[Work]] = {}  # the last that seats got
 
     def extend(self, seat: ChildSupervisor, works: list[Work], room: int) -> None:
         """Add to the tasks for a seat those that follow them, as far as there is room."""
-        for leader in works:  # grows as it goes: followers lead others
-            if len(works) >= room:
-                return
+        ends = self._ends.setdefault(seat, deque(maxlen=LARGEST))
+        ends.extend(works)
+        self._follow(seat, ends, works, room)
+
+    def more(self, seat: ChildSupervisor) -> list[Work]:
+        """What goes on behind the last tasks that a seat got, if it has room again."""
+        works: list[Work] = []
+        ends = self._ends.get(seat)
+        if ends:
+            self._follow(seat, ends, works, seat.room)
+        return works
+
+    def _follow(
+        self, seat: ChildSupervisor, ends: deque[Work], works: list[Work], room: int
+    ) -> None:
+        while ends and len(works) < room:
+            leader = ends.popleft()
             follower = self._find(leader)
             if follower is not None:
                 self._by_leader[leader.task_id] = Follower(seat, follower)
                 self._leaders[follower.task_id] = leader.task_id
                 works.append(follower)
+                ends.append(follower)
 
     def waits(self, task_id: str) -> bool:
         """Whether a task is a follower whose leader's success was not applied yet."""
@@ -80,7 +102,7 @@ class Followers:
         self.after(task_id)
 
     def _find(self, leader: Work) -> Work | None:
-        if len(leader.outputs) != 1 or leader.task_id in self._by_leader:
+        if len(leader.outputs) != 1 or leader.task_id in self._by_leader or self._is_gone(leader):
             return None
         output = leader.outputs[0]
         result = self._state.results.get(output)
@@ -102,6 +124,10 @@ class Followers:
         work = self._make(task, payload, inputs)
         work.passed = [output]
         return work
+
+    def _is_gone(self, leader: Work) -> bool:
+        """Whether it has ended, or went elsewhere."""
+        return not self._is_running(leader) and leader.task_id not in self._leaders
 
     def _may_follow(self, task: TaskRecord) -> bool:
         return (

@@ -81,7 +81,7 @@ class LaneAgent:
         self._unread: dict[str, TaskRecord] = {}
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
-        self._followers = Followers(engine.state, partition, self._peek, _work)
+        self._followers = Followers(engine.state, partition, self._peek, _work, self._is_running)
         self._loop = asyncio.get_running_loop()
         self._awake = False
         self._stopping = False
@@ -162,6 +162,9 @@ class LaneAgent:
             if works:
                 self._running.update((work.task_id, (seat, work)) for work in works)
                 self._followers.extend(seat, works, seat.room)
+                seat.send(works)
+        for seat in self._seats:
+            if works := self._followers.more(seat):
                 seat.send(works)
         if not self._waiting:
             self._move_to_idle()
