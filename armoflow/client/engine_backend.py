@@ -39,7 +39,7 @@ from armoflow.orchestrator import sizes
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
-from armoflow.orchestrator.targets import Names, WaitingTarget, Window, cut_slots, outcomes
+from armoflow.orchestrator.targets import Names, WaitingTarget, Window, cut_cells, outcomes, values
 from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
@@ -271,9 +271,9 @@ class EngineBackend:
                 yield future
         else:
             numbers = range(piece.start, piece.stop)
-            for number, slot in zip(numbers, cut_slots(piece.result, numbers), strict=True):
+            for number, cell in zip(numbers, cut_cells(piece.result, numbers), strict=True):
                 future = Future(origin, names)
-                future.settle_slot(piece.result, number, slot)
+                future.settle_slot(piece.result, number, cell)
                 yield future
 
     def put(self, value: Any) -> Put[Any]:
@@ -415,11 +415,6 @@ def _value(target: WaitingTarget, key: bytes) -> Any:
     """What a target that is done has come to; raises its first error."""
     if target.error is not None:
         raise target.error
-    values = []
     names = Names.of(target.value.node)
-    for outcome in outcomes(target.pieces, key, names, whole=target.whole):
-        if outcome.error is not None:
-            raise outcome.error
-        if outcome.present:
-            values.append(outcome.value)
-    return values[0] if target.whole else values
+    found = values(target.pieces, key, names, whole=target.whole)
+    return found[0] if target.whole else found

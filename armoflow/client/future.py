@@ -17,11 +17,11 @@ from armoflow.codec.envelope import Slot
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.targets import (
-    FAILURES,
     Names,
     Outcome,
     WaitingTarget,
     has_failed,
+    is_failure,
     outcomes,
     slot_outcome,
 )
@@ -80,7 +80,7 @@ class Future(LeanFuture[T]):
     _needed = 0
     _pieces: Sequence[PlanPiece] = ()
     _source: Result | None = None  # with its slot and that one's number, in place of pieces
-    _slot: Slot | None = None
+    _slot: bytes | Slot | None = None
     _number = 0
     _whole = True
     _outcomes: list[Outcome] | None = None
@@ -249,10 +249,10 @@ class Future(LeanFuture[T]):
         else:
             self.set_exception(error)
 
-    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+    def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:
         """The one item that it stands for is in a result; no slot: it could not be read."""
         self._source, self._number, self._slot = result, number, slot
-        self._end(failed=slot is None or slot.kind in FAILURES)
+        self._end(failed=slot is None or is_failure(slot))
 
     def settle_value(self, value: Any) -> None:
         """The one item that it stands for is here."""

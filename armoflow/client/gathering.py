@@ -58,7 +58,7 @@ class _Received:
         self._gathering = gathering
         self._result: Result | None = None
         self._number = 0
-        self._slot: Slot | None = None
+        self._slot: bytes | Slot | None = None
         self.error: BaseException | None = None
 
     def value(self, key: bytes, name: Names) -> Any:
@@ -73,7 +73,7 @@ class _Received:
             raise outcome.error
         return outcome.value
 
-    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+    def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:
         self._result, self._number, self._slot = result, number, slot
         self._gathering.arrived()
 

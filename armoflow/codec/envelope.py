@@ -102,18 +102,7 @@ def unpack_envelope(data: Buffer) -> list[Slot]:
     Raises:
         EnvelopeError: If the data is truncated, corrupt or not an envelope.
     """
-    return unpack_measured(data)[0]
-
-
-def unpack_measured(data: Buffer) -> tuple[list[Slot], float | None]:
-    """As :func:`unpack_envelope`, with the seconds that it took to make them, if that is told.
-
-    Example:
-        >>> unpack_measured(b"".join(pack_envelope([None], 0.5)))[1]
-        0.5
-    """
-    entries, buffers, seconds = _unpack(data)
-    return [_widen(entry, buffers) for entry in entries], seconds
+    return list(map(_widen, unpack_cells(data)))
 
 
 def unpack_cells(data: Buffer) -> list[Cell]:
@@ -123,27 +112,33 @@ def unpack_cells(data: Buffer) -> list[Cell]:
         >>> unpack_cells(b"".join(pack_envelope([b"pickle", None])))
         [b'pickle', None]
     """
-    entries, buffers, _ = _unpack(data)
-    return [
-        entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
-        for entry in entries
-    ]
+    return unpack_measured(data)[0]
 
 
-def _unpack(data: Buffer) -> tuple[list[Any], list[memoryview], float | None]:
+def unpack_measured(data: Buffer) -> tuple[list[Cell], float | None]:
+    """As :func:`unpack_cells`, with the seconds that it took to make them, if that is told.
+
+    Example:
+        >>> unpack_measured(b"".join(pack_envelope([None], 0.5)))
+        ([None], 0.5)
+    """
     entries, buffers = unpack(data)
     if not isinstance(entries, list):
         raise EnvelopeError("stored data is not a result: it holds no slots")
     seconds = entries.pop() if entries and type(entries[-1]) is float else None
-    return entries, buffers, seconds
+    cells = [
+        entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
+        for entry in entries
+    ]
+    return cells, seconds
 
 
-def _widen(entry: Any, buffers: Sequence[memoryview]) -> Slot:
-    if entry is None:
+def _widen(cell: Cell) -> Slot:
+    if cell is None:
         return ABSENT
-    if isinstance(entry, bytes):
-        return _new(Slot, (_VALUE, entry, ()))
-    return _read(entry, buffers)
+    if isinstance(cell, bytes):
+        return _new(Slot, (_VALUE, cell, ()))
+    return cell
 
 
 def _read(entry: Any, buffers: Sequence[memoryview]) -> Slot:

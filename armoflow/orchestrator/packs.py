@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from armoflow.codec.envelope import Slot
 from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result
-from armoflow.orchestrator.targets import cut_slots
+from armoflow.orchestrator.targets import cut_cells
 from armoflow.protocol.transport import ResultState
 
 Fetch = Callable[[Result, Callable[[Result], None]], None]
@@ -23,7 +23,7 @@ Fetch = Callable[[Result, Callable[[Result], None]], None]
 class Receiver(Protocol):
     """Who waits for one value."""
 
-    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+    def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:
         """It is in a slot of a result, or the error in its place; no slot: the result says why."""
 
     def settle_error(self, error: BaseException) -> None:
@@ -113,8 +113,8 @@ class Pack:
         blame = result.blame
         cancelled = blame is not None and blame.cancelled
         numbers = range(self.start, self.start + len(self.places))
-        slots = cut_slots(result, numbers)
-        for number, slot, place in zip(numbers, slots, self.places, strict=True):
+        cells = cut_cells(result, numbers)
+        for number, cell, place in zip(numbers, cells, self.places, strict=True):
             receiver, place.receiver = place.receiver, None
             place.pack = None
             if receiver is None:
@@ -122,7 +122,7 @@ class Pack:
             if cancelled:
                 receiver.settle_error(concurrent.futures.CancelledError())
             else:
-                receiver.settle_slot(result, number, slot)
+                receiver.settle_slot(result, number, cell)
         self.wanted = 0
         self._ended(self)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
-from armoflow.codec.envelope import Slot
+from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
@@ -34,20 +34,20 @@ class Result(ResultHandle):
     Attributes:
         consumers: Planned tasks that have it as an input and have not ended.
         data: Its data, once it is here.
-        slots: Its data's slots, once they were read.
+        cells: Its data's slots, once they were read.
         seconds: How long it took to make them, once they were read, where its data says so.
         blame: Why it was aborted.
         first: The position of its first item, if it holds items of a collection.
     """
 
-    __slots__ = ("_waiters", "blame", "consumers", "data", "first", "seconds", "slots")
+    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "seconds")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
         self.consumers: list[PlannedTask] | tuple[()] = ()
         self._waiters: Waiter | list[Waiter] | None = None
         self.data: Buffer | None = None
-        self.slots: list[Slot] | None = None
+        self.cells: list[Cell] | None = None
         self.seconds: float | None = None
         self.blame: Blame | None = None
         self.first: int | None = None

@@ -6,12 +6,13 @@ results has come (or failed) and its data is here. Decoding waits until somebody
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.codec.container import Buffer
-from armoflow.codec.envelope import Slot, SlotKind, unpack_measured
+from armoflow.codec.envelope import ABSENT, Cell, Slot, SlotKind, unpack_measured
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
@@ -23,7 +24,7 @@ from armoflow.graph.nodes import Node, SliceNode
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.transport import ResultState
 
-FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
+_FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
 
 
 class Outcome:
@@ -229,10 +230,14 @@ def outcomes(
             decoded.extend(Outcome(value) for value in piece.values)
         else:
             decoded.extend(_decode(piece, key))
-    if names is not None:
-        for index, outcome in enumerate(decoded):
-            if outcome.error is not None:
-                _reach(outcome.error, names.name if whole else names.item(index))
+    return decoded if names is None else _named(decoded, names, 0, whole=whole)
+
+
+def _named(decoded: list[Outcome], names: Names, position: int, *, whole: bool) -> list[Outcome]:
+    """Let the paths of errors lead to what was asked for, of which they are at a position."""
+    for index, outcome in enumerate(decoded, position):
+        if outcome.error is not None:
+            _reach(outcome.error, names.name if whole else names.item(index))
     return decoded
 
 
@@ -242,29 +247,73 @@ def has_failed(pieces: Sequence[PlanPiece]) -> bool:
 
 
 def _has_failed(piece: SlotRange) -> bool:
-    slots = _slots_of(piece.result)
-    return slots is None or any(s.kind in FAILURES for s in slots[piece.start : piece.stop])
+    cells = _cells_of(piece.result)
+    return cells is None or any(map(is_failure, cells[piece.start : piece.stop]))
 
 
-def cut_slots(result: Result, numbers: range) -> Sequence[Slot | None]:
+def is_failure(cell: Cell) -> bool:
+    """Whether a slot failed or was skipped."""
+    return isinstance(cell, Slot) and cell.kind in _FAILURES
+
+
+def values(pieces: Sequence[PlanPiece], key: bytes, names: Names, *, whole: bool) -> list[Any]:
+    """The values of pieces whose data is here, but for absent ones; raises the first error.
+
+    The arguments are those of :func:`outcomes`.
+    """
+    found: list[Any] = []
+    position = 0
+    for piece in pieces:
+        quick = _quick_values(piece)
+        if quick is not None:
+            found += quick
+        else:
+            for outcome in _named(outcomes([piece], key), names, position, whole=whole):
+                if outcome.error is not None:
+                    raise outcome.error
+                if outcome.present:
+                    found.append(outcome.value)
+        position += piece.length
+    return found
+
+
+def _quick_values(piece: PlanPiece) -> list[Any] | None:
+    """The values of a piece if there is nothing to it: no error, nothing absent, nothing large."""
+    if isinstance(piece, LocalItems):
+        return piece.values
+    cells = _cells_of(piece.result)
+    if cells is None:
+        return None
+    cells = cells[piece.start : piece.stop]
+    if len(cells) < piece.length or not {bytes}.issuperset(map(type, cells)):
+        return None
+    try:
+        return list(map(pickle.loads, cells))  # type: ignore[arg-type]
+    except Exception:  # of whatever a value needs: which one it is, is found out one by one
+        return None
+
+
+def cut_cells(result: Result, numbers: range) -> Sequence[bytes | Slot | None]:
     """Some slots of a result whose data is here, each for a receiver of its own.
 
     If these are all of it, the result lets its data go: what a receiver keeps is its own slot. One
     that cannot be read is None; then the result says why.
     """
-    slots = _slots_of(result)
-    if slots is None or numbers.stop > len(slots):
+    cells = _cells_of(result)
+    if cells is None or numbers.stop > len(cells):
         return [None] * len(numbers)
-    if len(numbers) == len(slots):
-        result.data = result.slots = None
-    if len(slots) == 1:
-        return slots
-    return list(map(_own, slots[numbers.start : numbers.stop]))
+    if len(numbers) == len(cells):
+        result.data = result.cells = None
+    alone = len(cells) == 1
+    return [
+        cell if isinstance(cell, bytes) else _own(ABSENT if cell is None else cell, alone)
+        for cell in cells[numbers.start : numbers.stop]
+    ]
 
 
-def _own(slot: Slot) -> Slot:
+def _own(slot: Slot, alone: bool) -> Slot:
     """A slot that holds no view of the data of all."""
-    if not slot.buffers and type(slot.data) is bytes:
+    if alone or (not slot.buffers and isinstance(slot.data, bytes)):
         return slot
     return Slot(slot.kind, bytes(slot.data), tuple(map(_copied, slot.buffers)))
 
@@ -273,19 +322,19 @@ def _copied(buffer: Buffer) -> Buffer:
     return bytes(buffer) if memoryview(buffer).readonly else bytearray(buffer)
 
 
-def slot_outcome(slot: Slot, key: bytes, result: Result, number: int, name: str) -> Outcome:
+def slot_outcome(cell: bytes | Slot, key: bytes, result: Result, number: int, name: str) -> Outcome:
     """Decode one slot; ``name`` is what was asked for, where the paths of errors lead."""
-    outcome = _outcome(slot, key, result, number)
+    outcome = _outcome(cell, key, result, number)
     if outcome.error is not None:
         _reach(outcome.error, name)
     return outcome
 
 
-def _slots_of(result: Result) -> list[Slot] | None:
+def _cells_of(result: Result) -> list[Cell] | None:
     if result.blame is not None:
         return None
     try:
-        return envelope_slots(result)
+        return envelope_cells(result)
     except EnvelopeError:
         return None
 
@@ -313,31 +362,32 @@ def _decode(piece: SlotRange, key: bytes) -> list[Outcome]:
         ]
     positions = range(piece.start, piece.stop)
     try:
-        slots = envelope_slots(result)
-        return [_outcome(slots[position], key, result, position) for position in positions]
+        cells = envelope_cells(result)
+        return [_outcome(cells[position], key, result, position) for position in positions]
     except (EnvelopeError, IndexError) as error:
         lost = EnvelopeError(f"the result of task {result.item_name(piece.start)!r}: {error}")
         lost.__cause__ = error
         return [Outcome(error=lost) for _ in positions]
 
 
-def envelope_slots(result: Result) -> list[Slot]:
+def envelope_cells(result: Result) -> list[Cell]:
     """The slots of a result whose data is here, read once."""
-    if result.slots is None:
+    if result.cells is None:
         if result.data is None:
             raise EnvelopeError(f"the data of {result.name!r} is not here")
-        result.slots, result.seconds = unpack_measured(result.data)
-    return result.slots
+        result.cells, result.seconds = unpack_measured(result.data)
+    return result.cells
 
 
-def _outcome(slot: Slot, key: bytes, result: Result, position: int) -> Outcome:
-    if slot.kind is SlotKind.ABSENT:
+def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> Outcome:
+    if slot is None or (isinstance(slot, Slot) and slot.kind is SlotKind.ABSENT):
         return Outcome(present=False)
-    if slot.kind is SlotKind.VALUE:
+    if isinstance(slot, bytes) or slot.kind is SlotKind.VALUE:
+        data, buffers = (slot, ()) if isinstance(slot, bytes) else (slot.data, slot.buffers)
         try:
-            return Outcome(loads(Pickled(slot.data, slot.buffers)))
+            return Outcome(loads(Pickled(data, buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
             what = f"the value of task {result.item_name(position)!r}"
-            return Outcome(error=unreadable(what, slot.data, error))
+            return Outcome(error=unreadable(what, data, error))
     record = ErrorRecord.decode(slot.data, key)
     return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))

@@ -13,6 +13,7 @@ from armoflow.orchestrator.calls import Calls, Pace
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.targets import is_failure
 from armoflow.orchestrator.templates import Call
 from armoflow.protocol.transport import ResultState
 
@@ -29,13 +30,13 @@ class Waiting:
 
     def __init__(self) -> None:
         self.slot: int | None = None
-        self.data: Slot | None = None
+        self.data: bytes | Slot | None = None
         self.failed = False
         self.error: BaseException | None = None
 
-    def settle_slot(self, result: Result, number: int, slot: Slot | None) -> None:
+    def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:
         self.slot, self.data = number, slot
-        self.failed = slot is None or slot.kind is SlotKind.ERROR
+        self.failed = slot is None or is_failure(slot)
 
     def settle_error(self, error: BaseException) -> None:
         self.error = error

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from armoflow import task
+from armoflow.codec.envelope import Slot
 from armoflow.errors import ClientClosedError, SubmissionError
 from armoflow.options import options
 from armoflow.orchestrator.calls import BLIND, CLUSTER, LOCAL, Pace
@@ -223,8 +224,8 @@ def test_who_waits_for_a_call_keeps_its_own_value_and_not_the_data_of_all() -> N
         _, waiting = await desk.add(*doubles(40))
         (result,) = desk.tasks[1].outputs
         await desk.end(desk.tasks[1], 0.001)
-        assert (result.data, result.slots) == (None, None)
-        kept = [one.data for one in waiting if one.data is not None]
+        assert (result.data, result.cells) == (None, None)
+        kept = [one.data for one in waiting if isinstance(one.data, Slot)]
         assert len(kept) == desk.tasks[1].items
         assert all(type(buffer) is bytes for slot in kept for buffer in slot.buffers)
 
