@@ -82,6 +82,10 @@ embedded engine: a task of its own costs a call about half a millisecond there."
 CLUSTER_INLINE_SECONDS = 0.25
 """The same under the worker service: a task of its own costs a call 15 to 90 ms."""
 
+INLINE_OVERTIME = 0.25
+"""The part of these seconds for which calls are begun after them that end soon and whose inputs are
+there already: what is nearly done shall not need another task."""
+
 INLINE_ITEMS = 1000
 """Items of a collection that is run there at most; more go in batches, whose items cost less."""
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from armoflow import config
 from armoflow.codec.payload import Payload
 from armoflow.errors import TaskError
 from armoflow.graph.collection import DelayedList
@@ -205,11 +206,13 @@ class Inline:
             task: The task.
             calls: How many there are that could run at once.
         """
-        now = time.perf_counter()
+        now, pace = time.perf_counter(), self.caller.pace(task)
         self._over = self._over or now > self._end
         if self._over:
-            return False
-        pace = self.caller.pace(task)
+            # Its inputs are here: what ends soon, and gives a value, needs no task any more.
+            last = self._end + config.INLINE_OVERTIME * self._seconds
+            fits = pace is not None and now + pace * calls <= last
+            return fits and not self.caller.expands(task)
         if pace is None:
             return calls == 1 and self._is_calm()
         return pace <= self._seconds if calls == 1 else pace * calls <= self._end - now

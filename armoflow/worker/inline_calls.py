@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.codec.payload import Settings
 from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, MapNode, Node
+from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.worker.attempts import describe
@@ -25,6 +25,9 @@ from armoflow.worker.operations import SCALARS
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
     from armoflow.graph.task import BaseTask
+
+
+_Calling: TypeAlias = "CallNode | MapNode | ReduceNode | FoldNode"
 
 
 class Caller:
@@ -69,6 +72,10 @@ class Caller:
     def pace(self, task: BaseTask[Any, Any]) -> float | None:
         """Seconds that a call takes; None if that is not known."""
         return self._paces.of(task.function)
+
+    def expands(self, task: BaseTask[Any, Any]) -> bool:
+        """Whether calls of a task have returned graphs."""
+        return self._paces.expands(task.function)
 
     def rule(self, node: Node) -> CallRule:
         """What follows from a node's options."""
@@ -126,7 +133,7 @@ class Caller:
 
     # --- what calls return ----------------------------------------------------------------------
 
-    def keep(self, node: CallNode | MapNode, value: Any, item: int | None = None) -> list[Made]:
+    def keep(self, node: _Calling, value: Any, item: int | None = None) -> list[Made]:
         """What a call has returned, in a form that nobody can change: one for each output."""
         name = node.name if item is None else f"{node.name}[{item}]"
         if node.outputs == 1:
@@ -140,11 +147,11 @@ class Caller:
             return [Made(failure=failure)] * node.outputs
         return [self._keep_part(node, part, name, item) for part in parts]
 
-    def keep_one(self, node: Node, value: Any) -> Made:
+    def keep_one(self, node: _Calling, value: Any) -> Made:
         """What a step of a reduction has returned."""
         return self._keep_part(node, value, node.name, None)
 
-    def _keep_part(self, node: Node, value: Any, name: str, item: int | None) -> Made:
+    def _keep_part(self, node: _Calling, value: Any, name: str, item: int | None) -> Made:
         if value.__class__ in SCALARS:
             return Made(value)
         try:
@@ -157,6 +164,7 @@ class Caller:
         refusal = self._refusal(graph)
         if refusal is not None:
             return Made(failure=describe(refusal, node.name, item))
+        self._paces.note_graph(node.task.function)
         return Made(graph=graph)
 
     def _refusal(self, graph: Delayed[Any]) -> ArmoflowError | None:

@@ -25,6 +25,7 @@ class Paces:
 
     def __init__(self) -> None:
         self._known: dict[CodePlace, float] = {}
+        self._expanding: set[CodePlace] = set()
         self._places: dict[int, tuple[Any, CodePlace]] = {}
 
     def of(self, function: Callable[..., Any]) -> float | None:
@@ -40,6 +41,16 @@ class Paces:
         elif len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
         self._known[place] = seconds
+
+    def expands(self, function: Callable[..., Any]) -> bool:
+        """Whether calls of a function have returned graphs."""
+        return self._place(function) in self._expanding
+
+    def note_graph(self, function: Callable[..., Any]) -> None:
+        """A call of a function returned a graph."""
+        if len(self._expanding) >= _KEPT:
+            self._expanding.clear()
+        self._expanding.add(self._place(function))
 
     def _place(self, function: Callable[..., Any]) -> CodePlace:
         code = getattr(function, "__code__", function)

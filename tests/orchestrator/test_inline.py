@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from armoflow import task
+from armoflow import config, task
 from armoflow.errors import GraphError, RemoteTraceback, SerializationError
 from armoflow.orchestrator.targets import Outcome
 from armoflow.worker import inline
@@ -165,3 +165,21 @@ def test_a_graph_that_cannot_be_planned_fails_the_call_that_returned_it(
     assert isinstance(cause, RemoteTraceback)
     assert cause.path[0] == "run"
     assert cause.path[-1] == "run[0]"
+
+
+def test_what_is_nearly_done_when_the_time_is_over_needs_no_other_task(
+    directory: Path, ticking: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ("value", 1)
+    for _ in range(12):
+        program = ("join", program)
+    ran = {}
+    for part in (0.0, 10.0):
+        monkeypatch.setattr(config, "INLINE_OVERTIME", part)
+        simulation = Simulation(directory, inline=6.0)
+        for _ in range(2):
+            simulation.engine.ran.clear()
+            assert simulation.value(run(program)) == expected(program)
+        ran[part] = len(simulation.engine.ran)
+    # Calls that have returned graphs are not begun any more, however short they are.
+    assert 1 < ran[10.0] < ran[0.0]
