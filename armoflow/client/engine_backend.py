@@ -58,10 +58,6 @@ if TYPE_CHECKING:
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
 
-BATCH_SECONDS = 0.05
-CLUSTER_BATCH_SECONDS = 0.5
-"""How long a batch of a collection's items should take."""
-
 REMOTE_WORKERS = 16
 """How many tasks a partition is taken to run at once at most, whatever it may scale to: with each
 of them a collection's first batches begin, before it is known how long items take."""
@@ -123,7 +119,7 @@ class EngineBackend:
             self._settings,
             workers=workers or min(info.pods_of(options.partition or ""), REMOTE_WORKERS),
             # A cluster's task costs milliseconds, and its agents move the data of each.
-            batch_seconds=BATCH_SECONDS if batched else CLUSTER_BATCH_SECONDS,
+            batch_seconds=sizes.BATCH_SECONDS if batched else sizes.CLUSTER_BATCH_SECONDS,
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
             limits=Limits(info.partitions, max_priority),
         )

@@ -175,6 +175,8 @@ class Payload:
         limits: What the session allows children to ask for, if that is known.
         inline: Seconds for which a graph that it returns is begun where it ran; None: what is usual
             there.
+        paces: What calls take that it may return: name, file and line of a function, seconds, and
+            whether it returns graphs.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
@@ -198,6 +200,7 @@ class Payload:
     origins: Sequence[tuple[str, int | None]] = ()
     limits: Limits | None = None
     inline: float | None = None
+    paces: Sequence[Sequence[Any]] = ()
     versions: str = OWN
 
     @property
@@ -296,6 +299,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.versions,
         payload.limits,
         payload.inline,
+        payload.paces,
     ]
     return pack(header, buffers)
 
@@ -381,6 +385,7 @@ def unpack_payload(data: Buffer) -> Payload:
             versions=header[19] if len(header) > 19 else "",
             limits=_limits(header[20]) if len(header) > 20 and header[20] else None,
             inline=header[21] if len(header) > 21 else None,
+            paces=header[22] if len(header) > 22 else (),
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -26,6 +26,7 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.sizes import CLUSTER_LEAST_SECONDS, LEAST_SECONDS
 from armoflow.orchestrator.templates import Call, Template, Templates
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ class Pace(NamedTuple):
     packs: int
 
 
-LOCAL = Pace(wave=2, look=math.inf, unmeasured=0.05, ahead=1, busy=0.005, least=0.001, packs=4)
-CLUSTER = Pace(wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1, least=0.02, packs=2)
+LOCAL = Pace(
+    wave=2, look=math.inf, unmeasured=0.05, ahead=1, busy=0.005, least=LEAST_SECONDS, packs=4
+)
+CLUSTER = Pace(
+    wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1, least=CLUSTER_LEAST_SECONDS, packs=2
+)
 """A task costs a cluster some ten milliseconds, and is away for some forty: few large ones win more
 than even ones, and a worker has the next two waiting."""
 

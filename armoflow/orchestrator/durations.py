@@ -111,5 +111,5 @@ class Durations:
             elif (seconds := durations[task.task_id]) is None:
                 sizer.unmeasurable()
             else:
-                sizer.measured(task.items, seconds)
+                task.measured(seconds)
         return unanswered

@@ -11,6 +11,7 @@ from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
 
@@ -184,6 +185,7 @@ class PlannedTask(Submission):
         keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
         sizer: Told of its items and the seconds that it ran, where the engine says.
+        timed: Told how long the calls of a function take, with that function.
         steps: What it runs, if that is more than one thing.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
@@ -209,6 +211,7 @@ class PlannedTask(Submission):
         "sizer",
         "start",
         "steps",
+        "timed",
     )
 
     inputs: Sequence[Result]
@@ -237,6 +240,7 @@ class PlannedTask(Submission):
         self.broken = False
         self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
+        self.timed: tuple[Paces, Callable[..., Any]] | None = None
         self.keep = False
         self.run: object = None
         self.number = next(_numbers)
@@ -258,6 +262,14 @@ class PlannedTask(Submission):
     def first(self) -> int | None:
         """The position of its first item, where it may run several."""
         return self.start if self.items > 1 else None
+
+    def measured(self, seconds: float) -> None:
+        """It ran so long."""
+        if self.sizer is not None:
+            self.sizer.measured(self.items, seconds)
+        if self.timed is not None:
+            paces, function = self.timed
+            paces.note(function, seconds / max(self.items, 1))
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""

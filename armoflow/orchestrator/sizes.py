@@ -47,6 +47,19 @@ TRUST = 16
 may be slow without anybody having met one, and those of one task run one after the other."""
 
 
+BATCH_SECONDS = 0.05
+"""Seconds that a task of many items should take."""
+
+CLUSTER_BATCH_SECONDS = 0.5
+"""The same on a cluster, whose tasks cost milliseconds, and whose agents move the data of each."""
+
+LEAST_SECONDS = 0.001
+"""Seconds that a task of several calls takes at least, where there are enough of them."""
+
+CLUSTER_LEAST_SECONDS = 0.02
+"""The same on a cluster."""
+
+
 class BatchSizer(Protocol):
     """Says how large the next batch should be; all but ``next`` and ``planned`` in any thread."""
 
@@ -245,6 +258,7 @@ class SiblingSizer:
         workers: How many tasks may run at once.
         target: Seconds that a task should take.
         most: Calls in one task at most.
+        least: A task takes at least so many seconds, where there are enough calls.
 
     Attributes:
         seen: How many calls were measured.
@@ -254,15 +268,22 @@ class SiblingSizer:
         >>> sizer.measured(1, 0.001)
         >>> sizer.next(1000), sizer.next(80), sizer.next(4)
         (50, 10, 1)
+        >>> few = SiblingSizer(workers=2, target=0.05, least=0.01)
+        >>> few.measured(1, 0.001)
+        >>> few.next(80), few.next(20), few.next(4)
+        (10, 10, 4)
         >>> sizer.largest, sizer.trusted
         (50, 16)
     """
 
     fixed = False
 
-    def __init__(self, workers: int, target: float, most: int = UNMEASURED_BATCH) -> None:
+    def __init__(
+        self, workers: int, target: float, most: int = UNMEASURED_BATCH, least: float = 0.0
+    ) -> None:
         self.curious = True
         self.workers = max(workers, 1)
+        self._least = least
         self._refused = False
         self.target = target
         self.most = most
@@ -284,6 +305,8 @@ class SiblingSizer:
     def next(self, left: int) -> int:
         """How many of the next ``left`` calls share a task."""
         even = left // (self.workers * BATCHES_PER_WORKER)
+        if self._least:
+            even = max(even, min(left, self.of(self._least)))
         return max(min(self.largest, even), 1)
 
     def of(self, seconds: float) -> int:

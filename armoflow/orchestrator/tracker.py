@@ -93,7 +93,7 @@ class Tracker:
         if sizer is None or not sizer.curious:
             return
         if seconds is not None:
-            sizer.measured(task.items, seconds)
+            task.measured(seconds)
         elif task.open_outputs == 0:
             self._unmeasured(task)
 

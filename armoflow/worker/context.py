@@ -59,6 +59,7 @@ class Context:
         outputs: Ids of the expected outputs, in order. Every one must be written by ``write`` or
             be an output of a submission (``ResultHandle(name, id)``).
         seconds: How long the graph may be begun in this process.
+        local: The agent is that of the embedded engine.
         slot: Makes the slot of a failure.
         effects: What the task asks for.
     """
@@ -84,7 +85,7 @@ class Context:
         self.slot = slot
         self._agent = agent
         self._stage = stage
-        self._local = local
+        self.local = local
         self._submissions: list[Submission] = []
 
     def store(self, name: str, parts: Sequence[Buffer]) -> str:
@@ -97,7 +98,7 @@ class Context:
 
     def write(self, result_id: str, parts: Sequence[Buffer]) -> None:
         """Give a result its data: an expected output, or one that was made here."""
-        if self._local and size(parts) <= config.INLINE_DATA_LIMIT:
+        if self.local and size(parts) <= config.INLINE_DATA_LIMIT:
             self.effects.data[result_id] = b"".join(parts)
         else:
             self.effects.data[result_id] = self._stage(result_id, parts)
@@ -170,12 +171,12 @@ class Context:
         for first in range(0, len(names), _RESULTS_PER_CALL):
             batch = names[first : first + _RESULTS_PER_CALL]
             ids.extend(self._agent.new_results(batch))
-        if self._local:
+        if self.local:
             self.effects.created.extend(map(CreatedResult, ids, names))
         return ids
 
     def _store(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
-        if not self._local:
+        if not self.local:
             return self._agent.store_results(items)
         ids = self._create([name for name, _ in items])
         self.effects.data.update(zip(ids, (data for _, data in items), strict=True))

@@ -9,7 +9,6 @@ to capture their failures, and a last child puts the slots together.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,10 @@ from armoflow.codec.payload import Payload
 from armoflow.errors import ArmoflowError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions, merge_options
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.orchestrator import sizes
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
@@ -33,7 +34,8 @@ from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import Made
 from armoflow.worker.mark import Recorder
-from armoflow.worker.paces import Paces
+
+_KEPT_SETTINGS = 64
 
 
 class Expander:
@@ -50,6 +52,7 @@ class Expander:
         self._book = book
         self._recorder = recorder
         self._functions = Functions(book, paces, code.enter)
+        self._settings: dict[Any, PlanSettings] = {}
 
     def __call__(
         self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
@@ -58,7 +61,7 @@ class Expander:
         payload, count = context.payload, len(context.outputs)
         self._book.inherit_modules(payload.modules)
         packed = payload.settings.packed or payload.settings.capture
-        settings = _settings(payload, packed)
+        settings = self._plan_settings(payload, packed, context.local)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
         inline = Inline(payload, settings, self._functions, self._recorder, context.seconds)
         inline.run([value for item in sorted(values) for value in values[item]])
@@ -82,6 +85,26 @@ class Expander:
                     raise
                 context.forget()
         inline.store(context)
+
+    def _plan_settings(self, payload: Payload, capture: bool, local: bool) -> PlanSettings:
+        """One for all tasks with the same: what follows from options is worked out once."""
+        defaults = tuple(payload.settings.defaults.items())
+        key = (defaults, capture, payload.key, payload.limits, payload.inline, local)
+        settings = self._settings.get(key)
+        if settings is None:
+            if len(self._settings) >= _KEPT_SETTINGS:
+                self._settings.clear()
+            settings = self._settings[key] = PlanSettings(
+                options=_options(defaults),
+                capture=capture,
+                key=payload.key,
+                limits=payload.limits,
+                inline=payload.inline,
+                paces=self._functions.paces,
+                batch_seconds=sizes.BATCH_SECONDS if local else sizes.CLUSTER_BATCH_SECONDS,
+                least_seconds=sizes.LEAST_SECONDS if local else sizes.CLUSTER_LEAST_SECONDS,
+            )
+        return settings
 
 
 def _fail(ends: Sequence[Made | Delayed[Any]]) -> None:
@@ -148,7 +171,7 @@ def refused(pending: Mapping[int, Any], outputs: int, payload: Payload) -> dict[
     limits, found = payload.limits, dict[int, Exception]()
     if limits is None:
         return found
-    base = _settings(payload, capture=False).options
+    base = _options(tuple(payload.settings.defaults.items()))
     for item, value in pending.items():
         try:
             for node in nodes_of(_per_output(value, outputs, payload)):
@@ -226,19 +249,6 @@ def _existing(result_id: str, name: str) -> Result:
     return result
 
 
-def _settings(payload: Payload, capture: bool) -> PlanSettings:
-    defaults = tuple(payload.settings.defaults.items())
-    return _make_settings(defaults, capture, payload.key, payload.limits, payload.inline)
-
-
-@functools.lru_cache(maxsize=64)
-def _make_settings(
-    defaults: tuple[tuple[str, Any], ...],
-    capture: bool,
-    key: bytes,
-    limits: Limits | None,
-    inline: float | None,
-) -> PlanSettings:
-    """One for all tasks with the same: what follows from options is worked out once for them."""
-    options = merge_options(TaskOptions(**dict(defaults)), DEFAULT_OPTIONS)
-    return PlanSettings(options=options, capture=capture, key=key, limits=limits, inline=inline)
+def _options(defaults: tuple[tuple[str, Any], ...]) -> TaskOptions:
+    """What holds for the tasks of a graph that say nothing."""
+    return merge_options(TaskOptions(**dict(defaults)), DEFAULT_OPTIONS)

@@ -10,10 +10,10 @@ from armoflow.errors import ArmoflowError
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator import builtins
+from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.rules import Rules, longest
 from armoflow.worker.code import prepare
-from armoflow.worker.paces import Paces
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.codebook import CodeBook

@@ -20,6 +20,7 @@ from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
+from armoflow.orchestrator.paces import Paces
 from armoflow.worker import data, operations
 from armoflow.worker.attempts import Attempts, describe
 from armoflow.worker.code import Code
@@ -28,7 +29,6 @@ from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import Recorder
-from armoflow.worker.paces import Paces
 from armoflow.worker.progress import Progress, TaskPaused, save
 from armoflow.worker.saved import Fold
 
@@ -156,6 +156,7 @@ class Runner:
 
     def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
         self.name, self.touched = payload.name, False
+        self._paces.hear(payload.paces)
         self._seconds = 0.0
         check_versions(payload.versions, node=payload.name)
         job = self._prepare(task, payload)
@@ -281,6 +282,8 @@ class Runner:
             self._book = CodeBook(self.code)
             self._expander = Expander(self._book, self.code, self._paces, self._recorder)
         self.touched = True  # other functions may run than those that the task came with
+        if job.original is not None and not job.inputs.graphs:  # else a step before returned it
+            self._paces.note_graph(job.original)
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()
         context = Context(

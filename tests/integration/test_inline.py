@@ -315,3 +315,45 @@ def test_collections_that_are_cut_give_what_child_tasks_give(engine: Up, seconds
             graphs = [run((kind, *parts * 3)) for kind in sorted(COLLECTIONS)]
             values = [expected((kind, *parts * 3)) for kind in sorted(COLLECTIONS)]
             assert client.compute(graphs) == values
+
+
+@task
+def many(log: str, count: int, **how: Any) -> Any:
+    return total(*[check(log, number, **how) for number in range(count)])
+
+
+@task
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def test_calls_that_are_left_travel_in_packs(engine: Up, looking: Looking, log: Log) -> None:
+    with Client(engine.endpoint, workers=2, inline_seconds=0) as client:
+        for _ in range(4):  # in all processes they were measured then
+            assert client.compute(many(log.path, 40)) == 780
+        before = tasks_of_last_session(looking)
+        assert client.compute(many(log.path, 40)) == 780
+        assert tasks_of_last_session(looking) - before < 42
+        with pytest.raises(LookupError, match="number 7") as caught:
+            client.compute(many(log.path, 40, bad=7))
+        cause = caught.value.__cause__
+        assert isinstance(cause, RemoteTraceback)
+        assert (cause.path[0], cause.path[-1]) == ("check", "many")
+
+
+def test_what_the_client_has_measured_is_begun_at_once(
+    patient: Client, looking: Looking, log: Log
+) -> None:
+    @task
+    def quick(number: int) -> int:
+        return number
+
+    @task
+    def both() -> Any:
+        return add(quick(1), quick(2))
+
+    # One process has run it; the other one is told.
+    assert patient.compute([quick(number) for number in range(8)]) == list(range(8))
+    before = tasks_of_last_session(looking)
+    assert patient.compute(both()) == 3
+    assert tasks_of_last_session(looking) == before + 1

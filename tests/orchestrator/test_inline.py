@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from armoflow import config, task
 from armoflow.errors import GraphError, RemoteTraceback, SerializationError
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.targets import Outcome
 from armoflow.worker import inline
 from tests.orchestrator.programs import COLLECTIONS, Program, expected, run
@@ -183,3 +185,102 @@ def test_what_is_nearly_done_when_the_time_is_over_needs_no_other_task(
         ran[part] = len(simulation.engine.ran)
     # Calls that have returned graphs are not begun any more, however short they are.
     assert 1 < ran[10.0] < ran[0.0]
+
+
+@task
+def tens(number: int) -> int:
+    if number == 33:
+        raise LookupError("failure of number 33")
+    return 10 * number
+
+
+@task
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@task
+def many(count: int, first: int = 0) -> Any:
+    return total(*[tens(number) for number in range(first, first + count)])
+
+
+@task
+def sums(count: int) -> Any:
+    ten = tens(1)
+    return total(*[total(ten, number) for number in range(count)])
+
+
+@task
+def growing(count: int) -> Any:
+    return tens(count)
+
+
+@task
+def several(count: int) -> Any:
+    return total(*[growing(number) for number in range(count)])
+
+
+def ran(simulation: Simulation, graph: Any, value: Any) -> int:
+    """How many engine tasks a graph needs."""
+    simulation.engine.ran.clear()
+    assert told(simulation.compute(graph)[0][0]) == value
+    return len(simulation.engine.ran)
+
+
+def test_calls_that_are_left_travel_in_packs_once_they_were_measured(directory: Path) -> None:
+    simulation = Simulation(directory, inline=0)
+    assert ran(simulation, many(20), 1900) == 22
+    assert ran(simulation, many(20), 1900) < 22
+    # Each fails for itself, and is told by its name.
+    assert ran(simulation, many(20, 20), LookupError) < 22
+    # What its own calls return, nobody knows before; and a pack would hold back the others.
+    assert ran(simulation, several(20), 1900) == 42
+    assert ran(simulation, several(20), 1900) == 42
+
+
+def test_values_that_were_made_before_travel_with_the_packs_that_need_them(
+    directory: Path, ticking: None
+) -> None:
+    simulation = Simulation(directory, inline=4.0)
+    value = sum(number + 10 for number in range(40))
+    assert ran(simulation, sums(40), value) > 30
+    assert 1 < ran(simulation, sums(40), value) < 40
+
+
+def test_the_batch_size_of_calls_holds_in_a_returned_graph(directory: Path) -> None:
+    simulation = Simulation(directory, inline=0, options=merge_options(ALONE, DEFAULT_OPTIONS))
+    assert ran(simulation, many(20), 1900) == 22
+    assert ran(simulation, many(20), 1900) == 22
+
+
+ALONE = TaskOptions(batch_size=1)
+
+
+def test_what_the_client_has_measured_need_not_be_measured_again(directory: Path) -> None:
+    def known(seconds: float) -> Simulation:
+        simulation = Simulation(directory, inline=10)
+        simulation.settings.paces.note(tens.function, seconds)
+        return simulation
+
+    unknown = Simulation(directory, inline=10)
+    assert ran(unknown, many(5), 100) == 7
+    assert ran(unknown, growing(5), 50) == 1
+    assert ran(known(0.001), many(5), 100) == 1
+    # What takes longer than a graph may take is never begun.
+    assert ran(known(11.0), many(5), 100) == 7
+    assert ran(known(11.0), growing(5), 50) == 2
+
+
+def test_what_one_process_has_measured_others_are_told() -> None:
+    first, second = Paces(), Paces()
+    first.note(tens.function, 0.5)
+    first.note(growing.function, 0.25)
+    first.note_graph(growing.function)
+    assert first.tell(tens.function) == []
+    second.hear(first.tell(several.function))
+    assert (second.of(tens.function), second.of(growing.function)) == (0.5, 0.25)
+    assert second.expands(growing.function)
+    # What was measured here counts for more.
+    first.note(tens.function, 9.0)
+    second.hear(first.tell(many.function))
+    assert second.of(tens.function) == 0.5

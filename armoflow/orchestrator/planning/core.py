@@ -135,6 +135,12 @@ class Core:
         """What exists of a collection, and what is left of it."""
         return self._known.find_items(node)
 
+    def place(self, value: Delayed[Any] | DelayedList[Any]) -> SlotRange | None:
+        """Where a value is that exists already."""
+        found = self._known.find(value.node)
+        place = None if found is None else found[value.output]
+        return place if isinstance(place, SlotRange) else None
+
     def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
         """The lazy value that a value is known to be the same as, or the value itself."""
         found = self._known.find(value.node)

@@ -110,6 +110,7 @@ class Emitter:
             key=settings.key,
             limits=settings.limits,
             inline=settings.inline,
+            paces=[] if function is None else settings.paces.tell(function.function),
         )
         if outputs is None:
             outputs = [Result(node.name)]
@@ -119,6 +120,8 @@ class Emitter:
         if sizer is not None:
             sizer.planned(count, draft.size)
             task.sizer = sizer
+            if function is not None and not steps:
+                task.timed = settings.paces, function.function
         if collection:
             for output in outputs:
                 output.first = start

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from armoflow.graph.nodes import Node
 from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
+from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.rules import RuleBook
+from armoflow.orchestrator.sizes import BATCH_SECONDS
 
 
 @dataclass(frozen=True)
@@ -22,21 +24,25 @@ class PlanSettings:
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
         batch_seconds: How long a batch should take.
+        least_seconds: How long a task of several calls takes at least, where there are enough.
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         key: Seals the errors of the plan's tasks.
         limits: What the session allows tasks to ask for, if that is known.
         inline: Seconds for which graphs that tasks return are begun where they are; None: what is
             usual there.
+        paces: How long functions take.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
     workers: int = 2
     capture: bool = False
-    batch_seconds: float = 0.05
+    batch_seconds: float = BATCH_SECONDS
+    least_seconds: float = 0.0
     patience: float = 0.0
     key: bytes = field(default=b"", repr=False)
     limits: Limits | None = None
     inline: float | None = None
+    paces: Paces = field(default_factory=Paces, repr=False, compare=False)
 
     @cached_property
     def rules(self) -> RuleBook:

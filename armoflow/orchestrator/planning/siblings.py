@@ -2,7 +2,8 @@
 
 ``compute(*[f(x) for x in xs])`` and ``total(*[f(x) for x in xs])`` are as many calls as a map has
 items, and cost the engine as much each. So once a call of ``f`` was measured, those that are left
-are packed as a map's items are; errors, retries and values stay per call.
+are packed as a map's items are; errors, retries and values stay per call. In the rest of a graph
+that a task has returned the process that ran the task knows what they take, or they go alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
 from armoflow.graph.task import BaseTask
-from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.call_arguments import CallArguments
 from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.core import Core
@@ -64,8 +65,10 @@ class Siblings:
         """Who wants to know how long this call, with those fused with it, takes."""
         head, settings = chain[0], self._emitter.settings
         most = settings.rules.of(chain[-1]).batch_size
-        if most == 1 or not settings.patience or head.arguments:
+        if most == 1 or not all(map(self._core.place, head.arguments)):
             return None
+        if not settings.patience and self._seconds(chain) is None:
+            return None  # nobody will say
         if self._arguments.refer_outside((*head.args, *head.kwargs.values())):
             return None  # no call waits for what only another one waits for
         if not all(_only_value(node) for node in chain[1:]):
@@ -73,9 +76,25 @@ class Siblings:
         shape = tuple((node.task, id(node.options), id(node.block)) for node in chain)
         sizer = self._sizers.get(shape)
         if sizer is None:
-            sizer = SiblingSizer(settings.workers, settings.batch_seconds, most or UNMEASURED_BATCH)
-            self._sizers[shape] = sizer
+            sizer = self._sizers[shape] = SiblingSizer(
+                settings.workers,
+                settings.batch_seconds,
+                most or UNMEASURED_BATCH,
+                settings.least_seconds,
+            )
+            if not settings.patience:
+                sizer.measured(1, self._seconds(chain) or 0.0)
         return sizer
+
+    def _seconds(self, chain: Sequence[CallNode]) -> float | None:
+        """What the calls of a chain take, if that is known; those that return graphs stay alone."""
+        paces, total = self._emitter.settings.paces, 0.0
+        for node in chain:
+            pace = paces.of(node.task.function)
+            if pace is None or paces.expands(node.task.function):
+                return None
+            total += pace
+        return total
 
     def clear(self) -> None:
         """The plan is at its end: nobody need measure any more."""
@@ -151,11 +170,18 @@ class Siblings:
 
     def _pickle(self, draft: Draft, chains: Sequence[Sequence[CallNode]]) -> list[Pickled] | None:
         """The arguments of each call; None if one has none, or waits for a result."""
+        there: set[Result] = set()
+        for chain in chains:
+            for argument in chain[0].arguments:
+                place = self._core.place(argument)
+                assert place is not None and isinstance(argument, Delayed)
+                draft.refer_to_slot(argument, place)
+                there.add(place.result)
         try:
             pickles = [self._arguments.of_call(draft, chain[0]) for chain in chains]
         except SerializationError:
             return None
-        return None if draft.inputs else pickles
+        return pickles if there.issuperset(draft.inputs) else None
 
     def _chain(self, value: Any) -> list[CallNode] | None:
         if type(value) is not Delayed:

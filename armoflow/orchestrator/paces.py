@@ -1,0 +1,133 @@
+"""How long functions take, as it was measured here or as others have told.
+
+The process that runs a task uses it to decide which calls of a returned graph it begins itself, and
+how many of the others travel together. A payload carries what is known of the tasks that its
+function may call; so what the client, or another worker, has measured is not measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from types import CodeType, FunctionType
+from typing import Any
+
+from armoflow.codec.places import CodePlace, place_of
+
+_KEPT = 4096
+_WEIGHT = 0.5
+"""Of the last call: what a first one pays for imports is soon forgotten."""
+
+_LOOKED_AT = 64
+"""Functions that are looked at, at most, to find out which tasks one may call."""
+
+
+class Paces:
+    """Seconds that a call takes, by the code that runs.
+
+    Example:
+        >>> paces = Paces()
+        >>> paces.of(len) is None
+        True
+        >>> paces.note(len, 4.0); paces.note(len, 2.0); paces.of(len)
+        3.0
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[CodePlace, float] = {}
+        self._expanding: set[CodePlace] = set()
+        self._places: dict[int, tuple[Any, CodePlace]] = {}
+        self._called: dict[int, tuple[Any, Sequence[CodePlace]]] = {}
+
+    def of(self, function: Callable[..., Any]) -> float | None:
+        """What calls of a function take on average, lately; None if there were none."""
+        return self._known.get(self._place(function))
+
+    def note(self, function: Callable[..., Any], seconds: float) -> None:
+        """A call of a function took so long."""
+        place = self._place(function)
+        known = self._known.get(place)
+        if known is not None:
+            seconds = _WEIGHT * seconds + (1 - _WEIGHT) * known
+        self._set(place, seconds)
+
+    def expands(self, function: Callable[..., Any]) -> bool:
+        """Whether calls of a function have returned graphs."""
+        return self._place(function) in self._expanding
+
+    def note_graph(self, function: Callable[..., Any]) -> None:
+        """A call of a function returned a graph."""
+        if len(self._expanding) >= _KEPT:
+            self._expanding.clear()
+        self._expanding.add(self._place(function))
+
+    # --- what others are told, and tell ---------------------------------------------------------
+
+    def tell(self, function: Callable[..., Any]) -> list[list[Any]]:
+        """What is known of the tasks that a function may call, as it travels."""
+        code = getattr(function, "__code__", function)
+        called = self._called.get(id(code))
+        if called is None:
+            if len(self._called) >= _KEPT:
+                self._called.clear()
+            called = self._called[id(code)] = code, [*dict.fromkeys(_called_by(function))]
+        known = self._known
+        return [
+            [*place, known[place], place in self._expanding]
+            for place in called[1]
+            if place in known
+        ]
+
+    def hear(self, told: Sequence[Sequence[Any]]) -> None:
+        """Take what another process has told, where nothing is known here."""
+        for name, file, line, seconds, expands in told:
+            place = (name, file, line)
+            if place not in self._known:
+                self._set(place, seconds)
+                if expands:
+                    self._expanding.add(place)
+
+    def _set(self, place: CodePlace, seconds: float) -> None:
+        if place not in self._known and len(self._known) >= _KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[place] = seconds
+
+    def _place(self, function: Callable[..., Any]) -> CodePlace:
+        code = getattr(function, "__code__", function)
+        known = self._places.get(id(code))
+        if known is None:
+            if len(self._places) >= _KEPT:
+                self._places.clear()
+            # Held, so that its id stays its own.
+            known = self._places[id(code)] = code, place_of(function)
+        return known[1]
+
+
+def _called_by(function: Callable[..., Any]) -> Iterator[CodePlace]:
+    """Where the tasks stand that a function names, or one that it calls."""
+    from armoflow.graph.task import BaseTask  # most workers run none of a graph
+
+    stack: list[Any] = [function]
+    seen: set[int] = set()
+    while stack and len(seen) < _LOOKED_AT:
+        value = stack.pop()
+        if isinstance(value, BaseTask):
+            yield place_of(value.function)
+            value = value.function
+        if type(value) is FunctionType and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend(_named_by(value))
+
+
+def _named_by(function: FunctionType) -> Iterator[Any]:
+    """What the names in a function stand for, outside of it."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it may not be filled yet
+            yield cell.cell_contents
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield function.__globals__[name]
