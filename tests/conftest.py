@@ -27,6 +27,8 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+collect_ignore = ["weightless"]
+
 SLOW = ("tests/realistic/", "tests/network/", "tests/deploy/", "tests/faults/", "tests/campaign/")
 """What takes longest, or waits most: it comes first, so that nothing of it is left at the end."""
 
