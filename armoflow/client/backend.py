@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from armoflow.client.future import Future
+from armoflow.client.progress import Display
 from armoflow.client.put import Put
 from armoflow.graph.collection import DelayedList
 
@@ -14,6 +15,7 @@ class Backend(Protocol):
     """Runs graphs for a client."""
 
     endpoint: str
+    display: Display | None
 
     @property
     def extensions(self) -> frozenset[str]:

@@ -78,6 +78,8 @@ class Client:
             0.02, on clusters 0.25.
         name: What its sessions are called in ``armoflow ps`` and in ArmoniK's own tools; by default
             as the script is.
+        progress: Show who waits for more than a second how far the work is, on the standard error;
+            by default where that is a terminal.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
             the engine is reached: ``certificate_authority``, ``client_certificate`` and
             ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
@@ -109,6 +111,7 @@ class Client:
         connect_timeout: float = 10.0,
         inline_seconds: float | None = None,
         name: str | None = None,
+        progress: bool | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -123,6 +126,7 @@ class Client:
             connect_timeout=connect_timeout,
             inline_seconds=inline_seconds,
             name=name,
+            progress=progress,
             connection=connection,
         )
         self._outer: Computer | None = None
@@ -148,6 +152,7 @@ class Client:
                 connect_timeout=connect_timeout,
                 inline_seconds=inline_seconds,
                 name=script_name() if name is None else name,
+                progress=progress,
             )
         atexit.register(self.close)  # before the loop and the private engine end
 
@@ -328,7 +333,7 @@ class Client:
         waited = list(futures)
         for future in waited:
             check_future(future, "as_completed")
-        return as_completed(waited, timeout)
+        return as_completed(waited, timeout, self._backend.display)
 
     def put(self, value: T) -> Put[T]:
         """Upload a value once, for many tasks.

@@ -27,7 +27,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds", "name"),
+    *("connect_timeout", "inline_seconds", "name", "progress"),
     *CONNECTION_OPTIONS,
 )
 
@@ -93,6 +93,7 @@ def check_arguments(
     connect_timeout: object,
     inline_seconds: object,
     name: object,
+    progress: object,
     connection: Mapping[str, Any],
 ) -> None:
     """Check the values of a client's own arguments, but those of the connection.
@@ -130,6 +131,8 @@ def check_arguments(
         )
     _check_inline_seconds(inline_seconds)
     _check_name(name)
+    if progress is not None and not isinstance(progress, bool):
+        raise OptionError(f"progress must be True, False or None, not {progress!r}")
 
 
 def find_engine(

@@ -8,7 +8,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow import config
@@ -18,6 +18,7 @@ from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, Origin
 from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
+from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.put import Put, References
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
@@ -79,6 +80,7 @@ class EngineBackend:
         connect_timeout: float,
         inline_seconds: float | None,
         name: str,
+        progress: bool | None,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
@@ -103,13 +105,21 @@ class EngineBackend:
         )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
-        self._origin = Origin(client, self._callbacks, 0, self.key)
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:
             if self._engine is not None:
                 self._engine.stop()
             raise
+        orchestrator = self._orchestrator
+        self.display: Display | None = None
+        if is_wanted(progress):
+            self.display = Display(
+                lambda: orchestrator.tally.counts(orchestrator.calls.waiting()),
+                lambda: orchestrator.stalls.reason,
+            )
+        tally = orchestrator.tally
+        self._origin = Origin(client, self._callbacks, 0, self.key, self.display, tally)
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
@@ -190,7 +200,7 @@ class EngineBackend:
         if calls is not None:
             gathering = Gathering(len(values))
             self._orchestrator.calls.start(calls, gathering.receivers)
-            if not wait_for_event(gathering.ended, timeout):
+            if not wait_for_event(gathering.ended, timeout, self.display):
                 error = _late(gathering.left, len(values), timeout)
                 self._loop.run(lambda: [call.cancel() for call in calls])
                 raise error
@@ -211,7 +221,7 @@ class EngineBackend:
         inline = None if survey.settled and timeout is None else 0
         planner.surroundings = Surroundings(self._external(survey))
         run = self._orchestrator.run(targets, planner, inline=inline)
-        if not wait_for_event(ended, timeout):
+        if not wait_for_event(ended, timeout, self.display):
             error = _late(left, len(values), timeout)
             for target in targets:
                 self._loop.run(_Wait(self._orchestrator, run, target).cancel)
@@ -240,11 +250,12 @@ class EngineBackend:
         deadline = None if timeout is None else time.monotonic() + timeout
         run = self._orchestrator.run([target], planner)
         try:
-            while (arrival := _next(arrivals, deadline)) is not None:
-                for future in self._arrived(arrival, collection, whole=target.whole):
-                    if future.outcomes():
-                        yield future
-                window.consume(arrival.length)
+            with Waiting(self.display) as waiting:
+                while (arrival := _next(arrivals, deadline, waiting.tick)) is not None:
+                    for future in self._arrived(arrival, collection, whole=target.whole):
+                        if future.outcomes():
+                            yield future
+                    window.consume(arrival.length)
             if target.error is not None:
                 raise target.error
         finally:
@@ -298,6 +309,9 @@ class EngineBackend:
 
     def close(self) -> None:
         """Cancel everything, end the session and the private engine; may be called again."""
+        display, self.display = self.display, None
+        if display is not None:
+            display.close()
         try:
             self._loop.call(self._orchestrator.close())
         finally:
@@ -399,10 +413,12 @@ def _late(missing: int, count: int, timeout: float | None) -> concurrent.futures
 
 
 def _next(
-    arrivals: queue.SimpleQueue[PlanPiece | None], deadline: float | None
+    arrivals: queue.SimpleQueue[PlanPiece | None],
+    deadline: float | None,
+    tick: Callable[[], None],
 ) -> PlanPiece | None:
     try:
-        return take(arrivals, deadline)
+        return take(arrivals, deadline, tick)
     except queue.Empty:
         raise concurrent.futures.TimeoutError("not all items have ended in time") from None
 

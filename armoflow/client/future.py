@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from armoflow.client.lean_future import LOCK, LeanFuture
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.neighbours import OF_FUTURES
+from armoflow.client.progress import Display, Waiting
 from armoflow.client.waiting import wait_for_future
 from armoflow.codec.envelope import Slot
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.tally import Tally
 from armoflow.orchestrator.targets import (
     Names,
     Outcome,
@@ -55,12 +57,16 @@ class Origin(NamedTuple):
         callbacks: Runs what is to be called when they are done.
         sessions_ended: How many of the client's sessions had ended when they were made.
         key: What the errors of its tasks are sealed with.
+        display: Shows those who wait how far the work is.
+        tally: Counts what fails.
     """
 
     client: Client
     callbacks: CallbackThread | None = None
     sessions_ended: int = 0
     key: bytes = b""
+    display: Display | None = None
+    tally: Tally | None = None
 
 
 class Future(LeanFuture[T]):
@@ -138,8 +144,10 @@ class Future(LeanFuture[T]):
             concurrent.futures.CancelledError: If it was cancelled.
         """
         try:
-            if not self.done() and not wait_for_future(self, timeout):
-                raise concurrent.futures.TimeoutError
+            if not self.done():
+                with Waiting(self._origin.display) as waiting:
+                    if not wait_for_future(self, timeout, waiting.tick):
+                        raise concurrent.futures.TimeoutError
             if self.cancelled():
                 raise concurrent.futures.CancelledError
             error = self._exception
@@ -252,7 +260,10 @@ class Future(LeanFuture[T]):
     def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:
         """The one item that it stands for is in a result; no slot: it could not be read."""
         self._source, self._number, self._slot = result, number, slot
-        self._end(failed=slot is None or is_failure(slot))
+        failed = slot is None or is_failure(slot)
+        if failed and slot is not None and self._origin.tally is not None:
+            self._origin.tally.failed(self._names.name)
+        self._end(failed=failed)
 
     def settle_value(self, value: Any) -> None:
         """The one item that it stands for is here."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future, Origin
 from armoflow.client.local import LocalOutcome, LocalRunner
+from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
 from armoflow.graph.collection import DelayedList
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class LocalBackend:
     """Runs graphs at once, in the thread that asks; futures come back done."""
 
+    display: Display | None = None  # the caller itself runs
     endpoint = "local"
 
     def __init__(self, client: Client, options: TaskOptions) -> None:

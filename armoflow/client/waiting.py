@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from armoflow.client.lean_future import LeanFuture
+from armoflow.client.progress import Display, Waiting
 
 T = TypeVar("T")
 F = TypeVar("F", bound="LeanFuture[Any]")
@@ -25,12 +26,17 @@ MOMENT = 0.2
 """Seconds after which a wait looks for signals."""
 
 
-def wait(ended: Callable[[float], bool], timeout: float | None = None) -> bool:
+def wait(
+    ended: Callable[[float], bool],
+    timeout: float | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> bool:
     """Wait until something is so.
 
     Args:
         ended: Waits for so many seconds; whether it is so.
         timeout: Seconds to wait in all; None: as long as it takes.
+        tick: Called now and then meanwhile.
 
     Returns:
         Whether it is so.
@@ -46,9 +52,14 @@ def wait(ended: Callable[[float], bool], timeout: float | None = None) -> bool:
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False
+        tick()
 
 
-def wait_for_future(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
+def wait_for_future(
+    future: concurrent.futures.Future[Any],
+    timeout: float | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> bool:
     """Wait until a future is done, or cancelled; whether it is."""
 
     def ended(seconds: float) -> bool:
@@ -58,10 +69,14 @@ def wait_for_future(future: concurrent.futures.Future[Any], timeout: float | Non
             return future.done()
         return True
 
-    return future.done() or wait(ended, timeout)
+    return future.done() or wait(ended, timeout, tick)
 
 
-def take(arrivals: queue.SimpleQueue[T], deadline: float | None) -> T:
+def take(
+    arrivals: queue.SimpleQueue[T],
+    deadline: float | None,
+    tick: Callable[[], None] = lambda: None,
+) -> T:
     """The next of a queue, before a time of the monotonic clock.
 
     Raises:
@@ -74,19 +89,24 @@ def take(arrivals: queue.SimpleQueue[T], deadline: float | None) -> T:
         except queue.Empty:
             if left <= 0:
                 raise
+            tick()
 
 
-def as_completed(futures: Sequence[F], timeout: float | None) -> Iterator[F]:
+def as_completed(
+    futures: Sequence[F], timeout: float | None, display: Display | None = None
+) -> Iterator[F]:
     """Futures in the order in which they end; each once.
 
     Raises:
         TimeoutError: If not all of them have ended in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    return _as_completed(deque(dict.fromkeys(futures)), deadline)
+    return _as_completed(deque(dict.fromkeys(futures)), deadline, display)
 
 
-def _as_completed(futures: deque[F], deadline: float | None) -> Iterator[F]:
+def _as_completed(
+    futures: deque[F], deadline: float | None, display: Display | None
+) -> Iterator[F]:
     arrivals: queue.SimpleQueue[F] = queue.SimpleQueue()
     count = len(futures)
     while futures:  # they are held no longer than it takes
@@ -94,13 +114,17 @@ def _as_completed(futures: deque[F], deadline: float | None) -> Iterator[F]:
         LeanFuture.add_done_callback(futures.popleft(), arrivals.put)  # type: ignore[arg-type]
     left = count
     try:
-        for left in range(count, 0, -1):  # noqa: B007 - the message tells it
-            yield take(arrivals, deadline)
+        with Waiting(display) as waiting:
+            for left in range(count, 0, -1):  # noqa: B007 - the message tells it
+                yield take(arrivals, deadline, waiting.tick)
     except queue.Empty:
         message = f"{left} (of {count}) futures unfinished"
         raise concurrent.futures.TimeoutError(message) from None
 
 
-def wait_for_event(event: threading.Event, timeout: float | None = None) -> bool:
+def wait_for_event(
+    event: threading.Event, timeout: float | None = None, display: Display | None = None
+) -> bool:
     """Wait for an event; whether it came."""
-    return wait(event.wait, timeout)
+    with Waiting(display) as waiting:
+        return wait(event.wait, timeout, waiting.tick)

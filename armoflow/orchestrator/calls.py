@@ -116,6 +116,15 @@ class Calls:
     def __len__(self) -> int:
         return self._count
 
+    def waiting(self) -> dict[str, int]:
+        """How many calls of which name no task was made for yet."""
+        with self._lock:
+            found: dict[str, int] = {}
+            for template in self._open:
+                name = template.node.name
+                found[name] = found.get(name, 0) + len(template.waiting)
+        return found
+
     # --- any thread -----------------------------------------------------------------------------
 
     def start(self, calls: Sequence[Call], receivers: Iterable[Receiver]) -> None:

@@ -30,6 +30,7 @@ from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline
+from armoflow.orchestrator.tally import Tally
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.orchestrator.watching import Watching
@@ -57,7 +58,13 @@ class Orchestrator:
         backlog = Backlog(
             None if "batch" in info.extensions else info, round_trip=lambda: transport.round_trip
         )
-        self.tracker = Tracker(self._durations.ended, backlog.ended)
+        self.tally = Tally()
+
+        def ended(task: PlannedTask) -> None:
+            backlog.ended(task)
+            self.tally.ended(task)
+
+        self.tracker = Tracker(self._durations.ended, ended)
         self.sessions_ended = 0
         self.book = CodeBook()
         self._session_options = session_options
@@ -110,11 +117,12 @@ class Orchestrator:
             fetch=self.fetcher.fetch,
             pace=calls.LOCAL if batched else calls.CLUSTER,
             look=lambda partition, told: self._start(self._look(partition, told)),
-            watch=self.freeing.watch,
+            watch=self._watch_task,
         )
         self._start(self.pipeline.run())
         self._start(self._durations.run())
-        self._start(Stalls(transport, self.tracker, lambda: self._session_id).run())
+        self.stalls = Stalls(transport, self.tracker, lambda: self._session_id)
+        self._start(self.stalls.run())
         self._start(unsettled.run())
         self._start(self._watcher.look())
         self._start(self._watcher.look_after_silence())
@@ -233,13 +241,18 @@ class Orchestrator:
             targets,
             planner,
             self.pipeline,
-            watch=self.freeing.watch,
+            watch=self._watch_task,
             refuse=self.refuse,
             ended=self.ended,
         )
         self._loop.call_soon_threadsafe(self._begin, run)
         run.start(inline)
         return run
+
+    def _watch_task(self, task: PlannedTask) -> None:
+        """A task will be submitted."""
+        self.tally.planned(task)
+        self.freeing.watch(task)
 
     def _begin(self, run: Run) -> None:
         if not run.planned:  # else its plan was taken before this was called

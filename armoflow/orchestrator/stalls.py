@@ -98,6 +98,9 @@ class Stalls:
         transport: The way to the engine.
         tracker: Knows what is under way.
         session: The id of the open session, or None.
+
+    Attributes:
+        reason: What is waited for now, if nothing has ended for a while.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Stalls:
         self._tracker = tracker
         self._session = session
         self._repeated = 0
+        self.reason = ""
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -117,6 +121,7 @@ class Stalls:
             now = loop.time()
             if ended != self._tracker.ended_tasks or not self._tracker.open:
                 ended, since, due = self._tracker.ended_tasks, now, now + config.STALL_SECONDS
+                self.reason = ""
             elif now >= due:
                 due = now + min(now - since, config.STALL_REPEAT)
                 await self._tell(now - since)
@@ -133,6 +138,7 @@ class Stalls:
                 return
             before, self._repeated = self._repeated, census.count(TaskState.REPEATED)
             if text := explain_stall(census, seconds, max(self._repeated - before, 0)):
+                self.reason = text
                 logger.warning("%s", text)
 
     async def _count(self, session_id: str, partition: str) -> Census:

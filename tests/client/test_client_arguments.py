@@ -40,6 +40,7 @@ from armoflow.options import OPTION_NAMES
         ({"connect_timeout": math.inf}, "connect_timeout must be a positive"),
         ({"connect_timeout": "10"}, "connect_timeout must be a positive"),
         ({"connect_timeout": True}, "connect_timeout must be a positive"),
+        ({"progress": "yes"}, "progress must be True, False or None, not 'yes'"),
         ({"name": 5}, "name must be text, not 5"),
         ({"inline_seconds": -1}, "inline_seconds must be a number of seconds from 0 to 10, not -1"),
         ({"inline_seconds": 11}, "inline_seconds must be a number of seconds from 0 to 10"),

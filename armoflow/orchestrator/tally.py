@@ -1,0 +1,79 @@
+"""How far the work of a client is: items planned, ended and failed, by the name of their task."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from armoflow.orchestrator.planned import PlannedTask
+
+
+@dataclass
+class Count:
+    """The items of one name.
+
+    Attributes:
+        planned: How many there are so far.
+        ended: How many of them have ended, well or not.
+        failed: How many have not ended well.
+    """
+
+    planned: int = 0
+    ended: int = 0
+    failed: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many have not ended."""
+        return self.planned - self.ended
+
+
+class Tally:
+    """Counts what is planned and what ends; may be told in any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, Count] = {}
+
+    def planned(self, task: PlannedTask) -> None:
+        """A task will be submitted."""
+        if task.items:
+            with self._lock:
+                self._count(_name(task)).planned += task.items
+
+    def ended(self, task: PlannedTask) -> None:
+        """It has ended, or will never run."""
+        if task.items:
+            with self._lock:
+                count = self._count(_name(task))
+                count.ended += task.items
+                if task.failed:
+                    count.failed += task.items
+
+    def failed(self, name: str) -> None:
+        """One item of a task that has ended well has failed."""
+        with self._lock:
+            self._count(name).failed += 1
+
+    def counts(self, waiting: Mapping[str, int]) -> dict[str, Count]:
+        """What is known now, in the order in which the names came.
+
+        Args:
+            waiting: How many more there are that no task was planned for, by name.
+        """
+        with self._lock:
+            counts = {name: replace(count) for name, count in self._counts.items()}
+        for name, more in waiting.items():
+            counts.setdefault(name, Count()).planned += more
+        return counts
+
+    def _count(self, name: str) -> Count:
+        count = self._counts.get(name)
+        if count is None:
+            count = self._counts[name] = Count()
+        return count
+
+
+def _name(task: PlannedTask) -> str:
+    return task.name if task.steps is None else task.steps.names[-1]
