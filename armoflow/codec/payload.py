@@ -177,6 +177,7 @@ class Payload:
             there.
         paces: What calls take that it may return: name, file and line of a function, seconds, and
             whether it returns graphs.
+        spent: Attempts that its first item has spent, where the graph was that it is of.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
@@ -201,6 +202,7 @@ class Payload:
     limits: Limits | None = None
     inline: float | None = None
     paces: Sequence[Sequence[Any]] = ()
+    spent: int = 0
     versions: str = OWN
 
     @property
@@ -300,6 +302,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.limits,
         payload.inline,
         payload.paces,
+        payload.spent,
     ]
     return pack(header, buffers)
 
@@ -386,6 +389,7 @@ def unpack_payload(data: Buffer) -> Payload:
             limits=_limits(header[20]) if len(header) > 20 and header[20] else None,
             inline=header[21] if len(header) > 21 else None,
             paces=header[22] if len(header) > 22 else (),
+            spent=header[23] if len(header) > 23 else 0,
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -23,7 +23,7 @@ from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inline_calls import Caller, nodes_of
+from armoflow.worker.inline_calls import Caller, TriedLaterError, nodes_of
 from armoflow.worker.inline_items import KINDS, Taken, Unfinished, skipped
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import ArgumentLoader, Made, Row
@@ -87,6 +87,7 @@ class Inline:
         self._begun: dict[Node, Unfinished] = {}
         self._open: set[Node] = set()
         self._left: set[Node] = set()
+        self._spent: dict[Node, int] = {}
         self._partials = Partials(payload.name)
         self.store = self._partials.store
 
@@ -175,7 +176,12 @@ class Inline:
         except Exception:  # an argument cannot be pickled: the plan comes to it, and says which
             self._left.add(node)
             return None
-        outputs = self._call(node, load)
+        try:
+            outputs = self._call(node, load)
+        except TriedLaterError as later:
+            self._spent[node] = later.spent
+            self._left.add(node)
+            return None
         self._made[node] = outputs
         return [output.graph for output in outputs if output.graph is not None]
 
@@ -247,9 +253,23 @@ class Inline:
         """All items of a collection were made: a row for each output."""
         self._rows[node] = rows
 
-    def set_begun(self, node: Node, rows: Sequence[Row], rest: CollectionNode) -> None:
-        """The first items of a collection were made; the others are another collection."""
+    def set_begun(
+        self, node: Node, rows: Sequence[Row], rest: CollectionNode, spent: int = 0
+    ) -> None:
+        """The first items of a collection were made; the others are another collection.
+
+        Args:
+            node: The collection.
+            rows: The items, for each output.
+            rest: The others.
+            spent: Attempts that the first one of these has spent.
+        """
         self._begun[node] = Unfinished(rows, rest)
+        self._spent[rest] = spent
+
+    def spent(self, node: Node) -> int:
+        """See :class:`~armoflow.orchestrator.planning.known.Known`."""
+        return self._spent.get(node, 0)
 
     def set_value(self, node: Node, made: Made) -> None:
         """A node's only value was made."""

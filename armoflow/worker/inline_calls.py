@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 _Calling: TypeAlias = "CallNode | MapNode | ReduceNode | FoldNode"
 
 
+class TriedLaterError(Exception):
+    """A call has failed, and is tried again after a pause that is too long to be spent here.
+
+    Attributes:
+        spent: The attempts that it has spent.
+    """
+
+    def __init__(self, spent: int) -> None:
+        super().__init__(spent)
+        self.spent = spent
+
+
 class Caller:
     """Makes the calls of one task's graph.
 
@@ -102,16 +114,18 @@ class Caller:
 
         Raises:
             ItemFailure: If the last one failed.
+            TriedLaterError: If the next one is not made here.
         """
         rule = self.rule(node)
         function, recorder = self._functions.of(task), self._recorder
+        name = node.name if item is None else f"{node.name}[{item}]"
         self._functions.enter(task.function)
         attempt = 0
         while True:
             attempt += 1
             self._number += 1
             deadline = time.monotonic_ns() + rule.timeout if rule.timeout else 0
-            recorder.inline(self._number, attempt, deadline)
+            recorder.inline(self._number, attempt, deadline, name)
             began = time.perf_counter()
             try:
                 args, kwargs = load()
@@ -120,7 +134,9 @@ class Caller:
                 lost = isinstance(error, (MissingDataError, EnvelopeError))
                 if lost or attempt > rule.settings.retries:
                     raise describe(error, node.name, item, attempt) from None
-                recorder.inline(self._number, attempt, 0)
+                if not rule.patient:
+                    raise TriedLaterError(attempt) from error
+                recorder.inline(self._number, attempt, 0, name)
                 time.sleep(rule.settings.pause_after(attempt))
             else:
                 self._paces.note(task.function, time.perf_counter() - began)

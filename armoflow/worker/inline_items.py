@@ -42,7 +42,7 @@ from armoflow.graph.nodes import (
 from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inline_calls import Caller, as_delayed
+from armoflow.worker.inline_calls import Caller, TriedLaterError, as_delayed
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import no_truth, not_combined
 from armoflow.worker.made import ArgumentLoader, Arguments, Made, Row
@@ -86,7 +86,9 @@ class Here(Protocol):
     def set_rows(self, node: Node, rows: Sequence[Row]) -> None:
         """All items of a collection were made: a row for each output."""
 
-    def set_begun(self, node: Node, rows: Sequence[Row], rest: CollectionNode) -> None:
+    def set_begun(
+        self, node: Node, rows: Sequence[Row], rest: CollectionNode, spent: int = 0
+    ) -> None:
         """The first items of a collection were made; the others are another collection."""
 
     def set_value(self, node: Node, made: Made) -> None:
@@ -206,7 +208,11 @@ def run_map(here: Here, node: MapNode) -> Steps:
             for row in rows:
                 row.append(None)
             continue
-        made = _mapped(here, node, index, parts, functools.partial(arguments, parts))
+        try:
+            made = _mapped(here, node, index, parts, functools.partial(arguments, parts))
+        except TriedLaterError as later:
+            here.set_begun(node, rows, _rest_of_map(here, node, index), later.spent)
+            return
         for row, one in zip(rows, made, strict=True):
             row.append(one)
         graphs = [one.graph for one in made if one.graph is not None]
@@ -268,14 +274,21 @@ def run_filter(here: Here, node: FilterNode) -> Steps:
         waits = part is not None and part.graph is not None
         if waits or (index and not here.may_begin(node.task)):
             if index:
-                rest = FilterNode(
-                    node.task, _rest(here, node.source, index), node.fixed, first=node.first + index
-                )
-                rest.run_as(node)
-                here.set_begun(node, [row], rest)
+                here.set_begun(node, [row], _rest_of_filter(here, node, index))
             return
-        row.append(None if part is None else _decided(here, node, index, part, fixed))
+        try:
+            row.append(None if part is None else _decided(here, node, index, part, fixed))
+        except TriedLaterError as later:
+            here.set_begun(node, [row], _rest_of_filter(here, node, index), later.spent)
+            return
     here.set_rows(node, [row])
+
+
+def _rest_of_filter(here: Here, node: FilterNode, start: int) -> FilterNode:
+    source = _rest(here, node.source, start)
+    rest = FilterNode(node.task, source, node.fixed, first=node.first + start)
+    rest.run_as(node)
+    return rest
 
 
 def _decided(
@@ -296,6 +309,8 @@ def _decided(
         return part if answer else None
     except ItemFailure as failure:
         return Made(failure=failure)
+    except TriedLaterError:
+        raise
     except Exception as error:  # it has no truth value
         return Made(failure=describe(error, node.name, position))
 
@@ -359,8 +374,8 @@ def run_reduction(here: Here, node: ReduceNode | FoldNode) -> Steps:
     if dynamic.is_dynamic(node):
         yield from _expand(here, node)
         return
-    if not here.caller.may_call(node, node.task):
-        return
+    if not here.caller.may_call(node, node.task) or not here.caller.rule(node).patient:
+        return  # a step that was tried has no place in what is left
     (source,) = _references([node.source])
     initial = as_delayed(node.initial) if node.arguments else node.initial
     yield [source, initial] if node.arguments else [source]

@@ -63,10 +63,11 @@ class CallRule:
     Attributes:
         settings: How it is tried.
         here: Whether such calls may run here.
+        patient: Whether all their pauses may be spent here.
         refusal: Why the session does not allow them.
     """
 
-    __slots__ = ("here", "options", "refusal", "settings", "timeout")
+    __slots__ = ("here", "options", "patient", "refusal", "settings", "timeout")
 
     def __init__(self, node: Node, plan: PlanSettings, parent: Settings, seconds: float) -> None:
         rules = Rules(node.options, None, plan.options, plan.capture)
@@ -79,11 +80,12 @@ class CallRule:
                 plan.limits.check(node.name, rules.options)
             except ArmoflowError as error:
                 self.refusal = error
+        pauses = sum(map(own.pause_after, range(1, min(own.retries, 64) + 1)))
+        self.patient = pauses <= seconds
         self.here = (
             rules.fuse
             and (own.partition, own.priority) == (parent.partition, parent.priority)
             and own.max_retries == parent.max_retries
-            # Its pauses are spent here, and the parent's own time must suffice for all.
-            and sum(map(own.pause_after, range(1, min(own.retries, 64) + 1))) <= seconds
+            # The parent's own time must suffice for all.
             and (parent.timeout is None or longest(own) <= longest(parent))
         )

@@ -42,6 +42,10 @@ DEADLINE = 3
 BASE = 4
 WAITING = 5
 INLINE = 6
+NAME = 7
+
+_NAME = slice(128, _HEADER)
+"""Bytes of the header: the name of the call that runs, NAME of them."""
 
 NO_ITEM = -1
 """The item while a task's code and inputs are being loaded, and while its items wait."""
@@ -86,6 +90,7 @@ class Position(NamedTuple):
         deadline: When it must have ended, in CLOCK_MONOTONIC nanoseconds; 0: never.
         inline: It runs a call of the graph that the task has returned: the attempt and the deadline
             are that call's. Calls are counted from 1 on; 0: it runs the task itself.
+        name: Of that call.
     """
 
     serial: int
@@ -93,6 +98,7 @@ class Position(NamedTuple):
     attempt: int
     deadline: int
     inline: int = 0
+    name: str = ""
 
 
 class Mark:
@@ -103,13 +109,14 @@ class Mark:
         view = memoryview(self._map)
         self.words = view[:_HEADER].cast("q")
         self.lengths = view[_LENGTHS:_SPOOL].cast("I")
+        self.name = view[_NAME]
         self.spool = view[_SPOOL:_OUTBOX]
         self.outbox = view[_OUTBOX:]
         self._view = view
 
     def close(self) -> None:
         """Unmap it."""
-        for view in (self.words, self.lengths, self.spool, self.outbox, self._view):
+        for view in (self.words, self.name, self.lengths, self.spool, self.outbox, self._view):
             view.release()
         self._map.close()
 
@@ -117,8 +124,10 @@ class Mark:
         """What the child runs now, or ran when it died."""
         words = self.words
         for _ in range(_READS):
+            number = words[INLINE]
+            name = bytes(self.name[: words[NAME]]).decode(errors="replace") if number else ""
             position = Position(
-                words[SERIAL], words[ITEM], words[ATTEMPT], words[DEADLINE], words[INLINE]
+                words[SERIAL], words[ITEM], words[ATTEMPT], words[DEADLINE], number, name
             )
             if words[SERIAL] == position.serial and words[ITEM] == position.item:
                 break
@@ -199,9 +208,12 @@ class Recorder:
         words[ATTEMPT] = attempt
         words[ITEM] = self.shift + item
 
-    def inline(self, number: int, attempt: int, deadline: int) -> None:
+    def inline(self, number: int, attempt: int, deadline: int, name: str = "") -> None:
         """An attempt of a call in the task's own graph starts; number 0: no more of them."""
-        words = self.words
+        words, view = self.words, self.mark.name
+        told = name.encode(errors="replace")[: len(view)]
+        view[: len(told)] = told
+        words[NAME] = len(told)
         words[DEADLINE] = deadline
         words[ATTEMPT] = attempt
         words[INLINE] = number

@@ -211,6 +211,9 @@ class Runner:
                 graphs=handed_on(before),
             )
         attempts = Attempts(step, self._recorder, inputs)
+        if before is None and step.spent:  # where the graph was that it is of
+            pause = step.settings.pause_after(step.spent)
+            attempts.resume({0: (step.spent, time.monotonic_ns() + int(pause * 1e9))})
         rest = functools.partial(self._rest, task, before)
         job = Job(step, inputs, attempts, len(task.outputs), rest, lasting=lasting)
         if task.progress is not None:

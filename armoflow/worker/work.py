@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, MissingDataError, carry
 from armoflow.worker.mark import Entry, Position, cell_to_wire
 from armoflow.worker.saved import unpack_saved
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -250,6 +253,7 @@ class _Account:
         if self._death.position.inline:
             # A call of its graph is to blame: as a child task it is counted, and told by its name.
             history.inline = history.inline and self._death.cause is Cause.OWNER
+            self._tell_of_call()
             return None
         attempt, cause, item = self._death.position.attempt, self._death.cause, self._item
         if cause in (Cause.CRASH, Cause.MEMORY):
@@ -267,6 +271,15 @@ class _Account:
             elif attempt > 1:
                 history.spent[item] = (attempt - 1, 0)
         return None
+
+    def _tell_of_call(self) -> None:
+        """Nothing fails yet: what the process has left would be told nowhere."""
+        if self._death.cause in (Cause.CRASH, Cause.MEMORY):
+            what = (
+                f"the process of task {self._payload.name!r} ended in {self._death.position.name!r}"
+                ", a call of the graph that it returned; it is run again, and that call alone"
+            )
+            logger.warning("%s", self._death.describe(what))
 
     def _record(self, attempt: int) -> ErrorRecord:
         item = self._item

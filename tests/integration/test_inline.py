@@ -12,7 +12,7 @@ import pytest
 
 from armoflow import Client, items, task, zip_items
 from armoflow.errors import RemoteTraceback, TaskTimeoutError, WorkerDiedError
-from tests.integration.engines import Up
+from tests.integration.engines import EMBEDDED, Up
 from tests.integration.gates import Log, note
 from tests.integration.looking import Looking
 from tests.orchestrator.programs import COLLECTIONS, expected, run
@@ -145,13 +145,18 @@ def test_what_is_to_run_otherwise_has_a_task_of_its_own(
     assert tasks_of_last_session(looking) > 1
 
 
-def test_a_call_that_ends_its_process_is_told_by_its_name(patient: Client, log: Log) -> None:
+def test_a_call_that_ends_its_process_is_told_by_its_name(
+    engine: Up, patient: Client, log: Log
+) -> None:
     inner = dies.with_options(crash_retries=1)
     with pytest.raises(WorkerDiedError, match="'dies' exited with status 7") as caught:
         patient.compute(parent(log.path, inner))
     assert isinstance(caught.value.__cause__, RemoteTraceback)
     # Where it was it has begun once, for which the parent was run again, and twice alone.
     assert log.counts() == {"parent": 2, "child": 3}
+    told = "the process of task 'parent' ended in 'dies', a call of the graph that it returned"
+    if engine.arguments == EMBEDDED:  # elsewhere it is the worker's log
+        assert told in (engine.directory / "log").read_text()
 
 
 def test_a_call_has_its_own_timeout(patient: Client, log: Log) -> None:
@@ -176,11 +181,42 @@ def test_the_last_attempt_is_told(patient: Client, log: Log) -> None:
     assert log.counts() == {"parent": 1, "child": 2}
 
 
-def test_pauses_that_are_too_long_are_not_spent_in_the_parent(engine: Up, log: Log) -> None:
+@pytest.mark.parametrize("failures", [1, 2])
+def test_pauses_that_are_too_long_are_not_spent_in_the_parent(
+    engine: Up, looking: Looking, log: Log, failures: int
+) -> None:
     inner = flaky.with_options(retries=1, backoff=0.3)
     with Client(engine.endpoint, workers=2) as client:
-        assert client.compute(parent(log.path, inner, 1)) == 42
+        if failures == 1:
+            assert client.compute(parent(log.path, inner, 1)) == 42
+        else:
+            # The attempt that it has spent in its parent counts.
+            with pytest.raises(LookupError, match="not yet") as caught:
+                client.compute(parent(log.path, inner, 2))
+            cause = caught.value.__cause__
+            assert isinstance(cause, RemoteTraceback)
+            assert cause.attempts == 2
+        assert tasks_of_last_session(looking) > 1
     assert log.counts() == {"parent": 1, "child": 2}
+
+
+def test_calls_with_the_usual_pauses_run_where_they_are(
+    client: Client, looking: Looking, log: Log
+) -> None:
+    assert client.compute(parent(log.path, flaky.with_options(retries=3), 0)) == 42
+    assert log.counts() == {"parent": 1, "child": 1}
+
+
+def test_an_item_that_is_tried_later_spends_no_attempt_twice(engine: Up, log: Log) -> None:
+    inner = flaky.with_options(retries=1, backoff=0.3)
+
+    @task
+    def one(log: str) -> Any:
+        return inner.map([log], failures=1).gather()
+
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(one(log.path)) == [41]
+    assert log.counts() == {"child": 2}
 
 
 PROGRAMS: list[Any] = [

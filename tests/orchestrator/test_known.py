@@ -67,6 +67,9 @@ class Remembered:
     def find_items(self, node: CollectionNode) -> None:
         """Collections are planned item by item."""
 
+    def spent(self, node: Node) -> int:
+        return 0
+
     def _store(self, node: Node, value: Any) -> SlotRange:
         result = Result(node.name)
         result.id = f"known-{len(self.data)}"

@@ -53,6 +53,22 @@ def test_the_owner_reads_what_the_child_kept(kept: list[list[Cell]]) -> None:
     mark.close()
 
 
+@given(st.text(max_size=200), st.integers(1, 9))
+def test_the_owner_reads_which_call_of_a_graph_runs(name: str, number: int) -> None:
+    mark = Mark(create_mark_file("/tmp"))
+    recorder = Recorder(mark, lambda *_: None)
+    recorder.begin(5)
+    recorder.start(0, 1, 0)
+    recorder.inline(number, 2, 99, name)
+    told = mark.position()
+    assert told == (5, 0, 2, 99, number, told.name)
+    assert name.startswith(told.name.rstrip("\ufffd"))
+    assert told.name == name or len(name.encode(errors="replace")) > 384
+    recorder.inline(0, 1, 0)
+    assert mark.position() == (5, 0, 1, 0, 0, "")
+    mark.close()
+
+
 @given(st.lists(st.integers(0, SPOOL_BYTES // 3), max_size=40))
 def test_what_does_not_fit_is_shipped_or_left_out(lengths: list[int]) -> None:
     mark = Mark(create_mark_file("/tmp"))

@@ -85,6 +85,7 @@ class PlanContext:
             arguments=self.arguments.pickle(draft, function, args, kwargs),
             sizer=self.siblings.sizer([node]) if isinstance(node, CallNode) else None,
             outputs=[self.core.result(node, output) for output in range(function.outputs)],
+            spent=self.core.spent(node),
         )
         return [SlotRange(result, 0, 1) for result in outputs]
 

@@ -135,6 +135,10 @@ class Core:
         """What exists of a collection, and what is left of it."""
         return self._known.find_items(node)
 
+    def spent(self, node: Node) -> int:
+        """Attempts that a call, or the first item of a collection, has spent already."""
+        return self._known.spent(node)
+
     def place(self, value: Delayed[Any] | DelayedList[Any]) -> SlotRange | None:
         """Where a value is that exists already."""
         found = self._known.find(value.node)

@@ -83,6 +83,7 @@ class Emitter:
         outputs: Sequence[Result] | None = None,
         name: str | None = None,
         steps: Sequence[FusedStep] = (),
+        spent: int = 0,
     ) -> Generator[PlannedTask | Constant, Any, Sequence[Result]]:
         """Emit one task, after the constants that it is the first to need; returns its outputs.
 
@@ -110,6 +111,7 @@ class Emitter:
             key=settings.key,
             limits=settings.limits,
             inline=settings.inline,
+            spent=spent,
             paces=[] if function is None else settings.paces.tell(function.function),
         )
         if outputs is None:

@@ -34,8 +34,15 @@ class Known(Protocol):
     def find_items(self, node: CollectionNode) -> Begun | None:
         """What is known of a map or a filter; None: it is to be made."""
 
+    def spent(self, node: Node) -> int:
+        """Attempts that a call, or the first item of a collection, has spent already."""
+
 
 class _Nothing:
+    def spent(self, node: Node) -> int:
+        """Nothing was tried."""
+        return 0
+
     def find_items(self, node: CollectionNode) -> None:
         """Nothing is known of any collection."""
 

@@ -65,7 +65,7 @@ class Siblings:
         """Who wants to know how long this call, with those fused with it, takes."""
         head, settings = chain[0], self._emitter.settings
         most = settings.rules.of(chain[-1]).batch_size
-        if most == 1 or not all(map(self._core.place, head.arguments)):
+        if most == 1 or self._core.spent(head) or not all(map(self._core.place, head.arguments)):
             return None
         if not settings.patience and self._seconds(chain) is None:
             return None  # nobody will say

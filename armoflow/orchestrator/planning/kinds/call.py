@@ -45,5 +45,6 @@ class Calls(ReadsOnce):
             outputs=[self.core.result(last)],
             name=head.name,
             steps=steps,
+            spent=self.core.spent(head),
         )
         return [SlotRange(result, 0, 1)]

@@ -62,6 +62,7 @@ class ItemOperations(ReadsOnce):
                 outputs=[self.core.result(node, output) for output in range(node.outputs)],
                 name=head.name,
                 steps=steps,
+                spent=0 if position else self.core.spent(head),
             )
             slots: list[list[PlanPiece]]
             slots = [[SlotRange(result, 0, chunk.length)] for result in outputs]
