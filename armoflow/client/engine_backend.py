@@ -15,7 +15,7 @@ from armoflow import config
 from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
-from armoflow.client.future import Future, Origin
+from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting, is_wanted
@@ -40,7 +40,14 @@ from armoflow.orchestrator import sizes
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
-from armoflow.orchestrator.targets import Names, WaitingTarget, Window, cut_cells, outcomes, values
+from armoflow.orchestrator.targets import (
+    IterationWindow,
+    Names,
+    WaitingTarget,
+    cut_cells,
+    outcomes,
+    values,
+)
 from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
@@ -53,7 +60,7 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
-    from armoflow.orchestrator.templates import Call
+    from armoflow.orchestrator.templates import PlainCall
     from armoflow.protocol.transport import Transport
 
 INLINE_ENTRIES = 64
@@ -119,7 +126,7 @@ class EngineBackend:
                 lambda: orchestrator.stalls.reason,
             )
         tally = orchestrator.tally
-        self._origin = Origin(client, self._callbacks, 0, self.key, self.display, tally)
+        self._origin = FutureOrigin(client, self._callbacks, 0, self.key, self.display, tally)
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
@@ -185,7 +192,7 @@ class EngineBackend:
             future.stands_for(item)
         return futures
 
-    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[Call] | None:
+    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[PlainCall] | None:
         """Values that are plain calls, ready to start; None if they must be planned as a graph."""
         if not all(map(is_plain, values)):
             return None
@@ -239,7 +246,7 @@ class EngineBackend:
     ) -> Iterator[Future[Any]]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
         arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
-        window = Window(config.ITERATION_WINDOW)
+        window = IterationWindow(config.ITERATION_WINDOW)
         target = WaitingTarget(
             collection,
             self._orchestrator.fetcher.fetch,
@@ -340,7 +347,7 @@ class EngineBackend:
             self._in_block = block, settings
         return settings
 
-    def _origin_now(self) -> Origin:
+    def _origin_now(self) -> FutureOrigin:
         """What the futures that are made now have in common."""
         origin = self._origin
         if origin.sessions_ended != self._orchestrator.sessions_ended:

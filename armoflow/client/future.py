@@ -19,8 +19,8 @@ from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.tally import Tally
 from armoflow.orchestrator.targets import (
+    ItemOutcome,
     Names,
-    Outcome,
     WaitingTarget,
     has_failed,
     is_failure,
@@ -42,14 +42,14 @@ class _Unread(Exception):
     """
 
 
-class Work(Protocol):
+class Cancellable(Protocol):
     """What a future stands for, while it is under way."""
 
     def cancel(self) -> bool:
         """Cancel it, in the loop's thread; False if it is done already, or others need it."""
 
 
-class Origin(NamedTuple):
+class FutureOrigin(NamedTuple):
     """What the futures of a client have in common.
 
     Attributes:
@@ -82,16 +82,16 @@ class Future(LeanFuture[T]):
     # There may be very many: what most do not have is the class's.
     constant: Constant | None = None
     _index: int | None = None
-    _work: Work | None = None
+    _work: Cancellable | None = None
     _needed = 0
     _pieces: Sequence[PlanPiece] = ()
     _source: Result | None = None  # with its slot and that one's number, in place of pieces
     _slot: bytes | Slot | None = None
     _number = 0
     _whole = True
-    _outcomes: list[Outcome] | None = None
+    _outcomes: list[ItemOutcome] | None = None
 
-    def __init__(self, origin: Origin, names: Names, index: int | None = None) -> None:
+    def __init__(self, origin: FutureOrigin, names: Names, index: int | None = None) -> None:
         """A future of a node, or of one item of it."""
         self._origin = origin
         self._names = names
@@ -160,7 +160,7 @@ class Future(LeanFuture[T]):
         finally:
             del self
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[ItemOutcome]:
         """How each item ended; of a single value, a list of one. Only when it is done."""
         known = self._outcomes
         if known is None:
@@ -169,7 +169,7 @@ class Future(LeanFuture[T]):
                 known = self._outcomes = self._outcomes or decoded
         return known
 
-    def _decode(self) -> list[Outcome]:
+    def _decode(self) -> list[ItemOutcome]:
         key, source, slot = self._origin.key, self._source, self._slot
         if source is not None and slot is not None:
             return [slot_outcome(slot, key, source, self._number, self.name)]
@@ -213,7 +213,7 @@ class Future(LeanFuture[T]):
         else:
             super().add_done_callback(functools.partial(_call_later, callbacks, fn))
 
-    def stands_for(self, work: Work) -> None:
+    def stands_for(self, work: Cancellable) -> None:
         """Say what it stands for, so that it can be cancelled."""
         self._work = work
         if self.done():  # meanwhile
@@ -275,7 +275,7 @@ class Future(LeanFuture[T]):
             self._work = None
         self.end(FINISHED, error=_Unread() if failed else None)  # decoded when somebody asks
 
-    def settle_outcomes(self, outcomes: list[Outcome], whole: bool) -> None:
+    def settle_outcomes(self, outcomes: list[ItemOutcome], whole: bool) -> None:
         """All is here already; for the debug mode."""
         self._outcomes = outcomes
         self._whole = whole

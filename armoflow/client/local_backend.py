@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.future import Future, Origin
+from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
@@ -15,7 +15,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.planned import Constant
-from armoflow.orchestrator.targets import Names, Outcome
+from armoflow.orchestrator.targets import ItemOutcome, Names
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -77,10 +77,10 @@ class LocalBackend:
                 check_owner(reference, self._client)
 
     def _future(self, value: Any, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
-        future: Future[Any] = Future(Origin(self._client), Names.of(value.node))
+        future: Future[Any] = Future(FutureOrigin(self._client), Names.of(value.node))
         whole = not isinstance(ended, list)
         outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
         future.settle_outcomes(
-            [Outcome(outcome.value, outcome.exception) for outcome in outcomes], whole
+            [ItemOutcome(outcome.value, outcome.exception) for outcome in outcomes], whole
         )
         return future

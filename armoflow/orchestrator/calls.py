@@ -27,7 +27,7 @@ from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.sizes import CLUSTER_LEAST_SECONDS, LEAST_SECONDS
-from armoflow.orchestrator.templates import Call, Template, Templates
+from armoflow.orchestrator.templates import PlainCall, Template, Templates
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.submit import Pipeline
@@ -70,7 +70,7 @@ BLIND = 8
 """Unmeasured calls in one task at most, where tasks wait behind those of others."""
 
 
-class Calls:
+class PlainCalls:
     """The plain calls of one client; made in the loop's thread.
 
     Args:
@@ -127,7 +127,7 @@ class Calls:
 
     # --- any thread -----------------------------------------------------------------------------
 
-    def start(self, calls: Sequence[Call], receivers: Iterable[Receiver]) -> None:
+    def start(self, calls: Sequence[PlainCall], receivers: Iterable[Receiver]) -> None:
         """Start calls; waits while too many wait already.
 
         Args:
@@ -160,7 +160,7 @@ class Calls:
 
     # --- the loop's thread ----------------------------------------------------------------------
 
-    def cancel(self, call: Call) -> bool:
+    def cancel(self, call: PlainCall) -> bool:
         """Cancel one call; False if it is done already."""
         pack = call.pack
         if not call.give_up(cancelled()):
@@ -295,9 +295,9 @@ class Calls:
         template.enough = enough
         return 0, due
 
-    def _take(self, template: Template, size: int) -> list[Call]:
+    def _take(self, template: Template, size: int) -> list[PlainCall]:
         """The next ones, without those that were cancelled meanwhile."""
-        taken: list[Call] = []
+        taken: list[PlainCall] = []
         with self._lock:
             while template.waiting and len(taken) < size:
                 call = template.waiting.popleft()
@@ -309,7 +309,7 @@ class Calls:
             self._room.notify_all()
         return taken
 
-    def _emit(self, template: Template, calls: Sequence[Call]) -> None:
+    def _emit(self, template: Template, calls: Sequence[PlainCall]) -> None:
         code = calls[0].code
         pickles = [call.arguments for call in calls if call.arguments is not None]
         assert code is not None

@@ -34,7 +34,7 @@ TRIES = 4
 """Questions for one task: its result is there a moment before its end is written down."""
 
 
-class _Question(NamedTuple):
+class _DurationQuestion(NamedTuple):
     task: PlannedTask
     sizer: BatchSizer
     tries: int = 0
@@ -49,16 +49,16 @@ class Durations:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._open: dict[BatchSizer, deque[_Question]] = {}
+        self._open: dict[BatchSizer, deque[_DurationQuestion]] = {}
         self._arrived = asyncio.Event()
         self._urgent = asyncio.Event()
 
     def ended(self, task: PlannedTask) -> None:
         """A task has completed whose duration its sizer would like to know."""
         if task.sizer is not None and task.task_id:
-            self._add(_Question(task, task.sizer))
+            self._add(_DurationQuestion(task, task.sizer))
 
-    def _add(self, question: _Question) -> None:
+    def _add(self, question: _DurationQuestion) -> None:
         if question.tries < TRIES:
             self._open.setdefault(question.sizer, deque(maxlen=SAMPLE)).append(question)
             self._arrived.set()
@@ -82,9 +82,9 @@ class Durations:
                 # What was asked too early is known in a moment: plans may wait for it.
                 earliest = loop.time() + min(INTERVAL, COLLECTING * 2**tries)
 
-    def _sample(self) -> list[_Question]:
+    def _sample(self) -> list[_DurationQuestion]:
         """The newest of each collection in turn; those that nobody is curious about are dropped."""
-        sample: list[_Question] = []
+        sample: list[_DurationQuestion] = []
         while self._open and len(sample) < SAMPLE:
             for sizer, questions in list(self._open.items()):
                 if sizer.curious and len(sample) < SAMPLE:
@@ -95,7 +95,7 @@ class Durations:
             self._arrived.set()
         return sample
 
-    async def _ask(self, sample: Sequence[_Question]) -> int:
+    async def _ask(self, sample: Sequence[_DurationQuestion]) -> int:
         """Ask about some; returns how often that was tried for those still unanswered, or 0."""
         durations: dict[str, float | None]
         try:
@@ -106,7 +106,7 @@ class Durations:
         unanswered = 0
         for task, sizer, tries in sample:
             if task.task_id not in durations:
-                self._add(_Question(task, sizer, tries + 1))
+                self._add(_DurationQuestion(task, sizer, tries + 1))
                 unanswered = max(unanswered, tries + 1)
             elif (seconds := durations[task.task_id]) is None:
                 sizer.unmeasurable()

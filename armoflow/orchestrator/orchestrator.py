@@ -17,7 +17,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator import calls
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.blame import whole_errors
-from armoflow.orchestrator.calls import Calls
+from armoflow.orchestrator.calls import PlainCalls
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
@@ -110,7 +110,7 @@ class Orchestrator:
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
         batched = "batch" in info.extensions
-        self.calls = Calls(
+        self.calls = PlainCalls(
             self.book,
             self.pipeline,
             self._canceller,

@@ -37,7 +37,7 @@ class ItemReceiver(Receiver, Protocol):
         """It is here."""
 
 
-class Place:
+class PackPlace:
     """One receiver's place in a pack.
 
     Attributes:
@@ -79,7 +79,7 @@ class Pack:
         self,
         result: Result,
         start: int,
-        places: Sequence[Place],
+        places: Sequence[PackPlace],
         fetch: Fetch,
         ended: Callable[[Pack], None],
     ) -> None:
@@ -152,7 +152,7 @@ class ItemsTarget:
         cancel: Callable[[Result], None],
     ) -> None:
         self.value = value
-        self.places = [Item(receiver, self) for receiver in receivers]
+        self.places = [ItemPlace(receiver, self) for receiver in receivers]
         self.on_unwanted: Callable[[], None] | None = None
         self._fetch = fetch
         self._cancel = cancel
@@ -201,7 +201,7 @@ class ItemsTarget:
         for place in self.places[self._placed :]:
             place.give_up(error)
 
-    def cancel(self, place: Place) -> bool:
+    def cancel(self, place: PackPlace) -> bool:
         """Give up one item; False if it is here already."""
         pack = place.pack
         if not place.give_up(concurrent.futures.CancelledError()):
@@ -214,7 +214,7 @@ class ItemsTarget:
         return True
 
 
-class Item(Place):
+class ItemPlace(PackPlace):
     """The place of one item of a collection."""
 
     __slots__ = ("_target",)

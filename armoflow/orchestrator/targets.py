@@ -27,7 +27,7 @@ from armoflow.protocol.transport import ResultState
 _FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
 
 
-class Outcome:
+class ItemOutcome:
     """One item's value, or the error in its place, or neither (filtered out)."""
 
     __slots__ = ("error", "present", "value")
@@ -40,7 +40,7 @@ class Outcome:
         self.present = present
 
 
-class Window:
+class IterationWindow:
     """How far a plan may be ahead of who consumes its items.
 
     Args:
@@ -90,7 +90,7 @@ class WaitingTarget:
         fetch: Callable[[Result, Callable[[Result], None]], None],
         done: Callable[[WaitingTarget], None],
         arrived: Callable[[PlanPiece], None] | None = None,
-        window: Window | None = None,
+        window: IterationWindow | None = None,
     ) -> None:
         self.value = value
         self.pieces: list[PlanPiece] = []
@@ -215,7 +215,7 @@ class Names(NamedTuple):
 
 def outcomes(
     pieces: Sequence[PlanPiece], key: bytes, names: Names | None = None, *, whole: bool = False
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Decode pieces whose data is here: one outcome an item, absent ones included.
 
     Args:
@@ -224,16 +224,18 @@ def outcomes(
         names: What was asked for, where the paths of errors lead.
         whole: It is one value, not the items of a collection.
     """
-    decoded: list[Outcome] = []
+    decoded: list[ItemOutcome] = []
     for piece in pieces:
         if isinstance(piece, LocalItems):
-            decoded.extend(Outcome(value) for value in piece.values)
+            decoded.extend(ItemOutcome(value) for value in piece.values)
         else:
             decoded.extend(_decode(piece, key))
     return decoded if names is None else _named(decoded, names, 0, whole=whole)
 
 
-def _named(decoded: list[Outcome], names: Names, position: int, *, whole: bool) -> list[Outcome]:
+def _named(
+    decoded: list[ItemOutcome], names: Names, position: int, *, whole: bool
+) -> list[ItemOutcome]:
     """Let the paths of errors lead to what was asked for, of which they are at a position."""
     for index, outcome in enumerate(decoded, position):
         if outcome.error is not None:
@@ -322,7 +324,9 @@ def _copied(buffer: Buffer) -> Buffer:
     return bytes(buffer) if memoryview(buffer).readonly else bytearray(buffer)
 
 
-def slot_outcome(cell: bytes | Slot, key: bytes, result: Result, number: int, name: str) -> Outcome:
+def slot_outcome(
+    cell: bytes | Slot, key: bytes, result: Result, number: int, name: str
+) -> ItemOutcome:
     """Decode one slot; ``name`` is what was asked for, where the paths of errors lead."""
     outcome = _outcome(cell, key, result, number)
     if outcome.error is not None:
@@ -353,12 +357,12 @@ def _reach(error: BaseException, name: str) -> None:
             cause.path.append(name)
 
 
-def _decode(piece: SlotRange, key: bytes) -> list[Outcome]:
+def _decode(piece: SlotRange, key: bytes) -> list[ItemOutcome]:
     result = piece.result
     if result.blame is not None:
         blame = result.blame
         return [
-            Outcome(error=blame.exception(key, slot)) for slot in range(piece.start, piece.stop)
+            ItemOutcome(error=blame.exception(key, slot)) for slot in range(piece.start, piece.stop)
         ]
     positions = range(piece.start, piece.stop)
     try:
@@ -367,7 +371,7 @@ def _decode(piece: SlotRange, key: bytes) -> list[Outcome]:
     except (EnvelopeError, IndexError) as error:
         lost = EnvelopeError(f"the result of task {result.item_name(piece.start)!r}: {error}")
         lost.__cause__ = error
-        return [Outcome(error=lost) for _ in positions]
+        return [ItemOutcome(error=lost) for _ in positions]
 
 
 def envelope_cells(result: Result) -> list[Cell]:
@@ -379,15 +383,17 @@ def envelope_cells(result: Result) -> list[Cell]:
     return result.cells
 
 
-def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> Outcome:
+def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> ItemOutcome:
     if slot is None or (isinstance(slot, Slot) and slot.kind is SlotKind.ABSENT):
-        return Outcome(present=False)
+        return ItemOutcome(present=False)
     if isinstance(slot, bytes) or slot.kind is SlotKind.VALUE:
         data, buffers = (slot, ()) if isinstance(slot, bytes) else (slot.data, slot.buffers)
         try:
-            return Outcome(loads(Pickled(data, buffers)))
+            return ItemOutcome(loads(Pickled(data, buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
             what = f"the value of task {result.item_name(position)!r}"
-            return Outcome(error=unreadable(what, data, error))
+            return ItemOutcome(error=unreadable(what, data, error))
     record = ErrorRecord.decode(slot.data, key)
-    return Outcome(error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0)))
+    return ItemOutcome(
+        error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0))
+    )

@@ -21,7 +21,7 @@ from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
-from armoflow.orchestrator.packs import Place
+from armoflow.orchestrator.packs import PackPlace
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.settings import PlanSettings
@@ -37,7 +37,7 @@ _Kind = tuple[str, TaskOptions, "TaskOptions | None", int]
 """Name, options, block and the id of the settings that hold for calls."""
 
 
-class Code(NamedTuple):
+class CalledCode(NamedTuple):
     """A task with its code, as it was when it was called.
 
     Attributes:
@@ -56,7 +56,7 @@ class Code(NamedTuple):
         return self.function.digest, self.modules.digest if self.modules else ""
 
 
-class Call(Place):
+class PlainCall(PackPlace):
     """One call on its way.
 
     Attributes:
@@ -67,10 +67,10 @@ class Call(Place):
 
     __slots__ = ("arguments", "code", "template")
 
-    def __init__(self, template: Template, code: Code, arguments: Pickled) -> None:
+    def __init__(self, template: Template, code: CalledCode, arguments: Pickled) -> None:
         self.receiver = self.pack = None
         self.template = template
-        self.code: Code | None = code
+        self.code: CalledCode | None = code
         self.arguments: Pickled | None = arguments
 
     def cancel(self) -> bool:
@@ -115,7 +115,7 @@ class Template:
         digests: tuple[str, str],
         emitter: Emitter,
         sizer: _Sizer,
-        cancel: Callable[[Call], bool],
+        cancel: Callable[[PlainCall], bool],
     ) -> None:
         self.node = Node(call.name, call.options)
         self.node.options, self.node.block = call.options, call.block
@@ -124,7 +124,7 @@ class Template:
         self.digests = digests
         self.emitter = emitter
         self.sizer = sizer
-        self.waiting: deque[Call] = deque()
+        self.waiting: deque[PlainCall] = deque()
         self.since = 0.0
         self.under_way = 0
         self.enough: float = 0
@@ -165,7 +165,7 @@ class _PlanInsteadError(Exception):
     """An argument holds a future or a ``put`` reference, or is large."""
 
 
-class _References:
+class _NoReferences:
     """Tells of references inside arguments."""
 
     def __init__(self, kinds: frozenset[type]) -> None:
@@ -178,7 +178,7 @@ class _References:
         """There is nothing to wait for."""
 
 
-class _Known:
+class _KnownFunction:
     """What is known of a function's calls: their code, where it is sure to be the same again.
 
     Attributes:
@@ -215,7 +215,7 @@ class Templates:
         self,
         book: CodeBook,
         told: Callable[[], None],
-        cancel: Callable[[Call], bool],
+        cancel: Callable[[PlainCall], bool],
         owner: object,
     ) -> None:
         self._book = book
@@ -224,11 +224,11 @@ class Templates:
         self._owner = owner
         self._lock = threading.Lock()
         self._emitters: dict[int, tuple[PlanSettings, Emitter]] = {}
-        self._known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Any, _KnownFunction] = WeakKeyDictionary()
 
     def prepare(
         self, nodes: Sequence[CallNode], settings: PlanSettings, references: frozenset[type]
-    ) -> list[Call] | None:
+    ) -> list[PlainCall] | None:
         """Take the arguments and the code of calls, as they are now.
 
         Args:
@@ -243,7 +243,7 @@ class Templates:
         Raises:
             SubmissionError: If one asks for what the session does not allow.
         """
-        codes: dict[Any, tuple[_Known, Code]] = {}
+        codes: dict[Any, tuple[_KnownFunction, CalledCode]] = {}
         calls = []
         try:
             pickles = self._pickle(nodes, references)
@@ -252,7 +252,7 @@ class Templates:
                 if found is None:
                     found = codes[node.task] = self._code(node.task)
                 known, code = found
-                calls.append(Call(self._template(known, node, code, settings), code, pickled))
+                calls.append(PlainCall(self._template(known, node, code, settings), code, pickled))
         except (_PlanInsteadError, SerializationError):
             return None
         return calls
@@ -266,7 +266,7 @@ class Templates:
                 pickles.append(Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL)))
                 continue
             if draft is None:
-                draft = Draft(None, _References(references), copy=True)
+                draft = Draft(None, _NoReferences(references), copy=True)
             pickles.append(draft.dumps((args, kwargs), node.name))
         if draft is not None:
             if draft.size > config.SHARED_ARGUMENT_LIMIT * len(nodes):
@@ -275,15 +275,15 @@ class Templates:
                 self._book.add_modules(draft.modules)
         return pickles
 
-    def _code(self, task: BaseTask[Any, Any]) -> tuple[_Known, Code]:
+    def _code(self, task: BaseTask[Any, Any]) -> tuple[_KnownFunction, CalledCode]:
         book, function = self._book, task.function
         try:
             known = self._known.get(function)
             if known is None:
                 with self._lock:
-                    known = self._known.setdefault(function, _Known())
+                    known = self._known.setdefault(function, _KnownFunction())
         except TypeError:  # it cannot be hashed, or not weakly held: then it is not recognised
-            known = _Known()
+            known = _KnownFunction()
         encoded = known.function
         if encoded is None or not book.is_unchanged(function, known.body, known.bundle):
             encoded = book.function(function)
@@ -292,10 +292,10 @@ class Templates:
                 known.last = None
                 known.function, known.modules = encoded, modules
                 known.body, known.bundle = getattr(function, "__code__", None), book.bundle
-        return known, Code(task, encoded, known.modules)
+        return known, CalledCode(task, encoded, known.modules)
 
     def _template(
-        self, known: _Known, node: CallNode, code: Code, settings: PlanSettings
+        self, known: _KnownFunction, node: CallNode, code: CalledCode, settings: PlanSettings
     ) -> Template:
         last = known.last
         if (
@@ -317,7 +317,7 @@ class Templates:
             known.last = template.node, settings, template
             return template
 
-    def _new_template(self, node: CallNode, code: Code, settings: PlanSettings) -> Template:
+    def _new_template(self, node: CallNode, code: CalledCode, settings: PlanSettings) -> Template:
         emitter = self._emitter(settings)
         rules = settings.rules.of(node)
         if node.block is not None and settings.limits is not None:

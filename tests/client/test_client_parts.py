@@ -17,7 +17,7 @@ from armoflow.options import DEFAULT_OPTIONS, Limits
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings
-from armoflow.orchestrator.targets import Names, Window
+from armoflow.orchestrator.targets import IterationWindow, Names
 
 
 @task
@@ -80,7 +80,7 @@ def test_a_callback_may_close() -> None:
 
 
 def test_a_window_holds_back_until_items_are_taken() -> None:
-    window = Window(10)
+    window = IterationWindow(10)
     window.produce(9)
     passed = threading.Event()
 

@@ -9,12 +9,12 @@ from typing import Any
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.graph.nodes import CallNode
 from armoflow.options import Limits
-from armoflow.orchestrator.calls import Calls, Pace
+from armoflow.orchestrator.calls import Pace, PlainCalls
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import is_failure
-from armoflow.orchestrator.templates import Call
+from armoflow.orchestrator.templates import PlainCall
 from armoflow.protocol.transport import ResultState
 
 WORKERS = 2
@@ -53,7 +53,7 @@ class Desk:
         self.on_task: Callable[[PlannedTask], object] = self.tasks.append
         self.on_look: Callable[[Callable[[bool], None]], object] = self.looks.append
         fetch: Any = None
-        self.calls = Calls(
+        self.calls = PlainCalls(
             CodeBook(),
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ class Desk:
 
     async def add(
         self, *values: Any, settings: PlanSettings = SETTINGS
-    ) -> tuple[list[Call], list[Waiting]]:
+    ) -> tuple[list[PlainCall], list[Waiting]]:
         nodes: list[CallNode] = [value.node for value in values]
         waiting = [Waiting() for _ in values]
         calls = self.calls.templates.prepare(nodes, settings, frozenset({Foreign}))

@@ -19,7 +19,7 @@ from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRan
 from armoflow.orchestrator.planning.known import NOTHING, Known
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings
-from armoflow.orchestrator.targets import Outcome, outcomes
+from armoflow.orchestrator.targets import ItemOutcome, outcomes
 from armoflow.protocol.transport import Failure, ResultState
 from armoflow.worker.failures import MissingDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
@@ -118,7 +118,7 @@ class Simulation:
         self.peak = 0
         self.seconds_per_item: float | None = None
 
-    def compute(self, *values: Any) -> list[list[Outcome]]:
+    def compute(self, *values: Any) -> list[list[ItemOutcome]]:
         """The outcomes of each value's items, absent ones left out."""
         targets = [PlannedTarget(value) for value in values]
         for entry in Planner(self.book, self.settings, self.known).plan(targets):
@@ -192,9 +192,9 @@ class PlannedTarget:
     def fail(self, error: Exception) -> None:
         self.error = error
 
-    def outcomes(self, simulation: Simulation) -> list[Outcome]:
+    def outcomes(self, simulation: Simulation) -> list[ItemOutcome]:
         if self.error is not None:
-            return [Outcome(error=self.error)]
+            return [ItemOutcome(error=self.error)]
         assert self.sealed
         for piece in self.pieces:
             if isinstance(piece, SlotRange) and piece.result.blame is None:

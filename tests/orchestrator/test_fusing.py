@@ -15,7 +15,7 @@ from armoflow.codec.payload import unpack_payload
 from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.sizes import SiblingSizer
-from armoflow.orchestrator.targets import Outcome
+from armoflow.orchestrator.targets import ItemOutcome
 from armoflow.worker.runner import Runner, Task
 from tests.orchestrator.simulated import Simulation
 from tests.orchestrator.steps import add, double, grow, inc, no_threes, odd, total
@@ -44,7 +44,7 @@ def needed_twice(value: Delayed[int]) -> Delayed[int]:
     return add(inc(value), double(value))
 
 
-def path_of(outcome: Outcome) -> list[str]:
+def path_of(outcome: ItemOutcome) -> list[str]:
     assert outcome.error is not None
     assert outcome.error.__cause__ is not None
     return list(outcome.error.__cause__.path)  # type: ignore[attr-defined]

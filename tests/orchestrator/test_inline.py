@@ -17,7 +17,7 @@ from armoflow import config, task
 from armoflow.errors import GraphError, RemoteTraceback, SerializationError
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator.paces import Paces
-from armoflow.orchestrator.targets import Outcome
+from armoflow.orchestrator.targets import ItemOutcome
 from armoflow.worker import inline
 from tests.orchestrator.programs import COLLECTIONS, Program, expected, run
 from tests.orchestrator.simulated import Simulation
@@ -71,7 +71,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "time", clock)
 
 
-def told(outcome: Outcome) -> Any:
+def told(outcome: ItemOutcome) -> Any:
     """The value or the kind of error: which of several errors comes first may differ."""
     if outcome.error is None:
         return outcome.value
