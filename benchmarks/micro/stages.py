@@ -48,7 +48,7 @@ FRAMES = "frames"
 CLIENT = (
     Boundary("armoflow.client.client:Client.compute", PLAN),
     Boundary("armoflow.client.engine_backend:EngineBackend._compute", GATHER),
-    Boundary("armoflow.client.engine_backend:check_graph", CHECK),
+    Boundary("armoflow.client.engine_backend:EngineBackend._survey", CHECK),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator.run", PLAN),
     Boundary("armoflow.orchestrator.orchestrator:Run._plan", PLAN),
     Boundary("armoflow.orchestrator.planning.drafts:Draft.dumps_named", PICKLE),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from armonik.common import TaskStatus
 
 from armoflow import Client, config, task
 from tests.integration.engines import Up
@@ -39,6 +40,10 @@ def looking(engine: Up) -> Iterator[Looking]:
     looking.close()
 
 
+def _running(looking: Looking, session: str) -> int:
+    return sum(task.status == TaskStatus.PROCESSING for task in looking.tasks(session))
+
+
 def test_who_waits_for_others_is_told_so(
     engine: Up, looking: Looking, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -47,6 +52,8 @@ def test_who_waits_for_others_is_told_so(
         with gate.closed():
             running = [first.submit(wait_at(gate.path)) for _ in range(8)]
             looking.until(looking.sessions)
+            (session,) = looking.sessions()
+            looking.until(lambda: _running(looking, session) == 2)  # all that its worker is given
             waiting = [second.submit(wait_at(gate.path)) for _ in range(2)]
             looking.until(lambda: "of other sessions are running there" in caplog.text)
         assert {future.result() for future in (*running, *waiting)} == {"passed"}
