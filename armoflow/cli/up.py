@@ -10,7 +10,7 @@ from pathlib import Path
 
 from armoflow.cli.parsers import ParserCommand
 from armoflow.config import DEFAULT_LISTEN
-from armoflow.engine.arguments import add_engine_arguments, server_options
+from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
 
 CLIENT_LEASE = 3600.0
@@ -85,7 +85,7 @@ def default_state() -> Path:
 
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit code."""
-    from armoflow.engine.run import run_server
+    from armoflow.engine.serving import run_server
 
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"

@@ -52,7 +52,7 @@ from armoflow.orchestrator.templates import is_plain
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
-from armoflow.system.machine import processors
+from armoflow.system.grants import processors
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

@@ -10,7 +10,7 @@ from typing import Any
 
 from armoflow.codec.compatibility import OWN
 from armoflow.graph.task import task
-from armoflow.system.machine import processors
+from armoflow.system.grants import processors
 from armoflow.system.memory import container_memory
 
 

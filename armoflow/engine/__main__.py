@@ -10,8 +10,8 @@ import logging
 import sys
 from pathlib import Path
 
-from armoflow.engine.arguments import add_engine_arguments, server_options
-from armoflow.engine.run import EXIT_USAGE, run_server
+from armoflow.engine.command_line import add_engine_arguments, server_options
+from armoflow.engine.serving import EXIT_USAGE, run_server
 from armoflow.errors import OptionError
 
 

@@ -13,15 +13,14 @@ from typing import Any
 from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
-from armoflow.engine import completion, recovery
-from armoflow.engine.batch import Batch
+from armoflow.engine import commits, loading
 from armoflow.engine.directory import prepare_directory
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
 from armoflow.engine.leases import Leases
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.options import EngineOptions
 from armoflow.engine.pauses import Kept, Pauses
 from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
@@ -41,6 +40,7 @@ from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
+from armoflow.engine.transaction import Batch
 from armoflow.engine.watchers import Listener, ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
@@ -257,7 +257,7 @@ class Engine:
         removed. One whose effects are refused (a child with an unknown input...) fails with that
         message; one whose data cannot be stored is tried again. The others are not harmed.
         """
-        commits = []
+        prepared = []
         for task_id, effects in completions:
             task = self.state.tasks.get(task_id)
             if task is None or task.status is not TaskStatus.PROCESSING:
@@ -265,18 +265,20 @@ class Engine:
                 continue
             try:
                 if not self.options.strict:
-                    completion.check_own(
+                    commits.check_own(
                         task, effects.data.keys(), effects.created, self.state.results
                     )
-                commits.append(completion.prepare(task_id, effects, self.objects, self.new_id))
+                prepared.append(commits.prepare(task_id, effects, self.objects, self.new_id))
             except StorageError as fault:
                 self._hold_up(task_id, effects, fault)
             except StateError as error:
                 self.fail(task_id, str(error), effects=effects)
-        if not commits:
+        if not prepared:
             return self.committed()
-        changes = self.state.complete_tasks(self.now(), commits)
-        urgent = self._is_awaited(changes) or any(self._frees(commit.task_id) for commit in commits)
+        changes = self.state.complete_tasks(self.now(), prepared)
+        urgent = self._is_awaited(changes) or any(
+            self._frees(commit.task_id) for commit in prepared
+        )
         return self.apply(changes, urgent=urgent)
 
     def fail(
@@ -298,7 +300,7 @@ class Engine:
             effects: What the execution had asked for.
         """
         if effects is not None:
-            completion.discard(effects)
+            commits.discard(effects)
         task = self.state.tasks.get(task_id)
         if task is None or task.status not in (TaskStatus.PROCESSING, TaskStatus.DISPATCHED):
             self._skip(task, Effects())
@@ -333,10 +335,10 @@ class Engine:
         self._reader = Reader(path)
         self.queries = Queries(self._reader, self.partitions)
         try:
-            self.identity = recovery.load_identity(connection)
-            recovery.write_partitions(connection, self.options.partitions)
-            recovery.finish_deletions(connection)
-            recovered = recovery.load(connection)
+            self.identity = loading.load_identity(connection)
+            loading.write_partitions(connection, self.options.partitions)
+            loading.finish_deletions(connection)
+            recovered = loading.load(connection)
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
@@ -346,7 +348,7 @@ class Engine:
                 self._reader,
                 self.options.memory_limit,
             )
-            recovery.remove_orphans(connection, self.objects, recovered.results)
+            loading.remove_orphans(connection, self.objects, recovered.results)
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()
@@ -401,7 +403,7 @@ class Engine:
             self.fail(task_id, str(fault), effects=effects)
 
     def _skip(self, task: TaskRecord | None, effects: Effects) -> None:
-        completion.discard(effects)
+        commits.discard(effects)
         if task is not None and task.status is TaskStatus.CANCELLING:
             self.apply(self.state.stopped(self.now(), [task.id]))
 

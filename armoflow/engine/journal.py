@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from armoflow.engine import checkpoints, schema
-from armoflow.engine.batch import Batch, OptionsRows
+from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.files import synchronize, unlink
-from armoflow.engine.options import Durability
 from armoflow.engine.records import Changes
+from armoflow.engine.transaction import Batch, OptionsRows
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import passes, unusable
 from armoflow.engine.migrations import migrate
-from armoflow.engine.options import Durability
 from armoflow.errors import EngineError
 from armoflow.protocol.shared_files import open_private
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from armoflow import config
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from armoflow.system.descendants import descendants_of
-from armoflow.system.machine import groups
+from armoflow.system.grants import groups
 
 _UNLIMITED = 1 << 60
 """Bytes from which a limit is none: cgroups of version 1 write the largest number there is."""

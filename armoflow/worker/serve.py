@@ -24,8 +24,8 @@ from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import Ending, watch_signals
+from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
-from armoflow.system.machine import granted
 from armoflow.worker.addresses import Addresses, target
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.place import habitable, own_directory

@@ -21,7 +21,7 @@ from typing import Any
 from armoflow.agent.effects import Effects
 from armoflow.engine import journal as journal_module
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Changes, NewResult, NewTask, Options, TaskRecord
 
 PAYLOAD = b"p" * 200

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import NewResult, NewTask, Options, TaskRecord
 from armoflow.engine.watchers import ResultChange
 

@@ -15,7 +15,7 @@ import grpc
 from armonik.common import TaskOptions
 
 from armoflow.engine.address import Address
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import Server, ServerOptions
 

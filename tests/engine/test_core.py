@@ -8,8 +8,8 @@ from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine.core import Engine
+from armoflow.engine.engine_options import EngineOptions, decode_options
 from armoflow.engine.filters import Condition
-from armoflow.engine.options import EngineOptions, decode_options
 from armoflow.engine.records import (
     EventKind,
     NewResult,

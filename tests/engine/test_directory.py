@@ -11,7 +11,7 @@ from engine_support import Running, in_loop
 
 from armoflow.engine.core import Engine
 from armoflow.engine.directory import prepare_directory
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.errors import EngineError
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Options, StateError
 from armoflow.engine.services.extension import ExtensionService
 from armoflow.protocol.frames import VERSION, Kind, unpack

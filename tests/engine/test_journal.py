@@ -13,7 +13,7 @@ from engine_support import Running, in_loop
 from armoflow.agent.effects import Effects
 from armoflow.engine import checkpoints, schema
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions, decode_options, encode_options
+from armoflow.engine.engine_options import EngineOptions, decode_options, encode_options
 from armoflow.engine.records import Changes, NewResult, Options
 from armoflow.errors import EngineError, OptionError
 

@@ -17,7 +17,7 @@ import pytest
 from serving import PATIENCE, Serving, serve
 
 from armoflow import config
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import SessionStatus
 from armoflow.errors import OptionError
 from armoflow.protocol.frames import LEASE, METHOD, VERSION, Kind

@@ -23,8 +23,8 @@ from engine_support import Running, in_loop
 from armoflow.agent.effects import Effects
 from armoflow.engine import migrations, schema
 from armoflow.engine.core import Engine
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.filters import Condition
-from armoflow.engine.options import EngineOptions
 from armoflow.engine.records import ResultStatus, SessionStatus, TaskStatus
 from armoflow.errors import EngineError
 

@@ -51,7 +51,7 @@ from armonik.protogen.common import (
 )
 from serving import PATIENCE, Serving, serve, task_options
 
-from armoflow.engine.services import base
+from armoflow.engine.services import common
 
 Code = grpc.StatusCode
 
@@ -670,7 +670,7 @@ def test_dates_come_back_as_they_were(serving: Serving, session: str) -> None:
 def test_long_pages_are_shown_whole_and_in_order(
     serving: Serving, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "SHOWN_AT_ONCE", 2)
+    monkeypatch.setattr(common, "SHOWN_AT_ONCE", 2)
     pairs = [submit(serving, session) for _ in range(5)]
     tasks, results = ArmoniKTasks(serving.channel), ArmoniKResults(serving.channel)
     mine, ids = Task.session_id == session, [task.id for task, _ in pairs]
@@ -697,7 +697,7 @@ def test_others_have_their_turn_while_a_long_page_is_shown() -> None:
 
     async def show() -> None:
         other = asyncio.create_task(take_turns())
-        service = base.Service(cast("Any", None))
+        service = common.Service(cast("Any", None))
         shown = await service._show(range(250), lambda number: turns.append("x") or number)
         assert shown == list(range(250))
         other.cancel()

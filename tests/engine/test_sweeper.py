@@ -11,7 +11,7 @@ from engine_support import Running, in_loop
 from armoflow.agent.effects import Effects
 from armoflow.engine import core, sweeper
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import ResultStatus, SessionStatus, TaskStatus
 
 TASKS = 60

@@ -12,7 +12,7 @@ import pytest
 
 from armoflow.engine.address import parse_address
 from armoflow.protocol.settings import grpc_target
-from armoflow.system.machine import granted, processors
+from armoflow.system.grants import granted, processors
 from tests.faults.scripts import PATIENCE, Place, line_of
 from tests.integration.engines import STOCK, WORKER, up
 

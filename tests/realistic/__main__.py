@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.engine.agents.socket import SocketAgent
-from armoflow.engine.arguments import add_engine_arguments, server_options
+from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.protocol.grpc_setup import prepare_grpc

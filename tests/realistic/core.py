@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from armoflow.agent.effects import Effects
-from armoflow.engine import completion
+from armoflow.engine import commits
 from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.agents.link import WorkerLink
 from armoflow.engine.agents.seat import Seat
-from armoflow.engine.batch import Batch
-from armoflow.engine.completion import Commit
+from armoflow.engine.commits import Commit
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import (
     Changes,
     NewResult,
@@ -33,6 +32,7 @@ from armoflow.engine.records import (
 from armoflow.engine.rounds import Rounds
 from armoflow.engine.state import State
 from armoflow.engine.state.record_changes import set_task
+from armoflow.engine.transaction import Batch
 from tests.realistic.conduct import Fate
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class TwoStepEngine(Engine):
                 self._skip(task, effects)
                 continue
             try:
-                commit = completion.prepare(task_id, effects, self.objects, self.new_id)
+                commit = commits.prepare(task_id, effects, self.objects, self.new_id)
             except StateError as error:
                 self.fail(task_id, str(error), effects=effects, retry=True)
                 continue

@@ -15,7 +15,7 @@ from armoflow.codec.payload import Payload
 from armoflow.codec.pickling import dumps
 from armoflow.engine.agents.lane import LaneAgent
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import (
     FINAL,
     NewResult,

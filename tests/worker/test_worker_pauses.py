@@ -19,7 +19,7 @@ from armoflow import config
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Operation, Payload, Settings, Stage
 from armoflow.engine.core import Engine
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Options, SessionStatus, TaskStatus
 
 MAP, FILTER, COMBINE = Operation.MAP, Operation.FILTER, Operation.COMBINE

@@ -18,11 +18,11 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
 from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
-from armoflow.engine.completion import check_own
+from armoflow.engine.commits import check_own
 from armoflow.engine.core import Engine
+from armoflow.engine.engine_options import encode_options
 from armoflow.engine.faults import StorageError
 from armoflow.engine.files import unlink
-from armoflow.engine.options import encode_options
 from armoflow.engine.records import (
     Options,
     ResultRecord,
@@ -31,7 +31,7 @@ from armoflow.engine.records import (
     TaskRecord,
 )
 from armoflow.engine.services.convert import optional_options, set_seconds
-from armoflow.engine.state.options import merge_options
+from armoflow.engine.state.task_options import merge_options
 from armoflow.protocol.shapes import ListOf, Text, check_id, check_ids
 from armoflow.protocol.shared_files import open_plain
 

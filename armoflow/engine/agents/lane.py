@@ -20,11 +20,11 @@ from urllib.parse import quote
 from armoflow.agent.effects import Effects
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
-from armoflow.engine.completion import discard
+from armoflow.engine.commits import discard
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
-from armoflow.system.machine import granted
+from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares

@@ -12,7 +12,7 @@ from armonik.protogen.common import objects_pb2, worker_common_pb2
 from armonik.protogen.worker.worker_service_pb2_grpc import WorkerStub
 
 from armoflow.config import REQUEST_LIMIT
-from armoflow.engine.agents.process import WorkerProcess
+from armoflow.engine.agents.worker_process import WorkerProcess
 from armoflow.engine.services.call_log import CallLog
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from armoflow.engine.agents.link import (
     WorkerLink,
     read_answer,
 )
-from armoflow.engine.agents.process import WorkerProcess
+from armoflow.engine.agents.worker_process import WorkerProcess
 from armoflow.engine.core import Engine
 from armoflow.engine.faults import StorageError
 from armoflow.engine.postponed import FIRST_PAUSE, LAST_PAUSE, PATIENCE

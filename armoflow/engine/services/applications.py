@@ -9,8 +9,13 @@ from typing import Any
 from armonik.protogen.client.applications_service_pb2_grpc import ApplicationsServicer
 from armonik.protogen.common import applications_common_pb2 as messages
 
-from armoflow.engine.services.base import Service
-from armoflow.engine.services.filters import APPLICATIONS, check_page, parse_filters, parse_sort
+from armoflow.engine.services.common import Service
+from armoflow.engine.services.filter_messages import (
+    APPLICATIONS,
+    check_page,
+    parse_filters,
+    parse_sort,
+)
 
 
 class ApplicationsService(Service, ApplicationsServicer):  # type: ignore[misc]

@@ -17,9 +17,9 @@ import msgpack
 from armoflow.codec.clipping import short_error
 from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
+from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
 from armoflow.engine.objects import is_file
-from armoflow.engine.options import decode_options
 from armoflow.engine.records import (
     Changes,
     NewResult,

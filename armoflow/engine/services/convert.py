@@ -20,7 +20,7 @@ from armonik.protogen.common import (
 
 from armoflow.codec.clipping import short_error
 from armoflow.config import DURATION_LIMIT
-from armoflow.engine.options import encode_options
+from armoflow.engine.engine_options import encode_options
 from armoflow.engine.records import (
     Event,
     EventKind,

@@ -13,9 +13,9 @@ from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
 from armoflow.engine.core import Engine
 from armoflow.engine.filters import Condition, Entity, Filters, make_predicate
 from armoflow.engine.records import Event, EventKind, StateError, TaskRecord
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import event_to_message
-from armoflow.engine.services.filters import RESULTS, TASKS, parse_filters
+from armoflow.engine.services.filter_messages import RESULTS, TASKS, parse_filters
 from armoflow.engine.watchers import Watcher, WatcherOverflowError
 
 SNAPSHOT_PAGE = 5_000

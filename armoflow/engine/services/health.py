@@ -9,7 +9,7 @@ from typing import Any
 from armonik.protogen.client.health_checks_service_pb2_grpc import HealthChecksServiceServicer
 from armonik.protogen.common import health_checks_common_pb2 as messages
 
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 
 COMPONENTS = ("database", "object", "queue")
 """The names that the reference engine reports on."""

@@ -10,9 +10,9 @@ from armonik.protogen.client.partitions_service_pb2_grpc import PartitionsServic
 from armonik.protogen.common import partitions_common_pb2 as messages
 
 from armoflow.engine.records import StateError
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import partition_to_message
-from armoflow.engine.services.filters import PARTITIONS, parse_list
+from armoflow.engine.services.filter_messages import PARTITIONS, parse_list
 
 
 class PartitionsService(Service, PartitionsServicer):  # type: ignore[misc]

@@ -22,9 +22,9 @@ from armoflow.engine.records import (
     StateError,
     Stored,
 )
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import result_to_message
-from armoflow.engine.services.filters import RESULTS, parse_list
+from armoflow.engine.services.filter_messages import RESULTS, parse_list
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.protocol.shapes import ListOf, Text, check_id
 

@@ -11,13 +11,13 @@ from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
 from armonik.protogen.common import sessions_common_pb2 as messages
 
 from armoflow.engine.records import Changes, SessionRecord, SessionStatus, StateError
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     options_from_message,
     session_to_message,
     set_seconds,
 )
-from armoflow.engine.services.filters import SESSIONS, parse_list
+from armoflow.engine.services.filter_messages import SESSIONS, parse_list
 from armoflow.protocol.frames import LEASE
 
 

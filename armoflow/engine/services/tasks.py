@@ -13,13 +13,13 @@ from armonik.protogen.common import tasks_common_pb2 as messages
 
 from armoflow.engine.lineage import check_page
 from armoflow.engine.records import NewTask, StateError, TaskRecord
-from armoflow.engine.services.base import Service
+from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     optional_options,
     task_to_detailed,
     task_to_summary,
 )
-from armoflow.engine.services.filters import TASKS, parse_filters, parse_list
+from armoflow.engine.services.filter_messages import TASKS, parse_filters, parse_list
 
 
 class TasksService(Service, TasksServicer):  # type: ignore[misc]

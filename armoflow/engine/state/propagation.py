@@ -14,7 +14,6 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.state.base import Base
 from armoflow.engine.state.record_changes import (
     ABORTED,
     CANCELLED,
@@ -39,6 +38,7 @@ from armoflow.engine.state.record_changes import (
     set_result,
     set_task,
 )
+from armoflow.engine.state.tables import Base
 
 _ENDINGS = {
     TaskStatus.ERROR: "ended in error",

@@ -14,7 +14,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.state.execution import ExecutionCommands
+from armoflow.engine.state.execution_commands import ExecutionCommands
 from armoflow.engine.state.members import Members
 from armoflow.engine.state.record_changes import (
     ABORTED,
@@ -31,7 +31,7 @@ from armoflow.engine.state.record_changes import (
     SUBMITTED,
     set_task,
 )
-from armoflow.engine.state.sessions import SessionCommands
+from armoflow.engine.state.session_commands import SessionCommands
 
 _LOST = "the engine stopped while the task was running"
 

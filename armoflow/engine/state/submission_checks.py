@@ -13,13 +13,13 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.state.options import check_task_options
 from armoflow.engine.state.record_changes import (
     ABORTED,
     CREATED,
     DELETED,
 )
-from armoflow.engine.state.results import ResultCommands, first_duplicate
+from armoflow.engine.state.result_commands import ResultCommands, first_duplicate
+from armoflow.engine.state.task_options import check_task_options
 from armoflow.protocol.shapes import ID
 
 Checked: TypeAlias = "tuple[NewTask, Options, Sequence[ResultRecord], Sequence[ResultRecord]]"

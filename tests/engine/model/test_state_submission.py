@@ -6,7 +6,7 @@ import pytest
 from state_driver import OPTIONS, Driver, refused, stored, told
 
 from armoflow.engine.records import NewResult, NewTask, Options
-from armoflow.engine.state.options import merge_options
+from armoflow.engine.state.task_options import merge_options
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from armoflow.engine.state.record_changes import (
     set_owner,
     set_task,
 )
-from armoflow.engine.state.submission import SubmissionCommands
 from armoflow.engine.state.submission_checks import Checked
+from armoflow.engine.state.submission_commands import SubmissionCommands
 
 Commit: TypeAlias = "tuple[str, Sequence[CreatedResult], Mapping[str, Stored], Sequence[NewTask]]"
 """One task's success: its id, the results it created, the data it stored, its children."""

@@ -17,13 +17,13 @@ from armoflow.engine.records import (
     TaskRecord,
 )
 from armoflow.engine.state.members import Members
-from armoflow.engine.state.options import Merger
 from armoflow.engine.state.record_changes import (
     COMPLETED,
     DELETED,
     SESSION_DELETED,
     set_result,
 )
+from armoflow.engine.state.task_options import Merger
 
 if TYPE_CHECKING:
     from armoflow.engine.state.sweeps import Sweep

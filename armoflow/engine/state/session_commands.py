@@ -13,8 +13,8 @@ from armoflow.engine.records import (
     TaskStatus,
 )
 from armoflow.engine.state.members import Members
-from armoflow.engine.state.options import check_default_options, merge_options
 from armoflow.engine.state.sweeps import Sweeps
+from armoflow.engine.state.task_options import check_default_options, merge_options
 
 
 class SessionCommands(Sweeps):

@@ -14,7 +14,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.state.completion import Commit, Completion
+from armoflow.engine.state.committing import Commit, Completion
 from armoflow.engine.state.record_changes import (
     CANCELLING,
     DISPATCHED,

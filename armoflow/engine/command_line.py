@@ -7,11 +7,11 @@ from pathlib import Path
 
 from armoflow import config
 from armoflow.engine.address import parse_address
-from armoflow.engine.options import EngineOptions
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
-from armoflow.system.machine import processors
+from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, StagedFile
+from armoflow.engine.engine_options import decode_options
 from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.options import decode_options
 from armoflow.engine.records import NewTask, ResultRecord, StateError, Stored, TaskRecord
 from armoflow.errors import OptionError
 
