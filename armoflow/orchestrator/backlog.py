@@ -19,7 +19,7 @@ from armoflow.protocol.transport import EngineInfo
 _MOMENT = 0.05
 """Seconds that a rate is measured over at least: fewer say nothing."""
 
-_HEADROOM = 1.25
+_HEADROOM = 1.15
 """How much more than what ended lately is queued: more pods may come, which only a queue shows."""
 
 _QUEUED_PER_POD = 3

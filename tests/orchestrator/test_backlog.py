@@ -76,20 +76,20 @@ def test_the_rate_is_known_soon_after_the_first_ends() -> None:
     clock.now += 0.1
     for task in first[:5]:
         end(tracker, task)
-    assert backlog.limit("") == 125  # fifty a second, for two seconds, and a quarter more
+    assert backlog.limit("") == 115  # fifty a second, for two seconds, and some more
 
 
 def test_far_away_enough_is_queued_first_for_the_time_that_news_takes() -> None:
     trip = 0.0
     backlog = Backlog(ENGINE, Clock(), lambda: trip)
     assert backlog.limit("") == 6
-    trip = 0.15
-    assert backlog.limit("") == 2 * (3 + 20)
+    trip = 0.12
+    assert backlog.limit("") == 2 * (3 + 16)
     tracker = Tracker(ended=backlog.ended)
-    tasks = [planned() for _ in range(46)]
+    tasks = [planned() for _ in range(38)]
     assert all(map(backlog.offer, tasks))
     end(tracker, tasks[0])
-    assert backlog.limit("") == 50  # one in a moment
+    assert backlog.limit("") == 46  # one in a moment
 
 
 def test_a_long_queue_is_filled_up_by_many_at_a_time() -> None:
