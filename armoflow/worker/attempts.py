@@ -12,7 +12,7 @@ from typing import TypeVar
 from armoflow.codec.payload import Payload
 from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
-from armoflow.worker.failures import ItemFailure, MissingDataError
+from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
 from armoflow.worker.mark import Recorder
 
@@ -75,7 +75,7 @@ class Attempts:
                 return body()
             except (ItemFailure, AbsentItem):
                 raise
-            except (MissingDataError, EnvelopeError) as lost:
+            except (UnreadableDataError, EnvelopeError) as lost:
                 raise self.failure(item, lost, attempt) from lost
             except BaseException as raised:
                 error = raised
@@ -102,6 +102,6 @@ def describe(
     error: BaseException, node: str, item: int | None = None, attempts: int = 1
 ) -> ItemFailure:
     """What an item, or a task as a whole, ends with for this error."""
-    if isinstance(error, (MissingDataError, EnvelopeError)):
+    if isinstance(error, (UnreadableDataError, EnvelopeError)):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
     return ItemFailure(record_exception(error, node=node, item=item, attempts=attempts))

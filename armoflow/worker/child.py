@@ -25,13 +25,13 @@ from typing import Any
 from armoflow.agent import frames
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import Source
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
 from armoflow.worker.passed import Passed
-from armoflow.worker.progress import Progress, TaskPaused
-from armoflow.worker.runner import FullAgent, Runner, Task, TaskFailure
+from armoflow.worker.process_state import ProcessState
+from armoflow.worker.runner import EngineTask, Runner, RunnerAgent, TaskFailure
 from armoflow.worker.script import Script
-from armoflow.worker.surroundings import Surroundings
+from armoflow.worker.task_progress import Progress, TaskPaused
 
 _READ_BYTES = 256 * 1024
 _HOLD_NANOSECONDS = 500_000
@@ -52,12 +52,12 @@ class Inbox:
         self.passed = Passed()
         self._channel = channel
         self._unpacker = frames.unpacker()
-        self._tasks: deque[Task | None] = deque()
+        self._tasks: deque[EngineTask | None] = deque()
         self._tasks_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._replies: dict[int, list[Any]] = {}
 
-    def pop(self) -> Task | None:
+    def pop(self) -> EngineTask | None:
         """The next task, None to stop.
 
         Raises:
@@ -167,7 +167,7 @@ class Outbox:
         return self._length > 0
 
 
-class OwnerAgent(FullAgent):
+class OwnerAgent(RunnerAgent):
     """The agent, asked through the owner of this process."""
 
     def __init__(self, inbox: Inbox, outbox: Outbox) -> None:
@@ -207,7 +207,7 @@ class OwnerAgent(FullAgent):
         self._outbox.send(frames.packer().pack(request))
         _, _, success, value = self._inbox.reply(self._number)
         if not success:
-            raise MissingDataError(value)
+            raise UnreadableDataError(value)
         return value
 
 
@@ -230,7 +230,7 @@ class Child:
         self._recorder = Recorder(mark, self._ship)
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._owner = owner
-        self._surroundings: Surroundings | None = None
+        self._surroundings: ProcessState | None = None
         self._runner = Runner(self._agent, self._recorder, directory, kept)
         self._pack = frames.packer().pack
         self._process_id = os.getpid()
@@ -243,7 +243,7 @@ class Child:
         """Run tasks until told to stop."""
         inbox, outbox = self._inbox, self._outbox
         Script(self._runner.code).install()
-        self._surroundings = Surroundings(self._owner)
+        self._surroundings = ProcessState(self._owner)
         self._runner.code.loading = self._surroundings.loading
         while True:
             try:
@@ -274,7 +274,7 @@ class Child:
                     channel.sendall(pack([frames.RETURNED, returned]))
         _leave()
 
-    def _run_passed(self, task: Task) -> None:
+    def _run_passed(self, task: EngineTask) -> None:
         """Run a task that needs what others of this process have made, if it is here."""
         passed = self._inbox.passed
         taken = passed.take(task.passed)
@@ -288,7 +288,7 @@ class Child:
         finally:
             passed.drop(taken)
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: EngineTask) -> None:
         started = monotonic_ns()
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
@@ -320,9 +320,9 @@ class Child:
         self._outbox.send(self._pack([frames.PARTIAL, serial, base, lengths, spool]))
 
 
-def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> Task:
+def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
     serial, task_id, session_id, outputs, payload, folder, progress, passed = entry
-    return Task(
+    return EngineTask(
         serial,
         task_id,
         session_id,

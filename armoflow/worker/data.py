@@ -11,7 +11,7 @@ from typing import TypeAlias
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
 from armoflow.protocol.shared_files import write_parts
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 
 Source: TypeAlias = "bytes | Sequence[object]"
 """Data in a message: bytes, or path and size of a file."""
@@ -23,7 +23,7 @@ def read(source: Source) -> Buffer:
     """The data; a file is mapped copy-on-write, so that whoever gets views may write to them.
 
     Raises:
-        MissingDataError: If the file cannot be read.
+        UnreadableDataError: If the file cannot be read.
     """
     if isinstance(source, bytes):
         return source
@@ -31,7 +31,7 @@ def read(source: Source) -> Buffer:
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise MissingDataError(f"cannot read {path}: {error.strerror}") from error
+        raise UnreadableDataError(f"cannot read {path}: {error.strerror}") from error
     try:
         return map_file(fd)
     finally:
@@ -99,7 +99,7 @@ class _OpenFile:
         try:
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise MissingDataError(f"cannot read {path}: {error.strerror}") from error
+            raise UnreadableDataError(f"cannot read {path}: {error.strerror}") from error
         self._size = os.fstat(self._fd).st_size
 
     def __len__(self) -> int:

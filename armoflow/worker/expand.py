@@ -26,9 +26,9 @@ from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Resu
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 from armoflow.protocol.transport import ResultState
-from armoflow.worker.code import Code
-from armoflow.worker.context import Context
+from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.failures import ItemFailure
+from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inline import Inline
 from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
@@ -48,14 +48,19 @@ class Expander:
         recorder: Notes what runs.
     """
 
-    def __init__(self, book: CodeBook, code: Code, paces: Paces, recorder: Recorder) -> None:
+    def __init__(
+        self, book: CodeBook, code: FunctionCache, paces: Paces, recorder: Recorder
+    ) -> None:
         self._book = book
         self._recorder = recorder
         self._functions = Functions(book, paces, code.enter)
         self._settings: dict[Any, PlanSettings] = {}
 
     def __call__(
-        self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
+        self,
+        pending: Mapping[int, Any],
+        finished: Sequence[Sequence[Cell]],
+        context: ExpansionContext,
     ) -> None:
         """Make every expected output, or submit what does, through the context; see ``Expand``."""
         payload, count = context.payload, len(context.outputs)
@@ -119,7 +124,9 @@ def _fail(ends: Sequence[Made | Delayed[Any]]) -> None:
         raise failure
 
 
-def _make_each(ends: Sequence[Made | Delayed[Any]], planner: Planner, context: Context) -> None:
+def _make_each(
+    ends: Sequence[Made | Delayed[Any]], planner: Planner, context: ExpansionContext
+) -> None:
     """The outputs of one call: each is written here, or by the child that makes its value."""
     left: list[Delayed[Any]] = []
     bound: list[Result] = []
@@ -145,7 +152,7 @@ def _make_columns(
     ends: Mapping[int, Sequence[Made | Delayed[Any]]],
     finished: Sequence[Sequence[Cell]],
     planner: Planner,
-    context: Context,
+    context: ExpansionContext,
 ) -> None:
     """The outputs of a task of several items: a last child puts each one's slots together."""
     for output, output_id in enumerate(context.outputs):
@@ -198,14 +205,16 @@ class _Place:
         raise error
 
 
-def _plan(planner: Planner, values: Sequence[Delayed[Any]], context: Context) -> list[SlotRange]:
+def _plan(
+    planner: Planner, values: Sequence[Delayed[Any]], context: ExpansionContext
+) -> list[SlotRange]:
     targets = [_Place(value) for value in values]
     _emit(planner.plan(targets), context)
     places = [target.piece for target in targets]
     return [place for place in places if isinstance(place, SlotRange)]
 
 
-def _emit(entries: Iterator[PlannedTask | Constant], context: Context) -> None:
+def _emit(entries: Iterator[PlannedTask | Constant], context: ExpansionContext) -> None:
     for entry in entries:
         if isinstance(entry, Constant):
             entry.result_id = context.store(entry.name, entry.parts or ())
@@ -224,7 +233,10 @@ def _per_output(value: Any, outputs: int, payload: Payload) -> Sequence[Delayed[
 
 
 def _merge(
-    cells: Sequence[Cell], places: Mapping[int, SlotRange], payload: Payload, context: Context
+    cells: Sequence[Cell],
+    places: Mapping[int, SlotRange],
+    payload: Payload,
+    context: ExpansionContext,
 ) -> list[PlanPiece]:
     """The slots of an output: finished ones in a partial result, the others in children's."""
     column: list[PlanPiece] = []

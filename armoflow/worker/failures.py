@@ -50,5 +50,5 @@ def carry(record: ErrorRecord, steps: Iterable[Payload]) -> ErrorRecord:
     return record
 
 
-class MissingDataError(Exception):
+class UnreadableDataError(Exception):
     """Data that the task names cannot be read; becomes a record of the kind "lost"."""

@@ -10,9 +10,9 @@ from armoflow.agent import frames
 from armoflow.agent.effects import Effects
 from armoflow.agent.shapes import BrokenStreamError, check_cells, check_data, check_places
 from armoflow.protocol.frames import UNREADABLE
+from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.mark import Entry, Position, decode_entries
-from armoflow.worker.process import ChildProcess
-from armoflow.worker.work import Work
+from armoflow.worker.work import Assignment
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def is_of(message: Any, serials: Collection[int]) -> bool:
     return type(serial) is int and serial in serials
 
 
-def decode_done(message: Sequence[Any], work: Work, directory: str) -> Effects:
+def decode_done(message: Sequence[Any], work: Assignment, directory: str) -> Effects:
     """The effects of a task that a DONE message tells of.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from armoflow.worker.work import Outcome, Work
+from armoflow.worker.work import Assignment, TaskEnding
 
 if TYPE_CHECKING:
     from armoflow.worker.supervisor import ChildSupervisor
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 class Host(Protocol):
     """What a supervisor needs of its owner; but for ``answer`` it must not wait."""
 
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         """Tasks ended."""
 
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         """Tasks that were recalled before they started."""
 
-    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+    def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """A task waits so long for a retry; its child is free. Only on the embedded engine."""
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
-        """Work waits behind a task that takes long: it may be recalled for others."""
+        """Assignment waits behind a task that takes long: it may be recalled for others."""
 
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+    async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Do what a task asks of its agent: ``fetch``, ``new_results`` or ``store_results``.
 
         Raises:

@@ -23,7 +23,7 @@ from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inline_calls import Caller, TriedLaterError, nodes_of
+from armoflow.worker.inline_calls import InlineCaller, TriedLaterError, nodes_of
 from armoflow.worker.inline_items import KINDS, Taken, Unfinished, skipped
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import ArgumentLoader, Made, Row
@@ -76,7 +76,7 @@ class Inline:
         recorder: Recorder,
         seconds: float,
     ) -> None:
-        self.caller = Caller(plan, payload.settings, functions, recorder, seconds)
+        self.caller = InlineCaller(plan, payload.settings, functions, recorder, seconds)
         self.taken: dict[Node, Taken] = {}
         self._seconds = seconds
         self._end = 0.0

@@ -14,13 +14,13 @@ from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.worker.attempts import describe
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
+from armoflow.worker.item_operations import SCALARS
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
 from armoflow.worker.made import Arguments, Made
 from armoflow.worker.mark import Recorder
-from armoflow.worker.operations import SCALARS
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
@@ -42,7 +42,7 @@ class TriedLaterError(Exception):
         self.spent = spent
 
 
-class Caller:
+class InlineCaller:
     """Makes the calls of one task's graph.
 
     Args:
@@ -131,7 +131,7 @@ class Caller:
                 args, kwargs = load()
                 value = function(*args, **kwargs)
             except BaseException as error:
-                lost = isinstance(error, (MissingDataError, EnvelopeError))
+                lost = isinstance(error, (UnreadableDataError, EnvelopeError))
                 if lost or attempt > rule.settings.retries:
                     raise describe(error, node.name, item, attempt) from None
                 if not rule.patient:

@@ -42,11 +42,11 @@ from armoflow.graph.nodes import (
 from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inline_calls import Caller, TriedLaterError, as_delayed
+from armoflow.worker.inline_calls import InlineCaller, TriedLaterError, as_delayed
 from armoflow.worker.inputs import pickle_value
+from armoflow.worker.item_operations import SCALARS
 from armoflow.worker.job import no_truth, not_combined
 from armoflow.worker.made import ArgumentLoader, Arguments, Made, Row
-from armoflow.worker.operations import SCALARS
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
@@ -68,7 +68,7 @@ class Unfinished(NamedTuple):
 class Here(Protocol):
     """What a kind of node needs of the graph that is run here."""
 
-    caller: Caller
+    caller: InlineCaller
     taken: dict[Node, Taken]
 
     def may_begin(self, task: BaseTask[Any, Any], calls: int = 1) -> bool:

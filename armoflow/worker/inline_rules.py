@@ -13,7 +13,7 @@ from armoflow.orchestrator import builtins
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.rules import Rules, longest
-from armoflow.worker.code import prepare
+from armoflow.worker.function_cache import prepare
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.codebook import CodeBook

@@ -15,7 +15,7 @@ from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.worker import data
-from armoflow.worker.failures import ItemFailure, MissingDataError, skip
+from armoflow.worker.failures import ItemFailure, UnreadableDataError, skip
 
 _CACHED_RESULTS = 128
 _NO_GRAPHS: Mapping[int, Any] = {}
@@ -25,7 +25,7 @@ class AbsentItem(Exception):
     """The item was filtered out."""
 
 
-_TOLD = (ItemFailure, AbsentItem, MissingDataError, ArmoflowError)
+_TOLD = (ItemFailure, AbsentItem, UnreadableDataError, ArmoflowError)
 """What says itself which value it is about."""
 
 
@@ -103,7 +103,7 @@ class Inputs:
         """All slots of one dependency.
 
         Raises:
-            MissingDataError: If its data is not there.
+            UnreadableDataError: If its data is not there.
             EnvelopeError: If it is not a result of armoflow.
         """
         if index == PREVIOUS:
@@ -113,7 +113,9 @@ class Inputs:
             result_id = self._ids[index]
             source = self._sources.get(result_id)
             if source is None:
-                raise MissingDataError(f"the data of input {result_id} did not come with the task")
+                raise UnreadableDataError(
+                    f"the data of input {result_id} did not come with the task"
+                )
             try:
                 cells = self._cells[index] = self._cache.read(result_id, source)
             except EnvelopeError as error:
@@ -127,7 +129,7 @@ class Inputs:
         """The slots that a piece of a column names."""
         cells = self.cells(piece.input)
         if piece.stop > len(cells):
-            raise MissingDataError(
+            raise UnreadableDataError(
                 f"{self._name(piece.input)} has {len(cells)} slots, {piece.stop} are needed"
             )
         return cells[piece.start : piece.stop]
@@ -221,7 +223,7 @@ class Inputs:
                 cell = self.slice(Slots(index, slot, slot + 1))[0]
                 self._values[key] = self.value(cell, index, slot)
             except AbsentItem:
-                raise MissingDataError(
+                raise UnreadableDataError(
                     f"slot {slot} of {self._name(index)} was filtered out"
                 ) from None
         return self._values[key]

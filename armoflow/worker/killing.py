@@ -5,8 +5,8 @@ from __future__ import annotations
 from armoflow import config
 from armoflow.config import MIB
 from armoflow.system.memory import ContainerMemory
+from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.mark import Position
-from armoflow.worker.process import ChildProcess
 from armoflow.worker.work import Cause
 
 

@@ -16,7 +16,7 @@ from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import pickle_value
-from armoflow.worker.operations import SCALARS
+from armoflow.worker.item_operations import SCALARS
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference

@@ -6,7 +6,7 @@ from armoflow import config
 from armoflow.codec.envelope import pack_envelope
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.protocol.transport import ResultState
-from armoflow.worker.context import Context
+from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.made import Made
 from armoflow.worker.mark import weight
 
@@ -41,7 +41,7 @@ class Partials:
                 made.place = place
         return place
 
-    def store(self, context: Context) -> None:
+    def store(self, context: ExpansionContext) -> None:
         """Store what child tasks need."""
         for result, column in self._columns:
             cells = [None if made is None else made.to_cell(context.slot) for made in column]

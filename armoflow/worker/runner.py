@@ -21,23 +21,23 @@ from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
-from armoflow.worker import data, operations
+from armoflow.worker import data, item_operations
 from armoflow.worker.attempts import Attempts, describe
-from armoflow.worker.code import Code
-from armoflow.worker.context import Agent, Context, Expand
-from armoflow.worker.failures import ItemFailure, MissingDataError, carry
+from armoflow.worker.expansion_context import Expand, ExpansionContext, TaskAgent
+from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
+from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import Recorder
-from armoflow.worker.progress import Progress, TaskPaused, save
 from armoflow.worker.saved import Fold
+from armoflow.worker.task_progress import Progress, TaskPaused, save
 
 _RETRIED = "###"
 """Stands in the id of a task that the engine tries again."""
 
 
 @dataclass(slots=True)
-class Task:
+class EngineTask:
     """One task to run.
 
     Attributes:
@@ -77,14 +77,14 @@ class TaskFailure(Exception):
         self.text = text
 
 
-class FullAgent(Agent):
+class RunnerAgent(TaskAgent):
     """What a runner needs of the agent."""
 
     def fetch(self, result_id: str) -> data.Source:
         """The data of any result.
 
         Raises:
-            MissingDataError: If it has none.
+            UnreadableDataError: If it has none.
         """
         raise NotImplementedError
 
@@ -106,7 +106,7 @@ class Runner:
 
     def __init__(
         self,
-        agent: FullAgent,
+        agent: RunnerAgent,
         recorder: Recorder,
         directory: str,
         kept: int = config.FETCHED_BYTES,
@@ -118,12 +118,12 @@ class Runner:
         self._cells = CellCache()
         self._paces = Paces()
         self._seconds = 0.0  # that the operations of this task have taken
-        self.code = Code(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
+        self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
         self.touched = True
 
-    def run(self, task: Task) -> Effects:
+    def run(self, task: EngineTask) -> Effects:
         """Run a task.
 
         Raises:
@@ -146,15 +146,15 @@ class Runner:
             raise TaskFailure(error.record.kind, text) from error
         return effects
 
-    def _payload(self, task: Task) -> Payload:
+    def _payload(self, task: EngineTask) -> Payload:
         try:
             return unpack_payload(data.read(task.payload))
-        except (EnvelopeError, MissingDataError) as error:
+        except (EnvelopeError, UnreadableDataError) as error:
             raise TaskFailure(
                 "invalid", f"armoflow's worker cannot run task {task.task_id}: {error}"
             ) from error
 
-    def _run(self, task: Task, payload: Payload, effects: Effects) -> None:
+    def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
         self.name, self.touched = payload.name, False
         self._paces.hear(payload.paces)
         self._seconds = 0.0
@@ -170,7 +170,7 @@ class Runner:
             for output, cells in zip(task.outputs, job.cells, strict=True):
                 self._store(task, effects, output, pack_envelope(cells, seconds))
 
-    def _prepare(self, task: Task, payload: Payload) -> Job:
+    def _prepare(self, task: EngineTask, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
         if not payload.stages:
             job = self._step(task, payload, lasting=payload.operation is not Operation.CALL)
@@ -180,7 +180,7 @@ class Runner:
         self._recorder.start(payload.slot_count, 1, 0)
         return job
 
-    def _run_steps(self, task: Task, steps: Sequence[Payload]) -> Job:
+    def _run_steps(self, task: EngineTask, steps: Sequence[Payload]) -> Job:
         job: Job | None = None
         for number, step in enumerate(steps):
             self._recorder.shift = number * step.slot_count
@@ -196,7 +196,9 @@ class Runner:
         assert job is not None
         return job
 
-    def _step(self, task: Task, step: Payload, before: Job | None = None, *, lasting: bool) -> Job:
+    def _step(
+        self, task: EngineTask, step: Payload, before: Job | None = None, *, lasting: bool
+    ) -> Job:
         fetch, cells = self._fetched.read, self._cells
         if before is None:
             inputs = Inputs(step, task.inputs, fetch, cells)
@@ -227,7 +229,7 @@ class Runner:
         try:
             self._load(step, job)
             began = time.perf_counter()
-            operations.RUN[step.operation](job)
+            item_operations.RUN[step.operation](job)
             seconds = time.perf_counter() - began
             self._seconds += seconds
             if job.original is not None:
@@ -247,7 +249,9 @@ class Runner:
         job.function, job.original, reach = self.code.function(step)
         self.touched = self.touched or not reach.is_short()
 
-    def _rest(self, task: Task, before: Job | None, job: Job, item: int, fold: Fold | None) -> None:
+    def _rest(
+        self, task: EngineTask, before: Job | None, job: Job, item: int, fold: Fold | None
+    ) -> None:
         """Wait until an item is due; here only where there is nobody to wait elsewhere.
 
         Raises:
@@ -269,14 +273,14 @@ class Runner:
         recorder.go_to(item)
         time.sleep(seconds)
 
-    def _check_graphs(self, task: Task, job: Job) -> None:
+    def _check_graphs(self, task: EngineTask, job: Job) -> None:
         """Of several graphs that items have returned, one may ask for what is not allowed."""
         from armoflow.worker.expand import refused
 
         for item, error in refused(job.pending, len(task.outputs), job.payload).items():
             job.fail_pending(item, error)
 
-    def _expand(self, task: Task, job: Job, effects: Effects) -> None:
+    def _expand(self, task: EngineTask, job: Job, effects: Effects) -> None:
         if self._expander is None:
             # Imported here: most workers never see a task that returns a graph.
             from armoflow.orchestrator.codebook import CodeBook
@@ -289,7 +293,7 @@ class Runner:
             self._paces.note_graph(job.original)
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()
-        context = Context(
+        context = ExpansionContext(
             payload=job.payload,
             function=job.original,
             outputs=task.outputs,
@@ -311,18 +315,20 @@ class Runner:
         except Exception as error:
             raise describe(error, job.payload.name) from error
 
-    def _store(self, task: Task, effects: Effects, output: str, parts: Sequence[Buffer]) -> None:
+    def _store(
+        self, task: EngineTask, effects: Effects, output: str, parts: Sequence[Buffer]
+    ) -> None:
         if task.folder is None and size(parts) <= config.INLINE_DATA_LIMIT:
             effects.data[output] = parts[0] if len(parts) == 1 else b"".join(parts)  # type: ignore[assignment]
         else:
             effects.data[output] = self._stage(task, output, parts)
 
-    def _stage(self, task: Task, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
+    def _stage(self, task: EngineTask, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
         folder = self._directory if task.folder is None else task.folder
         return data.write(f"{folder}/{result_id}", parts)
 
 
-def _inline_seconds(task: Task, payload: Payload) -> float:
+def _inline_seconds(task: EngineTask, payload: Payload) -> float:
     """How long the graph that a task has returned may be begun here.
 
     Not at all if that, or whatever else it did, has cost an agent or a process before: what is to

@@ -30,7 +30,7 @@ from armoflow.worker.environment import worker_environment
 from armoflow.worker.leftovers import sweep_leftovers
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import Outcome, Work
+from armoflow.worker.work import Assignment, TaskEnding
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Call:
     """One call of Process."""
 
     agent: AgentCalls
-    outcome: asyncio.Future[Outcome]
+    outcome: asyncio.Future[TaskEnding]
 
 
 class WorkerService(WorkerServicer):  # type: ignore[misc]
@@ -125,7 +125,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             agent, worker = self._addresses.agent_socket, self._addresses.worker_socket
             await asyncio.to_thread(sweep_leftovers, folder, agent, worker)
 
-    def _lost(self, call: _Call, outcome: Outcome) -> str:
+    def _lost(self, call: _Call, outcome: TaskEnding) -> str:
         """Why the attempt is lost through no fault of the task's: the engine makes another."""
         fault = call.agent.lost
         if fault is not None:
@@ -135,7 +135,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         record = ErrorRecord.find(outcome.error)
         return outcome.error if record is None else record.message
 
-    async def _commit(self, call: _Call, outcome: Outcome) -> str | None:
+    async def _commit(self, call: _Call, outcome: TaskEnding) -> str | None:
         """Tell the agent what the task made; returns the error that it ends with, if any."""
         effects = outcome.effects
         if effects is None:
@@ -151,29 +151,29 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     # --- the supervisor's side ------------------------------------------------------------------
 
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         """Tasks ended."""
         for outcome in outcomes:
             call: _Call = outcome.work.key
             if not call.outcome.done():
                 call.outcome.set_result(outcome)
 
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         """Nothing is recalled here."""
 
-    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+    def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """Tasks wait in their child here: an agent knows no delay."""
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """There is no other child to give work to."""
 
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+    async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Ask the agent what a task asks for."""
         call: _Call = work.key
         return await call.agent.answer(method, argument)
 
 
-def _told(outcome: Outcome) -> str:
+def _told(outcome: TaskEnding) -> str:
     """What the engine is told of a failure; where that is not all, the log holds the whole."""
     text = short_error(outcome.error)
     if text != outcome.error:
@@ -183,9 +183,9 @@ def _told(outcome: Outcome) -> str:
     return text
 
 
-def _work(request: Any, call: _Call) -> Work:
+def _work(request: Any, call: _Call) -> Assignment:
     folder = request.data_folder
-    return Work(
+    return Assignment(
         request.task_id,
         request.session_id,
         list(request.expected_output_keys),

@@ -14,7 +14,7 @@ from armoflow.agent import frames
 from armoflow.agent.shapes import BrokenStreamError, check_message
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.system.memory import ContainerMemory
-from armoflow.worker.process import ChildProcess, Listener
+from armoflow.worker.child_process import ChildListener, ChildProcess
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Spares:
         self._loop = asyncio.get_running_loop()
         self._removals: set[asyncio.Task[None]] = set()
 
-    def take(self, listener: Listener) -> ChildProcess:
+    def take(self, listener: ChildListener) -> ChildProcess:
         """A process for a supervisor: the spare one, which may be ready, if there is one."""
         spare, self._spare = self._spare, None
         if spare is None:
@@ -123,7 +123,7 @@ class Spares:
         except OSError as error:  # who needs one tries again, and tells
             logger.warning("a spare worker process cannot be started: %s", error)
 
-    def _spawn(self, listener: Listener) -> ChildProcess:
+    def _spawn(self, listener: ChildListener) -> ChildProcess:
         name = f"process-{next(self._numbers)}"
         environment = {**self._environment, MARK: f"{self._mark}/{name}"}
         child = ChildProcess(self._directory / name, environment, listener, self._kept)

@@ -25,6 +25,7 @@ from armoflow.agent.shapes import (
     is_plain,
 )
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.heard import decode_done, decode_partial, is_of, kept, last_words
 from armoflow.worker.host import Host
 from armoflow.worker.killing import Killing, memory_is_short
@@ -35,11 +36,10 @@ from armoflow.worker.mark import (
     Entry,
     Position,
 )
-from armoflow.worker.process import ChildProcess
+from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
-from armoflow.worker.window import Window
-from armoflow.worker.work import Cause, Death, Outcome, Work, account, refuse
+from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ChildSupervisor:
     """
 
     def __init__(self, host: Host, spares: Spares) -> None:
-        self.window = Window()
+        self.window = Prefetch()
         self._host = host
         self._spares = spares
         self._memory = spares.memory
@@ -72,8 +72,8 @@ class ChildSupervisor:
         self._pack = frames.packer().pack
         self._serials = itertools.count(1)
         self._child: ChildProcess | None = None
-        self._backlog: deque[Work] = deque()
-        self._sent: dict[int, Work] = {}
+        self._backlog: deque[Assignment] = deque()
+        self._sent: dict[int, Assignment] = {}
         self._partial: dict[int, list[Entry]] = {}
         self._early: set[int] = set()
         self._cancelled: set[int] = set()
@@ -123,7 +123,7 @@ class ChildSupervisor:
         return max(0, self.window.size - self.load)
 
     @property
-    def works(self) -> list[Work]:
+    def works(self) -> list[Assignment]:
         """The tasks that it has."""
         return [*self._sent.values(), *self._backlog]
 
@@ -137,7 +137,7 @@ class ChildSupervisor:
         """The process id of its child."""
         return None if self._child is None else self._child.pid
 
-    def send(self, works: Iterable[Work]) -> None:
+    def send(self, works: Iterable[Assignment]) -> None:
         """Run tasks, after those that it has."""
         self._backlog.extend(works)
         self._push()
@@ -152,7 +152,7 @@ class ChildSupervisor:
         if count > 0 and there:
             self._ask_back(set(there[-count:]))
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: Assignment) -> None:
         """Stop a task; nothing more is told of it, unless it has just ended."""
         if work in self._backlog:
             self._backlog.remove(work)
@@ -164,7 +164,7 @@ class ChildSupervisor:
         if not self._kill_if_running(serial):
             self._ask_back({serial})
 
-    async def stop(self) -> list[Work]:
+    async def stop(self) -> list[Assignment]:
         """End all processes; returns the tasks that did not end."""
         self._stopping = True
         self._stop_checking()
@@ -233,7 +233,7 @@ class ChildSupervisor:
             BrokenStreamError: When it comes to what it cannot have meant to say; what it said
                 before is done.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[TaskEnding] = []
         nanoseconds = 0
         try:
             for message in messages:
@@ -249,7 +249,7 @@ class ChildSupervisor:
         finally:
             self._tell(outcomes, nanoseconds)
 
-    def _outcome(self, child: ChildProcess, message: Any) -> Outcome | None:
+    def _outcome(self, child: ChildProcess, message: Any) -> TaskEnding | None:
         """The end of a task, if a message tells of one; other messages are taken at once."""
         sent = self._sent
         work = sent.get(message[1]) if is_done(message) else None
@@ -274,9 +274,9 @@ class ChildSupervisor:
         del sent[serial]
         if self._partial:
             self._partial.pop(serial, None)
-        return Outcome(work, effects, error, kind, message[2] * 1e-9)
+        return TaskEnding(work, effects, error, kind, message[2] * 1e-9)
 
-    def _find(self, child: ChildProcess, serial: int) -> Work | None:
+    def _find(self, child: ChildProcess, serial: int) -> Assignment | None:
         """The task that a child speaks of; None if its end was read from the memory before.
 
         Raises:
@@ -289,7 +289,7 @@ class ChildSupervisor:
             self._early.discard(serial)
         return work
 
-    def _tell(self, outcomes: Sequence[Outcome], nanoseconds: int) -> None:
+    def _tell(self, outcomes: Sequence[TaskEnding], nanoseconds: int) -> None:
         if outcomes:
             self._troubles.worked()
             self.window.observe(len(outcomes), nanoseconds * 1e-9)
@@ -349,7 +349,7 @@ class ChildSupervisor:
             self._host.completed(self, [_overran(work)])
 
     async def _answer(
-        self, child: ChildProcess, work: Work, number: int, method: str, argument: Any
+        self, child: ChildProcess, work: Assignment, number: int, method: str, argument: Any
     ) -> None:
         try:
             value = await self._host.answer(work, method, argument)
@@ -526,7 +526,7 @@ class ChildSupervisor:
         serial = next((one for one in suspects if one in self._sent), position.serial)
         return position if serial == position.serial else Position(serial, NO_ITEM, 1, 0)
 
-    async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[Outcome]:
+    async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[TaskEnding]:
         """Give up what no process can run; returns how that ends."""
         if not child.ready:
             reason = self._troubles.cannot_start(death)
@@ -543,7 +543,7 @@ class ChildSupervisor:
     async def _try_later(self, error: OSError) -> None:
         """A process could not be made: try again after a pause, or give up what waits for it."""
         reason = self._troubles.cannot_make(error)
-        outcomes: list[Outcome] = []
+        outcomes: list[TaskEnding] = []
         if reason is None:
             await asyncio.sleep(self._troubles.pause)
         else:
@@ -554,7 +554,7 @@ class ChildSupervisor:
         if self._backlog or not self._ready.done():
             self._push()
 
-    def _give_up(self, reason: str) -> list[Outcome]:
+    def _give_up(self, reason: str) -> list[TaskEnding]:
         """No process can be had; returns how the work that waits ends."""
         logger.error(reason)
         if not self._ready.done():
@@ -564,6 +564,6 @@ class ChildSupervisor:
         return [refuse(work, reason) for work in works]
 
 
-def _overran(work: Work) -> Outcome:
+def _overran(work: Assignment) -> TaskEnding:
     text = f"the task took longer than its max_duration of {work.limit:g} s"
-    return Outcome(work, error=text, kind="deadline")
+    return TaskEnding(work, error=text, kind="deadline")

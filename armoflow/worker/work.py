@@ -18,7 +18,7 @@ from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.worker import data
-from armoflow.worker.failures import ItemFailure, MissingDataError, carry
+from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.mark import Entry, Position, cell_to_wire
 from armoflow.worker.saved import unpack_saved
 
@@ -79,13 +79,13 @@ class History:
     def _take_over_saved(self) -> None:
         """Have in memory what was saved; how far a reduction came is forgotten, it starts anew."""
         if self.saved is not None:
-            with suppress(MissingDataError):  # it is gone: then all is made again
+            with suppress(UnreadableDataError):  # it is gone: then all is made again
                 self.finished.update(unpack_saved(data.read(self.saved))[0])
             self.discard()
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class Assignment:
     """One task for a child.
 
     Attributes:
@@ -149,7 +149,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class Outcome:
+class TaskEnding:
     """How a task ended: ``effects`` if it succeeded, else ``error``.
 
     Attributes:
@@ -161,7 +161,7 @@ class Outcome:
         unharmed: It did not begin, through no fault of its own.
     """
 
-    work: Work
+    work: Assignment
     effects: Effects | None = None
     error: str = ""
     kind: str = ""
@@ -208,7 +208,7 @@ class Death:
         return f"{text}; its last output:\n{output}" if output else text
 
 
-def account(work: Work, entries: Iterable[Entry], death: Death) -> Outcome | None:
+def account(work: Assignment, entries: Iterable[Entry], death: Death) -> TaskEnding | None:
     """Note on the running task of a dead child what it finished, and count the attempt.
 
     Returns:
@@ -217,26 +217,26 @@ def account(work: Work, entries: Iterable[Entry], death: Death) -> Outcome | Non
     work.history.note(entries)
     try:
         payload = unpack_payload(data.read(work.payload))
-    except (EnvelopeError, MissingDataError) as error:
-        return Outcome(work, error=f"the task cannot be read any more: {error}", kind="invalid")
+    except (EnvelopeError, UnreadableDataError) as error:
+        return TaskEnding(work, error=f"the task cannot be read any more: {error}", kind="invalid")
     return _Account(work, payload, death).settle()
 
 
-def refuse(work: Work, text: str) -> Outcome:
+def refuse(work: Assignment, text: str) -> TaskEnding:
     """How a task ends that no process can be found for."""
     kind = f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}"
     try:
         name = unpack_payload(data.read(work.payload)).name
-    except (EnvelopeError, MissingDataError):
+    except (EnvelopeError, UnreadableDataError):
         name = work.task_id
     error = ErrorRecord("died", kind, text, node=name).to_text()
-    return Outcome(work, error=error, kind="died", unharmed=True)
+    return TaskEnding(work, error=error, kind="died", unharmed=True)
 
 
 class _Account:
     """What the death of a child costs the task that it ran."""
 
-    def __init__(self, work: Work, payload: Payload, death: Death) -> None:
+    def __init__(self, work: Assignment, payload: Payload, death: Death) -> None:
         self._work = work
         self._payload = payload
         self._death = death
@@ -247,7 +247,7 @@ class _Account:
         self._item = item if 0 <= item < count else None
         self._all = range(count)
 
-    def settle(self) -> Outcome | None:
+    def settle(self) -> TaskEnding | None:
         """Count the attempt; None if another one may be made."""
         history, settings = self._work.history, self._payload.settings
         if self._death.position.inline:
@@ -299,14 +299,14 @@ class _Account:
             reason=self._death.reason,
         )
 
-    def _quarantine(self, record: ErrorRecord) -> Outcome | None:
+    def _quarantine(self, record: ErrorRecord) -> TaskEnding | None:
         work, settings = self._work, self._payload.settings
         history = work.history
         missing = [item for item in self._all if item not in history.finished]
         if not (settings.packed or settings.capture) or not missing:
             after = (self._item or 0) // self._payload.slot_count + 1
             record = carry(record, self._steps[after:])
-            return Outcome(work, error=record.to_text(self._payload.key), kind=record.kind)
+            return TaskEnding(work, error=record.to_text(self._payload.key), kind=record.kind)
         cell = cell_to_wire(ItemFailure(record).slot(self._payload.key))
         for item in missing if self._item is None else [self._item]:
             history.finished[item] = [cell] * len(work.outputs)

@@ -29,9 +29,9 @@ from armoflow.codec.payload import (
 )
 from armoflow.codec.pickling import dumps
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
-from armoflow.worker.runner import FullAgent, Runner, Task
+from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import Outcome, Work
+from armoflow.worker.work import Assignment, TaskEnding
 
 
 def code() -> CodeReference:
@@ -64,8 +64,8 @@ def single(value: int) -> bytes:
 def measure_runner(payloads: Sequence[bytes]) -> float:
     """CPU seconds to run these in this process, the best of five."""
     recorder = Recorder(Mark(create_mark_file(tempfile.gettempdir())), lambda *_: None)
-    runner = Runner(FullAgent(), recorder, tempfile.gettempdir())
-    tasks = [Task(1, "task", "session", ["output"], payload, {}) for payload in payloads]
+    runner = Runner(RunnerAgent(), recorder, tempfile.gettempdir())
+    tasks = [EngineTask(1, "task", "session", ["output"], payload, {}) for payload in payloads]
 
     def run() -> float:
         started = time.process_time()
@@ -83,11 +83,11 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.supervisor = ChildSupervisor(self, directory, spare_delay=None)
-        self._works: list[Work] = []
+        self._works: list[Assignment] = []
         self._left = 0
         self._done = asyncio.Event()
 
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         self._left -= len(outcomes)
         room = supervisor.room
         if self._works and room >= min(len(self._works), supervisor.window.size // 2):
@@ -96,18 +96,18 @@ class Bench:
         if not self._left:
             self._done.set()
 
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         self._works.extend(works)
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         pass
 
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+    async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         raise NotImplementedError(method)
 
     async def run(self, payloads: Sequence[bytes]) -> None:
         self._works = [
-            Work(f"task-{number}", "session", [f"output-{number}"], payload, {})
+            Assignment(f"task-{number}", "session", [f"output-{number}"], payload, {})
             for number, payload in enumerate(payloads)
         ]
         self._left = len(self._works)

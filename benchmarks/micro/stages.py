@@ -81,7 +81,7 @@ ENGINE = (
     Boundary("armoflow.engine.journal:Journal._write", WRITER),
     Boundary("armoflow.engine.scheduler:Scheduler.push", DISPATCH),
     Boundary("armoflow.engine.agents.lane:LaneAgent._deal", DISPATCH),
-    Boundary("armoflow.worker.process:ChildProcess._on_readable", COMPLETE),
+    Boundary("armoflow.worker.child_process:ChildProcess._on_readable", COMPLETE),
     Boundary("armoflow.engine.watchers:Watchers.tell", NOTIFY),
     Boundary("armoflow.engine.services.connection:Connection._tell", NOTIFY),
     Boundary("armoflow.engine.services.connection:Connection._delete", FREE),
@@ -176,10 +176,10 @@ def _environment() -> Mapping[str, str]:
 def run_engine(directory: Path, arguments: list[str]) -> int:
     """An engine whose workers are timed, too; returns its exit code."""
     from armoflow.engine.__main__ import main
-    from armoflow.worker import process
+    from armoflow.worker import child_process
 
     os.environ[_VARIABLE] = str(directory)
-    process._MODULE = _WORKER_MODULE
+    child_process._MODULE = _WORKER_MODULE
     with start_watch("engine", directory).timing(ENGINE):
         return main(arguments)
 

@@ -21,9 +21,9 @@ from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import ItemOutcome, outcomes
 from armoflow.protocol.transport import Failure, ResultState
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
-from armoflow.worker.runner import Runner, Task, TaskFailure
+from armoflow.worker.runner import EngineTask, Runner, TaskFailure
 
 KEY = b"the key of the simulation"
 
@@ -52,7 +52,7 @@ class SimulatedEngine:
         try:
             return self.data[result_id]
         except KeyError:
-            raise MissingDataError(f"no data of {result_id}") from None
+            raise UnreadableDataError(f"no data of {result_id}") from None
 
     # --- what a client asks ---------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class SimulatedEngine:
             sources = {i: self.data[i] for i in inputs}
             try:
                 effects = self._runner.run(
-                    Task(1, task_id, "session", list(outputs), payload, sources)
+                    EngineTask(1, task_id, "session", list(outputs), payload, sources)
                 )
             except TaskFailure as failure:
                 self.aborted.update(dict.fromkeys(outputs, failure.text))

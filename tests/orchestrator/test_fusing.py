@@ -16,7 +16,7 @@ from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.sizes import SiblingSizer
 from armoflow.orchestrator.targets import ItemOutcome
-from armoflow.worker.runner import Runner, Task
+from armoflow.worker.runner import EngineTask, Runner
 from tests.orchestrator.simulated import Simulation
 from tests.orchestrator.steps import add, double, grow, inc, no_threes, odd, total
 
@@ -118,7 +118,7 @@ def test_a_level_of_a_recursion_has_no_more_to_do_however_deep_it_is(
     steps: list[int] = []
     run = Runner.run
 
-    def counted(self: Runner, work: Task) -> Any:
+    def counted(self: Runner, work: EngineTask) -> Any:
         steps.append(1 + len(unpack_payload(bytes(work.payload)).stages))
         return run(self, work)
 

@@ -14,7 +14,7 @@ import armoflow
 from armoflow import task
 from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
-from armoflow.worker.runner import Task
+from armoflow.worker.runner import EngineTask
 from tests.orchestrator.simulated import Simulation
 from tests.orchestrator.steps import add, grown, inc, one_more, two_of
 
@@ -43,7 +43,7 @@ def run(directory: Path, build: Callable[[], Any], client: TaskOptions) -> list[
     runner: Any = simulation.engine._runner
     plain = runner.run
 
-    def recorded(run_task: Task) -> Any:
+    def recorded(run_task: EngineTask) -> Any:
         payloads.append(unpack_payload(bytes(run_task.payload)))
         return plain(run_task)
 

@@ -13,13 +13,13 @@ from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Payload
 from armoflow.worker.data import Source
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
-from armoflow.worker.progress import Progress, TaskPaused
-from armoflow.worker.runner import FullAgent, Runner, Task
+from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
+from armoflow.worker.task_progress import Progress, TaskPaused
 
 
-class FakeAgent(FullAgent):
+class FakeAgent(RunnerAgent):
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
         self.calls: list[tuple[str, Any]] = []
@@ -28,7 +28,7 @@ class FakeAgent(FullAgent):
     def fetch(self, result_id: str) -> Source:
         self.calls.append(("fetch", result_id))
         if result_id not in self.stored:
-            raise MissingDataError(f"no data for {result_id}")
+            raise UnreadableDataError(f"no data for {result_id}")
         return self.stored[result_id]
 
     def new_results(self, names: Sequence[str]) -> list[str]:
@@ -69,7 +69,9 @@ class LocalRunner:
         names = [f"output-{number}" for number in range(outputs)]
         while True:
             self.serial += 1
-            task = Task(self.serial, "task", "session", names, data, inputs or {}, folder, progress)
+            task = EngineTask(
+                self.serial, "task", "session", names, data, inputs or {}, folder, progress
+            )
             self.recorder.begin(task.serial)
             try:
                 return self.runner.run(task)

@@ -28,7 +28,7 @@ from armoflow.codec.pickling import dumps, loads
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import Outcome, Work
+from armoflow.worker.work import Assignment, TaskEnding
 
 PATIENCE = 60.0
 KEY = b"the session's own"
@@ -113,7 +113,7 @@ def _read(slot: Slot) -> Any:
     return None if slot.kind is SlotKind.ABSENT else ErrorRecord.decode(slot.data, KEY)
 
 
-def output(outcome: Outcome, index: int = 0) -> list[Any]:
+def output(outcome: TaskEnding, index: int = 0) -> list[Any]:
     assert outcome.effects is not None, outcome.error
     data = outcome.effects.data[outcome.work.outputs[index]]
     if isinstance(data, StagedFile):
@@ -123,7 +123,7 @@ def output(outcome: Outcome, index: int = 0) -> list[Any]:
     return read(data)
 
 
-def record(outcome: Outcome) -> ErrorRecord:
+def record(outcome: TaskEnding) -> ErrorRecord:
     assert outcome.effects is None
     found = ErrorRecord.find(outcome.error, KEY)
     assert found is not None, outcome.error
@@ -138,34 +138,34 @@ class Seat:
         options.setdefault("environment", worker_environment())
         self.spares = spares or Spares(directory, **options)
         self.supervisor = ChildSupervisor(self, self.spares)
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, TaskEnding] = {}
         self.order: list[int] = []
-        self.back: list[Work] = []
+        self.back: list[Assignment] = []
         self.paused_works: list[tuple[int, float]] = []
         self.stored: dict[str, Any] = {}
         self.requests: list[tuple[str, Any]] = []
         self._changed = asyncio.Event()
         self._count = 0
 
-    async def stop(self) -> list[Work]:
+    async def stop(self) -> list[Assignment]:
         left = await self.supervisor.stop()
         await self.spares.stop()
         return left
 
     # --- host ---
 
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         for outcome in outcomes:
             assert outcome.work.key not in self.outcomes
             self.outcomes[outcome.work.key] = outcome
             self.order.append(outcome.work.key)
         self._changed.set()
 
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         self.back.extend(works)
         self._changed.set()
 
-    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+    def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         self.paused_works.append((work.key, seconds))
         asyncio.get_running_loop().call_later(seconds, supervisor.send, [work])
         self._changed.set()
@@ -173,7 +173,7 @@ class Seat:
     def lagging(self, supervisor: ChildSupervisor) -> None:
         pass
 
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+    async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         self.requests.append((method, argument))
         if method == "fetch":
             if argument not in self.stored:
@@ -189,10 +189,10 @@ class Seat:
         inputs: Mapping[str, Any] | None = None,
         outputs: int = 1,
         **fields: Any,
-    ) -> Work:
+    ) -> Assignment:
         key = self._count
         self._count += 1
-        return Work(
+        return Assignment(
             f"task-{key}",
             "session",
             [f"output-{key}-{number}" for number in range(outputs)],
@@ -204,13 +204,13 @@ class Seat:
 
     async def run(
         self, *payloads: Payload, inputs: Mapping[str, Any] | None = None, outputs: int = 1
-    ) -> list[Outcome]:
+    ) -> list[TaskEnding]:
         works = [self.work(payload, inputs, outputs) for payload in payloads]
         self.supervisor.send(works)
         await self.wait_for(works)
         return [self.outcomes[work.key] for work in works]
 
-    async def wait_for(self, works: Sequence[Work]) -> None:
+    async def wait_for(self, works: Sequence[Assignment]) -> None:
         await self.until(lambda: all(work.key in self.outcomes for work in works))
 
     async def until(self, condition: Callable[[], bool]) -> None:

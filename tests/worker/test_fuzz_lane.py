@@ -15,7 +15,7 @@ from seats import PATIENCE, Seat, call
 
 from armoflow.agent import frames
 from armoflow.codec.payload import Settings
-from armoflow.worker.process import ChildProcess
+from armoflow.worker.child_process import ChildProcess
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0")) or 60
 

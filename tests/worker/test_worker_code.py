@@ -10,7 +10,7 @@ import pytest
 from armoflow import config
 from armoflow.codec.functions import EncodedFunction, encode_function
 from armoflow.codec.payload import CodeReference, Operation, Payload
-from armoflow.worker.code import Code
+from armoflow.worker.function_cache import FunctionCache
 
 
 def encode(size: int) -> EncodedFunction:
@@ -31,7 +31,7 @@ def no_fetch(result_id: str) -> bytes:
 
 def test_a_function_goes_with_all_that_it_holds() -> None:
     size = config.CODE_CACHE_BYTES // 2
-    code = Code(no_fetch)
+    code = FunctionCache(no_fetch)
     first = payload_of(encode(size))
     function = code.function(first).function
     assert code.reference(function) is first.function
@@ -44,13 +44,13 @@ def test_a_function_goes_with_all_that_it_holds() -> None:
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_a_function_is_loaded_once(size: int) -> None:
-    code = Code(no_fetch)
+    code = FunctionCache(no_fetch)
     payload = payload_of(encode(size))
     assert code.function(payload).function is code.function(payload).function
 
 
 def test_a_function_in_use_stays() -> None:
-    code = Code(no_fetch)
+    code = FunctionCache(no_fetch)
     size = config.CODE_CACHE_BYTES // 3
     used, other = payload_of(encode(size)), payload_of(encode(size + 1))
     function = code.function(used).function

@@ -17,8 +17,8 @@ from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.failure import ErrorRecord
 from armoflow.engine.faults import StorageError
 from armoflow.engine.records import NewTask, TaskStatus
+from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.passed import Passed
-from armoflow.worker.process import ChildProcess
 
 
 def noting(lane: Lane, name: str) -> Callable[[Any], Any]:

@@ -197,7 +197,7 @@ def test_what_was_saved_and_is_gone_is_made_again(local: LocalRunner, tmp_path: 
         return bytes([value]) * 200_000
 
     payload = collection(MAP, lose, values(0, 1), settings=retried())
-    from armoflow.worker.progress import Progress
+    from armoflow.worker.task_progress import Progress
 
     progress = Progress.decode({}, [], [str(tmp_path / "nowhere"), 10])
     assert local.run(payload, progress=progress) == [bytes([value]) * 200_000 for value in range(2)]
@@ -217,7 +217,7 @@ def test_an_input_that_cannot_be_read_fails_those_that_wait_too(
     local: LocalRunner, tmp_path: Path
 ) -> None:
     """Nothing that waits is taken for an absent item."""
-    from armoflow.worker.progress import Progress
+    from armoflow.worker.task_progress import Progress
 
     payload = collection(MAP, abs, values(-1, -2, -3), settings=retried())
     payload.function = type(payload.function)("digest", None, "nowhere")  # type: ignore[misc]

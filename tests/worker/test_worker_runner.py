@@ -27,8 +27,8 @@ from armoflow.codec.payload import (
 )
 from armoflow.codec.pickling import dumps
 from armoflow.codec.recording import record_exception
-from armoflow.worker.progress import Progress
 from armoflow.worker.runner import TaskFailure
+from armoflow.worker.task_progress import Progress
 
 MAP, FILTER, COMBINE, GATHER = (
     Operation.MAP,
@@ -662,10 +662,10 @@ def test_encoded_payloads_are_read_from_files(local: LocalRunner, tmp_path: Path
     path.write_bytes(encode(call(len, "four")))
     task_data: Any = [str(path), path.stat().st_size]
     local.serial += 1
-    from armoflow.worker.runner import Task
+    from armoflow.worker.runner import EngineTask
 
     local.recorder.begin(local.serial)
-    effects = local.runner.run(Task(local.serial, "t", "s", ["o"], task_data, {}))
+    effects = local.runner.run(EngineTask(local.serial, "t", "s", ["o"], task_data, {}))
     assert b"".join(pack_envelope([bytes(dumps(4).data)])) == content(effects.data["o"])
 
 

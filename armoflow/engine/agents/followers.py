@@ -17,16 +17,16 @@ from typing import NamedTuple
 from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.state import State
 from armoflow.worker.data import Source
+from armoflow.worker.prefetch import LARGEST
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.window import LARGEST
-from armoflow.worker.work import Work
+from armoflow.worker.work import Assignment
 
 
 class Follower(NamedTuple):
     """A follower and the seat that has it."""
 
     seat: ChildSupervisor
-    work: Work
+    work: Assignment
 
 
 class Followers:
@@ -45,8 +45,8 @@ class Followers:
         state: State,
         partition: str,
         peek: Callable[[str], Source | None],
-        make: Callable[[TaskRecord, Source, dict[str, Source]], Work],
-        is_running: Callable[[Work], bool],
+        make: Callable[[TaskRecord, Source, dict[str, Source]], Assignment],
+        is_running: Callable[[Assignment], bool],
     ) -> None:
         self._state = state
         self._partition = partition
@@ -55,24 +55,24 @@ class Followers:
         self._is_running = is_running
         self._by_leader: dict[str, Follower] = {}
         self._leaders: dict[str, str] = {}
-        self._ends: dict[ChildSupervisor, deque[Work]] = {}  # the last that seats got
+        self._ends: dict[ChildSupervisor, deque[Assignment]] = {}  # the last that seats got
 
-    def extend(self, seat: ChildSupervisor, works: list[Work], room: int) -> None:
+    def extend(self, seat: ChildSupervisor, works: list[Assignment], room: int) -> None:
         """Add to the tasks for a seat those that follow them, as far as there is room."""
         ends = self._ends.setdefault(seat, deque(maxlen=LARGEST))
         ends.extend(works)
         self._follow(seat, ends, works, room)
 
-    def more(self, seat: ChildSupervisor) -> list[Work]:
+    def more(self, seat: ChildSupervisor) -> list[Assignment]:
         """What goes on behind the last tasks that a seat got, if it has room again."""
-        works: list[Work] = []
+        works: list[Assignment] = []
         ends = self._ends.get(seat)
         if ends:
             self._follow(seat, ends, works, seat.room)
         return works
 
     def _follow(
-        self, seat: ChildSupervisor, ends: deque[Work], works: list[Work], room: int
+        self, seat: ChildSupervisor, ends: deque[Assignment], works: list[Assignment], room: int
     ) -> None:
         while ends and len(works) < room:
             leader = ends.popleft()
@@ -101,7 +101,7 @@ class Followers:
             self.after(leader)
         self.after(task_id)
 
-    def _find(self, leader: Work) -> Work | None:
+    def _find(self, leader: Assignment) -> Assignment | None:
         if len(leader.outputs) != 1 or leader.task_id in self._by_leader or self._is_gone(leader):
             return None
         output = leader.outputs[0]
@@ -125,7 +125,7 @@ class Followers:
         work.passed = [output]
         return work
 
-    def _is_gone(self, leader: Work) -> bool:
+    def _is_gone(self, leader: Assignment) -> bool:
         """Whether it has ended, or went elsewhere."""
         return not self._is_running(leader) and leader.task_id not in self._leaders
 

@@ -29,7 +29,7 @@ from armoflow.system.memory import container_memory
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import History, Outcome, Work
+from armoflow.worker.work import Assignment, History, TaskEnding
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class LaneAgent:
             environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
         self._spares = Spares(self._directory, environment, spare_delay, container_memory())
         self._seats: list[ChildSupervisor] = []
-        self._waiting: deque[Work] = deque()
-        self._running: dict[str, tuple[ChildSupervisor, Work]] = {}
+        self._waiting: deque[Assignment] = deque()
+        self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}
         self._unread: dict[str, TaskRecord] = {}
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
@@ -204,7 +204,7 @@ class LaneAgent:
             self._reading.add(reading)
             reading.add_done_callback(self._reading.discard)
 
-    def _prepare(self, task: TaskRecord) -> Work | None:
+    def _prepare(self, task: TaskRecord) -> Assignment | None:
         """The work of a task, or None if some of its data is not in memory."""
         payload = self._peek(task.payload_id)
         if payload is None:
@@ -217,7 +217,7 @@ class LaneAgent:
             inputs[result_id] = data
         return self._make(task, payload, inputs)
 
-    def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Work:
+    def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
         work = _work(task, payload, inputs)
         history = self._engine.pauses.take(task.id)
         if history is not None:
@@ -294,7 +294,7 @@ class LaneAgent:
 
     # --- the children's side --------------------------------------------------------------------
 
-    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[Outcome]) -> None:
+    def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         """Tasks ended."""
         engine = self._engine
         completions: list[tuple[str, Effects]] = []
@@ -327,7 +327,7 @@ class LaneAgent:
         self._complete(completions)
         self.wake()
 
-    def _is_running(self, work: Work) -> bool:
+    def _is_running(self, work: Assignment) -> bool:
         """Whether this runs for its task: a follower whose leader went elsewhere does not."""
         place = self._running.get(work.task_id)
         return place is not None and place[1] is work
@@ -348,7 +348,7 @@ class LaneAgent:
             if follower is not None:
                 self._start(*follower)
 
-    def _start(self, seat: ChildSupervisor, work: Work) -> None:
+    def _start(self, seat: ChildSupervisor, work: Assignment) -> None:
         task: TaskRecord = work.key
         (passed,) = work.passed
         data = self._peek(passed)
@@ -362,7 +362,7 @@ class LaneAgent:
         else:
             seat.cancel(work)  # cancelled or paused meanwhile
 
-    def returned(self, supervisor: ChildSupervisor, works: Sequence[Work]) -> None:
+    def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         """Tasks came back that wait for another child, or for their session's next turn."""
         engine = self._engine
         contended = engine.scheduler.contended(self._partition)
@@ -377,7 +377,7 @@ class LaneAgent:
                     self._waiting.appendleft(work)
         self.wake()
 
-    def paused(self, supervisor: ChildSupervisor, work: Work, seconds: float) -> None:
+    def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """A task waits for a retry: it is queued again then, and its child is free."""
         if self._is_running(work):
             del self._running[work.task_id]
@@ -394,7 +394,7 @@ class LaneAgent:
         if idle and not self._waiting:
             self._recall(supervisor, idle)
 
-    async def answer(self, work: Work, method: str, argument: Any) -> Any:
+    async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Read the data of a result; ids are made by the children themselves.
 
         Raises:
@@ -408,8 +408,8 @@ class LaneAgent:
         return _source(await self._engine.objects.read(result.opaque_id))
 
 
-def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Work:
-    return Work(
+def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
+    return Assignment(
         task.id,
         task.session_id,
         task.outputs,

@@ -15,7 +15,7 @@ from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.errors import TaskError
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import code_bytes
 from armoflow.worker.reach import Reach
 from armoflow.worker.script import Carried, script_scope
@@ -41,7 +41,7 @@ class Loaded(NamedTuple):
     reach: Reach
 
 
-class Code:
+class FunctionCache:
     """The functions that this process knows.
 
     Args:
@@ -160,7 +160,7 @@ class Code:
         if reference.data is not None:
             return reference.data
         if reference.result_id is None:
-            raise MissingDataError(f"code {reference.digest} is neither here nor stored")
+            raise UnreadableDataError(f"code {reference.digest} is neither here nor stored")
         return code_bytes(self._fetch(reference.result_id))
 
 

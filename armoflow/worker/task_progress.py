@@ -10,7 +10,7 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.envelope import Cell
 from armoflow.worker import data
-from armoflow.worker.failures import MissingDataError
+from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.job import Job
 from armoflow.worker.mark import cell_from_wire, weight
 from armoflow.worker.saved import Fold, pack_saved, unpack_saved
@@ -44,7 +44,7 @@ class Progress:
         """Read what a RUN message says; ``saved`` is what :func:`save` wrote."""
         progress = cls(spent, inline=inline)
         if saved is not None:
-            with suppress(MissingDataError):  # it is gone: then all is made again
+            with suppress(UnreadableDataError):  # it is gone: then all is made again
                 kept, progress.fold = unpack_saved(data.read(saved))
                 entries = [*kept, *entries]
         for item, cells in entries:

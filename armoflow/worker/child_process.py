@@ -35,7 +35,7 @@ _LOG = "output.log"
 _STOP_SECONDS = 1.0
 
 
-class Listener(Protocol):
+class ChildListener(Protocol):
     """Who is told what a child says; called in the event loop."""
 
     def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
@@ -69,7 +69,7 @@ class ChildProcess:
         self,
         directory: Path,
         environment: Mapping[str, str],
-        listener: Listener,
+        listener: ChildListener,
         kept: int = FETCHED_BYTES,
     ) -> None:
         directory.mkdir(parents=True)

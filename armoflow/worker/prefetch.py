@@ -15,11 +15,11 @@ _MEMORY = 5
 """Observations whose median counts: a child that lost its processor for once is not slow."""
 
 
-class Window:
+class Prefetch:
     """Follows the durations of a child's tasks.
 
     Example:
-        >>> window = Window()
+        >>> window = Prefetch()
         >>> window.size
         2
         >>> for _ in range(10): window.observe(64, 64 * 20e-6)

@@ -35,12 +35,15 @@ class Expand(Protocol):
     """
 
     def __call__(
-        self, pending: Mapping[int, Any], finished: Sequence[Sequence[Cell]], context: Context
+        self,
+        pending: Mapping[int, Any],
+        finished: Sequence[Sequence[Cell]],
+        context: ExpansionContext,
     ) -> None:
         """Submit what makes every expected output, through the context."""
 
 
-class Agent(Protocol):
+class TaskAgent(Protocol):
     """How a task gets at its agent, before it ends."""
 
     def new_results(self, names: Sequence[str]) -> list[str]:
@@ -50,7 +53,7 @@ class Agent(Protocol):
         """Create results with data, in one message; returns their ids."""
 
 
-class Context:
+class ExpansionContext:
     """The task that returned a graph, as the expansion sees it.
 
     Attributes:
@@ -70,7 +73,7 @@ class Context:
         payload: Payload,
         function: Callable[..., Any] | None,
         outputs: Sequence[str],
-        agent: Agent,
+        agent: TaskAgent,
         stage: Callable[[str, Sequence[Buffer]], StagedFile],
         effects: Effects,
         local: bool,

@@ -162,7 +162,7 @@ def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, (list, dict)) else value
 
 
-class Surroundings:
+class ProcessState:
     """What this process had around its tasks when it began.
 
     Args:
