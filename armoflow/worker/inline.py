@@ -10,7 +10,7 @@ gets arguments that nobody else holds. Operations on collections are run item by
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
@@ -18,14 +18,37 @@ from armoflow.codec.payload import Payload
 from armoflow.errors import TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode, CollectionNode, FilterNode, MapNode, Node
+from armoflow.graph.nodes import (
+    CallNode,
+    CollectionNode,
+    FilterNode,
+    FoldNode,
+    GatherNode,
+    ItemNode,
+    MapNode,
+    Node,
+    ReduceNode,
+    SliceNode,
+    SourceNode,
+    ZipNode,
+)
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import InlineCaller, TriedLaterError, nodes_of
-from armoflow.worker.inline_items import KINDS, Taken, Unfinished, skipped
+from armoflow.worker.inline_items import run_filter, run_map
+from armoflow.worker.inline_reductions import run_reduction
 from armoflow.worker.inline_rules import Functions
+from armoflow.worker.inline_sources import (
+    Taken,
+    run_gather,
+    run_item,
+    run_slice,
+    run_source,
+    run_zip,
+)
+from armoflow.worker.inline_steps import Steps, Unfinished, skipped
 from armoflow.worker.made import ArgumentLoader, Made, Row
 from armoflow.worker.mark import Recorder
 from armoflow.worker.partials import Partials
@@ -34,6 +57,20 @@ if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
     from armoflow.graph.task import BaseTask
     from armoflow.orchestrator.planning.settings import PlanSettings
+
+
+_KINDS: dict[type[Node], Callable[[Any, Any], Steps]] = {
+    SourceNode: run_source,
+    MapNode: run_map,
+    FilterNode: run_filter,
+    ZipNode: run_zip,
+    SliceNode: run_slice,
+    ItemNode: run_item,
+    GatherNode: run_gather,
+    ReduceNode: run_reduction,
+    FoldNode: run_reduction,
+}
+"""What runs each kind of node but calls."""
 
 
 class _Frame:
@@ -123,7 +160,7 @@ class Inline:
                 left.add(node)
             else:
                 self._open.add(node)
-                stack.append(_Frame(node, (), KINDS[type(node)](self, node)))
+                stack.append(_Frame(node, (), _KINDS[type(node)](self, node)))
 
     def _next(self, frame: _Frame) -> Node | None:
         """The next input that was not looked at; of a call, none after one that failed."""
