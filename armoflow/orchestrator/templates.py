@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from armoflow import config
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickler import PROTOCOL
+from armoflow.codec.references import uses_nothing
 from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
@@ -133,6 +134,11 @@ class Template:
         self.looked = 0.0
         self.queued = False
 
+    def is_of(self, call: CallNode) -> bool:
+        """Whether a call's name and options are the very same, as those of one task mostly are."""
+        node = self.node
+        return node.name is call.name and node.options is call.options and node.block is call.block
+
 
 class _Sizer(SiblingSizer):
     """Tells when it learns something."""
@@ -178,27 +184,37 @@ class _NoReferences:
         """There is nothing to wait for."""
 
 
+class _Encoded(NamedTuple):
+    """A function's code as it was, and what it depends on.
+
+    Attributes:
+        body: The function's own code object, if it depends on nothing else.
+        bundle: Stands for the user's modules.
+        function: The function, encoded.
+        modules: The modules, encoded.
+    """
+
+    body: object
+    bundle: object
+    function: EncodedCode
+    modules: EncodedCode | None
+
+
 class _KnownFunction:
-    """What is known of a function's calls: their code, where it is sure to be the same again.
+    """What is known of a function's calls; each attribute is read and set as a whole.
 
     Attributes:
         templates: By kind of call.
-        body: The function's own code object, when it was encoded.
-        bundle: The user's modules as they were then.
-        function: It, encoded.
-        modules: These, encoded.
-        last: The node of the last call, its settings and its template.
+        encoded: Its code.
+        last: The last call's code and modules, its settings and its template.
     """
 
-    __slots__ = ("body", "bundle", "function", "last", "modules", "templates")
+    __slots__ = ("encoded", "last", "templates")
 
     def __init__(self) -> None:
         self.templates: dict[_Kind, Template] = {}
-        self.body: object = None
-        self.bundle: object = None
-        self.function: EncodedCode | None = None
-        self.modules: EncodedCode | None = None
-        self.last: tuple[Node, PlanSettings, Template] | None = None
+        self.encoded: _Encoded | None = None
+        self.last: tuple[EncodedCode, EncodedCode | None, PlanSettings, Template] | None = None
 
 
 class Templates:
@@ -284,15 +300,13 @@ class Templates:
                     known = self._known.setdefault(function, _KnownFunction())
         except TypeError:  # it cannot be hashed, or not weakly held: then it is not recognised
             known = _KnownFunction()
-        encoded = known.function
-        if encoded is None or not book.is_unchanged(function, known.body, known.bundle):
-            encoded = book.function(function)
-            modules = book.modules()
-            with self._lock:
-                known.last = None
-                known.function, known.modules = encoded, modules
-                known.body, known.bundle = getattr(function, "__code__", None), book.bundle
-        return known, CalledCode(task, encoded, known.modules)
+        encoded = known.encoded
+        if encoded is None or not book.is_unchanged(function, encoded.body, encoded.bundle):
+            body = function.__code__ if uses_nothing(function) else None
+            coded = book.function(function)
+            bundle = book.bundle  # before the modules: if these change, it is not theirs
+            encoded = known.encoded = _Encoded(body, bundle, coded, book.modules())
+        return known, CalledCode(task, encoded.function, encoded.modules)
 
     def _template(
         self, known: _KnownFunction, node: CallNode, code: CalledCode, settings: PlanSettings
@@ -300,12 +314,12 @@ class Templates:
         last = known.last
         if (
             last is not None
-            and last[0].name is node.name
-            and last[0].options is node.options
-            and last[0].block is node.block
-            and last[1] is settings
+            and last[0] is code.function
+            and last[1] is code.modules
+            and last[2] is settings
+            and last[3].is_of(node)
         ):
-            return last[2]
+            return last[3]
         kind = (node.name, node.options, node.block, id(settings))
         with self._lock:
             templates = known.templates
@@ -314,7 +328,7 @@ class Templates:
                 if len(templates) >= KEPT_TEMPLATES:
                     templates.clear()
                 template = templates[kind] = self._new_template(node, code, settings)
-            known.last = template.node, settings, template
+            known.last = code.function, code.modules, settings, template
             return template
 
     def _new_template(self, node: CallNode, code: CalledCode, settings: PlanSettings) -> Template:

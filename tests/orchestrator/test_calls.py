@@ -356,6 +356,46 @@ def test_a_function_whose_body_or_builtins_change_is_sent_anew(
         assert digests[0] == digests[1]
         assert len(set(digests)) == 3
 
+        monkeypatch.delitem(globals(), "abs")
+        await desk.add(sized(1))
+        last = desk.tasks[-1].payload
+        assert last is not None and last.function is not None
+        assert last.function.digest == digests[2]
+
+    run(story)
+
+
+def test_each_thread_s_calls_have_the_code_of_their_moment() -> None:
+    """Two threads encode a function that is changed in between; the first one finishes last."""
+    factor = 2
+
+    @task
+    def times(number: int) -> int:
+        return factor * number
+
+    async def story(desk: Desk) -> None:
+        nonlocal factor
+        templates = desk.calls.templates
+        node: Any = times(1)
+        encode = templates._code
+        interrupted = False
+
+        def encode_and_be_overtaken(function: Any) -> Any:
+            nonlocal factor, interrupted
+            found = encode(function)
+            if not interrupted:
+                interrupted = True
+                factor = 3
+                assert templates.prepare([node.node], SETTINGS, frozenset())
+            return found
+
+        templates._code = encode_and_be_overtaken  # type: ignore[method-assign]
+        (first,) = templates.prepare([node.node], SETTINGS, frozenset()) or ()
+        (second,) = templates.prepare([node.node], SETTINGS, frozenset()) or ()
+        assert first.template is not second.template
+        for call in (first, second):
+            assert call.code is not None and call.template.digests == call.code.digests
+
     run(story)
 
 
