@@ -63,7 +63,7 @@ class Paces:
 
     # --- what others are told, and tell ---------------------------------------------------------
 
-    def tell(self, function: Callable[..., Any]) -> list[list[Any]]:
+    def tell(self, function: Callable[..., Any]) -> Sequence[Sequence[Any]]:
         """What is known of the tasks that a function may call, as it travels."""
         code = getattr(function, "__code__", function)
         called = self._called.get(id(code))
@@ -71,6 +71,8 @@ class Paces:
             if len(self._called) >= _KEPT:
                 self._called.clear()
             called = self._called[id(code)] = code, [*dict.fromkeys(_called_by(function))]
+        if not called[1]:
+            return ()
         known = self._known
         return [
             [*place, known[place], place in self._expanding]

@@ -276,7 +276,7 @@ def test_what_one_process_has_measured_others_are_told() -> None:
     first.note(tens.function, 0.5)
     first.note(growing.function, 0.25)
     first.note_graph(growing.function)
-    assert first.tell(tens.function) == []
+    assert first.tell(tens.function) == ()
     second.hear(first.tell(several.function))
     assert (second.of(tens.function), second.of(growing.function)) == (0.5, 0.25)
     assert second.expands(growing.function)

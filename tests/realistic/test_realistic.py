@@ -237,3 +237,36 @@ def test_graphs_that_tasks_return_need_few_tasks(tmp_path: Path) -> None:
         (session,) = looking.sessions()
         assert len(looking.tasks(session)) == 3
         looking.close()
+
+
+@task
+def tens(number: int) -> int:
+    return 10 * number
+
+
+@task
+def added(first: int, second: int) -> int:
+    return first + second
+
+
+@task
+def many(count: int) -> Any:
+    return tens.map(range(count)).filter(is_large).reduce(added)
+
+
+@task
+def is_large(number: int) -> bool:
+    return number > 20
+
+
+def test_collections_and_packs_in_returned_graphs_need_few_tasks(tmp_path: Path) -> None:
+    with engine(tmp_path) as started:
+        looking = Looking(started)
+        with Client(started.endpoint, workers=2, inline_seconds=10) as client:
+            for _ in range(4):
+                assert client.compute(many(8)) == 30 + 40 + 50 + 60 + 70
+            (session,) = looking.sessions()
+            before = len(looking.tasks(session))
+            assert client.compute(many(8)) == 250
+            assert len(looking.tasks(session)) - before < 8
+        looking.close()

@@ -112,7 +112,7 @@ class Emitter:
             limits=settings.limits,
             inline=settings.inline,
             spent=spent,
-            paces=[] if function is None else settings.paces.tell(function.function),
+            paces=() if function is None else settings.paces.tell(function.function),
         )
         if outputs is None:
             outputs = [Result(node.name)]
