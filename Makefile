@@ -73,6 +73,8 @@ campaign: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.micro.doors
+	$(BIN)/python -m benchmarks.micro.inline
 	$(BIN)/python -m benchmarks.cluster
 	$(BIN)/python -m benchmarks.latency
 

@@ -110,6 +110,7 @@ class Stalls:
         self._tracker = tracker
         self._session = session
         self._repeated = 0
+        self._over: dict[str, int] = {}
         self.reason = ""
 
     async def run(self) -> None:
@@ -123,23 +124,31 @@ class Stalls:
                 ended, since, due = self._tracker.ended_tasks, now, now + config.STALL_SECONDS
                 self.reason = ""
             elif now >= due:
-                due = now + min(now - since, config.STALL_REPEAT)
-                await self._tell(now - since)
+                stands = await self._tell(now - since)
+                due = now + (min(now - since, config.STALL_REPEAT) if stands else 0.0)
 
-    async def _tell(self, seconds: float) -> None:
+    async def _tell(self, seconds: float) -> bool:
+        """Tell what is waited for; False if tasks of tasks have ended since the last look."""
+        stands = True
         session_id = self._session()
         if session_id is None:
-            return
+            return stands
         for partition in sorted({task.options.partition for task in self._tracker.open.values()}):
             try:
                 census = await self._count(session_id, partition)
             except ArmoflowError as error:  # it may be down, or not allow it: told elsewhere
                 logger.debug("what is waited for is not known: %s", error)
-                return
+                return stands
+            over = census.count(TaskState.ENDED)
+            if self._over.get(partition) != over:
+                self._over[partition] = over
+                stands = False
+                continue
             before, self._repeated = self._repeated, census.count(TaskState.REPEATED)
             if text := explain_stall(census, seconds, max(self._repeated - before, 0)):
                 self.reason = text
                 logger.warning("%s", text)
+        return stands
 
     async def _count(self, session_id: str, partition: str) -> Census:
         info = self._transport.info

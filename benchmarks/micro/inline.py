@@ -14,9 +14,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow import Client, task
+from benchmarks.suite.targets import margin_of
 
 LEVELS = 10_000
 LEAF_SECONDS = 0.01
@@ -67,27 +68,45 @@ def working_tree(depth: int) -> Any:
     return leaf(LEAF_SECONDS)
 
 
-ROWS: dict[str, tuple[Callable[[], Any], Any, Callable[[float], str]]] = {
-    "recursion": (lambda: down(LEVELS), 0, lambda s: f"{s / LEVELS * 1e3:.3f} ms a level"),
-    "recursion, unfused": (
-        lambda: down_unfused(LEVELS),
-        0,
-        lambda s: f"{s / LEVELS * 1e3:.3f} ms a level",
-    ),
-    "recursion with a step": (
-        lambda: climb(LEVELS),
-        LEVELS,
-        lambda s: f"{s / LEVELS * 1e3:.3f} ms a level",
-    ),
+class Row(NamedTuple):
+    """One graph.
+
+    Attributes:
+        make: Makes it.
+        value: What it comes to.
+        figure: What its seconds amount to.
+        goal: Of that.
+        unit: Of that.
+        at_least: More is better.
+    """
+
+    make: Callable[[], Any]
+    value: Any
+    figure: Callable[[float], float]
+    goal: float
+    unit: str
+    at_least: bool = False
+
+
+def _per_level(seconds: float) -> float:
+    return seconds / LEVELS * 1e3
+
+
+ROWS: dict[str, Row] = {
+    "recursion": Row(lambda: down(LEVELS), 0, _per_level, 3, "ms a level"),
+    "recursion, unfused": Row(lambda: down_unfused(LEVELS), 0, _per_level, 3, "ms a level"),
+    "recursion with a step": Row(lambda: climb(LEVELS), LEVELS, _per_level, 3, "ms a level"),
     # And 4,095 additions.
-    "tree of 8,191 calls": (lambda: tree(12), 2**12, lambda s: f"{s:.3f} s"),
-    "tree with leaves of 10 ms": (
+    "tree of 8,191 calls": Row(lambda: tree(12), 2**12, lambda seconds: seconds, 0.5, "s"),
+    "tree with leaves of 10 ms": Row(
         lambda: working_tree(8),
         LEAVES,
-        lambda s: f"{LEAVES * LEAF_SECONDS / WORKERS / s:.0%} busy",
+        lambda seconds: 100 * LEAVES * LEAF_SECONDS / WORKERS / seconds,
+        90,
+        "% busy",
+        at_least=True,
     ),
 }
-"""Of each row: the graph, its value, and how its seconds are told."""
 
 
 def main() -> None:
@@ -96,14 +115,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with Client(workers=WORKERS, inline_seconds=arguments.inline) as client:
-        for name, (make, value, told) in ROWS.items():
+        print("| graph | goal | median | margin |\n|---|---|---|---|")
+        for name, row in ROWS.items():
             seconds = []
             for _ in range(arguments.rounds + 1):
                 began = time.perf_counter()
-                found = client.compute(make())
+                found = client.compute(row.make())
                 seconds.append(time.perf_counter() - began)
-                assert found == value, found
-            print(f"{name:28}{told(statistics.median(seconds[1:]))}", flush=True)
+                assert found == row.value, found
+            figure = row.figure(statistics.median(seconds[1:]))
+            margin = margin_of(figure, row.goal, at_least=row.at_least)
+            print(
+                f"| {name} | {row.goal:g} {row.unit} | {figure:.3g} {row.unit} | {margin:+.0%} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -203,10 +203,19 @@ def _overview_cell(summary: Summary, workload: str, system: str) -> str:
 
 
 def _targets(verdicts: list[Verdict]) -> str:
-    rows = [[verdict.what, verdict.goal, verdict.measured, verdict.mark] for verdict in verdicts]
+    rows = [
+        [
+            verdict.what,
+            verdict.goal,
+            verdict.measured,
+            "" if verdict.margin is None else f"{verdict.margin:+.0%}",
+            verdict.mark,
+        ]
+        for verdict in verdicts
+    ]
     if not rows:
         return ""
-    return f"## Targets\n\n{_table(['what', 'goal', 'measured', ''], rows)}"
+    return f"## Targets\n\n{_table(['what', 'goal', 'measured', 'margin', ''], rows)}"
 
 
 def _workload_table(summary: Summary, workload: str) -> str:
