@@ -27,7 +27,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 COMMANDS: Final = {
     "up": "armoflow.cli.up:up",
     "worker": "armoflow.cli.worker:worker",
-    "run": "armoflow.cli.run:run",
+    "run": "armoflow.cli.run_script:run",
     "ps": "armoflow.cli.ps:ps",
     "show": "armoflow.cli.show:show",
     "top": "armoflow.cli.top:top",
@@ -37,7 +37,7 @@ COMMANDS: Final = {
     "resume": "armoflow.cli.control:resume",
     "purge": "armoflow.cli.control:purge",
     "doctor": "armoflow.cli.doctor:doctor",
-    "config": "armoflow.cli.config:config",
+    "config": "armoflow.cli.configuration:config",
     "completion": "armoflow.cli.completion:completion",
 }
 """Where each command is: loaded when it is needed, so that a worker starts with its own only."""

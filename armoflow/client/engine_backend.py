@@ -39,7 +39,7 @@ from armoflow.options import (
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
-from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 from armoflow.orchestrator.targets import (
     IterationWindow,
     Names,

@@ -25,8 +25,8 @@ from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline

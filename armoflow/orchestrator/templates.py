@@ -25,7 +25,7 @@ from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.packs import PackPlace
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 from armoflow.orchestrator.targets import Names
 

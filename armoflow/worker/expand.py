@@ -23,8 +23,8 @@ from armoflow.orchestrator import sizes
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.failures import ItemFailure

@@ -56,7 +56,7 @@ from armoflow.worker.partials import Partials
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
     from armoflow.graph.task import BaseTask
-    from armoflow.orchestrator.planning.settings import PlanSettings
+    from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
 
 _KINDS: dict[type[Node], Callable[[Any, Any], Steps]] = {

@@ -12,7 +12,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.orchestrator import builtins
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions

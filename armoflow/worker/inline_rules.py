@@ -17,7 +17,7 @@ from armoflow.worker.function_cache import prepare
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.codebook import CodeBook
-    from armoflow.orchestrator.planning.settings import PlanSettings
+    from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
 _KEPT = 1024
 

@@ -15,8 +15,8 @@ from armoflow.client.validate import Survey, references
 from armoflow.errors import ForeignReferenceError, SubmissionError
 from armoflow.options import DEFAULT_OPTIONS, Limits
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import IterationWindow, Names
 
 

@@ -24,8 +24,8 @@ from armoflow.codec.pickling import loads
 from armoflow.errors import EngineError
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import PlannedTask
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.protocol.connect import connect
 from armoflow.protocol.messages import list_results
 from armoflow.protocol.settings import ConnectionSettings

@@ -12,7 +12,7 @@ from armoflow.options import Limits
 from armoflow.orchestrator.calls import Pace, PlainCalls
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.targets import is_failure
 from armoflow.orchestrator.templates import PlainCall
 from armoflow.protocol.transport import ResultState

@@ -17,8 +17,8 @@ from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.known import NOTHING, Known
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
 from armoflow.orchestrator.targets import ItemOutcome, outcomes
 from armoflow.protocol.transport import Failure, ResultState
 from armoflow.worker.failures import UnreadableDataError

@@ -24,7 +24,7 @@ from armoflow.codec.payload import Items
 from armoflow.options import Limits
 from armoflow.orchestrator.calls import CLUSTER, LOCAL, Pace
 from armoflow.orchestrator.planned import PlannedTask
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from tests.orchestrator.desk import Desk
 
 TASK = 0.015

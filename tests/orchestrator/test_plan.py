@@ -17,8 +17,8 @@ from armoflow.client.local import LocalRunner
 from armoflow.errors import GraphError, SerializationError
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import PlannedTask
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.planning.settings import PlanSettings
 from tests.orchestrator.simulated import PlannedTarget, Simulation
 
 

@@ -15,7 +15,7 @@ from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
-from armoflow.orchestrator.planning.settings import NO_SURROUNDINGS
+from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
 
 _SMALL = frozenset({int, float, bool, type(None), complex})
 

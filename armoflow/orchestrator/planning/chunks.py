@@ -51,12 +51,12 @@ PlanStep: TypeAlias = "PlannedTask | Constant | NeedValue | NeedChunk | Chunk"
 Planning: TypeAlias = "Generator[PlanStep, Any, Any]"
 
 
-class _Link:
+class _ChunkLink:
     __slots__ = ("chunk", "next")
 
     def __init__(self) -> None:
         self.chunk: Chunk | None = None
-        self.next: _Link | None = None
+        self.next: _ChunkLink | None = None
 
 
 class ChunkStream:
@@ -74,8 +74,8 @@ class ChunkStream:
     def __init__(self, node: CollectionNode, generator: Planning, readers: int) -> None:
         self.node = node
         self.generator = generator
-        self.tail = _Link()
-        self._head: _Link | None = self.tail
+        self.tail = _ChunkLink()
+        self._head: _ChunkLink | None = self.tail
         self._unopened = readers
         self.ended = False
         self.running = False
@@ -94,7 +94,7 @@ class ChunkStream:
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk for the cursors to find."""
-        link = _Link()
+        link = _ChunkLink()
         self.tail.chunk = chunk
         self.tail.next = link
         self.tail = link
@@ -105,7 +105,7 @@ class Cursor:
 
     __slots__ = ("_link", "stream")
 
-    def __init__(self, stream: ChunkStream, link: _Link) -> None:
+    def __init__(self, stream: ChunkStream, link: _ChunkLink) -> None:
         self.stream = stream
         self._link = link
 

@@ -12,7 +12,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
 from armoflow.orchestrator.planning.drafts import Draft
-from armoflow.orchestrator.planning.settings import PlanSettings
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.sizes import BatchSizer
 
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})

@@ -12,7 +12,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import CallNode, FilterNode, MapNode, Node
 from armoflow.orchestrator.builtins import identity
 from armoflow.orchestrator.planning.call_arguments import CallArguments
-from armoflow.orchestrator.planning.core import Core
+from armoflow.orchestrator.planning.plan_core import Core
 from armoflow.orchestrator.planning.rules import RuleBook
 
 

@@ -30,33 +30,33 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import NeedValue, Planning
-from armoflow.orchestrator.planning.context import PlanContext
-from armoflow.orchestrator.planning.core import Core, Kind
 from armoflow.orchestrator.planning.kinds.begun import BegunCollections
-from armoflow.orchestrator.planning.kinds.call import Calls
-from armoflow.orchestrator.planning.kinds.filter import Filters
-from armoflow.orchestrator.planning.kinds.fold import Folds
-from armoflow.orchestrator.planning.kinds.gather import Gathers
-from armoflow.orchestrator.planning.kinds.item import Items
-from armoflow.orchestrator.planning.kinds.map import Maps
-from armoflow.orchestrator.planning.kinds.reduce import Reductions
-from armoflow.orchestrator.planning.kinds.slice import Slices
-from armoflow.orchestrator.planning.kinds.source import Sources
-from armoflow.orchestrator.planning.kinds.zip import Zips
+from armoflow.orchestrator.planning.kinds.call import CallKind
+from armoflow.orchestrator.planning.kinds.filter import FilterKind
+from armoflow.orchestrator.planning.kinds.fold import FoldKind
+from armoflow.orchestrator.planning.kinds.gather import GatherKind
+from armoflow.orchestrator.planning.kinds.item import ItemKind
+from armoflow.orchestrator.planning.kinds.map import MapKind
+from armoflow.orchestrator.planning.kinds.reduce import ReduceKind
+from armoflow.orchestrator.planning.kinds.slice import SliceKind
+from armoflow.orchestrator.planning.kinds.source import SourceKind
+from armoflow.orchestrator.planning.kinds.zip import ZipKind
 from armoflow.orchestrator.planning.known import NOTHING, Begun, Known
-from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
+from armoflow.orchestrator.planning.plan_context import PlanContext
+from armoflow.orchestrator.planning.plan_core import Core, NodeKind
+from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 
-KINDS: Final[Mapping[type[Node | Begun], Callable[[PlanContext], Kind]]] = {
-    CallNode: Calls,
-    ItemNode: Items,
-    GatherNode: Gathers,
-    ReduceNode: Reductions,
-    FoldNode: Folds,
-    SourceNode: Sources,
-    MapNode: Maps,
-    FilterNode: Filters,
-    ZipNode: Zips,
-    SliceNode: Slices,
+KINDS: Final[Mapping[type[Node | Begun], Callable[[PlanContext], NodeKind]]] = {
+    CallNode: CallKind,
+    ItemNode: ItemKind,
+    GatherNode: GatherKind,
+    ReduceNode: ReduceKind,
+    FoldNode: FoldKind,
+    SourceNode: SourceKind,
+    MapNode: MapKind,
+    FilterNode: FilterKind,
+    ZipNode: ZipKind,
+    SliceNode: SliceKind,
     Begun: BegunCollections,
 }
 """What plans each kind of node."""
@@ -90,7 +90,7 @@ class Planner:
         self._core = Core(self._make_kind, known)
         self._context = PlanContext(self._core, book, settings, self)
 
-    def _make_kind(self, node_type: type[Node | Begun]) -> Kind:
+    def _make_kind(self, node_type: type[Node | Begun]) -> NodeKind:
         return KINDS[node_type](self._context)
 
     @property

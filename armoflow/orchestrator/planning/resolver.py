@@ -18,9 +18,9 @@ from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRan
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.call_arguments import CallArguments
 from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, NeedValue, PlanStep
-from armoflow.orchestrator.planning.core import ALWAYS, Core
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
+from armoflow.orchestrator.planning.plan_core import ALWAYS, Core
 from armoflow.orchestrator.planning.siblings import Siblings
 from armoflow.orchestrator.planning.tolerance import makers
 

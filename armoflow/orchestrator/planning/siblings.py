@@ -19,10 +19,10 @@ from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.call_arguments import CallArguments
 from armoflow.orchestrator.planning.chunks import Planning
-from armoflow.orchestrator.planning.core import Core
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter, FusedStep
 from armoflow.orchestrator.planning.fusing import Fusion
+from armoflow.orchestrator.planning.plan_core import Core
 from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 
 Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from armoflow.graph.nodes import Node
-from armoflow.orchestrator.planning.context import PlanContext
+from armoflow.orchestrator.planning.plan_context import PlanContext
 
 
 class ReadsOnce:
@@ -22,5 +22,5 @@ class ReadsOnce:
         self.resolver = context.resolver
 
     def reads(self, node: Any) -> Iterable[tuple[Node, int]]:
-        """See :class:`~armoflow.orchestrator.planning.core.Kind`."""
+        """See :class:`~armoflow.orchestrator.planning.plan_core.NodeKind`."""
         return [(upstream, 1) for upstream in node.inputs]

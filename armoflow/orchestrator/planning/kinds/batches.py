@@ -8,8 +8,8 @@ from typing import Any
 from armoflow.graph.nodes import CollectionNode
 from armoflow.orchestrator.planned import PlanPiece
 from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, PlanStep, split
-from armoflow.orchestrator.planning.context import PlanContext
 from armoflow.orchestrator.planning.drafts import is_local
+from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import Resolver
 
 

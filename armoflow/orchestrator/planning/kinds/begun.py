@@ -16,9 +16,9 @@ from armoflow.orchestrator.planning.chunks import (
     PlanStep,
     join,
 )
-from armoflow.orchestrator.planning.core import ALWAYS
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.known import Begun
+from armoflow.orchestrator.planning.plan_core import ALWAYS
 from armoflow.orchestrator.planning.tolerance import makers
 
 

@@ -12,7 +12,7 @@ from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 
 
-class Calls(ReadsOnce):
+class CallKind(ReadsOnce):
     """Plans calls."""
 
     def plan(self, node: CallNode) -> Planning:

@@ -9,7 +9,7 @@ from armoflow.codec.payload import Operation, Pickled
 from armoflow.graph.nodes import MISSING, FoldNode, ReduceNode
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.chunks import PlanStep
-from armoflow.orchestrator.planning.context import PlanContext
+from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import node_of
 from armoflow.orchestrator.sizes import BatchSizer
 

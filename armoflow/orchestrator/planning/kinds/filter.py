@@ -7,7 +7,7 @@ from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.kinds.operations import ItemOperations
 
 
-class Filters(ItemOperations):
+class FilterKind(ItemOperations):
     """Plans filters."""
 
     def plan(self, node: FilterNode) -> Planning:

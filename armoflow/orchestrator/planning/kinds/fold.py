@@ -11,7 +11,7 @@ from armoflow.orchestrator.planning.kinds.combine import Combine, sizer_of
 from armoflow.orchestrator.planning.resolver import sparse
 
 
-class Folds(ReadsOnce):
+class FoldKind(ReadsOnce):
     """Plans folds."""
 
     def plan(self, node: FoldNode) -> Planning:

@@ -10,7 +10,7 @@ from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 
 
-class Gathers(ReadsOnce):
+class GatherKind(ReadsOnce):
     """Plans lists that are values of their own; as an argument a list needs no task."""
 
     def plan(self, node: GatherNode) -> Planning:

@@ -9,10 +9,10 @@ from armoflow.graph.nodes import ItemNode, Node, ZipNode
 from armoflow.orchestrator.planned import LocalItems
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, Planning, select
-from armoflow.orchestrator.planning.context import PlanContext
+from armoflow.orchestrator.planning.plan_context import PlanContext
 
 
-class Items:
+class ItemKind:
     """Plans items.
 
     Args:
@@ -24,7 +24,7 @@ class Items:
         self._indexes: dict[Node, _ItemIndex] = {}
 
     def reads(self, node: ItemNode) -> Iterable[tuple[Node, int]]:
-        """See :class:`~armoflow.orchestrator.planning.core.Kind`."""
+        """See :class:`~armoflow.orchestrator.planning.plan_core.NodeKind`."""
         if node.source.node in self._indexes:
             return ()
         self._indexes[node.source.node] = _ItemIndex()

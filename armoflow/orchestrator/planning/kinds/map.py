@@ -7,7 +7,7 @@ from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.kinds.operations import ItemOperations
 
 
-class Maps(ItemOperations):
+class MapKind(ItemOperations):
     """Plans maps."""
 
     def plan(self, node: MapNode) -> Planning:

@@ -15,17 +15,17 @@ from armoflow.graph.nodes import MISSING, ReduceNode
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Planning, PlanStep
-from armoflow.orchestrator.planning.context import PlanContext
 from armoflow.orchestrator.planning.drafts import is_local
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.kinds.combine import Combine, sizer_of
+from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import sparse
 
 PACKED_FAN_IN = 16
 """Partial values that one task combines where tasks run whole batches anyway."""
 
 
-class Reductions(ReadsOnce):
+class ReduceKind(ReadsOnce):
     """Plans reductions."""
 
     def plan(self, node: ReduceNode) -> Planning:

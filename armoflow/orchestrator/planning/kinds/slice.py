@@ -7,7 +7,7 @@ from armoflow.orchestrator.planning.chunks import Chunk, Planning, select
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 
 
-class Slices(ReadsOnce):
+class SliceKind(ReadsOnce):
     """Plans slices."""
 
     def plan(self, node: SliceNode) -> Planning:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from armoflow.graph.nodes import Node, SourceNode
 from armoflow.orchestrator.planned import LocalItems
 from armoflow.orchestrator.planning.chunks import Chunk, Planning
-from armoflow.orchestrator.planning.core import ALWAYS
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
+from armoflow.orchestrator.planning.plan_core import ALWAYS
 
 
-class Sources(ReadsOnce):
+class SourceKind(ReadsOnce):
     """Plans sources."""
 
     def reads(self, node: SourceNode) -> Iterable[tuple[Node, int]]:

@@ -11,7 +11,7 @@ from armoflow.orchestrator.planning.kinds.batches import align
 from armoflow.orchestrator.planning.tolerance import tolerated
 
 
-class Zips(ReadsOnce):
+class ZipKind(ReadsOnce):
     """Plans zips."""
 
     def reads(self, node: ZipNode) -> Iterable[tuple[Node, int]]:

@@ -13,11 +13,11 @@ from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.call_arguments import CallArguments
 from armoflow.orchestrator.planning.chunks import Planning
-from armoflow.orchestrator.planning.core import Core
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.fusing import Fusion
+from armoflow.orchestrator.planning.plan_core import Core
+from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 from armoflow.orchestrator.planning.resolver import Resolver
-from armoflow.orchestrator.planning.settings import PlanSettings, Surroundings
 from armoflow.orchestrator.planning.siblings import Siblings
 from armoflow.orchestrator.sizes import AdaptiveSizer, BatchSizer, FixedSizer
 

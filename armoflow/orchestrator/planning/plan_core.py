@@ -1,6 +1,6 @@
 """The core of planning: who needs what, in which order, and how long a place is kept.
 
-It knows no kind of node: a :class:`Kind` says of its own what they read, and plans them in
+It knows no kind of node: a :class:`NodeKind` says of its own what they read, and plans them in
 coroutines that ask for values and chunks (see ``chunks``). The core answers from an explicit stack,
 so that a graph of any depth plans without recursion, counts the readers of each node, so that
 nothing is kept longer than needed, and asks in one place what need not be made at all.
@@ -30,7 +30,7 @@ ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
 
 
-class Kind(Protocol):
+class NodeKind(Protocol):
     """How the nodes of one class are planned, in one plan."""
 
     def reads(self, node: Any) -> Iterable[tuple[Node, int]]:
@@ -53,11 +53,11 @@ class Core:
         on_forget: Called with each node that nobody needs any more.
     """
 
-    def __init__(self, make_kind: Callable[[type[Node | Begun]], Kind], known: Known) -> None:
+    def __init__(self, make_kind: Callable[[type[Node | Begun]], NodeKind], known: Known) -> None:
         self.stuck: list[Node] = []
         self.on_forget: Callable[[Node], None] = _nothing
         self._make_kind = make_kind
-        self._kinds: dict[type[Node | Begun], Kind] = {}
+        self._kinds: dict[type[Node | Begun], NodeKind] = {}
         self._known = known
         self._open: set[Node] = set()
         self._streams: dict[Node, ChunkStream] = {}
@@ -192,7 +192,7 @@ class Core:
 
     def run(self, planning: Planning) -> Iterator[PlannedTask | Constant]:
         """Carry a coroutine out, and all that it asks for; yields what they emit."""
-        stack = [_Entry(planning)]
+        stack = [_StackEntry(planning)]
         answer: Any = None
         try:
             while stack:
@@ -219,7 +219,7 @@ class Core:
                 self._fail(entry, error)
             raise
 
-    def _value(self, node: Node, stack: list[_Entry]) -> list[SlotRange] | None:
+    def _value(self, node: Node, stack: list[_StackEntry]) -> list[SlotRange] | None:
         failed = self._failed.get(node)
         if failed is not None:
             raise failed
@@ -230,12 +230,12 @@ class Core:
             self._open.add(node)
             found = self._known.find(node)
             planning = self._kind(node).plan(node) if found is None else _look_up(found)
-            stack.append(_Entry(planning, node=node))
+            stack.append(_StackEntry(planning, node=node))
         else:
             self.read(node)
         return places
 
-    def _chunk(self, step: NeedChunk, stack: list[_Entry]) -> Chunk | None:
+    def _chunk(self, step: NeedChunk, stack: list[_StackEntry]) -> Chunk | None:
         stream = step.cursor.stream
         chunk = step.cursor.advance()
         if chunk is None and not stream.ended:
@@ -245,10 +245,10 @@ class Core:
                 raise _needs_itself(stream.node)
             stream.running = True
             stream.hint = step.hint
-            stack.append(_Entry(stream.generator, cursor=step.cursor))
+            stack.append(_StackEntry(stream.generator, cursor=step.cursor))
         return chunk
 
-    def _finish(self, entry: _Entry, value: Any) -> Any:
+    def _finish(self, entry: _StackEntry, value: Any) -> Any:
         if entry.cursor is not None:
             entry.cursor.stream.ended = True
             entry.cursor.stream.running = False
@@ -259,7 +259,7 @@ class Core:
             self.read(entry.node)
         return value
 
-    def _fail(self, entry: _Entry, error: Exception) -> None:
+    def _fail(self, entry: _StackEntry, error: Exception) -> None:
         """Whoever else reads what failed gets the same error, not a short collection."""
         if entry.cursor is not None:
             entry.cursor.stream.error = error
@@ -268,7 +268,7 @@ class Core:
             self._open.discard(entry.node)
             self._failed[entry.node] = error
 
-    def _kind(self, node: Node) -> Kind:
+    def _kind(self, node: Node) -> NodeKind:
         key: type[Node | Begun] = type(node)
         if isinstance(node, CollectionNode) and self.begun(node) is not None:
             key = Begun
@@ -298,7 +298,7 @@ def _nothing(node: Node) -> None:
     return None
 
 
-class _Entry:
+class _StackEntry:
     """One entry of the stack: a coroutine, and whom it works for."""
 
     __slots__ = ("cursor", "node", "planning")
