@@ -49,11 +49,17 @@ def by_map(client: Client, count: int) -> None:
         future.result()
 
 
+def unpacked(client: Client, count: int) -> None:
+    """All in one compute, with an engine task for each."""
+    client.compute(*[alone_task(number) for number in range(count)])
+
+
 DOORS: dict[str, tuple[Callable[[Client, int], None], float]] = {
     "compute": (by_compute, 5.0),
     "compute, one a task": (by_compute_unpacked, 1.2),
     "submit": (by_submit, 2.0),
     "map": (by_map, 5.0),
+    "compute, unpacked": (unpacked, 1.2),
 }
 """Each door, and how many times as quick as the pool it is to be."""
 
