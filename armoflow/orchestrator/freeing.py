@@ -84,10 +84,10 @@ class Freeing:
         self._closed = True
 
     def ended(self, task: PlannedTask) -> None:
-        """A task has ended: its payload goes, and what only it needed."""
+        """A task has ended: its payload goes, unless it failed, and what only it needed."""
         if not self._at_once and task.task_id:
             self.unsettled.add(task)
-        elif task.payload_id and not self._frees_payloads:
+        elif task.payload_id and not self._frees_payloads and not task.broken:
             self.release(task.payload_id)
 
     def _plan(self) -> None:

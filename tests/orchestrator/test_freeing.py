@@ -122,6 +122,7 @@ def test_tasks_that_end_one_after_the_other_are_asked_for_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(config, "SETTLE_INTERVAL", 3600.0)
+    monkeypatch.setattr(config, "SETTLE_DELAY", 0.0)  # so that all are due when they are looked at
     monkeypatch.setattr(config, "BATCH_TASKS", 3)
 
     async def scene(stage: Stage) -> None:
@@ -185,6 +186,18 @@ def test_constants_wait_too() -> None:
         await stage.until(lambda: "code" in engine.deleted)
 
     play(scene)
+
+
+def test_the_payload_of_a_failed_task_stays_where_tasks_end_at_once() -> None:
+    async def scene(stage: Stage) -> None:
+        failed = planned("failed")
+        failed.broken = True
+        stage.end(failed)
+        stage.end(planned("task"))
+        await stage.until(lambda: "task-payload" in stage.engine.deleted)
+        assert "failed-payload" not in stage.engine.deleted
+
+    play(scene, Engine("0.40.1-armoflow"))
 
 
 def test_inputs_and_payload_of_a_failed_task_stay() -> None:
