@@ -122,7 +122,7 @@ class Emitter:
         if sizer is not None:
             sizer.planned(count, draft.size)
             task.sizer = sizer
-            if function is not None and not steps:
+            if sizer.curious and function is not None and not steps:
                 task.timed = settings.paces, function.function
         if collection:
             for output in outputs:
