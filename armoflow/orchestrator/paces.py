@@ -63,22 +63,25 @@ class Paces:
 
     # --- what others are told, and tell ---------------------------------------------------------
 
+    def names_tasks(self, function: Callable[..., Any]) -> bool:
+        """Whether a function may call tasks, as far as its names tell."""
+        return bool(self._called_by(function))
+
     def tell(self, function: Callable[..., Any]) -> Sequence[Sequence[Any]]:
         """What is known of the tasks that a function may call, as it travels."""
+        called, known = self._called_by(function), self._known
+        return [
+            [*place, known[place], place in self._expanding] for place in called if place in known
+        ]
+
+    def _called_by(self, function: Callable[..., Any]) -> Sequence[CodePlace]:
         code = getattr(function, "__code__", function)
         called = self._called.get(id(code))
         if called is None:
             if len(self._called) >= _KEPT:
                 self._called.clear()
             called = self._called[id(code)] = code, [*dict.fromkeys(_called_by(function))]
-        if not called[1]:
-            return ()
-        known = self._known
-        return [
-            [*place, known[place], place in self._expanding]
-            for place in called[1]
-            if place in known
-        ]
+        return called[1]
 
     def hear(self, told: Sequence[Sequence[Any]]) -> None:
         """Take what another process has told, where nothing is known here."""

@@ -47,6 +47,7 @@ class Emitter:
         self._book = book
         self._owner = owner
         self._codes: dict[Any, EncodedCode] = {}
+        self._silent: set[Any] = set()
         self._modules: EncodedCode | None = None
         self._no_modules = False
 
@@ -55,6 +56,7 @@ class Emitter:
         self.wanted.clear()
         self.tolerant.clear()
         self._codes.clear()
+        self._silent.clear()
 
     def use(
         self, function: BaseTask[Any, Any], code: EncodedCode, modules: EncodedCode | None
@@ -112,7 +114,7 @@ class Emitter:
             limits=settings.limits,
             inline=settings.inline,
             spent=spent,
-            paces=() if function is None else settings.paces.tell(function.function),
+            paces=() if function is None or function in self._silent else self._tell(function),
         )
         if outputs is None:
             outputs = [Result(node.name)]
@@ -140,6 +142,13 @@ class Emitter:
                 yield constant
         yield task
         return outputs
+
+    def _tell(self, function: BaseTask[Any, Any]) -> Sequence[Sequence[Any]]:
+        """What is known of the tasks that a function names; most name none."""
+        paces = self.settings.paces
+        if not paces.names_tasks(function.function):
+            self._silent.add(function)
+        return paces.tell(function.function)
 
     def _add_code(
         self,
