@@ -9,6 +9,7 @@ WORKDIR /build
 COPY <<PINS pins.txt
 armonik==3.29.4
 cffi==2.1.1
+click==8.5.1
 cloudpickle==3.1.3
 cryptography==50.0.2
 deprecation==2.1.0
@@ -16,12 +17,17 @@ grpcio==1.85.3
 grpcio-health-checking==1.85.1
 grpcio-reflection==1.85.1
 hatchling==1.33.0
+markdown-it-py==4.3.0
+mdurl==0.1.2
 msgpack==1.2.4
 networkx==3.6.1
 packaging==26.4
 protobuf==7.36.2
 pycparser==3.12
+Pygments==2.21.0
 PyYAML==6.0.4
+rich==15.0.0
+rich-click==1.9.9
 typing_extensions==4.16.0
 uvloop==0.23.0
 PINS

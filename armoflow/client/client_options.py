@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -230,11 +230,12 @@ def _check_name(value: object) -> None:
         raise OptionError(f"name must be text, not {value!r}: it is what armoflow ps shows")
 
 
-def script_name() -> str:
+def script_name(arguments: Sequence[str] | None = None) -> str:
     """What the program is called that runs here; nothing, in an interactive session.
 
     Example:
-        >>> bool(script_name())
-        True
+        >>> script_name(["examples/word_count.py", "text"]), script_name(["-c"])
+        ('word_count', '')
     """
-    return Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else ""
+    said = sys.argv if arguments is None else arguments
+    return Path(said[0]).stem if said and said[0] not in ("", "-c") else ""

@@ -188,7 +188,7 @@ class _Encoded(NamedTuple):
     """A function's code as it was, and what it depends on.
 
     Attributes:
-        body: The function's own code object, if it depends on nothing else.
+        body: The function's own code object, if it depends on nothing else; else None.
         bundle: Stands for the user's modules.
         function: The function, encoded.
         modules: The modules, encoded.
@@ -205,7 +205,7 @@ class _KnownFunction:
 
     Attributes:
         templates: By kind of call.
-        encoded: Its code.
+        encoded: Its code, where that cannot change but by being replaced.
         last: The last call's code and modules, its settings and its template.
     """
 
@@ -305,7 +305,9 @@ class Templates:
             body = function.__code__ if uses_nothing(function) else None
             coded = book.function(function)
             bundle = book.bundle  # before the modules: if these change, it is not theirs
-            encoded = known.encoded = _Encoded(body, bundle, coded, book.modules())
+            encoded = _Encoded(body, bundle, coded, book.modules())
+            if body is not None:  # other code is looked at each time, and what is stored of it goes
+                known.encoded = encoded
         return known, CalledCode(task, encoded.function, encoded.modules)
 
     def _template(
@@ -328,7 +330,8 @@ class Templates:
                 if len(templates) >= KEPT_TEMPLATES:
                     templates.clear()
                 template = templates[kind] = self._new_template(node, code, settings)
-            known.last = code.function, code.modules, settings, template
+            if known.encoded is not None:
+                known.last = code.function, code.modules, settings, template
             return template
 
     def _new_template(self, node: CallNode, code: CalledCode, settings: PlanSettings) -> Template:

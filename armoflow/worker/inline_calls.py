@@ -31,7 +31,7 @@ _Calling: TypeAlias = "CallNode | MapNode | ReduceNode | FoldNode"
 
 
 class TriedLaterError(Exception):
-    """A call has failed, and is tried again after a pause that is too long to be spent here.
+    """A call has failed, and is tried again after a pause that is not spent here.
 
     Attributes:
         spent: The attempts that it has spent.
@@ -134,10 +134,12 @@ class InlineCaller:
                 lost = isinstance(error, (UnreadableDataError, EnvelopeError))
                 if lost or attempt > rule.settings.retries:
                     raise describe(error, node.name, item, attempt) from None
-                if not rule.patient:
+                pause = rule.settings.pause_after(attempt)
+                # Of a collection the other items go on meanwhile: where the rest of it runs.
+                if not rule.patient or (pause and item is not None):
                     raise TriedLaterError(attempt) from error
                 recorder.inline(self._number, attempt, 0, name)
-                time.sleep(rule.settings.pause_after(attempt))
+                time.sleep(pause)
             else:
                 self._paces.note(task.function, time.perf_counter() - began)
                 return value

@@ -293,11 +293,14 @@ def test_operations_on_a_small_collection_need_no_task_of_their_own(
     patient: Client, looking: Looking, log: Log
 ) -> None:
     measure(patient, log.path)
-    before = tasks_of_last_session(looking)
     values = [6, [1, 3], 18, 3]
-    for _ in range(4):
-        assert patient.compute(squares(6)) == values
-    assert tasks_of_last_session(looking) == before + 4
+    for _ in range(20):  # which process gets what is chance: one may have measured nothing yet
+        before = tasks_of_last_session(looking)
+        for _ in range(4):
+            assert patient.compute(squares(6)) == values
+        if tasks_of_last_session(looking) == before + 4:
+            return
+    raise AssertionError("operations on six numbers always need tasks of their own")
 
 
 def test_items_that_were_never_measured_go_out(patient: Client, looking: Looking, log: Log) -> None:
