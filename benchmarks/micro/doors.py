@@ -32,11 +32,6 @@ def by_compute(client: Client, count: int) -> None:
     client.compute(*[same_task(number) for number in range(count)])
 
 
-def by_compute_unpacked(client: Client, count: int) -> None:
-    """All in one compute, each with an engine task of its own."""
-    client.compute(*[alone_task(number) for number in range(count)])
-
-
 def by_submit(client: Client, count: int) -> None:
     """One by one."""
     for future in [client.submit(same_task, number) for number in range(count)]:
@@ -56,7 +51,6 @@ def unpacked(client: Client, count: int) -> None:
 
 DOORS: dict[str, tuple[Callable[[Client, int], None], float]] = {
     "compute": (by_compute, 5.0),
-    "compute, one a task": (by_compute_unpacked, 1.2),
     "submit": (by_submit, 2.0),
     "map": (by_map, 5.0),
     "compute, unpacked": (unpacked, 1.2),
