@@ -113,14 +113,14 @@ def length(seconds: float | None) -> str:
     """A duration for people.
 
     Example:
-        >>> length(0.0123), length(75), length(90000), length(None)
-        ('12 ms', '1.2 min', '25.0 h', '')
+        >>> length(0.00042), length(0.0123), length(75), length(90000), length(None)
+        ('0.42 ms', '12 ms', '1.2 min', '25.0 h', '')
     """
     if seconds is None:
         return ""
     seconds = max(seconds, 0.0)
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:
