@@ -12,6 +12,7 @@ import rich_click as click
 from armonik.common import Task, TaskStatus
 
 from armoflow.cli.engine import engine_options, look
+from armoflow.errors import OptionError
 from armoflow.protocol.inspection import moment
 from armoflow.protocol.settings import ConnectionSettings
 
@@ -37,7 +38,10 @@ def timeline(settings: ConnectionSettings, session: str, output: Path) -> None:
         outputs = [task.expected_output_ids[0] for task in tasks if task.expected_output_ids]
         names = inspection.names(outputs)
     events = list(trace_events(tasks, names))
-    output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+    try:
+        output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+    except OSError as error:
+        raise OptionError(f"--output {output} cannot be written: {error.strerror}") from error
     click.echo(f"{len(tasks):,} tasks in {output}")
 
 

@@ -30,7 +30,10 @@ def is_wanted(progress: bool | None) -> bool:
     """Whether bars are drawn: as was said, else where a person watches a terminal."""
     if progress is not None:
         return progress
-    return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
+    try:
+        return sys.stderr.isatty() and not os.environ.get("CI")
+    except (AttributeError, ValueError):  # there is none, one of the user's own, or it is closed
+        return False
 
 
 class Waiting:

@@ -48,7 +48,7 @@ class Tally:
             with self._lock:
                 count = self._count(_name(task))
                 count.ended += task.items
-                if task.failed:
+                if any(output.blame and not output.blame.cancelled for output in task.outputs):
                     count.failed += task.items
 
     def failed(self, name: str) -> None:

@@ -54,7 +54,9 @@ def session_options(options: WireOptions) -> Any:
     """TaskOptions of a session: max_retries must be at least 1 there; tasks inherit the names."""
     message = task_options(options)
     message.max_retries = max(options.max_retries, 1)
-    message.application_name = options.application[:NAME_LIMIT]
+    # A script's name may hold bytes that are no text.
+    name = options.application.encode("utf-8", "replace").decode()
+    message.application_name = name[:NAME_LIMIT]
     message.application_version = __version__
     message.application_namespace = NAMESPACE
     message.application_service = SERVICE

@@ -163,6 +163,8 @@ def test_sessions_are_paused_and_resumed(engine: Commanded, left: dict[str, Any]
 def test_a_timeline_has_every_task(engine: Commanded, left: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "trace.json"
     assert str(file) in engine.run("timeline", left["id"], "-o", str(file))
+    nowhere = str(tmp_path / "missing" / "trace.json")
+    assert "cannot be written" in engine.run("timeline", left["id"], "-o", nowhere, code=2)
     events = json.loads(file.read_text())["traceEvents"]
     ran = [event for event in events if event["ph"] == "X"]
     tasks = left["tasks"]

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,8 @@ def test_items_are_counted_by_name_at_every_door(extensions: bool) -> None:
         return sum(values)
 
     with Client(workers=2, progress=True, extensions=extensions) as client:
-        display = client._backend.display  # type: ignore[attr-defined]
+        display = client._backend.display
+        assert display is not None
         assert client.compute(total(same.map(range(50)))) == 1225
         futures = [client.submit(odd(number)) for number in range(20)]
         futures += client.map(odd, range(20, 30))
@@ -191,5 +193,21 @@ def test_a_terminal_shows_bars_and_a_pipe_does_not(tmp_path: Path) -> None:
 
 def test_where_bars_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_wanted(True) and not is_wanted(False)
-    monkeypatch.setattr("sys.stderr", None)
-    assert not is_wanted(None)
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed, object()):
+        monkeypatch.setattr("sys.stderr", stream)
+        assert not is_wanted(None)
+
+
+def test_what_was_cancelled_has_not_failed() -> None:
+    @task
+    def nap(seconds: float) -> None:
+        time.sleep(seconds)
+
+    with Client(workers=1, progress=True) as client:
+        display = client._backend.display
+        assert display is not None
+        future = client.submit(nap(60))
+        assert future.cancel()
+        assert display._counts()["nap"].failed == 0

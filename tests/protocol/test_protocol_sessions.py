@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from armoflow.errors import EngineError
+from armoflow.protocol.messages import session_options
 from armoflow.protocol.transport import WireOptions
 from tests.protocol.fake_engine import FakeEngine, broken
 
@@ -109,3 +110,10 @@ def test_a_refused_session_is_refused_at_once(engine: FakeEngine) -> None:
     with pytest.raises(EngineError, match="priority"):
         run(engine.transport().create_session(OPTIONS, ()))
     assert engine.calls == ["CreateSession"]
+
+
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is() -> None:
+    options = WireOptions(60.0, application="caf\udce9" + "x" * 300)
+    message = session_options(options)
+    assert message.application_name == ("caf?" + "x" * 300)[:200]
+    assert message.SerializeToString()
