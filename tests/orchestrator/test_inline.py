@@ -102,7 +102,8 @@ def test_wherever_a_graph_is_cut_it_gives_what_child_tasks_give(
         assert one[0] is LookupError
     else:
         assert one[0] == value
-    assert len(here.engine.ran) <= len(apart.engine.ran)
+    # Where a collection was begun, one more may put its two parts together.
+    assert len(here.engine.ran) <= len(apart.engine.ran) + 1
 
 
 CUT = [
