@@ -156,14 +156,16 @@ async def test_nobody_waits_for_a_copy_of_the_log(
     async with Running(tmp_path) as running:
         engine = running.engine
         session = running.open_session()
-        for number in range(60):
-            result = NewResult(engine.new_id(), f"result {number}")
-            await engine.apply(engine.state.create_results(engine.now(), session, [result]))
-        assert begun.is_set()
-        assert engine._journal._checkpoints.running
-        many = [NewResult(engine.new_id(), "result") for _ in range(500)]  # by the thread
-        await engine.apply(engine.state.create_results(engine.now(), session, many))
-        go_on.set()
+        try:
+            for number in range(60):
+                result = NewResult(engine.new_id(), f"result {number}")
+                await engine.apply(engine.state.create_results(engine.now(), session, [result]))
+            await _until(begun.is_set)  # a thread that was started may not have had its turn yet
+            assert engine._journal._checkpoints.running
+            many = [NewResult(engine.new_id(), "result") for _ in range(500)]  # by the thread
+            await engine.apply(engine.state.create_results(engine.now(), session, many))
+        finally:
+            go_on.set()
         await _until(lambda: not engine._journal._checkpoints.running)
         assert (await engine.queries.results()).total == 560
 
