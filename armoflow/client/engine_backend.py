@@ -37,6 +37,7 @@ from armoflow.options import (
     merge_options,
 )
 from armoflow.orchestrator import sizes
+from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
@@ -136,7 +137,7 @@ class EngineBackend:
             self._settings,
             workers=workers or min(info.pods_of(options.partition or ""), REMOTE_WORKERS),
             # A cluster's task costs milliseconds, and its agents move the data of each.
-            batch_seconds=sizes.BATCH_SECONDS if batched else sizes.CLUSTER_BATCH_SECONDS,
+            packing=PACKING if batched else CLUSTER_PACKING,
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
             limits=Limits(info.partitions, max_priority),
         )

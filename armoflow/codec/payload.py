@@ -175,8 +175,8 @@ class Payload:
         limits: What the session allows children to ask for, if that is known.
         inline: Seconds for which a graph that it returns is begun where it ran; None: what is usual
             there.
-        paces: What calls take that it may return: name, file and line of a function, seconds, and
-            whether it returns graphs.
+        paces: What calls take that it may return: name, file and line of a function, seconds,
+            whether it returns graphs, and how many were measured.
         spent: Attempts that its first item has spent, where the graph was that it is of.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """

@@ -26,7 +26,6 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
-from armoflow.orchestrator.sizes import CLUSTER_LEAST_SECONDS, LEAST_SECONDS
 from armoflow.orchestrator.templates import PlainCall, Template, Templates
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ class Pace(NamedTuple):
         unmeasured: After which more go, though none was measured.
         ahead: Tasks of a kind for each worker, while which are under way others gather.
         busy: After which what has gathered goes all the same.
-        least: A pack takes at least so long, where there are enough calls.
-        packs: Into how many packs a worker's share is cut, so that uneven ones even out.
     """
 
     wave: int
@@ -51,18 +48,11 @@ class Pace(NamedTuple):
     unmeasured: float
     ahead: int
     busy: float
-    least: float
-    packs: int
 
 
-LOCAL = Pace(
-    wave=2, look=math.inf, unmeasured=0.05, ahead=1, busy=0.005, least=LEAST_SECONDS, packs=4
-)
-CLUSTER = Pace(
-    wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1, least=CLUSTER_LEAST_SECONDS, packs=2
-)
-"""A task costs a cluster some ten milliseconds, and is away for some forty: few large ones win more
-than even ones, and a worker has the next two waiting."""
+LOCAL = Pace(wave=2, look=math.inf, unmeasured=0.05, ahead=1, busy=0.005)
+CLUSTER = Pace(wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1)
+"""A task is away for some forty milliseconds: a worker has the next two waiting."""
 
 logger = logging.getLogger(__name__)
 
@@ -290,8 +280,7 @@ class PlainCalls:
             or waiting >= enough
             or enough == workers  # each goes alone
         ):
-            even = -(-waiting // (workers * pace.packs))
-            return min(trusted, max(even, sizer.of(pace.least))), 0.0
+            return sizer.next(waiting), 0.0
         template.enough = enough
         return 0, due
 

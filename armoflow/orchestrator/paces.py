@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow.codec.places import CodePlace, place_of
 
@@ -22,6 +22,20 @@ _LOOKED_AT = 64
 """Functions that are looked at, at most, to find out which tasks one may call."""
 
 
+class FunctionPace(NamedTuple):
+    """What is known of a function's calls.
+
+    Attributes:
+        seconds: What one takes.
+        calls: How many were measured.
+        expands: They have returned graphs.
+    """
+
+    seconds: float
+    calls: int
+    expands: bool = False
+
+
 class Paces:
     """Seconds that a call takes, by the code that runs.
 
@@ -31,25 +45,35 @@ class Paces:
         True
         >>> paces.note(len, 4.0); paces.note(len, 2.0); paces.of(len)
         3.0
+        >>> paces.find(len).calls
+        2
     """
 
     def __init__(self) -> None:
-        self._known: dict[CodePlace, float] = {}
+        self._known: dict[CodePlace, tuple[float, int]] = {}
         self._expanding: set[CodePlace] = set()
         self._places: dict[int, tuple[Any, CodePlace]] = {}
         self._called: dict[int, tuple[Any, Sequence[CodePlace]]] = {}
 
     def of(self, function: Callable[..., Any]) -> float | None:
         """What calls of a function take on average, lately; None if there were none."""
-        return self._known.get(self._place(function))
+        known = self._known.get(self._place(function))
+        return None if known is None else known[0]
 
-    def note(self, function: Callable[..., Any], seconds: float) -> None:
-        """A call of a function took so long."""
+    def find(self, function: Callable[..., Any]) -> FunctionPace | None:
+        """All that is known of a function's calls; None if there were none."""
+        place = self._place(function)
+        known = self._known.get(place)
+        return None if known is None else FunctionPace(*known, place in self._expanding)
+
+    def note(self, function: Callable[..., Any], seconds: float, calls: int = 1) -> None:
+        """So many calls of a function took so long each."""
         place = self._place(function)
         known = self._known.get(place)
         if known is not None:
-            seconds = _WEIGHT * seconds + (1 - _WEIGHT) * known
-        self._set(place, seconds)
+            before, more = known
+            seconds, calls = _WEIGHT * seconds + (1 - _WEIGHT) * before, calls + more
+        self._set(place, seconds, calls)
 
     def expands(self, function: Callable[..., Any]) -> bool:
         """Whether calls of a function have returned graphs."""
@@ -71,7 +95,10 @@ class Paces:
         """What is known of the tasks that a function may call, as it travels."""
         called, known = self._called_by(function), self._known
         return [
-            [*place, known[place], place in self._expanding] for place in called if place in known
+            [*place, seconds, place in self._expanding, calls]
+            for place in called
+            if place in known
+            for seconds, calls in [known[place]]
         ]
 
     def _called_by(self, function: Callable[..., Any]) -> Sequence[CodePlace]:
@@ -85,17 +112,17 @@ class Paces:
 
     def hear(self, told: Sequence[Sequence[Any]]) -> None:
         """Take what another process has told, where nothing is known here."""
-        for name, file, line, seconds, expands in told:
+        for name, file, line, seconds, expands, calls in told:
             place = (name, file, line)
             if place not in self._known:
-                self._set(place, seconds)
+                self._set(place, seconds, calls)
                 if expands:
                     self._expanding.add(place)
 
-    def _set(self, place: CodePlace, seconds: float) -> None:
+    def _set(self, place: CodePlace, seconds: float, calls: int) -> None:
         if place not in self._known and len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
-        self._known[place] = seconds
+        self._known[place] = seconds, calls
 
     def _place(self, function: Callable[..., Any]) -> CodePlace:
         code = getattr(function, "__code__", function)

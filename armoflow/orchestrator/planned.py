@@ -269,7 +269,8 @@ class PlannedTask(Submission):
             self.sizer.measured(self.items, seconds)
         if self.timed is not None:
             paces, function = self.timed
-            paces.note(function, seconds / max(self.items, 1))
+            items = max(self.items, 1)
+            paces.note(function, seconds / items, items)
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""

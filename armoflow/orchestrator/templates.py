@@ -22,11 +22,11 @@ from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
+from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.packs import PackPlace
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
-from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 from armoflow.orchestrator.targets import Names
 
 _FIXED_SIZE = frozenset({int, float, bool, type(None), complex})
@@ -115,7 +115,7 @@ class Template:
         call: CallNode,
         digests: tuple[str, str],
         emitter: Emitter,
-        sizer: _Sizer,
+        sizer: PackSizer,
         cancel: Callable[[PlainCall], bool],
     ) -> None:
         self.node = Node(call.name, call.options)
@@ -138,18 +138,6 @@ class Template:
         """Whether a call's name and options are the very same, as those of one task mostly are."""
         node = self.node
         return node.name is call.name and node.options is call.options and node.block is call.block
-
-
-class _Sizer(SiblingSizer):
-    """Tells when it learns something."""
-
-    def __init__(self, workers: int, target: float, most: int, told: Callable[[], None]) -> None:
-        super().__init__(workers, target, most)
-        self._told = told
-
-    def measured(self, items: int, seconds: float) -> None:
-        super().measured(items, seconds)
-        self._told()
 
 
 def is_plain(value: Any) -> bool:
@@ -339,8 +327,8 @@ class Templates:
         rules = settings.rules.of(node)
         if node.block is not None and settings.limits is not None:
             settings.limits.check(node.name, merge_options(node.block, settings.options))
-        most = rules.batch_size or UNMEASURED_BATCH
-        sizer = _Sizer(settings.workers, settings.batch_seconds, most, self._told)
+        most = rules.batch_size or MOST
+        sizer = PackSizer(settings.workers, settings.packing, most, self._told)
         return Template(node, code.digests, emitter, sizer, self._cancel)
 
     def _emitter(self, settings: PlanSettings) -> Emitter:

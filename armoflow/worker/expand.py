@@ -19,9 +19,9 @@ from armoflow.errors import ArmoflowError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
-from armoflow.orchestrator import sizes
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.paces import Paces
+from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 from armoflow.orchestrator.planning.planner import Planner
@@ -106,8 +106,7 @@ class Expander:
                 limits=payload.limits,
                 inline=payload.inline,
                 paces=self._functions.paces,
-                batch_seconds=sizes.BATCH_SECONDS if local else sizes.CLUSTER_BATCH_SECONDS,
-                least_seconds=sizes.LEAST_SECONDS if local else sizes.CLUSTER_LEAST_SECONDS,
+                packing=PACKING if local else CLUSTER_PACKING,
             )
         return settings
 

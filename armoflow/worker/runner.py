@@ -233,7 +233,8 @@ class Runner:
             seconds = time.perf_counter() - began
             self._seconds += seconds
             if job.original is not None:
-                self._paces.note(job.original, seconds / (step.count or 1))
+                calls = step.count or 1
+                self._paces.note(job.original, seconds / calls, calls)
         except ItemFailure as failure:
             job.fail_rest(failure)
         except TaskPaused:

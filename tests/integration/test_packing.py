@@ -9,6 +9,7 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.orchestrator import sizes
+from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING
 from armoflow.orchestrator.sizes import PILOT, UNMEASURED_BATCH, AdaptiveSizer
 from tests.integration.engines import STOCK, Up, up
 
@@ -62,7 +63,7 @@ def test_dear_items_make_batches_of_the_target_time(client: Client, batches: lis
     assert client.compute(dawdle.map(range(120))) == list(range(120))
     assert batches[:2] == [PILOT] * 2
     # By count there would be 15 of them.
-    assert max(batches) <= sizes.CLUSTER_BATCH_SECONDS / 0.05
+    assert max(batches) <= CLUSTER_PACKING.target / 0.05
 
 
 def test_cheap_items_make_larger_batches_than_a_guess(client: Client, batches: list[int]) -> None:

@@ -18,7 +18,7 @@ from armoflow.orchestrator.templates import PlainCall
 from armoflow.protocol.transport import ResultState
 
 WORKERS = 2
-SETTINGS = PlanSettings(workers=WORKERS, batch_seconds=0.05, limits=Limits(("default",), 10))
+SETTINGS = PlanSettings(workers=WORKERS, limits=Limits(("default",), 10))
 
 
 class Foreign:

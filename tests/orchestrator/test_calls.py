@@ -15,7 +15,7 @@ from armoflow.codec.envelope import Slot
 from armoflow.errors import ClientClosedError, SubmissionError
 from armoflow.options import options
 from armoflow.orchestrator.calls import BLIND, CLUSTER, LOCAL, Pace
-from armoflow.orchestrator.sizes import TRUST
+from armoflow.orchestrator.pack_sizes import TRUST
 from armoflow.orchestrator.templates import is_plain
 from tests.orchestrator.desk import SETTINGS, WORKERS, Desk, Foreign
 

@@ -14,7 +14,6 @@ from armoflow import task
 from armoflow.codec.payload import unpack_payload
 from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
-from armoflow.orchestrator.sizes import SiblingSizer
 from armoflow.orchestrator.targets import ItemOutcome
 from armoflow.worker.runner import EngineTask, Runner
 from tests.orchestrator.simulated import Simulation
@@ -208,7 +207,7 @@ def test_a_bad_item_of_a_fused_map_skips_only_itself(directory: Path) -> None:
 
 
 def measured(directory: Path, seconds: float, **settings: Any) -> Simulation:
-    simulation = Simulation(directory, patience=0.25, batch_seconds=0.05, **settings)
+    simulation = Simulation(directory, patience=0.25, **settings)
     simulation.seconds_per_item = seconds
     return simulation
 
@@ -217,7 +216,7 @@ def test_quick_sibling_calls_share_tasks_once_one_was_measured(directory: Path) 
     simulation = measured(directory, 0.001)
     found = simulation.compute(*[inc(number) for number in range(1000)])
     assert [o.value for (o,) in found] == list(range(1, 1001))
-    assert simulation.tasks[:2] == [("inc", 1), ("inc", 50)]
+    assert simulation.tasks[:3] == [("inc", 1), ("inc", 16), ("inc", 50)]
     assert len(simulation.tasks) < 60  # the last ones are spread over the workers
 
 
@@ -264,20 +263,11 @@ def test_a_sibling_that_cannot_be_pickled_fails_alone(directory: Path) -> None:
 def test_siblings_that_return_graphs(directory: Path) -> None:
     simulation = measured(directory, 0.001)
     assert simulation.value(total(*[grow(n) for n in range(100)])) == 3 * sum(range(100))
-    assert ("grow", 12) in simulation.tasks
+    assert ("grow", 13) in simulation.tasks
 
 
 def test_chains_side_by_side_share_tasks_too(directory: Path) -> None:
     simulation = measured(directory, 0.001)
     found = simulation.compute(*[double(inc(number)) for number in range(100)])
     assert [o.value for (o,) in found] == [2 * (n + 1) for n in range(100)]
-    assert simulation.tasks[:2] == [("inc", 1), ("inc", 12)]
-
-
-@given(st.integers(1, 8), st.integers(0, 5000), st.floats(1e-7, 10))
-def test_siblings_leave_work_for_every_worker(workers: int, left: int, seconds: float) -> None:
-    sizer = SiblingSizer(workers, 0.05)
-    sizer.measured(1, seconds)
-    size = sizer.next(left)
-    assert size == 1 or left // size >= 4 * workers
-    assert size == 1 or size * seconds <= 0.05
+    assert simulation.tasks[:2] == [("inc", 1), ("inc", 13)]

@@ -23,6 +23,7 @@ from armoflow import task
 from armoflow.codec.payload import Items
 from armoflow.options import Limits
 from armoflow.orchestrator.calls import CLUSTER, LOCAL, Pace
+from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING, Packing
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from tests.orchestrator.desk import Desk
@@ -90,9 +91,9 @@ class Pods:
         self._left = len(seconds)
         self._done = asyncio.Event()
 
-    async def run(self, target: float, pods: int) -> None:
+    async def run(self, packing: Packing, pods: int) -> None:
         """Run all calls, given at once; returns when all have ended."""
-        plan = PlanSettings(workers=pods, batch_seconds=target, limits=Limits(("default",), 10))
+        plan = PlanSettings(workers=pods, packing=packing, limits=Limits(("default",), 10))
         await self.desk.add(*map(work, range(len(self.seconds))), settings=plan)
         await self._done.wait()
 
@@ -148,11 +149,11 @@ def run(
     seconds: Sequence[float], pods: int, *, pace: Pace = CLUSTER, busy: float = 0.0
 ) -> tuple[float, list[int]]:
     """How long all calls take, and the sizes of their tasks."""
-    cost, target = (TASK, 0.5) if pace is CLUSTER else (0.0003, 0.05)
+    cost, packing = (TASK, CLUSTER_PACKING) if pace is CLUSTER else (0.0003, PACKING)
 
     async def story() -> tuple[float, list[int]]:
         engine = Pods(pace, seconds, pods, cost, busy)
-        await engine.run(target, pods)
+        await engine.run(packing, pods)
         ran = sorted(number for planned in engine.desk.tasks for number in numbers(planned))
         assert ran == list(range(len(seconds)))
         return asyncio.get_running_loop().time(), engine.desk.sizes()

@@ -100,6 +100,6 @@ class PlanContext:
         if size is not None:
             return FixedSizer(size)
         patience = settings.patience if measured else 0.0
-        sizer = AdaptiveSizer(settings.workers, length, settings.batch_seconds, patience)
+        sizer = AdaptiveSizer(settings.workers, length, settings.packing.target, patience)
         self._sizers.append(sizer)
         return sizer

@@ -10,9 +10,9 @@ from typing import Any, Final
 from armoflow.graph.nodes import Node
 from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
 from armoflow.orchestrator.paces import Paces
+from armoflow.orchestrator.pack_sizes import PACKING, Packing
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.rules import RuleBook
-from armoflow.orchestrator.sizes import BATCH_SECONDS
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class PlanSettings:
         options: What holds for tasks that do not say otherwise.
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
-        batch_seconds: How long a batch should take.
-        least_seconds: How long a task of several calls takes at least, where there are enough.
+        packing: What tasks of several items or calls aim at.
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         key: Seals the errors of the plan's tasks.
         limits: What the session allows tasks to ask for, if that is known.
@@ -36,8 +35,7 @@ class PlanSettings:
     options: TaskOptions = DEFAULT_OPTIONS
     workers: int = 2
     capture: bool = False
-    batch_seconds: float = BATCH_SECONDS
-    least_seconds: float = 0.0
+    packing: Packing = PACKING
     patience: float = 0.0
     key: bytes = field(default=b"", repr=False)
     limits: Limits | None = None

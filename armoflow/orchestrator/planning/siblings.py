@@ -16,6 +16,8 @@ from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
 from armoflow.graph.task import BaseTask
+from armoflow.orchestrator.paces import FunctionPace
+from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.call_arguments import CallArguments
 from armoflow.orchestrator.planning.chunks import Planning
@@ -23,7 +25,6 @@ from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter, FusedStep
 from armoflow.orchestrator.planning.fusing import Fusion
 from armoflow.orchestrator.planning.plan_core import Core
-from armoflow.orchestrator.sizes import UNMEASURED_BATCH, SiblingSizer
 
 Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
 """The functions of a call and of the calls fused with it, the first one first, each with the ids of
@@ -35,7 +36,7 @@ class _Row:
 
     __slots__ = ("end", "sizer", "values")
 
-    def __init__(self, values: Sequence[Any], end: int, sizer: SiblingSizer | None) -> None:
+    def __init__(self, values: Sequence[Any], end: int, sizer: PackSizer | None) -> None:
         self.values = values
         self.end = end
         self.sizer = sizer
@@ -58,16 +59,17 @@ class Siblings:
         self._emitter = emitter
         self._arguments = arguments
         self._fusion = fusion
-        self._sizers: dict[Shape, SiblingSizer] = {}
+        self._sizers: dict[Shape, PackSizer] = {}
         self._row = _Row((), 0, None)
 
-    def sizer(self, chain: Sequence[CallNode]) -> SiblingSizer | None:
+    def sizer(self, chain: Sequence[CallNode]) -> PackSizer | None:
         """Who wants to know how long this call, with those fused with it, takes."""
         head, settings = chain[0], self._emitter.settings
         most = settings.rules.of(chain[-1]).batch_size
         if most == 1 or self._core.spent(head) or not all(map(self._core.place, head.arguments)):
             return None
-        if not settings.patience and self._seconds(chain) is None:
+        known = None if settings.patience else self._known(chain)
+        if known is None and not settings.patience:
             return None  # nobody will say
         if self._arguments.refer_outside((*head.args, *head.kwargs.values())):
             return None  # no call waits for what only another one waits for
@@ -76,25 +78,21 @@ class Siblings:
         shape = tuple((node.task, id(node.options), id(node.block)) for node in chain)
         sizer = self._sizers.get(shape)
         if sizer is None:
-            sizer = self._sizers[shape] = SiblingSizer(
-                settings.workers,
-                settings.batch_seconds,
-                most or UNMEASURED_BATCH,
-                settings.least_seconds,
-            )
-            if not settings.patience:
-                sizer.measured(1, self._seconds(chain) or 0.0)
+            sizer = PackSizer(settings.workers, settings.packing, most or MOST)
+            self._sizers[shape] = sizer
+            if known is not None:
+                sizer.measured(known.calls, known.calls * known.seconds)
         return sizer
 
-    def _seconds(self, chain: Sequence[CallNode]) -> float | None:
+    def _known(self, chain: Sequence[CallNode]) -> FunctionPace | None:
         """What the calls of a chain take, if that is known; those that return graphs stay alone."""
-        paces, total = self._emitter.settings.paces, 0.0
-        for node in chain:
-            pace = paces.of(node.task.function)
-            if pace is None or paces.expands(node.task.function):
-                return None
-            total += pace
-        return total
+        paces = self._emitter.settings.paces
+        found = [paces.find(node.task.function) for node in chain]
+        known = [pace for pace in found if pace is not None and not pace.expands]
+        if len(known) < len(chain):
+            return None
+        seconds = sum(pace.seconds for pace in known)
+        return FunctionPace(seconds, min(pace.calls for pace in known))
 
     def clear(self) -> None:
         """The plan is at its end: nobody need measure any more."""
