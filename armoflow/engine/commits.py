@@ -12,6 +12,7 @@ from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.records import NewTask, ResultRecord, StateError, Stored, TaskRecord
 from armoflow.errors import OptionError
+from armoflow.protocol.frames import PAYLOAD_PREFIX
 
 
 class Commit(NamedTuple):
@@ -55,7 +56,10 @@ def prepare(
         ]
     except OptionError as error:
         raise StateError("INVALID_ARGUMENT", str(error)) from error
-    created = [*effects.created, *(CreatedResult(result_id, "") for result_id in names.values())]
+    created = [
+        *effects.created,
+        *(CreatedResult(result_id, PAYLOAD_PREFIX) for result_id in names.values()),
+    ]
     stored = {
         names.get(result_id, result_id): data
         for result_id, data in _store_all(effects, objects).items()

@@ -43,7 +43,7 @@ from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.transaction import Batch
 from armoflow.engine.watchers import Listener, ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
-from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIX
+from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
 
 
 class Engine:
@@ -380,7 +380,7 @@ class Engine:
         for record in changes.results.values():
             name = record.name
             if record.status is not ResultStatus.DELETED and (
-                name.startswith(WANTED_PREFIX) or not name.startswith(PASSING_PREFIXES)
+                name.startswith(WANTED_PREFIXES) or not name.startswith(PASSING_PREFIXES)
             ):
                 return True
         return False

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from armoflow.engine.pods import ADDRESS_SQL, NAME_SQL, pod_of
 from armoflow.engine.records import StateError
 
 Operator: TypeAlias = Literal[
@@ -131,8 +132,10 @@ _FIELDS: Mapping[Entity, dict[str, Field]] = {
     "tasks": {
         **{
             name: _plain("text", f"e.{name}")
-            for name in ("id", "session_id", "payload_id", "initial_id", "created_by", "owner")
+            for name in ("id", "session_id", "payload_id", "initial_id", "created_by")
         },
+        "owner_pod_id": Field("text", ADDRESS_SQL, (), lambda task: pod_of(task.owner).address),
+        "pod_hostname": Field("text", NAME_SQL, (), lambda task: pod_of(task.owner).name),
         "error": _plain("text", "e.error"),
         "status": _plain("number", "e.status"),
         **{

@@ -182,7 +182,6 @@ class PlannedTask(Submission):
         operation: What it does.
         start: The position of its first item in a collection, if it runs items of one.
         items: How many items it runs: 1 for a call, 0 if it only copies.
-        keep: The outputs are not deleted when nothing needs them any more.
         run: Which plan it belongs to.
         sizer: Told of its items and the seconds that it ran, where the engine says.
         timed: Told how long the calls of a function take, with that function.
@@ -200,7 +199,6 @@ class PlannedTask(Submission):
         "function",
         "held",
         "items",
-        "keep",
         "modules",
         "number",
         "on_end",
@@ -241,7 +239,6 @@ class PlannedTask(Submission):
         self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
         self.timed: tuple[Paces, Callable[..., Any]] | None = None
-        self.keep = False
         self.run: object = None
         self.number = next(_numbers)
 

@@ -19,6 +19,8 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import (
+    CONSTANT_PREFIX,
+    KEPT_PREFIX,
     OUTPUT_PREFIX,
     PAYLOAD_PREFIX,
     SESSION_ENDED,
@@ -96,18 +98,19 @@ class BatchTransport:
         first_try = not submissions[0].task_id
         for task in submissions:
             prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
+            if task.keep:
+                prefix = KEPT_PREFIX
             for handle in task.outputs:
                 if first_try:
                     handle.id = self._new_id()
                     handle.state = ResultState.CREATED
                 results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
             if first_try:
-                # Ids of tasks and of results have nothing to do with each other, so that a task
-                # may have that of its first output: one string less, here and in the engine.
-                task.task_id = task.outputs[0].id if task.outputs else self._new_id()
+                task.task_id = self._new_id()
                 task.payload_id = task.payload_id or self._new_id()
             if not task.stored:
-                results.append((task.payload_id, PAYLOAD_PREFIX))
+                name = PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
+                results.append((task.payload_id, name))
         if first_try:
             named()
         payloads, large = _lay_out(submissions)
@@ -139,7 +142,7 @@ class BatchTransport:
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
         result_id = self._new_id()
-        results = [(result_id, messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
+        results = [(result_id, CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
         if sum(map(len, parts)) > config.BATCH_BYTES:
             if await self._hand_over(session_id, result_id, parts, results):
                 return result_id

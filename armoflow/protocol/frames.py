@@ -74,7 +74,7 @@ from armoflow.protocol.shapes import (
 
 METHOD = "/armoflow.Extension/Connect"
 SERVICE = "armoflow.Extension"
-VERSION = 1
+VERSION = 2
 
 
 class Kind(IntEnum):
@@ -100,18 +100,35 @@ LEASE = ("armoflow-lease", "1")
 """Metadata of CreateSession: the session may be ended some time after nobody watches it any more,
 as those of ``armoflow up --client-lease`` are; the client watches it on this stream."""
 
-OUTPUT_PREFIX = "o/"
+# Names of results: what they are, a slash, and the name of the task. Engines and clients go by
+# what they are.
+
+OUTPUT = "output"
 """Names of expected outputs start so: of these, changes are told."""
 
-WANTED_PREFIX = "o/w/"
-"""Names of outputs that the client will fetch: small ones come along with their change."""
+OUTPUT_PREFIX = f"{OUTPUT}/"
 
-CHILD_PREFIX = "c/"
-"""Names of results inside an expansion start so."""
+WANTED_PREFIX = f"{OUTPUT}.wanted/"
+"""Of outputs that the client will fetch: small ones come along with their change."""
 
-PAYLOAD_PREFIX = "p/"
+KEPT_PREFIX = f"{OUTPUT}.kept/"
+"""Of outputs that stay when their session ends (``keep=True``); they count as wanted."""
 
-PASSING_PREFIXES = (OUTPUT_PREFIX, CHILD_PREFIX, PAYLOAD_PREFIX)
+WANTED_PREFIXES = (WANTED_PREFIX, KEPT_PREFIX)
+
+CHILD_PREFIX = "child/"
+"""Of results inside an expansion."""
+
+KEPT_CHILD_PREFIX = "child.kept/"
+
+KEPT_PREFIXES = (KEPT_PREFIX, KEPT_CHILD_PREFIX)
+
+PAYLOAD_PREFIX = "payload/"
+
+CONSTANT_PREFIX = "shared/"
+"""Of what is stored once for many tasks: code, large arguments, values that were put."""
+
+PASSING_PREFIXES = (OUTPUT, CHILD_PREFIX, KEPT_CHILD_PREFIX, PAYLOAD_PREFIX)
 """Results that are on the way to other tasks, unless they are wanted: nobody waits for the news."""
 
 

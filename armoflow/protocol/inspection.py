@@ -18,7 +18,7 @@ from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.connect import introduce
 from armoflow.protocol.credentials import CertificateFacts
-from armoflow.protocol.frames import CHILD_PREFIX, OUTPUT_PREFIX, WANTED_PREFIX
+from armoflow.protocol.frames import CHILD_PREFIX, KEPT_PREFIXES, OUTPUT_PREFIX, WANTED_PREFIX
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.settings import ConnectionSettings
@@ -266,13 +266,13 @@ def kind_of(entity: Entity) -> str:
 
 
 def task_name(result_name: str) -> str:
-    """The name of the task whose output has this name: the batch extension marks outputs.
+    """The name of the task whose output has this name.
 
     Example:
-        >>> task_name("o/w/load"), task_name("load")
+        >>> task_name("output.wanted/load"), task_name("load")
         ('load', 'load')
     """
-    for prefix in (WANTED_PREFIX, OUTPUT_PREFIX, CHILD_PREFIX):
+    for prefix in (*KEPT_PREFIXES, WANTED_PREFIX, OUTPUT_PREFIX, CHILD_PREFIX):
         if result_name.startswith(prefix):
             return result_name[len(prefix) :]
     return result_name

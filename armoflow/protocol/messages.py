@@ -19,11 +19,9 @@ from armonik.protogen.common import (
 )
 from google.protobuf.duration_pb2 import Duration
 
-from armoflow.protocol.frames import OUTPUT_PREFIX
+from armoflow.protocol.frames import KEPT_PREFIX, OUTPUT, OUTPUT_PREFIX
 from armoflow.protocol.transport import TaskState, WireOptions
 from armoflow.version import __version__
-
-CONSTANT_PREFIX = "k/"
 
 NAMESPACE = "armoflow"
 SERVICE = "python"
@@ -32,9 +30,9 @@ SERVICE = "python"
 NAME_LIMIT = 200
 
 
-def output_name(name: str) -> str:
+def output_name(name: str, keep: bool) -> str:
     """The name of an expected output's result."""
-    return OUTPUT_PREFIX + name[:NAME_LIMIT]
+    return (KEPT_PREFIX if keep else OUTPUT_PREFIX) + name[:NAME_LIMIT]
 
 
 def task_options(options: WireOptions) -> Any:
@@ -115,7 +113,7 @@ def outputs_filter() -> Any:
             [
                 (
                     results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME,
-                    OUTPUT_PREFIX,
+                    OUTPUT,
                     filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH,
                 )
             ]

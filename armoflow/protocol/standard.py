@@ -31,7 +31,7 @@ from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
-from armoflow.protocol.frames import LEASE
+from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE
 from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
@@ -131,7 +131,7 @@ class StandardTransport:
 
     async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a completed result; returns its id."""
-        name = messages.CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
+        name = CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             request = results_common_pb2.CreateResultsRequest(session_id=session_id)
             request.results.add(name=name, data=b"".join(parts))

@@ -85,18 +85,18 @@ class StandardSubmitter:
     ) -> None:
         """Create the outputs, and the payloads whose data goes up later, in one call."""
         tasks = [task for task in submissions if not task.payload_id and task not in inline]
-        handles = [h for task in submissions for h in task.outputs if not h.id]
+        outputs = [(h, task.keep) for task in submissions for h in task.outputs if not h.id]
         names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in tasks]
-        names += [messages.output_name(handle.name) for handle in handles]
+        names += [messages.output_name(handle.name, keep) for handle, keep in outputs]
         if not names:
             return
         ids = await self._create(session_id, names)
         for task, payload_id in zip(tasks, ids[: len(tasks)], strict=True):
             task.payload_id = payload_id
-        for handle, result_id in zip(handles, ids[len(tasks) :], strict=True):
+        for (handle, _), result_id in zip(outputs, ids[len(tasks) :], strict=True):
             handle.id = result_id
             handle.state = ResultState.CREATED
-        if handles:
+        if outputs:
             named()
 
     async def _create(self, session_id: str, names: Sequence[str]) -> list[str]:

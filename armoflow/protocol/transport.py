@@ -90,6 +90,7 @@ class Submission:
         options: The task's ArmoniK options.
         name: The node's name; results are named after it.
         size: Estimated bytes of the payload.
+        keep: The outputs stay when nothing needs them any more, and when their session ends.
         wanted: The client will fetch the outputs: an engine that can, sends small ones along.
         task_id: Set by the transport.
         payload_id: Set by the transport, or before for a payload that exists already; empty again
@@ -99,6 +100,7 @@ class Submission:
 
     __slots__ = (
         "inputs",
+        "keep",
         "name",
         "options",
         "outputs",
@@ -122,6 +124,7 @@ class Submission:
         self.outputs = outputs
         self.options = options
         self.size = size
+        self.keep = False
         self.wanted = False
         self.task_id = ""
         self.payload_id = ""

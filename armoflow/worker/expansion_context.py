@@ -15,7 +15,12 @@ from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell, Slot
 from armoflow.codec.payload import Payload
-from armoflow.protocol.frames import CHILD_PREFIX, PAYLOAD_PREFIX
+from armoflow.protocol.frames import (
+    CHILD_PREFIX,
+    CONSTANT_PREFIX,
+    KEPT_CHILD_PREFIX,
+    PAYLOAD_PREFIX,
+)
 from armoflow.worker.failures import ItemFailure
 
 if TYPE_CHECKING:
@@ -93,9 +98,10 @@ class ExpansionContext:
 
     def store(self, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""
+        name = (CONSTANT_PREFIX + name)[:_NAME]
         if size(parts) <= config.INLINE_DATA_LIMIT:
-            return self._store([(f"k/{name}"[:_NAME], b"".join(parts))])[0]
-        result_id = self._create([f"k/{name}"[:_NAME]])[0]
+            return self._store([(name, b"".join(parts))])[0]
+        result_id = self._create([name])[0]
         self.effects.data[result_id] = self._stage(result_id, parts)
         return result_id
 
@@ -154,13 +160,13 @@ class ExpansionContext:
             task.payload_id = result_id
 
     def _name_outputs(self) -> None:
-        handles = [handle for task in self._submissions for handle in task.outputs if not handle.id]
-        handles = list(dict.fromkeys(handles))
-        for handle, result_id in zip(
-            handles,
-            self._create([(CHILD_PREFIX + handle.name)[:_NAME] for handle in handles]),
-            strict=True,
-        ):
+        names = {
+            handle: (_prefix(task) + handle.name)[:_NAME]
+            for task in self._submissions
+            for handle in task.outputs
+            if not handle.id
+        }
+        for handle, result_id in zip(names, self._create(list(names.values())), strict=True):
             handle.id = result_id
 
     def _write_payloads(self, tasks: Sequence[Submission]) -> None:
@@ -184,6 +190,10 @@ class ExpansionContext:
         ids = self._create([name for name, _ in items])
         self.effects.data.update(zip(ids, (data for _, data in items), strict=True))
         return ids
+
+
+def _prefix(task: Submission) -> str:
+    return KEPT_CHILD_PREFIX if task.keep else CHILD_PREFIX
 
 
 def _payload_name(task: Submission) -> str:

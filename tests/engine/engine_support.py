@@ -100,5 +100,5 @@ class Running:
         return task
 
     def take(self, count: int = 100) -> list[str]:
-        tasks = self.engine.scheduler.take("default", count, self.agent, "agent")
+        tasks = self.engine.scheduler.take("default", count, self.agent, "127.1.0.1/agent")
         return [task.id for task in tasks]

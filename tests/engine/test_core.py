@@ -310,7 +310,7 @@ async def test_tasks_of_equal_options_share_them_whatever_command_they_came_in(
                 engine.state.submit_with_data(
                     engine.now(),
                     session,
-                    [NewResult(payload, "p/"), NewResult(output, "o/")],
+                    [NewResult(payload, "payload/"), NewResult(output, "output/")],
                     [NewTask(output, payload, (), (output,), options)],
                     [],
                 )

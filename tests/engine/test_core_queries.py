@@ -82,7 +82,8 @@ TASK_FIELDS = {
     "text": [
         "id",
         "session_id",
-        "owner",
+        "owner_pod_id",
+        "pod_hostname",
         "error",
         "options.application_name",
         "options.partition_id",
@@ -157,7 +158,9 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
         @settings(max_examples=150)
         @given(
             conditions(TASK_FIELDS, tasks, "tasks"),
-            st.sampled_from(["id", "created_at", "ended_at", "options.application_name", "owner"]),
+            st.sampled_from(
+                ["id", "created_at", "ended_at", "options.application_name", "pod_hostname"]
+            ),
             st.booleans(),
         )
         def check_tasks(filters: Any, sort: str, down: bool) -> None:

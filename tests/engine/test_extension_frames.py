@@ -66,7 +66,7 @@ def names(identifier: str) -> tuple[Any, ...]:
     """A submission of one task, by a prefix of its ids."""
     payload, output = f"{identifier}-p", f"{identifier}-o"
     return (
-        [[payload, "p/"], [output, "o/w/x"]],
+        [[payload, "payload/"], [output, "output.wanted/x"]],
         [OPTIONS],
         [[output, payload, [], [output], 0]],
         [[payload, b"data"]],
@@ -96,7 +96,7 @@ def test_ids_that_could_not_be_files_are_refused(
     before = traces(serving)
     results, options, tasks, payloads = names("good")
     for submission in (
-        ([[bad, "o/x"]], [], [], []),
+        ([[bad, "output/x"]], [], [], []),
         (results, options, [[bad, "good-p", [], ["good-o"], 0]], payloads),
         (results, options, tasks, [[bad, b"data"]]),
         (results, options, [["good-t", bad, [], ["good-o"], 0]], payloads),
@@ -286,7 +286,7 @@ def test_only_plain_files_in_the_staging_directory_are_taken(
         path.write_bytes(b"longer than told")
     text = f"{staging}/a\0b" if what == "nul" else str(path)
     before = traces(serving)
-    results = [[f"{what}-r", "o/x"]]
+    results = [[f"{what}-r", "output/x"]]
     answer = stream.request(Kind.SUBMIT, session, results, [], [], [[f"{what}-r", [text, size]]])
     assert answer[:2] == [Kind.REFUSED, "INVALID_ARGUMENT"]
     assert traces(serving) == before
@@ -303,7 +303,7 @@ def test_what_was_accepted_is_listed_also_after_a_restart(tmp_path: Path) -> Non
         "options": {"k\ney": "\0", "": "\u2028\U0001f600"},
     }
     results, _, _, payloads = names("x")
-    results[1][1] = "o/\0\n\u2028"
+    results[1][1] = "output/\0\n\u2028"
     tasks = [["x-t", "x-p", [], ["x-o"], 0]]
     for start in range(2):
         with serve(tmp_path / "state") as serving:
@@ -317,7 +317,7 @@ def test_what_was_accepted_is_listed_also_after_a_restart(tmp_path: Path) -> Non
             _, found = ArmoniKTasks(serving.channel).list_tasks()
             assert [task.options.options for task in found] == [extreme["options"]]
             _, listed = ArmoniKResults(serving.channel).list_results()
-            assert {result.name for result in listed} == {"p/", "o/\0\n\u2028"}
+            assert {result.name for result in listed} == {"payload/", "output/\0\n\u2028"}
 
 
 def test_a_client_that_goes_cancels_nobody_elses_commit(tmp_path: Path, door: str) -> None:

@@ -35,7 +35,7 @@ def submission(number: int) -> list[Any]:
     payload, output = f"{number}-payload", f"{number}-output"
     return [
         SESSION,
-        [[payload, "p/"], [output, "o/w/name"]],
+        [[payload, "payload/"], [output, "output.wanted/name"]],
         [LEVEL],
         [[output, payload, [], [output], 0]],
         [[payload, b"data"]],
@@ -43,7 +43,13 @@ def submission(number: int) -> list[Any]:
 
 
 def upload(number: int) -> list[Any]:
-    return [SESSION, [[f"{number}-file", "k/"]], [], [], [[f"{number}-file", ["/tmp/file", 5]]]]
+    return [
+        SESSION,
+        [[f"{number}-file", "shared/"]],
+        [],
+        [],
+        [[f"{number}-file", ["/tmp/file", 5]]],
+    ]
 
 
 @st.composite

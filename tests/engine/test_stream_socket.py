@@ -84,7 +84,9 @@ def test_what_is_told_with_a_commit_comes_in_one_message(
     session = ArmoniKSessions(serving.channel).create_session(task_options())
     stream.greet()
     stream.request(Kind.WATCH, session)
-    stream.send_frames([5, Kind.SUBMIT, session, [["made", "o/w/x"]], [], [], [["made", b"data"]]])
+    stream.send_frames(
+        [5, Kind.SUBMIT, session, [["made", "output.wanted/x"]], [], [], [["made", b"data"]]]
+    )
     first = stream.receive()
     assert stream._frames, "the other frame came by itself"
     kinds = {first[1], stream.receive()[1]}

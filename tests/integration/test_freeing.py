@@ -77,16 +77,22 @@ class Ledger:
 
     def outputs(self, *names: str) -> list[int]:
         """The statuses of the outputs of nodes with these names."""
-        wanted = {f"{prefix}{name}" for name in names for prefix in ("o/", "o/w/")}
+        wanted = {
+            f"{prefix}{name}"
+            for name in names
+            for prefix in ("output/", "output.wanted/", "output.kept/")
+        }
         return [status for name, status in self.read() if name in wanted]
 
     def payloads(self) -> list[int]:
         """The statuses of all results that are neither outputs nor constants."""
-        return [status for name, status in self.read() if not name.startswith(("o/", "k/"))]
+        return [
+            status for name, status in self.read() if not name.startswith(("output", "shared/"))
+        ]
 
     def constants(self) -> list[int]:
         """The statuses of code and of ``put`` data."""
-        return [status for name, status in self.read() if name.startswith("k/")]
+        return [status for name, status in self.read() if name.startswith("shared/")]
 
     def read(self) -> list[Result]:
         """All results."""

@@ -22,6 +22,7 @@ from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.commits import discard
 from armoflow.engine.core import Engine
+from armoflow.engine.pods import pods
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
@@ -68,7 +69,8 @@ class LaneAgent:
     ) -> None:
         self._engine = engine
         self._partition = partition
-        self._owner = f"lane-{partition}"
+        self._pods = pods(partition, engine.partitions, workers)
+        self._owners: dict[ChildSupervisor, str] = {}
         self._directory = directory / f"lane-{quote(partition, safe='')}"
         self._workers = workers
         threads = 1 if workers > 1 else granted()
@@ -92,6 +94,7 @@ class LaneAgent:
         """Start the children and begin to take tasks; does not wait until they are ready."""
         shutil.rmtree(self._directory, ignore_errors=True)  # of an engine that was killed
         self._seats = [ChildSupervisor(self, self._spares) for _ in range(self._workers)]
+        self._owners = {seat: pod.owner for seat, pod in zip(self._seats, self._pods, strict=True)}
         for seat in self._seats:
             seat.prepare()
         self._engine.scheduler.add_agent(self._partition, self)
@@ -160,7 +163,10 @@ class LaneAgent:
                         work.history.discard()
                 self.wake()  # some were cancelled: there is room for others
             if works:
-                self._running.update((work.task_id, (seat, work)) for work in works)
+                owner = self._owners[seat]
+                for work in works:
+                    work.key.owner = owner
+                    self._running[work.task_id] = (seat, work)
                 self._followers.extend(seat, works, seat.room)
                 seat.send(works)
         for seat in self._seats:
@@ -190,7 +196,7 @@ class LaneAgent:
     def _take(self, count: int) -> None:
         engine = self._engine
         missing = []
-        for task in engine.scheduler.take(self._partition, count, self, self._owner):
+        for task in engine.scheduler.take(self._partition, count, self, ""):
             if task.status is not TaskStatus.PROCESSING:
                 continue  # its inputs are gone: it has ended already
             work = self._prepare(task)
@@ -354,7 +360,7 @@ class LaneAgent:
         data = self._peek(passed)
         if data is None:
             return  # the leader has handed its output to a graph: the child gives the task back
-        if self._engine.scheduler.claim(task, self, self._owner):
+        if self._engine.scheduler.claim(task, self, self._owners[seat]):
             # Another child gets it with all its inputs, should this one die.
             work.inputs = {**work.inputs, passed: data}
             work.passed = []

@@ -26,6 +26,7 @@ from armoflow.engine.agents.link import (
 from armoflow.engine.agents.worker_process import WorkerProcess
 from armoflow.engine.core import Engine
 from armoflow.engine.faults import StorageError
+from armoflow.engine.pods import Pod
 from armoflow.engine.postponed import FIRST_PAUSE, LAST_PAUSE, PATIENCE
 from armoflow.engine.records import StateError, TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
@@ -89,15 +90,16 @@ class Seat:
 
     Args:
         agent: The agent that the seat belongs to.
-        name: What tasks show as their owner.
+        pod: Its name, and what tasks show as their owner.
         directory: Where the seat's own directory goes.
     """
 
-    def __init__(self, agent: Employer, name: str, directory: Path) -> None:
+    def __init__(self, agent: Employer, pod: Pod, directory: Path) -> None:
         self._agent = agent
         self._engine = agent.engine
-        self._name = name
-        self._directory = directory / name
+        self._name = pod.name
+        self._owner = pod.owner
+        self._directory = directory / pod.name
         self._sockets = self._directory
         self._short: TemporaryDirectory | None = None
         self._service = AgentService(agent.engine)
@@ -231,7 +233,7 @@ class Seat:
         """The next task; None if the worker died, or the agent stops, before there was one."""
         agent = self._agent
         while process.alive and not agent.stopping:
-            task = agent.take(self._name)
+            task = agent.take(self._owner)
             if task is not None:
                 return task
             agent.work.clear()
@@ -315,7 +317,7 @@ class Seat:
         """Mark the task as processing; False if it was taken away meanwhile."""
         engine = self._engine
         try:
-            engine.apply(engine.state.start(engine.now(), task.id, self._name))
+            engine.apply(engine.state.start(engine.now(), task.id, self._owner))
         except StateError as error:
             logger.debug("task %s is not started: %s", task.id, error)
             self._acknowledge(task)
@@ -374,7 +376,7 @@ class Seat:
         """Queue a task again, unharmed."""
         self._agent.forget(task)
         try:
-            changes = self._engine.state.release(self._engine.now(), task.id, self._name)
+            changes = self._engine.state.release(self._engine.now(), task.id, self._owner)
         except StateError as error:
             logger.debug("task %s is not given back: %s", task.id, error)
         else:

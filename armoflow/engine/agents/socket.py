@@ -13,11 +13,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from armoflow.engine.agents.channels import KINDS, Kind
 from armoflow.engine.agents.seat import Seat
 from armoflow.engine.core import Engine
+from armoflow.engine.pods import pods
 from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
 from armoflow.system.descendants import new_mark
@@ -63,8 +63,9 @@ class SocketAgent:
         self.guardian: Guardian
         self.work = asyncio.Event()
         self.stopping = False
-        name = quote(partition, safe="")
-        self._seats = [seat(self, f"{name}-{number}", directory) for number in range(workers)]
+        self._seats = [
+            seat(self, pod, directory) for pod in pods(partition, engine.partitions, workers)
+        ]
 
     async def start(self) -> None:
         """Start the workers and begin to take tasks."""

@@ -35,11 +35,11 @@ from armoflow.engine.sweeper import SLICE
 from armoflow.engine.watchers import Listener, ResultChange
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
-    OUTPUT_PREFIX,
+    OUTPUT,
     REQUESTS,
     SESSION_ENDED,
     VERSION,
-    WANTED_PREFIX,
+    WANTED_PREFIXES,
     Kind,
 )
 from armoflow.protocol.shapes import SIZE
@@ -405,7 +405,7 @@ class Connection:
             changes = [
                 self._change(record, status, owner)
                 for record, status, owner in batch
-                if record.name.startswith(OUTPUT_PREFIX)
+                if record.name.startswith(OUTPUT)
             ]
             if changes:
                 self._send([0, Kind.CHANGES, session_id, changes])
@@ -416,7 +416,7 @@ class Connection:
     def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
         data = failure = seconds = None
         if status == ResultStatus.COMPLETED:
-            if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIX):
+            if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIXES):
                 found = self._engine.objects.peek(record.opaque_id)
                 data = found if isinstance(found, bytes) else None
             if owner is not None and owner.ended_at and owner.started_at:

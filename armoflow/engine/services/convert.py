@@ -21,6 +21,7 @@ from armonik.protogen.common import (
 from armoflow.codec.clipping import short_error
 from armoflow.config import DURATION_LIMIT
 from armoflow.engine.engine_options import encode_options
+from armoflow.engine.pods import pod_of
 from armoflow.engine.records import (
     Event,
     EventKind,
@@ -229,11 +230,12 @@ def _fill_new_task(message: Any, task: TaskRecord, status: int, parent_ids: Sequ
 
 
 def _task_fields(task: TaskRecord) -> Mapping[str, Any]:
+    pod = pod_of(task.owner)
     return {
         "id": task.id,
         "session_id": task.session_id,
-        "owner_pod_id": task.owner,
-        "pod_hostname": task.owner,
+        "owner_pod_id": pod.address,
+        "pod_hostname": pod.name,
         "initial_task_id": task.initial_id,
         "status": int(task.status),
         "options": options_to_message(task.options),

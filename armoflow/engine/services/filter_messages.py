@@ -96,8 +96,6 @@ TASKS = Schema(
         "TASK_SUMMARY_ENUM_FIELD_",
         {
             "task_id": "id",
-            "owner_pod_id": "owner",
-            "pod_hostname": "owner",
             "initial_task_id": "initial_id",
             "creation_to_end_duration": "creation_to_end",
             "processing_to_end_duration": "processing_to_end",
@@ -107,7 +105,8 @@ TASKS = Schema(
     {
         "id": "string",
         "session_id": "string",
-        "owner": "string",
+        "owner_pod_id": "string",
+        "pod_hostname": "string",
         "initial_id": "string",
         "status": "status",
         "created_at": "date",
