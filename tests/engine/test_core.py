@@ -49,7 +49,7 @@ async def test_a_task_from_submission_to_its_value(tmp_path: Path) -> None:
         record = await engine.read_task(task.id)
         assert record is not None
         assert record.status is TaskStatus.COMPLETED
-        assert record.owner == "agent"
+        assert record.owner == "127.1.0.1/agent"
         output = engine.state.results[task.outputs[0]]
         assert await engine.objects.read(output.opaque_id) == b"value"
 
