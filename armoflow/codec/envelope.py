@@ -3,8 +3,9 @@
 A slot is addressed by (result id, slot). One item, one task, one result means one slot; a packed
 task writes one slot for each of its items, so that errors and retries stay per item.
 
-After the slots may stand how long they took, a float: an engine tells how long a task took, of
-which its agent may have had more than the user's code.
+After the slots may stand what else is told of them, by name: ``seconds``, how long they took (an
+engine tells how long a task took, of which its agent may have had more than the user's code), and
+``log``, what became of each item (see :mod:`armoflow.codec.item_log`).
 """
 
 from __future__ import annotations
@@ -52,12 +53,15 @@ Cell: TypeAlias = "bytes | Slot | None"
 """A slot in its cheapest form: a value's pickle without buffers, None for absent, else a Slot."""
 
 
-def pack_envelope(slots: Iterable[Cell], seconds: float | None = None) -> list[Buffer]:
+def pack_envelope(
+    slots: Iterable[Cell], seconds: float | None = None, log: Sequence[Any] = ()
+) -> list[Buffer]:
     """Lay out the slots of one result; returns the parts to write one after the other.
 
     Args:
         slots: What it holds.
         seconds: How long it took to make them, if somebody wants to know.
+        log: What became of the items that made them.
 
     Example:
         >>> data = b"".join(pack_envelope([Slot(SlotKind.VALUE, b"pickle"), ABSENT]))
@@ -79,8 +83,13 @@ def pack_envelope(slots: Iterable[Cell], seconds: float | None = None) -> list[B
             entries.append(None)
         else:
             entries.append(_entry(slot, buffers))
+    told: dict[str, Any] = {}
     if seconds is not None:
-        entries.append(float(seconds))
+        told["seconds"] = float(seconds)
+    if log:
+        told["log"] = log
+    if told:
+        entries.append(told)
     return pack(entries, buffers)
 
 
@@ -112,25 +121,25 @@ def unpack_cells(data: Buffer) -> list[Cell]:
         >>> unpack_cells(b"".join(pack_envelope([b"pickle", None])))
         [b'pickle', None]
     """
-    return unpack_measured(data)[0]
+    return unpack_told(data)[0]
 
 
-def unpack_measured(data: Buffer) -> tuple[list[Cell], float | None]:
-    """As :func:`unpack_cells`, with the seconds that it took to make them, if that is told.
+def unpack_told(data: Buffer) -> tuple[list[Cell], dict[str, Any]]:
+    """As :func:`unpack_cells`, with what else is told of the slots, by name.
 
     Example:
-        >>> unpack_measured(b"".join(pack_envelope([None], 0.5)))
-        ([None], 0.5)
+        >>> unpack_told(b"".join(pack_envelope([None], 0.5)))
+        ([None], {'seconds': 0.5})
     """
     entries, buffers = unpack(data)
     if not isinstance(entries, list):
         raise EnvelopeError("stored data is not a result: it holds no slots")
-    seconds = entries.pop() if entries and type(entries[-1]) is float else None
+    told = entries.pop() if entries and type(entries[-1]) is dict else {}
     cells = [
         entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
         for entry in entries
     ]
-    return cells, seconds
+    return cells, told
 
 
 def _widen(cell: Cell) -> Slot:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.codec.container import Buffer
-from armoflow.codec.envelope import ABSENT, Cell, Slot, SlotKind, unpack_measured
+from armoflow.codec.envelope import ABSENT, Cell, Slot, SlotKind, unpack_told
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
@@ -379,7 +379,8 @@ def envelope_cells(result: Result) -> list[Cell]:
     if result.cells is None:
         if result.data is None:
             raise EnvelopeError(f"the data of {result.name!r} is not here")
-        result.cells, result.seconds = unpack_measured(result.data)
+        result.cells, told = unpack_told(result.data)
+        result.seconds = told.get("seconds")
     return result.cells
 
 

@@ -14,7 +14,7 @@ from seats import KEY, call, code, collection, encode, envelope, items, values
 
 from armoflow import config
 from armoflow.agent.effects import StagedFile
-from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_measured
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_told
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import (
     CodeReference,
@@ -229,9 +229,9 @@ def test_where_an_agent_brings_data_the_result_says_how_long_its_items_took(
     local: LocalRunner, tmp_path: Path
 ) -> None:
     effects = local.effects(call(time.sleep, 0.01), folder=str(tmp_path))
-    _, seconds = unpack_measured(content(effects.data["output-0"]))
-    assert seconds is not None and seconds >= 0.01
-    assert unpack_measured(content(local.effects(call(int)).data["output-0"]))[1] is None
+    _, told = unpack_told(content(effects.data["output-0"]))
+    assert told["seconds"] >= 0.01
+    assert unpack_told(content(local.effects(call(int)).data["output-0"]))[1] == {}
 
 
 def test_staged_files_of_a_failed_task_are_removed(local: LocalRunner, tmp_path: Path) -> None:

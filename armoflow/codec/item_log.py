@@ -1,0 +1,286 @@
+"""What became of each item of a task that runs several: name, position, duration, state, attempts.
+
+An engine tells of tasks. Of what one task runs (the items of a batch, the calls of a pack, the
+steps of a chain, the calls of a graph that it began itself) it knows nothing, so the task says so
+itself, behind the slots of its first output (see :mod:`armoflow.codec.envelope`); what was quick is
+told together, so that a log costs next to nothing. Values are deleted when nobody needs them, but
+names last: of a task with failed items a small result of its own is left, whose name tells which
+they were (:class:`ItemSummary`) and whose data is the log.
+
+To read one: download a result's data with the calls that every ArmoniK serves, and give it to
+:func:`read_items`. A single item that succeeded at once leaves no log: the engine tells all of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from armoflow.codec.container import Buffer
+from armoflow.codec.envelope import pack_envelope, unpack_told
+from armoflow.errors import EnvelopeError
+
+QUICK = 0.0001
+"""Seconds: items that take less each are told together."""
+
+PREFIX = "i/"
+"""Begins the name of a result that is there for its log."""
+
+_NAME = 200
+"""Characters of such a name."""
+
+
+class ItemState(enum.IntEnum):
+    """How an item ended."""
+
+    COMPLETED = 0
+    FAILED = 1
+    SKIPPED = 2  # an input of it had failed
+
+
+class ItemRecord(NamedTuple):
+    """What became of an item, or of several that follow one another.
+
+    Attributes:
+        name: The name of its task, as the user wrote it.
+        item: Its position, if it belongs to a collection; of several, the first one's.
+        seconds: How long it ran, all attempts together; of several, all of these.
+        state: How it ended.
+        attempts: How often it was tried.
+        items: How many these are: more than one only if each was quick and completed at once.
+    """
+
+    name: str
+    item: int | None
+    seconds: float
+    state: ItemState = ItemState.COMPLETED
+    attempts: int = 1
+    items: int = 1
+
+    @property
+    def label(self) -> str:
+        """What errors call it.
+
+        Example:
+            >>> ItemRecord("load", 3, 0.1).label, ItemRecord("load", None, 0.1).label
+            ('load[3]', 'load')
+        """
+        return self.name if self.item is None else f"{self.name}[{self.item}]"
+
+
+class ItemSummary(NamedTuple):
+    """What the name of a log says.
+
+    Attributes:
+        items: How many items the task has run.
+        failed: How many of these have failed.
+        names: What errors call these; not all where they are many.
+    """
+
+    items: int
+    failed: int
+    names: Sequence[str]
+
+
+class Section:
+    """The items of one step of a task, or the calls of one name in a graph, in their order.
+
+    Args:
+        name: Of the task, as the user wrote it.
+        first: The position of the first one, if they belong to a collection.
+
+    Attributes:
+        runs: Count and microseconds of one or more items, again and again.
+        special: State and attempts of those that did not just complete.
+        length: How many items there are.
+    """
+
+    __slots__ = ("_places", "_together", "first", "length", "name", "runs", "special")
+
+    def __init__(self, name: str, first: int | None) -> None:
+        self.name = name
+        self.first = first
+        self.runs: list[float] = []
+        self.special: dict[int, tuple[int, int]] = {}
+        self.length = 0
+        self._places: dict[int, int] = {}
+        self._together = False
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """The next items have taken so long, all of them together."""
+        quick = seconds < QUICK * count
+        if quick and self._together:
+            self.runs[-2] += count
+            self.runs[-1] += seconds * 1e6
+        else:
+            self.runs += (count, seconds * 1e6)
+        self._together = quick
+        self.length += count
+
+    def spend(self, item: int, seconds: float) -> None:
+        """An attempt of an item has taken so long; it may be the next one, or have waited."""
+        place = self._places.get(item)
+        if place is not None:
+            self.runs[place] += seconds * 1e6
+        else:
+            self._together = False
+            self.add(seconds)
+
+    def wait(self, item: int) -> None:
+        """The item that was added last is tried again, after others."""
+        self._together = False
+        self._places.setdefault(item, len(self.runs) - 1)
+
+    def mark(self, item: int, state: ItemState, attempts: int) -> None:
+        """An item did not just complete."""
+        self.special[item] = state, attempts
+
+    def pack(self) -> list[Any]:
+        """As it travels."""
+        special = [part for item, told in self.special.items() for part in (item, *told)]
+        return [self.name, self.first, [int(part) for part in self.runs], special]
+
+
+class ItemLog:
+    """What became of the items of one task.
+
+    Example:
+        >>> log = ItemLog()
+        >>> items = log.section("load", 10)
+        >>> items.add(0.5); items.add(0.25); items.add(0.00002, 2)
+        >>> items.mark(1, ItemState.FAILED, 3)
+        >>> records = list(read_log(log.pack()))
+        >>> [(each.label, each.seconds, each.state.name, each.attempts) for each in records[:2]]
+        [('load[10]', 0.5, 'COMPLETED', 1), ('load[11]', 0.25, 'FAILED', 3)]
+        >>> records[2].items
+        2
+        >>> log.name
+        'i/1/4/load[11]'
+    """
+
+    def __init__(self) -> None:
+        self._sections: list[Section] = []
+        self._calls: dict[str, Section] = {}
+
+    def section(self, name: str, first: int | None) -> Section:
+        """The items of another step."""
+        section = Section(name, first)
+        self._sections.append(section)
+        return section
+
+    def call(
+        self, name: str, item: int | None, seconds: float, state: ItemState, attempts: int
+    ) -> None:
+        """A call of the task's own graph, or an item of a collection of it, has ended here."""
+        section = self._calls.get(name)
+        next_item = None if section is None or section.first is None else _next(section)
+        if section is None or next_item != item:
+            section = self._calls[name] = self.section(name, item)
+        if state or attempts > 1:
+            section.mark(section.length, state, attempts)
+        section.add(seconds)
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says more than an engine knows of the task."""
+        sections = self._sections
+        return len(sections) > 1 or any(one.length > 1 or one.special for one in sections)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an item has failed."""
+        return any(
+            state == ItemState.FAILED
+            for section in self._sections
+            for state, _ in section.special.values()
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of a result that is there for this log: an :class:`ItemSummary`."""
+        total = sum(section.length for section in self._sections)
+        failed = [
+            section.name if section.first is None else f"{section.name}[{section.first + item}]"
+            for section in self._sections
+            for item, (state, _) in section.special.items()
+            if state == ItemState.FAILED
+        ]
+        return f"{PREFIX}{len(failed)}/{total}/{', '.join(failed)}"[:_NAME]
+
+    def pack(self) -> list[Any]:
+        """As it travels."""
+        return [section.pack() for section in self._sections if section.length]
+
+    def data(self) -> list[Buffer]:
+        """The data of a result that is there for this log."""
+        return pack_envelope((), log=self.pack())
+
+
+def _next(section: Section) -> int:
+    return (section.first or 0) + section.length
+
+
+def read_items(data: Buffer) -> list[ItemRecord]:
+    """What became of the items of the task that made a result, as far as the result says.
+
+    Args:
+        data: All data of a result: an output of a task, or one that is there for a log.
+
+    Returns:
+        In the order of the task's steps and items; nothing if the result has no log.
+
+    Raises:
+        EnvelopeError: If it was not written by armoflow.
+    """
+    _, told = unpack_told(data)
+    try:
+        return list(read_log(told.get("log", ())))
+    except (TypeError, ValueError) as error:
+        raise EnvelopeError(f"stored data has a malformed log of its items: {error}") from error
+
+
+def read_log(packed: Sequence[Sequence[Any]]) -> Iterator[ItemRecord]:
+    """What :meth:`ItemLog.pack` has laid out."""
+    for name, first, runs, told in packed:
+        columns = told[::3], told[1::3], told[2::3]
+        special = {item: (state, attempts) for item, state, attempts in zip(*columns, strict=True)}
+        item = 0
+        for count, microseconds in zip(runs[::2], runs[1::2], strict=True):
+            seconds = microseconds * 1e-6
+            for part, one in _parts(item, count, special):
+                state, attempts = special.get(part, (ItemState.COMPLETED, 1))
+                position = None if first is None else first + part
+                yield ItemRecord(name, position, seconds, ItemState(state), attempts, one)
+                seconds = 0.0  # of items that are told together the first ones have all of it
+            item += count
+
+
+def _parts(item: int, count: int, special: Mapping[int, Any]) -> Iterator[tuple[int, int]]:
+    """Cut items that are told together where one of them did not just complete."""
+    end = item + count
+    if count > 1:
+        for one in sorted(one for one in special if item <= one < end):
+            if one > item:
+                yield item, one - item
+            yield one, 1
+            item = one + 1
+    if end > item:
+        yield item, end - item
+
+
+def read_summary(name: str) -> ItemSummary | None:
+    """What a result's name says of items; None if it is not there for a log.
+
+    Example:
+        >>> read_summary("i/2/1000/f[3], f[17]")
+        ItemSummary(items=1000, failed=2, names=['f[3]', 'f[17]'])
+        >>> read_summary("o/load") is None
+        True
+    """
+    prefix, _, rest = name.partition("/")
+    failed, _, rest = rest.partition("/")
+    total, _, names = rest.partition("/")
+    if prefix + "/" != PREFIX or not (failed.isdecimal() and total.isdecimal()):
+        return None
+    return ItemSummary(int(total), int(failed), names.split(", ") if names else [])
