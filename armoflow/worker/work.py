@@ -233,6 +233,12 @@ def refuse(work: Assignment, text: str) -> TaskEnding:
     return TaskEnding(work, error=error, kind="died", unharmed=True)
 
 
+def overran(work: Assignment) -> TaskEnding:
+    """How a task ends that has taken longer than it may, all attempts together."""
+    text = f"the task took longer than its max_duration of {work.limit:g} s"
+    return TaskEnding(work, error=text, kind="deadline")
+
+
 class _Account:
     """What the death of a child costs the task that it ran."""
 
