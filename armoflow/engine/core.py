@@ -82,7 +82,9 @@ class Engine:
             strict=options.strict,
             slice_size=FIRST,
         )
-        self.scheduler = Scheduler(self.partitions, self._run, self._acquire, self._is_delayed)
+        self.scheduler = Scheduler(
+            self.partitions, self._run, self._acquire, self._is_delayed, self._end_cancelled
+        )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self._watchers = Watchers(options.watcher_limit)
@@ -154,7 +156,10 @@ class Engine:
             self.objects.delete(changes.deleted)
         future = self._journal.add(changes, urgent=urgent)
         for session in changes.sessions.values():
-            if session.status is not SessionStatus.RUNNING:
+            # Strict: what is queued ends when an agent takes it.
+            if session.status is SessionStatus.PAUSED or (
+                session.status is not SessionStatus.RUNNING and not self.options.strict
+            ):
                 self.scheduler.drop(session.id)
         if changes.ready:
             self.scheduler.push(changes.ready)
@@ -338,7 +343,7 @@ class Engine:
             self.identity = loading.load_identity(connection)
             loading.write_partitions(connection, self.options.partitions)
             loading.finish_deletions(connection)
-            recovered = loading.load(connection)
+            recovered = loading.load(connection, with_deleted=self.options.strict)
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
@@ -371,6 +376,9 @@ class Engine:
 
     def _acquire(self, task_id: str, owner: str) -> None:
         self.apply(self.state.acquire(self.now(), task_id, owner), urgent=False)
+
+    def _end_cancelled(self, task_ids: list[str]) -> None:
+        self.apply(self.state.stopped(self.now(), task_ids), urgent=False)
 
     def _is_delayed(self, task_id: str) -> bool:
         return self.pauses.delays(task_id)

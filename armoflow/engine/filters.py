@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from armoflow.engine.pods import ADDRESS_SQL, NAME_SQL, pod_of
-from armoflow.engine.records import StateError
+from armoflow.engine.records import StateError, TaskStatus
 
 Operator: TypeAlias = Literal[
     "==", "!=", "<", "<=", ">", ">=", "contains", "not contains", "starts with", "ends with"
@@ -25,7 +25,8 @@ class Condition(NamedTuple):
         operator: Text knows all but the orders; numbers, dates (seconds since the epoch) and
             durations (seconds) know equality and orders; status (a number) and booleans equality;
             lists ``contains`` and ``not contains`` (an element).
-        value: What the field is compared with; None with equality: not set.
+        value: What the field is compared with; None with equality: not set. A field that is not
+            set passes no other test, neither ``!=`` nor ``not contains``, as in SQL.
     """
 
     field: str
@@ -38,12 +39,22 @@ Filters: TypeAlias = Sequence[Sequence[Condition]]
 
 
 class Field(NamedTuple):
-    """How a field is read: its kind, as SQL (with parameters), and from a record."""
+    """How a field is read: its kind, as SQL (with parameters), and from a record.
+
+    ``nullable``: it may be unset, which is NULL and None.
+    """
 
     kind: Literal["text", "number", "boolean", "list"]
     sql: str
     parameters: tuple[Any, ...]
     get: Callable[[Any], Any]
+    nullable: bool = False
+
+    def order(self, *, descending: bool) -> str:
+        """An ORDER BY term: unset values are last going up and first going down."""
+        if not self.nullable:  # said of others, it would cost them their index
+            return f"{self.sql} {'DESC' if descending else 'ASC'}"
+        return f"{self.sql} {'DESC NULLS FIRST' if descending else 'ASC NULLS LAST'}"
 
 
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -87,15 +98,23 @@ def _plain(kind: Any, column: str, attribute: str = "") -> Field:
 
 def _date(column: str) -> Field:
     get = operator.attrgetter(column.removeprefix("e."))
-    return Field("number", f"NULLIF({column},0.0)", (), get)
+    return Field("number", f"NULLIF({column},0.0)", (), get, nullable=True)
+
+
+_STOPPED = (
+    f"e.status={int(TaskStatus.CANCELLING)} OR "
+    f"(e.status={int(TaskStatus.CANCELLED)} AND (e.success OR e.owner<>''))"
+)
+"""Tasks without durations, see :attr:`~armoflow.engine.records.TaskRecord.has_durations`."""
 
 
 def _span(start: str) -> Field:
     def get(task: Any) -> float | None:
         begin = getattr(task, start)
-        return None if task.ended_at is None or begin is None else task.ended_at - begin
+        return None if begin is None or not task.has_durations else task.ended_at - begin
 
-    return Field("number", f"(NULLIF(e.ended_at,0.0)-NULLIF(e.{start},0.0))", (), get)
+    sql = f"(CASE WHEN {_STOPPED} THEN NULL ELSE NULLIF(e.ended_at,0.0)-NULLIF(e.{start},0.0) END)"
+    return Field("number", sql, (), get, nullable=True)
 
 
 def _option_fields() -> dict[str, Field]:
@@ -194,7 +213,8 @@ def find_field(entity: Entity, name: str) -> Field:
     if name.startswith(_GENERIC) and entity in ("sessions", "tasks"):
         key = name[len(_GENERIC) :]
         sql = "(SELECT value FROM json_each(o.options) WHERE key=?)"
-        return Field("text", sql, (key,), lambda record: record.options.options.get(key))
+        get = lambda record: record.options.options.get(key)  # noqa: E731
+        return Field("text", sql, (key,), get, nullable=True)
     raise StateError("INVALID_ARGUMENT", f"{entity} have no field {name!r}")
 
 
@@ -299,7 +319,7 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
         case "==":
             clause = Clause(f"{sql} IS ?", [value])
         case "!=":
-            clause = Clause(f"{sql} IS NOT ?", [value])
+            clause = Clause(f"{sql} {'IS NOT' if value is None else '<>'} ?", [value])
         case "contains" | "not contains" if field.kind == "list":
             negation = "NOT " if condition.operator == "not contains" else ""
             clause = Clause(
@@ -308,7 +328,7 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
         case "contains":
             clause = Clause(f"instr({sql},?)>0", [value])
         case "not contains":
-            clause = Clause(f"coalesce(instr({sql},?),0)=0", [value])
+            clause = Clause(f"instr({sql},?)=0", [value])
         case "starts with":
             clause = Clause(f"substr({sql},1,?)=?", [len(value), value])
         case "ends with":
@@ -345,10 +365,11 @@ def make_predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
 
 def _make_test(field: Field, condition: Condition) -> Callable[[Any], bool]:
     get, value, sign = field.get, condition.value, condition.operator
-    if sign in ("==", "!="):
-        compare = operator.eq if sign == "==" else operator.ne
-        return lambda record: bool(compare(get(record), value))
+    if sign == "==":
+        return lambda record: bool(get(record) == value)
+    if sign == "!=":
+        return lambda record: (found := get(record)) is not None and found != value
     if sign == "not contains":
-        return lambda record: (found := get(record)) is None or value not in found
+        return lambda record: (found := get(record)) is not None and value not in found
     test = _TESTS[sign]
     return lambda record: (found := get(record)) is not None and bool(test(found, value))

@@ -45,8 +45,11 @@ class Recovered:
     deleted: list[tuple[str, str]]
 
 
-def load(connection: sqlite3.Connection) -> Recovered:
-    """Read what the state machine needs to go on; final tasks and deleted results stay out."""
+def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recovered:
+    """Read what the state machine needs to go on; final tasks and deleted results stay out.
+
+    ``with_deleted`` reads the results, too, whose data was deleted.
+    """
     final = ",".join(str(int(status)) for status in FINAL)
     task_rows = connection.execute(f"SELECT * FROM tasks WHERE status NOT IN ({final})").fetchall()
     session_rows = connection.execute("SELECT * FROM sessions").fetchall()
@@ -55,7 +58,8 @@ def load(connection: sqlite3.Connection) -> Recovered:
     results = {
         row[0]: make_result(row)
         for row in connection.execute(
-            "SELECT * FROM results WHERE status<>?", (int(ResultStatus.DELETED),)
+            "SELECT * FROM results WHERE status<>? OR ?",
+            (int(ResultStatus.DELETED), with_deleted),
         )
     }
     # A deleted result that an unfinished task names says why the task cannot run.

@@ -56,7 +56,8 @@ class Queries:
     """Reads of committed rows; whoever needs a change that was just applied awaits it first.
 
     ``sort`` is a field as in :class:`~armoflow.engine.filters.Condition`; ties are broken by id,
-    unset values come first. ``page`` counts from zero; ``page_size`` 0 gives the total only.
+    unset values are last going up, first going down. ``page`` counts from zero; ``page_size`` 0
+    gives the total only.
     """
 
     def __init__(self, reader: Reader, partitions: Mapping[str, Partition]) -> None:
@@ -137,9 +138,8 @@ class Queries:
         """Applications of the tasks that match (fields as of tasks)."""
         _check_page(page, page_size)
         where = make_clause("tasks", filters)
-        direction = "DESC" if descending else "ASC"
         fields = [find_field("tasks", name) for name in sort]
-        order = [f"{field.sql} {direction}" for field in fields]
+        order = [field.order(descending=descending) for field in fields]
         ordered = [value for field in fields for value in field.parameters]
         columns = (
             "o.application_name,o.application_namespace,o.application_version,o.application_service"
@@ -266,9 +266,10 @@ class _Query:
         _check_page(page, page_size)
         self._entity: Entity = entity
         self._where = make_clause(entity, filters)
-        direction = "DESC" if descending else "ASC"
         field = find_field(entity, sort)
-        self._order = Clause(f"{field.sql} {direction}, e.id {direction}", [*field.parameters])
+        order = field.order(descending=descending)
+        direction = "DESC" if descending else "ASC"
+        self._order = Clause(f"{order}, e.id {direction}", [*field.parameters])
         self._page = page
         self._page_size = page_size
 

@@ -157,6 +157,16 @@ class TaskRecord:
     not_before: float = 0.0
     may_submit: bool = True
 
+    @property
+    def has_durations(self) -> bool:
+        """Whether it is told how long it took: not of what was stopped, as in ArmoniK.Core.
+
+        A task that was cancelled in the queue has ended, there, and one that waited or ran has not.
+        """
+        if self.status is TaskStatus.CANCELLED:
+            return not (self.success or self.owner)
+        return self.ended_at is not None and self.status is not TaskStatus.CANCELLING
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:

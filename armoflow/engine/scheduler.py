@@ -37,6 +37,7 @@ class Scheduler:
         run: Marks tasks as processing: ``run(task_ids, owner)``.
         acquire: Marks one task as dispatched: ``acquire(task_id, owner)``.
         is_delayed: Whether a queued task must not run yet.
+        end: Ends tasks that were cancelled while they were queued, where they wait for that.
 
     Attributes:
         queue_type: What keeps the ready tasks of one partition and priority in order.
@@ -50,11 +51,13 @@ class Scheduler:
         run: Callable[[list[str], str], object],
         acquire: Callable[[str, str], object],
         is_delayed: Callable[[str], bool] = lambda _: False,
+        end: Callable[[list[str]], object] = lambda _: None,
     ) -> None:
         self.running: dict[str, Agent] = {}
         self._run = run
         self._acquire = acquire
         self._is_delayed = is_delayed
+        self._end = end
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
 
@@ -161,6 +164,7 @@ class Scheduler:
     def _pop(self, queues: dict[int, Rounds], count: int, agent: Agent) -> list[TaskRecord]:
         tasks: list[TaskRecord] = []
         taken: set[str] = set()
+        cancelled: list[str] = []
         skipped = 0
         while queues and len(tasks) < count:
             priority = max(queues)
@@ -179,7 +183,11 @@ class Scheduler:
                     tasks.append(task)
                 else:
                     skipped += 1
+                    if task.status is TaskStatus.CANCELLING and not task.owner:
+                        cancelled.append(task.id)
             if skipped > MAXIMUM_SKIPS:  # others in the event loop have their turn first
                 asyncio.get_running_loop().call_soon(agent.wake)
                 break
+        if cancelled:
+            self._end(cancelled)
         return tasks

@@ -119,12 +119,14 @@ class Blame:
         """The error of a task that left no record: the engine ended it."""
         root = self.root
         status = failure.status if failure is not None else "unknown"
-        text = text.strip() or f"the engine gave no reason (task status {status})"
+        if not (text := text.strip()) and status not in ("cancelled", "cancelling"):
+            text = f"the engine gave no reason (task status {status})"
         error: TaskError
         if status == "timeout":
             error = TaskTimeoutError(f"task {root.name!r} passed its max_duration: {text}")
         elif status in ("cancelled", "cancelling"):
-            error = TaskCancelledError(f"task {root.name!r} was cancelled in the engine: {text}")
+            reason = f": {text}" if text else ""  # engines give none
+            error = TaskCancelledError(f"task {root.name!r} was cancelled in the engine{reason}")
         elif failure is None:
             error = DataLostError(
                 f"{root._gone} is gone: it was deleted, or kept for too short a time by the "

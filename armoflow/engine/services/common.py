@@ -43,17 +43,20 @@ class Service:
         return shown
 
     async def _explain(self, refusal: StateError, tasks: Iterable[NewTask]) -> StateError:
-        """The refusal of a submission, with inputs that were deleted told from unknown ones.
+        """The refusal of a submission, with inputs that were deleted told from unknown ones."""
+        inputs = {key for task in tasks for key in (task.payload_id, *task.dependencies)}
+        return await self._tell_deleted(refusal, inputs)
+
+    async def _tell_deleted(self, refusal: StateError, result_ids: Iterable[str]) -> StateError:
+        """A refusal, with results that were deleted told from unknown ones.
 
         The state machine forgets deleted results; the journal has not.
         """
         if refusal.code != "NOT_FOUND":
             return refusal
-        inputs = {key for task in tasks for key in (task.payload_id, *task.dependencies)}
-        unknown = [key for key in inputs if key not in self._engine.state.results]
+        unknown = [key for key in result_ids if key not in self._engine.state.results]
         deleted = sorted(await self._engine.queries.read_results(unknown))
         if not deleted:
             return refusal
-        return StateError(
-            "FAILED_PRECONDITION", f"inputs were deleted: {', '.join(deleted)}", deleted
-        )
+        text = f"the data of results was deleted: {', '.join(deleted)}"
+        return StateError("FAILED_PRECONDITION", text, deleted)

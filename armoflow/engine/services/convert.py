@@ -246,7 +246,7 @@ def _task_fields(task: TaskRecord) -> Mapping[str, Any]:
 
 def _set_task_dates(message: Any, task: TaskRecord) -> None:
     _set_dates(message, task, _TASK_DATES)
-    if task.ended_at is None:
+    if task.ended_at is None or not task.has_durations:
         return
     set_seconds(message.creation_to_end_duration, task.ended_at - task.created_at)
     if task.started_at is not None:

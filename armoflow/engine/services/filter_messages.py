@@ -7,7 +7,7 @@ conditions. A result's opaque id, which is bytes, is compared as its hexadecimal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from armonik.protogen.common import (
@@ -61,10 +61,14 @@ _OPTION_PATHS = {
 }
 
 
-def _paths(enum: Any, prefix: str, names: Mapping[str, str]) -> dict[int, str]:
+def _paths(
+    enum: Any, prefix: str, names: Mapping[str, str], without: Container[str] = ()
+) -> dict[int, str]:
     """Attribute paths by enum number: the enum's own name, lowered, unless ``names`` says other."""
     lowered = {number: name[len(prefix) :].lower() for name, number in enum.items() if number}
-    return {number: names.get(name, name) for number, name in lowered.items()}
+    return {
+        number: names.get(name, name) for number, name in lowered.items() if name not in without
+    }
 
 
 SESSIONS = Schema(
@@ -73,6 +77,7 @@ SESSIONS = Schema(
         sessions_fields_pb2.SessionRawEnumField,
         "SESSION_RAW_ENUM_FIELD_",
         {"session_id": "id"},
+        without=("options",),
     ),
     {
         "id": "string",
@@ -178,6 +183,9 @@ APPLICATIONS = Schema(
     default_sort="options.application_name",
 )
 
+_NO_KEY = "options.options."
+"""The path of an option without a name, which can be asked for but not sorted by (strict)."""
+
 _STRING: tuple[Operator, ...] = ("==", "!=", "contains", "not contains", "starts with", "ends with")
 _ORDERED: tuple[Operator, ...] = ("==", "!=", "<", "<=", ">=", ">")
 _OPERATORS: dict[str, tuple[Operator, ...]] = {
@@ -250,6 +258,8 @@ def parse_sort(
     if strict and (unspecified or not fields):
         raise StateError("INVALID_ARGUMENT", "a sort needs a field and a direction")
     paths = tuple(dict.fromkeys(_parse_field(field, schema, strict)[0] for field in fields))
+    if strict and _NO_KEY in paths:
+        raise StateError("UNKNOWN", "sort: the key of an option is empty")
     descending = sort.direction == sort_direction_pb2.SORT_DIRECTION_DESC
     return paths or (schema.default_sort,), descending
 
@@ -260,20 +270,26 @@ def _parse_condition(condition: Any, schema: Schema, strict: bool) -> Condition:
     if value_name is None:
         raise _bad_filter(f"the condition on {path!r} has no value", strict)
     value_kind = value_name[len("filter_") :]
-    if value_kind != kind:
+    # A status is a number to the reference engine, too.
+    if value_kind != kind and (kind, value_kind) != ("status", "number"):
         raise _bad_filter(f"{path!r} is a {kind}, not a {value_kind}", strict)
     message = getattr(condition, value_name)
-    signs = _OPERATORS[kind]
+    signs = _OPERATORS[value_kind]
     if not 0 <= message.operator < len(signs):
         raise _bad_filter(f"unknown operator {message.operator} for {path!r}", strict)
+    sign = signs[message.operator]
     value = message.value
     if kind in ("date", "duration"):
         value = get_seconds(value) if message.HasField("value") else None
+        if value is None and sign not in ("==", "!="):
+            raise _bad_filter(f"{path!r} {sign} needs a value", strict)
+        if value is None and strict and kind == "date" and schema is SESSIONS:
+            raise _bad_filter(f"the condition on {path!r} has no date", strict)
     elif path == "opaque_id":
         if strict:
             raise _bad_filter("opaque_id is not compared", strict)
         value = value.lower()
-    return Condition(path, signs[message.operator], value)
+    return Condition(path, sign, value)
 
 
 def _parse_field(field: Any, schema: Schema, strict: bool) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from armoflow.engine.records import (
     Stored,
 )
 from armoflow.engine.services.common import Service
-from armoflow.engine.services.convert import result_to_message
+from armoflow.engine.services.convert import result_to_message, set_seconds
 from armoflow.engine.services.filter_messages import RESULTS, parse_list
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.protocol.shapes import ListOf, Text, check_id
@@ -35,11 +35,11 @@ BREAKING = 0.25
 
 
 class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
-    """Creates results and carries their data. ``WatchResults`` is in the API but served nowhere."""
+    """Creates results and carries their data."""
 
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
-        _check_new(request)
+        self._check_new(request)
         new = [
             NewResult(self._engine.new_id(), item.name, item.manual_deletion)
             for item in request.results
@@ -50,7 +50,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data."""
-        _check_new(request)
+        self._check_new(request)
         engine = self._engine
         stored: list[Stored] = []
         try:
@@ -98,7 +98,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             session_id=request.session_id,
             result_task=[
                 pair(result_id=result.name if strict else result.id, task_id=result.owner_task_id)
-                for result in map(found.get, request.result_id)
+                for result in map(found.get, dict.fromkeys(request.result_id))
                 if result is not None
             ],
         )
@@ -109,6 +109,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         stored = await self._receive(requests, context)
         try:
             await self._check_repeated(target.result_id, stored)
+            before = (await self._find(target.result_id)).completed_at
             changes = self._engine.state.complete_results(
                 self._engine.now(), target.session_id, [(target.result_id, stored)]
             )
@@ -116,6 +117,9 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             self._engine.objects.delete([stored.opaque_id])
             raise
         (result,) = await self._apply(changes, [target.result_id])
+        if self._engine.options.strict:  # the date of before, as the reference engine shows
+            result.ClearField("completed_at")
+            set_seconds(result.completed_at, before)
         return messages.UploadResultDataResponse(result=result)
 
     async def DownloadResultData(self, request: Any, context: Any) -> None:
@@ -139,9 +143,8 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             urgent=True,
         )
         await engine.promise(deleting)
-        return messages.DeleteResultsDataResponse(
-            session_id=request.session_id, result_id=request.result_id
-        )
+        # The reference engine leaves session_id empty, too.
+        return messages.DeleteResultsDataResponse(result_id=request.result_id)
 
     async def ImportResultsData(self, request: Any, context: Any) -> Any:
         """Complete results with data that is stored already."""
@@ -160,12 +163,36 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             if size is None:
                 raise StateError("NOT_FOUND", f"no data is stored as {item.opaque_id!r}")
             imported.append((item.result_id, Stored(item.opaque_id, size)))
-        changes = engine.state.import_results(engine.now(), request.session_id, imported)
+        try:
+            changes = engine.state.import_results(engine.now(), request.session_id, imported)
+        except StateError as refusal:
+            raise await self._tell_deleted(refusal, ids) from None
         return messages.ImportResultsDataResponse(results=await self._apply(changes, ids))
+
+    async def WatchResults(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Declared by the API, implemented nowhere."""
+        strict = self._engine.options.strict
+        text = "WatchResults is not served: watch with Events/GetEvents"
+        raise StateError("UNIMPLEMENTED", "" if strict else text)
 
     async def GetServiceConfiguration(self, request: Any, context: Any) -> Any:
         """The size that upload chunks should have."""
         return messages.ResultsServiceConfigurationResponse(data_chunk_max_size=CHUNK_BYTES)
+
+    def _check_new(self, request: Any) -> None:
+        """Refuse results that could not be kept, or shown again.
+
+        Raises:
+            MalformedError: Naming the field.
+            StateError: Strict: for a name that the reference engine's database does not take.
+        """
+        strict = self._engine.options.strict
+        if request.session_id or not strict:
+            check_id(request.session_id, "session_id")
+        names = [item.name for item in request.results]
+        _NAMES.check(names, "results")
+        if strict and "\0" in "".join(names):
+            raise StateError("UNKNOWN", "a result's name has a NUL character")
 
     async def _apply(self, changes: Changes, ids: Sequence[str]) -> list[Any]:
         """The results as the command left them, once that is committed."""
@@ -259,13 +286,3 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
                 if chunk != await anext(others, None):
                     return False
         return True
-
-
-def _check_new(request: Any) -> None:
-    """Refuse results that could not be kept, or shown again.
-
-    Raises:
-        MalformedError: Naming the field.
-    """
-    check_id(request.session_id, "session_id")
-    _NAMES.check([item.name for item in request.results], "results")

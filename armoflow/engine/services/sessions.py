@@ -10,7 +10,13 @@ from typing import Any
 from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
 from armonik.protogen.common import sessions_common_pb2 as messages
 
-from armoflow.engine.records import Changes, SessionRecord, SessionStatus, StateError
+from armoflow.engine.records import (
+    Changes,
+    Options,
+    SessionRecord,
+    SessionStatus,
+    StateError,
+)
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     options_from_message,
@@ -85,6 +91,8 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
     async def PurgeSession(self, request: Any, context: Any) -> Any:
         """Delete the data of a session that has ended."""
         state = self._engine.state
+        if self._engine.options.strict:
+            await self._purge_unasked(request.session_id)
         session = await self._change(request, state.purge_session)
         return messages.PurgeSessionResponse(session=session)
 
@@ -93,13 +101,10 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         engine = self._engine
         now = engine.now()
         session = engine.state.sessions.get(request.session_id)
-        shown = (
-            messages.SessionRaw(session_id=request.session_id)
-            if session is None
-            else session_to_message(session)
+        shown = session_to_message(
+            session or SessionRecord(request.session_id, (), Options(), created_at=now)
         )
         shown.status = int(SessionStatus.DELETED)
-        shown.client_submission = shown.worker_submission = False
         set_seconds(shown.deleted_at, now)
         deleting = engine.sweeper.change(
             request.session_id,
@@ -116,6 +121,22 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
             self._engine.now(), request.session_id, request.client, request.worker
         )
         return messages.StopSubmissionResponse(session=await self._apply(request, changes))
+
+    async def _purge_unasked(self, session_id: str) -> None:
+        """Delete a session's data before it is known whether it may be purged.
+
+        That is what the reference engine does; only strict mode repeats it.
+        """
+        engine = self._engine
+        await engine.sweeper.finished(session_id)
+        results = [result.id for result in engine.state.results_of(session_id)]
+        await engine.promise(
+            engine.sweeper.in_slices(
+                results,
+                lambda ids: engine.state.delete_results(engine.now(), ids),
+                urgent=True,
+            )
+        )
 
     async def _change(
         self, request: Any, command: Callable[..., Changes], *, held: bool = False

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
@@ -12,7 +12,14 @@ from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
 from armoflow.engine.lineage import check_page
-from armoflow.engine.records import NewTask, StateError, TaskRecord
+from armoflow.engine.records import (
+    Changes,
+    EventKind,
+    NewTask,
+    StateError,
+    TaskRecord,
+    TaskStatus,
+)
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     optional_options,
@@ -102,16 +109,29 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         )
 
     async def CancelTasks(self, request: Any, context: Any) -> Any:
-        """Cancel tasks that have not ended; unknown ones are left out of the reply."""
+        """Cancel tasks that have not ended; unknown ones are left out of the reply.
+
+        Those that are cancelled by this call are shown as cancelling, whatever they are by now.
+        """
         engine = self._engine
-        cancelling = engine.sweeper.in_slices(
-            request.task_ids,
-            lambda ids: engine.state.cancel_tasks(engine.now(), ids),
-            urgent=True,
-        )
-        await engine.promise(cancelling)
-        tasks = await self._read(request.task_ids)
-        return messages.CancelTasksResponse(tasks=await self._show(tasks, task_to_summary))
+        begun: set[str] = set()
+
+        def cancel(ids: Sequence[str]) -> Changes:
+            changes = engine.state.cancel_tasks(engine.now(), ids)
+            begun.update(
+                event.record.id
+                for event in changes.events
+                if event.kind is EventKind.TASK_STATUS_UPDATE
+                and event.status == TaskStatus.CANCELLING
+            )
+            return changes
+
+        await engine.promise(engine.sweeper.in_slices(request.task_ids, cancel, urgent=True))
+        shown = await self._show(await self._read(request.task_ids), task_to_summary)
+        for task in shown:
+            if task.id in begun:
+                task.status = int(TaskStatus.CANCELLING)
+        return messages.CancelTasksResponse(tasks=shown)
 
     async def GetResultIds(self, request: Any, context: Any) -> Any:
         """The expected outputs of tasks; unknown tasks are left out."""
@@ -134,8 +154,8 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         )
 
     async def _read(self, task_ids: Iterable[str]) -> list[TaskRecord]:
-        """The tasks that exist, in the order asked for."""
-        ids = list(task_ids)
+        """The tasks that exist, each once, in the order asked for."""
+        ids = list(dict.fromkeys(task_ids))
         live = self._engine.state.tasks
         missing = [task_id for task_id in ids if task_id not in live]
         stored = await self._engine.queries.read_tasks(missing) if missing else {}

@@ -195,6 +195,8 @@ class Completion(SubmissionCommands):
     def _is_over(self, changes: Changes, task: TaskRecord) -> bool:
         """Whether the task has ended; one that was being cancelled ends now."""
         if task.status is CANCELLING:
+            if not task.owner:  # it was in the queue
+                task.success = False
             set_task(changes, task, CANCELLED)
             return True
         return task.status in FINAL

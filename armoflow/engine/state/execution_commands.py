@@ -20,6 +20,7 @@ from armoflow.engine.state.record_changes import (
     DISPATCHED,
     PROCESSING,
     RUNNING,
+    SESSION_PAUSED,
     SUBMITTED,
     TASK_STATUS,
     set_task,
@@ -44,6 +45,7 @@ class ExecutionCommands(Completion):
         _check_status(task, "acquired", SUBMITTED)
         changes = Changes()
         if self.sessions[task.session_id].status is not RUNNING:
+            self._refuse(changes, now, task)
             return changes
         if self._has_lost_input(task):
             self._fail_for_lost_input(changes, now, task)
@@ -82,6 +84,7 @@ class ExecutionCommands(Completion):
                 continue
             session = sessions[task.session_id]
             if session.status is not RUNNING:
+                self._refuse(changes, now, task)
                 continue
             if self._has_lost_input(task):
                 self._fail_for_lost_input(changes, now, task)
@@ -96,6 +99,17 @@ class ExecutionCommands(Completion):
         changes.tasks.update(started)
         tell(changes, TASK_STATUS, started.values(), PROCESSING)
         return changes
+
+    def _refuse(self, changes: Changes, now: float, task: TaskRecord) -> None:
+        """A task that is taken from the queue for a session that does not run any more.
+
+        The command that ended the session ends its tasks, too. Strict: tasks are cancelled now, as
+        in ArmoniK.Core.
+        """
+        session = self.sessions[task.session_id]
+        if self.strict and session.status is not SESSION_PAUSED:
+            reason = f"its session is {session.status.name.lower()}"
+            self._cancel_queued(changes, now, task, reason)
 
     def release(self, now: float, task_id: str, owner: str | None = None) -> Changes:
         """The agent gives a task back unharmed: it is queued again, no retry is counted."""
@@ -179,7 +193,7 @@ class ExecutionCommands(Completion):
             for task in chosen
             if task is not None and task.status not in FINAL and task.status is not CANCELLING
         ]
-        free = self._begin_cancel(changes, now, tasks, "a client asked to cancel it")
+        free = self._begin_cancel(changes, now, tasks)
         for task in tasks:
             reason = f"task {task.id} was cancelled: a client asked to cancel it"
             self._abort_outputs(changes, now, task, reason)
@@ -187,7 +201,7 @@ class ExecutionCommands(Completion):
         return changes
 
     def stopped(self, now: float, task_ids: Iterable[str]) -> Changes:
-        """An agent has stopped these interrupted tasks: cancelling becomes cancelled."""
+        """Agents have stopped these tasks, or taken them from the queue: they are cancelled."""
         changes = Changes()
         for task_id in task_ids:
             task = self.tasks.get(task_id)

@@ -33,6 +33,8 @@ from armoflow.engine.state.record_changes import (
     SESSION_PURGED,
     SUBMITTED,
     TASK_STATUS,
+    begin_cancel,
+    cancel_queued,
     end_task,
     make_event,
     set_result,
@@ -40,12 +42,7 @@ from armoflow.engine.state.record_changes import (
 )
 from armoflow.engine.state.tables import Base
 
-_ENDINGS = {
-    TaskStatus.ERROR: "ended in error",
-    TaskStatus.TIMEOUT: "ran out of time",
-    TaskStatus.CANCELLED: "was cancelled",
-    TaskStatus.CANCELLING: "was cancelled",
-}
+_ENDINGS = {TaskStatus.ERROR: "ended in error", TaskStatus.TIMEOUT: "ran out of time"}
 
 
 class Propagation(Base):
@@ -93,8 +90,7 @@ class Propagation(Base):
             task.submitted_at = now
             set_task(changes, task, PAUSED)
         elif not self._is_swept_soon(task, status):
-            text = f"session {task.session_id} is {status.name.lower()}: the task was not run"
-            self._fail(changes, now, task, CANCELLED, text)
+            self._cancel_queued(changes, now, task, f"its session is {status.name.lower()}")
 
     def _is_swept_soon(self, task: TaskRecord, status: SessionStatus) -> bool:
         """Whether a command on the task's session comes to it, to end it as all others."""
@@ -168,7 +164,7 @@ class Propagation(Base):
                 self._abort_own_outputs(changes, now, task, reason)
 
     def _begin_cancel(
-        self, changes: Changes, now: float, tasks: Iterable[TaskRecord], error: str
+        self, changes: Changes, now: float, tasks: Iterable[TaskRecord]
     ) -> list[TaskRecord]:
         """Make tasks cancelling; returns those that no agent holds, for ``_end_cancel``.
 
@@ -177,17 +173,24 @@ class Propagation(Base):
         free = []
         for task in tasks:
             status = task.status
-            end_task(changes, now, task, TaskStatus.CANCELLING, error)
+            begin_cancel(changes, now, task)
             if status in (DISPATCHED, PROCESSING):
                 changes.interrupted.append(task)
-            elif status is SUBMITTED or not self.strict:
-                # ArmoniK.Core leaves tasks cancelling for ever that were not queued.
+            elif not self.strict or task.not_before:
+                # ArmoniK.Core ends only what an agent takes from the queue: the others, and those
+                # of a partition without agents, are cancelling for ever.
+                task.success = task.success and status is not SUBMITTED
                 free.append(task)
         return free
 
     def _end_cancel(self, changes: Changes, tasks: Iterable[TaskRecord]) -> None:
         for task in tasks:
             set_task(changes, task, CANCELLED)
+
+    def _cancel_queued(self, changes: Changes, now: float, task: TaskRecord, reason: str) -> None:
+        """End a task that will not be run, and what depends on it."""
+        cancel_queued(changes, now, task)
+        self._abort_outputs(changes, now, task, f"task {task.id} was cancelled: {reason}")
 
 
 def return_to_queue(task: TaskRecord) -> None:

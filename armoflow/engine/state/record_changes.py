@@ -76,12 +76,27 @@ def set_task(changes: Changes, task: TaskRecord, status: TaskStatus) -> None:
 def end_task(
     changes: Changes, now: float, task: TaskRecord, status: TaskStatus, error: str
 ) -> None:
-    """End a task, or (with cancelling) begin to, for a reason other than success."""
+    """End a task in failure."""
     task.success = False
     task.error = error
     if task.ended_at is None:
         task.ended_at = now
     set_task(changes, task, status)
+
+
+def begin_cancel(changes: Changes, now: float, task: TaskRecord) -> None:
+    """Make a task cancelling; what its output says stays as it was, as in ArmoniK.Core."""
+    if task.ended_at is None:
+        task.ended_at = now
+    set_task(changes, task, CANCELLING)
+
+
+def cancel_queued(changes: Changes, now: float, task: TaskRecord) -> None:
+    """End a task that was cancelled in the queue: without success, and without a text."""
+    task.success = False
+    if task.ended_at is None:
+        task.ended_at = now
+    set_task(changes, task, CANCELLED)
 
 
 def set_result(changes: Changes, result: ResultRecord, status: ResultStatus) -> None:

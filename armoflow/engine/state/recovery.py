@@ -136,7 +136,7 @@ class Recovery(ExecutionCommands, SessionCommands):
         elif status is PROCESSING:
             self._fail_or_retry(changes, now, task, ERROR, _LOST, retry=True)
         elif status is CANCELLING:
-            self._abort_outputs(changes, now, task, f"task {task.id} was cancelled: {task.error}")
+            self._abort_outputs(changes, now, task, f"task {task.id} was cancelled")
             set_task(changes, task, CANCELLED)
         elif status is PAUSED and self.sessions[task.session_id].status is RUNNING:
             self._queue(changes, now, task)

@@ -33,7 +33,7 @@ class SessionCommands(Sweeps):
         if session_id in self.sessions:
             raise StateError("ALREADY_EXISTS", f"session {session_id!r} exists already")
         check_default_options(options, strict=self.strict)
-        names = tuple(dict.fromkeys(partition_ids))
+        names = tuple(partition_ids)
         if not names or names == ("",):
             names = (self.default_partition,)
         partition_id = options.partition_id or self.default_partition

@@ -33,7 +33,7 @@ from armoflow.engine.state.record_changes import (
     PENDING,
     PROCESSING,
     SUBMITTED,
-    end_task,
+    cancel_queued,
     set_result,
     set_task,
 )
@@ -156,19 +156,17 @@ class Sweeps(Propagation):
             case SessionStatus.PAUSED:
                 self._hold(changes, task)
             case SessionStatus.CLOSED:
-                if task.status in (SUBMITTED, PAUSED):
-                    reason = _reason(session)
-                    end_task(changes, now, task, CANCELLED, reason)
-                    reason = f"task {task.id} was cancelled: {reason}"
-                    self._abort_outputs(changes, now, task, reason)
+                # Strict: what is queued is cancelled when an agent takes it.
+                if task.status is PAUSED or (task.status is SUBMITTED and not self.strict):
+                    self._cancel_queued(changes, now, task, _reason(session))
             case SessionStatus.CANCELLED:
                 if task.status not in FINAL and task.status is not CANCELLING:
-                    free = self._begin_cancel(changes, now, [task], _reason(session))
+                    free = self._begin_cancel(changes, now, [task])
                     self._end_cancel(changes, free)
             case SessionStatus.PURGED:
                 # Their outputs' turn comes, with those of the others.
                 if not self.strict and task.status in (SUBMITTED, PAUSED, PENDING, CREATING):
-                    end_task(changes, now, task, CANCELLED, _reason(session))
+                    cancel_queued(changes, now, task)
             case SessionStatus.DELETED:
                 self._remove_task(changes, task)
 

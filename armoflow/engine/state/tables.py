@@ -93,9 +93,12 @@ class Base:
                 sweep.tasks.pop(task_id, None)
 
     def evict_result(self, result_id: str) -> None:
-        """Forget a deleted result, once the journal holds it; others and unknown ids are left."""
+        """Forget a deleted result, once the journal holds it; others and unknown ids are left.
+
+        Strict: it is kept, for an upload may bring it back.
+        """
         result = self.results.get(result_id)
-        if result is not None and result.status is DELETED:
+        if result is not None and result.status is DELETED and not self.strict:
             self._remove_result(result_id)
             members = self._members.get(result.session_id)
             if members is not None:

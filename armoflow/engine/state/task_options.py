@@ -71,7 +71,7 @@ def check_default_options(options: Options, *, strict: bool) -> None:
         problem = f"max_retries is {options.max_retries}; give at least 1"
     elif not 1 <= options.priority <= 99:
         problem = f"priority is {options.priority}; give 1 to 99"
-    elif options.max_duration < 0 or (options.max_duration == 0 and not strict):
+    elif options.max_duration <= 0 and not strict:
         problem = f"max_duration is {options.max_duration} s; give how long a task may run"
     else:
         return

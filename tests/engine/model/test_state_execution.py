@@ -481,8 +481,24 @@ def test_109_strict_a_waiting_task_stays_cancelling() -> None:
     driver.task("queued")
     driver.task("waiting", uploaded=False)
     driver.do("cancel_tasks", ["queued", "waiting"])
+    # What an agent takes from the queue is cancelled then; nobody takes what waits.
+    assert driver.status("queued") == driver.status("waiting") == "CANCELLING"
+    driver.do("stopped", ["queued"])
     assert driver.status("queued") == "CANCELLED"
     assert driver.status("waiting") == "CANCELLING"
+
+
+def test_a_cancelled_task_says_by_its_output_where_it_was(driver: Driver) -> None:
+    driver.task("queued")
+    driver.task("waiting", uploaded=False)
+    driver.task("running")
+    driver.run("running")
+    driver.do("cancel_tasks", ["queued", "waiting", "running"])
+    driver.do("stopped", ["running"])
+    tasks = [driver.state.tasks[name] for name in ("queued", "waiting", "running")]
+    assert [(task.success, task.error) for task in tasks] == [(False, ""), (True, ""), (True, "")]
+    assert [task.has_durations for task in tasks] == [True, False, False]
+    assert all(task.ended_at is not None for task in tasks)
 
 
 @pytest.mark.parametrize("report", ["stopped", "complete", "fail", "release"])
@@ -511,7 +527,8 @@ def test_107_a_running_task_is_cancelled_when_its_agent_says_so(
         assert driver.do("release", "t").ready == []
     assert driver.status("t") == "CANCELLED"
     assert driver.result_status("t.out") == "ABORTED"
-    assert driver.state.tasks["t"].error == "a client asked to cancel it"
+    assert (driver.state.tasks["t"].success, driver.state.tasks["t"].error) == (True, "")
+    assert driver.state.tasks["after"].error == "task t was cancelled: a client asked to cancel it"
 
 
 def test_106_ended_tasks_are_not_cancelled(driver: Driver) -> None:
