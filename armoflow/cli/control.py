@@ -9,10 +9,10 @@ from armonik.common import Task
 
 from armoflow.cli.engine import engine_options, look
 from armoflow.cli.output import json_option, print_json
-from armoflow.cli.ps import grouped
 from armoflow.errors import OptionError, UnknownIdError
 from armoflow.protocol.inspection import Inspection, id_of, kind_of
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.states import grouped
 
 _ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 

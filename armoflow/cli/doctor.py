@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.text import Text
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import STYLES, json_option, length, print_json
-from armoflow.cli.ps import grouped
+from armoflow.cli.output import STYLES, json_option, print_json
 from armoflow.client.client import Client
 from armoflow.client.examination import examine
 from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.protocol.inspection import Inspection, moment
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
+from armoflow.protocol.states import grouped
+from armoflow.report.wording import length
 
 SOON = timedelta(days=14)
 """A certificate that expires earlier is told."""

@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "show": "armoflow.cli.show:show",
     "top": "armoflow.cli.top:top",
     "timeline": "armoflow.cli.timeline:timeline",
+    "graph": "armoflow.cli.graph:graph",
+    "report": "armoflow.cli.report:report",
     "cancel": "armoflow.cli.control:cancel",
     "pause": "armoflow.cli.control:pause",
     "resume": "armoflow.cli.control:resume",

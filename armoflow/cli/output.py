@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from armoflow.errors import OptionError
 
 STYLES = {
     "processing": "cyan",
@@ -95,36 +98,13 @@ def _cell(value: Any) -> Text:
     return Text(str(value), style=STYLES.get(str(value), ""))
 
 
-def age(since: datetime | None, now: datetime | None = None) -> str:
-    """How long ago something was.
+def write_file(path: Path, content: bytes) -> None:
+    """Write what ``--output`` asks for.
 
-    Example:
-        >>> from datetime import datetime, timedelta, timezone
-        >>> now = datetime(2030, 1, 1, tzinfo=timezone.utc)
-        >>> age(now - timedelta(minutes=90), now), age(None)
-        ('1.5 h', '')
+    Raises:
+        OptionError: If that cannot be.
     """
-    if since is None:
-        return ""
-    return length(((now or datetime.now(timezone.utc)) - since).total_seconds())
-
-
-def length(seconds: float | None) -> str:
-    """A duration for people.
-
-    Example:
-        >>> length(0.00042), length(0.0123), length(75), length(90000), length(None)
-        ('0.42 ms', '12 ms', '1.2 min', '25.0 h', '')
-    """
-    if seconds is None:
-        return ""
-    seconds = max(seconds, 0.0)
-    if seconds < 1:
-        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise OptionError(f"--output {path} cannot be written: {error.strerror}") from error

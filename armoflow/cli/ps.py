@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
-from armonik.common import Session, SessionStatus, TaskStatus
+from armonik.common import Session, SessionStatus
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import age, json_option, length, print_json, print_table, short
+from armoflow.cli.output import json_option, print_json, print_table, short
 from armoflow.protocol.inspection import Inspection, moment, seconds
 from armoflow.protocol.settings import ConnectionSettings
-
-GROUPS = {
-    "waiting": ("CREATING", "PENDING", "PAUSED"),
-    "queued": ("SUBMITTED", "DISPATCHED"),
-    "running": ("PROCESSING", "PROCESSED", "CANCELLING"),
-    "done": ("COMPLETED",),
-    "failed": ("ERROR", "TIMEOUT"),
-    "cancelled": ("CANCELLED",),
-    "retried": ("RETRIED",),
-}
-"""What a user asks for, and ArmoniK's statuses of tasks."""
-
-
-def grouped(counts: Mapping[TaskStatus, int]) -> dict[str, int]:
-    """Counts of tasks as a user asks for them."""
-    by_name = {status.name: count for status, count in counts.items()}
-    return {
-        group: sum(by_name.get(status, 0) for status in statuses)
-        for group, statuses in GROUPS.items()
-    }
+from armoflow.protocol.states import grouped
+from armoflow.report.wording import age, length
 
 
 def describe_session(inspection: Inspection, session: Session) -> dict[str, Any]:

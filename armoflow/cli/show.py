@@ -9,11 +9,12 @@ import rich_click as click
 from armonik.common import Result, ResultStatus, Session, Task, TaskStatus
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, length, print_facts, print_json
+from armoflow.cli.output import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.codec.failure import ErrorRecord
 from armoflow.protocol.inspection import Inspection, moment, seconds, task_name
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.report.wording import length
 
 FAILURES = 200
 """Failed tasks that are looked at to tell the kinds of failures."""

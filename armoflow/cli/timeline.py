@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from armonik.common import Task, TaskStatus
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.errors import OptionError
-from armoflow.protocol.inspection import moment
+from armoflow.cli.output import write_file
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.report.collect import collect
+from armoflow.report.lanes import place
+from armoflow.report.trace import TaskRun
 
 
 @click.command()
@@ -33,73 +33,42 @@ def timeline(settings: ConnectionSettings, session: str, output: Path) -> None:
     Of a pack it is the pack that is shown, with what it waited for.
     """
     with look(settings) as inspection:
-        session_id = inspection.session_of(session).session_id
-        tasks = [task for task in inspection.tasks(session_id) if moment(task.started_at)]
-        outputs = [task.expected_output_ids[0] for task in tasks if task.expected_output_ids]
-        names = inspection.names(outputs)
-    events = list(trace_events(tasks, names))
-    try:
-        output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
-    except OSError as error:
-        raise OptionError(f"--output {output} cannot be written: {error.strerror}") from error
-    click.echo(f"{len(tasks):,} tasks in {output}")
+        trace = collect(inspection, inspection.session_of(session))
+    runs = [run for run in trace.runs if run.started is not None]
+    events = list(trace_events(runs))
+    write_file(output, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode())
+    click.echo(f"{len(runs):,} tasks in {output}")
 
 
-def trace_events(tasks: Iterable[Task], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The tasks as events of Chrome's trace format: a process a pod, rows for what runs at once.
+def trace_events(runs: Sequence[TaskRun]) -> Iterator[dict[str, Any]]:
+    """Tasks as events of Chrome's trace format: a process a pod, rows for what runs at once.
 
     Args:
-        tasks: What has begun.
-        names: Of their results, by id.
+        runs: What has begun.
     """
-    pods: dict[str, tuple[int, list[datetime]]] = {}  # until when each of its rows is taken
-    for task in sorted(tasks, key=lambda task: task.started_at or task.created_at):
-        begun = moment(task.started_at)
-        if begun is None:
-            continue
-        ended = moment(task.processed_at) or moment(task.ended_at) or begun
-        pod = task.pod_hostname or task.owner_pod_id or "unknown"
-        if pod not in pods:
-            pods[pod] = (len(pods) + 1, [])
-            yield {"ph": "M", "name": "process_name", "pid": len(pods), "args": {"name": pod}}
-        number, rows = pods[pod]
-        output = task.expected_output_ids[0] if task.expected_output_ids else ""
-        yield {
-            "ph": "X",
-            "name": names.get(output) or task.id,
-            "pid": number,
-            "tid": _row(rows, begun, ended),
-            "ts": _microseconds(begun),
-            "dur": _microseconds(ended) - _microseconds(begun),
-            "args": {"task": task.id, "status": _status(task), **_waits(task)},
-        }
+    lanes = place(runs)
+    pods = {pod: number for number, pod in enumerate(dict.fromkeys(lanes.pods), 1)}
+    for pod, number in pods.items():
+        yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": pod}}
+    for run, lane in zip(runs, lanes.of, strict=True):
+        if lane >= 0:
+            yield {
+                "ph": "X",
+                "name": run.name,
+                "pid": pods[lanes.pods[lane]],
+                "tid": lane + 1,
+                "ts": round((run.started or 0.0) * 1_000_000),
+                "dur": round((run.seconds or 0.0) * 1_000_000),
+                "args": {"task": run.id, "status": run.state, **_waits(run)},
+            }
 
 
-def _row(taken: list[datetime], begun: datetime, ended: datetime) -> int:
-    """The first row of a pod that is free then; it is taken until the task has ended."""
-    for number, until in enumerate(taken):
-        if until <= begun:
-            taken[number] = ended
-            return number + 1
-    taken.append(ended)
-    return len(taken)
-
-
-def _status(task: Task) -> str:
-    return str(TaskStatus(task.status).name).lower()
-
-
-def _waits(task: Task) -> dict[str, float]:
+def _waits(run: TaskRun) -> dict[str, float]:
     """How long it waited, in seconds: for its inputs, for a worker, for its data."""
-    times = [moment(at) for at in (task.created_at, task.submitted_at, task.acquired_at)]
-    times.append(moment(task.started_at))
+    times = (run.created, run.queued, run.taken, run.started)
     labels = ("waited for inputs", "queued", "fetching")
     return {
-        label: round((after - before).total_seconds(), 6)
+        label: round(after - before, 6)
         for label, before, after in zip(labels, times, times[1:], strict=False)
         if before is not None and after is not None
     }
-
-
-def _microseconds(at: datetime) -> int:
-    return round(at.timestamp() * 1_000_000)

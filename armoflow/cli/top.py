@@ -11,10 +11,12 @@ from rich.live import Live
 from rich.text import Text
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import age, json_option, make_table, print_json, short
-from armoflow.cli.ps import GROUPS, describe_session, grouped
+from armoflow.cli.output import json_option, make_table, print_json, short
+from armoflow.cli.ps import describe_session
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.states import STATES, grouped
+from armoflow.report.wording import age
 
 SESSIONS = 15
 
@@ -77,7 +79,7 @@ def _ended(snapshot: dict[str, Any]) -> int:
 
 
 def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
-    shown = [name for name in GROUPS if name != "retried"]
+    shown = [name for name in STATES if name != "retried"]
     speed = "" if rate is None else f", {rate:,.0f} tasks/s"
     head = Text(f"{snapshot['endpoint']} ({snapshot['core']}){speed}", style="bold")
     partitions = [

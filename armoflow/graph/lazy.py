@@ -33,7 +33,8 @@ class Lazy:
         """Draw the graph that makes this value; nothing runs.
 
         Args:
-            path: File to write; its suffix chooses the format: .svg, .dot or .mmd (Mermaid).
+            path: File to write; its suffix chooses the format: .svg, .png, .dot, .mmd (Mermaid) or
+                .html.
 
         Returns:
             The picture as text (SVG where no path is given).

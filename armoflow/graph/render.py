@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from armoflow.errors import GraphError
 from armoflow.graph.graph import Graph
@@ -27,6 +29,34 @@ _NOTEBOOK_LIMIT = 300
 _TITLE_LIMIT = 36
 
 
+class Colours(NamedTuple):
+    """A light colour to fill with, and a strong one of the same hue."""
+
+    fill: str
+    stroke: str
+
+
+KINDS = {
+    "call": Colours("#e0e7ff", "#6366f1"),
+    "data": Colours("#f1f5f9", "#94a3b8"),
+    "map": Colours("#dbeafe", "#3b82f6"),
+    "filter": Colours("#fef3c7", "#d97706"),
+    "reduce": Colours("#dcfce7", "#16a34a"),
+    "view": Colours("#f3e8ff", "#a855f7"),
+}
+"""Colours of the kinds of shapes."""
+
+STATES = {
+    "waiting": Colours("#f1f5f9", "#94a3b8"),
+    "queued": Colours("#fef3c7", "#d97706"),
+    "running": Colours("#dbeafe", "#2563eb"),
+    "done": Colours("#dcfce7", "#16a34a"),
+    "failed": Colours("#fee2e2", "#dc2626"),
+    "cancelled": Colours("#e2e8f0", "#64748b"),
+}
+"""Colours of what ran, by how far it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeShape:
     """How a node is drawn.
@@ -37,6 +67,7 @@ class NodeShape:
         caption: What it does, and on how many items.
         stacked: It stands for many values.
         target: It was asked for.
+        state: How far it is, a key of :data:`STATES`; empty where nothing of it ran.
     """
 
     kind: str
@@ -44,34 +75,55 @@ class NodeShape:
     caption: str
     stacked: bool
     target: bool
+    state: str = ""
+
+    @property
+    def colours(self) -> Colours:
+        """What it is filled with, and drawn in."""
+        return STATES[self.state] if self.state else KINDS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is drawn: shapes, and edges between their positions in the list."""
+    """What is drawn.
+
+    Attributes:
+        shapes: The nodes.
+        edges: Pairs of positions in that list, from the upper node to the lower one.
+        dashed: Edges that no data goes along.
+        upward: Edges that lead from the lower node to the upper one.
+    """
 
     shapes: list[NodeShape]
     edges: list[tuple[int, int]]
+    dashed: Set[tuple[int, int]] = frozenset()
+    upward: Set[tuple[int, int]] = frozenset()
 
 
-def picture(*values: Any) -> Picture:
-    """What to draw of the graph of some values."""
+def picture(*values: Any, states: Mapping[str, str] = MappingProxyType({})) -> Picture:
+    """What to draw of the graph of some values, and how far they are, by the names of tasks."""
     graph = Graph(*values)
     positions = {node: position for position, node in enumerate(graph)}
     targets = {target.node for target in graph.targets}
     edges = dict.fromkeys(
         (positions[source], positions[node]) for node in graph for source in node.inputs
     )
-    return Picture([_shape(node, node in targets) for node in graph], list(edges))
+    known = {node: states[node.name] for node in graph if node.name in states}
+    for node in reversed(list(graph)):  # what something is made of is done when that is
+        if known.get(node) == "done":
+            known.update((source, "done") for source in node.inputs if source not in known)
+    shapes = [_shape(node, node in targets, known.get(node, "")) for node in graph]
+    return Picture(shapes, list(edges))
 
 
-def _shape(node: Node, target: bool) -> NodeShape:
+def _shape(node: Node, target: bool, state: str) -> NodeShape:
     title = node.name if len(node.name) <= _TITLE_LIMIT else node.name[: _TITLE_LIMIT - 1] + "…"
     if isinstance(node, SliceNode):
         step = "" if node.step == 1 else f":{node.step}"
         title = f"{title}[{node.start}:{node.stop}{step}]"
     stacked = isinstance(node, CollectionNode) and not isinstance(node, SourceNode)
-    return NodeShape(_KINDS.get(type(node), "call"), title, _caption(node), stacked, target)
+    kind = _KINDS.get(type(node), "call")
+    return NodeShape(kind, title, _caption(node), stacked, target, state)
 
 
 _KINDS: dict[type[Node], str] = {
@@ -122,29 +174,27 @@ def to_dot(*values: Any) -> str:
           n0 [label="abs" fillcolor="#e0e7ff" penwidth=2];
         }
     """
-    drawn = picture(*values)
+    return draw_dot(picture(*values))
+
+
+def draw_dot(drawn: Picture) -> str:
+    """A picture as Graphviz reads it."""
     lines = [
         "digraph armoflow {",
         '  node [shape=box style="rounded,filled" fontname="sans-serif" color="#94a3b8"];',
     ]
     for position, shape in enumerate(drawn.shapes):
         label = "\\n".join(filter(None, (_quoted(shape.title), _quoted(shape.caption))))
-        extra = " peripheries=2" if shape.stacked else ""
+        extra = f' color="{shape.colours.stroke}"' if shape.state else ""
+        extra += " peripheries=2" if shape.stacked else ""
         extra += " penwidth=2" if shape.target else ""
-        lines.append(f'  n{position} [label="{label}" fillcolor="{FILLS[shape.kind]}"{extra}];')
-    lines += [f"  n{start} -> n{end};" for start, end in drawn.edges]
+        lines.append(f'  n{position} [label="{label}" fillcolor="{shape.colours.fill}"{extra}];')
+    for edge in drawn.edges:
+        styles = ["style=dashed"] if edge in drawn.dashed else []
+        styles += ["dir=back"] if edge in drawn.upward else []
+        style = f" [{' '.join(styles)}]" if styles else ""
+        lines.append(f"  n{edge[0]} -> n{edge[1]}{style};")
     return "\n".join([*lines, "}"])
-
-
-FILLS = {
-    "call": "#e0e7ff",
-    "data": "#f1f5f9",
-    "map": "#dbeafe",
-    "filter": "#fef3c7",
-    "reduce": "#dcfce7",
-    "view": "#f3e8ff",
-}
-"""Colours of the kinds of shapes."""
 
 
 def _quoted(text: str) -> str:
@@ -162,13 +212,24 @@ def to_mermaid(*values: Any) -> str:
           n1("abs")
           n0 --> n1
     """
-    drawn = picture(*values)
+    return draw_mermaid(picture(*values))
+
+
+def draw_mermaid(drawn: Picture) -> str:
+    """A picture as Mermaid reads it."""
     lines = ["flowchart TD"]
     for position, shape in enumerate(drawn.shapes):
         label = "<br/>".join(filter(None, (_entities(shape.title), _entities(shape.caption))))
         opening, closing = ("[[", "]]") if shape.stacked else ("(", ")")
-        lines.append(f'  n{position}{opening}"{label}"{closing}')
-    lines += [f"  n{start} --> n{end}" for start, end in drawn.edges]
+        state = f":::{shape.state}" if shape.state else ""
+        lines.append(f'  n{position}{opening}"{label}"{closing}{state}')
+    for upper, lower in drawn.edges:
+        start, end = (lower, upper) if (upper, lower) in drawn.upward else (upper, lower)
+        lines.append(f"  n{start} {'-.->' if (upper, lower) in drawn.dashed else '-->'} n{end}")
+    lines += [
+        f"  classDef {state} fill:{STATES[state].fill},stroke:{STATES[state].stroke}"
+        for state in dict.fromkeys(shape.state for shape in drawn.shapes if shape.state)
+    ]
     return "\n".join(lines)
 
 
@@ -179,28 +240,100 @@ def _entities(text: str) -> str:
 
 def to_svg(*values: Any) -> str:
     """The graph as an SVG picture."""
+    return draw_svg(picture(*values))
+
+
+def draw_svg(drawn: Picture) -> str:
+    """A picture as SVG."""
     from armoflow.graph.svg import draw
 
-    return draw(picture(*values))
+    return draw(drawn)
 
 
-def visualize(*values: Any, path: str | os.PathLike[str] | None = None) -> str:
+def draw_html(drawn: Picture) -> str:
+    """A picture as a page of its own, which needs no other file."""
+    return _PAGE.format(svg=draw_svg(drawn))
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Graph</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body {{ margin: 2rem; text-align: center; }} svg {{ max-width: 100%; height: auto; }}</style>
+</head>
+<body>
+{svg}
+</body>
+</html>"""
+
+
+def draw_png(drawn: Picture) -> bytes:
+    """A picture as PNG, twice as large as it is drawn, for screens of today.
+
+    Raises:
+        GraphError: If what it takes is not installed.
+    """
+    try:
+        import cairosvg
+    except (ImportError, OSError) as error:  # OSError: it is there, and the cairo library is not
+        raise GraphError(
+            f"drawing PNG takes the cairo library: pip install 'armoflow[png]' ({error}); "
+            "or write .svg"
+        ) from error
+    data: bytes = cairosvg.svg2png(bytestring=draw_svg(drawn).encode(), scale=2)
+    return data
+
+
+FORMATS: Final[Mapping[str, Callable[[Picture], str | bytes]]] = {
+    ".svg": draw_svg,
+    ".png": draw_png,
+    ".dot": draw_dot,
+    ".mmd": draw_mermaid,
+    ".html": draw_html,
+}
+"""How pictures are written, by the suffix of their file."""
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """The suffix of a file that a picture is to be written to.
+
+    Raises:
+        GraphError: If it is none that can be drawn.
+    """
+    suffix = Path(path).suffix
+    if suffix not in FORMATS:
+        raise GraphError(f"cannot draw {os.fspath(path)!r}: use {', '.join(FORMATS)}")
+    return suffix
+
+
+def draw_as(drawn: Picture, suffix: str) -> bytes:
+    """What a file with that suffix holds of a picture."""
+    content = FORMATS[suffix](drawn)
+    return content if isinstance(content, bytes) else f"{content}\n".encode()
+
+
+def visualize(
+    *values: Any,
+    path: str | os.PathLike[str] | None = None,
+    states: Mapping[str, str] | None = None,
+) -> str:
     """Draw the graph of some values; nothing runs.
 
     Args:
         values: Lazy values, or containers holding some.
-        path: File to write; its suffix chooses the format: .svg, .dot or .mmd (Mermaid).
+        path: File to write; its suffix chooses the format: .svg, .png, .dot, .mmd (Mermaid) or
+            .html.
+        states: How far tasks are, by their names: they are drawn in the colour of that.
 
     Returns:
-        The picture as text (SVG where no path is given).
+        The picture as text: SVG where no path is given, and where it is .png.
     """
-    suffix = ".svg" if path is None else Path(path).suffix
-    formats = {".svg": to_svg, ".dot": to_dot, ".mmd": to_mermaid}
-    if suffix not in formats:
-        raise GraphError(f"cannot draw {os.fspath(path or '')!r}: use .svg, .dot or .mmd")
-    text = formats[suffix](*values)
+    suffix = ".svg" if path is None else check_format(path)
+    drawn = picture(*values, states=states or {})
     if path is not None:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        Path(path).write_bytes(draw_as(drawn, suffix))
+    text = FORMATS[suffix if suffix != ".png" else ".svg"](drawn)
+    assert isinstance(text, str)
     return text
 
 

@@ -6,16 +6,8 @@ from html import escape
 from itertools import pairwise
 
 from armoflow.graph.layout import Box, place
-from armoflow.graph.render import FILLS, NodeShape, Picture
+from armoflow.graph.render import NodeShape, Picture
 
-_STROKES = {
-    "call": "#6366f1",
-    "data": "#94a3b8",
-    "map": "#3b82f6",
-    "filter": "#d97706",
-    "reduce": "#16a34a",
-    "view": "#a855f7",
-}
 _TEXT = "#0f172a"
 _EDGE = "#94a3b8"
 _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -27,6 +19,7 @@ _HEIGHT = 36.0
 _HEIGHT_WITH_CAPTION = 52.0
 _STACK = 4.0  # how far the sheets of a stack stick out
 _ARROW = 7.0
+_DASHES = ' stroke-dasharray="4 4"'
 
 
 def draw(picture: Picture) -> str:
@@ -34,16 +27,24 @@ def draw(picture: Picture) -> str:
     boxes = [_box(shape) for shape in picture.shapes]
     layout = place(boxes, picture.edges)
     width, height = round(layout.width), round(layout.height)
+    routes = list(zip(picture.edges, layout.routes, strict=True))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="{_FONT}" '
         f'font-size="{_TITLE_SIZE}" text-anchor="middle">',
         f'<rect width="{width}" height="{height}" rx="12" fill="#ffffff"/>',
         f'<g fill="none" stroke="{_EDGE}" stroke-width="1.6" stroke-linecap="round">',
-        *(f'<path d="{_path(route)}"/>' for route in layout.routes),
+        *(
+            f'<path d="{_path(route, upward=edge in picture.upward)}"'
+            f"{_DASHES if edge in picture.dashed else ''}/>"
+            for edge, route in routes
+        ),
         "</g>",
         f'<g fill="{_EDGE}">',
-        *(f'<path d="{_arrow(route[-1])}"/>' for route in layout.routes),
+        *(
+            f'<path d="{_arrow_up(route[0]) if edge in picture.upward else _arrow(route[-1])}"/>'
+            for edge, route in routes
+        ),
         "</g>",
     ]
     for shape, box in zip(picture.shapes, boxes, strict=True):
@@ -63,12 +64,14 @@ def _box(shape: NodeShape) -> Box:
 
 
 def _draw_shape(shape: NodeShape, box: Box) -> list[str]:
-    stroke, fill = _STROKES[shape.kind], FILLS[shape.kind]
+    fill, stroke = shape.colours
     weight = 2.4 if shape.target else 1.3
     extra = 2 * _STACK if shape.stacked else 0.0
     left, top = box.x - box.width / 2, box.y - box.height / 2
     width, height = box.width - extra, box.height - extra
-    parts = [f"<g><title>{escape(shape.title)}</title>"]
+    # What a page may draw in colours of its own.
+    group = f'<g class="{shape.state}">' if shape.state else "<g>"
+    parts = [f"{group}<title>{escape(shape.title)}</title>"]
     sheets = (2, 1, 0) if shape.stacked else (0,)
     for sheet in sheets:  # the front sheet last, lower left
         shift = sheet * _STACK
@@ -91,11 +94,12 @@ def _text(x: float, y: float, text: str, style: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
 
 
-def _path(route: list[Box]) -> str:
+def _path(route: list[Box], *, upward: bool) -> str:
     """A curve from the bottom of the first box to the top of the last, through the waypoints."""
-    points = [(route[0].x, route[0].y + route[0].height / 2)]
+    above, below = (_ARROW - 1, 0.0) if upward else (0.0, _ARROW - 1)  # room for the arrow's head
+    points = [(route[0].x, route[0].y + route[0].height / 2 + above)]
     points += [(box.x, box.y) for box in route[1:-1]]
-    points.append((route[-1].x, route[-1].y - route[-1].height / 2 - _ARROW + 1))
+    points.append((route[-1].x, route[-1].y - route[-1].height / 2 - below))
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x, y), (to_x, to_y) in pairwise(points):
         middle = (y + to_y) / 2
@@ -106,3 +110,8 @@ def _path(route: list[Box]) -> str:
 def _arrow(box: Box) -> str:
     x, tip = box.x, box.y - box.height / 2 - 1
     return f"M{x:.1f} {tip:.1f}l{-_ARROW / 2:.1f} {-_ARROW:.1f}h{_ARROW:.1f}z"
+
+
+def _arrow_up(box: Box) -> str:
+    x, tip = box.x, box.y + box.height / 2 + 1
+    return f"M{x:.1f} {tip:.1f}l{-_ARROW / 2:.1f} {_ARROW:.1f}h{_ARROW:.1f}z"

@@ -47,6 +47,13 @@ class Failures(NamedTuple):
     total: int
 
 
+class ResultFacts(NamedTuple):
+    """A result's name, as its creator gave it, and its bytes."""
+
+    name: str
+    size: int
+
+
 class Inspection:
     """A connection to look through; closed at the end of its ``with`` block.
 
@@ -123,7 +130,9 @@ class Inspection:
             found: dict[TaskStatus, int] = self._tasks.count_tasks_by_status(wanted)
         return {status: count for status, count in found.items() if count}
 
-    def tasks(self, session_id: str, limit: int | None = None) -> Iterator[Task]:
+    def tasks(
+        self, session_id: str, limit: int | None = None, *, with_errors: bool = False
+    ) -> Iterator[Task]:
         """A session's tasks, oldest first."""
         page, seen, total = 0, 0, 1
         while seen < total and (limit is None or seen < limit):
@@ -131,6 +140,7 @@ class Inspection:
             with self._words("listing tasks"):
                 total, tasks = self._tasks.list_tasks(
                     Task.session_id == session_id,
+                    with_errors=with_errors,
                     page=page,
                     page_size=size,
                     sort_field=Task.created_at,
@@ -155,7 +165,11 @@ class Inspection:
 
     def names(self, result_ids: Sequence[str]) -> dict[str, str]:
         """What results are named after, by id; those that nobody knows are left out."""
-        names: dict[str, str] = {}
+        return {id: task_name(facts.name) for id, facts in self.results(result_ids).items()}
+
+    def results(self, result_ids: Sequence[str]) -> dict[str, ResultFacts]:
+        """Names and sizes of results, by id; those that nobody knows are left out."""
+        known: dict[str, ResultFacts] = {}
         for first in range(0, len(result_ids), PAGE):
             some = result_ids[first : first + PAGE]
             wanted = Result.result_id == some[0]
@@ -163,8 +177,9 @@ class Inspection:
                 wanted = wanted | (Result.result_id == result_id)
             with self._words("listing results"):
                 _, found = self._results.list_results(wanted, page_size=len(some))
-            names |= {result.result_id: task_name(result.name) for result in found}
-        return names
+            for result in found:
+                known[result.result_id] = ResultFacts(result.name, result.size or 0)
+        return known
 
     def find(self, id: str) -> Entity:
         """The session, task or result with an id, or the only one whose id begins so.

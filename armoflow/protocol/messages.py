@@ -196,7 +196,12 @@ def _equal(conditions: Any, field: Any, value: str) -> None:
 
 
 def duration(task: Any) -> float | None:
-    """Seconds that a task was processed, from its summary; None if the engine keeps no times."""
+    """Seconds that a task was processed, from its summary; None if the engine keeps no times.
+
+    Until it had run, where that is told: its end is when its outputs are stored, too.
+    """
+    if task.HasField("started_at") and task.HasField("processed_at"):
+        return max(_seconds(task.processed_at) - _seconds(task.started_at), 0.0)
     if task.HasField("processing_to_end_duration"):
         return _seconds(task.processing_to_end_duration)
     if task.HasField("started_at") and task.HasField("ended_at"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,6 +173,18 @@ def test_a_timeline_has_every_task(engine: Commanded, left: dict[str, Any], tmp_
     assert {"bad", "good"} <= {event["name"] for event in ran}
     assert all(event["dur"] >= 0 and event["args"]["queued"] >= 0 for event in ran)
     assert {event["pid"] for event in ran} <= {e["pid"] for e in events if e["ph"] == "M"}
+
+
+def test_a_session_is_drawn(engine: Commanded, left: dict[str, Any], tmp_path: Path) -> None:
+    page, picture = tmp_path / "run.html", tmp_path / "graph.dot"
+    tasks = left["tasks"]["done"] + left["tasks"]["failed"]
+    assert engine.run("report", left["id"], "-o", str(page)) == f"{tasks} tasks in {page}\n"
+    text = page.read_text("utf-8")
+    assert "raise ValueError(f&quot;no {x}&quot;)" in text and left["id"] in text
+    assert "1 failed" in re.sub(r"<[^>]*>", "", text)
+    assert str(picture) in engine.run("graph", left["id"], "-o", str(picture))
+    assert re.findall(r'label="(\w+)', picture.read_text()) == ["good", "bad"]
+    assert "use .svg" in engine.run("graph", left["id"], "-o", str(tmp_path / "g.jpg"), code=2)
 
 
 def test_top_shows_partitions_and_sessions(engine: Commanded, left: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 
 from armoflow.errors import GraphError
 from armoflow.graph.layout import GAP, Box, place
-from armoflow.graph.render import to_dot, to_mermaid, to_svg
+from armoflow.graph.render import (
+    STATES,
+    NodeShape,
+    Picture,
+    draw_dot,
+    draw_mermaid,
+    draw_svg,
+    picture,
+    to_dot,
+    to_mermaid,
+    to_svg,
+)
 from armoflow.graph.task import task
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,7 +64,8 @@ def test_names_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("g.svg", "<svg"), ("g.dot", "digraph"), ("g.mmd", "flowchart")]
+    ("name", "start"),
+    [("g.svg", "<svg"), ("g.dot", "digraph"), ("g.mmd", "flowchart"), ("g.html", "<!doctype")],
 )
 def test_files(tmp_path: Path, name: str, start: str) -> None:
     text = winner().visualize(tmp_path / name)
@@ -61,8 +74,43 @@ def test_files(tmp_path: Path, name: str, start: str) -> None:
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(GraphError, match=r"\.svg, \.dot or \.mmd"):
+    with pytest.raises(GraphError, match=r"graph\.jpg.*: use \.svg, \.png, \.dot, \.mmd, \.html"):
+        winner().visualize(tmp_path / "graph.jpg")
+
+
+def test_png(tmp_path: Path) -> None:
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError) as error:
+        with pytest.raises(GraphError, match=r"pip install 'armoflow\[png\]'"):
+            winner().visualize(tmp_path / "graph.png")
+        pytest.skip(f"the cairo library is not here: {error}")
+    assert winner().visualize(tmp_path / "graph.png").startswith("<svg")
+    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_png_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    with pytest.raises(GraphError, match=r"pip install 'armoflow\[png\]'"):
         winner().visualize(tmp_path / "graph.png")
+
+
+def test_what_ran_is_drawn_in_the_colour_of_its_state() -> None:
+    drawn = picture(winner(), states={"bool": "done", "better": "failed"})
+    assert [shape.state for shape in drawn.shapes] == ["done", "done", "done", "failed"]
+    assert STATES["failed"].fill in draw_svg(drawn)
+    assert f'color="{STATES["failed"].stroke}"' in draw_dot(drawn)
+    mermaid = draw_mermaid(drawn).splitlines()
+    assert mermaid[4].endswith(":::failed")
+    assert "  classDef failed fill:#fee2e2,stroke:#dc2626" in mermaid
+
+
+def test_edges_may_be_dashed_and_lead_upwards() -> None:
+    shapes = [NodeShape("call", name, "", False, False) for name in "ab"]
+    drawn = Picture(shapes, [(0, 1)], dashed={(0, 1)}, upward={(0, 1)})
+    assert "stroke-dasharray" in draw_svg(drawn)
+    assert "n0 -> n1 [style=dashed dir=back];" in draw_dot(drawn)
+    assert "n1 -.-> n0" in draw_mermaid(drawn)
 
 
 def test_notebooks_show_small_graphs_only() -> None:

@@ -305,7 +305,9 @@ class LaneAgent:
         engine = self._engine
         completions: list[tuple[str, Effects]] = []
         now = engine.now()
+        left = sum(outcome.seconds for outcome in outcomes)
         for outcome in outcomes:
+            left -= outcome.seconds
             task_id = outcome.work.task_id
             if self._followers.waits(task_id):
                 self._complete(completions)
@@ -320,8 +322,11 @@ class LaneAgent:
                 self._followers.after(task_id)
                 continue
             del self._running[task_id]
-            # It started when its child came to it, not when it was sent ahead.
-            outcome.work.key.started_at = now - outcome.seconds - history.ran
+            # It started when its child came to it, not when it was sent ahead; and what a child
+            # tells together it has run one after the other.
+            task: TaskRecord = outcome.work.key
+            task.processed_at = now - left
+            task.started_at = task.processed_at - outcome.seconds - history.ran
             history.discard()
             if outcome.effects is not None:
                 completions.append((task_id, outcome.effects))

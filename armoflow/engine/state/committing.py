@@ -105,7 +105,9 @@ class Completion(SubmissionCommands):
                 self._wake(changes, now, result)
         if self.delete_payload:
             self._delete_payload(changes, task)
-        task.processed_at = task.ended_at = now
+        if task.processed_at is None:  # its agent does not know better
+            task.processed_at = now
+        task.ended_at = now
         task.success = True
         task.status = TASK_COMPLETED
         changes.tasks[task.id] = task
@@ -213,7 +215,7 @@ class Completion(SubmissionCommands):
         *,
         retry: bool,
     ) -> None:
-        if task.status is PROCESSING:
+        if task.status is PROCESSING and task.processed_at is None:
             task.processed_at = now
         if retry and status is ERROR and len(task.retry_of) < task.options.max_retries:
             self._retry(changes, now, task, error)

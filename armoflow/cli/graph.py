@@ -1,0 +1,33 @@
+"""``armoflow graph``: what a session ran, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import write_file
+from armoflow.graph.render import FORMATS, check_format, draw_as
+from armoflow.protocol.settings import ConnectionSettings
+from armoflow.report import flow
+from armoflow.report.collect import collect
+
+
+@click.command()
+@click.argument("session")
+@engine_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help=f"The file to write; its suffix chooses the format: {', '.join(FORMATS)}.",
+)
+def graph(settings: ConnectionSettings, session: str, output: Path) -> None:
+    """Draw the graph of SESSION: a box for the tasks of each name, coloured by how far they are."""
+    suffix = check_format(output)
+    with look(settings) as inspection:
+        trace = collect(inspection, inspection.session_of(session))
+    write_file(output, draw_as(flow.picture(trace.runs), suffix))
+    click.echo(f"{len(trace.runs):,} tasks in {output}")

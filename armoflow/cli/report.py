@@ -1,0 +1,31 @@
+"""``armoflow report``: a session as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from armoflow.cli.engine import engine_options, look
+from armoflow.cli.output import write_file
+from armoflow.protocol.settings import ConnectionSettings
+from armoflow.report.collect import collect
+from armoflow.report.page import report as draw
+
+
+@click.command()
+@click.argument("session")
+@engine_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write (run.html); it needs no other file, and no network.",
+)
+def report(settings: ConnectionSettings, session: str, output: Path) -> None:
+    """Write a page about SESSION: when and what ran, how well, what failed, and its graph."""
+    with look(settings) as inspection:
+        trace = collect(inspection, inspection.session_of(session))
+    write_file(output, draw(trace).encode())
+    click.echo(f"{len(trace.runs):,} tasks in {output}")

@@ -1,0 +1,131 @@
+"""Asks an engine for a session's tasks, by the calls that every ArmoniK serves."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from armonik.common import Session, SessionStatus, Task
+
+from armoflow.protocol.frames import PAYLOAD_PREFIX
+from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_name
+from armoflow.protocol.messages import NAMESPACE
+from armoflow.protocol.states import grouped, state_of
+from armoflow.report.trace import SessionTrace, TaskRun
+from armoflow.version import __version__
+
+AT_ONCE = 1_000
+"""Tasks whose results are asked for together."""
+
+
+def collect(inspection: Inspection, session: Session) -> SessionTrace:
+    """All that an engine knows of a session's tasks, their errors included."""
+    trace = describe(inspection, session)
+    reader = RunReader(inspection)
+    page: list[Task] = []
+    for task in inspection.tasks(trace.id, with_errors=True):
+        page.append(task)
+        if len(page) == AT_ONCE:
+            trace.runs += reader.read(page)
+            page = []
+    trace.runs += reader.read(page)
+    return trace
+
+
+def describe(inspection: Inspection, session: Session) -> SessionTrace:
+    """What is known of a session itself, without its tasks."""
+    options = session.options
+    return SessionTrace(
+        id=session.session_id,
+        application=(options and options.application_name) or "",
+        status=SessionStatus(session.status).name.lower(),
+        created=_seconds(session.created_at),
+        endpoint=inspection.settings.endpoint,
+        partitions=tuple(session.partition_ids),
+        counts=grouped(inspection.counts(session.session_id)),
+        versions=versions(inspection),
+    )
+
+
+def versions(inspection: Inspection) -> dict[str, str]:
+    """The versions of the engine's parts, and of what looks at it."""
+    engine = {f"ArmoniK {name}": version for name, version in inspection.versions().items()}
+    return {
+        **engine,
+        "armoflow (this page)": __version__,
+        "Python (this page)": f"{platform.python_version()} on {sys.platform}",
+    }
+
+
+class RunReader:
+    """Makes records of tasks; asks what their results are called and how large they are.
+
+    Args:
+        inspection: Whom to ask.
+    """
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self._results: dict[str, ResultFacts] = {}
+
+    def read(self, tasks: Sequence[Task]) -> list[TaskRun]:
+        """Records of some tasks."""
+        fresh: dict[str, None] = {}
+        for task in tasks:
+            # What is not completed yet changes: it is asked for again.
+            fresh.update(dict.fromkeys((*task.expected_output_ids, task.payload_id)))
+        for task in tasks:
+            inputs = task.data_dependencies
+            fresh.update(dict.fromkeys(id for id in inputs if id not in self._results))
+        self._results |= self._inspection.results([id for id in fresh if id])
+        return [self._run(task) for task in tasks]
+
+    def _run(self, task: Task) -> TaskRun:
+        return TaskRun(
+            id=task.id,
+            name=sys.intern(self._name(task)),
+            state=state_of(task.status),
+            pod=sys.intern(task.pod_hostname or task.owner_pod_id or ""),
+            created=_seconds(task.created_at),
+            queued=_seconds(task.submitted_at),
+            taken=_seconds(task.acquired_at),
+            started=_seconds(task.started_at),
+            stopped=_seconds(task.processed_at),
+            ended=_seconds(task.ended_at),
+            inputs=tuple(task.data_dependencies),
+            outputs=tuple(task.expected_output_ids),
+            parent=task.created_by or "",
+            tries=len(task.retry_of_ids),
+            bytes_in=self._bytes((task.payload_id, *task.data_dependencies)),
+            bytes_out=self._bytes(task.expected_output_ids),
+            error=(task.output and task.output.error) or "",
+        )
+
+    def _bytes(self, result_ids: Iterable[str]) -> int:
+        return sum(facts.size for id in result_ids if (facts := self._results.get(id)))
+
+    def _name(self, task: Task) -> str:
+        """What a task is called.
+
+        armoflow names results after their tasks. An output that was handed on has the name of who
+        handed it on: of a task of a task it is the payload that tells. Other clients name results
+        as they like: there it is what the application says.
+        """
+        options = task.options
+        if options is None or options.application_namespace != NAMESPACE:
+            parts = options and (options.application_name, options.application_service)
+            return ".".join(filter(None, parts or ())) or "task"
+        ids = [*task.expected_output_ids[:1], task.payload_id]
+        for id in reversed(ids) if task.created_by else ids:
+            facts = self._results.get(id)
+            name = task_name(facts.name.removeprefix(PAYLOAD_PREFIX)) if facts else ""
+            if name:
+                return name
+        return "task"
+
+
+def _seconds(value: datetime | None) -> float | None:
+    at = moment(value)
+    return None if at is None else at.timestamp()

@@ -1,0 +1,75 @@
+"""What failed, gathered by what it says. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from armoflow.codec.failure import ErrorRecord
+from armoflow.report.trace import TaskRun
+
+EXAMPLES = 20
+"""Tasks that are named of each kind of failure."""
+
+_NUMBERS = re.compile(r"\d+")
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Failures that differ in nothing but numbers.
+
+    Attributes:
+        headline: What the first one says.
+        count: How many there are.
+        skipped: How many more did not run because of them.
+        trace: The first one's traceback, or an error text that is not armoflow's.
+        examples: The first tasks, with what each says.
+    """
+
+    headline: str
+    count: int = 0
+    skipped: int = 0
+    trace: str = ""
+    examples: list[tuple[TaskRun, str]] = field(default_factory=list)
+
+
+def group_failures(runs: Iterable[TaskRun]) -> list[FailureGroup]:
+    """Groups, the largest first."""
+    groups: dict[tuple[str, str], FailureGroup] = {}
+    for run in runs:
+        if run.state != "failed":
+            continue
+        headline, trace, own = explain(run.error)
+        key = _NUMBERS.sub("#", headline), run.name if own else ""
+        if not own:
+            # A dependent repeats the error of what failed first: it belongs to that one's group.
+            key = next((each for each in groups if each[0] == key[0]), key)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = FailureGroup(headline, trace=trace)
+        if own:
+            group.count += 1
+            if len(group.examples) < EXAMPLES:
+                group.examples.append((run, headline))
+        else:
+            group.skipped += 1
+    return sorted(groups.values(), key=lambda group: -group.count)
+
+
+def explain(error: str) -> tuple[str, str, bool]:
+    """An error text as a line and a traceback; and whether it is the task's own.
+
+    Nothing of it is unpickled.
+
+    Example:
+        >>> explain("exit code 3")
+        ('exit code 3', 'exit code 3', True)
+    """
+    record = ErrorRecord.find(error)
+    if record is None:
+        text = error.strip()
+        return (text.splitlines()[0] if text else "no reason was given"), text, True
+    # Engines put prose before the error of the task that failed first.
+    own = error.startswith(record.summary) and record.kind != "skipped"
+    return record.summary, str(record.cause()), own

@@ -1,0 +1,76 @@
+"""Numbers for people: durations, sizes, shares, times."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+
+def age(since: datetime | None, now: datetime | None = None) -> str:
+    """How long ago something was.
+
+    Example:
+        >>> from datetime import datetime, timedelta, timezone
+        >>> now = datetime(2030, 1, 1, tzinfo=timezone.utc)
+        >>> age(now - timedelta(minutes=90), now), age(None)
+        ('1.5 h', '')
+    """
+    if since is None:
+        return ""
+    return length(((now or datetime.now(timezone.utc)) - since).total_seconds())
+
+
+def length(seconds: float | None) -> str:
+    """A duration for people.
+
+    Example:
+        >>> length(0.00042), length(0.0123), length(75), length(90000), length(None)
+        ('0.42 ms', '12 ms', '1.2 min', '25.0 h', '')
+    """
+    if seconds is None:
+        return ""
+    seconds = max(seconds, 0.0)
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float | None) -> str:
+    """Bytes for people.
+
+    Example:
+        >>> size(812), size(2_500_000), size(None)
+        ('812 B', '2.4 MiB', '')
+    """
+    if count is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole.
+
+    Example:
+        >>> share(1, 3), share(1, 0)
+        ('33 %', '')
+    """
+    return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def moment_of(at: float) -> str:
+    """A time since the epoch, in UTC.
+
+    Example:
+        >>> moment_of(0.0)
+        '1970-01-01 00:00:00 UTC'
+    """
+    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
