@@ -9,7 +9,6 @@ from itertools import groupby
 
 from armoflow.report.trace import TaskRun
 
-
 JITTER = 0.002
 """Seconds for which a task may seem to run beside the one before it: times are taken by others than
 who ran them."""
