@@ -20,6 +20,9 @@ SHARED_ARGUMENT_LIMIT = 64 * KIB
 MESSAGE_LIMIT = 4 * MIB
 """gRPC's default receive limit, which agents and many deployments keep."""
 
+MAX_PRIORITY = 10
+"""Highest priority that the queues of stock clusters take."""
+
 ID_LIMIT = 200
 """Bytes of an id: it becomes the name of a file, which may have 255."""
 

@@ -55,9 +55,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-priority",
         type=int,
-        default=10,
         metavar="N",
-        help="highest priority that tasks may have (default: %(default)s)",
+        help="highest priority that tasks may have "
+        f"(default: {config.MAX_PRIORITY}, with --strict: any)",
     )
     parser.add_argument(
         "--delete-payload",

@@ -77,7 +77,7 @@ class Engine:
         self.state = State(
             options.partitions,
             options.default_partition,
-            max_priority=options.max_priority,
+            max_priority=options.highest_priority,
             delete_payload=options.delete_payload,
             strict=options.strict,
             slice_size=FIRST,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from armoflow.config import MIB
+from armoflow.config import MAX_PRIORITY, MIB
 from armoflow.engine.records import Options, Partition
 from armoflow.errors import OptionError
 
@@ -29,7 +30,8 @@ class EngineOptions:
     Attributes:
         state_directory: Where the journal and the data are; made if missing.
         partitions: The partitions; the first one is where tasks go that name none.
-        max_priority: Highest priority that a submission may ask for.
+        max_priority: Highest priority that a submission may ask for. None: 10, as the queues of
+            stock clusters have it; strict: any, as the reference engine with NATS.
         delete_payload: Delete a task's payload once the task is completed, as stock clusters do.
         strict: Behave as the reference engine does even where that is a defect.
         durability: ``"normal"`` survives the death of any process; ``"full"`` also waits for the
@@ -42,7 +44,7 @@ class EngineOptions:
 
     state_directory: Path
     partitions: tuple[Partition, ...] = (DEFAULT_PARTITION,)
-    max_priority: int = 10
+    max_priority: int | None = None
     delete_payload: bool = False
     strict: bool = False
     durability: Durability = "normal"
@@ -60,6 +62,13 @@ class EngineOptions:
             raise OptionError(
                 f"client_lease must be a number of seconds, or 0 for none, not {self.client_lease}"
             )
+
+    @property
+    def highest_priority(self) -> int:
+        """What ``max_priority`` means."""
+        if self.max_priority is not None:
+            return self.max_priority
+        return sys.maxsize if self.strict else MAX_PRIORITY
 
     @property
     def default_partition(self) -> str:

@@ -221,6 +221,10 @@ class StateError(Exception):
         self.result_ids = tuple(result_ids)
 
 
+class RefusedInputsError(StateError):
+    """A submission is refused for its payloads or dependencies."""
+
+
 class EventKind(enum.IntEnum):
     """Numbers of the API (EventsEnum)."""
 

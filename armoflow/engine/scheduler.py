@@ -79,8 +79,10 @@ class Scheduler:
         for task in tasks:
             options = task.options
             partition_id = options.partition_id
+            queues = self._queues.get(partition_id)
+            if queues is None:
+                continue  # no such partition: nobody will ask for it before a restart
             touched.add(partition_id)
-            queues = self._queues[partition_id]
             queue = queues.get(options.priority)
             if queue is None:
                 queue = queues[options.priority] = self.queue_type()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shlex
 import signal
@@ -165,6 +166,18 @@ def test_children_take_over_the_output(flow: Flow) -> None:
     assert {tuple(child.parent_task_ids) for child in children} == {(flow.session, task_id)}
     assert flow.results.get_result(output).owner_task_id == children[1].id
     assert flow.end(task_id).status == TaskStatus.COMPLETED
+
+
+def test_children_come_in_a_stream_and_a_big_message_is_told_of(
+    flow: Flow, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "armoflow.engine.agents.agent_service"):
+        task_id, output = flow.submit("expand_in_a_stream", 5_000_000)
+        assert flow.value(output) == bytes(3)
+    assert flow.results.get_result(output).owner_task_id != task_id
+    (message,) = [record.getMessage() for record in caplog.records if "bytes" in record.message]
+    assert task_id in message
+    assert "agents of ArmoniK take 4194304" in message
 
 
 def test_a_worker_may_ask_for_any_data(flow: Flow) -> None:

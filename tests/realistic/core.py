@@ -64,7 +64,7 @@ class TwoStepState(State):
             self.results[key] for key in commit.stored if key in self.results
         ]
         try:
-            checked = self._check_children(task, commit.children, commit.stored)
+            checked = self._check_children(task, commit.children)
         except StateError as refusal:
             self._fail_or_retry(changes, now, task, TaskStatus.ERROR, str(refusal), retry=True)
             return changes
@@ -97,7 +97,7 @@ class TwoStepEngine(Engine):
         self.state = TwoStepState(
             options.partitions,
             options.default_partition,
-            max_priority=options.max_priority,
+            max_priority=options.highest_priority,
             delete_payload=options.delete_payload,
             strict=options.strict,
         )

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import stat
 import uuid
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from armonik.protogen.common import agent_common_pb2 as messages
 from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
-from armoflow.config import INLINE_DATA_LIMIT, TEXT_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT
+from armoflow.engine.agents.legacy import CreationStream, CutShortError, DisorderError
 from armoflow.engine.commits import check_own
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import encode_options
@@ -30,10 +33,12 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.services.convert import optional_options, set_seconds
+from armoflow.engine.services.convert import check_durations, optional_options, set_seconds
 from armoflow.engine.state.task_options import merge_options
 from armoflow.protocol.shapes import ListOf, Text, check_id, check_ids
 from armoflow.protocol.shared_files import open_plain
+
+logger = logging.getLogger(__name__)
 
 _NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
 
@@ -118,7 +123,8 @@ class Execution:
             OSError: If a file that the worker announced is gone, or no plain file.
         """
         paths = [str(self.folder / result_id) for result_id in self.notified]
-        data = await asyncio.to_thread(lambda: [_read_plain(path) for path in paths])
+        read = _read_or_nothing if self._engine.options.strict else _read_plain
+        data = await asyncio.to_thread(lambda: list(map(read, paths)))
         self.effects.data.update(zip(self.notified, data, strict=True))
         return self.effects
 
@@ -133,6 +139,55 @@ class AgentService(AgentServicer):  # type: ignore[misc]
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.execution: Execution | None = None
+        self._has_warned = False
+
+    async def CreateTask(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        """Submit child tasks with their payloads, in the form of before ``SubmitTasks``.
+
+        Most refusals are part of the reply, as the reference agent has them.
+        """
+        stream = CreationStream(requests)
+        try:
+            execution = self._running()
+            first = await stream.next()
+            self._check(first)
+            creations = await stream.creations()
+        except DisorderError as error:
+            code = "UNKNOWN" if self._engine.options.strict else "INVALID_ARGUMENT"
+            raise StateError(code, f"CreateTask: {error}") from None
+        except (CutShortError, StateError) as error:
+            return messages.CreateTaskReply(error=str(error))
+        payloads = await self._create(execution, [("", item.payload) for item in creations])
+        tasks = [
+            messages.SubmitTasksRequest.TaskCreation(
+                payload_id=payload.id,
+                expected_output_keys=item.header.expected_output_keys,
+                data_dependencies=item.header.data_dependencies,
+            )
+            for payload, item in zip(payloads, creations, strict=True)
+        ]
+        children = self._submit(
+            execution,
+            messages.SubmitTasksRequest(
+                task_options=(
+                    first.init_request.task_options
+                    if first.init_request.HasField("task_options")
+                    else None
+                ),
+                task_creations=tasks,
+            ),
+        )
+        reply = messages.CreateTaskReply()
+        for child in children:
+            reply.creation_status_list.creation_statuses.add(
+                task_info=messages.CreateTaskReply.TaskInfo(
+                    task_id=child.id,
+                    expected_output_keys=child.outputs,
+                    data_dependencies=child.dependencies,
+                    payload_id=child.payload_id,
+                )
+            )
+        return reply
 
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
@@ -147,22 +202,7 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         """Create results with their data; what is large waits in the data folder."""
         execution = self._check(request)
         _NAMES.check([item.name for item in request.results], "results")
-        new = [CreatedResult(self._engine.new_id(), item.name) for item in request.results]
-        small: dict[str, bytes] = {}
-        large: dict[str, None] = {}
-        try:
-            for created, item in zip(new, request.results, strict=True):
-                if len(item.data) <= INLINE_DATA_LIMIT:
-                    small[created.id] = item.data
-                else:
-                    large[created.id] = None
-                    await asyncio.to_thread(_write_new, execution.folder / created.id, item.data)
-        except BaseException:  # all of them, or none
-            unlink([execution.folder / result_id for result_id in large])
-            raise
-        execution.effects.created += new
-        execution.effects.data.update(small)
-        execution.notified.update(large)
+        new = await self._create(execution, [(item.name, item.data) for item in request.results])
         replies = [self._describe(execution, request, result) for result in new]
         return messages.CreateResultsResponse(results=replies)
 
@@ -188,40 +228,19 @@ class AgentService(AgentServicer):  # type: ignore[misc]
 
     async def SubmitTasks(self, request: Any, context: Any) -> Any:
         """Submit child tasks."""
-        execution = self._check(request)
-        strict = self._engine.options.strict
-        base = optional_options(request)
-        options = [
-            _merge(base, optional_options(creation), strict=strict)
-            for creation in request.task_creations
-        ]
-        try:
-            self._engine.state.check_children(execution.task.id, options)
-        except StateError as error:
-            if not strict or error.code == "INVALID_ARGUMENT":
-                raise
-            raise StateError("UNKNOWN", str(error)) from error
+        children = self._submit(self._check(request), request)
         info = messages.SubmitTasksResponse.TaskInfo
-        replies = []
-        for creation, merged in zip(request.task_creations, options, strict=True):
-            child = ChildTask(
-                creation.payload_id,
-                list(creation.data_dependencies),
-                list(creation.expected_output_keys),
-                None if merged is None else encode_options(merged),
-                self._engine.new_id(),
-            )
-            execution.effects.children.append(child)
-            replies.append(
+        return messages.SubmitTasksResponse(
+            task_infos=[
                 info(
                     task_id=child.id,
                     expected_output_ids=child.outputs,
                     data_dependencies=child.dependencies,
                     payload_id=child.payload_id,
                 )
-            )
-        return messages.SubmitTasksResponse(
-            task_infos=replies, communication_token=request.communication_token
+                for child in children
+            ],
+            communication_token=request.communication_token,
         )
 
     async def GetResourceData(self, request: Any, context: Any) -> Any:
@@ -241,15 +260,80 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         self._check(request)
         raise StateError("UNKNOWN", "GetDirectData is not implemented")
 
-    def _check(self, request: Any) -> Execution:
-        """The running task, if the caller is the one who runs it."""
+    async def _create(
+        self, execution: Execution, results: Sequence[tuple[str, bytes]]
+    ) -> list[CreatedResult]:
+        """Create results of these names with their data; what is large waits in the folder."""
+        new = [CreatedResult(self._engine.new_id(), name) for name, _ in results]
+        small: dict[str, bytes] = {}
+        large: dict[str, None] = {}
+        try:
+            for created, (_, data) in zip(new, results, strict=True):
+                if len(data) <= INLINE_DATA_LIMIT:
+                    small[created.id] = data
+                else:
+                    large[created.id] = None
+                    await asyncio.to_thread(_write_new, execution.folder / created.id, data)
+        except BaseException:  # all of them, or none
+            unlink([execution.folder / result_id for result_id in large])
+            raise
+        execution.effects.created += new
+        execution.effects.data.update(small)
+        execution.notified.update(large)
+        return new
+
+    def _submit(self, execution: Execution, request: Any) -> list[ChildTask]:
+        """Take down the children of a SubmitTasks request."""
+        strict = self._engine.options.strict
+        if strict:
+            check_durations(request)
+        base = optional_options(request)
+        options = [
+            _merge(base, optional_options(creation), strict=strict)
+            for creation in request.task_creations
+        ]
+        try:
+            self._engine.state.check_children(execution.task.id, base, options)
+        except StateError as error:
+            if not strict or error.code == "INVALID_ARGUMENT":
+                raise
+            raise StateError("UNKNOWN", str(error)) from error
+        children = [
+            ChildTask(
+                creation.payload_id,
+                list(creation.data_dependencies),
+                list(creation.expected_output_keys),
+                None if merged is None else encode_options(merged),
+                self._engine.new_id(),
+            )
+            for creation, merged in zip(request.task_creations, options, strict=True)
+        ]
+        execution.effects.children += children
+        return children
+
+    def _running(self) -> Execution:
         if self.execution is None:
             raise StateError("UNAVAILABLE", "no task is running")
+        return self.execution
+
+    def _check(self, request: Any) -> Execution:
+        """The running task, if the caller is the one who runs it."""
+        execution = self._running()
         if not request.communication_token:
             raise StateError("INVALID_ARGUMENT", "the communication token is missing")
-        if request.communication_token != self.execution.token:
+        if request.communication_token != execution.token:
             raise StateError("INVALID_ARGUMENT", "the communication token is not the current one")
-        return self.execution
+        if not self._has_warned and request.ByteSize() > MESSAGE_LIMIT:
+            self._has_warned = True
+            logger.warning(
+                "task %s sent its agent a message of %d bytes: agents of ArmoniK take %d, and "
+                "refuse more (RESOURCE_EXHAUSTED); write large results into the data folder and "
+                "announce them with NotifyResultData",
+                execution.task.id,
+                request.ByteSize(),
+                MESSAGE_LIMIT,
+            )
+        return execution
 
     def _describe(self, execution: Execution, request: Any, created: CreatedResult) -> Any:
         strict = self._engine.options.strict  # the reference engine says what it was told
@@ -283,6 +367,14 @@ def _read_plain(path: str) -> Data:
         return os.read(fd, INLINE_DATA_LIMIT)
     finally:
         os.close(fd)
+
+
+def _read_or_nothing(path: str) -> Data:
+    """The same; a file that is gone is empty, as it is to the reference engine."""
+    try:
+        return _read_plain(path)
+    except FileNotFoundError:
+        return b""
 
 
 def _mode(path: Path) -> int | None:

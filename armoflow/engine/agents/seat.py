@@ -53,6 +53,9 @@ DEATHS_BEFORE_ERROR = 3
 _PINGS = (("grpc.http2.max_ping_strikes", 0),)
 """A worker that makes sure that its agent is there is welcome, as at the reference agent."""
 
+CALENDAR_END = 253_402_300_800.0
+"""Seconds since the epoch: the reference engine's dates end with the year 9999."""
+
 LONGEST_CALL = 10 * 365 * 24 * 3600.0
 """Seconds; gRPC cannot express a deadline that is much farther away."""
 
@@ -258,7 +261,9 @@ class Seat:
             self._fail(task, Verdict(f"the agent failed: {type(error).__name__}: {error}"))
             return False
         finally:
-            self._execution = self._service.execution = self._call = None
+            self._execution = self._call = None
+            if not self._engine.options.strict:
+                self._service.execution = None
             await self._discarded()
             self._discarding = asyncio.create_task(execution.discard())
 
@@ -282,7 +287,7 @@ class Seat:
             return False
         if not self._begin(task):
             return True
-        verdict = await self._process(link, execution)
+        verdict = self._refuse(task) or await self._process(link, execution)
         if self._interrupted:
             self._acknowledge(task)
         elif verdict is None:
@@ -324,8 +329,18 @@ class Seat:
             return False
         return True
 
+    def _refuse(self, task: TaskRecord) -> Verdict | None:
+        """Strict: why a task cannot be given to the worker; the reference agent finds out now."""
+        limit = task.options.max_duration
+        if self._engine.options.strict and limit > CALENDAR_END - self._engine.now():
+            return Verdict(f"max_duration, {limit:.0f} s, ends after the year 9999")
+        return None
+
     async def _process(self, link: WorkerLink, execution: Execution) -> Verdict | None:
-        """Call the worker; None if it ended in success and its effects are complete."""
+        """Call the worker; None if it ended in success and its effects are complete.
+
+        Strict: as long as no other task is given, the token of one whose call failed stays good.
+        """
         self._service.execution = execution
         limit = min(execution.task.options.max_duration, LONGEST_CALL)
         self._call = link.start_call(_request(execution), limit)
@@ -333,7 +348,8 @@ class Seat:
             code, reply = await read_answer(self._call)
         finally:
             self._call.cancel()  # changes nothing unless this seat is being stopped
-        self._service.execution = None
+        if not (self._engine.options.strict and reply is None):
+            self._service.execution = None
         if self._interrupted:
             return None
         if reply is None:

@@ -29,6 +29,7 @@ from armoflow.engine.records import (
     Partition,
     ResultRecord,
     SessionRecord,
+    StateError,
     TaskRecord,
 )
 from armoflow.protocol.frames import OPTIONS
@@ -98,6 +99,17 @@ def options_from_message(message: Any) -> Options:
 def optional_options(request: Any) -> Options | None:
     """The ``task_options`` of a request or of one of its tasks, None if absent."""
     return options_from_message(request.task_options) if request.HasField("task_options") else None
+
+
+def check_durations(request: Any) -> None:
+    """Refuse a submission whose options have no ``max_duration``, as the reference engine does.
+
+    Raises:
+        StateError: UNKNOWN.
+    """
+    for holder in (request, *request.task_creations):
+        if holder.HasField("task_options") and not holder.task_options.HasField("max_duration"):
+            raise StateError("UNKNOWN", "task_options need a max_duration")
 
 
 def options_to_message(options: Options) -> Any:

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, cast
 
 from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
@@ -53,7 +53,7 @@ class EventsService(Service, EventsServicer):  # type: ignore[misc]
             async for events in subscription.snapshot(self._engine):
                 await self._write(context, events)
             async for batch in watcher:
-                await self._write(context, filter(subscription.wants, batch))
+                await self._write(context, subscription.choose(batch))
         except WatcherOverflowError as error:
             raise StateError("UNAVAILABLE", str(error)) from error
         finally:
@@ -76,17 +76,26 @@ class Subscription:
 
     Args:
         request: The EventSubscriptionRequest.
-        strict: How filters that make no sense are refused.
+        strict: How filters that make no sense are refused; and a change of a result is told as
+            one of its status and one of its owner, whatever changed, as the reference engine does
+            with PostgreSQL.
     """
 
     def __init__(self, request: Any, *, strict: bool) -> None:
         asked = list(request.returned_events)
         self._kinds = {kind for kind in EventKind if kind in asked} if asked else set(EventKind)
         self._session_id = request.session_id
+        self._strict = strict
         self._tasks = parse_filters(request.tasks_filters, TASKS, strict=strict)
         self._results = parse_filters(request.results_filters, RESULTS, strict=strict)
         self._wants_task = _predicate("tasks", self._tasks)
         self._wants_result = _predicate("results", self._results)
+
+    def choose(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Those that the caller is told of."""
+        if self._strict:
+            events = chain.from_iterable(map(_doubled, events))
+        return filter(self.wants, events)
 
     def wants(self, event: Event) -> bool:
         """Whether the caller is told of an event."""
@@ -110,6 +119,15 @@ class Subscription:
     def _in_session(self, filters: Filters) -> Filters:
         session = Condition("session_id", "==", self._session_id)
         return [[session, *conditions] for conditions in filters] or [[session]]
+
+
+def _doubled(event: Event) -> Sequence[Event]:
+    """An event of a result's status with one of its owner, and the other way round."""
+    if event.kind is EventKind.RESULT_STATUS_UPDATE:
+        return event, event._replace(kind=EventKind.RESULT_OWNER_UPDATE)
+    if event.kind is EventKind.RESULT_OWNER_UPDATE:
+        return event._replace(kind=EventKind.RESULT_STATUS_UPDATE), event
+    return (event,)
 
 
 def _predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:

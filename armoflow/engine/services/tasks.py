@@ -16,12 +16,14 @@ from armoflow.engine.records import (
     Changes,
     EventKind,
     NewTask,
+    RefusedInputsError,
     StateError,
     TaskRecord,
     TaskStatus,
 )
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
+    check_durations,
     optional_options,
     task_to_detailed,
     task_to_summary,
@@ -38,7 +40,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         if not request.task_creations:
             raise StateError("INVALID_ARGUMENT", "task_creations must not be empty")
         if engine.options.strict:
-            _check_durations(request)
+            check_durations(request)
         tasks = [
             NewTask(
                 engine.new_id(),
@@ -54,6 +56,9 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
                 engine.now(), request.session_id, optional_options(request), tasks
             )
         except StateError as refusal:
+            if engine.options.strict and isinstance(refusal, RefusedInputsError):
+                outputs = [output for task in tasks for output in task.outputs]
+                await self._commit(engine.state.disown(engine.now(), outputs))
             raise await self._explain(refusal, tasks) from None
         await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
@@ -161,10 +166,3 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         stored = await self._engine.queries.read_tasks(missing) if missing else {}
         found = (live.get(task_id) or stored.get(task_id) for task_id in ids)
         return [task for task in found if task is not None]
-
-
-def _check_durations(request: Any) -> None:
-    """Options without ``max_duration`` are a defect of the caller to the reference engine."""
-    for holder in (request, *request.task_creations):
-        if holder.HasField("task_options") and not holder.task_options.HasField("max_duration"):
-            raise StateError("UNKNOWN", "task_options need a max_duration")

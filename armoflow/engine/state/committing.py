@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from armoflow.agent.effects import CreatedResult
@@ -81,7 +81,7 @@ class Completion(SubmissionCommands):
         # Children are checked against the results created with them.
         self._insert(announced, now, task.session_id, news, task.id)
         try:
-            checked = self._check_children(task, children, stored)
+            checked = self._check_children(task, children)
         except StateError:
             self._take_back(news)
             raise
@@ -91,6 +91,8 @@ class Completion(SubmissionCommands):
             return
         changes.results.update(announced.results)
         changes.events += announced.events
+        if not self.strict:
+            stored = self._leave_to_children(changes, stored, children)
         completed = self._store(changes, now, stored)
         if checked:
             session = self.sessions[task.session_id]
@@ -113,32 +115,44 @@ class Completion(SubmissionCommands):
         changes.tasks[task.id] = task
         changes.events.append(make_event(Event, (TASK_STATUS, task, TASK_COMPLETED)))
 
+    def _leave_to_children(
+        self, changes: Changes, stored: Mapping[str, Stored], children: Iterable[NewTask]
+    ) -> Mapping[str, Stored]:
+        """What a task stored, without the outputs that its children produce, too: theirs count.
+
+        Strict: the task's data is there until theirs comes, and may have been read by then.
+        """
+        delegated = {output for child in children for output in child.outputs} & stored.keys()
+        if not delegated:
+            return stored
+        self._drop(changes, {output: stored[output] for output in delegated})
+        return {key: data for key, data in stored.items() if key not in delegated}
+
+    def _keep_refused(self, changes: Changes, now: float, commit: Commit) -> None:
+        """What is left of a success whose children are refused in ArmoniK.Core: its data."""
+        task_id, created, stored, _ = commit
+        news = [NewResult(result_id, name) for result_id, name in created]
+        self._insert(changes, now, self.tasks[task_id].session_id, news, task_id)
+        for result in self._store(changes, now, stored):
+            self._wake(changes, now, result)
+
     def _commit_or_fail(self, changes: Changes, now: float, commit: Commit) -> None:
         try:
             self._commit(changes, now, commit)
         except StateError as refusal:
-            self._drop(changes, commit[2])
+            if self.strict:
+                self._keep_refused(changes, now, commit)
+            else:
+                self._drop(changes, commit[2])
             text = f"its results and children were refused: {refusal}"
             self._fail_or_retry(changes, now, self.tasks[commit[0]], ERROR, text, retry=True)
 
-    def _check_children(
-        self, task: TaskRecord, children: Sequence[NewTask], stored: Mapping[str, Stored]
-    ) -> list[Checked]:
+    def _check_children(self, task: TaskRecord, children: Sequence[NewTask]) -> list[Checked]:
         if not children:
             return []
         self._check_may_submit(task)
         session = self.sessions[task.session_id]
-        levels = [child.options for child in children]
-        options = self._merge_all(session, session.options, levels, check=not self.strict)
-        if not self.strict:
-            for child in children:
-                for output in child.outputs:
-                    if output in stored:
-                        raise StateError(
-                            "FAILED_PRECONDITION",
-                            f"output {output} was produced and also handed to child {child.id}: "
-                            "do one of both",
-                        )
+        options = self._merge_all(session.options, [child.options for child in children])
         return self._check_tasks(task.session_id, options, children, task)
 
     def _undelivered(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from armoflow.engine.records import (
     NewTask,
     Options,
+    RefusedInputsError,
     ResultRecord,
     SessionRecord,
     StateError,
@@ -19,7 +20,7 @@ from armoflow.engine.state.record_changes import (
     DELETED,
 )
 from armoflow.engine.state.result_commands import ResultCommands, first_duplicate
-from armoflow.engine.state.task_options import check_task_options
+from armoflow.engine.state.task_options import check_request_options, check_task_options
 from armoflow.protocol.shapes import ID
 
 Checked: TypeAlias = "tuple[NewTask, Options, Sequence[ResultRecord], Sequence[ResultRecord]]"
@@ -35,16 +36,14 @@ class SubmissionChecks(ResultCommands):
         base = session.options
         if request_options is not None:
             base = self._options.merge(base, request_options)
-        check_task_options(base, session, self.max_priority, strict=self.strict)
+        check_request_options(base, session, self.max_priority, strict=self.strict)
         if not session.client_submission:
             raise StateError(
                 "FAILED_PRECONDITION",
                 f"session {session.id} takes no more tasks of clients: it is "
                 f"{session.status.name.lower()} with its submission stopped; create another",
             )
-        # ArmoniK.Core checks the request's options only, not each task's.
-        levels = [new.options for new in tasks]
-        options = self._merge_all(session, base, levels, check=not self.strict)
+        options = self._merge_all(base, [new.options for new in tasks])
         return self._check_tasks(session.id, options, tasks, None)
 
     def _check_may_submit(self, task: TaskRecord) -> None:
@@ -54,23 +53,19 @@ class SubmissionChecks(ResultCommands):
                 f"session {task.session_id} took no more tasks of tasks when {task.id} started",
             )
 
-    def _merge_all(
-        self,
-        session: SessionRecord,
-        base: Options,
-        levels: Sequence[Options | None],
-        *,
-        check: bool,
-    ) -> list[Options]:
-        """Each task's merged options; the same object merges to the same object, checked once."""
+    def _merge_all(self, base: Options, levels: Iterable[Options | None]) -> list[Options]:
+        """Each task's merged options; the same object merges to the same object, checked once.
+
+        Strict: not checked, as in ArmoniK.Core, which looks only at the request's.
+        """
         merged: dict[int, Options] = {}
         options = []
         for level in levels:
             option = merged.get(id(level))
             if option is None:
                 option = self._options.merge(base, level)
-                if check:
-                    check_task_options(option, session, self.max_priority, strict=self.strict)
+                if not self.strict:
+                    check_task_options(option, self.partitions, self.max_priority)
                 merged[id(level)] = option
             options.append(option)
         return options
@@ -108,7 +103,7 @@ class SubmissionChecks(ResultCommands):
             outputs_named += len(output_ids)
             claimed.update(output_ids)
             checked.append((new, option, inputs, outputs))
-        if len(claimed) != outputs_named and not self.strict:
+        if len(claimed) != outputs_named and parent is None and not self.strict:
             raise _output_named_twice(tasks)
         self._check_task_ids(tasks)
         return checked
@@ -124,14 +119,14 @@ class SubmissionChecks(ResultCommands):
                 raise self._input_refusal(tasks)
             inputs.append(result)
         if len({new.payload_id, *new.dependencies}) != len(inputs):
-            raise StateError(
+            raise RefusedInputsError(
                 "UNKNOWN" if self.strict else "INVALID_ARGUMENT",
                 f"task {new.id}: data_dependencies names a result twice, or the payload "
                 f"{new.payload_id}: name each input once",
             )
         return inputs
 
-    def _input_refusal(self, tasks: Iterable[NewTask]) -> StateError:
+    def _input_refusal(self, tasks: Iterable[NewTask]) -> RefusedInputsError:
         """Why inputs are refused; all that are aborted or deleted are named."""
         bad: dict[str, ResultRecord] = {}
         for new in tasks:
@@ -139,7 +134,7 @@ class SubmissionChecks(ResultCommands):
                 result = self.results.get(result_id)
                 if result is None:
                     role = "payload_id" if result_id == new.payload_id else "data_dependencies"
-                    return StateError(
+                    return RefusedInputsError(
                         "NOT_FOUND",
                         f"task {new.id}: {role} names result {result_id!r}, which does not exist: "
                         "create it first",
@@ -147,7 +142,7 @@ class SubmissionChecks(ResultCommands):
                 if result.status in (ABORTED, DELETED):
                     bad[result_id] = result
         listed = ", ".join(f"{result.id} ({result.status.name.lower()})" for result in bad.values())
-        return StateError(
+        return RefusedInputsError(
             "FAILED_PRECONDITION",
             f"{len(bad)} input(s) are aborted or deleted: {listed}; submit without the tasks that "
             "need them",
@@ -159,15 +154,16 @@ class SubmissionChecks(ResultCommands):
     ) -> ResultRecord | None:
         """An expected output that is not simply free: the parent's to give, or refused.
 
-        Strict: unknown and owned outputs are accepted, and nothing is changed about them.
+        A child may name what another task owns, or a brother took over: whoever is first completes
+        it. Strict: all may, unknown outputs too, and nothing is changed about these.
         """
         output = self.results.get(output_id)
         owner = "" if output is None else output.owner_task_id
         is_open = output is not None and (output.status is CREATED or self.strict)
-        if is_open and parent is not None and owner == parent.id:
-            return output
+        if is_open and parent is not None:
+            return output if owner == parent.id or not owner else None
         if self.strict:
-            if output is None and not ID.fits(output_id):
+            if output is None and output_id and not ID.fits(output_id):
                 text = f"task {new.id}: expected output {output_id!r} is no id"
                 raise StateError("INVALID_ARGUMENT", text)
             return None if owner else output

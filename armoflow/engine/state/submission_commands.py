@@ -22,9 +22,11 @@ from armoflow.engine.state.record_changes import (
     PENDING,
     RESULT_OWNER,
     TASK_STATUS,
+    set_owner,
     tell,
 )
 from armoflow.engine.state.submission_checks import Checked, SubmissionChecks
+from armoflow.engine.state.task_options import check_request_options
 
 
 class SubmissionCommands(SubmissionChecks):
@@ -86,12 +88,15 @@ class SubmissionCommands(SubmissionChecks):
             self._wake(changes, now, result)
         return changes
 
-    def check_children(self, task_id: str, options: Iterable[Options | None]) -> None:
+    def check_children(
+        self, task_id: str, request: Options | None, children: Iterable[Options | None]
+    ) -> None:
         """Refuse a running task's submission early, for what is known before its commit.
 
         Args:
             task_id: The running task.
-            options: Those of the request, and with ``strict=False`` of each child.
+            request: The options of the request.
+            children: Those of each child, laid over them.
 
         Raises:
             StateError: If submission was stopped when the task started, or options are refused.
@@ -99,7 +104,22 @@ class SubmissionCommands(SubmissionChecks):
         task = self._task(task_id)
         session = self._session(task.session_id)
         self._check_may_submit(task)
-        self._merge_all(session, session.options, list(options), check=True)
+        base = self._options.merge(session.options, request)
+        check_request_options(base, session, self.max_priority, strict=self.strict)
+        self._merge_all(session.options, children)
+
+    def disown(self, now: float, result_ids: Iterable[str]) -> Changes:
+        """Take results from the tasks that own them.
+
+        That is what a submission which is refused for its inputs does in ArmoniK.Core to all
+        outputs that it names (strict mode only).
+        """
+        changes = Changes()
+        for result_id in dict.fromkeys(result_ids):
+            result = self.results.get(result_id)
+            if result is not None:
+                set_owner(changes, result, "")
+        return changes
 
     def _split_off_past(
         self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]

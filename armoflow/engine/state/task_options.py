@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 from armoflow.engine.records import Options, SessionRecord, StateError
@@ -78,10 +79,10 @@ def check_default_options(options: Options, *, strict: bool) -> None:
     raise StateError("INVALID_ARGUMENT", f"default_task_option: {problem}")
 
 
-def check_task_options(
+def check_request_options(
     options: Options, session: SessionRecord, max_priority: int, *, strict: bool
 ) -> None:
-    """Refuse merged options that the session's partitions or queues cannot serve.
+    """Refuse options of a submission that the session's partitions or queues cannot serve.
 
     Raises:
         StateError: INVALID_ARGUMENT, naming the field (strict: UNKNOWN for the partition).
@@ -93,13 +94,38 @@ def check_task_options(
             f"partition_id {options.partition_id!r} is not one of session {session.id}: "
             f"use one of {allowed}, or create the session with it",
         )
+    _check_priority(options, max_priority)
+    if not strict:
+        _check_values(options, max_priority)
+
+
+def check_task_options(options: Options, partitions: Container[str], max_priority: int) -> None:
+    """Refuse one task's merged options; ArmoniK.Core, and strict mode, let all of them pass.
+
+    A partition outside the session's list is as good as any other, but one that does not exist
+    would never run the task.
+
+    Raises:
+        StateError: INVALID_ARGUMENT, naming the field.
+    """
+    if options.partition_id not in partitions:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"partition_id {options.partition_id!r} does not exist: the task would never run",
+        )
+    _check_priority(options, max_priority)
+    _check_values(options, max_priority)
+
+
+def _check_priority(options: Options, max_priority: int) -> None:
     if options.priority > max_priority:
         raise StateError(
             "INVALID_ARGUMENT",
             f"priority {options.priority} is above the maximum: give at most {max_priority}",
         )
-    if strict:
-        return
+
+
+def _check_values(options: Options, max_priority: int) -> None:
     if options.priority < 1:
         raise StateError(
             "INVALID_ARGUMENT", f"priority is {options.priority}: give 1 to {max_priority}"

@@ -55,12 +55,27 @@ def test_55_a_partition_outside_the_session_is_refused(driver: Driver, strict: D
         driver.submit(task(), request=elsewhere)
     assert "'other'" in str(caught.value)
     assert "'default'" in str(caught.value)
-    with refused("INVALID_ARGUMENT"):
-        driver.submit(task("fine"), task(options=elsewhere))
     assert not driver.state.tasks
     with refused("UNKNOWN"):
         strict.submit(task(), request=elsewhere)
-    strict.submit(task(options=elsewhere))
+    for each in (driver, strict):  # a task's own may be any that exists
+        each.submit(task(options=elsewhere))
+    with refused("INVALID_ARGUMENT"):
+        driver.submit(task("lost"), task(options=Options(partition_id="nowhere")))
+    strict.submit(task("lost", options=Options(partition_id="nowhere")))
+
+
+def test_strict_a_submission_refused_for_its_inputs_takes_the_outputs_from_their_owners(
+    strict: Driver,
+) -> None:
+    strict.submit(task("first", outputs=("out",)))
+    with refused("NOT_FOUND"):
+        strict.submit(task("second", "unknown", outputs=("out",)))
+    strict.do("disown", ["out", "unknown"])
+    assert strict.state.results["out"].owner_task_id == ""
+    strict.run("first")
+    strict.fail("first")
+    assert strict.result_status("out") == "ABORTED"
 
 
 def test_56_a_priority_above_the_maximum_is_refused(driver: Driver, strict: Driver) -> None:

@@ -85,6 +85,29 @@ def expand(handler: TaskHandler) -> Output:
     return Output()
 
 
+def expand_in_a_stream(handler: TaskHandler, size: int) -> Output:
+    """Hands the output on to a child, as workers did before SubmitTasks; then a big message."""
+    from armonik.protogen.common.agent_common_pb2 import CreateTaskRequest
+    from armonik.protogen.common.objects_pb2 import DataChunk, InitTaskRequest, TaskRequestHeader
+
+    header = TaskRequestHeader(expected_output_keys=handler.expected_results)
+    payload = json.dumps(["large", 3]).encode()
+    parts: list[dict[str, object]] = [
+        {"init_request": CreateTaskRequest.InitRequest()},
+        {"init_task": InitTaskRequest(header=header)},
+        {"task_payload": DataChunk(data=payload[:5])},
+        {"task_payload": DataChunk(data=payload[5:])},
+        {"task_payload": DataChunk(data_complete=True)},
+        {"init_task": InitTaskRequest(last_task=True)},
+    ]
+    reply = handler._client.CreateTask(
+        CreateTaskRequest(communication_token=handler.token, **part) for part in parts
+    )
+    assert len(reply.creation_status_list.creation_statuses) == 1
+    handler.create_results({"big": bytes(size)})
+    return Output()
+
+
 def resource(handler: TaskHandler, result_id: str) -> Output:
     """Sends what it asked its agent for."""
     data = handler.get_resource_data(result_id)
@@ -132,6 +155,7 @@ STEPS = {
         wait,
         nothing,
         expand,
+        expand_in_a_stream,
         resource,
         misuse,
     )
