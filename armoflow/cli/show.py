@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
@@ -12,6 +13,7 @@ from armoflow.cli.engine import engine_options, look
 from armoflow.cli.output import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.protocol.inspection import Inspection, moment, seconds, task_name
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.wording import length
@@ -21,6 +23,9 @@ FAILURES = 200
 
 KINDS = 10
 """Kinds of failures that are shown."""
+
+ITEMS = 20
+"""Failed items of a task that are shown, and tasks of a session with such."""
 
 
 @click.command()
@@ -58,6 +63,11 @@ def _session(inspection: Inspection, session: Session) -> dict[str, Any]:
         {"error": error, "tasks": count, "first": first[error]}
         for error, count in kinds.most_common(KINDS)
     ]
+    summaries = inspection.summaries(session.session_id)
+    facts["failed items"] = sum(summary.failed for summary in summaries.values())
+    facts["tasks with failed items"] = [
+        {"task": task_id, **summary._asdict()} for task_id, summary in [*summaries.items()][:ITEMS]
+    ]
     return facts
 
 
@@ -75,6 +85,7 @@ def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
     inputs, outputs = list(task.data_dependencies), list(task.expected_output_ids)
     names = inspection.names([*inputs, *outputs])
     options = task.options
+    items = inspection.items(task)
     return {
         "id": task.id,
         "name": next((names[output] for output in outputs if names.get(output)), None),
@@ -90,6 +101,17 @@ def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
         "seconds": seconds(task.processing_to_end_duration),
         "inputs": {each: names.get(each) for each in inputs},
         "outputs": {each: names.get(each) for each in outputs},
+        "items": _counts(items.records),
+        "failed items": [
+            {
+                "name": record.label,
+                "attempts": record.attempts,
+                "seconds": record.seconds,
+                "error": items.errors.get(record.label),
+            }
+            for record in items.records
+            if record.state is ItemState.FAILED
+        ],
         "payload": task.payload_id,
         "created by": task.created_by,
         "retry of": list(task.retry_of_ids),
@@ -103,6 +125,18 @@ def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
         "error": _error(task) and _headline(task),
         "traceback": _trace(task),
     }
+
+
+def _counts(records: Sequence[ItemRecord]) -> dict[str, int]:
+    """How many items a task ran, and what became of those that did not just complete."""
+    states = Counter[str]()
+    for record in records:
+        states["ran"] += record.items
+        if record.state:
+            states[record.state.name.lower()] += record.items
+        if record.attempts > 1:
+            states["retried"] += 1
+    return dict(states)
 
 
 def _trace(task: Task) -> str | None:
@@ -132,12 +166,16 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     shown = dict(facts)
     trace = shown.pop("traceback", None)
     failures = shown.pop("failures", ())
+    packs = shown.pop("tasks with failed items", ())
+    items = shown.pop("failed items", ())
+    if packs:
+        shown["failed items"] = items
     if "seconds" in shown:
         shown["lasted"] = length(shown.pop("seconds"))
     for name in ("inputs", "outputs"):
         if name in shown:
             shown[name] = [f"{id} ({each})" if each else id for id, each in shown[name].items()]
-    for name in ("tasks", "options"):
+    for name in ("tasks", "items", "options"):
         if shown.get(name):
             pairs = shown[name].items()
             shown[name] = ", ".join(f"{key} {value}" for key, value in pairs if value is not None)
@@ -145,5 +183,14 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     for failure in failures:
         click.echo(f"  {failure['tasks']:,} failed: {failure['error']}")
         click.echo(f"      armoflow show {failure['first']}")
+    for pack in packs:
+        names = ", ".join(pack["names"])
+        click.echo(f"  {pack['failed']:,} of {pack['items']:,} items failed: {names}")
+        click.echo(f"      armoflow show {pack['task']}")
+    if kind == "Task":
+        for item in items[:ITEMS]:
+            click.echo(f"  {item['name']} failed: {item['error'] or 'its value is gone'}")
+        if len(items) > ITEMS:
+            click.echo(f"  ... and {len(items) - ITEMS:,} more")
     if trace:
         click.echo(f"\n{trace.rstrip()}")
