@@ -36,6 +36,7 @@ from armoflow.engine.services.health import HealthService
 from armoflow.engine.services.partitions import PartitionsService
 from armoflow.engine.services.results import ResultsService
 from armoflow.engine.services.sessions import SessionsService
+from armoflow.engine.services.submitter import SubmitterNotice
 from armoflow.engine.services.tasks import TasksService
 from armoflow.engine.services.versions import VersionsService
 
@@ -79,6 +80,7 @@ def register_services(
     add_SessionsServicer_to_server(SessionsService(engine), server)
     add_TasksServicer_to_server(TasksService(engine), server)
     add_VersionsServicer_to_server(VersionsService(extensions=extensions), server)
+    server.add_generic_rpc_handlers((SubmitterNotice(),))
     streams: list[Any] = [events]
     if extensions:
         extension = ExtensionService(engine)
