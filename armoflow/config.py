@@ -257,3 +257,6 @@ FIRST_FETCH_PAUSE, LAST_FETCH_PAUSE = 0.01, 1.0
 
 DEFAULT_LISTEN = "127.0.0.1:5001"
 """Where `armoflow up` listens and commands look, unless they are told: ArmoniK's own port."""
+
+DASHBOARD_LISTEN = "127.0.0.1:5080"
+"""Where the dashboard is served, unless it is told."""

@@ -10,8 +10,8 @@ from armoflow.cli.engine import engine_options, look
 from armoflow.cli.output import write_file
 from armoflow.graph.render import FORMATS, check_format, draw_as
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.report import flow
 from armoflow.report.collect import collect
+from armoflow.report.digest import Digest
 
 
 @click.command()
@@ -29,5 +29,7 @@ def graph(settings: ConnectionSettings, session: str, output: Path) -> None:
     suffix = check_format(output)
     with look(settings) as inspection:
         trace = collect(inspection, inspection.session_of(session))
-    write_file(output, draw_as(flow.picture(trace.runs), suffix))
+    digest = Digest()
+    digest.add(trace.runs)
+    write_file(output, draw_as(digest.flow.picture(), suffix))
     click.echo(f"{len(trace.runs):,} tasks in {output}")

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "ps": "armoflow.cli.ps:ps",
     "show": "armoflow.cli.show:show",
     "top": "armoflow.cli.top:top",
+    "dashboard": "armoflow.cli.dashboard:dashboard",
     "timeline": "armoflow.cli.timeline:timeline",
     "graph": "armoflow.cli.graph:graph",
     "report": "armoflow.cli.report:report",

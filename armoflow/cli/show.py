@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
-from armonik.common import Result, ResultStatus, Session, Task, TaskStatus
+from armonik.common import Result, ResultStatus, Session, Task
 
 from armoflow.cli.engine import engine_options, look
 from armoflow.cli.output import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
-from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.item_log import ItemRecord, ItemState
-from armoflow.protocol.inspection import Inspection, moment, seconds, task_name
+from armoflow.protocol.inspection import Inspection, moment, task_name
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.report.facts import headline, task_facts
 from armoflow.report.wording import length
 
 FAILURES = 200
@@ -23,9 +21,6 @@ FAILURES = 200
 
 KINDS = 10
 """Kinds of failures that are shown."""
-
-ITEMS = 20
-"""Failed items of a task that are shown, and tasks of a session with such."""
 
 
 @click.command()
@@ -43,7 +38,7 @@ def show(settings: ConnectionSettings, id: str, as_json: bool) -> None:
         if isinstance(found, Session):
             facts = _session(inspection, found)
         elif isinstance(found, Task):
-            facts = _task(inspection, found)
+            facts = task_facts(inspection, found)
         else:
             facts = _result(found)
     if as_json:
@@ -55,97 +50,15 @@ def show(settings: ConnectionSettings, id: str, as_json: bool) -> None:
 def _session(inspection: Inspection, session: Session) -> dict[str, Any]:
     facts = describe_session(inspection, session)
     failures = inspection.failures(session.session_id, FAILURES)
-    kinds = Counter(_headline(task) for task in failures.tasks)
+    kinds = Counter(headline(task) for task in failures.tasks)
     first: dict[str, str] = {}
     for task in failures.tasks:
-        first.setdefault(_headline(task), task.id)
+        first.setdefault(headline(task), task.id)
     facts["failures"] = [
         {"error": error, "tasks": count, "first": first[error]}
         for error, count in kinds.most_common(KINDS)
     ]
-    summaries = inspection.summaries(session.session_id)
-    facts["failed items"] = sum(summary.failed for summary in summaries.values())
-    facts["tasks with failed items"] = [
-        {"task": task_id, **summary._asdict()} for task_id, summary in [*summaries.items()][:ITEMS]
-    ]
     return facts
-
-
-def _headline(task: Task) -> str:
-    record = ErrorRecord.find(_error(task))
-    text = _error(task).strip() if record is None else record.summary
-    return text.splitlines()[0] if text else TaskStatus(task.status).name.lower()
-
-
-def _error(task: Task) -> str:
-    return (task.output and task.output.error) or ""
-
-
-def _task(inspection: Inspection, task: Task) -> dict[str, Any]:
-    inputs, outputs = list(task.data_dependencies), list(task.expected_output_ids)
-    names = inspection.names([*inputs, *outputs])
-    options = task.options
-    items = inspection.items(task)
-    return {
-        "id": task.id,
-        "name": next((names[output] for output in outputs if names.get(output)), None),
-        "status": TaskStatus(task.status).name.lower(),
-        "session": task.session_id,
-        "application": options and options.application_name,
-        "partition": options and options.partition_id,
-        "pod": task.pod_hostname,
-        "created": moment(task.created_at),
-        "queued": moment(task.submitted_at),
-        "started": moment(task.started_at),
-        "ended": moment(task.ended_at),
-        "seconds": seconds(task.processing_to_end_duration),
-        "inputs": {each: names.get(each) for each in inputs},
-        "outputs": {each: names.get(each) for each in outputs},
-        "items": _counts(items.records),
-        "failed items": [
-            {
-                "name": record.label,
-                "attempts": record.attempts,
-                "seconds": record.seconds,
-                "error": items.errors.get(record.label),
-            }
-            for record in items.records
-            if record.state is ItemState.FAILED
-        ],
-        "payload": task.payload_id,
-        "created by": task.created_by,
-        "retry of": list(task.retry_of_ids),
-        "options": options
-        and {
-            "priority": options.priority,
-            "max_retries": options.max_retries,
-            "max_duration": seconds(options.max_duration),
-            **options.options,
-        },
-        "error": _error(task) and _headline(task),
-        "traceback": _trace(task),
-    }
-
-
-def _counts(records: Sequence[ItemRecord]) -> dict[str, int]:
-    """How many items a task ran, and what became of those that did not just complete."""
-    states = Counter[str]()
-    for record in records:
-        states["ran"] += record.items
-        if record.state:
-            states[record.state.name.lower()] += record.items
-        if record.attempts > 1:
-            states["retried"] += 1
-    return dict(states)
-
-
-def _trace(task: Task) -> str | None:
-    """The traceback, or an error text that is not armoflow's, whole."""
-    text = _error(task)
-    if not text:
-        return None
-    record = ErrorRecord.find(text)  # without a key: it is read as data, nothing is unpickled
-    return text if record is None else str(record.cause())
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -166,16 +79,12 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     shown = dict(facts)
     trace = shown.pop("traceback", None)
     failures = shown.pop("failures", ())
-    packs = shown.pop("tasks with failed items", ())
-    items = shown.pop("failed items", ())
-    if packs:
-        shown["failed items"] = items
     if "seconds" in shown:
         shown["lasted"] = length(shown.pop("seconds"))
     for name in ("inputs", "outputs"):
         if name in shown:
             shown[name] = [f"{id} ({each})" if each else id for id, each in shown[name].items()]
-    for name in ("tasks", "items", "options"):
+    for name in ("tasks", "options"):
         if shown.get(name):
             pairs = shown[name].items()
             shown[name] = ", ".join(f"{key} {value}" for key, value in pairs if value is not None)
@@ -183,14 +92,5 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     for failure in failures:
         click.echo(f"  {failure['tasks']:,} failed: {failure['error']}")
         click.echo(f"      armoflow show {failure['first']}")
-    for pack in packs:
-        names = ", ".join(pack["names"])
-        click.echo(f"  {pack['failed']:,} of {pack['items']:,} items failed: {names}")
-        click.echo(f"      armoflow show {pack['task']}")
-    if kind == "Task":
-        for item in items[:ITEMS]:
-            click.echo(f"  {item['name']} failed: {item['error'] or 'its value is gone'}")
-        if len(items) > ITEMS:
-            click.echo(f"  ... and {len(items) - ITEMS:,} more")
     if trace:
         click.echo(f"\n{trace.rstrip()}")

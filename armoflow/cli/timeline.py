@@ -13,7 +13,8 @@ from armoflow.cli.engine import engine_options, look
 from armoflow.cli.output import write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
-from armoflow.report.lanes import place
+from armoflow.report.digest import by_start
+from armoflow.report.lanes import Lanes
 from armoflow.report.trace import TaskRun
 
 
@@ -46,16 +47,17 @@ def trace_events(runs: Sequence[TaskRun]) -> Iterator[dict[str, Any]]:
     Args:
         runs: What has begun.
     """
-    lanes = place(runs)
-    pods = {pod: number for number, pod in enumerate(dict.fromkeys(lanes.pods), 1)}
+    lanes = Lanes()
+    placed = [(run, lanes.add(run)) for run in by_start(runs)]
+    pods = {pod: number for number, pod in enumerate(dict.fromkeys(r.pod for r in lanes.rows), 1)}
     for pod, number in pods.items():
         yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": pod}}
-    for run, lane in zip(runs, lanes.of, strict=True):
+    for run, lane in placed:
         if lane >= 0:
             yield {
                 "ph": "X",
                 "name": run.name,
-                "pid": pods[lanes.pods[lane]],
+                "pid": pods[lanes.rows[lane].pod],
                 "tid": lane + 1,
                 "ts": round((run.started or 0.0) * 1_000_000),
                 "dur": round((run.seconds or 0.0) * 1_000_000),

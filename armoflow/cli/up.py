@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from armoflow.cli.dashboard import check_dashboard
 from armoflow.cli.parsers import ParserCommand
-from armoflow.config import DEFAULT_LISTEN
+from armoflow.config import DASHBOARD_LISTEN, DEFAULT_LISTEN
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
+from armoflow.system.interpreter import python_command
 
 CLIENT_LEASE = 3600.0
 """Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
@@ -45,6 +49,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long an armoflow client may be away before its session is cancelled and its data "
         "deleted; none: as long as it likes (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--dashboard",
+        nargs="?",
+        const=DASHBOARD_LISTEN,
+        metavar="HOST:PORT",
+        help="serve a live page about what runs, too, and print the link to it (at "
+        f"{DASHBOARD_LISTEN}, if no address is given)",
     )
     add_engine_arguments(parser)
     return parser
@@ -91,7 +103,17 @@ def run_up(arguments: argparse.Namespace) -> int:
         level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     arguments.state = arguments.state or default_state()
-    return run_server(server_options(arguments))
+    companion = None
+    if arguments.dashboard is not None:
+        check_dashboard()
+        companion = functools.partial(_dashboard, arguments.dashboard)
+    return run_server(server_options(arguments), companion=companion)
+
+
+def _dashboard(listen: str, url: str) -> Sequence[str]:
+    """The command that serves a page about the engine at an address."""
+    options = ("--endpoint", url, "--listen", listen, "--engine-process", str(os.getpid()))
+    return python_command("armoflow.cli.main", "dashboard", *options)
 
 
 up = ParserCommand("up", make_parser, run_up)

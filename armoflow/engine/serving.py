@@ -7,8 +7,9 @@ import contextlib
 import ctypes
 import gc
 import os
+import subprocess
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ _MAPPED_FROM = 256 * KIB
 
 
 def run_server(
-    options: ServerOptions, *, alive: int | None = None, temporary: Sequence[Path] = ()
+    options: ServerOptions,
+    *,
+    alive: int | None = None,
+    temporary: Sequence[Path] = (),
+    companion: Callable[[str], Sequence[str]] | None = None,
 ) -> int:
     """Serve until a signal comes, the parent is gone, or the journal fails.
 
@@ -40,6 +45,8 @@ def run_server(
         options: What to serve.
         alive: A descriptor, inherited from the parent, that is read to its end when it is gone.
         temporary: Directories to remove once neither this process nor its parent has them.
+        companion: Makes of the server's address the command of a process that is there as long as
+            the server is.
 
     Returns:
         The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
@@ -53,7 +60,7 @@ def run_server(
     guardian = Guardian(mark, temporary)
     options = replace(options, environment={**options.environment, MARK: mark})
     try:
-        return _run_loop(_run(options, alive))
+        return _run_loop(_run(options, alive, companion))
     finally:
         guardian.stop()
 
@@ -78,7 +85,9 @@ def _return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
 
 
-async def _run(options: ServerOptions, alive: int | None) -> int:
+async def _run(
+    options: ServerOptions, alive: int | None, companion: Callable[[str], Sequence[str]] | None
+) -> int:
     told = watch_signals(options.address.remove_socket)
     if alive is not None:
         _watch_parent(asyncio.get_running_loop(), alive, told)
@@ -95,10 +104,24 @@ async def _run(options: ServerOptions, alive: int | None) -> int:
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):
             print(f"ready: {server.address.url}", flush=True)
-        return await _serve(server, told, alive)
+        with _beside(companion and companion(server.address.url), options.environment):
+            return await _serve(server, told, alive)
     finally:
         collector.stop()
         await server.stop()
+
+
+@contextlib.contextmanager
+def _beside(command: Sequence[str] | None, environment: Mapping[str, str]) -> Iterator[None]:
+    """A process meanwhile; should this one be killed, the mark ends it."""
+    if command is None:
+        yield
+        return
+    with subprocess.Popen(command, env={**os.environ, MARK: environment[MARK]}) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 async def _start(server: Server, told: asyncio.Event) -> bool:

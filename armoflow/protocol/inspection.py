@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
-from armonik.common import Direction, Result, Session, Task, TaskStatus
+from armonik.common import Direction, Result, ResultStatus, Session, Task, TaskStatus
 from armonik.common.filter import Filter
 
-from armoflow.codec.container import stranger
-from armoflow.codec.envelope import SlotKind, unpack_envelope
-from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items, read_summary
-from armoflow.config import MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.connect import introduce
@@ -31,14 +26,14 @@ from armoflow.protocol.settings import ConnectionSettings
 PAGE = 1_000
 """Rows asked for at once: large pages take clusters long, and pass their limits of messages."""
 
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
+"""Before all that engines tell of."""
+
 WHOLE_ID = 36
 """Characters of an id that engines make."""
 
 SHORTEST_ID = 4
 """Characters of an id's beginning that may stand for it."""
-
-LOG_BYTES = 64 * MIB
-"""Of a result that is downloaded only to look for a log of items: at most."""
 
 Entity: TypeAlias = "Session | Task | Result"
 
@@ -60,18 +55,6 @@ class ResultFacts(NamedTuple):
 
     name: str
     size: int
-
-
-class TaskItems(NamedTuple):
-    """What became of the items of a task that ran several.
-
-    Attributes:
-        records: Of all of them; empty where nothing is told of them.
-        errors: Why some failed, in short, by what errors call them; as far as values are there.
-    """
-
-    records: Sequence[ItemRecord]
-    errors: Mapping[str, str]
 
 
 class Inspection:
@@ -138,6 +121,11 @@ class Inspection:
                 page_size=limit, sort_field=Session.created_at, sort_direction=Direction.DESC
             )
 
+    def session(self, session_id: str) -> Session:
+        """A session, by its whole id."""
+        with self._words("reading a session"):
+            return self._sessions.get_session(session_id)
+
     def counts(self, session_id: str = "", partition: str = "") -> dict[TaskStatus, int]:
         """How many tasks are in which status: of a session, of a partition, of all."""
         wanted: Filter | None = None
@@ -171,6 +159,40 @@ class Inspection:
             seen += len(tasks)
             page += 1
 
+    def ended(self, session_id: str, since: datetime | None, page: int) -> list[Task]:
+        """A page of a session's tasks that have ended since then, in that order, with errors."""
+        wanted = Task.session_id == session_id
+        # What has not ended has no time of its end, and passes no comparison with one.
+        wanted = wanted & (Task.ended_at >= (since or EPOCH))
+        with self._words("listing ended tasks"):
+            return self._tasks.list_tasks(  # type: ignore[no-any-return]
+                wanted, with_errors=True, page=page, page_size=PAGE, sort_field=Task.ended_at
+            )[1]
+
+    def running(self, session_id: str, limit: int) -> list[Task]:
+        """A session's tasks that run now, the oldest first."""
+        running = Task.status == TaskStatus.PROCESSING
+        with self._words("listing running tasks"):
+            return self._tasks.list_tasks(  # type: ignore[no-any-return]
+                (Task.session_id == session_id) & running,
+                page_size=limit,
+                sort_field=Task.started_at,
+            )[1]
+
+    def result_counts(self, session_id: str) -> dict[str, int]:
+        """How many of a session's results there are, by status in small letters."""
+        counts = {}
+        with self._words("counting results"):
+            for status in (
+                ResultStatus.COMPLETED,
+                ResultStatus.CREATED,
+                ResultStatus.ABORTED,
+                ResultStatus.DELETED,
+            ):
+                wanted = (Result.session_id == session_id) & (Result.status == status)
+                counts[status.name.lower()] = self._results.list_results(wanted, page_size=0)[0]
+        return counts
+
     def failures(self, session_id: str, limit: int) -> Failures:
         """A session's failed tasks, oldest first, each with its error."""
         mine = Task.session_id == session_id
@@ -182,61 +204,6 @@ class Inspection:
                 failed, with_errors=True, page_size=limit, sort_field=Task.created_at
             )
         return Failures(tasks, total)
-
-    def summaries(self, session_id: str) -> dict[str, ItemSummary]:
-        """Of a session's tasks that ran several items, and where one failed: how many, by task."""
-        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        found = {}
-        for result in self._listed(wanted):
-            summary = read_summary(result.name)
-            if summary is not None and summary.failed:
-                found[result.created_by] = summary
-        return found
-
-    def items(self, task: Task) -> TaskItems:
-        """What became of the items of a task, as long as its log and its values are there."""
-        own = (Result.created_by == task.id) & Result.name.startswith(PREFIX)
-        records: list[ItemRecord] = []
-        errors: dict[str, str] = {}
-        for log in self._listed(own):
-            data = self._data(log)
-            records += read_items(data) if data is not None else ()
-        for output in task.expected_output_ids:
-            for result in self._listed(Result.result_id == output):
-                data = self._data(result) if result.owner_task_id == task.id else None
-                if data is not None:
-                    records += read_items(data)
-                    errors |= _errors(data)
-        return TaskItems(records, errors)
-
-    def _listed(self, wanted: Filter) -> Iterator[Result]:
-        """Results that a filter lets through, oldest first."""
-        page, seen, total = 0, 0, 1
-        while seen < total:
-            with self._words("listing results"):
-                total, results = self._results.list_results(
-                    wanted, page=page, page_size=PAGE, sort_field=Result.created_at
-                )
-            if not results:
-                return
-            yield from results
-            seen += len(results)
-            page += 1
-
-    def _data(self, result: Result) -> bytes | None:
-        """The data of a result that armoflow wrote, if it is there and no larger than a log is."""
-        if (result.size or 0) > LOG_BYTES:
-            return None
-        with self._words("downloading a result"):
-            try:
-                data: bytes = self._results.download_result_data(
-                    result.result_id, result.session_id
-                )
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    return None
-                raise
-        return None if stranger(data) else data
 
     def names(self, result_ids: Sequence[str]) -> dict[str, str]:
         """What results are named after, by id; those that nobody knows are left out."""
@@ -341,16 +308,6 @@ class Inspection:
             yield
         except grpc.RpcError as error:
             raise refusal(error, what, self._caller) from error
-
-
-def _errors(data: bytes) -> dict[str, str]:
-    """Why items have failed, in short, by what errors call them."""
-    records = [
-        ErrorRecord.decode(slot.data)  # without a key: it is read as data, nothing is unpickled
-        for slot in unpack_envelope(data)
-        if slot.kind is SlotKind.ERROR
-    ]
-    return {record.name: record.summary for record in records}
 
 
 def id_of(entity: Entity) -> str:

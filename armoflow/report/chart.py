@@ -6,19 +6,14 @@ import base64
 import sys
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
-from heapq import nlargest
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from armoflow.protocol.states import ENDED
-from armoflow.report.lanes import Lanes
+from armoflow.report.lanes import Lane
 from armoflow.report.trace import TaskRun
 
-SHOWN = 150_000
-"""Intervals that a page holds at most: of more, the longest."""
-
 LANES = 500
-"""Rows at most: of more, the first ones."""
+"""Rows that are drawn at most: of more, the first ones."""
 
 NAMES = 1_000
 """Names that are told apart."""
@@ -29,7 +24,17 @@ FINEST = 1e-6
 STEPS = 1 << 22
 """Into how many steps the time is cut: finer than any screen shows."""
 
+LONGEST = (1 << 32) - 1
+"""Steps that a start or a length may have."""
+
 FLAGS = {"done": 0, "failed": 1, "cancelled": 2, "retried": 3}
+
+
+class Interval(NamedTuple):
+    """A task in a row."""
+
+    run: TaskRun
+    row: int
 
 
 class Scale(NamedTuple):
@@ -44,62 +49,54 @@ class Scale(NamedTuple):
         return cls(origin, max(seconds / STEPS, FINEST))
 
 
-def chart(runs: Sequence[TaskRun], lanes: Lanes) -> dict[str, Any]:
-    """All that a page needs to draw when which task ran where, for JSON.
+class Names:
+    """Numbers for names: those that come first have colours of their own."""
+
+    def __init__(self, known: Sequence[str] = ()) -> None:
+        self.numbers = {name: number for number, name in enumerate(known[:NAMES])}
+
+    def number(self, name: str) -> int:
+        """The number of a name; all that are too many share one."""
+        return self.numbers.setdefault(name, min(len(self.numbers), NAMES))
+
+
+def pack(intervals: Sequence[Interval], names: Names, scale: Scale) -> dict[str, Any]:
+    """Some intervals, for JSON.
 
     Columns, one after the other, compressed: start (steps after the one before, 32 bits), length
-    (32 bits), lane, name (16 bits each), state (8 bits); numbers with their least byte first.
+    (32 bits), row, name (16 bits each), state (8 bits); numbers with their least byte first.
+
+    Args:
+        intervals: Sorted by their start.
+        names: Of tasks; new ones get numbers.
+        scale: Of times.
     """
-    drawn = [number for number, lane in enumerate(lanes.of) if lane >= 0]
-    order = lanes.order[:LANES]
-    rows = {lane: row for row, lane in enumerate(order)}
-    kept = [number for number in drawn if lanes.of[number] in rows]
-    if len(kept) > SHOWN:
-        kept = nlargest(SHOWN, kept, key=lambda number: runs[number].seconds or 0.0)
-    kept.sort(key=lambda number: runs[number].started or 0.0)
-    origin = (runs[kept[0]].started or 0.0) if kept else 0.0
-    last = max((_end(runs[number]) for number in kept), default=origin)
-    scale = Scale.of(origin, last - origin)
-    names = _names([runs[number] for number in kept])
+    starts, lengths = array("I"), array("I")
+    rows, titles, flags = array("H"), array("H"), array("B")
+    before = 0
+    for run, row in intervals:
+        start = max(round(((run.started or 0.0) - scale.origin) / scale.tick), before)
+        starts.append(min(start - before, LONGEST))
+        before = start
+        lengths.append(min(round((run.seconds or 0.0) / scale.tick), LONGEST))
+        rows.append(min(row, (1 << 16) - 1))
+        titles.append(names.number(run.name))
+        flags.append(FLAGS.get(run.state, 0))
+    if sys.byteorder == "big":
+        for column in (starts, lengths, rows, titles):
+            column.byteswap()
+    columns = b"".join(column.tobytes() for column in (starts, lengths, rows, titles, flags))
+    data = base64.b64encode(zlib.compress(columns)).decode()
+    return {"count": len(intervals), "data": data}
+
+
+def frame(names: Names, rows: Sequence[Lane], order: Sequence[int], scale: Scale) -> dict[str, Any]:
+    """What intervals are drawn into, for JSON: the rows as they are drawn, and which is which."""
+    shown = order[:LANES]
     return {
         "origin": scale.origin,
         "tick": scale.tick,
-        "names": list(names),
-        "lanes": [lanes.labels[lane] for lane in order],
-        "left_out": len(drawn) - len(kept),
-        "chunks": [pack([runs[n] for n in kept], [rows[lanes.of[n]] for n in kept], names, scale)],
+        "names": list(names.numbers),
+        "rows": [[number, rows[number].label] for number in shown],
+        "hidden": len(order) - len(shown),
     }
-
-
-def pack(
-    runs: Sequence[TaskRun], rows: Sequence[int], names: Mapping[str, int], scale: Scale
-) -> dict[str, Any]:
-    """Some intervals, sorted by their start, each with its row."""
-    starts, lengths = array("I"), array("I")
-    lanes, titles, flags = array("H", rows), array("H"), array("B")
-    before = 0
-    for run in runs:
-        start = max(round(((run.started or 0.0) - scale.origin) / scale.tick), before)
-        starts.append(start - before)
-        before = start
-        lengths.append(round((run.seconds or 0.0) / scale.tick))
-        titles.append(names.get(run.name, NAMES))
-        flags.append(FLAGS[run.state if run.state in ENDED else "done"])
-    if sys.byteorder == "big":
-        for column in (starts, lengths, lanes, titles):
-            column.byteswap()
-    columns = b"".join(column.tobytes() for column in (starts, lengths, lanes, titles, flags))
-    return {"count": len(runs), "data": base64.b64encode(zlib.compress(columns)).decode()}
-
-
-def _names(runs: Sequence[TaskRun]) -> dict[str, int]:
-    """Numbers for names; what takes longest in all is first."""
-    totals: dict[str, float] = {}
-    for run in runs:
-        totals[run.name] = totals.get(run.name, 0.0) + (run.seconds or 0.0)
-    ordered = sorted(totals, key=lambda name: -totals[name])[:NAMES]
-    return {name: number for number, name in enumerate(ordered)}
-
-
-def _end(run: TaskRun) -> float:
-    return (run.started or 0.0) + (run.seconds or 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from armonik.common import Session, SessionStatus, Task
@@ -22,7 +22,7 @@ AT_ONCE = 1_000
 
 def collect(inspection: Inspection, session: Session) -> SessionTrace:
     """All that an engine knows of a session's tasks, their errors included."""
-    trace = describe(inspection, session)
+    trace = describe(inspection, session, versions(inspection))
     reader = RunReader(inspection)
     page: list[Task] = []
     for task in inspection.tasks(trace.id, with_errors=True):
@@ -34,7 +34,7 @@ def collect(inspection: Inspection, session: Session) -> SessionTrace:
     return trace
 
 
-def describe(inspection: Inspection, session: Session) -> SessionTrace:
+def describe(inspection: Inspection, session: Session, versions: Mapping[str, str]) -> SessionTrace:
     """What is known of a session itself, without its tasks."""
     options = session.options
     return SessionTrace(
@@ -45,7 +45,7 @@ def describe(inspection: Inspection, session: Session) -> SessionTrace:
         endpoint=inspection.settings.endpoint,
         partitions=tuple(session.partition_ids),
         counts=grouped(inspection.counts(session.session_id)),
-        versions=versions(inspection),
+        versions=versions,
     )
 
 

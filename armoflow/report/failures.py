@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from armoflow.codec.failure import ErrorRecord
@@ -34,27 +33,36 @@ class FailureGroup:
     examples: list[tuple[TaskRun, str]] = field(default_factory=list)
 
 
-def group_failures(runs: Iterable[TaskRun]) -> list[FailureGroup]:
-    """Groups, the largest first."""
-    groups: dict[tuple[str, str], FailureGroup] = {}
-    for run in runs:
+class Failures:
+    """Groups of failures."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], FailureGroup] = {}
+
+    def add(self, run: TaskRun) -> None:
+        """One more task."""
         if run.state != "failed":
-            continue
+            return
         headline, trace, own = explain(run.error)
         key = _NUMBERS.sub("#", headline), run.name if own else ""
         if not own:
             # A dependent repeats the error of what failed first: it belongs to that one's group.
-            key = next((each for each in groups if each[0] == key[0]), key)
-        group = groups.get(key)
+            key = next((each for each in self._groups if each[0] == key[0]), key)
+        elif (key[0], "") in self._groups and key not in self._groups:
+            self._groups[key] = self._groups.pop((key[0], ""))  # it came before what it tells of
+        group = self._groups.get(key)
         if group is None:
-            group = groups[key] = FailureGroup(headline, trace=trace)
-        if own:
-            group.count += 1
-            if len(group.examples) < EXAMPLES:
-                group.examples.append((run, headline))
-        else:
+            group = self._groups[key] = FailureGroup(headline, trace=trace)
+        if not own:
             group.skipped += 1
-    return sorted(groups.values(), key=lambda group: -group.count)
+            return
+        group.count += 1
+        if len(group.examples) < EXAMPLES:
+            group.examples.append((run, headline))
+
+    def groups(self) -> list[FailureGroup]:
+        """The largest first."""
+        return sorted(self._groups.values(), key=lambda group: -group.count)
 
 
 def explain(error: str) -> tuple[str, str, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
+from math import inf
 
 from armoflow.graph.render import NodeShape, Picture
-from armoflow.report.critical_path import producers_of
+from armoflow.report.critical_path import Lineage
 from armoflow.report.trace import TaskRun
 
 SHOWN = 60
@@ -17,25 +18,85 @@ _ORDER = ("failed", "running", "queued", "waiting", "cancelled", "done")
 """Of several states the first one here is shown."""
 
 
-def picture(runs: Sequence[TaskRun]) -> Picture:
-    """What to draw: a shape a name; solid edges where data goes, dashed where a task submits some.
+class Flow:
+    """Which names there are, how far they are, and what goes from which to which.
+
+    Args:
+        lineage: Of the same tasks.
 
     Example:
-        >>> made = TaskRun("a", "load", "done", started=1.0, outputs=("x",))
-        >>> used = TaskRun("b", "train", "failed", started=2.0, inputs=("x",))
-        >>> drawn = picture([made, used])
+        >>> lineage = Lineage()
+        >>> flow = Flow(lineage)
+        >>> for run in (TaskRun("a", "load", "done", started=1.0, outputs=("x",)),
+        ...             TaskRun("b", "train", "failed", started=2.0, inputs=("x",))):
+        ...     lineage.add(run)
+        ...     flow.add(run)
+        >>> drawn = flow.picture()
         >>> [(shape.title, shape.state) for shape in drawn.shapes], drawn.edges
         ([('load', 'done'), ('train', 'failed')], [(0, 1)])
     """
-    counts = Counter(run.name for run in runs)
-    shown = {name for name, _ in counts.most_common(SHOWN)}
-    runs = [run for run in runs if run.name in shown]
-    data, submitting = _edges(runs)
-    order = _order(runs, data)
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._states: dict[str, Counter[str]] = {}
+        self._first: dict[str, float] = {}
+        self._data: set[tuple[str, str]] = set()
+        self._submitting: set[tuple[str, str]] = set()
+        self._unseen: set[tuple[str, str]] = set()  # results, and names of who needs them
+        self._orphans: set[tuple[str, str]] = set()
+
+    def add(self, run: TaskRun) -> None:
+        """One more task."""
+        states = self._states.get(run.name)
+        if states is None:
+            states = self._states[run.name] = Counter()
+        states[run.state] += 1
+        at = run.started or run.created or 0.0
+        self._first[run.name] = min(self._first.get(run.name, at), at)
+        self._unseen.update((id, run.name) for id in run.inputs)
+        if run.parent:
+            self._orphans.add((run.parent, run.name))
+
+    def picture(self, running: Iterable[TaskRun] = ()) -> Picture:
+        """What to draw: solid edges where data goes, dashed where a task submits others.
+
+        Args:
+            running: Tasks that run now, if they were not added.
+        """
+        self._connect()
+        states = {name: Counter(found) for name, found in self._states.items()}
+        for run in running:
+            states.setdefault(run.name, Counter())[run.state] += 1
+        most = sorted(states, key=lambda name: -sum(states[name].values()))
+        shown = set(most[:SHOWN])
+        data = {edge for edge in self._data if shown.issuperset(edge)}
+        submitting = {edge for edge in self._submitting if shown.issuperset(edge)}
+        order = _order(sorted(shown, key=lambda name: self._first.get(name, inf)), data)
+        shapes = [_shape(name, states[name], (name, name) in submitting) for name in order]
+        return _connected(shapes, order, data, submitting)
+
+    def _connect(self) -> None:
+        """Turn what was noted into edges between names, as far as the other end is known."""
+        producers, runs = self._lineage.producers, self._lineage.runs
+        seen = {pair for pair in self._unseen if pair[0] in producers}
+        self._data.update((producers[id].name, name) for id, name in seen)
+        self._unseen -= seen
+        found = {pair for pair in self._orphans if pair[0] in runs}
+        self._submitting.update((runs[id].name, name) for id, name in found)
+        self._orphans -= found
+
+
+def _connected(
+    shapes: list[NodeShape],
+    order: Sequence[str],
+    data: Set[tuple[str, str]],
+    submitting: Set[tuple[str, str]],
+) -> Picture:
+    """Shapes with edges between the names that they stand for."""
     positions = {name: number for number, name in enumerate(order)}
     edges: dict[tuple[int, int], None] = {}
     dashed, upward = set(), set()
-    for start, end in [*data, *submitting]:
+    for start, end in [*sorted(data), *sorted(submitting)]:
         above, below = positions[start], positions[end]
         edge = min(above, below), max(above, below)
         if above == below or edge in edges:
@@ -45,52 +106,25 @@ def picture(runs: Sequence[TaskRun]) -> Picture:
             upward.add(edge)
         if (start, end) not in data:
             dashed.add(edge)
-    states = _states(runs)
-    shapes = [_shape(name, states[name], (name, name) in submitting) for name in order]
     return Picture(shapes, list(edges), dashed, upward)
 
 
-def _edges(runs: Sequence[TaskRun]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """Between which names data goes, and which ones submit which."""
-    producers = producers_of(runs)
-    names = {run.id: run.name for run in runs}
-    data: set[tuple[str, str]] = set()
-    submitting: set[tuple[str, str]] = set()
-    for run in runs:
-        data.update((producers[id].name, run.name) for id in run.inputs if id in producers)
-        if run.parent in names:
-            submitting.add((names[run.parent], run.name))
-    return data, submitting
+def _order(left: list[str], data: Set[tuple[str, str]]) -> list[str]:
+    """Names from top to bottom: each after those whose data it takes, as far as that goes.
 
-
-def _order(runs: Sequence[TaskRun], data: set[tuple[str, str]]) -> list[str]:
-    """The names from top to bottom: each after those whose data it takes, as far as that goes."""
-    first: dict[str, float] = {}
-    for run in runs:
-        at = run.started or run.created or 0.0
-        first[run.name] = min(first.get(run.name, at), at)
-    left = sorted(first, key=lambda name: first[name])
+    Args:
+        left: In the order in which they began.
+        data: From which to which data goes.
+    """
     order: list[str] = []
     while left:
         taken = set(left)
-        free = next(
-            (
-                name
-                for name in left
-                if not any(end == name and start != name and start in taken for start, end in data)
-            ),
-            left[0],  # a circle: what began first is above
-        )
+        held = {end for start, end in data if start != end and start in taken}
+        # In a circle what began first is above.
+        free = next((name for name in left if name not in held), left[0])
         left.remove(free)
         order.append(free)
     return order
-
-
-def _states(runs: Sequence[TaskRun]) -> Mapping[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for run in runs:
-        found.setdefault(run.name, Counter())[run.state] += 1
-    return found
 
 
 def _shape(name: str, states: Counter[str], recursive: bool) -> NodeShape:

@@ -2,78 +2,96 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from armoflow.report.trace import TaskRun
 
-JITTER = 0.002
-"""Seconds for which a task may seem to run beside the one before it: times are taken by others than
-who ran them."""
+JITTER = 0.05
+"""Seconds for which a task may seem to run beside the one before it: a worker runs one at a time,
+and may tell of an end when it has begun the next one."""
 
 
 @dataclass(slots=True)
-class Lanes:
-    """Rows of a timeline; more tasks may come.
+class Lane:
+    """A row: what one worker did.
 
     Attributes:
-        labels: What each row is called.
-        pods: The pod of each.
-        of: The row of each task, in the order in which they came; -1 for what did not run.
+        pod: Where it is.
+        number: Its number in that pod, from one.
+        tasks: How many it ran.
+        failed: How many of them failed.
+        busy: Seconds that they took.
     """
 
-    labels: list[str] = field(default_factory=list)
-    pods: list[str] = field(default_factory=list)
-    of: list[int] = field(default_factory=list)
-    _rows: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    pod: str
+    number: int
+    tasks: int = 0
+    failed: int = 0
+    busy: float = 0.0
 
     @property
-    def order(self) -> Sequence[int]:
-        """The rows as they are drawn: pod by pod."""
-        return sorted(range(len(self.pods)), key=lambda lane: (_natural(self.pods[lane]), lane))
-
-    def add(self, runs: Iterable[TaskRun]) -> None:
-        """Place some more tasks; fewest rows result where they come in the order of their start."""
-        for run in runs:
-            end = run.stopped if run.stopped is not None else run.ended
-            if run.started is None or end is None:
-                self.of.append(-1)
-            else:
-                self.of.append(self._place(run.pod or "unknown", run.started, end))
-
-    def _place(self, pod: str, start: float, end: float) -> int:
-        rows = self._rows.setdefault(pod, [])  # a heap: which row is free first
-        if rows and rows[0][0] <= start + JITTER:
-            lane = rows[0][1]
-            heapq.heapreplace(rows, (end, lane))
-            return lane
-        lane = len(self.labels)
-        self.labels.append(f"{pod} {len(rows) + 1}")
-        self.pods.append(pod)
-        heapq.heappush(rows, (end, lane))
-        return lane
+    def label(self) -> str:
+        """What it is called."""
+        return self.pod if self.number == 1 else f"{self.pod} ({self.number})"
 
 
-def place(runs: Sequence[TaskRun]) -> Lanes:
-    """Rows for all tasks of a session.
+class Lanes:
+    """Rows of a timeline; fewest result where tasks come in the order of their start.
+
+    Attributes:
+        rows: In the order in which they were needed.
 
     Example:
-        >>> runs = [TaskRun(name, "f", "done", "pod", started=start, ended=start + 2.0)
-        ...         for name, start in (("a", 0.0), ("b", 1.0), ("c", 2.0))]
-        >>> lanes = place(runs)
-        >>> lanes.of, lanes.labels
-        ([0, 1, 0], ['pod 1', 'pod 2'])
+        >>> lanes = Lanes()
+        >>> [lanes.add(TaskRun(name, "f", "done", "pod", started=start, ended=start + 2.0))
+        ...  for name, start in (("a", 0.0), ("b", 1.0), ("c", 2.0))]
+        [0, 1, 0]
+        >>> [(row.label, row.tasks, row.busy) for row in lanes.rows]
+        [('pod', 2, 4.0), ('pod (2)', 1, 2.0)]
     """
-    by_start = sorted(range(len(runs)), key=lambda number: runs[number].started or 0.0)
-    lanes = Lanes()
-    lanes.add(runs[number] for number in by_start)
-    placed = lanes.of
-    lanes.of = [-1] * len(runs)
-    for number, lane in zip(by_start, placed, strict=True):
-        lanes.of[number] = lane
-    return lanes
+
+    def __init__(self) -> None:
+        self.rows: list[Lane] = []
+        self._free: dict[str, list[tuple[float, int]]] = {}  # until when a pod's rows are taken
+
+    def add(self, run: TaskRun) -> int:
+        """One more task; the number of its row, or -1 if it did not run."""
+        seconds = run.seconds
+        if run.started is None or seconds is None:
+            return -1
+        number = self._place(run.pod or "unknown", run.started, run.started + seconds)
+        row = self.rows[number]
+        row.tasks += 1
+        row.failed += run.state == "failed"
+        row.busy += seconds
+        return number
+
+    def row_of(self, pod: str) -> int:
+        """The number of a pod's first row, -1 if it has none."""
+        free = self._free.get(pod)
+        return free[0][1] if free else -1
+
+    def order(self) -> Sequence[int]:
+        """The rows' numbers as they are drawn: pod by pod."""
+        rows = self.rows
+        return sorted(range(len(rows)), key=lambda lane: (_natural(rows[lane].pod), lane))
+
+    def sorted(self) -> list[Lane]:
+        """The rows as they are drawn."""
+        return [self.rows[number] for number in self.order()]
+
+    def _place(self, pod: str, start: float, end: float) -> int:
+        free = self._free.setdefault(pod, [])
+        for place, (until, number) in enumerate(free):
+            if until <= start + JITTER:
+                free[place] = (end, number)
+                return number
+        number = len(self.rows)
+        self.rows.append(Lane(pod, len(free) + 1))
+        free.append((end, number))
+        return number
 
 
 def _natural(name: str) -> tuple[str | int, ...]:

@@ -7,19 +7,20 @@ import hashlib
 import json
 import time
 from functools import cache
+from heapq import nlargest
 from importlib.resources import files
+from typing import Any
 
-from armoflow.report import flow, sections
-from armoflow.report.chart import chart
-from armoflow.report.critical_path import critical_path
-from armoflow.report.failures import group_failures
+from armoflow.report import sections
+from armoflow.report.chart import Interval, Names, Scale, frame, pack
+from armoflow.report.digest import Digest, by_start
 from armoflow.report.html import Html, tag
-from armoflow.report.lanes import place
-from armoflow.report.statistics import by_name, by_worker, efficiency, slowest
+from armoflow.report.statistics import Efficiency
 from armoflow.report.trace import SessionTrace
 from armoflow.report.wording import moment_of
 
-SLOWEST = 20
+SHOWN = 150_000
+"""Intervals that a page holds at most: of more, the longest."""
 
 UNITS = (
     "What is counted are engine tasks: small calls of armoflow travel in packs, which are one each."
@@ -39,10 +40,11 @@ def report(trace: SessionTrace, now: float | None = None) -> str:
         trace: What is known.
         now: When it is made, in seconds since the epoch.
     """
-    runs = trace.runs
-    lanes = place(runs)
-    used = efficiency(runs)
-    rows = by_name(runs)
+    runs = by_start(trace.runs)
+    digest = Digest()
+    lanes = digest.add(runs)
+    used = digest.usage.efficiency()
+    rows = digest.names.rows()
     made = moment_of(time.time() if now is None else now)
     body = [
         sections.header(trace),
@@ -52,18 +54,32 @@ def report(trace: SessionTrace, now: float | None = None) -> str:
             sections.overview(used, rows),
             sections.timeline(),
             sections.tasks_by_name(rows),
-            sections.failures(group_failures(runs)),
-            sections.graph(flow.picture(runs)),
+            sections.failures(digest.failures.groups()),
+            sections.graph(digest.flow.picture()),
             sections.efficiency(used),
-            sections.critical_path(critical_path(runs)),
-            sections.slowest(slowest(runs, SLOWEST)),
-            sections.workers(by_worker(runs, lanes), used.wall),
+            sections.critical_path(digest.lineage.critical_path()),
+            sections.slowest(digest.slowest.runs()),
+            sections.workers(digest.lanes.sorted(), used.wall),
         ),
         sections.about(trace, note=f"Made by armoflow on {made}. {UNITS}"),
     ]
+    ran = [Interval(run, lane) for run, lane in zip(runs, lanes, strict=True) if lane >= 0]
+    data = _chart(ran, digest, [row.name for row in rows], used)
     # In a script element only a less-than sign can end it, or begin a comment.
-    data = json.dumps(chart(runs, lanes)).replace("<", "\\u003c")
-    return _document(f"{trace.application or 'session'} · armoflow", body, Html(data))
+    text = json.dumps(data).replace("<", "\\u003c")
+    return _document(f"{trace.application or 'session'} · armoflow", body, Html(text))
+
+
+def _chart(
+    ran: list[Interval], digest: Digest, titles: list[str], used: Efficiency
+) -> dict[str, Any]:
+    if len(ran) > SHOWN:
+        kept = nlargest(SHOWN, ran, key=lambda each: each.run.seconds or 0.0)
+        ran = sorted(kept, key=lambda each: each.run.started or 0.0)
+    names = Names(titles)
+    scale = Scale.of(used.begun or 0.0, used.wall)
+    drawn = frame(names, digest.lanes.rows, digest.lanes.order(), scale)
+    return {**drawn, "chunks": [pack(ran, names, scale)]}
 
 
 def _document(title: str, body: list[Html], data: Html) -> str:

@@ -10,7 +10,8 @@ from armoflow.graph.svg import draw
 from armoflow.report.critical_path import Step
 from armoflow.report.failures import FailureGroup
 from armoflow.report.html import Html, table, tag
-from armoflow.report.statistics import Efficiency, NameRow, Quantiles, WorkerRow, quantiles
+from armoflow.report.lanes import Lane
+from armoflow.report.statistics import Efficiency, NameRow, Quantiles
 from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.report.wording import length, moment_of, share, size
 
@@ -60,26 +61,30 @@ def header(trace: SessionTrace) -> Html:
     )
 
 
-def progress(counts: Mapping[str, int]) -> Html:
-    """How many tasks are in which state, as a bar and in words."""
+def bar(counts: Mapping[str, int]) -> Html:
+    """How many tasks are in which state, as a bar; the numbers stand beside it."""
     total = sum(counts[state] for state in SHOWN_STATES)
-    there = [state for state in SHOWN_STATES if counts[state]]
     parts = [
         tag("span", class_=f"part {state}", style=f"width:{100 * counts[state] / total:.3f}%")
-        for state in there
+        for state in SHOWN_STATES
+        if counts[state]
     ]
+    return tag("div", parts, class_="bar", aria_hidden="true")
+
+
+def progress(counts: Mapping[str, int], pace: str = "") -> Html:
+    """How many tasks are in which state; how fast it goes, where that is known."""
+    there = [state for state in SHOWN_STATES if counts[state]] or ["done"]
     words = [
         tag("li", tag("span", class_=f"dot {state}"), tag("b", f"{counts[state]:,}"), f" {state}")
-        for state in there or ("done",)
+        for state in there
     ]
     if counts["retried"]:
         words.append(tag("li", tag("b", f"{counts['retried']:,}"), " tried again"))
-    return tag(
-        "div",
-        tag("div", parts, class_="bar", aria_hidden="true"),
-        tag("ul", words, class_="states", aria_label="Tasks by state"),
-        id="progress",
-    )
+    if pace:
+        words.append(tag("li", pace, class_="pace"))
+    states = tag("ul", words, class_="states", aria_label="Tasks by state")
+    return tag("div", bar(counts), states, id="progress")
 
 
 def overview(used: Efficiency, rows: Sequence[NameRow]) -> Html:
@@ -140,8 +145,8 @@ def tasks_by_name(rows: Sequence[NameRow]) -> Html:
                 f"{row.count:,}",
                 _failed(row.states["failed"]),
                 f"{row.states['retried']:,}" if row.states["retried"] else "",
-                length(row.total) if row.seconds else "",
-                *_spread(quantiles(row.seconds)),
+                length(row.seconds.total),
+                *_spread(row.seconds.quantiles()),
                 size(row.bytes_in) if row.bytes_in else "",
                 size(row.bytes_out) if row.bytes_out else "",
             ]
@@ -254,7 +259,7 @@ def graph(drawn: Picture) -> Html:
     )
 
 
-def workers(rows: Sequence[WorkerRow], wall: float) -> Html:
+def workers(rows: Sequence[Lane], wall: float) -> Html:
     """What each worker did: the timeline in numbers."""
     shown = table(
         "Workers",

@@ -1,15 +1,13 @@
-"""Numbers of a session: by name, by worker, and how well the workers were used. Pure."""
+"""Numbers of a session, added up task by task: by name, and how well workers were used. Pure."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from armoflow.protocol.states import STATES
-from armoflow.report.lanes import Lanes
 from armoflow.report.trace import TaskRun
 
 
@@ -21,18 +19,37 @@ class Quantiles(NamedTuple):
     longest: float
 
 
-def quantiles(values: Iterable[float]) -> Quantiles | None:
-    """The median, what 95 of 100 stay under, and the longest; None without values.
+class Durations:
+    """Durations of which the quantiles are asked for now and then.
 
     Example:
-        >>> quantiles([3.0, 1.0, 2.0])
-        Quantiles(half=2.0, most=3.0, longest=3.0)
+        >>> durations = Durations()
+        >>> for seconds in (3.0, 1.0, 2.0):
+        ...     durations.add(seconds)
+        >>> durations.quantiles(), durations.total
+        (Quantiles(half=2.0, most=3.0, longest=3.0), 6.0)
     """
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    last = len(ordered) - 1
-    return Quantiles(ordered[last // 2], ordered[min(math.ceil(0.95 * last), last)], ordered[last])
+
+    __slots__ = ("_values", "total")
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._values: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """One more; below zero it is none (clocks differ)."""
+        seconds = max(seconds, 0.0)
+        self.total += seconds
+        self._values.append(seconds)
+
+    def quantiles(self) -> Quantiles | None:
+        """The median, what 95 of 100 stay under, and the longest; None if there is none."""
+        values = self._values
+        if not values:
+            return None
+        values.sort()  # most are in order since the last time, which makes it cheap
+        last = len(values) - 1
+        return Quantiles(values[last // 2], values[min(math.ceil(0.95 * last), last)], values[last])
 
 
 @dataclass(slots=True)
@@ -45,12 +62,11 @@ class NameRow:
         seconds: How long those took that have run.
         bytes_in: Of inputs and payloads, all together.
         bytes_out: Of outputs, all together.
-        tries: How often one was tried again.
     """
 
     name: str
     states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
-    seconds: list[float] = field(default_factory=list)
+    seconds: Durations = field(default_factory=Durations)
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -59,27 +75,28 @@ class NameRow:
         """How many there are; what was tried again is one."""
         return sum(self.states.values()) - self.states["retried"]
 
-    @property
-    def total(self) -> float:
-        """Seconds that all took together."""
-        return sum(self.seconds)
 
+class NameTable:
+    """A row for each name."""
 
-def by_name(runs: Iterable[TaskRun]) -> list[NameRow]:
-    """A row for each name; what takes longest in all comes first."""
-    rows: dict[str, NameRow] = {}
-    for run in runs:
-        row = rows.get(run.name)
+    def __init__(self) -> None:
+        self._rows: dict[str, NameRow] = {}
+
+    def add(self, run: TaskRun) -> None:
+        """One more task."""
+        row = self._rows.get(run.name)
         if row is None:
-            row = rows[run.name] = NameRow(run.name)
+            row = self._rows[run.name] = NameRow(run.name)
         row.states[run.state] += 1
         row.bytes_in += run.bytes_in
         row.bytes_out += run.bytes_out
         seconds = run.seconds
         if seconds is not None:
-            row.seconds.append(seconds)
-    totals = {name: row.total for name, row in rows.items()}
-    return sorted(rows.values(), key=lambda row: -totals[row.name])
+            row.seconds.add(seconds)
+
+    def rows(self) -> list[NameRow]:
+        """What takes longest in all comes first."""
+        return sorted(self._rows.values(), key=lambda row: -row.seconds.total)
 
 
 class Efficiency(NamedTuple):
@@ -107,62 +124,66 @@ class Efficiency(NamedTuple):
         return self.busy / (self.wall * self.workers) if self.wall and self.workers else 0.0
 
 
-def efficiency(runs: Sequence[TaskRun]) -> Efficiency:
-    """How well the workers were used that the tasks ran on."""
-    begun = min((run.started for run in runs if run.started is not None), default=None)
-    last = max((end for run in runs if (end := _end(run)) is not None), default=begun)
-    wall = 0.0 if begun is None or last is None else max(last - begun, 0.0)
-    busy: dict[str, float] = {}
-    for run in runs:
-        if run.started is not None:
-            busy[run.pod] = busy.get(run.pod, 0.0) + (run.seconds or 0.0)
-    return Efficiency(
-        begun,
-        wall,
-        sum(busy.values()),
-        sum(max(math.ceil(seconds / wall), 1) if wall else 1 for seconds in busy.values()),
-        quantiles(
-            max(run.started - run.queued, 0.0)
-            for run in runs
-            if run.started is not None and run.queued is not None
-        ),
-        quantiles(
-            max(run.ended - run.taken - run.seconds, 0.0)
-            for run in runs
-            if run.ended is not None and run.taken is not None and run.seconds is not None
-        ),
-    )
+class Usage:
+    """How well the workers are used."""
+
+    def __init__(self) -> None:
+        self._begun = math.inf
+        self._last = -math.inf
+        self._busy: dict[str, float] = {}
+        self._queued = Durations()
+        self._overhead = Durations()
+
+    def add(self, run: TaskRun) -> None:
+        """One more task."""
+        if run.started is None:
+            return
+        seconds = run.seconds or 0.0
+        self._begun = min(self._begun, run.started)
+        self._last = max(self._last, run.started + seconds)
+        self._busy[run.pod] = self._busy.get(run.pod, 0.0) + seconds
+        if run.queued is not None:
+            self._queued.add(run.started - run.queued)
+        if run.ended is not None and run.taken is not None:
+            self._overhead.add(run.ended - run.taken - seconds)
+
+    def efficiency(self) -> Efficiency:
+        """As far as it is known."""
+        wall = max(self._last - self._begun, 0.0) if self._busy else 0.0
+        workers = [max(math.ceil(busy / wall), 1) if wall else 1 for busy in self._busy.values()]
+        return Efficiency(
+            self._begun if self._busy else None,
+            wall,
+            sum(self._busy.values()),
+            sum(workers),
+            self._queued.quantiles(),
+            self._overhead.quantiles(),
+        )
 
 
-def _end(run: TaskRun) -> float | None:
-    return run.stopped if run.stopped is not None else run.ended
+class Slowest:
+    """The tasks that ran longest.
 
+    Args:
+        count: How many of them.
+    """
 
-class WorkerRow(NamedTuple):
-    """What one worker did: a row of the timeline."""
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._runs: list[tuple[float, int, TaskRun]] = []
+        self._number = 0
 
-    label: str
-    tasks: int
-    busy: float
-    failed: int
+    def add(self, run: TaskRun) -> None:
+        """One more task."""
+        if run.seconds is None:
+            return
+        self._number -= 1  # of several that took as long, the first ones are kept
+        entry = (run.seconds, self._number, run)
+        if len(self._runs) < self._count:
+            heapq.heappush(self._runs, entry)
+        elif entry > self._runs[0]:
+            heapq.heapreplace(self._runs, entry)
 
-
-def by_worker(runs: Sequence[TaskRun], lanes: Lanes) -> list[WorkerRow]:
-    """A row for each worker, as the timeline has them."""
-    tasks = [0] * len(lanes.labels)
-    failed = list(tasks)
-    busy = [0.0] * len(lanes.labels)
-    for run, lane in zip(runs, lanes.of, strict=True):
-        if lane >= 0:
-            tasks[lane] += 1
-            busy[lane] += run.seconds or 0.0
-            failed[lane] += run.state == "failed"
-    return [
-        WorkerRow(lanes.labels[lane], tasks[lane], busy[lane], failed[lane]) for lane in lanes.order
-    ]
-
-
-def slowest(runs: Iterable[TaskRun], count: int) -> list[TaskRun]:
-    """Those that ran longest, the longest first."""
-    ran = (run for run in runs if run.started is not None)
-    return heapq.nlargest(count, ran, key=lambda run: run.seconds or 0.0)
+    def runs(self) -> list[TaskRun]:
+        """The longest first."""
+        return [run for _, _, run in sorted(self._runs, reverse=True)]

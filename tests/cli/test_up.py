@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from armonik.client import ArmoniKPartitions, ArmoniKVersions
 
 from armoflow import Client, task
+from armoflow.cli import dashboard
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state
 from armoflow.protocol.grpc_setup import GRPC_SETTINGS
@@ -75,6 +77,29 @@ def test_up_serves_until_it_is_told_to_stop(tmp_path: Path, number: int) -> None
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert "Partitions/ListPartitions was called 1 times" in errors
+
+
+def test_up_serves_a_dashboard_as_long_as_it_is_there(tmp_path: Path) -> None:
+    with started(*up(tmp_path, "--dashboard", "127.0.0.1:0")) as (process, _):
+        assert process.stdout is not None
+        link = process.stdout.readline().removeprefix("dashboard: ")
+        where, _, token = link.strip().partition("/#")
+        request = urllib.request.Request(f"{where}/api/overview")
+        request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as events:
+            assert "This machine" in events.readline().decode()
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(where, timeout=PATIENCE)
+
+
+def test_a_dashboard_that_is_not_installed_is_told_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dashboard, "find_spec", lambda name: None)
+    assert main(["up", "--dashboard"]) == 2
+    assert "pip install 'armoflow[dashboard]'" in capsys.readouterr().err
 
 
 def test_up_serves_on_a_unix_socket_of_its_own(tmp_path: Path) -> None:

@@ -14,21 +14,26 @@ class Timeline {
     this.canvas = section.querySelector("canvas");
     this.tip = section.querySelector(".tip");
     this.pick = pick;
-    this.clear({ origin: 0, tick: 1, names: [], lanes: [] });
+    this.clear({ origin: 0, tick: 1, names: [], rows: [] });
     this.listen();
   }
 
   clear(data) {
     this.origin = data.origin;
     this.tick = data.tick;
-    this.names = data.names;
-    this.lanes = data.lanes;
-    this.count = 0;
+    this.begin = Infinity;
     this.end = 1;
-    this.columns = { start: [], length: [], lane: [], name: [], flag: [] };
     this.parts = [];
     this.live = [];
     this.view = null; // all of it
+    this.frame(data);
+  }
+
+  // Names, and the rows as they are drawn: numbers of the data, and what they are called.
+  frame(data) {
+    this.names = data.names;
+    this.lanes = data.rows.map(([, label]) => label);
+    this.rows = new Map(data.rows.map(([number], row) => [number, row]));
   }
 
   async load(data) {
@@ -51,15 +56,19 @@ class Timeline {
       flag: bytes.subarray(12 * n),
     };
     for (let i = 1; i < n; i++) part.start[i] += part.start[i - 1];
+    this.begin = Math.min(this.begin, part.start[0]);
     for (let i = 0; i < n; i++) this.end = Math.max(this.end, part.start[i] + part.length[i]);
     this.parts.push(part);
-    this.count += n;
   }
 
   get all() {
-    let end = this.end;
-    for (const one of this.live) end = Math.max(end, one.start + one.length);
-    return [0, end * 1.005];
+    let { begin, end } = this;
+    for (const one of this.live) {
+      begin = Math.min(begin, one.start);
+      end = Math.max(end, one.start + one.length);
+    }
+    if (begin > end) begin = 0; // nothing is known yet
+    return [begin, end + (end - begin) * 0.005];
   }
 
   legend() {
@@ -117,25 +126,29 @@ class Timeline {
     const marks = [null, colour("failed"), colour("cancelled"), colour("retried")];
     const last = new Float64Array(this.lanes.length).fill(-1); // pixels that are full, by row
     const gap = row > 8 ? 2 : 1;
+    const rows = []; // of numbers: an array is quicker than a map
+    for (const [number, place] of this.rows) rows[number] = place;
     for (const part of this.parts) {
       const { start, length, lane, name, flag } = part;
       last.fill(-1);
       for (let i = 0; i < start.length; i++) {
         if (start[i] > to || start[i] + length[i] < from) continue;
+        const at = rows[lane[i]];
+        if (at === undefined) continue;
         const x = GUTTER + (start[i] - from) * perStep;
         const size = Math.max(length[i] * perStep, 1);
         // What lies in a pixel that is drawn already is not drawn again, unless it failed.
-        if (x + size <= last[lane[i]] && flag[i] !== 1) continue;
-        last[lane[i]] = Math.ceil(x + size);
+        if (x + size <= last[at] && flag[i] !== 1) continue;
+        last[at] = Math.ceil(x + size);
         context.fillStyle = marks[flag[i]] || fills[name[i]] || other;
-        context.fillRect(x, AXIS + lane[i] * row + 1, size > 4 ? size - 0.6 : size, row - gap);
+        context.fillRect(x, AXIS + at * row + 1, size > 4 ? size - 0.6 : size, row - gap);
       }
     }
     context.globalAlpha = 0.55;
     for (const one of this.live) {
       const x = GUTTER + (one.start - from) * perStep;
       context.fillStyle = fills[one.name] || other;
-      context.fillRect(x, AXIS + one.lane * row + 1, Math.max(one.length * perStep, 1), row - gap);
+      context.fillRect(x, AXIS + one.row * row + 1, Math.max(one.length * perStep, 1), row - gap);
     }
     context.restore();
   }
@@ -159,11 +172,13 @@ class Timeline {
   }
 
   drawAxis(context, width, height, from, to, perStep, colour) {
+    const [zero] = this.all;
     const seconds = (to - from) * this.tick;
     const step = nice(seconds / Math.max((width - GUTTER) / 110, 1));
     context.textAlign = "center";
-    for (let at = Math.ceil((from * this.tick) / step) * step; at <= to * this.tick; at += step) {
-      const x = GUTTER + (at / this.tick - from) * perStep;
+    const first = Math.ceil(((from - zero) * this.tick) / step) * step;
+    for (let at = first; at <= (to - zero) * this.tick; at += step) {
+      const x = GUTTER + (at / this.tick + zero - from) * perStep;
       context.fillStyle = colour("line");
       context.fillRect(Math.round(x), AXIS - 4, 1, height - AXIS);
       context.fillStyle = colour("muted");
@@ -266,7 +281,8 @@ class Timeline {
     const [from, to] = this.shown;
     const perPixel = (to - from) / (this.width - GUTTER);
     const at = from + (event.offsetX - GUTTER) * perPixel;
-    const lane = Math.floor((event.offsetY - AXIS) / this.rowHeight);
+    const row = Math.floor((event.offsetY - AXIS) / this.rowHeight);
+    const lane = [...this.rows.keys()][row];
     let best = null;
     let before = 0;
     for (const part of this.parts) {
@@ -276,7 +292,7 @@ class Timeline {
         if (short <= perPixel && (!best || part.start[i] >= best.start)) {
           best = {
             number: before + i, start: part.start[i], length: part.length[i],
-            name: part.name[i], lane, flag: part.flag[i],
+            name: part.name[i], row, flag: part.flag[i],
           };
         }
       }
@@ -293,8 +309,8 @@ class Timeline {
     const state = ["", " · failed", " · cancelled", " · tried again"][found.flag];
     this.tip.textContent =
       `${this.names[found.name] || "other"}${state}\n` +
-      `${spell(found.length * this.tick)} from ${spell(found.start * this.tick)}\n` +
-      this.lanes[found.lane];
+      `${spell(found.length * this.tick)} from ${spell((found.start - this.all[0]) * this.tick)}\n` +
+      this.lanes[found.row];
     const right = event.offsetX > this.width / 2;
     this.tip.style.left = right ? "" : `${event.offsetX + 14}px`;
     this.tip.style.right = right ? `${this.width - event.offsetX + 14}px` : "";

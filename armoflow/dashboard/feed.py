@@ -1,0 +1,206 @@
+"""What is known of a session, asked for a page at a time; the calls block."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from armonik.common import Session, Task
+
+from armoflow.protocol.inspection import PAGE, Inspection, moment
+from armoflow.protocol.states import ENDED
+from armoflow.report.chart import Interval, Names, Scale, frame, pack
+from armoflow.report.collect import RunReader, describe, versions
+from armoflow.report.digest import Digest, by_start
+from armoflow.report.trace import SessionTrace, TaskRun
+
+RUNNING = 200
+"""Running tasks that are looked at."""
+
+OVERLAP = timedelta(seconds=0.25)
+"""Ends are asked for from so much before the last one that is known: they come in some disorder."""
+
+TICK = 1e-4
+"""Seconds of a step of the timeline: 32 bits of them are five days."""
+
+RECENT = 10.0
+"""Seconds over which the rate is taken."""
+
+MOST = 250_000
+"""Tasks that are kept: of more the first ones, and it is said."""
+
+
+class SessionFeed:
+    """Follows a session.
+
+    Args:
+        inspection: Whom to ask.
+        session: Which one.
+        clock: Tells seconds.
+
+    Attributes:
+        trace: The session itself, with its counts; its runs are those that have ended.
+        digest: Their numbers.
+        running: Tasks that run now.
+        chunks: The timeline, in the order in which it became known.
+        results: How many results there are, by status.
+    """
+
+    def __init__(
+        self, inspection: Inspection, session: Session, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._inspection = inspection
+        self._reader = RunReader(inspection)
+        self._clock = clock
+        self._versions = versions(inspection)
+        self._known: set[str] = set()
+        self._since: datetime | None = None
+        self._page = 0
+        self._whole = True  # this scan began with the first task
+        self._found = 0  # in this scan
+        self._timeless = 0  # ended, and no list tells when
+        self._names = Names()
+        self._pace: deque[tuple[float, int]] = deque()
+        self._selections: dict[tuple[str, str], _Selection] = {}
+        self.digest = Digest()
+        self.running: list[TaskRun] = []
+        self.chunks: list[dict[str, Any]] = []
+        self.results: Mapping[str, int] = {}
+        self.trace = SessionTrace(session.session_id)
+        self._describe(session)
+        self._scale = Scale(self.trace.created or time.time(), TICK)
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def glance(self) -> None:
+        """Ask for the session and its counts, and for what runs."""
+        self._describe(self._inspection.session(self.trace.id))
+        running = self.trace.counts["running"]
+        tasks = self._inspection.running(self.trace.id, RUNNING) if running else []
+        self.running = self._reader.read(tasks)
+        now = self._clock()
+        self._pace.append((now, self.ended))
+        while self._pace[0][0] < now - RECENT:
+            self._pace.popleft()
+
+    def read(self) -> bool:
+        """Ask for a page of tasks that have ended; False if none is missing."""
+        if not self.behind:
+            return False
+        since = None if self._since is None else self._since - OVERLAP
+        tasks = self._inspection.ended(self.trace.id, since, self._page)
+        fresh = [task for task in tasks if task.id not in self._known and moment(task.ended_at)]
+        self._found += len(fresh)
+        if fresh:
+            self._add(fresh)
+        if len(tasks) < PAGE:
+            self._scanned(tasks)
+        elif since is None or tasks[-1].ended_at - OVERLAP > since:
+            self._since, self._page = tasks[-1].ended_at, 0
+        else:
+            self._page += 1
+        return True
+
+    def _scanned(self, tasks: Sequence[Task]) -> None:
+        """The last page was read: what is still missing is looked for from the first one on.
+
+        What is not found there either has no time of its end.
+        """
+        self._page = 0
+        if self._found:
+            self._whole = False
+            self._since = tasks[-1].ended_at if tasks else self._since
+        elif self._whole:
+            self._timeless += self.behind
+        else:
+            self._whole, self._since = True, None
+        self._found = 0
+
+    def ask_results(self) -> None:
+        """Ask how many results there are."""
+        self.results = self._inspection.result_counts(self.trace.id)
+
+    def _describe(self, session: Session) -> None:
+        trace = describe(self._inspection, session, self._versions)
+        trace.runs = self.trace.runs
+        self.trace = trace
+
+    def _add(self, tasks: list[Task]) -> None:
+        self._known.update(task.id for task in tasks)
+        ended = self._reader.read(tasks)
+        # Errors are gathered in groups; a hundred thousand copies would fill the memory.
+        self.trace.runs += [run._replace(error="") for run in ended]
+        runs = by_start(ended)
+        rows = self.digest.add(runs)
+        ran = [Interval(run, row) for run, row in zip(runs, rows, strict=True) if row >= 0]
+        if ran:
+            self.chunks.append(pack(ran, self._names, self._scale))
+
+    # --- telling --------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> int:
+        """How many tasks have ended, as the engine counts them."""
+        return sum(self.trace.counts[state] for state in ENDED)
+
+    @property
+    def behind(self) -> int:
+        """How many of these are not known yet."""
+        return max(min(self.ended - self._timeless, MOST) - len(self._known), 0)
+
+    @property
+    def live(self) -> int:
+        """How many tasks have not ended."""
+        return self.trace.total - self.ended
+
+    @property
+    def rate(self) -> float:
+        """How many end in a second, lately."""
+        (begun, before), (now, ended) = self._pace[0], self._pace[-1]
+        return max(ended - before, 0) / (now - begun) if now > begun else 0.0
+
+    def frame(self) -> dict[str, Any]:
+        """What the timeline is drawn into."""
+        lanes = self.digest.lanes
+        return frame(self._names, lanes.rows, lanes.order(), self._scale)
+
+    def now_running(self, now: float) -> list[list[int]]:
+        """What runs, for the timeline: start, length (in its steps), row, name."""
+        found = []
+        for run in self.running:
+            row = self.digest.lanes.row_of(run.pod or "unknown")
+            if run.started is not None and row >= 0:
+                start = round((run.started - self._scale.origin) / TICK)
+                length = max(round((now - run.started) / TICK), 0)
+                found.append([start, length, row, self._names.number(run.name)])
+        return found
+
+    def select(self, state: str, name: str) -> list[int]:
+        """The numbers of the tasks in a state (any, if empty) whose name holds some text."""
+        selection = self._selections.get((state, name))
+        if selection is None:
+            if len(self._selections) >= 8:
+                self._selections.pop(next(iter(self._selections)))
+            selection = self._selections[state, name] = _Selection(state, name.lower())
+        return selection.update(self.trace.runs)
+
+
+class _Selection:
+    """Numbers of tasks that a viewer asked for; only what is new is looked at."""
+
+    def __init__(self, state: str, name: str) -> None:
+        self._state = state
+        self._name = name
+        self._seen = 0
+        self._numbers: list[int] = []
+
+    def update(self, runs: list[TaskRun]) -> list[int]:
+        for number in range(self._seen, len(runs)):
+            run = runs[number]
+            if self._state in ("", run.state) and self._name in run.name.lower():
+                self._numbers.append(number)
+        self._seen = len(runs)
+        return self._numbers

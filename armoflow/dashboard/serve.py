@@ -1,0 +1,78 @@
+"""Serves the dashboard until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from armoflow.dashboard.access import new_token
+from armoflow.dashboard.app import make_app
+from armoflow.dashboard.processes import Processes
+from armoflow.dashboard.watch import Hub
+from armoflow.errors import OptionError
+from armoflow.protocol.inspection import Inspection
+from armoflow.system.sockets import is_loopback
+
+GRACE = 1
+"""Seconds that viewers are given when it ends: their streams would go on for ever."""
+
+
+def bind(address: str) -> socket.socket:
+    """A socket at an address of this machine's loopback.
+
+    Raises:
+        OptionError: If it is none, or is in use.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise OptionError(f"{address!r} is no address to listen at: write host:port")
+    if not is_loopback(host):
+        raise OptionError(
+            f"refusing to listen at {address!r}: what the page shows would cross the network "
+            "readable by all. Listen at 127.0.0.1, and reach it through an SSH tunnel"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, int(port)))
+    except OSError as error:
+        listening.close()
+        raise OptionError(f"cannot listen at {address!r}: {error.strerror}") from error
+    return listening
+
+
+def serve(
+    inspection: Inspection,
+    listening: socket.socket,
+    *,
+    engine: int | None,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        inspection: A connection to the engine.
+        listening: Where to serve.
+        engine: The engine's process, if it is on this machine.
+        ready: Called with the link, as soon as it can be opened.
+    """
+    token = new_token()
+    hub = Hub(inspection, lambda: None if engine is None else Processes(engine))
+    config = uvicorn.Config(
+        make_app(hub, token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        lifespan="off",
+        ws="none",
+    )
+    host, port = listening.getsockname()[:2]
+    listening.listen(64)
+    where = f"[{host}]" if ":" in host else host
+    ready(f"http://{where}:{port}/#{token}")
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,233 @@
+"""Follows what viewers look at, at a pace that leaves the engine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from armoflow.dashboard import views
+from armoflow.dashboard.feed import SessionFeed
+from armoflow.dashboard.processes import Processes
+from armoflow.errors import ArmoflowError
+from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.states import ENDED, grouped
+from armoflow.report.collect import describe
+from armoflow.report.trace import SessionTrace
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds between two looks."""
+
+IDLE = 5.0
+"""Seconds between two looks at what does not change."""
+
+REST = 9
+"""How many times as long as it took to ask it is rested, while tasks run: an engine gives a tenth
+of the time at most to those who look at it."""
+
+SESSIONS = 30
+"""Sessions that are listed: the newest."""
+
+HEARTBEAT = 15.0
+"""Seconds after which something is said to a viewer, lest it be gone and nobody notices."""
+
+
+class Watch:
+    """Something that viewers look at.
+
+    Attributes:
+        parts: Of the page.
+    """
+
+    def __init__(self) -> None:
+        self.parts = views.Parts()
+        self._changed = asyncio.Event()
+        self._viewers = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def viewed(self) -> AsyncIterator[None]:
+        """Somebody looks: it is followed meanwhile."""
+        self._viewers += 1
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                task, self._task = self._task, None
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
+        """What has changed, as it comes; None now and then if nothing has."""
+        version = 0
+        while True:
+            changed = self._changed
+            if version < self.parts.version:
+                parts, version = self.parts.since(version), self.parts.version
+                yield {"parts": parts, **self._more()}
+            try:
+                await asyncio.wait_for(changed.wait(), HEARTBEAT)
+            except asyncio.TimeoutError:
+                yield None
+
+    def _more(self) -> dict[str, Any]:
+        return {}
+
+    async def _follow(self) -> None:
+        while True:
+            begun = time.monotonic()
+            try:
+                pause = await self._look()
+                trouble = ""
+            except ArmoflowError as error:
+                logger.info("the engine does not answer as it should: %s", error)
+                pause, trouble = IDLE, str(error)
+            self.parts.set({"trouble": views.trouble(trouble)})
+            self._tell()
+            spent = time.monotonic() - begun
+            await asyncio.sleep(max(pause - spent, 0.05))
+
+    async def _look(self) -> float:
+        """Look once; how many seconds may pass from here to the next time."""
+        raise NotImplementedError
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class SessionWatch(Watch):
+    """A session.
+
+    Args:
+        feed: Asks for it.
+        processes: What the engine takes of this machine, where that is known.
+    """
+
+    def __init__(self, feed: SessionFeed, processes: Processes | None) -> None:
+        super().__init__()
+        self.feed = feed
+        self._processes = processes
+        self._drawn = -1
+        self._resume = 0.0
+
+    def since(self, chunk: int) -> dict[str, Any]:
+        """The timeline from some chunk on."""
+        return {"frame": self.feed.frame(), "chunks": self.feed.chunks[chunk:]}
+
+    async def _look(self) -> float:
+        feed = self.feed
+        begun = time.monotonic()
+        await asyncio.to_thread(feed.glance)
+        if begun >= self._resume:
+            await asyncio.to_thread(self._read)
+            spent = time.monotonic() - begun
+            # While nothing runs nobody is kept from anything.
+            rest = spent * REST if feed.live and feed.trace.status == "running" else 0.0
+            self._resume = time.monotonic() + rest
+        self.parts.set(views.quick(feed, time.time()))
+        if self._processes is not None:
+            self.parts.set({"machine": views.machine(self._processes.look())})
+        if feed.behind and not feed.live:
+            return 0.0
+        return PAUSE if feed.live else IDLE
+
+    def _read(self) -> None:
+        feed = self.feed
+        feed.read()
+        known = len(feed.trace.runs)
+        if known != self._drawn or feed.live:
+            if not feed.behind:
+                feed.ask_results()
+            self.parts.set(views.slow(feed))
+            self._drawn = known
+
+    def _more(self) -> dict[str, Any]:
+        return {"known": len(self.feed.trace.runs), "live": self.feed.now_running(time.time())}
+
+
+class OverviewWatch(Watch):
+    """The sessions of an engine, and its partitions.
+
+    Args:
+        inspection: Whom to ask.
+        processes: See :class:`SessionWatch`.
+    """
+
+    def __init__(self, inspection: Inspection, processes: Processes | None) -> None:
+        super().__init__()
+        self._inspection = inspection
+        self._processes = processes
+        self._over: dict[str, SessionTrace] = {}
+
+    async def _look(self) -> float:
+        begun = time.monotonic()
+        await asyncio.to_thread(self._ask)
+        return max(PAUSE, (time.monotonic() - begun) * REST)
+
+    def _ask(self) -> None:
+        inspection = self._inspection
+        total, sessions = inspection.sessions(SESSIONS)
+        traces = []
+        for session in sessions:
+            trace = self._over.get(session.session_id) or describe(inspection, session, {})
+            traces.append(trace)
+            over = trace.status != "running" and trace.total == sum(
+                trace.counts[state] for state in ENDED
+            )
+            if over:  # nothing of it changes any more
+                self._over[trace.id] = trace
+        endpoint = inspection.settings.endpoint
+        pods = inspection.info.pods
+        counts = {name: grouped(inspection.counts(partition=name)) for name in pods}
+        parts = views.sessions(traces, total, endpoint)
+        parts["partitions"] = views.partitions(counts, pods)
+        if self._processes is not None:
+            parts["machine"] = views.machine(self._processes.look())
+        self.parts.set(parts)
+
+
+class Hub:
+    """What is watched.
+
+    Args:
+        inspection: Whom to ask.
+        processes: Makes what tells of the engine's processes, where they are known.
+    """
+
+    def __init__(self, inspection: Inspection, processes: Callable[[], Processes | None]) -> None:
+        self.inspection = inspection
+        self.overview = OverviewWatch(inspection, processes())
+        self._processes = processes
+        self._sessions: dict[str, SessionWatch] = {}
+
+    async def session(self, session_id: str) -> SessionWatch:
+        """A session's watch: what was learnt is kept for the last few that were looked at.
+
+        Raises:
+            ArmoflowError: If there is none with this id.
+        """
+        watch = self._sessions.pop(session_id, None)
+        if watch is None:
+            watch = await asyncio.to_thread(self._open, session_id)
+        self._sessions[session_id] = watch
+        while len(self._sessions) > KEPT:
+            self._sessions.pop(next(iter(self._sessions)))
+        return watch
+
+    def _open(self, session_id: str) -> SessionWatch:
+        session = self.inspection.session_of(session_id)
+        return SessionWatch(SessionFeed(self.inspection, session), self._processes())
+
+
+KEPT = 4
+"""Sessions of which what was learnt is kept: a hundred thousand tasks take some 100 MB."""

@@ -1,0 +1,56 @@
+"""All that a page tells of a session, added up task by task. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from armoflow.report.critical_path import Lineage
+from armoflow.report.failures import Failures
+from armoflow.report.flow import Flow
+from armoflow.report.lanes import Lanes
+from armoflow.report.statistics import NameTable, Slowest, Usage
+from armoflow.report.trace import TaskRun
+
+SLOWEST = 20
+"""Tasks that are listed as the slowest."""
+
+
+class Digest:
+    """Numbers of a session's tasks, of which more may come.
+
+    Attributes:
+        names: By name.
+        usage: Of the workers.
+        lanes: Rows of the timeline.
+        slowest: Tasks that ran longest.
+        failures: What failed.
+        lineage: What came from what.
+        flow: The same by name.
+    """
+
+    def __init__(self) -> None:
+        self.names = NameTable()
+        self.usage = Usage()
+        self.lanes = Lanes()
+        self.slowest = Slowest(SLOWEST)
+        self.failures = Failures()
+        self.lineage = Lineage()
+        self.flow = Flow(self.lineage)
+
+    def add(self, runs: Iterable[TaskRun]) -> list[int]:
+        """Some more tasks; the row of each, see :meth:`Lanes.add`."""
+        rows = []
+        for run in runs:
+            rows.append(self.lanes.add(run))
+            self.names.add(run)
+            self.usage.add(run)
+            self.slowest.add(run)
+            self.failures.add(run)
+            self.lineage.add(run)
+            self.flow.add(run)
+        return rows
+
+
+def by_start(runs: Sequence[TaskRun]) -> list[TaskRun]:
+    """In the order in which they began; what has not, last."""
+    return sorted(runs, key=lambda run: (run.started is None, run.started or 0.0))
