@@ -22,6 +22,9 @@ FAILURES = 200
 KINDS = 10
 """Kinds of failures that are shown."""
 
+ITEMS = 20
+"""Failed items of a task that are shown, and tasks of a session with such."""
+
 
 @click.command()
 @click.argument("id")
@@ -58,6 +61,11 @@ def _session(inspection: Inspection, session: Session) -> dict[str, Any]:
         {"error": error, "tasks": count, "first": first[error]}
         for error, count in kinds.most_common(KINDS)
     ]
+    summaries = inspection.summaries(session.session_id)
+    facts["failed items"] = sum(summary.failed for summary in summaries.values())
+    facts["tasks with failed items"] = [
+        {"task": task_id, **summary._asdict()} for task_id, summary in [*summaries.items()][:ITEMS]
+    ]
     return facts
 
 
@@ -79,12 +87,16 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     shown = dict(facts)
     trace = shown.pop("traceback", None)
     failures = shown.pop("failures", ())
+    packs = shown.pop("tasks with failed items", ())
+    items = shown.pop("failed items", ())
+    if packs:
+        shown["failed items"] = items
     if "seconds" in shown:
         shown["lasted"] = length(shown.pop("seconds"))
     for name in ("inputs", "outputs"):
         if name in shown:
             shown[name] = [f"{id} ({each})" if each else id for id, each in shown[name].items()]
-    for name in ("tasks", "options"):
+    for name in ("tasks", "items", "options"):
         if shown.get(name):
             pairs = shown[name].items()
             shown[name] = ", ".join(f"{key} {value}" for key, value in pairs if value is not None)
@@ -92,5 +104,14 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
     for failure in failures:
         click.echo(f"  {failure['tasks']:,} failed: {failure['error']}")
         click.echo(f"      armoflow show {failure['first']}")
+    for pack in packs:
+        names = ", ".join(pack["names"])
+        click.echo(f"  {pack['failed']:,} of {pack['items']:,} items failed: {names}")
+        click.echo(f"      armoflow show {pack['task']}")
+    if kind == "Task":
+        for item in items[:ITEMS]:
+            click.echo(f"  {item['name']} failed: {item['error'] or 'its value is gone'}")
+        if len(items) > ITEMS:
+            click.echo(f"  ... and {len(items) - ITEMS:,} more")
     if trace:
         click.echo(f"\n{trace.rstrip()}")

@@ -14,6 +14,7 @@ To read one: download a result's data with the calls that every ArmoniK serves, 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,13 +23,15 @@ from armoflow.codec.envelope import pack_envelope, unpack_told
 from armoflow.errors import EnvelopeError
 
 QUICK = 0.0001
-"""Seconds: items that take less each are told together."""
+"""Seconds: neighbours that take less together are told together."""
 
-PREFIX = "i/"
+PREFIX = "items/"
 """Begins the name of a result that is there for its log."""
 
 _NAME = 200
 """Characters of such a name."""
+
+_SUMMARY = re.compile(rf"{PREFIX}(\d+) of (\d+) failed(?:: (.*))?", re.DOTALL)
 
 
 class ItemState(enum.IntEnum):
@@ -48,7 +51,7 @@ class ItemRecord(NamedTuple):
         seconds: How long it ran, all attempts together; of several, all of these.
         state: How it ended.
         attempts: How often it was tried.
-        items: How many these are: more than one only if each was quick and completed at once.
+        items: How many these are: more than one only where quick ones stand side by side.
     """
 
     name: str
@@ -108,8 +111,10 @@ class Section:
         self._together = False
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """The next items have taken so long, all of them together."""
-        quick = seconds < QUICK * count
+        """The next items have taken so long, all of them together; there may be none."""
+        if count <= 0:
+            return
+        quick = seconds < QUICK
         if quick and self._together:
             self.runs[-2] += count
             self.runs[-1] += seconds * 1e6
@@ -139,7 +144,7 @@ class Section:
     def pack(self) -> list[Any]:
         """As it travels."""
         special = [part for item, told in self.special.items() for part in (item, *told)]
-        return [self.name, self.first, [int(part) for part in self.runs], special]
+        return [self.name, self.first, [round(part) for part in self.runs], special]
 
 
 class ItemLog:
@@ -156,7 +161,7 @@ class ItemLog:
         >>> records[2].items
         2
         >>> log.name
-        'i/1/4/load[11]'
+        'items/1 of 4 failed: load[11]'
     """
 
     def __init__(self) -> None:
@@ -185,7 +190,8 @@ class ItemLog:
     def tells(self) -> bool:
         """Whether it says more than an engine knows of the task."""
         sections = self._sections
-        return len(sections) > 1 or any(one.length > 1 or one.special for one in sections)
+        items = sum(section.length for section in sections)
+        return items > 1 or any(section.special for section in sections)
 
     @property
     def failed(self) -> bool:
@@ -206,7 +212,8 @@ class ItemLog:
             for item, (state, _) in section.special.items()
             if state == ItemState.FAILED
         ]
-        return f"{PREFIX}{len(failed)}/{total}/{', '.join(failed)}"[:_NAME]
+        names = f": {', '.join(failed)}" if failed else ""
+        return f"{PREFIX}{len(failed)} of {total} failed{names}"[:_NAME]
 
     def pack(self) -> list[Any]:
         """As it travels."""
@@ -273,14 +280,13 @@ def read_summary(name: str) -> ItemSummary | None:
     """What a result's name says of items; None if it is not there for a log.
 
     Example:
-        >>> read_summary("i/2/1000/f[3], f[17]")
+        >>> read_summary("items/2 of 1000 failed: f[3], f[17]")
         ItemSummary(items=1000, failed=2, names=['f[3]', 'f[17]'])
-        >>> read_summary("o/load") is None
+        >>> read_summary("output/load") is None
         True
     """
-    prefix, _, rest = name.partition("/")
-    failed, _, rest = rest.partition("/")
-    total, _, names = rest.partition("/")
-    if prefix + "/" != PREFIX or not (failed.isdecimal() and total.isdecimal()):
+    found = _SUMMARY.fullmatch(name)
+    if found is None:
         return None
+    failed, total, names = found.groups()
     return ItemSummary(int(total), int(failed), names.split(", ") if names else [])

@@ -14,6 +14,11 @@ from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, Armoni
 from armonik.common import Direction, Result, ResultStatus, Session, Task, TaskStatus
 from armonik.common.filter import Filter
 
+from armoflow.codec.container import stranger
+from armoflow.codec.envelope import SlotKind, unpack_envelope
+from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items, read_summary
+from armoflow.config import MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.connect import introduce
@@ -35,6 +40,9 @@ WHOLE_ID = 36
 SHORTEST_ID = 4
 """Characters of an id's beginning that may stand for it."""
 
+LOG_BYTES = 64 * MIB
+"""Of a result that is downloaded only to look for a log of items: at most."""
+
 Entity: TypeAlias = "Session | Task | Result"
 
 
@@ -55,6 +63,18 @@ class ResultFacts(NamedTuple):
 
     name: str
     size: int
+
+
+class TaskItems(NamedTuple):
+    """What became of the items of a task that ran several.
+
+    Attributes:
+        records: Of all of them; empty where nothing is told of them.
+        errors: Why some failed, in short, by what errors call them; as far as values are there.
+    """
+
+    records: Sequence[ItemRecord]
+    errors: Mapping[str, str]
 
 
 class Inspection:
@@ -205,6 +225,61 @@ class Inspection:
             )
         return Failures(tasks, total)
 
+    def summaries(self, session_id: str) -> dict[str, ItemSummary]:
+        """Of a session's tasks that ran several items, and where one failed: how many, by task."""
+        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
+        found = {}
+        for result in self._listed(wanted):
+            summary = read_summary(result.name)
+            if summary is not None and summary.failed:
+                found[result.created_by] = summary
+        return found
+
+    def items(self, task: Task) -> TaskItems:
+        """What became of the items of a task, as long as its log and its values are there."""
+        own = (Result.created_by == task.id) & Result.name.startswith(PREFIX)
+        records: list[ItemRecord] = []
+        errors: dict[str, str] = {}
+        for log in self._listed(own):
+            data = self._data(log)
+            records += read_items(data) if data is not None else ()
+        for output in task.expected_output_ids:
+            for result in self._listed(Result.result_id == output):
+                data = self._data(result) if result.owner_task_id == task.id else None
+                if data is not None:
+                    records += read_items(data)
+                    errors |= _errors(data)
+        return TaskItems(records, errors)
+
+    def _listed(self, wanted: Filter) -> Iterator[Result]:
+        """Results that a filter lets through, oldest first."""
+        page, seen, total = 0, 0, 1
+        while seen < total:
+            with self._words("listing results"):
+                total, results = self._results.list_results(
+                    wanted, page=page, page_size=PAGE, sort_field=Result.created_at
+                )
+            if not results:
+                return
+            yield from results
+            seen += len(results)
+            page += 1
+
+    def _data(self, result: Result) -> bytes | None:
+        """The data of a result that armoflow wrote, if it is there and no larger than a log is."""
+        if (result.size or 0) > LOG_BYTES:
+            return None
+        with self._words("downloading a result"):
+            try:
+                data: bytes = self._results.download_result_data(
+                    result.result_id, result.session_id
+                )
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return None
+                raise
+        return None if stranger(data) else data
+
     def names(self, result_ids: Sequence[str]) -> dict[str, str]:
         """What results are named after, by id; those that nobody knows are left out."""
         return {id: task_name(facts.name) for id, facts in self.results(result_ids).items()}
@@ -308,6 +383,16 @@ class Inspection:
             yield
         except grpc.RpcError as error:
             raise refusal(error, what, self._caller) from error
+
+
+def _errors(data: bytes) -> dict[str, str]:
+    """Why items have failed, in short, by what errors call them."""
+    records = [
+        ErrorRecord.decode(slot.data)  # without a key: it is read as data, nothing is unpickled
+        for slot in unpack_envelope(data)
+        if slot.kind is SlotKind.ERROR
+    ]
+    return {record.name: record.summary for record in records}
 
 
 def id_of(entity: Entity) -> str:

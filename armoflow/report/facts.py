@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from armonik.common import Task, TaskStatus
 
 from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.protocol.inspection import Inspection, moment, seconds
 
 
@@ -15,6 +18,7 @@ def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
     inputs, outputs = list(task.data_dependencies), list(task.expected_output_ids)
     names = inspection.names([*inputs, *outputs])
     options = task.options
+    items = inspection.items(task)
     return {
         "id": task.id,
         "name": next((names[output] for output in outputs if names.get(output)), None),
@@ -30,6 +34,17 @@ def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
         "seconds": seconds(task.processing_to_end_duration),
         "inputs": {each: names.get(each) for each in inputs},
         "outputs": {each: names.get(each) for each in outputs},
+        "items": _counts(items.records),
+        "failed items": [
+            {
+                "name": record.label,
+                "attempts": record.attempts,
+                "seconds": record.seconds,
+                "error": items.errors.get(record.label),
+            }
+            for record in items.records
+            if record.state is ItemState.FAILED
+        ],
         "payload": task.payload_id,
         "created by": task.created_by,
         "retry of": list(task.retry_of_ids),
@@ -43,6 +58,18 @@ def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
         "error": _error(task) and headline(task),
         "traceback": _traceback(task),
     }
+
+
+def _counts(records: Sequence[ItemRecord]) -> dict[str, int]:
+    """How many items a task ran, and what became of those that did not just complete."""
+    states = Counter[str]()
+    for record in records:
+        states["ran"] += record.items
+        if record.state:
+            states[record.state.name.lower()] += record.items
+        if record.attempts > 1:
+            states["retried"] += 1
+    return dict(states)
 
 
 def _traceback(task: Task) -> str | None:

@@ -48,6 +48,10 @@ class Attempts:
             self.spent[item] = attempts
             self.due[item] = due
 
+    def made(self, item: int) -> int:
+        """How many attempts an item has needed that has ended."""
+        return self.spent.get(item, 0) + 1
+
     def deadline(self) -> int:
         """When an attempt that starts now must have ended; 0: never."""
         return time.monotonic_ns() + self.timeout if self.timeout else 0

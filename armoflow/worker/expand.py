@@ -68,7 +68,8 @@ class Expander:
         packed = payload.settings.packed or payload.settings.capture
         settings = self._plan_settings(payload, packed, context.local)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
-        inline = Inline(payload, settings, self._functions, self._recorder, context.seconds)
+        recorder, seconds = self._recorder, context.seconds
+        inline = Inline(payload, settings, self._functions, recorder, seconds, log=context.log)
         inline.run([value for item in sorted(values) for value in values[item]])
         while True:
             ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
@@ -135,7 +136,7 @@ def _make_each(
                 failed = one.failure
                 record = failed.record.via(context.payload.name)
                 one = Made(failure=ItemFailure(record, failed.kind))  # noqa: PLW2901
-            context.write(output, pack_envelope([one.to_cell(context.slot)]))
+            context.write(output, [one.to_cell(context.slot)])
         else:
             result = _existing(output, context.payload.name)
             planner.bind(one, result)
@@ -163,7 +164,7 @@ def _make_columns(
             else:
                 left[item] = one
         if not left:
-            context.write(output_id, pack_envelope(cells))
+            context.write(output_id, cells)
             continue
         delayed = list(left.values())
         places = dict(zip(left, _plan(planner, delayed, context), strict=True))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from armoflow import config
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.codec.container import Buffer, size
-from armoflow.codec.envelope import Cell, Slot
+from armoflow.codec.envelope import Cell, Slot, pack_envelope
+from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Payload
 from armoflow.protocol.frames import (
     CHILD_PREFIX,
@@ -69,6 +70,7 @@ class ExpansionContext:
         seconds: How long the graph may be begun in this process.
         local: The agent is that of the embedded engine.
         slot: Makes the slot of a failure.
+        log: What became of the task's items.
         effects: What the task asks for.
     """
 
@@ -84,6 +86,7 @@ class ExpansionContext:
         local: bool,
         seconds: float,
         slot: Callable[[ItemFailure], Slot],
+        log: ItemLog,
     ) -> None:
         self.payload = payload
         self.function = function
@@ -91,6 +94,8 @@ class ExpansionContext:
         self.effects = effects
         self.seconds = seconds
         self.slot = slot
+        self.log = log
+        self._written: dict[str, Sequence[Cell]] = {}
         self._agent = agent
         self._stage = stage
         self.local = local
@@ -98,30 +103,28 @@ class ExpansionContext:
 
     def store(self, name: str, parts: Sequence[Buffer]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""
-        name = (CONSTANT_PREFIX + name)[:_NAME]
-        if size(parts) <= config.INLINE_DATA_LIMIT:
-            return self._store([(name, b"".join(parts))])[0]
-        result_id = self._create([name])[0]
-        self.effects.data[result_id] = self._stage(result_id, parts)
-        return result_id
+        return self._store_one((CONSTANT_PREFIX + name)[:_NAME], parts)
 
-    def write(self, result_id: str, parts: Sequence[Buffer]) -> None:
-        """Give a result its data: an expected output, or one that was made here."""
-        if self.local and size(parts) <= config.INLINE_DATA_LIMIT:
-            self.effects.data[result_id] = b"".join(parts)
-        else:
-            self.effects.data[result_id] = self._stage(result_id, parts)
+    def write(self, output: str, cells: Sequence[Cell]) -> None:
+        """Give an expected output its slots."""
+        self._written[output] = cells
+
+    def leave_log(self) -> None:
+        """Leave a result that is there for the task's log."""
+        self._store_one(self.log.name, self.log.data())
 
     def submit(self, submission: Submission) -> None:
         """Add a child task; its new results get ids when the expansion has returned."""
         self._submissions.append(submission)
 
     def forget(self) -> None:
-        """The child tasks so far are not to be."""
+        """What was written, and the child tasks so far, are not to be."""
+        self._written = {}
         self._submissions = []
 
     def finish(self) -> None:
-        """Turn the submissions into effects; called once, after the expansion."""
+        """Turn all into effects; called once, after the expansion."""
+        self._write_outputs()
         leaves = [task for task in self._submissions if all(handle.id for handle in task.inputs)]
         self._store_payloads(leaves)
         self._name_outputs()
@@ -136,6 +139,21 @@ class ExpansionContext:
             for task in self._submissions
         )
         self._submissions = []
+
+    def _write_outputs(self) -> None:
+        """Lay the outputs out; the log is behind the first one's slots, or has its own result."""
+        log = self.log.pack() if self._written and self.log.tells and not self.log.failed else ()
+        if not log and self.log.tells:
+            self.leave_log()
+        for output, cells in self._written.items():
+            self._write(output, pack_envelope(cells, log=log))
+            log = ()
+
+    def _write(self, result_id: str, parts: Sequence[Buffer]) -> None:
+        if self.local and size(parts) <= config.INLINE_DATA_LIMIT:
+            self.effects.data[result_id] = b"".join(parts)
+        else:
+            self.effects.data[result_id] = self._stage(result_id, parts)
 
     def _store_payloads(self, tasks: Sequence[Submission]) -> None:
         """Payloads that can be laid out already go up with their data, in few messages."""
@@ -173,7 +191,7 @@ class ExpansionContext:
         ids = self._create([_payload_name(task) for task in tasks])
         for task, result_id in zip(tasks, ids, strict=True):
             task.payload_id = result_id
-            self.write(result_id, task.pack())
+            self._write(result_id, task.pack())
 
     def _create(self, names: Sequence[str]) -> list[str]:
         ids: list[str] = []
@@ -183,6 +201,13 @@ class ExpansionContext:
         if self.local:
             self.effects.created.extend(map(CreatedResult, ids, names))
         return ids
+
+    def _store_one(self, name: str, parts: Sequence[Buffer]) -> str:
+        if size(parts) <= config.INLINE_DATA_LIMIT:
+            return self._store([(name, b"".join(parts))])[0]
+        result_id = self._create([name])[0]
+        self.effects.data[result_id] = self._stage(result_id, parts)
+        return result_id
 
     def _store(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
         if not self.local:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
+from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Payload
 from armoflow.errors import TaskError
 from armoflow.graph.collection import DelayedList
@@ -99,6 +100,7 @@ class Inline:
         functions: The functions of this process.
         recorder: Notes what runs.
         seconds: How long calls may be begun.
+        log: Told what becomes of them.
 
     Attributes:
         caller: Makes the calls.
@@ -112,8 +114,10 @@ class Inline:
         functions: Functions,
         recorder: Recorder,
         seconds: float,
+        *,
+        log: ItemLog,
     ) -> None:
-        self.caller = InlineCaller(plan, payload.settings, functions, recorder, seconds)
+        self.caller = InlineCaller(plan, payload.settings, functions, recorder, seconds, log=log)
         self.taken: dict[Node, Taken] = {}
         self._seconds = seconds
         self._end = 0.0

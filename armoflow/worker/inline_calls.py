@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from armoflow.codec.item_log import ItemLog, ItemState
 from armoflow.codec.payload import Settings
 from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
 from armoflow.graph.collection import DelayedList
@@ -51,6 +52,7 @@ class InlineCaller:
         functions: The functions of this process.
         recorder: Notes what runs.
         seconds: For how long calls may be begun.
+        log: Told what becomes of them.
     """
 
     def __init__(
@@ -60,8 +62,11 @@ class InlineCaller:
         functions: Functions,
         recorder: Recorder,
         seconds: float,
+        *,
+        log: ItemLog,
     ) -> None:
         self._plan = plan
+        self._log = log
         self._parent = parent
         self._functions = functions
         self._paces = functions.paces
@@ -120,7 +125,7 @@ class InlineCaller:
         function, recorder = self._functions.of(task), self._recorder
         name = node.name if item is None else f"{node.name}[{item}]"
         self._functions.enter(task.function)
-        attempt = 0
+        attempt, spent = 0, 0.0
         while True:
             attempt += 1
             self._number += 1
@@ -131,8 +136,10 @@ class InlineCaller:
                 args, kwargs = load()
                 value = function(*args, **kwargs)
             except BaseException as error:
+                spent += time.perf_counter() - began
                 lost = isinstance(error, (UnreadableDataError, EnvelopeError))
                 if lost or attempt > rule.settings.retries:
+                    self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
                     raise describe(error, node.name, item, attempt) from None
                 pause = rule.settings.pause_after(attempt)
                 # Of a collection the other items go on meanwhile: where the rest of it runs.
@@ -141,7 +148,9 @@ class InlineCaller:
                 recorder.inline(self._number, attempt, 0, name)
                 time.sleep(pause)
             else:
-                self._paces.note(task.function, time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                self._paces.note(task.function, seconds)
+                self._log.call(node.name, item, spent + seconds, ItemState.COMPLETED, attempt)
                 return value
 
     def end(self) -> None:

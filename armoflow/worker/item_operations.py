@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import pickle
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 from armoflow.codec.envelope import Cell
+from armoflow.codec.item_log import QUICK
 from armoflow.codec.payload import Operation
 from armoflow.errors import EnvelopeError
 from armoflow.worker.attempts import ItemWaits
@@ -20,6 +23,12 @@ from armoflow.worker.saved import Fold
 
 _SCALAR_PROTOCOL = 3
 """Protocol 4 and later put a frame of nine bytes around a handful."""
+
+_STRIP = 32
+"""Quick items between two looks at the clock, at most: a look costs a twentieth of one."""
+
+_SINGLY = 16
+"""Items after each of which the clock is looked at, before any are taken to be quick."""
 
 _MISSING = object()
 
@@ -53,7 +62,8 @@ def run_map(job: Job) -> None:
             item, error = mapping.run_quickly(item)
             if item == job.payload.count:
                 break
-        _run_item(job, item, functools.partial(mapping.attempt, item), error)
+        began = None if error is None else mapping.began
+        _run_item(job, item, functools.partial(mapping.attempt, item), error, began=began)
         item += 1
     _run_waiting(job, mapping.attempt)
 
@@ -83,12 +93,15 @@ def run_combine(job: Job) -> None:
     job.check_outputs(1)
     if job.is_finished(0):
         return
+    began = time.perf_counter()
     fold = _Fold(job, _column(job, 0))
     try:
         held = fold.run()
     except ItemFailure as failure:
         job.fail(0, failure)
+        job.log.add(time.perf_counter() - began)
         return
+    job.log.add(time.perf_counter() - began)
     if held:
         job.keep_value(0, held[0])
     elif payload.final:
@@ -121,11 +134,14 @@ def _run_item(
     item: int,
     attempt: Callable[[], Any],
     error: BaseException | None = None,
+    *,
     keep: Callable[[int, Any], None] | None = None,
+    began: float | None = None,
 ) -> None:
     """Make an attempt, unless the first one was made already and raised ``error``."""
     if job.is_finished(item):
         return
+    began = began or time.perf_counter()
     try:
         value = job.attempts.run(item, attempt, error)
     except ItemWaits:
@@ -136,6 +152,7 @@ def _run_item(
         job.fail(item, failure)
     else:
         (keep or job.keep_value)(item, value)
+    job.spend(item, time.perf_counter() - began)
 
 
 def _run_waiting(
@@ -288,15 +305,23 @@ class _Fold:
         return position, None
 
 
+def _next_strip(strip: int, seconds: float) -> int:
+    """How many items to run before the clock is read again: as many as should be quick together."""
+    fit = int(strip * QUICK / (2 * seconds)) if seconds > 0 else _STRIP
+    return max(min(2 * strip, fit, _STRIP), 1)
+
+
 class _Mapping:
     """The items of a MAP.
 
     Attributes:
         quick: No item needs more than a plain call: they can run in the short loop.
+        began: When the item began whose error that has told.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self.began = 0.0
         self._columns = [_column(job, index) for index in range(len(job.payload.columns))]
         self._function = _with_fixed(job)
         self._star = job.payload.star or job.payload.calls
@@ -335,35 +360,48 @@ class _Mapping:
         deadline = job.attempts.deadline if job.attempts.timeout else None
         position, count, shift = recorder.position, recorder.count, recorder.shift
         item, keeping = start - 1, False
+        log, clock = job.log, time.perf_counter
+        pairs = enumerate(self._arguments(start), start)
+        strip, before = 1, clock()
         try:
-            for item, arguments in enumerate(self._arguments(start), start):
-                if deadline is not None:
-                    words[DEADLINE] = deadline()
-                words[ITEM] = shift + item
-                try:
-                    value = function(*arguments)
-                except BaseException as error:
+            while item + 1 < job.payload.count:
+                first = item + 1
+                for item, arguments in islice(pairs, strip):
+                    if deadline is not None:
+                        words[DEADLINE] = deadline()
+                    words[ITEM] = shift + item
+                    try:
+                        value = function(*arguments)
+                    except BaseException as error:
+                        recorder.position, recorder.count = position, count
+                        log.add(0.0, item - first)  # they are expected to be quick
+                        self.began = before
+                        return item, error
+                    if value.__class__ in SCALARS:
+                        data = dumps(value, _SCALAR_PROTOCOL)
+                        length = len(data)
+                        end = position + length
+                        if end <= SPOOL_BYTES and count < ENTRIES and length <= LARGEST_ENTRY:
+                            spool[position:end] = data
+                            lengths[count] = length
+                            position = end
+                            count += 1
+                            append(data)
+                            continue
                     recorder.position, recorder.count = position, count
-                    return item, error
-                if value.__class__ in SCALARS:
-                    data = dumps(value, _SCALAR_PROTOCOL)
-                    length = len(data)
-                    end = position + length
-                    if end <= SPOOL_BYTES and count < ENTRIES and length <= LARGEST_ENTRY:
-                        spool[position:end] = data
-                        lengths[count] = length
-                        position = end
-                        count += 1
-                        append(data)
-                        continue
-                recorder.position, recorder.count = position, count
-                keeping = True
-                job.keep_value(item, value)
-                keeping = False
-                position, count = recorder.position, recorder.count
+                    keeping = True
+                    job.keep_value(item, value)
+                    keeping = False
+                    position, count = recorder.position, recorder.count
+                now = clock()
+                log.add(now - before, item + 1 - first)
+                if item - start >= _SINGLY:
+                    strip = _next_strip(strip, now - before)
+                before = now
         except Exception:
             # The next item's arguments could not be loaded: that is told with care.
             if keeping:
                 raise
+            log.add(0.0, item + 1 - first)
         recorder.position, recorder.count = position, count
         return item + 1, None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from armoflow import config
 from armoflow.codec.envelope import Cell, Slot, SlotKind
 from armoflow.codec.failure import WHOLE
+from armoflow.codec.item_log import ItemState, Section
 from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import SerializationError, TaskError
 from armoflow.worker.attempts import Attempts
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from armoflow.options import TaskOptions
 
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
+
+
+STATES = {SlotKind.ERROR: ItemState.FAILED, SlotKind.SKIPPED: ItemState.SKIPPED}
+"""How an item has ended that has such a slot; others have completed."""
 
 
 def _no_function(*args: Any, **kwargs: Any) -> Any:
@@ -42,6 +47,7 @@ class Job:
         inputs: What it reads.
         attempts: How its items are tried.
         output_count: How many outputs it has.
+        log: Told what becomes of them.
         rest: Called when nothing is left to do but to wait.
         lasting: Something of the user's runs between an item's end and the writing of its value: so
             its buffers are copied, and its slots are kept where they outlive this process.
@@ -62,14 +68,16 @@ class Job:
         inputs: Inputs,
         attempts: Attempts,
         output_count: int,
-        rest: Rest,
         *,
+        log: Section,
+        rest: Rest,
         lasting: bool,
     ) -> None:
         self.payload = payload
         self.inputs = inputs
         self.attempts = attempts
         self.recorder = attempts.recorder
+        self.log = log
         self.function: Callable[..., Any] = _no_function
         self.original: Callable[..., Any] | None = None
         self.finished: Mapping[int, Sequence[Cell]] = {}
@@ -105,7 +113,18 @@ class Job:
             return False
         self._put(item, cells)
         self.recorder.skip(item)
+        self.log.spend(item, 0.0)
+        if isinstance(cells[0], Slot) and cells[0].kind in STATES:
+            self.log.mark(item, STATES[cells[0].kind], self.attempts.made(item))
         return True
+
+    def spend(self, item: int, seconds: float) -> None:
+        """An attempt of an item has taken so long."""
+        self.log.spend(item, seconds)
+        if item in self.attempts.due:
+            self.log.wait(item)
+        elif item in self.attempts.spent and item not in self.log.special:
+            self.log.mark(item, ItemState.COMPLETED, self.attempts.made(item))
 
     def wait(self, item: int) -> None:
         """An item waits for its next attempt: the others go on."""
@@ -147,6 +166,7 @@ class Job:
         failure = self._seen_from(item, failure)
         if not self.tolerant:
             raise failure
+        self.log.mark(item, STATES[failure.kind], self.attempts.made(item))
         self.keep(item, [self.slot(failure)] * len(self.cells))
 
     def fail_pending(self, item: int, error: Exception) -> None:
@@ -159,6 +179,7 @@ class Job:
         if not self.tolerant:
             raise failure
         del self.pending[item]
+        self.log.mark(item, ItemState.FAILED, self.attempts.made(item))
         self._put(item, [self.slot(failure)] * len(self.cells))
 
     def fail_rest(self, failure: ItemFailure) -> None:
@@ -172,10 +193,13 @@ class Job:
             raise failure
         cells = [self.slot(failure)] * len(self.cells)
         done, due = len(self.cells[0]), self.attempts.due
+        self.log.add(0.0, done - self.log.length)
         for item in range(self.payload.slot_count):
             if (item >= done or item in due) and not self.is_finished(item):
                 self._put(item, cells)
                 self.recorder.skip(item)
+                self.log.spend(item, 0.0)
+                self.log.mark(item, STATES[failure.kind], self.attempts.made(item))
 
     def name(self, item: int | None) -> str:
         """What errors call an item, or the whole task."""

@@ -18,6 +18,7 @@ from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
+from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
@@ -118,6 +119,7 @@ class Runner:
         self._cells = CellCache()
         self._paces = Paces()
         self._seconds = 0.0  # that the operations of this task have taken
+        self._log = ItemLog()
         self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
@@ -158,6 +160,7 @@ class Runner:
         self.name, self.touched = payload.name, False
         self._paces.hear(payload.paces)
         self._seconds = 0.0
+        self._log = ItemLog()
         check_versions(payload.versions, node=payload.name)
         job = self._prepare(task, payload)
         if job.pending and job.tolerant:
@@ -167,8 +170,13 @@ class Runner:
         else:
             # On the lane the engine tells it.
             seconds = None if task.folder is None else self._seconds
+            log = self._log.pack() if self._log.tells else ()
+            if self._log.failed:
+                self._context(task, job, effects).leave_log()
+                log = ()
             for output, cells in zip(task.outputs, job.cells, strict=True):
-                self._store(task, effects, output, pack_envelope(cells, seconds))
+                self._store(task, effects, output, pack_envelope(cells, seconds, log))
+                log = ()  # the first one has it
 
     def _prepare(self, task: EngineTask, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
@@ -217,7 +225,8 @@ class Runner:
             pause = step.settings.pause_after(step.spent)
             attempts.resume({0: (step.spent, time.monotonic_ns() + int(pause * 1e9))})
         rest = functools.partial(self._rest, task, before)
-        job = Job(step, inputs, attempts, len(task.outputs), rest, lasting=lasting)
+        log = self._log.section(step.name, step.start if step.collection else None)
+        job = Job(step, inputs, attempts, len(task.outputs), log=log, rest=rest, lasting=lasting)
         if task.progress is not None:
             shift = self._recorder.shift
             attempts.resume(task.progress.spent_in(shift, step.slot_count))
@@ -294,17 +303,7 @@ class Runner:
             self._paces.note_graph(job.original)
         # What another task stored is there only if that task succeeded.
         self._book.forget_stored()
-        context = ExpansionContext(
-            payload=job.payload,
-            function=job.original,
-            outputs=task.outputs,
-            agent=self._agent,
-            stage=functools.partial(self._stage, task),
-            effects=effects,
-            local=task.folder is None,
-            seconds=_inline_seconds(task, job.payload),
-            slot=job.slot,
-        )
+        context = self._context(task, job, effects)
         try:
             self._expander(job.pending, job.cells, context)
             context.finish()
@@ -315,6 +314,20 @@ class Runner:
             raise
         except Exception as error:
             raise describe(error, job.payload.name) from error
+
+    def _context(self, task: EngineTask, job: Job, effects: Effects) -> ExpansionContext:
+        return ExpansionContext(
+            payload=job.payload,
+            function=job.original,
+            outputs=task.outputs,
+            agent=self._agent,
+            stage=functools.partial(self._stage, task),
+            effects=effects,
+            local=task.folder is None,
+            seconds=_inline_seconds(task, job.payload),
+            slot=job.slot,
+            log=self._log,
+        )
 
     def _store(
         self, task: EngineTask, effects: Effects, output: str, parts: Sequence[Buffer]

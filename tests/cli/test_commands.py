@@ -34,6 +34,12 @@ def good(x):
 def bad(x):
     raise ValueError(f"no {x}")
 
+@task(batch_size=6)
+def even(x):
+    if x % 2:
+        raise ValueError(f"odd {x}")
+    return x
+
 @task(max_retries=1)
 def long(begun):
     import pathlib, time
@@ -43,6 +49,8 @@ def long(begun):
 client = Client()
 print(client.compute(good(1)), flush=True)
 print(client.submit(bad(good(2))).exception(), flush=True)
+items = client.submit(even.map(range(6)))
+print(items.exception(), flush=True)
 if len(sys.argv) > 1:
     future = client.submit(long(sys.argv[1]))
     sys.stdin.read(1)
@@ -91,7 +99,8 @@ class Commanded:
             env=self.environment,
         ) as process:
             assert process.stdout is not None and process.stdin is not None
-            assert [process.stdout.readline() for _ in range(2)] == ["2\n", "no 3\n"]
+            said = [process.stdout.readline() for _ in range(3)]
+            assert said == ["2\n", "no 3\n", "odd 1\n"]
             if begun is not None:
                 wait_for(begun.exists, "the long task does not begin")
             process.stdin.write("x")
@@ -142,6 +151,22 @@ def test_what_a_killed_client_leaves_can_be_looked_at(
     assert result["kind"] in ("result", "task") and result["session"] == left["id"]
 
 
+def test_failed_items_of_tasks_that_ended_well_are_counted_and_named(
+    engine: Commanded, left: dict[str, Any]
+) -> None:
+    session = engine.json("show", left["id"])
+    assert session["failed items"] == 3
+    (pack,) = session["tasks with failed items"]
+    assert (pack["items"], pack["names"]) == (6, ["even[1]", "even[3]", "even[5]"])
+    assert "3 of 6 items failed: even[1], even[3], even[5]" in engine.run("show", left["id"])
+
+    task = engine.json("show", pack["task"])
+    assert (task["status"], task["items"]) == ("completed", {"ran": 6, "failed": 3})
+    assert [item["name"] for item in task["failed items"]] == ["even[1]", "even[3]", "even[5]"]
+    assert "ValueError: odd 5" in task["failed items"][2]["error"]
+    assert "even[5] failed: ValueError: odd 5" in engine.run("show", pack["task"])
+
+
 def test_sessions_are_cancelled_and_purged(engine: Commanded, tmp_path: Path) -> None:
     left = engine.leave_session(tmp_path, tmp_path / "begun")
     assert left["tasks"]["running"] + left["tasks"]["queued"] == 1
@@ -185,7 +210,7 @@ def test_a_session_is_drawn(engine: Commanded, left: dict[str, Any], tmp_path: P
     assert "raise ValueError(f&quot;no {x}&quot;)" in text and left["id"] in text
     assert "1 failed" in re.sub(r"<[^>]*>", "", text)
     assert str(picture) in engine.run("graph", left["id"], "-o", str(picture))
-    assert re.findall(r'label="(\w+)', picture.read_text()) == ["good", "bad"]
+    assert re.findall(r'label="(\w+)', picture.read_text()) == ["good", "bad", "even"]
     assert "use .svg" in engine.run("graph", left["id"], "-o", str(tmp_path / "g.jpg"), code=2)
 
 

@@ -54,7 +54,7 @@ def test_every_item_is_told(endings: list[tuple[int, ItemState, int]], first: in
         for item, (_, state, attempts) in enumerate(endings)
     ]
     total = sum(microseconds for microseconds, _, _ in endings)
-    assert sum(one.seconds for one in records) == pytest.approx(total * 1e-6, abs=1e-5)
+    assert sum(one.seconds for one in records) == pytest.approx(total * 1e-6, abs=1e-4)
     slow = [one for one in endings if one[0] * 1e-6 > 1.1 * QUICK]
     assert len([one for one in records if one.items == 1 and one.seconds > QUICK]) >= len(slow)
     summary = read_summary(log.name)
@@ -122,7 +122,9 @@ def test_the_name_of_a_log_is_no_longer_than_names_may_be() -> None:
     assert list(summary.names[:2]) == ["load[0]", "load[1]"]
 
 
-@pytest.mark.parametrize("name", ["", "load", "o/load", PREFIX, f"{PREFIX}x/y/z", f"{PREFIX}1/x"])
+@pytest.mark.parametrize(
+    "name", ["", "load", "output/load", PREFIX, f"{PREFIX}x of 3 failed", f"{PREFIX}1 of 3"]
+)
 def test_other_names_say_nothing_of_items(name: str) -> None:
     assert read_summary(name) is None
 

@@ -83,7 +83,9 @@ class LocalRunner:
     def run(self, payload: Payload, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """The values of the first output, or of all of them if there are several."""
         effects = self.effects(payload, inputs, **options)
-        outputs = [read(content(data)) for data in effects.data.values()]
+        outputs = [
+            read(content(data)) for name, data in effects.data.items() if name.startswith("output")
+        ]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def slots(self, payload: Payload, inputs: Mapping[str, Any] | None = None) -> list[Slot]:
