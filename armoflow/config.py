@@ -89,6 +89,9 @@ INLINE_OVERTIME = 0.25
 """The part of these seconds for which calls are begun after them that end soon and whose inputs are
 there already: what is nearly done shall not need another task."""
 
+INLINE_CALL_SECONDS = 50e-6
+"""What it costs to make a call there, whatever it does."""
+
 INLINE_ITEMS = 1000
 """Items of a collection that is run there at most; more go in batches, whose items cost less."""
 

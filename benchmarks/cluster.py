@@ -103,6 +103,21 @@ def tree(client: Client) -> None:
     expect(client.compute(leaves(6)), 64)
 
 
+def written(client: Client) -> None:
+    level = [double(number) for number in range(64)]
+    while len(level) > 1:
+        level = [add(*pair) for pair in zip(level[::2], level[1::2], strict=True)]
+    expect(client.compute(level[0]), 63 * 64)
+
+
+def written_again(client: Client) -> float:
+    """Once it is known how long such calls take."""
+    written(client)
+    begin = time.perf_counter()
+    written(client)
+    return time.perf_counter() - begin
+
+
 def some(client: Client) -> None:
     values = client.compute(*(double(number) for number in range(20)))
     expect(list(values), [2 * number for number in range(20)])
@@ -155,6 +170,8 @@ ROWS = {
     "recursion-80": Row("recursion of 80 levels by child tasks", 1.0, recursion(80)),
     "recursion-200": Row("recursion of 200 levels by child tasks", 2.0, recursion(200)),
     "tree": Row("tree of 127 calls returned by tasks", 1.0, tree),
+    "written": Row("tree of 127 calls in one compute", 1.0, written),
+    "again": Row("the same again", 0.5, written_again),
     "behind": Row("20 calls behind another client's 600 of 50 ms", 3.0, some, beside=flood),
 }
 

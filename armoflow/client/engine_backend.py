@@ -40,7 +40,11 @@ from armoflow.orchestrator import sizes
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
-from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
+from armoflow.orchestrator.planning.plan_settings import (
+    PlanSettings,
+    Surroundings,
+    subgraph_seconds,
+)
 from armoflow.orchestrator.targets import (
     IterationWindow,
     Names,
@@ -138,6 +142,7 @@ class EngineBackend:
             workers=workers or min(info.pods_of(options.partition or ""), REMOTE_WORKERS),
             # A cluster's task costs milliseconds, and its agents move the data of each.
             packing=PACKING if batched else CLUSTER_PACKING,
+            subgraph_seconds=subgraph_seconds(batched, inline_seconds),
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
             limits=Limits(info.partitions, max_priority),
         )

@@ -9,7 +9,8 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 * ``("slot", input, slot)``: the value of one slot;
 * ``("list", ((input, start, stop), ...))``: the values of slots as one list, absent ones left out;
 * ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``;
-* ``("previous",)``: in the arguments of a stage, the value of the step before it.
+* ``("previous",)``: in the arguments of a stage, the value of the step before it;
+* ``("call", number)``: in the arguments of a stage of a GRAPH, the value of an earlier stage.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Operation(enum.IntEnum):
     FILTER = 2  # keep the items for which function is true -> a slot per item, absent if false
     COMBINE = 3  # fold the only column, left to right, into one slot
     GATHER = 4  # copy the slots of the only column, errors and all, into one envelope
+    GRAPH = 5  # the stages are calls of one graph: the last one's value -> one slot
 
 
 class CodeReference(NamedTuple):
@@ -98,8 +100,8 @@ class Stage(NamedTuple):
     Attributes:
         name: The node's name.
         function: The code.
-        arguments: After a CALL, the pickle of ``(args, kwargs)``, which refer to the value before;
-            else that of the fixed keyword arguments, or None.
+        arguments: After a CALL, and in a GRAPH, the pickle of ``(args, kwargs)``, which refer to
+            the values before; else that of the fixed keyword arguments, or None.
     """
 
     name: str
@@ -169,6 +171,7 @@ class Payload:
         collection: The items belong to a collection: errors name their index.
         settings: Retries, timeouts, and so on.
         stages: CALL, MAP, FILTER: further steps, each for every item; the last one's are stored.
+            GRAPH: all calls, each after those that it reads.
         key: Seals the errors of the task and of its children (see ``armoflow.codec.seal``).
         origins: Of each input, the name of the node that makes it and, where it holds items of a
             collection, the position of the first; for errors.
@@ -223,7 +226,7 @@ class Payload:
             >>> [(step.name, step.operation.name) for step in fused.steps()]
             [('f', 'MAP'), ('g', 'MAP')]
         """
-        if not self.stages:
+        if not self.stages or self.operation is Operation.GRAPH:
             yield self
             return
         yield replace(self, stages=[])

@@ -1,9 +1,10 @@
 """How long tasks ran, asked of an engine that does not say it by itself.
 
-A stock cluster tells that a result is there, not what it took. So a few of the tasks behind the
-results are looked up, in one call now and then: enough for the sizes of the batches to come, too
-little to be felt. Nothing waits for the answer but a plan that has patience, and nothing fails
-with it.
+A stock cluster tells that a result is there, not what it took. So a few of the results are read,
+now and then, for the worker writes it into them; of those that are large, or gone already, the
+tasks are looked up in one call, though what the engine says has the agent's time in it. That is
+enough for the sizes of the batches to come, and too little to be felt. Nothing waits for the
+answer but a plan that has patience, and nothing fails with it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from armoflow.orchestrator.planned import PlannedTask
+from armoflow import config
+from armoflow.codec.container import Buffer
+from armoflow.codec.envelope import unpack_told
+from armoflow.errors import DataLostError, EnvelopeError
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.transport import Transport
 
@@ -37,6 +42,7 @@ TRIES = 4
 class _DurationQuestion(NamedTuple):
     task: PlannedTask
     sizer: BatchSizer
+    result_id: str | None
     tries: int = 0
 
 
@@ -45,18 +51,23 @@ class Durations:
 
     Args:
         transport: The way to the engine.
+        session: The id of the session, once there is one.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self, transport: Transport, session: Callable[[], str | None] = lambda: None
+    ) -> None:
         self._transport = transport
+        self._session = session
         self._open: dict[BatchSizer, deque[_DurationQuestion]] = {}
         self._arrived = asyncio.Event()
         self._urgent = asyncio.Event()
 
-    def ended(self, task: PlannedTask) -> None:
-        """A task has completed whose duration its sizer would like to know."""
+    def ended(self, task: PlannedTask, result: Result) -> None:
+        """A task has completed, with this result at last, and its sizer would like to know more."""
         if task.sizer is not None and task.task_id:
-            self._add(_DurationQuestion(task, task.sizer))
+            small = 0 < result.size <= config.INLINE_DATA_LIMIT
+            self._add(_DurationQuestion(task, task.sizer, result.id if small else None))
 
     def _add(self, question: _DurationQuestion) -> None:
         if question.tries < TRIES:
@@ -87,9 +98,10 @@ class Durations:
         sample: list[_DurationQuestion] = []
         while self._open and len(sample) < SAMPLE:
             for sizer, questions in list(self._open.items()):
-                if sizer.curious and len(sample) < SAMPLE:
+                curious = questions[-1].task.curious
+                if curious and len(sample) < SAMPLE:
                     sample.append(questions.pop())
-                if not questions or not sizer.curious:
+                if not questions or not curious:
                     del self._open[sizer]
         if self._open:
             self._arrived.set()
@@ -98,18 +110,52 @@ class Durations:
     async def _ask(self, sample: Sequence[_DurationQuestion]) -> int:
         """Ask about some; returns how often that was tried for those still unanswered, or 0."""
         durations: dict[str, float | None]
+        durations = {**await self._read(sample)}
+        left = [question for question in sample if question.task.task_id not in durations]
         try:
-            durations = await self._transport.durations([task.task_id for task, _, _ in sample])
+            if left:
+                ids = [question.task.task_id for question in left]
+                durations.update(await self._transport.durations(ids))
         except Exception as error:  # whatever it is: sizes go by count then
-            logger.debug("the durations of %d tasks are not known: %s", len(sample), error)
-            durations = {task.task_id: None for task, _, _ in sample}
+            logger.debug("the durations of %d tasks are not known: %s", len(left), error)
+            durations.update(dict.fromkeys([question.task.task_id for question in left]))
         unanswered = 0
-        for task, sizer, tries in sample:
+        for question in sample:
+            task, sizer, _, tries = question
             if task.task_id not in durations:
-                self._add(_DurationQuestion(task, sizer, tries + 1))
+                self._add(question._replace(result_id=None, tries=tries + 1))
                 unanswered = max(unanswered, tries + 1)
             elif (seconds := durations[task.task_id]) is None:
                 sizer.unmeasurable()
             else:
                 task.measured(seconds)
         return unanswered
+
+    async def _read(self, sample: Sequence[_DurationQuestion]) -> dict[str, float]:
+        """The seconds that results tell of, by the ids of their tasks."""
+        asked = [question for question in sample if question.result_id is not None]
+        session_id = self._session()
+        if not asked or session_id is None:
+            return {}
+        try:
+            ids = [question.result_id or "" for question in asked]
+            contents = await self._transport.fetch(session_id, ids)
+        except Exception as error:  # the tasks are looked up, then
+            logger.debug("%d results are not there to be read: %s", len(asked), error)
+            return {}
+        told = {}
+        for question, content in zip(asked, contents, strict=True):
+            seconds = _seconds(content)
+            if seconds is not None:
+                told[question.task.task_id] = seconds
+        return told
+
+
+def _seconds(content: Buffer | DataLostError) -> float | None:
+    if isinstance(content, DataLostError):
+        return None
+    try:
+        seconds = unpack_told(content)[1].get("seconds")
+    except EnvelopeError:  # whoever reads it is told what is wrong
+        return None
+    return seconds if isinstance(seconds, float) else None

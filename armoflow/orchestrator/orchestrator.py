@@ -53,7 +53,7 @@ class Orchestrator:
     ) -> None:
         self.transport = transport
         self._key = key
-        self._durations = Durations(transport)
+        self._durations = Durations(transport, lambda: self._session_id)
         info = transport.info
         backlog = Backlog(
             None if "batch" in info.extensions else info, round_trip=lambda: transport.round_trip

@@ -7,7 +7,8 @@ function may call; so what the client, or another worker, has measured is not me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ class Paces:
         self._expanding: set[CodePlace] = set()
         self._places: dict[int, tuple[Any, CodePlace]] = {}
         self._called: dict[int, tuple[Any, Sequence[CodePlace]]] = {}
+        self._waiting = 0
+        self._told = threading.Condition()
 
     def of(self, function: Callable[..., Any]) -> float | None:
         """What calls of a function take on average, lately; None if there were none."""
@@ -75,6 +78,16 @@ class Paces:
             seconds, calls = _WEIGHT * seconds + (1 - _WEIGHT) * before, calls + more
         self._set(place, seconds, calls)
 
+    def wait(self, function: Callable[..., Any], seconds: float) -> bool:
+        """Wait until something is known of a function, for so long at most; whether it is."""
+        place = self._place(function)
+        with self._told:
+            self._waiting += 1
+            try:
+                return self._told.wait_for(lambda: place in self._known, seconds)
+            finally:
+                self._waiting -= 1
+
     def expands(self, function: Callable[..., Any]) -> bool:
         """Whether calls of a function have returned graphs."""
         return self._place(function) in self._expanding
@@ -93,10 +106,17 @@ class Paces:
 
     def tell(self, function: Callable[..., Any]) -> Sequence[Sequence[Any]]:
         """What is known of the tasks that a function may call, as it travels."""
-        called, known = self._called_by(function), self._known
+        return self._tell(self._called_by(function))
+
+    def known(self, functions: Iterable[Callable[..., Any]]) -> Sequence[Sequence[Any]]:
+        """What is known of some functions, as it travels."""
+        return self._tell(map(self._place, functions))
+
+    def _tell(self, places: Iterable[CodePlace]) -> Sequence[Sequence[Any]]:
+        known = self._known
         return [
             [*place, seconds, place in self._expanding, calls]
-            for place in called
+            for place in places
             if place in known
             for seconds, calls in [known[place]]
         ]
@@ -123,6 +143,9 @@ class Paces:
         if place not in self._known and len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
         self._known[place] = seconds, calls
+        if self._waiting:
+            with self._told:
+                self._told.notify_all()
 
     def _place(self, function: Callable[..., Any]) -> CodePlace:
         code = getattr(function, "__code__", function)

@@ -260,6 +260,14 @@ class PlannedTask(Submission):
         """The position of its first item, where it may run several."""
         return self.start if self.items > 1 else None
 
+    @property
+    def curious(self) -> bool:
+        """Whether somebody would like to know how long it ran."""
+        if self.sizer is not None and self.sizer.curious:
+            return True
+        # The plan may be at its end: what is known of a function is of use to the next.
+        return self.timed is not None and self.timed[0].of(self.timed[1]) is None
+
     def measured(self, seconds: float) -> None:
         """It ran so long."""
         if self.sizer is not None:

@@ -30,7 +30,7 @@ class Tracker:
 
     def __init__(
         self,
-        unmeasured: Callable[[PlannedTask], None] = lambda task: None,
+        unmeasured: Callable[[PlannedTask, Result], None] = lambda task, result: None,
         ended: Callable[[PlannedTask], None] = lambda task: None,
     ) -> None:
         self._unmeasured = unmeasured
@@ -81,21 +81,20 @@ class Tracker:
                     result.data = data
                 result.size = change.size
                 self._end(task, result, ResultState.COMPLETED)
-                self._measure(task, change.seconds)
+                self._measure(task, result, change.seconds)
             elif change.state is ResultState.ABORTED or not task.held:
                 # What is being submitted may not be known to the engine yet, or not any more where
                 # its batch was refused.
                 unexplained.append((result, change))
         return unexplained
 
-    def _measure(self, task: PlannedTask, seconds: float | None) -> None:
-        sizer = task.sizer
-        if sizer is None or not sizer.curious:
+    def _measure(self, task: PlannedTask, result: Result, seconds: float | None) -> None:
+        if not task.curious:
             return
         if seconds is not None:
             task.measured(seconds)
         elif task.open_outputs == 0:
-            self._unmeasured(task)
+            self._unmeasured(task, result)
 
     def failed_input(self, task: PlannedTask) -> Blame | None:
         """The blame of an input that failed, if there is one."""

@@ -9,12 +9,13 @@ to capture their failures, and a last child puts the slots together.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from armoflow.codec.envelope import Cell, pack_envelope
-from armoflow.codec.payload import Payload
+from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import ArmoflowError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -23,7 +24,11 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
+from armoflow.orchestrator.planning.plan_settings import (
+    PlanSettings,
+    Surroundings,
+    subgraph_seconds,
+)
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.expansion_context import ExpansionContext
@@ -66,11 +71,14 @@ class Expander:
         payload, count = context.payload, len(context.outputs)
         self._book.inherit_modules(payload.modules)
         packed = payload.settings.packed or payload.settings.capture
-        settings = self._plan_settings(payload, packed, context.local)
+        settings = self._plan_settings(payload, packed, context)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
         recorder, seconds = self._recorder, context.seconds
         inline = Inline(payload, settings, self._functions, recorder, seconds, log=context.log)
+        began = time.perf_counter()
         inline.run([value for item in sorted(values) for value in values[item]])
+        if payload.operation is Operation.GRAPH:
+            context.ran = time.perf_counter() - began
         while True:
             ends = {item: [inline.end(value) for value in values[item]] for item in sorted(values)}
             if not packed:
@@ -92,10 +100,13 @@ class Expander:
                 context.forget()
         inline.store(context)
 
-    def _plan_settings(self, payload: Payload, capture: bool, local: bool) -> PlanSettings:
+    def _plan_settings(
+        self, payload: Payload, capture: bool, context: ExpansionContext
+    ) -> PlanSettings:
         """One for all tasks with the same: what follows from options is worked out once."""
         defaults = tuple(payload.settings.defaults.items())
-        key = (defaults, capture, payload.key, payload.limits, payload.inline, local)
+        local, apart = context.local, context.seconds <= 0
+        key = (defaults, capture, payload.key, payload.limits, payload.inline, local, apart)
         settings = self._settings.get(key)
         if settings is None:
             if len(self._settings) >= _KEPT_SETTINGS:
@@ -108,6 +119,8 @@ class Expander:
                 inline=payload.inline,
                 paces=self._functions.paces,
                 packing=PACKING if local else CLUSTER_PACKING,
+                # What has cost a process before must not be one task again.
+                subgraph_seconds=subgraph_seconds(local, 0.0 if apart else payload.inline),
             )
         return settings
 
@@ -132,8 +145,9 @@ def _make_each(
     bound: list[Result] = []
     for one, output in zip(ends, context.outputs, strict=True):
         if isinstance(one, Made):
-            if one.failure is not None:  # as it is told where a whole task fails
-                failed = one.failure
+            failed = one.failure
+            if failed is not None and context.payload.operation is not Operation.GRAPH:
+                # As it is told where a whole task fails.
                 record = failed.record.via(context.payload.name)
                 one = Made(failure=ItemFailure(record, failed.kind))  # noqa: PLW2901
             context.write(output, [one.to_cell(context.slot)])

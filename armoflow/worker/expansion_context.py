@@ -72,6 +72,7 @@ class ExpansionContext:
         slot: Makes the slot of a failure.
         log: What became of the task's items.
         effects: What the task asks for.
+        ran: How long the calls of a subgraph ran here, for who sizes the next ones.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class ExpansionContext:
         self._agent = agent
         self._stage = stage
         self.local = local
+        self.ran: float | None = None
         self._submissions: list[Submission] = []
 
     def store(self, name: str, parts: Sequence[Buffer]) -> str:
@@ -146,7 +148,7 @@ class ExpansionContext:
         if not log and self.log.tells:
             self.leave_log()
         for output, cells in self._written.items():
-            self._write(output, pack_envelope(cells, log=log))
+            self._write(output, pack_envelope(cells, self.ran, log))
             log = ()
 
     def _write(self, result_id: str, parts: Sequence[Buffer]) -> None:

@@ -151,7 +151,7 @@ class Inputs:
                     return pickle.loads(pickled.data)
                 except pickle.UnpicklingError:
                     pass
-            return loads(_writable(pickled), self.resolve)
+            return loads(writable(pickled), self.resolve)
         except _TOLD:
             raise
         except Exception as error:
@@ -173,7 +173,7 @@ class Inputs:
                 raise AbsentItem
             if cell.kind is not SlotKind.VALUE:
                 raise self._skip(cell)
-            return loads(_writable(Pickled(cell.data, cell.buffers)))
+            return loads(writable(Pickled(cell.data, cell.buffers)))
         except _TOLD:
             raise
         except Exception as error:
@@ -245,7 +245,7 @@ class Inputs:
         return self._fetched[index]
 
 
-def _writable(pickled: Pickled) -> Pickled:
+def writable(pickled: Pickled) -> Pickled:
     """Buffers that came inside a message are copied: what was writable must be again."""
     if not any(memoryview(buffer).readonly for buffer in pickled.buffers):
         return pickled

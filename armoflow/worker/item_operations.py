@@ -120,12 +120,18 @@ def run_gather(job: Job) -> None:
         job.recorder.skip(index)
 
 
+def run_graph(job: Job) -> None:
+    """The calls of a subgraph: run as those that a task returned."""
+    job.keep_graph(0, job.function())
+
+
 RUN: dict[Operation, Callable[[Job], None]] = {
     Operation.CALL: run_call,
     Operation.MAP: run_map,
     Operation.FILTER: run_filter,
     Operation.COMBINE: run_combine,
     Operation.GATHER: run_gather,
+    Operation.GRAPH: run_graph,
 }
 
 

@@ -14,7 +14,7 @@ from armoflow import config
 from armoflow.codec.envelope import Cell, Slot, SlotKind
 from armoflow.codec.failure import WHOLE
 from armoflow.codec.item_log import ItemState, Section
-from armoflow.codec.payload import Operation, Payload
+from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.errors import SerializationError, TaskError
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
@@ -22,6 +22,7 @@ from armoflow.worker.inputs import Inputs, pickle_value
 from armoflow.worker.saved import Fold
 
 if TYPE_CHECKING:
+    from armoflow.graph.task import Task
     from armoflow.options import TaskOptions
 
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
@@ -151,11 +152,15 @@ class Job:
             if not holds_graph(value):
                 self.fail(item, self._refuse(item, error))
                 return
-            self.pending[item] = value
-            self._put(item, self._nothing)
-            self.recorder.skip(item)
+            self.keep_graph(item, value)
         else:
             self.keep(item, cells)
+
+    def keep_graph(self, item: int, value: Any) -> None:
+        """The value of an item holds a graph: it is put aside."""
+        self.pending[item] = value
+        self._put(item, self._nothing)
+        self.recorder.skip(item)
 
     def fail(self, item: int, failure: ItemFailure) -> None:
         """An item has no value.
@@ -301,15 +306,20 @@ def handed_on(job: Job) -> dict[int, Any]:
     }
 
 
-def continued(job: Job) -> Callable[..., Any]:
+def continued(job: Job) -> Task[..., Any]:
     """A step's function as a task, for what comes after a step that returned a graph.
 
     What the graph makes is not here yet: the step becomes part of the graph.
     """
+    options = options_of(job.payload.settings)
+    return as_task(job.original or job.function, job.payload.name, options)
+
+
+def options_of(settings: Settings) -> TaskOptions:
+    """The options of a task that is run like this."""
     from armoflow.options import TaskOptions
 
-    settings = job.payload.settings
-    options = TaskOptions(
+    return TaskOptions(
         retries=settings.retries,
         backoff=settings.backoff,
         timeout=settings.timeout,
@@ -318,11 +328,14 @@ def continued(job: Job) -> Callable[..., Any]:
         priority=settings.priority,
         max_retries=settings.max_retries,
     )
-    function = job.original or job.function
+
+
+def as_task(function: Callable[..., Any], name: str, options: TaskOptions) -> Task[..., Any]:
+    """A function as a task; the same one for the same function, as far as some are kept."""
     try:
-        return _as_task(function, job.payload.name, options)
+        return _as_task(function, name, options)
     except TypeError:  # it cannot be hashed
-        return _as_task.__wrapped__(function, job.payload.name, options)
+        return _as_task.__wrapped__(function, name, options)
 
 
 # In a recursion the same few come at every level: kept, so that they are the same to the planner,
@@ -337,8 +350,8 @@ def _hand_on(name: str) -> Callable[..., Any]:
     return Task(identity.function, name=name)
 
 
-@functools.lru_cache(maxsize=8)
-def _as_task(function: Callable[..., Any], name: str, options: TaskOptions) -> Callable[..., Any]:
+@functools.lru_cache(maxsize=16)
+def _as_task(function: Callable[..., Any], name: str, options: TaskOptions) -> Task[..., Any]:
     from armoflow.graph.task import Task
 
     return Task(function, name=name, options=options)

@@ -180,7 +180,7 @@ class Runner:
 
     def _prepare(self, task: EngineTask, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
-        if not payload.stages:
+        if not payload.stages or payload.operation is Operation.GRAPH:
             job = self._step(task, payload, lasting=payload.operation is not Operation.CALL)
         else:
             job = self._run_steps(task, list(payload.steps()))
@@ -255,6 +255,12 @@ class Runner:
     def _load(self, step: Payload, job: Job) -> None:
         if step.operation is Operation.GATHER:
             self.code.install_modules(step)
+            return
+        if step.operation is Operation.GRAPH:
+            # Imported here: most workers never see one.
+            from armoflow.worker.subgraph import build
+
+            job.function = functools.partial(build, step, job.inputs, self.code)
             return
         job.function, job.original, reach = self.code.function(step)
         self.touched = self.touched or not reach.is_short()

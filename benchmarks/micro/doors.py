@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from armoflow import Client, task
 from benchmarks.suite.targets import margin_of
@@ -23,7 +25,13 @@ def same(number: int) -> int:
     return number
 
 
+def add(first: int, second: int) -> int:
+    """The least that a function of two does."""
+    return first + second
+
+
 same_task = task(same)
+add_task = task(add)
 alone_task = same_task.with_options(batch_size=1)
 
 
@@ -49,13 +57,12 @@ def unpacked(client: Client, count: int) -> None:
     client.compute(*[alone_task(number) for number in range(count)])
 
 
-DOORS: dict[str, tuple[Callable[[Client, int], None], float]] = {
-    "compute": (by_compute, 5.0),
-    "submit": (by_submit, 2.0),
-    "map": (by_map, 5.0),
-    "compute, unpacked": (unpacked, 1.2),
-}
-"""Each door, and how many times as quick as the pool it is to be."""
+def tree(client: Client, count: int) -> None:
+    """Their values added up pairwise, in one compute."""
+    level = [same_task(number) for number in range(count)]
+    while len(level) > 1:
+        level = [add_task(*pair) for pair in _pairs(level)]
+    client.compute(level[0])
 
 
 def by_pool(pool: concurrent.futures.Executor, count: int) -> None:
@@ -64,28 +71,71 @@ def by_pool(pool: concurrent.futures.Executor, count: int) -> None:
         future.result()
 
 
+def tree_by_pool(pool: concurrent.futures.Executor, count: int) -> None:
+    """The same level by level, for a pool's tasks cannot wait for each other."""
+    level = [future.result() for future in [pool.submit(same, number) for number in range(count)]]
+    while len(level) > 1:
+        level = [future.result() for future in [pool.submit(add, *pair) for pair in _pairs(level)]]
+
+
+def _pairs(level: list[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(level[::2], level[1::2], strict=True)
+
+
+Pool = concurrent.futures.Executor
+
+
+class Door(NamedTuple):
+    """One way to make many calls.
+
+    Attributes:
+        run: Makes them.
+        goal: How many times as quick as the pool it is to be.
+        pool: The same by the pool.
+        calls: How many; None: as the command says.
+    """
+
+    run: Callable[[Client, int], None]
+    goal: float
+    pool: Callable[[Pool, int], None] = by_pool
+    calls: int | None = None
+
+
+DOORS: dict[str, Door] = {
+    "compute": Door(by_compute, 5.0),
+    "submit": Door(by_submit, 2.0),
+    "map": Door(by_map, 5.0),
+    "compute, unpacked": Door(unpacked, 1.2),
+    "tree of 4,096 leaves": Door(tree, 1 / 0.3, tree_by_pool, 4096),
+}
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    seconds: dict[str, list[float]] = {name: [] for name in ("pool", *DOORS)}
+    own: dict[str, list[float]] = {name: [] for name in DOORS}
+    pools: dict[str, list[float]] = {name: [] for name in DOORS}
     with concurrent.futures.ProcessPoolExecutor(WORKERS) as pool, Client(workers=WORKERS) as client:
         by_pool(pool, 100)
         by_compute(client, 100)
+        tree(client, 256)
         for _ in range(arguments.rounds):
-            seconds["pool"].append(_timed(lambda: by_pool(pool, arguments.calls)))
-            for name, (run, _) in DOORS.items():
-                seconds[name].append(_timed(lambda run=run: run(client, arguments.calls)))  # type: ignore[misc]
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
-    print("| door | median | times the pool's rate | goal | margin |")
-    print("|---|---|---|---|---|")
-    print(f"| ProcessPoolExecutor | {medians['pool']:.2f} s | | | |")
-    for name, (_, goal) in DOORS.items():
-        times = medians["pool"] / medians[name]
-        margin = margin_of(times, goal, at_least=True)
-        print(f"| {name} | {medians[name]:.2f} s | {times:.1f} | {goal:g} | {margin:+.0%} |")
+            for name, door in DOORS.items():
+                count = door.calls or arguments.calls
+                pools[name].append(_timed(functools.partial(door.pool, pool, count)))
+                own[name].append(_timed(functools.partial(door.run, client, count)))
+    print("| door | median | ProcessPoolExecutor | times its rate | goal | margin |")
+    print("|---|---|---|---|---|---|")
+    for name, door in DOORS.items():
+        here, there = statistics.median(own[name]), statistics.median(pools[name])
+        margin = margin_of(there / here, door.goal, at_least=True)
+        print(
+            f"| {name} | {here:.2f} s | {there:.2f} s | {there / here:.1f} | {door.goal:.3g} "
+            f"| {margin:+.0%} |"
+        )
 
 
 def _timed(run: Callable[[], None]) -> float:

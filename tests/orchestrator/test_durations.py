@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Operation, Payload
-from armoflow.errors import EngineError
+from armoflow.errors import DataLostError, EngineError
 from armoflow.orchestrator import durations
 from armoflow.orchestrator.durations import SAMPLE, TRIES, Durations
 from armoflow.orchestrator.planned import PlannedTask, Result
@@ -45,6 +46,9 @@ class Transport:
 
     def __init__(self, answer: Callable[[str], Any] = lambda task_id: 0.5) -> None:
         self.questions: list[list[str]] = []
+        self.read: list[list[str]] = []
+        self.contents: dict[str, Any] = {}
+        self.unreadable: Exception | None = None
         self.answer = answer
         self.open = asyncio.Event()
         self.open.set()
@@ -56,6 +60,12 @@ class Transport:
         await self.open.wait()
         answers = {task_id: self.answer(task_id) for task_id in task_ids}
         return {task_id: answer for task_id, answer in answers.items() if answer != "running"}
+
+    async def fetch(self, session_id: str, result_ids: Sequence[str]) -> list[Any]:
+        self.read.append(list(result_ids))
+        if self.unreadable is not None:
+            raise self.unreadable
+        return [self.contents[result_id] for result_id in result_ids]
 
 
 def task(sizer: Any, name: str, items: int = 4) -> PlannedTask:
@@ -72,9 +82,9 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 async def ask(transport: Transport, tasks: Sequence[PlannedTask]) -> None:
     """Let the tasks end, and all be asked that will be."""
-    asking = Durations(transport)  # type: ignore[arg-type]
+    asking = Durations(transport, lambda: "session")  # type: ignore[arg-type]
     for ended in tasks:
-        asking.ended(ended)
+        asking.ended(ended, ended.outputs[0])
     running = asyncio.create_task(asking.run())
     quiet = 0
     while quiet < 10:  # turns of the loop without a question
@@ -90,6 +100,42 @@ def test_a_sizer_is_told_what_its_batches_took() -> None:
         await ask(transport, [task(sizer, "a", 4), task(sizer, "b", 64)])
         assert len(transport.questions) == 1
         assert sorted(sizer.told) == [(4, 0.5), (64, 0.5)]  # type: ignore[type-var]
+
+    run(test)
+
+
+def stored(planned: PlannedTask, size: int) -> PlannedTask:
+    planned.outputs[0].id, planned.outputs[0].size = planned.name, size
+    return planned
+
+
+def test_what_results_say_is_read_and_the_rest_is_asked() -> None:
+    async def test() -> None:
+        sizer, transport = Sizer(), Transport()
+        transport.contents = {
+            "says": b"".join(pack_envelope([b""], 0.25)),
+            "silent": b"".join(pack_envelope([b""])),
+            "gone": DataLostError("gone"),
+            "broken": b"no envelope",
+        }
+        ended = [stored(task(sizer, name, 1), 100) for name in transport.contents]
+        await ask(transport, [*ended, stored(task(sizer, "large", 1), 1 << 20)])
+        assert [sorted(names) for names in transport.read] == [sorted(transport.contents)]
+        assert [sorted(names) for names in transport.questions] == [
+            ["broken", "gone", "large", "silent"]
+        ]
+        assert sorted(sizer.told) == [(1, 0.25), *[(1, 0.5)] * 4]  # type: ignore[type-var]
+
+    run(test)
+
+
+def test_where_nothing_can_be_read_all_are_asked() -> None:
+    async def test() -> None:
+        sizer, transport = Sizer(), Transport()
+        transport.unreadable = EngineError("not now")
+        await ask(transport, [stored(task(sizer, "a", 1), 100)])
+        assert transport.questions == [["a"]]
+        assert sizer.told == [(1, 0.5)]
 
     run(test)
 
@@ -121,10 +167,10 @@ def test_there_is_one_question_at_a_time() -> None:
         transport.open.clear()
         asking = Durations(transport)  # type: ignore[arg-type]
         running = asyncio.create_task(asking.run())
-        asking.ended(task(sizer, "a"))
+        asking.ended(task(sizer, "a"), Result())
         await transport.asked.wait()
         for number in range(5):
-            asking.ended(task(sizer, str(number)))
+            asking.ended(task(sizer, str(number)), Result())
             await asyncio.sleep(0)
         assert transport.questions == [["a"]]
         transport.asked.clear()
@@ -143,14 +189,14 @@ def test_what_nothing_is_known_of_is_asked_for_at_once(monkeypatch: pytest.Monke
         known, unknown, transport = Sizer(), Sizer(known=False), Transport()
         asking = Durations(transport)  # type: ignore[arg-type]
         running = asyncio.create_task(asking.run())
-        asking.ended(task(known, "first"))
+        asking.ended(task(known, "first"), Result())
         await transport.asked.wait()
         transport.asked.clear()
-        asking.ended(task(known, "second"))
+        asking.ended(task(known, "second"), Result())
         for _ in range(20):
             await asyncio.sleep(0)
         assert transport.questions == [["first"]]
-        asking.ended(task(unknown, "unknown"))
+        asking.ended(task(unknown, "unknown"), Result())
         await transport.asked.wait()
         assert sorted(transport.questions[-1]) == ["second", "unknown"]
         running.cancel()
@@ -213,7 +259,7 @@ def test_what_nobody_is_curious_about_is_not_asked() -> None:
 @pytest.mark.parametrize("seconds", [None, 0.5])
 def test_only_what_the_engine_did_not_say_is_asked(seconds: float | None) -> None:
     unmeasured: list[PlannedTask] = []
-    tracker, sizer = Tracker(unmeasured.append), Sizer()
+    tracker, sizer = Tracker(lambda task, _: unmeasured.append(task)), Sizer()
     ended = task(sizer, "a")
     ended.outputs[0].id = "result"
     tracker.add([ended])

@@ -15,6 +15,7 @@ from armoflow.codec.pickling import are_scalars, dumps
 from armoflow.errors import GraphError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import CallNode
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -98,6 +99,10 @@ class Draft:
     def refer_to_previous(self, delayed: Delayed[Any] | DelayedList[Any]) -> None:
         """Let a delayed value stand for what the step before makes, in the same task."""
         self._references[delayed.node, delayed.output] = ("previous",)
+
+    def refer_to_call(self, node: CallNode, number: int) -> None:
+        """Let the value of a call stand for that of a stage of the same task."""
+        self._references[node, 0] = ("call", number)
 
     def persistent_id(self, value: object) -> tuple[Any, ...] | None:
         """The reference that stands for a value in a pickle, or None."""

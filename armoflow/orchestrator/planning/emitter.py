@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Stage
 from armoflow.errors import SerializationError
 from armoflow.graph.nodes import Node
@@ -14,6 +16,7 @@ from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.sizes import BatchSizer
+from armoflow.orchestrator.timers import CallTimer
 
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
 """Operations that give a slot for each item."""
@@ -38,16 +41,19 @@ class Emitter:
     Attributes:
         wanted: Nodes whose values the client will fetch.
         tolerant: Nodes whose failures become error slots even where one task makes one item.
+        first: How many calls of each function had tasks of their own while nothing was known of it.
     """
 
     def __init__(self, book: CodeBook, settings: PlanSettings, owner: object) -> None:
         self.settings = settings
         self.wanted: set[Node] = set()
         self.tolerant: set[Node] = set()
+        self.first: Counter[Callable[..., Any]] = Counter()
         self._book = book
         self._owner = owner
         self._codes: dict[Any, EncodedCode] = {}
         self._silent: set[Any] = set()
+        self._timers: dict[Any, CallTimer] = {}
         self._modules: EncodedCode | None = None
         self._no_modules = False
 
@@ -55,8 +61,10 @@ class Emitter:
         """The plan is at its end."""
         self.wanted.clear()
         self.tolerant.clear()
+        self.first.clear()
         self._codes.clear()
         self._silent.clear()
+        self._timers.clear()
 
     def use(
         self, function: BaseTask[Any, Any], code: EncodedCode, modules: EncodedCode | None
@@ -114,7 +122,7 @@ class Emitter:
             limits=settings.limits,
             inline=settings.inline,
             spent=spent,
-            paces=() if function is None or function in self._silent else self._tell(function),
+            paces=self._paces(function, steps if operation is Operation.GRAPH else ()),
         )
         if outputs is None:
             outputs = [Result(node.name)]
@@ -126,9 +134,14 @@ class Emitter:
             task.sizer = sizer
             if sizer.curious and function is not None and not steps:
                 task.timed = settings.paces, function.function
+        elif settings.patience and function is not None:
+            task.sizer = self._timer(operation, function, steps)
         if collection:
             for output in outputs:
                 output.first = start
+        alone = function if operation is Operation.CALL and not steps else None
+        if alone is not None and settings.paces.of(alone.function) is None:
+            self.first[alone.function] += 1
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
@@ -142,6 +155,29 @@ class Emitter:
                 yield constant
         yield task
         return outputs
+
+    def _timer(
+        self, operation: Operation, function: BaseTask[Any, Any], steps: Sequence[FusedStep]
+    ) -> CallTimer | None:
+        """Who wants to know how long calls took that nobody packs."""
+        paces = self.settings.paces
+        if operation is Operation.GRAPH:
+            calls = Counter(step.function.function for step in steps)
+            return CallTimer(paces, calls, config.INLINE_CALL_SECONDS)
+        if operation is not Operation.CALL or steps or paces.of(function.function) is not None:
+            return None
+        timer = self._timers.get(function)
+        if timer is None:
+            timer = self._timers[function] = CallTimer(paces, {function.function: 1})
+        return timer
+
+    def _paces(
+        self, function: BaseTask[Any, Any] | None, graph: Sequence[FusedStep]
+    ) -> Sequence[Sequence[Any]]:
+        """What is known of the calls that a task will make."""
+        if graph:
+            return self.settings.paces.known({step.function.function for step in graph})
+        return () if function is None or function in self._silent else self._tell(function)
 
     def _tell(self, function: BaseTask[Any, Any]) -> Sequence[Sequence[Any]]:
         """What is known of the tasks that a function names; most name none."""

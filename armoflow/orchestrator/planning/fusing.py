@@ -43,7 +43,7 @@ class Fusion:
                 break
             argument = node.arguments[0]
             before = self._core.behind(argument).node
-            if not isinstance(before, CallNode) or not self._may_fuse(before, node):
+            if not isinstance(before, CallNode) or not self.may_fuse(before, node):
                 break
             if not self._core.has_one_reader(argument.node):
                 break  # somebody else needs what is the same as the value before
@@ -64,7 +64,7 @@ class Fusion:
             if len(node.sources) > 1 or not isinstance(source, DelayedList):
                 break
             before = source.node
-            if not isinstance(before, (MapNode, FilterNode)) or not self._may_fuse(before, node):
+            if not isinstance(before, (MapNode, FilterNode)) or not self.may_fuse(before, node):
                 break
             if self._arguments.refer_outside(node.fixed.values()):
                 break
@@ -74,7 +74,7 @@ class Fusion:
             node = before
         return chain[::-1]
 
-    def _may_fuse(self, before: Node, node: Node) -> bool:
+    def may_fuse(self, before: Node, node: Node) -> bool:
         """Whether only this node needs the one before, and both are run alike."""
         if before.outputs != 1 or node.outputs != 1 or not self._core.is_private(before):
             return False

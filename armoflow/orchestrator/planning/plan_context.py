@@ -19,6 +19,7 @@ from armoflow.orchestrator.planning.plan_core import Core
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
 from armoflow.orchestrator.planning.resolver import Resolver
 from armoflow.orchestrator.planning.siblings import Siblings
+from armoflow.orchestrator.planning.subgraphs import Subgraphs
 from armoflow.orchestrator.sizes import AdaptiveSizer, BatchSizer, FixedSizer
 
 
@@ -36,6 +37,7 @@ class PlanContext:
         emitter: Makes tasks.
         fusion: Finds chains that become one task.
         siblings: Finds calls that share one.
+        subgraphs: Finds trees of calls that become one task.
         resolver: Finds the places of what a task needs.
     """
 
@@ -46,6 +48,7 @@ class PlanContext:
         self.emitter = Emitter(book, settings, owner)
         self.fusion = Fusion(core, settings.rules, self.arguments)
         self.siblings = Siblings(core, self.emitter, self.arguments, self.fusion)
+        self.subgraphs = Subgraphs(core, self.emitter, self.arguments, self.fusion)
         self.resolver = Resolver(core, self.emitter, self.arguments, self.siblings)
         self._sizers: list[BatchSizer] = []
 
@@ -62,6 +65,7 @@ class PlanContext:
         self._sizers.clear()
         self.resolver.clear()
         self.siblings.clear()
+        self.subgraphs.clear()
         self.emitter.clear()
         self.arguments.clear()
 

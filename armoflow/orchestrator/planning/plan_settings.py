@@ -5,14 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from armoflow import config
 from armoflow.graph.nodes import Node
 from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.pack_sizes import PACKING, Packing
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.rules import RuleBook
+
+
+class SubgraphSeconds(NamedTuple):
+    """How long a task may take that runs a subgraph.
+
+    Attributes:
+        least: So long at least, where there are enough calls: so long a task costs the engine.
+        most: So long at most: parallelism is lost meanwhile. Less than the time for which graphs
+            are run in the process that has them; 0: there are no such tasks.
+        wait: So long a plan waits for the first calls of a function, to know what others take.
+    """
+
+    least: float
+    most: float
+    wait: float
+
+
+SUBGRAPH_SECONDS: Final = SubgraphSeconds(0.002, 0.75 * config.INLINE_SECONDS, 0.05)
+CLUSTER_SUBGRAPH_SECONDS: Final = SubgraphSeconds(0.09, 0.75 * config.CLUSTER_INLINE_SECONDS, 0.2)
+
+
+def subgraph_seconds(local: bool, inline: float | None) -> SubgraphSeconds:
+    """How long a task may take that runs a subgraph.
+
+    Args:
+        local: On the embedded engine.
+        inline: Seconds for which graphs are run in the process that has them; None: what is usual.
+
+    Example:
+        >>> subgraph_seconds(True, 0.01)
+        SubgraphSeconds(least=0.002, most=0.0075, wait=0.05)
+    """
+    usual = SUBGRAPH_SECONDS if local else CLUSTER_SUBGRAPH_SECONDS
+    return usual if inline is None else usual._replace(most=0.75 * inline)
 
 
 @dataclass(frozen=True)
@@ -24,6 +59,7 @@ class PlanSettings:
         workers: How many tasks may run at once; batches leave work for all of them.
         capture: Failures of every task become error slots (a subtree under a packed item).
         packing: What tasks of several items or calls aim at.
+        subgraph_seconds: How long a task of a whole subgraph takes.
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         key: Seals the errors of the plan's tasks.
         limits: What the session allows tasks to ask for, if that is known.
@@ -36,6 +72,7 @@ class PlanSettings:
     workers: int = 2
     capture: bool = False
     packing: Packing = PACKING
+    subgraph_seconds: SubgraphSeconds = SUBGRAPH_SECONDS
     patience: float = 0.0
     key: bytes = field(default=b"", repr=False)
     limits: Limits | None = None

@@ -68,7 +68,7 @@ class Siblings:
         most = settings.rules.of(chain[-1]).batch_size
         if most == 1 or self._core.spent(head) or not all(map(self._core.place, head.arguments)):
             return None
-        known = None if settings.patience else self._known(chain)
+        known = self._known(chain)
         if known is None and not settings.patience:
             return None  # nobody will say
         if self._arguments.refer_outside((*head.args, *head.kwargs.values())):

@@ -8,6 +8,7 @@ from armoflow.codec.payload import Operation
 from armoflow.graph.nodes import CallNode
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.chunks import Planning
+from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 
@@ -16,10 +17,14 @@ class CallKind(ReadsOnce):
     """Plans calls."""
 
     def plan(self, node: CallNode) -> Planning:
-        """One task, of several steps where a chain ends here."""
+        """One task, of several steps where a chain ends here, or a quick subgraph does."""
         chain = self.context.fusion.of_calls(node)
         if len(chain) > 1:
             return (yield from self._chain(chain))
+        calls = self.context.subgraphs.of(node)
+        needs = self.context.subgraphs.draft(calls) if calls else None
+        if needs is not None:
+            return (yield from self._subgraph(calls, *needs))
         return (yield from self.context.call(node, node.task, node.args, node.kwargs))
 
     def _chain(self, chain: Sequence[CallNode]) -> Planning:
@@ -46,5 +51,21 @@ class CallKind(ReadsOnce):
             name=head.name,
             steps=steps,
             spent=self.core.spent(head),
+        )
+        return [SlotRange(result, 0, 1)]
+
+    def _subgraph(
+        self, calls: Sequence[CallNode], draft: Draft, steps: Sequence[FusedStep]
+    ) -> Planning:
+        root = calls[-1]
+        for node in calls[:-1]:
+            self.core.read(node)
+        (result,) = yield from self.context.emitter.emit(
+            root,
+            Operation.GRAPH,
+            draft,
+            function=calls[0].task,
+            outputs=[self.core.result(root)],
+            steps=steps,
         )
         return [SlotRange(result, 0, 1)]

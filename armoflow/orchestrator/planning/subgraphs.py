@@ -1,0 +1,224 @@
+"""Subgraphs: a call and all that only it needs become one task, if that is quick.
+
+``add(add(f(1), f(2)), add(f(3), f(4)))`` is seven calls; as seven tasks it costs the engine more
+than the calls themselves. So once it is known how long they take, a tree of calls travels as one
+task, and the process that takes it runs it as it runs the graphs that tasks return: depth first,
+for as long as it is given, and what is left then becomes tasks of its own. Errors, retries and
+timeouts stay those of each call. Parallelism is lost for so long at most; ``fuse=False`` and
+``batch_size=1`` keep a call out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from armoflow import config
+from armoflow.errors import SerializationError
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.nodes import CallNode
+from armoflow.orchestrator.pack_sizes import TRUST
+from armoflow.orchestrator.planned import Result
+from armoflow.orchestrator.planning.call_arguments import CallArguments
+from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.emitter import Emitter, FusedStep
+from armoflow.orchestrator.planning.fusing import Fusion
+from armoflow.orchestrator.planning.plan_core import Core
+
+_UNFIT = math.inf
+"""What a call weighs that has to be a task of its own."""
+
+
+class Subgraphs:
+    """Finds the trees of calls of one plan that become one task each.
+
+    Args:
+        core: Says who needs what.
+        emitter: Knows the plan's settings, and which failures become error slots.
+        arguments: Pickles their arguments.
+        fusion: Says what may run together.
+    """
+
+    def __init__(
+        self, core: Core, emitter: Emitter, arguments: CallArguments, fusion: Fusion
+    ) -> None:
+        self._core = core
+        self._emitter = emitter
+        self._arguments = arguments
+        self._fusion = fusion
+        self._weights: dict[CallNode, float] = {}
+        self._heaviest = 0.0
+        self._unknown: Any = None
+        self._untold: set[Any] = set()
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+        self._weights.clear()
+        self._untold.clear()
+
+    def of(self, node: CallNode) -> list[CallNode]:
+        """The calls that become one task with this one, each after those that it reads.
+
+        Returns:
+            None of them if the call is to have a task of its own.
+        """
+        if len(node.arguments) < 2 or not self._emitter.settings.subgraph_seconds.most:
+            return []  # what reads one value at most is a chain
+        weight = self._weigh(node)
+        while weight is None and self._waits():
+            weight = self._weigh(node)
+        if weight is None or weight == _UNFIT:
+            return []
+        self._heaviest = max(self._heaviest, weight)
+        calls = self._calls(node) if weight <= self._limit() else []
+        return calls if self._trusts(calls) else []
+
+    def draft(self, calls: Sequence[CallNode]) -> tuple[Draft, list[FusedStep]] | None:
+        """What one task of these calls needs.
+
+        Returns:
+            Nothing if an argument cannot be pickled, waits for a result, or is large: then each
+            of them is planned as if it stood alone, and fails alone.
+        """
+        draft, steps, there = self._arguments.draft(), [], set[Result]()
+        try:
+            for number, node in enumerate(calls):
+                for argument in node.arguments:
+                    place = self._core.place(argument)
+                    if place is not None and isinstance(argument, Delayed):
+                        draft.refer_to_slot(argument, place)
+                        there.add(place.result)
+                steps.append(FusedStep(node.name, node.task, self._arguments.of_call(draft, node)))
+                draft.refer_to_call(node, number)
+        except SerializationError:
+            steps = []
+        if steps and there.issuperset(draft.inputs) and draft.size <= config.BATCH_BYTES:
+            return draft, steps
+        for node in calls:
+            self._weights[node] = _UNFIT
+        return None
+
+    def _limit(self) -> float:
+        """Seconds that a task may take: all workers shall have some, and each is worth a task."""
+        settings = self._emitter.settings
+        least, most, _ = settings.subgraph_seconds
+        share = self._heaviest / (settings.workers * settings.packing.packs)
+        return min(max(share, least), most)
+
+    def _waits(self) -> bool:
+        """Wait for the first calls of a function if all workers have one; whether it was worth it.
+
+        The others of it would cost much more than that.
+        """
+        emitter, function = self._emitter, self._unknown
+        if function in self._untold or emitter.first[function] < emitter.settings.workers:
+            return False
+        if emitter.settings.paces.wait(function, emitter.settings.subgraph_seconds.wait):
+            return True
+        self._untold.add(function)
+        return False
+
+    def _trusts(self, calls: Sequence[CallNode]) -> bool:
+        """Whether enough calls of each function were measured for so many to run together."""
+        paces = self._emitter.settings.paces
+        for task, count in Counter(node.task for node in calls).items():
+            pace = paces.find(task.function)
+            if pace is None or count > TRUST * pace.calls:
+                return False
+        return True
+
+    def _calls(self, root: CallNode) -> list[CallNode]:
+        calls, stack = [], [root]
+        while stack:
+            node = stack.pop()
+            calls.append(node)
+            stack.extend(
+                argument.node
+                for argument in node.arguments
+                if isinstance(argument.node, CallNode) and not self._core.is_known(argument.node)
+            )
+        return calls[::-1]
+
+    # --- how long they take ---------------------------------------------------------------------
+
+    def _weigh(self, root: CallNode) -> float | None:
+        """Seconds that a call and all that it needs take; None if that is not known yet."""
+        weights = self._weights
+        if root in weights:
+            return weights[root]
+        own = self._own(root)
+        if own is None:
+            return None
+        stack: list[_Weighing] = [_Weighing(root, own, self._inner)]
+        while True:
+            top = stack[-1]
+            inner = next(top.inner, None)
+            if inner is None or top.weight == _UNFIT:
+                stack.pop()
+                weights[top.node] = top.weight
+                if not stack:
+                    return top.weight
+                stack[-1].weight += top.weight
+            elif inner is _OTHER:
+                top.weight = _UNFIT
+            elif inner in weights:
+                top.weight += weights[inner]
+            elif (own := self._own(inner)) is None:
+                return None
+            else:
+                stack.append(_Weighing(inner, own, self._inner))
+
+    def _inner(self, node: CallNode) -> Iterator[CallNode | None]:
+        """The calls that only this one reads; ``_OTHER`` for what it has to wait for."""
+        for argument in node.arguments:
+            inner = argument.node
+            if self._core.is_known(inner):
+                if self._core.place(argument) is None or not isinstance(argument, Delayed):
+                    yield _OTHER
+            elif isinstance(inner, CallNode) and self._fusion.may_fuse(inner, node):
+                yield inner
+            else:
+                yield _OTHER
+
+    def _own(self, node: CallNode) -> float | None:
+        """Seconds that a call takes by itself, with what it costs to make it."""
+        emitter = self._emitter
+        settings = emitter.settings
+        rules = settings.rules.of(node)
+        if (
+            not rules.fuse
+            or rules.batch_size == 1
+            or node.outputs != 1
+            or node.block is not None
+            or node in emitter.tolerant
+            or self._core.spent(node)
+            or self._arguments.refer_outside((*node.args, *node.kwargs.values()))
+        ):
+            return _UNFIT
+        function = node.task.function
+        pace = settings.paces.of(function)
+        if pace is None:
+            self._unknown = function
+            return None if settings.patience else _UNFIT
+        return _UNFIT if settings.paces.expands(function) else pace + config.INLINE_CALL_SECONDS
+
+
+_OTHER: Any = object()
+
+
+class _Weighing:
+    """A call whose inputs are being weighed."""
+
+    __slots__ = ("inner", "node", "weight")
+
+    def __init__(
+        self,
+        node: CallNode,
+        weight: float,
+        inner: Callable[[CallNode], Iterator[CallNode | None]],
+    ) -> None:
+        self.node = node
+        self.weight = weight
+        self.inner = inner(node)
