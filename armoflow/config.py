@@ -263,3 +263,21 @@ DEFAULT_LISTEN = "127.0.0.1:5001"
 
 DASHBOARD_LISTEN = "127.0.0.1:5080"
 """Where the dashboard is served, unless it is told."""
+
+OUTPUT_LINES, OUTPUT_LINE = 20, 200
+"""Lines of an item's output that its error tells, and characters of each of them."""
+
+OUTPUT_BYTES_READ = 64 * KIB
+"""Bytes of a worker process's output that its owner reads at once: then others have their turn."""
+
+OUTPUT_BYTES_KEPT = 8 * MIB
+"""Bytes of a worker process's output that may wait for their reader; of more the oldest are left
+out. Tasks never wait for anybody to read what they write."""
+
+PRINTER_BYTES = 4 * MIB
+"""Bytes of lines that wait for who reads a worker's standard output, before new ones are left out:
+tasks do not wait for a reader."""
+
+OUTPUT_FILE_BYTES = 8 * MIB
+"""Bytes of the file in which an engine keeps what a session's tasks have written; one older file of
+that size is kept beside it."""

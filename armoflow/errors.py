@@ -150,6 +150,7 @@ class RemoteTraceback(ArmoflowError):
         attempts: How often the item was tried.
         traceback: The remote traceback, formatted, with source lines.
         told: Type and message of the error, as far as they were kept.
+        output: What the item wrote last.
     """
 
     def __init__(
@@ -161,8 +162,10 @@ class RemoteTraceback(ArmoflowError):
         attempts: int = 1,
         *,
         told: str = "",
+        output: str = "",
     ) -> None:
         super().__init__(node)
+        self.output = output
         self.told = told
         self.node = node
         self.traceback = traceback
@@ -176,10 +179,11 @@ class RemoteTraceback(ArmoflowError):
         The engine of this machine, and packed items everywhere, keep up to 1 MiB of it; in the
         error of a cluster's task its two ends are kept, and the worker's log holds the whole.
         """
-        return "\n".join([*self._where(), "", self.traceback.rstrip() or self.told])
+        told = self.traceback.rstrip() or self.told
+        return "\n".join([*self._where(), *self._output(), "", told])
 
     def __str__(self) -> str:
-        lines = self._where()
+        lines = [*self._where(), *self._output()]
         trace = self.traceback.rstrip()
         if len(trace) > 2 * _TRACE:
             left_out = f"[{len(trace) - 2 * _TRACE} more characters: full_text() has all]"
@@ -187,6 +191,11 @@ class RemoteTraceback(ArmoflowError):
         if trace:
             lines.append("remote traceback:\n" + trace)
         return "\n".join(lines)
+
+    def _output(self) -> list[str]:
+        if not self.output:
+            return []
+        return ["last output:", *(f"  {line}" for line in self.output.split("\n"))]
 
     def _where(self) -> list[str]:
         lines = [f"in task {self.node!r} after {self.attempts} attempt(s)"]

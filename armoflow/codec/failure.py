@@ -37,7 +37,7 @@ from armoflow.errors import (
     WorkerDiedError,
 )
 
-_FORMAT = 2
+_FORMAT = 3
 _FIND = re.compile(rf"\[{MARK}\s([A-Za-z0-9+/=\s]+)\]")
 _SUMMARY = 300  # characters of a message in the readable line
 _PATH = 12  # node names kept, half of them from each end
@@ -79,6 +79,7 @@ class ErrorRecord:
         omitted: How many frames were left out in the middle.
         task_id: The engine's id of the task whose error holds the whole record, if this is a short
             form of it.
+        output: What the item wrote last.
         trusted: It was made here, or the session's key has confirmed it.
     """
 
@@ -95,6 +96,7 @@ class ErrorRecord:
     chain: Sequence[Earlier] = ()
     omitted: int = 0
     task_id: str = ""
+    output: str = ""
     trusted: bool = field(default=True, compare=False)
 
     @property
@@ -238,6 +240,7 @@ class ErrorRecord:
             skipped,
             self.attempts,
             told=self.headline,
+            output=self.output,
         )
 
     def _rebuild(self) -> BaseException:
@@ -295,7 +298,7 @@ def _read(values: Any) -> ErrorRecord:
     if type(values) is not list:
         _refuse(values)
     record = ErrorRecord(**dict(zip(_STORED, values, strict=True)))
-    for name in ("kind", "type_name", "message", "node", "detail", "task_id"):
+    for name in ("kind", "type_name", "message", "node", "detail", "task_id", "output"):
         _expect(str, getattr(record, name))
     if record.kind not in KINDS:
         _refuse(record.kind)

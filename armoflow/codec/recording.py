@@ -16,7 +16,12 @@ _FAULT = "Fatal Python error: "  # how faulthandler begins
 
 
 def record_exception(
-    error: BaseException, *, node: str, item: int | None = None, attempts: int = 1
+    error: BaseException,
+    *,
+    node: str,
+    item: int | None = None,
+    attempts: int = 1,
+    output: str = "",
 ) -> ErrorRecord:
     """Describe an exception that a task raised.
 
@@ -25,6 +30,7 @@ def record_exception(
         node: Name of the node that ran.
         item: Position of the item in its collection.
         attempts: How often it was tried.
+        output: What the item wrote.
 
     Example:
         >>> record_exception(KeyError("x"), node="f").summary
@@ -44,6 +50,7 @@ def record_exception(
         forms=forms_of(error),
         detail="" if detail in (f"{kind}: {message}", kind) else detail,
         chain=chain_of(error),
+        output=_last_lines(output),
     )
     return few_frames(record, 16, 48)
 
@@ -55,7 +62,12 @@ def _bounded(text: str) -> str:
 
 
 def record_timeout(
-    seconds: float, *, node: str, item: int | None = None, attempts: int = 1
+    seconds: float,
+    *,
+    node: str,
+    item: int | None = None,
+    attempts: int = 1,
+    output: str = "",
 ) -> ErrorRecord:
     """An attempt ran longer than its timeout and was killed."""
     return ErrorRecord(
@@ -65,6 +77,7 @@ def record_timeout(
         node=node,
         item=item,
         attempts=attempts,
+        output=_last_lines(output),
     )
 
 
@@ -89,15 +102,23 @@ def record_death(
     """
     message = f"the process of task {_named(node, item)!r} {reason or _ending(status)}"
     before, fault, after = output.partition(_FAULT)
-    lines = before.strip().splitlines()[-10:]
-    if lines:
-        message += "; its last output:\n" + "\n".join(clip(line, 200) for line in lines)
     if fault:  # where it happened stands first
         lines = (fault + after).splitlines()[:12]
         message += "; its stack:\n" + "\n".join(clip(line, 200) for line in lines)
     return ErrorRecord(
-        "died", _path_of(WorkerDiedError), message, node=node, item=item, attempts=attempts
+        "died",
+        _path_of(WorkerDiedError),
+        message,
+        node=node,
+        item=item,
+        attempts=attempts,
+        output=_last_lines(before),
     )
+
+
+def _last_lines(output: str) -> str:
+    lines = output.strip("\n").split("\n")[-config.OUTPUT_LINES :]
+    return "\n".join(clip(line, config.OUTPUT_LINE) for line in lines)
 
 
 def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:

@@ -40,7 +40,13 @@ def shorter(record: ErrorRecord, limit: int) -> Iterator[ErrorRecord]:
         lambda r: dataclasses.replace(r, forms=_state_of_message(r, limit)),
         lambda r: few_frames(_clip_texts(r, 300, 80), 1, 3),
         lambda r: dataclasses.replace(
-            _clip_texts(r, 200, 40), frames=[], path=[], detail="", forms=(), chain=_root_of(r)
+            _clip_texts(r, 200, 40),
+            frames=[],
+            path=[],
+            detail="",
+            forms=(),
+            chain=_root_of(r),
+            output="",
         ),
     ]
     for step in steps:
@@ -100,7 +106,13 @@ def _clip_texts(record: ErrorRecord, message: int, line: int) -> ErrorRecord:
         path=[clip(name, line) for name in record.path],
         frames=[_clip_frame(frame, line) for frame in record.frames],
         chain=[_clip_earlier(earlier, message // 2, line) for earlier in record.chain],
+        output=_last_lines(record.output, message),
     )
+
+
+def _last_lines(output: str, length: int) -> str:
+    """The end of some lines, whole ones."""
+    return output if len(output) <= length else output[-length:].partition("\n")[2]
 
 
 def _clip_earlier(earlier: Earlier, text: int, line: int) -> Earlier:

@@ -40,6 +40,7 @@ from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
+from armoflow.engine.task_output import TaskOutput
 from armoflow.engine.transaction import Batch
 from armoflow.engine.watchers import Listener, ResultChange, Watcher, Watchers
 from armoflow.errors import EngineError
@@ -55,6 +56,7 @@ class Engine:
 
     Attributes:
         identity: A name that this state directory keeps for ever (for caches).
+        task_output: What tasks have written.
         failed: Done, with an exception, when the journal cannot be written: the engine must stop.
         fault_listeners: Called when nothing can be journalled for the time being.
     """
@@ -88,6 +90,7 @@ class Engine:
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self._watchers = Watchers(options.watcher_limit)
+        self.task_output = TaskOutput(options.state_directory / "output")
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
         self._next_id = 0
@@ -123,6 +126,7 @@ class Engine:
             await self._journal.stop()
         finally:
             self.pauses.close()
+            self.task_output.close()
             self._watchers.close()
             # The last connection to close, which empties the write-ahead log, has to be a writer.
             self._reader.close()
@@ -168,6 +172,8 @@ class Engine:
         if changes.interrupted:
             self.scheduler.interrupt(changes.interrupted)
             self.pauses.forget(task.id for task in changes.interrupted)
+        if changes.removed_sessions:
+            self.task_output.remove(changes.removed_sessions)
         self.sweeper.wake(changes)
         return future
 
@@ -354,6 +360,7 @@ class Engine:
                 self.options.memory_limit,
             )
             loading.remove_orphans(connection, self.objects, recovered.results)
+            self.task_output.keep_only(loading.load_session_ids(connection))
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()

@@ -113,6 +113,11 @@ def remove_orphans(
     connection.execute("COMMIT")
 
 
+def load_session_ids(connection: sqlite3.Connection) -> set[str]:
+    """The ids of all sessions."""
+    return {session_id for (session_id,) in connection.execute("SELECT id FROM sessions")}
+
+
 def load_identity(connection: sqlite3.Connection) -> str:
     """The name of this journal, made once."""
     connection.execute("INSERT OR IGNORE INTO meta VALUES('identity', ?)", (secrets.token_hex(16),))

@@ -99,13 +99,19 @@ class Attempts:
         """What an item that raised ends with."""
         payload = self._payload
         index = payload.start + item if payload.collection else None
-        return describe(error, payload.name, index, attempts)
+        return describe(error, payload.name, index, attempts, self.recorder.last_lines())
 
 
 def describe(
-    error: BaseException, node: str, item: int | None = None, attempts: int = 1
+    error: BaseException,
+    node: str,
+    item: int | None = None,
+    attempts: int = 1,
+    output: str = "",
 ) -> ItemFailure:
-    """What an item, or a task as a whole, ends with for this error."""
+    """What an item, or a task as a whole, ends with for this error; and what it wrote last."""
     if isinstance(error, (UnreadableDataError, EnvelopeError)):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
-    return ItemFailure(record_exception(error, node=node, item=item, attempts=attempts))
+    return ItemFailure(
+        record_exception(error, node=node, item=item, attempts=attempts, output=output)
+    )

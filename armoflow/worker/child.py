@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import io
 import os
 import signal
 import socket
@@ -23,10 +22,13 @@ from time import monotonic_ns
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import Source
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
+from armoflow.worker.naming import name_of
+from armoflow.worker.output import Output
 from armoflow.worker.passed import Passed
 from armoflow.worker.process_state import ProcessState
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent, TaskFailure
@@ -220,10 +222,17 @@ class Child:
         directory: Where large outputs are staged.
         owner: The process that started this one.
         kept: Bytes of code and constants that are kept between tasks.
+        token: That of the marks in what is written.
     """
 
-    def __init__(
-        self, channel: socket.socket, mark: Mark, directory: str, owner: int, kept: int
+    def __init__(  # noqa: PLR0917 - what the command line says, in order
+        self,
+        channel: socket.socket,
+        mark: Mark,
+        directory: str,
+        owner: int,
+        kept: int,
+        token: bytes,
     ) -> None:
         self._inbox = Inbox(channel)
         self._outbox = Outbox(channel, mark)
@@ -234,6 +243,10 @@ class Child:
         self._runner = Runner(self._agent, self._recorder, directory, kept)
         self._pack = frames.packer().pack
         self._process_id = os.getpid()
+        self._mark = mark
+        self._task: EngineTask | None = None
+        self._output = Output(mark, token, self._writer)
+        self._recorder.last_lines = self._output.last_lines
 
     def announce(self) -> None:
         """Tell the owner that work may come."""
@@ -243,7 +256,8 @@ class Child:
         """Run tasks until told to stop."""
         inbox, outbox = self._inbox, self._outbox
         Script(self._runner.code).install()
-        self._surroundings = ProcessState(self._owner)
+        self._output.install()
+        self._surroundings = ProcessState(self._owner, self._output)
         self._runner.code.loading = self._surroundings.loading
         while True:
             try:
@@ -290,6 +304,7 @@ class Child:
 
     def _run(self, task: EngineTask) -> None:
         started = monotonic_ns()
+        self._task = task
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
         self._agent.local = task.folder is None
@@ -308,6 +323,8 @@ class Child:
             message = [frames.DONE, task.serial, now - started, *frames.encode_effects(effects)]
         if os.getpid() != self._process_id:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
+        self._output.close()
+        self._runner.payload = None
         self._outbox.put(self._pack(message), now)
         self._recorder.end()
         runner, surroundings = self._runner, self._surroundings
@@ -315,6 +332,13 @@ class Child:
         if not surroundings.restore(runner.name, now, thorough=runner.touched):
             self._outbox.flush()
             os._exit(1)  # another process takes over what was not started
+
+    def _writer(self) -> Writer:
+        task, payload = self._task, self._runner.payload
+        if task is None:
+            return NOBODY
+        name = self._runner.name if payload is None else name_of(payload, self._mark.position())
+        return Writer.of(task.task_id, task.session_id, name)
 
     def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:
         self._outbox.send(self._pack([frames.PARTIAL, serial, base, lengths, spool]))
@@ -368,21 +392,6 @@ def _die_first() -> None:
         file.write(str(min(score + _SCORE, 1000)))
 
 
-class _Log(io.FileIO):
-    """What is printed goes to a file, whose disk may be full: that is no reason to fail."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
-
-
-def _forgiving(stream: Any) -> io.TextIOWrapper:
-    log = io.BufferedWriter(_Log(stream.fileno(), "wb", closefd=False))
-    return io.TextIOWrapper(log, stream.encoding, stream.errors, line_buffering=True)
-
-
 def _refuse_nested_computing() -> None:
     from armoflow.graph.context import INSIDE_TASK, enter
 
@@ -390,17 +399,18 @@ def _refuse_nested_computing() -> None:
 
 
 def main() -> None:
-    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid kept`` as arguments."""
+    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid kept token``."""
     channel_fd, control_fd, mark_fd = map(int, sys.argv[1:4])
     directory, owner, kept = sys.argv[4], int(sys.argv[5]), int(sys.argv[6])
+    token = sys.argv[7].encode()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner to handle
     for fd in (channel_fd, control_fd, mark_fd):
         os.set_inheritable(fd, False)
     if sys.path and not sys.path[0]:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
-    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
-    child = Child(socket.socket(fileno=channel_fd), Mark(mark_fd), directory, owner, kept)
+    channel = socket.socket(fileno=channel_fd)
+    child = Child(channel, Mark(mark_fd), directory, owner, kept, token)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()
     child.announce()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,20 +18,17 @@ from typing import Any, Protocol
 
 from armoflow.agent import frames
 from armoflow.agent.shapes import BrokenStreamError, read
-from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT, MIB
+from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.interpreter import python_command
 from armoflow.worker.mark import Mark, create_mark_file
+from armoflow.worker.output_reader import OutputReader
 
 logger = logging.getLogger(__name__)
 
-LOG_LIMIT = 8 * MIB
-"""Bytes of output that are kept of one process."""
-
 _MODULE = "armoflow.worker.child"
 _READ_BYTES = 64 * KIB  # larger ones would be mapped and unmapped each time
-_TAIL_BYTES = 4 * KIB
 _LOG = "output.log"
 _STOP_SECONDS = 1.0
 
@@ -62,6 +60,7 @@ class ChildProcess:
         mark: What the child runs.
         ready: It has said that work may come; set by the listener.
         directory: Where it stages outputs.
+        output: What it writes.
         broken: What it sent that made no sense, for which it was ended.
     """
 
@@ -83,6 +82,7 @@ class ChildProcess:
         self._unpacker = frames.unpacker()
         self._control_unpacker = frames.unpacker()
         self._output: deque[bytes] = deque()
+        self._token = secrets.token_hex(8)
         try:
             self._process = self._make(environment, kept)
         except BaseException:
@@ -103,6 +103,7 @@ class ChildProcess:
             # Kept open, because the child may put anything into its place.
             self._log = os.open(self._directory / _LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             ours.callback(os.close, self._log)
+            self.output = OutputReader(self._log, self._token.encode())
             self._channel, channel = socket.socketpair()
             self._control, control = socket.socketpair()
             for end in (self._channel, self._control):
@@ -122,7 +123,8 @@ class ChildProcess:
         mark_fd: int,
     ) -> subprocess.Popen[bytes]:
         fds = (channel.fileno(), control.fileno(), mark_fd)
-        arguments = [*map(str, fds), str(self._directory), str(os.getpid()), str(kept)]
+        told = (self._directory, os.getpid(), kept, self._token)
+        arguments = [str(one) for one in (*fds, *told)]
         return subprocess.Popen(
             python_command(_MODULE, *arguments),
             stdin=subprocess.DEVNULL,
@@ -292,18 +294,3 @@ class ChildProcess:
         self.mark.close()
         os.close(self._log)
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    # --- its output -----------------------------------------------------------------------------
-
-    def output(self) -> str:
-        """The end of what it wrote."""
-        size = os.fstat(self._log).st_size
-        return os.pread(self._log, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
-
-    def trim_output(self) -> None:
-        """Shorten its log to what it wrote last, if it is too long."""
-        with suppress(OSError):  # what was cut off has no room
-            if os.fstat(self._log).st_size > LOG_LIMIT:
-                tail = self.output()
-                os.ftruncate(self._log, 0)  # the child appends, wherever the end is
-                os.write(self._log, tail.encode())

@@ -64,12 +64,3 @@ def kept(child: ChildProcess, position: Position) -> list[Entry]:
         logger.error("the items that process %d had finished are lost: %s", child.pid, error)
         return []
     return entries
-
-
-def last_words(child: ChildProcess) -> str:
-    """The end of a child's output, and why it was ended."""
-    if child.broken is None:
-        return child.output()
-    return (
-        f"{child.output()}\nended by armoflow, because what it sent made no sense: {child.broken}"
-    )

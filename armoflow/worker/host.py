@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from armoflow.agent.passages import Passage
 from armoflow.worker.work import Assignment, TaskEnding
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Host(Protocol):
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """Assignment waits behind a task that takes long: it may be recalled for others."""
+
+    def printed(self, passages: Sequence[Passage]) -> None:
+        """Tasks wrote something, or what they have left behind."""
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Do what a task asks of its agent: ``fetch``, ``new_results`` or ``store_results``.

@@ -140,7 +140,8 @@ class InlineCaller:
                 lost = isinstance(error, (UnreadableDataError, EnvelopeError))
                 if lost or attempt > rule.settings.retries:
                     self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
-                    raise describe(error, node.name, item, attempt) from None
+                    output = recorder.last_lines()
+                    raise describe(error, node.name, item, attempt, output) from None
                 pause = rule.settings.pause_after(attempt)
                 # Of a collection the other items go on meanwhile: where the rest of it runs.
                 if not rule.patient or (pause and item is not None):

@@ -175,6 +175,7 @@ class Recorder:
         count: Entries in the spool.
         shift: What is added to the items' numbers: in a task of several steps, the items of the
             steps before.
+        last_lines: What the running item has written last.
     """
 
     def __init__(self, mark: Mark, ship: Callable[[int, int, bytes, bytes], None]) -> None:
@@ -183,6 +184,7 @@ class Recorder:
         self.position = 0
         self.count = 0
         self.shift = 0
+        self.last_lines: Callable[[], str] = str
         self._ship = ship
 
     def begin(self, serial: int) -> None:

@@ -14,6 +14,7 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import faulthandler
 import gc
+import io
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
+
+from armoflow.worker.output import Output
 
 _STREAMS_NANOSECONDS = 1_000_000
 """How often the files behind standard streams are looked at, at most: that costs most."""
@@ -167,10 +170,12 @@ class ProcessState:
 
     Args:
         owner: The process that started this one: its limits are these.
+        output: Makes standard streams, and tells what cannot be left to the task.
     """
 
-    def __init__(self, owner: int) -> None:
+    def __init__(self, owner: int, output: Output) -> None:
         self._owner = owner
+        self._output = output
         self._modules = _own_modules()
         self._own = self._modules.read()
         self._faults = faulthandler.is_enabled()
@@ -217,7 +222,8 @@ class ProcessState:
                 self._restore_process(now)
                 self._tell_threads(task)
         except Exception as error:
-            self._say(f"what task {task!r} changed in its process cannot be put back: {error!r}")
+            what = f"what task {task!r} changed in its process cannot be put back"
+            self._output.say(f"{what}: {error!r}")
             return False
         return True
 
@@ -271,11 +277,7 @@ class ProcessState:
         for number, name in enumerate(_STREAMS):
             stream = getattr(sys, name)
             if stream is not None and stream.closed:
-                mode = "w" if number else "r"
-                stream = open(  # noqa: SIM115
-                    number, mode, 1, stream.encoding, stream.errors, closefd=False
-                )
-                setattr(sys, name, stream)
+                setattr(sys, name, self._output.reopen(number) if number else _input())
                 self._values[len(_IMPORTED)] = _ATTRIBUTES.read()
 
     def _restore_limits(self, resource: Any) -> None:
@@ -295,14 +297,15 @@ class ProcessState:
         left = running - self._threads
         if left:
             names = ", ".join(sorted(thread.name for thread in left))
-            self._say(
+            self._output.say(
                 f"task {task!r} left threads running: {names}; they go on beside later tasks: "
                 "let a task wait for the threads that it starts"
             )
         self._threads = running
 
-    def _say(self, text: str) -> None:
-        os.write(self._fds[2], f"armoflow: {text}\n".encode(errors="replace"))
+
+def _input() -> io.TextIOWrapper:
+    return open(0, closefd=False)
 
 
 def _directory() -> str | None:

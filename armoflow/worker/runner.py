@@ -102,6 +102,7 @@ class Runner:
     Attributes:
         code: The functions that it knows.
         name: The name of the last task.
+        payload: What is being run; its user sets it back.
         touched: Its code may have changed something in this process.
     """
 
@@ -123,6 +124,7 @@ class Runner:
         self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self.name = ""
+        self.payload: Payload | None = None
         self.touched = True
 
     def run(self, task: EngineTask) -> Effects:
@@ -157,7 +159,7 @@ class Runner:
             ) from error
 
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
-        self.name, self.touched = payload.name, False
+        self.name, self.payload, self.touched = payload.name, payload, False
         self._paces.hear(payload.paces)
         self._seconds = 0.0
         self._log = ItemLog()
@@ -249,7 +251,8 @@ class Runner:
         except TaskPaused:
             raise
         except BaseException as error:  # user modules may do anything when they are imported
-            job.fail_rest(describe(error, step.name))
+            output = self._recorder.last_lines()
+            job.fail_rest(describe(error, step.name, output=output))
         return job
 
     def _load(self, step: Payload, job: Job) -> None:

@@ -12,7 +12,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -20,14 +21,17 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentStub
 from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_to_server
 
 from armoflow import config
+from armoflow.agent.passages import NOBODY, Passage
 from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import Ending, watch_signals
 from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
+from armoflow.system.printer import Printer
 from armoflow.worker.addresses import Addresses, target
 from armoflow.worker.environment import worker_environment
+from armoflow.worker.log_format import FORMATS, Format, LineHandler, lines_of
 from armoflow.worker.place import habitable, own_directory
 from armoflow.worker.service import WorkerService
 
@@ -91,13 +95,20 @@ def grace_seconds(environment: Mapping[str, str]) -> float:
     return seconds
 
 
-async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WORKER_GRACE) -> None:
+async def serve(
+    addresses: Addresses,
+    told: Ending,
+    *,
+    grace: float = config.WORKER_GRACE,
+    written: Callable[[Sequence[Passage]], None] = lambda _: None,
+) -> None:
     """Serve until told to end; if that was by SIGTERM, until the agent has ended.
 
     Args:
         addresses: Where worker and agent listen.
         told: Set when to end.
         grace: Seconds that the agent has to end after SIGTERM.
+        written: Called with what tasks have written.
 
     Raises:
         WorkerDiedError: If the child process cannot be started.
@@ -113,7 +124,11 @@ async def serve(addresses: Addresses, told: Ending, *, grace: float = config.WOR
         options = (*_CHANNEL, *_keepalive())
         async with grpc.aio.insecure_channel(target(addresses.agent), options) as channel:
             service = WorkerService(
-                AgentStub(channel), directory.path / "seat", environment, addresses=addresses
+                AgentStub(channel),
+                directory.path / "seat",
+                environment,
+                addresses=addresses,
+                told=written,
             )
             server = grpc.aio.server(options=(*_SERVER, *_keepalive()))
             add_WorkerServicer_to_server(service, server)
@@ -176,23 +191,46 @@ def _listen(server: Any, addresses: Addresses) -> None:
     server.add_insecure_port(target(addresses.worker))
 
 
-async def _main(addresses: Addresses, grace: float) -> int:
+async def _main(
+    addresses: Addresses, grace: float, written: Callable[[Sequence[Passage]], None]
+) -> int:
     told = watch_signals(addresses.remove_worker_socket)
     try:
-        await serve(addresses, told, grace=grace)
+        await serve(addresses, told, grace=grace, written=written)
     except (ArmoflowError, OSError, RuntimeError) as error:
         print(f"armoflow worker: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def main() -> int:
-    """Run the worker; returns its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+def main(log_format: str = "clef") -> int:
+    """Run the worker; returns its exit code.
+
+    Args:
+        log_format: How the lines on the standard output look, of ``log_format.FORMATS``.
+    """
     try:
         addresses = Addresses.from_environment(os.environ)
         grace = grace_seconds(os.environ)
     except ValueError as error:
         print(f"armoflow worker: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(_main(addresses, grace))
+    form = FORMATS[log_format]
+    printer = Printer(sys.stdout.buffer, lambda count: _left_out(form, count))
+    handler = LineHandler(form, printer.put)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+
+    def write(passages: Sequence[Passage]) -> None:
+        now = time.time()
+        for passage in passages:
+            printer.put(lines_of(passage, now, form))
+
+    try:
+        return asyncio.run(_main(addresses, grace, write))
+    finally:
+        printer.close()
+
+
+def _left_out(form: Format, count: int) -> bytes:
+    text = f"{count} lines were left out: nobody reads the standard output as fast as that"
+    return form(time.time(), logging.WARNING, logger.name, text, NOBODY).encode()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import grpc
 from armonik.protogen.common import objects_pb2, worker_common_pb2
 from armonik.protogen.worker.worker_service_pb2_grpc import WorkerServicer
 
+from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import clip, short_error
 from armoflow.codec.failure import ErrorRecord
 from armoflow.config import STATUS_TEXT_LIMIT
@@ -54,6 +55,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         environment: The child's variables.
         addresses: Where both listen; None: not known.
         spare_delay: See :class:`~armoflow.worker.spares.Spares`.
+        told: Called with what tasks have written.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         *,
         addresses: Addresses | None = None,
         spare_delay: float | None = 2.0,
+        told: Callable[[Sequence[Passage]], None] = lambda _: None,
     ) -> None:
+        self._tell = told
         self._agent = agent
         self._addresses = addresses
         self._sweeping: asyncio.Future[None] | None = None
@@ -166,6 +170,10 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """There is no other child to give work to."""
+
+    def printed(self, passages: Sequence[Passage]) -> None:
+        """Tasks wrote something."""
+        self._tell(passages)
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Ask the agent what a task asks for."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from armoflow import config
 from armoflow.agent import frames
+from armoflow.agent.passages import NOBODY
 from armoflow.agent.shapes import BrokenStreamError, check_message
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.system.memory import ContainerMemory
@@ -111,7 +112,8 @@ class Spares:
         self._spare = None
         if not child.ready:
             self._delay = None
-            logger.warning("a spare worker process cannot start: %s", child.output().strip())
+            child.output.finish(NOBODY)
+            logger.warning("a spare worker process cannot start: %s", child.output.last.of())
         removal = self._loop.create_task(_remove(child))
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
+from armoflow.agent.passages import NOBODY, Writer
 from armoflow.agent.shapes import BrokenStreamError
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue
-from armoflow.worker.heard import kept, last_words
+from armoflow.worker.heard import kept
 from armoflow.worker.host import Host
 from armoflow.worker.killing import memory_is_short
 from armoflow.worker.mark import NO_ITEM, WAITING, Position
@@ -29,7 +30,9 @@ from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, 
 logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.02
-_CHECKS_PER_TRIM = 50
+
+_IDLE_SECONDS = 1.0
+"""How often is looked whether a process without work writes: what its tasks have left may."""
 
 _LIE_SECONDS = 1.0
 """How long a child may seem to run what it said had ended: machines are busy."""
@@ -57,7 +60,7 @@ class ChildSupervisor:
         self._backlog: deque[Assignment] = deque()
         self._dying = False
         self._timer: asyncio.TimerHandle | None = None
-        self._checks = 0
+        self._idle = False
         self._running = 0
         self._running_since = 0.0
         self._troubles = Troubles()
@@ -146,7 +149,9 @@ class ChildSupervisor:
             dialogue.over = True
             child.unwatch()
             await child.end(gently=not dialogue.sent)
+            self._listen(child, dialogue)
             self._drain(child, dialogue)
+            self._hear_out(child, dialogue, child.mark.position())
             child.close()
             await dialogue.end()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -178,6 +183,8 @@ class ChildSupervisor:
         self._backlog.clear()
         dialogue.run(works)
         self._spares.expect()
+        if self._idle:
+            self._stop_checking()
         if self._timer is None:
             self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
 
@@ -188,6 +195,7 @@ class ChildSupervisor:
             BrokenStreamError: If that makes no sense.
         """
         assert self._dialogue is not None
+        self._listen(child, self._dialogue)  # what a task has written comes before its end
         self._dialogue.hear(messages)
 
     def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
@@ -240,15 +248,18 @@ class ChildSupervisor:
         """While there is work: look for what takes too long, and for an unnoticed death."""
         self._timer = None
         child, dialogue = self._child, self._dialogue
-        if child is None or dialogue is None or self._dying or not dialogue.sent:
+        if child is None or dialogue is None or self._dying:
+            return
+        self._listen(child, dialogue)
+        self._idle = not dialogue.sent
+        if self._idle:
+            pause = _CHECK_SECONDS if child.output.behind else _IDLE_SECONDS
+            self._timer = self._loop.call_later(pause, self._check)
             return
         if child.has_ended():
             child.unwatch()
             self.on_end(child)
             return
-        self._checks += 1
-        if self._checks % _CHECKS_PER_TRIM == 0:
-            child.trim_output()
         position = child.mark.position()
         if position.serial in dialogue.cancelled:  # it began before it could be taken back
             dialogue.killing.kill(child, position, Cause.OWNER)
@@ -271,8 +282,9 @@ class ChildSupervisor:
         work = dialogue.sent.get(serial)
         left = None if work is None else work.left()
         if work is not None and left and self._loop.time() - self._running_since > left:
+            writer = work.writer(child.mark.position())
             self.cancel(work)
-            self._host.completed(self, [overran(work)])
+            self._host.completed(self, [overran(work, child.output.last.of(writer))])
             return
         if work is None and self._loop.time() - self._running_since > _LIE_SECONDS:
             text = f"it goes on running task {serial}, which it said had ended"
@@ -286,10 +298,37 @@ class ChildSupervisor:
         if len(dialogue.sent) > 1:
             self._host.lagging(self)
 
+    def _listen(self, child: ChildProcess, dialogue: Dialogue) -> None:
+        """Tell what tasks have written since this was asked last."""
+        output = child.output
+        if not output.behind:
+            return
+        before = child.mark.position()
+        passages = output.read()
+        if output.unmarked:
+            # It was written by what runs, if that is the same as before it was read.
+            work = dialogue.sent.get(before.serial)
+            if work is not None and child.mark.position() == before:
+                passages += output.settle(work.writer(before))
+        if passages:
+            self._host.printed(passages)
+
+    def _hear_out(
+        self, child: ChildProcess, dialogue: Dialogue, position: Position
+    ) -> Writer | None:
+        """Tell what a dead child has written; returns who has, if it was in a task."""
+        work = dialogue.sent.get(position.serial)
+        writer = None if work is None else work.writer(position)
+        passages = child.output.finish(writer or NOBODY)
+        if passages:
+            self._host.printed(passages)
+        return writer
+
     def _stop_checking(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._idle = False
 
     # --- death ----------------------------------------------------------------------------------
 
@@ -306,12 +345,17 @@ class ChildSupervisor:
         status = await child.wait()
         await child.kill_left()
         await dialogue.end()
+        self._listen(child, dialogue)
         self._drain(child, dialogue)
         position = _last_position(child, dialogue)
+        writer = self._hear_out(child, dialogue, position)
         entries = [*dialogue.partial.pop(position.serial, ()), *kept(child, position)]
         killing = dialogue.killing
         cause = killing.cause(position)
-        death = Death(position, status, last_words(child), cause, killing.reason)
+        reason = killing.reason
+        if child.broken is not None:
+            reason = f"was ended by armoflow: what it sent made no sense: {child.broken}"
+        death = Death(position, status, child.output.last.of(writer), cause, reason)
         child.close()
         sent, cancelled = dialogue.sent, dialogue.cancelled
         self._stop_checking()

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent.effects import Effects
+from armoflow.agent.passages import Writer
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
-from armoflow.worker.mark import Entry, Position, cell_to_wire
+from armoflow.worker.mark import NO_ITEM, Entry, Position, cell_to_wire
+from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.saved import unpack_saved
 
 logger = logging.getLogger(__name__)
@@ -130,6 +132,14 @@ class Assignment:
             self.passed,
         ]
 
+    def writer(self, position: Position) -> Writer:
+        """Who writes what comes while a child is there in this task."""
+        try:
+            name = name_of(unpack_payload(data.read(self.payload)), position)
+        except (EnvelopeError, UnreadableDataError):
+            name = self.task_id
+        return Writer.of(self.task_id, self.session_id, name)
+
     def pause(
         self, ran: float, due: int, spent: Mapping[int, Sequence[int]], saved: data.Source
     ) -> float:
@@ -205,6 +215,8 @@ class Death:
         """
         output = self.output.strip()
         text = f"{what} with status {self.status}"
+        if self.reason:
+            text += f": it {self.reason}"
         return f"{text}; its last output:\n{output}" if output else text
 
 
@@ -233,9 +245,11 @@ def refuse(work: Assignment, text: str) -> TaskEnding:
     return TaskEnding(work, error=error, kind="died", unharmed=True)
 
 
-def overran(work: Assignment) -> TaskEnding:
+def overran(work: Assignment, output: str = "") -> TaskEnding:
     """How a task ends that has taken longer than it may, all attempts together."""
     text = f"the task took longer than its max_duration of {work.limit:g} s"
+    if output:
+        text += f"; its last output:\n{output}"
     return TaskEnding(work, error=text, kind="deadline")
 
 
@@ -288,20 +302,20 @@ class _Account:
             logger.warning("%s", self._death.describe(what))
 
     def _record(self, attempt: int) -> ErrorRecord:
-        item = self._item
-        number, place = divmod(item or 0, self._payload.slot_count)
-        payload = self._steps[number]
-        index = payload.start + place if payload.collection and item is not None else None
+        item, output = self._item, self._death.output
+        payload, index = item_of(self._payload, NO_ITEM if item is None else item)
         if self._death.cause is Cause.TIMEOUT:
             seconds = payload.settings.timeout or 0.0
-            return record_timeout(seconds, node=payload.name, item=index, attempts=attempt)
+            return record_timeout(
+                seconds, node=payload.name, item=index, attempts=attempt, output=output
+            )
         crashes = self._work.history.crashes[-1 if item is None else item]
         return record_death(
             self._death.status,
             node=payload.name,
             item=index,
             attempts=attempt - 1 + crashes,
-            output=self._death.output,
+            output=output,
             reason=self._death.reason,
         )
 

@@ -511,7 +511,8 @@ def test_deaths():
     back = travel(record_death(-9, node="f", item=2, output=output)).exception()
     assert type(back) is WorkerDiedError
     assert "'f[2]' was killed by SIGKILL" in str(back)
-    assert "line 49" in str(back) and "line 39" not in str(back)
+    assert back.__cause__.output == "\n".join(f"line {n}" for n in range(30, 50))
+    assert "last output:\n  line 30\n" in str(back.__cause__)
     assert "exited with status 3" in str(travel(record_death(3, node="f")).exception())
     assert "signal 99" in str(travel(record_death(-99, node="f")).exception())
 

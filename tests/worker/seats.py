@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent.effects import Effects, StagedFile
+from armoflow.agent.passages import Passage
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
@@ -144,6 +145,7 @@ class Seat:
         self.paused_works: list[tuple[int, float]] = []
         self.stored: dict[str, Any] = {}
         self.requests: list[tuple[str, Any]] = []
+        self.passages: list[Passage] = []
         self._changed = asyncio.Event()
         self._count = 0
 
@@ -172,6 +174,10 @@ class Seat:
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         pass
+
+    def printed(self, passages: Sequence[Passage]) -> None:
+        self.passages.extend(passages)
+        self._changed.set()
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         self.requests.append((method, argument))

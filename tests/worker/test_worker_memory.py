@@ -114,7 +114,7 @@ def test_what_a_child_keeps_follows_the_limit(tmp_path: Path, limit: int | None,
         async with seat(tmp_path, spares=spares) as host:
             await host.supervisor.start()
             child = psutil.Process(host.supervisor.pid)
-            assert child.cmdline()[-1] == str(kept)
+            assert child.cmdline()[-2] == str(kept)
 
     asyncio.run(test())
 

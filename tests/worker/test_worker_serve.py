@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -69,7 +70,7 @@ class Command:
         self.pair = pair
 
     async def says(self, text: str) -> None:
-        while text not in (line := (await self.process.stderr.readline()).decode()):
+        while text not in (line := (await self.process.stdout.readline()).decode()):
             assert line, f"it never said {text!r}"
 
 
@@ -83,7 +84,7 @@ async def command(path: Path, *prefix: str, **variables: str) -> AsyncIterator[C
         **variables,
     }
     process = await asyncio.create_subprocess_exec(
-        *prefix, *COMMAND, env=environment, stderr=asyncio.subprocess.PIPE
+        *prefix, *COMMAND, env=environment, stdout=asyncio.subprocess.PIPE
     )
     try:
         async with agent_and_stub(path) as pair:
@@ -92,6 +93,38 @@ async def command(path: Path, *prefix: str, **variables: str) -> AsyncIterator[C
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def test_what_tasks_write_are_lines_for_the_log_collector(short_path: Path) -> None:
+    def speak() -> int:
+        import logging
+        import os
+
+        print("printed\nprinted again")
+        logging.getLogger("mine").error("logged")
+        return os.getpid()
+
+    async def test() -> None:
+        async with command(short_path) as one:
+            output = await one.pair.process(call(speak))
+            assert output.WhichOneof("type") == "ok"
+            lines: list[dict[str, str]] = []
+            while not lines or lines[-1]["@m"] != "logged":
+                lines.append(json.loads(await one.process.stdout.readline()))
+        about = {"taskId": "task", "sessionId": "session", "taskName": "speak"}
+        told = [
+            {name: value for name, value in line.items() if name != "@t"}
+            for line in lines
+            if "taskId" in line
+        ]
+        assert told == [
+            {"@m": "printed", **about},
+            {"@m": "printed again", **about},
+            {"@m": "logged", "@l": "Error", "SourceContext": "mine", **about},
+        ]
+        assert any(line["@m"].startswith("worker at ") for line in lines)
+
+    run(test())
 
 
 async def nothing_left(path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from armoflow.agent.effects import Effects
+from armoflow.agent.passages import Passage
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.commits import discard
@@ -404,6 +405,10 @@ class LaneAgent:
         idle = sum(not seat.load for seat in self._seats)
         if idle and not self._waiting:
             self._recall(supervisor, idle)
+
+    def printed(self, passages: Sequence[Passage]) -> None:
+        """Tasks wrote something."""
+        self._engine.task_output.write(passages)
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Read the data of a result; ids are made by the children themselves.
