@@ -89,6 +89,9 @@ INLINE_OVERTIME = 0.25
 """The part of these seconds for which calls are begun after them that end soon and whose inputs are
 there already: what is nearly done shall not need another task."""
 
+TASK_SECONDS = 100e-6
+"""What a task costs its process besides the calls that it makes."""
+
 INLINE_CALL_SECONDS = 50e-6
 """What it costs to make a call there, whatever it does."""
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
@@ -275,6 +276,7 @@ class PlannedTask(Submission):
         if self.timed is not None:
             paces, function = self.timed
             items = max(self.items, 1)
+            seconds = max(seconds - config.TASK_SECONDS, 0.0)
             paces.note(function, seconds / items, items)
 
     def pending_constants(self) -> list[Constant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from armoflow import config
 from armoflow.orchestrator.paces import Paces
 
 _LEAST = 1e-6
@@ -23,9 +24,9 @@ class CallTimer:
 
     Example:
         >>> paces = Paces()
-        >>> CallTimer(paces, {len: 1}).measured(1, 4.0); paces.of(len)
+        >>> CallTimer(paces, {len: 1}).measured(1, 4.0); round(paces.of(len), 3)
         4.0
-        >>> CallTimer(paces, {len: 2}).measured(1, 6.0); paces.of(len)
+        >>> CallTimer(paces, {len: 2}).measured(1, 6.0); round(paces.of(len), 3)
         3.5
     """
 
@@ -54,7 +55,8 @@ class CallTimer:
         """Changes nothing."""
 
     def measured(self, items: int, seconds: float) -> None:
-        """All calls together took so long."""
+        """The task of all calls took so long."""
+        seconds = max(seconds - config.TASK_SECONDS, 0.0)
         for function, before in self._before.items():
             each = before * seconds / self._expected if self._expected else seconds
             self._paces.note(function, max(each, _LEAST), self._calls[function])
