@@ -58,6 +58,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="serve a live page about what runs, too, and print the link to it (at "
         f"{DASHBOARD_LISTEN}, if no address is given)",
     )
+    parser.add_argument(
+        "--web",
+        metavar="ADDRESS",
+        help="serve browsers (gRPC-Web) at this host:port of the loopback, too; the address to "
+        "use, with its token, is printed (needs armoflow[web])",
+    )
+    parser.add_argument(
+        "--web-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a page that may call there, as http://localhost:4200; may be repeated",
+    )
     add_engine_arguments(parser)
     return parser
 

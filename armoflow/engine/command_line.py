@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from armoflow import config
 from armoflow.engine.address import parse_address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
+from armoflow.engine.web.access import check_origin
 from armoflow.errors import OptionError
 from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
@@ -123,7 +125,24 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         extensions=not arguments.no_extensions,
         discovery=not private,
         log_calls=arguments.log_calls,
+        **({} if private else _web_options(arguments)),
     )
+
+
+def _web_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Where browsers are served, and which pages.
+
+    Raises:
+        OptionError: If that makes no sense.
+    """
+    if not arguments.web:
+        if arguments.web_origin:
+            raise OptionError("--web-origin says who may call --web ADDRESS: give both")
+        return {}
+    web = parse_address(arguments.web)
+    if web.path:
+        raise OptionError(f"--web {arguments.web}: browsers have no Unix sockets, write host:port")
+    return {"web": web, "web_origins": tuple(map(check_origin, arguments.web_origin))}
 
 
 def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:

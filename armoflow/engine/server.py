@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from armoflow import config
 from armoflow.engine.address import Address, check_free
@@ -18,6 +18,9 @@ from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
 from armoflow.worker.environment import worker_environment
+
+if TYPE_CHECKING:
+    from armoflow.engine.web.server import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class ServerOptions:
         extensions: Serve the batch extension beside the standard services.
         discovery: Serve reflection and health, which generic gRPC tools ask for.
         log_calls: A file that gets one line of JSON for each call.
+        web: Where gRPC-Web is served besides, for browsers; None: nowhere.
+        web_origins: The pages that may call there.
     """
 
     address: Address
@@ -50,6 +55,8 @@ class ServerOptions:
     extensions: bool = True
     discovery: bool = True
     log_calls: Path | None = None
+    web: Address | None = None
+    web_origins: Sequence[str] = ()
 
 
 class Server:
@@ -62,6 +69,7 @@ class Server:
         engine: The engine.
         calls: The calls it has answered.
         address: Where it listens; after ``start`` with its real port.
+        web: What serves browsers, if it is asked for.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -72,6 +80,7 @@ class Server:
         self._agents: list[Agent] = []
         self._streams: list[Any] = []
         self._grpc: Any = None
+        self.web: WebServer | None = None
         self._guard: Any = None
         self._engine_runs = False
 
@@ -89,6 +98,7 @@ class Server:
             # Workers start while this process is still busy importing gRPC.
             await self._start_agents()
             await self._serve()
+            await self._serve_web()
         except BaseException:
             await self.stop()
             raise
@@ -106,6 +116,9 @@ class Server:
             if isinstance(problem, BaseException):
                 logger.error("an agent did not stop cleanly", exc_info=problem)
         self._agents.clear()
+        if self.web is not None:
+            await self.web.stop()
+            self.web = None
         if self._grpc is not None:
             await self._grpc.stop(CALL_GRACE)
             self._grpc = None
@@ -145,6 +158,24 @@ class Server:
         return LaneAgent(
             self.engine, partition, workers, directory, environment=self.options.environment
         )
+
+    async def _serve_web(self) -> None:
+        if self.options.web is None:
+            return
+        try:
+            from armoflow.engine.web.server import WebServer
+        except ImportError as error:
+            raise OptionError(
+                f"--web needs {error.name}, which is not installed: pip install 'armoflow[web]'"
+            ) from None
+        check_free(self.options.web)
+        self.web = WebServer(
+            self.options.web,
+            self.address.target,
+            self.options.engine.state_directory,
+            self.options.web_origins,
+        )
+        await self.web.start()
 
     async def _serve(self) -> None:
         import grpc

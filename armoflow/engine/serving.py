@@ -104,6 +104,8 @@ async def _run(
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):
             print(f"ready: {server.address.url}", flush=True)
+            if server.web is not None:
+                print(f"web: {server.web.url}", flush=True)
         with _beside(companion and companion(server.address.url), options.environment):
             return await _serve(server, told, alive)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +47,8 @@ def serve(
     command: str = "",
     log_calls: Path | None = None,
     channel: Literal["auto", "unix", "tcp"] = "auto",
+    web: Address | None = None,
+    web_origins: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Serving]:
     """Serve on a Unix socket for the length of a block."""
@@ -59,6 +61,8 @@ def serve(
             command=command,
             log_calls=log_calls,
             channel=channel,
+            web=web,
+            web_origins=web_origins,
         )
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)

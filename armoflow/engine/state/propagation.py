@@ -75,9 +75,12 @@ class Propagation(Base):
                 self._queue(changes, now, task)
 
     def _queue(self, changes: Changes, now: float, task: TaskRecord) -> None:
-        """Queue a task that has all its inputs, as its session's status allows."""
+        """Queue a task that has all its inputs, as its session's status allows.
+
+        Strict: in a session that has ended, too, until an agent takes and cancels it.
+        """
         status = self.sessions[task.session_id].status
-        if status is RUNNING:
+        if status is RUNNING or (self.strict and status is not SESSION_PAUSED):
             task.status = SUBMITTED
             task.submitted_at = now
             changes.tasks[task.id] = task

@@ -1,0 +1,1 @@
+"""gRPC-Web: the engine's services for browsers, over HTTP/1.1."""
