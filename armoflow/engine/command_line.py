@@ -11,7 +11,6 @@ from armoflow.engine.address import parse_address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
-from armoflow.engine.web.access import check_origin
 from armoflow.errors import OptionError
 from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
@@ -139,6 +138,9 @@ def _web_options(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.web_origin:
             raise OptionError("--web-origin says who may call --web ADDRESS: give both")
         return {}
+    # Imported here: private engines, which have to start fast, go without.
+    from armoflow.engine.web.access import check_origin
+
     web = parse_address(arguments.web)
     if web.path:
         raise OptionError(f"--web {arguments.web}: browsers have no Unix sockets, write host:port")
