@@ -209,6 +209,10 @@ SETTLE_INTERVAL = 0.25
 SETTLE_PATIENCE = 60.0
 """Seconds after which what a task that is not over needs holds up no plan any more."""
 
+FAILED_PAYLOADS = 1_000
+"""Failed tasks of a session whose payloads are read at its end, to find the code and the constants
+that they name; where there are more, all that is stored of these stays."""
+
 END_SECONDS = 5.0
 """Seconds that tasks of an ending session get to be over, before they are cancelled."""
 

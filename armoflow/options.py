@@ -46,7 +46,8 @@ class TaskOptions:
         priority: 1 (last) to the engine's maximum (10 on stock clusters; first).
         batch_size: Items of a collection per ArmoniK task; ``None`` lets armoflow choose.
         max_retries: Engine-level retries, for lost agents.
-        keep: Keep the result until the session ends, even when nothing needs it.
+        keep: Keep the result even when nothing needs it, and when the session has ended for as long
+            as the engine keeps what is known of that.
         fuse: Run the task in one ArmoniK task with the one before it, where only it needs that
             one's value and both have the same options.
     """

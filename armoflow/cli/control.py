@@ -60,14 +60,24 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
 
 
 @click.command()
-@_ids
+@click.argument("ids", nargs=-1, metavar="[ID...]")
 @engine_options
+@click.option("--ended", is_flag=True, help="All sessions that have ended, whoever opened them.")
 @click.option("--cancel", "first_cancel", is_flag=True, help="Cancel what still runs in them.")
 @json_option
 def purge(
-    settings: ConnectionSettings, ids: Sequence[str], first_cancel: bool, as_json: bool
+    settings: ConnectionSettings,
+    ids: Sequence[str],
+    ended: bool,
+    first_cancel: bool,
+    as_json: bool,
 ) -> None:
-    """Delete sessions with all their data, for good."""
+    """Delete sessions with all their data, for good.
+
+    What `armoflow up --retention` does some time after their end, at once.
+    """
+    if bool(ids) == ended:
+        raise OptionError("write which sessions to purge: their IDs, or --ended for all that have")
 
     def action(inspection: Inspection, session_id: str) -> None:
         tasks = grouped(inspection.counts(session_id))
@@ -81,7 +91,14 @@ def purge(
             )
         inspection.purge(session_id)
 
-    _each(settings, ids, action, "purged", as_json)
+    if not ended:
+        _each(settings, ids, action, "purged", as_json)
+        return
+    with look(settings) as inspection:
+        found = [id_of(session) for session in inspection.ended_sessions()]
+        for session_id in found:
+            inspection.purge(session_id)
+    _tell("purged", [("session", session_id) for session_id in found], as_json)
 
 
 def _each(

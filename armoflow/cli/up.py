@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from armoflow.cli.dashboard import check_dashboard
 from armoflow.cli.parsers import ParserCommand
+from armoflow.cli.spans import span_or_none
 from armoflow.config import DASHBOARD_LISTEN, DEFAULT_LISTEN
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
@@ -19,6 +19,9 @@ from armoflow.system.interpreter import python_command
 
 CLIENT_LEASE = 3600.0
 """Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
+
+RETENTION = 86_400.0
+"""Seconds: as clusters do, so that what failed at night can be looked at in the morning."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,11 +47,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--client-lease",
-        type=_seconds,
+        type=span_or_none,
         default=CLIENT_LEASE,
-        metavar="SECONDS",
+        metavar="TIME",
         help="how long an armoflow client may be away before its session is cancelled and its data "
-        "deleted; none: as long as it likes (default: %(default)g)",
+        "deleted, but what its failed tasks were given; none: as long as it likes (default: 1h)",
+    )
+    parser.add_argument(
+        "--retention",
+        type=span_or_none,
+        default=RETENTION,
+        metavar="TIME",
+        help="how long sessions that have ended can be looked at, and what they kept is stored: "
+        "1d, 36h, 90min...; none: until they are purged (default: 1d)",
     )
     parser.add_argument(
         "--dashboard",
@@ -73,21 +84,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_engine_arguments(parser)
     return parser
-
-
-def _seconds(text: str) -> float:
-    """``--client-lease``: seconds above zero, or ``none``, which is 0."""
-    if text == "none":
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no lease: write a number of seconds above zero, or none"
-        )
-    return seconds
 
 
 def default_state() -> Path:

@@ -391,7 +391,8 @@ class EngineBackend:
                 options.partition or "",
                 self._name,
             )
-            return Orchestrator(transport, session_options, self.key)
+            lasting = self._engine is None
+            return Orchestrator(transport, session_options, self.key, lasting=lasting)
 
         return self._loop.call(open_())
 

@@ -116,6 +116,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             strict=arguments.strict,
             durability=arguments.durability,
             client_lease=0.0 if private else arguments.client_lease,
+            retention=0.0 if private else arguments.retention,
         ),
         workers=workers,
         command=arguments.worker,

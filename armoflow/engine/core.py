@@ -36,6 +36,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.retention import Retention
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
@@ -89,6 +90,7 @@ class Engine:
         )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
+        self._retention = Retention(self, options.retention)
         self._watchers = Watchers(options.watcher_limit)
         self.task_output = TaskOutput(options.state_directory / "output")
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
@@ -120,6 +122,7 @@ class Engine:
     async def stop(self) -> None:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
         self._postponed.stop()
+        await self._retention.stop()
         await self.sweeper.stop()
         try:
             await self.leases.stop()
@@ -377,6 +380,7 @@ class Engine:
         )
         for session_id in self.state.sessions:
             self.leases.begin(session_id)
+        self._retention.start()
 
     def _run(self, task_ids: list[str], owner: str) -> None:
         self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)

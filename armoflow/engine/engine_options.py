@@ -38,6 +38,7 @@ class EngineOptions:
             disk at each commit, and survives a power cut.
         client_lease: Seconds that a client may be away before its session ends, if it was asked for
             with a lease; 0: as long as it likes.
+        retention: Seconds that sessions stay after their end; 0: until they are deleted.
         memory_limit: Bytes of small data that stay in memory.
         watcher_limit: Events that a watcher may fall behind before it is closed.
     """
@@ -49,6 +50,7 @@ class EngineOptions:
     strict: bool = False
     durability: Durability = "normal"
     client_lease: float = 0.0
+    retention: float = 0.0
     memory_limit: int = 64 * MIB
     watcher_limit: int = 200_000
 
@@ -57,11 +59,12 @@ class EngineOptions:
             raise OptionError("an engine needs at least one partition")
         if self.durability not in ("normal", "full"):
             raise OptionError(f"durability must be 'normal' or 'full', not {self.durability!r}")
-
-        if not 0 <= self.client_lease < math.inf:
-            raise OptionError(
-                f"client_lease must be a number of seconds, or 0 for none, not {self.client_lease}"
-            )
+        for name in ("client_lease", "retention"):
+            seconds = getattr(self, name)
+            if not 0 <= seconds < math.inf:
+                raise OptionError(
+                    f"{name} must be a number of seconds, or 0 for none, not {seconds}"
+                )
 
     @property
     def highest_priority(self) -> int:

@@ -14,7 +14,8 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from armoflow.engine.records import ResultStatus, SessionStatus, StateError
+from armoflow.engine.records import SessionStatus, StateError
+from armoflow.engine.remains import tidy
 from armoflow.errors import EngineError
 
 if TYPE_CHECKING:
@@ -110,13 +111,4 @@ class Leases:
                     session_id,
                     lambda: state.cancel_session(engine.now(), session_id, engine.held(session_id)),
                 )
-        await engine.committed()
-        needed = await engine.queries.failed_inputs(session_id)
-        unneeded = [
-            result.id
-            for result in state.results_of(session_id)
-            if result.id not in needed and result.status is ResultStatus.COMPLETED
-        ]
-        await sweeper.in_slices(
-            unneeded, lambda ids: state.delete_results(engine.now(), ids), urgent=False
-        )
+        await tidy(engine, session_id)

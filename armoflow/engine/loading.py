@@ -35,8 +35,8 @@ class Recovered:
         sessions: All of them.
         tasks: Those that have not ended.
         results: Those that have data or may get some.
-        deleted: Session and id of the other results that were created last: a batch that names
-            one was submitted.
+        deleted: Session and id of the other results that were created last, of sessions that take
+            submissions: a batch that names one was submitted.
     """
 
     sessions: list[SessionRecord]
@@ -76,7 +76,8 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
         (session_id, result_id)
         for result_id, session_id in connection.execute(
             "SELECT id, session_id FROM (SELECT rowid AS number, id, session_id FROM results "
-            "WHERE status=? ORDER BY rowid DESC LIMIT ?) ORDER BY number",
+            "WHERE status=? AND session_id IN (SELECT id FROM sessions WHERE client_submission) "
+            "ORDER BY rowid DESC LIMIT ?) ORDER BY number",
             (int(ResultStatus.DELETED), KNOWN_DELETED),
         )
         if result_id not in results

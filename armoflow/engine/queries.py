@@ -182,20 +182,25 @@ class Queries:
             return {task.id: (task.session_id,) for task in tasks}
         return await self._reader.run(lambda c: self._lineages.read(c, tasks))
 
-    async def failed_inputs(self, session_id: str) -> set[str]:
-        """The results that the failed tasks of a session were given, payloads included."""
+    async def failed_inputs(self, session_id: str) -> tuple[set[str], list[str]]:
+        """The results that the tasks of a session were given which failed themselves.
+
+        Returns:
+            All of them, and the payloads among them.
+        """
         failed = f"{int(TaskStatus.ERROR)},{int(TaskStatus.TIMEOUT)}"
 
-        def read(connection: sqlite3.Connection) -> set[str]:
+        def read(connection: sqlite3.Connection) -> tuple[set[str], list[str]]:
             needed: set[str] = set()
+            payloads: list[str] = []
             for payload_id, dependencies in connection.execute(
                 "SELECT payload_id, dependencies FROM tasks "
-                f"WHERE session_id=? AND status IN ({failed})",
+                f"WHERE session_id=? AND status IN ({failed}) AND started_at>0",
                 (session_id,),
             ):
-                needed.add(payload_id)
-                needed.update(split_ids(dependencies))
-            return needed
+                payloads.append(payload_id)
+                needed.update((payload_id, *split_ids(dependencies)))
+            return needed, payloads
 
         return await self._reader.run(read)
 

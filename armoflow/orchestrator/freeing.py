@@ -84,7 +84,9 @@ class Freeing:
         self._closed = True
 
     def ended(self, task: PlannedTask) -> None:
-        """A task has ended: its payload goes, unless it failed, and what only it needed."""
+        """A task has ended: its payload goes, and what only it needed, unless it failed."""
+        if task.broken:
+            _keep(task)
         if not self._at_once and task.task_id:
             self.unsettled.add(task)
         elif task.payload_id and not self._frees_payloads and not task.broken:
@@ -110,20 +112,26 @@ class Freeing:
             )
 
 
+def _keep(task: PlannedTask) -> None:
+    """Leave what a task was given in the engine: it failed, and may be run again to see why."""
+    for result in task.inputs:
+        result.on_release = None
+    for constant in task.all_constants():
+        constant.on_release = None
+
+
 class _Ended(NamedTuple):
     """A task whose results are there.
 
     Attributes:
         task_id: The task.
         outputs: Its results.
-        needs: Payload, inputs and constants.
-        keeps: They stay: it failed, and may be run again to see why.
+        needs: Payload, inputs and constants, where they go when it is over.
     """
 
     task_id: str
     outputs: Sequence[str]
     needs: Sequence[str]
-    keeps: bool
 
 
 class _Question(NamedTuple):
@@ -164,7 +172,6 @@ class Unsettled:
         self._arrived = asyncio.Event()
         self._questions: list[_Question] = []
         self._needed: Counter[str] = Counter()
-        self._kept: set[str] = set()
         self._waiting: dict[str, int] = {}
         self._sizes: dict[str, int] = {}  # of large results
         self._number = 0
@@ -175,19 +182,17 @@ class Unsettled:
         """A task has ended, and lets go of what it needed."""
         if self._blind:
             return
-        needs = {result.id: None for result in task.inputs}
-        needs.update((constant.result_id, None) for constant in task.all_constants())
-        ended = _Ended(
-            task.task_id,
-            [output.id for output in task.outputs],
-            [*needs, task.payload_id],
-            task.broken,
-        )
+        needs: dict[str, None] = {}
+        if not task.broken:
+            needs = {result.id: None for result in task.inputs}
+            needs.update((constant.result_id, None) for constant in task.all_constants())
+            needs[task.payload_id] = None
+        ended = _Ended(task.task_id, [output.id for output in task.outputs], list(needs))
         self._needed.update(ended.outputs)
         self._needed.update(ended.needs)
         now = self._loop.time()
         self._ask_at(_Question(now + config.SETTLE_DELAY, 0, now, config.SETTLE_DELAY, ended))
-        if task.payload_id and not ended.keeps:
+        if task.payload_id and not task.broken:
             self._wait(task.payload_id, task.size)
 
     def without_needed(self, released: Iterable[tuple[str, int]]) -> list[str]:
@@ -198,7 +203,7 @@ class Unsettled:
         for result_id, size in released:
             if result_id in self._needed:
                 self._wait(result_id, size)
-            elif result_id not in self._kept:
+            else:
                 self._sizes.pop(result_id, None)
                 free.append(result_id)
         return free
@@ -206,7 +211,7 @@ class Unsettled:
     def forget(self) -> None:
         """The session has ended: nothing of it is run again."""
         self._questions.clear()
-        for known in (self._needed, self._kept, self._waiting, self._sizes):
+        for known in (self._needed, self._waiting, self._sizes):
             known.clear()
         self.bytes = 0
         self._freed()
@@ -272,8 +277,6 @@ class Unsettled:
 
     def _settle(self, ended: _Ended) -> list[str]:
         """A task is over; returns what can go with it."""
-        if ended.keeps:
-            self._kept.update(ended.needs)
         free = []
         for result_id in (*ended.outputs, *ended.needs):
             self._needed[result_id] -= 1
@@ -284,8 +287,7 @@ class Unsettled:
             if size is not None:
                 self.bytes -= size
                 self._sizes.pop(result_id, None)
-                if result_id not in self._kept:
-                    free.append(result_id)
+                free.append(result_id)
         return free
 
     def _give_up(self, error: ArmoflowError) -> None:

@@ -46,13 +46,20 @@ class Orchestrator:
         transport: The way to the engine.
         session_options: Default task options of the session.
         key: What the errors of the tasks are sealed with.
+        lasting: The engine outlives this client: what its sessions leave has to be seen to.
     """
 
     def __init__(
-        self, transport: Transport, session_options: WireOptions, key: bytes = b""
+        self,
+        transport: Transport,
+        session_options: WireOptions,
+        key: bytes = b"",
+        *,
+        lasting: bool = True,
     ) -> None:
         self.transport = transport
         self._key = key
+        self._lasting = lasting
         self._durations = Durations(transport, lambda: self._session_id)
         info = transport.info
         backlog = Backlog(
@@ -178,8 +185,8 @@ class Orchestrator:
             self.pipeline.close()
             self.freeing.close()
             sessions = [*self._old_sessions, *filter(None, [self._session_id])]
-            if self._lost is not None:
-                sessions = []  # they went with the engine
+            if self._lost is not None or not self._lasting:
+                sessions = []  # they go with the engine
             for session_id in sessions:
                 await self._end(session_id)
         finally:

@@ -269,8 +269,8 @@ class BatchTransport:
         await self._standard.cancel_session(session_id)
 
     async def end_session(self, session_id: str) -> None:
-        """Close, purge and delete a session."""
-        await self._standard.end_session(session_id)
+        """Close a session, and delete the data that need not stay."""
+        await self._standard.end_session(session_id, tidied=True)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -100,6 +100,9 @@ LEASE = ("armoflow-lease", "1")
 """Metadata of CreateSession: the session may be ended some time after nobody watches it any more,
 as those of ``armoflow up --client-lease`` are; the client watches it on this stream."""
 
+TIDY = ("armoflow-tidy", "1")
+"""Metadata of CloseSession: the data that need not stay after the session's end goes, too."""
+
 # Names of results: what they are, a slash, and the name of the task. Engines and clients go by
 # what they are.
 

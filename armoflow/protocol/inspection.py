@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
-from armonik.common import Direction, Result, ResultStatus, Session, Task, TaskStatus
+from armonik.common import Direction, Result, ResultStatus, Session, SessionStatus, Task, TaskStatus
 from armonik.common.filter import Filter
 
 from armoflow.codec.container import stranger
@@ -145,6 +145,23 @@ class Inspection:
         """A session, by its whole id."""
         with self._words("reading a session"):
             return self._sessions.get_session(session_id)
+
+    def ended_sessions(self) -> list[Session]:
+        """All sessions that were closed, cancelled or purged, the oldest first."""
+        ended = Session.status == SessionStatus.CLOSED
+        for status in (SessionStatus.CANCELLED, SessionStatus.PURGED):
+            ended = ended | (Session.status == status)
+        found: list[Session] = []
+        total = 1
+        while len(found) < total:
+            with self._words("listing sessions"):
+                total, page = self._sessions.list_sessions(
+                    ended, page=len(found) // PAGE, page_size=PAGE, sort_field=Session.created_at
+                )
+            if not page:
+                break
+            found += page
+        return found
 
     def counts(self, session_id: str = "", partition: str = "") -> dict[TaskStatus, int]:
         """How many tasks are in which status: of a session, of a partition, of all."""
@@ -365,14 +382,9 @@ class Inspection:
 
     def purge(self, session_id: str) -> None:
         """Delete a session's data, and the session; what runs in it must have ended."""
-        with self._words("closing a session"):
-            try:
-                self._sessions.close_session(session_id)
-            except grpc.RpcError as error:
-                # It was closed or cancelled before: that is what is needed.
-                if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
-                    raise
-        with self._words("purging a session"):
+        with self._words("closing a session"), _done_already():
+            self._sessions.close_session(session_id)
+        with self._words("purging a session"), _done_already():
             self._sessions.purge_session(session_id)
         with self._words("deleting a session"):
             self._sessions.delete_session(session_id)
@@ -393,6 +405,16 @@ def _errors(data: bytes) -> dict[str, str]:
         if slot.kind is SlotKind.ERROR
     ]
     return {record.name: record.summary for record in records}
+
+
+@contextmanager
+def _done_already() -> Iterator[None]:
+    """A session that was closed, cancelled or purged before is what is needed."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+            raise
 
 
 def id_of(entity: Entity) -> str:

@@ -135,13 +135,64 @@ def list_results(session_id: str, result_ids: Sequence[str]) -> Any:
     )
 
 
-def list_tasks(task_ids: Sequence[str]) -> Any:
-    """ListTasks of these tasks, with their errors."""
-    field = tasks_fields_pb2.TaskField(
-        task_summary_field=tasks_fields_pb2.TaskSummaryField(
-            field=tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID
+def results_in(session_id: str, status: int, size: int) -> Any:
+    """A page of ListResults: those of a session with a status."""
+    equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
+    session = results_fields_pb2.RESULT_RAW_ENUM_FIELD_SESSION_ID
+    filters = result_filters([[(session, session_id, equal)]])
+    condition = getattr(getattr(filters, "or")[0], "and").add()
+    condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_STATUS))
+    condition.filter_status.CopyFrom(
+        results_filters_pb2.FilterStatus(
+            value=status, operator=filters_common_pb2.FILTER_STATUS_OPERATOR_EQUAL
         )
     )
+    return results_common_pb2.ListResultsRequest(
+        page=0,
+        page_size=size,
+        filters=filters,
+        sort=results_common_pb2.ListResultsRequest.Sort(
+            field=_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_RESULT_ID),
+            direction=sort_direction_pb2.SORT_DIRECTION_ASC,
+        ),
+    )
+
+
+def tasks_in(session_id: str, statuses: Iterable[int], size: int) -> Any:
+    """A page of ListTasks or ListTasksDetailed: those of a session with one of these statuses."""
+    filters = tasks_filters_pb2.Filters()
+    for status in statuses:
+        conditions = getattr(filters, "or").add()
+        _equal(
+            conditions, _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID), session_id
+        )
+        condition = getattr(conditions, "and").add()
+        condition.field.CopyFrom(_task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_STATUS))
+        condition.filter_status.CopyFrom(
+            tasks_filters_pb2.FilterStatus(
+                value=status, operator=filters_common_pb2.FILTER_STATUS_OPERATOR_EQUAL
+            )
+        )
+    return tasks_common_pb2.ListTasksRequest(
+        page=0,
+        page_size=size,
+        filters=filters,
+        sort=tasks_common_pb2.ListTasksRequest.Sort(
+            field=_task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID),
+            direction=sort_direction_pb2.SORT_DIRECTION_ASC,
+        ),
+    )
+
+
+def _task_field(field: int) -> Any:
+    return tasks_fields_pb2.TaskField(
+        task_summary_field=tasks_fields_pb2.TaskSummaryField(field=field)
+    )
+
+
+def list_tasks(task_ids: Sequence[str]) -> Any:
+    """ListTasks of these tasks, with their errors."""
+    field = _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID)
     filters = tasks_filters_pb2.Filters()
     for task_id in task_ids:
         _equal(getattr(filters, "or").add(), field, task_id)
@@ -175,10 +226,8 @@ def count_tasks(session_id: str, partition: str) -> Any:
     filters = tasks_filters_pb2.Filters()
     conditions = getattr(filters, "or").add()
     if session_id:
-        summary = tasks_fields_pb2.TaskSummaryField(
-            field=tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID
-        )
-        _equal(conditions, tasks_fields_pb2.TaskField(task_summary_field=summary), session_id)
+        field = _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID)
+        _equal(conditions, field, session_id)
     if partition:
         option = tasks_fields_pb2.TaskOptionField(
             field=tasks_fields_pb2.TASK_OPTION_ENUM_FIELD_PARTITION_ID

@@ -31,9 +31,10 @@ from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
-from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE
+from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, TIDY
 from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
+from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
@@ -93,6 +94,7 @@ class StandardTransport:
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
         self._openings = Openings(self, self._sessions)
         self._endings = Endings(self, self._tasks)
+        self._remains = Remains(self, self._results, self._tasks)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
@@ -306,20 +308,32 @@ class StandardTransport:
         request = sessions_common_pb2.CancelSessionRequest(session_id=session_id)
         await self._end(self._sessions.CancelSession, request, "cancelling a session")
 
-    async def end_session(self, session_id: str) -> None:
-        """Close, purge and delete a session, and what was opened on the way to it."""
-        await self._end_session(session_id)
-        await self._openings.end_strays(session_id, self._end_session)
+    async def end_session(self, session_id: str, *, tidied: bool = False) -> None:
+        """Close a session, delete the data that need not stay, and what was opened for nobody.
 
-    async def _end_session(self, session_id: str) -> None:
+        Args:
+            session_id: Which.
+            tidied: The engine sees to the data itself (only the embedded engine does).
+        """
         if not self.info.commits_at_once and not await self._endings.drained(session_id):
             logger.info("tasks of session %s are not over: they are cancelled", session_id)
             await self.cancel_session(session_id)
+        close: Any = self._sessions.CloseSession
+        if tidied:
+            close = functools.partial(close, metadata=(TIDY,))
+        request = sessions_common_pb2.CloseSessionRequest(session_id=session_id)
+        await self._end(close, request, "closing a session")
+        try:
+            if not tidied:
+                await self.delete(session_id, await self._remains.unneeded(session_id))
+        finally:
+            await self._openings.end_strays(session_id, self._remove_session)
+
+    async def _remove_session(self, session_id: str) -> None:
+        """Remove a session that nobody has used."""
         close = sessions_common_pb2.CloseSessionRequest(session_id=session_id)
-        purge = sessions_common_pb2.PurgeSessionRequest(session_id=session_id)
         delete = sessions_common_pb2.DeleteSessionRequest(session_id=session_id)
         await self._end(self._sessions.CloseSession, close, "closing a session")
-        await self._end(self._sessions.PurgeSession, purge, "purging a session")
         await self._end(self._sessions.DeleteSession, delete, "deleting a session")
 
     async def close(self) -> None:

@@ -358,7 +358,7 @@ class Transport(Protocol):
         """Cancel everything in a session."""
 
     async def end_session(self, session_id: str) -> None:
-        """Close (or cancel), purge and delete a session."""
+        """Close a session; its data goes, but what is kept and what failed tasks were given."""
 
     async def close(self) -> None:
         """Close the connection."""

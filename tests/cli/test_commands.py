@@ -175,9 +175,16 @@ def test_sessions_are_cancelled_and_purged(engine: Commanded, tmp_path: Path) ->
     assert engine.json("cancel", left["id"]) == {"cancelled": [left["id"]]}
     wait_for(lambda: not engine.sessions()[0]["tasks"]["running"], "a cancelled task runs on")
     assert engine.sessions()[0]["status"] == "cancelled"
-    assert f"purged session {left['id']}" in engine.run("purge", left["id"])
+    assert "or --ended" in engine.run("purge", code=2)
+    assert engine.json("purge", "--ended") == {"purged": [left["id"]]}
     assert left["id"] not in [session["id"] for session in engine.sessions()]
     assert "no session, task or result" in engine.run("show", beginning + "zz", code=1)
+
+
+def test_a_session_is_purged_by_its_id(engine: Commanded, tmp_path: Path) -> None:
+    left = engine.leave_session(tmp_path)
+    assert f"purged session {left['id']}" in engine.run("purge", left["id"])
+    assert left["id"] not in [session["id"] for session in engine.sessions()]
 
 
 def test_sessions_are_paused_and_resumed(engine: Commanded, left: dict[str, Any]) -> None:

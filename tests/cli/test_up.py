@@ -144,9 +144,10 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--partition", "a", "--partition", "a"), "given twice"),
         (("--partition", "a=b"), "write NAME or NAME=WORKERS"),
         (("--workers", "1000000"), "cannot have 1000000 workers: write at most 4096"),
-        (("--client-lease", "0"), "'0' is no lease: write a number of seconds above zero, or none"),
-        (("--client-lease", "soon"), "'soon' is no lease"),
-        (("--client-lease", "inf"), "'inf' is no lease"),
+        (("--client-lease", "0"), "'0' is no span of time: write 90 (seconds), 30min, 12h"),
+        (("--client-lease", "soon"), "'soon' is no span of time"),
+        (("--retention", "1 fortnight"), "'1 fortnight' is no span of time"),
+        (("--retention", "inf"), "or none"),
         (("--env", "NOT_SET_ANYWHERE"), "--env NOT_SET_ANYWHERE is not set here"),
     ],
 )

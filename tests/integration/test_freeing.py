@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from armonik.protogen.client import events_service_pb2_grpc, results_service_pb2_grpc
+from armonik.protogen.client import (
+    events_service_pb2_grpc,
+    results_service_pb2_grpc,
+    sessions_service_pb2_grpc,
+)
 from armonik.protogen.common import (
     events_common_pb2,
     filters_common_pb2,
     result_status_pb2,
     results_fields_pb2,
+    session_status_pb2,
+    sessions_common_pb2,
 )
 
 from armoflow import Client, config, items, task
@@ -46,6 +54,13 @@ def broken(data: bytes) -> int:
 
 
 @task
+def wait_for_ever(begun: Path, data: bytes) -> None:
+    begun.touch()
+    while True:
+        time.sleep(1)
+
+
+@task
 def leaf(number: int) -> int:
     return number
 
@@ -71,6 +86,7 @@ class Ledger:
         )
         request = events_common_pb2.EventSubscriptionRequest(session_id=self._session_id)
         self._events = events_service_pb2_grpc.EventsStub(self._channel).GetEvents(request)
+        self._sessions = sessions_service_pb2_grpc.SessionsStub(self._channel)
         self._results = results_service_pb2_grpc.ResultsStub(self._channel)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -103,6 +119,11 @@ class Ledger:
         request.filters.CopyFrom(messages.result_filters([[(field, self._session_id, equal)]]))
         reply = self._results.ListResults(request)
         return [(result.name, result.status) for result in reply.results]
+
+    def session_status(self) -> int:
+        """The status of the session."""
+        request = sessions_common_pb2.GetSessionRequest(session_id=self._session_id)
+        return int(self._sessions.GetSession(request).session.status)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds; it is tried after each event."""
@@ -205,7 +226,7 @@ def test_put_data_stays_while_its_reference_does(client: Client, ledger: Ledger)
     gc.collect()
     ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
     client.close()
-    ledger.wait_for(lambda: not ledger.read())
+    assert {status for _, status in ledger.read()} == {DELETED}
 
 
 def test_put_data_stays_for_tasks_under_way(client: Client, ledger: Ledger) -> None:
@@ -249,11 +270,47 @@ def test_code_goes_when_much_has_come_after_it(
     assert client.submit(counting(bytes(100_000))).result() == 100_000  # sent again
 
 
-def test_inputs_of_a_failed_task_go(client: Client, ledger: Ledger) -> None:
+def test_what_stays_when_a_client_has_ended(client: Client, ledger: Ledger) -> None:
+    """What failed tasks were given, and what was to be kept; what is known of all the rest."""
+    needed, other = client.put(bytes(200_000)), client.put(bytes(100_000))
+    kept = first.with_options(keep=True)
+    assert client.compute([third(second(kept(10))), third(other)]) == [11, 100_000]
+    for failing in (broken(second(first(20))), broken(needed)):
+        with pytest.raises(ZeroDivisionError):
+            client.compute(failing)
+    held = client.submit(first(30))
+    held.result()
+    client.close()
+    assert sorted(name for name, status in ledger.read() if status == COMPLETED) == [
+        *("output.kept/first", "output/second", "payload/broken", "payload/broken", "shared/put")
+    ]
+    assert ledger.session_status() == session_status_pb2.SESSION_STATUS_CLOSED
+
+
+def test_all_data_goes_when_a_client_ends_well(client: Client, ledger: Ledger) -> None:
+    reference = client.put(bytes(100_000))
+    held = client.submit(second(first(30)))
+    held.result()
+    client.close()
+    assert {status for _, status in ledger.read()} == {DELETED}
+    assert ledger.session_status() == session_status_pb2.SESSION_STATUS_CLOSED
+    del reference
+
+
+def test_what_is_cut_short_is_cancelled_and_leaves_what_failed_needed(
+    client: Client, ledger: Ledger, tmp_path: Path
+) -> None:
     with pytest.raises(ZeroDivisionError):
-        client.compute(broken(second(first(10))))
-    gc.collect()
-    ledger.wait_for(lambda: ledger.outputs("first", "second") == [DELETED] * 2)
+        client.compute(broken(second(first(20))))
+    future = client.submit(wait_for_ever(tmp_path / "begun", second(first(10))))
+    while not (tmp_path / "begun").exists():
+        ledger.read()
+    client.close()
+    assert future.cancelled()
+    assert sorted(name for name, status in ledger.read() if status == COMPLETED) == [
+        *("output/second", "payload/broken")
+    ]
+    assert ledger.session_status() == session_status_pb2.SESSION_STATUS_CANCELLED
 
 
 def test_a_shared_result_stays_until_the_last_has_used_it(client: Client, ledger: Ledger) -> None:

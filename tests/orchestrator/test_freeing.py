@@ -205,12 +205,13 @@ def test_inputs_and_payload_of_a_failed_task_stay() -> None:
 
     async def scene(stage: Stage) -> None:
         engine = stage.engine
-        failed = planned("failed", result("input"))
+        held = result("input")
+        failed = planned("failed", held)
         failed.broken = True
         stage.end(failed)
         engine.over.add("failed")
         await stage.until(lambda: "failed-out" in engine.deleted)
-        stage.freeing.release("input")  # by a future that held it
+        assert held.on_release is None  # whoever lets it go, and however late
         stage.end(planned("task"))
         engine.over.add("task")
         await stage.until(lambda: "task-payload" in engine.deleted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -76,6 +76,8 @@ class FakeEngine:
         self.tasks: dict[str, int] = {}
         self.errors: dict[str, str] = {}
         self.times: dict[str, dict[str, Any]] = {}
+        self.names: dict[str, str] = {}
+        self.given: dict[str, tuple[str, list[str]]] = {}  # payload and inputs of tasks that ran
         self.cancelled: list[str] = []
         self.sessions: dict[str, Any] = {}  # the options of those that are open
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
@@ -161,10 +163,11 @@ class FakeEngine:
 
     def ListResults(self, request: Any) -> Any:
         reply = results_common_pb2.ListResultsResponse()
-        for result_id in _values(request):
+        for result_id in _values(request, self.statuses):
             if result_id in self.statuses:
                 reply.results.add(
                     result_id=result_id,
+                    name=self.names.get(result_id, ""),
                     owner_task_id=self.owners.get(result_id, ""),
                     status=self.statuses[result_id],
                     size=len(self.data.get(result_id, b"")),
@@ -178,6 +181,21 @@ class FakeEngine:
                 times = self.times.get(task_id, {})
                 error = self.errors.get(task_id, "")
                 reply.tasks.add(id=task_id, status=self.tasks[task_id], error=error, **times)
+        return reply
+
+    def ListTasksDetailed(self, request: Any) -> Any:
+        """Those with the statuses that are asked for."""
+        reply = tasks_common_pb2.ListTasksDetailedResponse()
+        wanted = {
+            getattr(one, "and")[1].filter_status.value for one in getattr(request.filters, "or")
+        }
+        for task_id, status in self.tasks.items():
+            if status in wanted:
+                task = reply.tasks.add(id=task_id, status=status)
+                if task_id in self.given:
+                    task.payload_id, inputs = self.given[task_id]
+                    task.data_dependencies.extend(inputs)
+                    task.started_at.seconds = 1
         return reply
 
     def CountTasksByStatus(self, request: Any) -> Any:
@@ -208,15 +226,20 @@ class FakeEngine:
         return sessions_common_pb2.DeleteSessionResponse()
 
     def CloseSession(self, request: Any) -> Any:
+        self.sessions.pop(request.session_id, None)
         return sessions_common_pb2.CloseSessionResponse()
 
-    PurgeSession = CancelSession = CloseSession
+    def CancelSession(self, request: Any) -> Any:
+        return sessions_common_pb2.CancelSessionResponse()
 
     def CancelTasks(self, request: Any) -> Any:
         self.cancelled.extend(request.task_ids)
         return tasks_common_pb2.CancelTasksResponse()
 
 
-def _values(request: Any) -> list[str]:
-    alternatives = getattr(request.filters, "or")
-    return [getattr(one, "and")[0].filter_string.value for one in alternatives]
+def _values(request: Any, of_session: Iterable[str] = ()) -> list[str]:
+    """The ids that are asked for; all, where a session's are."""
+    conditions = [getattr(one, "and") for one in getattr(request.filters, "or")]
+    if len(conditions) == 1 and len(conditions[0]) == 2:
+        return list(of_session)
+    return [both[0].filter_string.value for both in conditions]

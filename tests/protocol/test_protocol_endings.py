@@ -11,7 +11,9 @@ import pytest
 from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow import config
+from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
 from armoflow.errors import EngineError
+from armoflow.protocol import remains
 from armoflow.protocol.transport import Failure
 from tests.protocol.fake_engine import FakeEngine, broken
 
@@ -215,7 +217,7 @@ def test_a_session_ends_when_its_tasks_have() -> None:
             engine.tasks["task"] = status("completed")
 
     engine.before = end
-    assert end_session(engine) == ["CloseSession", "PurgeSession", "DeleteSession"]
+    assert end_session(engine) == ["CloseSession"]
 
 
 def test_tasks_that_do_not_end_are_cancelled_before_their_data_goes(
@@ -224,7 +226,7 @@ def test_tasks_that_do_not_end_are_cancelled_before_their_data_goes(
     monkeypatch.setattr(config, "END_SECONDS", 0.05)
     engine = Engine()
     engine.tasks["task"] = status("creating")
-    expected = ["CancelSession", "CloseSession", "PurgeSession", "DeleteSession"]
+    expected = ["CancelSession", "CloseSession"]
     assert end_session(engine) == expected
 
 
@@ -237,4 +239,54 @@ def test_a_session_whose_tasks_may_not_be_counted_ends() -> None:
             raise broken(grpc.StatusCode.PERMISSION_DENIED, "no")
 
     engine.before = refuse
-    assert end_session(engine) == ["CloseSession", "PurgeSession", "DeleteSession"]
+    assert end_session(engine) == ["CloseSession"]
+
+
+def store(engine: FakeEngine, result_id: str, name: str, data: bytes = b"data") -> None:
+    engine.data[result_id] = data
+    engine.names[result_id] = name
+    engine.statuses[result_id] = COMPLETED
+
+
+def test_what_failed_tasks_were_given_stays_and_what_was_to_be_kept() -> None:
+    engine = FakeEngine()
+    payload = Payload(Operation.CALL, "f", CodeReference("hash", None, "code"), constants=["put"])
+    store(engine, "payload", "payload/f", b"".join(pack_payload(payload)))
+    store(engine, "other payload", "payload/g")
+    store(engine, "input", "output/g")
+    store(engine, "value", "output.wanted/h")
+    store(engine, "kept", "output.kept/h")
+    store(engine, "kept child", "child.kept/h")
+    for name in ("code", "put", "other put"):
+        store(engine, name, f"shared/{name}")
+    engine.tasks = {"failed": status("error"), "its dependent": status("error")}
+    engine.given["failed"] = ("payload", ["input"])
+    end_session(engine)
+    assert set(engine.data) == {"payload", "input", "kept", "kept child", "code", "put"}
+
+
+def test_where_very_many_tasks_failed_all_constants_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remains, "FAILED_PAYLOADS", 1)
+    engine = FakeEngine()
+    store(engine, "put", "shared/put")
+    store(engine, "value", "output/f")
+    for number in range(2):
+        engine.tasks[f"failed-{number}"] = status("timeout")
+        engine.given[f"failed-{number}"] = (f"payload-{number}", [])
+    end_session(engine)
+    assert set(engine.data) == {"put"}
+
+
+def test_a_session_is_closed_where_what_failed_may_not_be_listed() -> None:
+    engine = FakeEngine()
+    store(engine, "value", "output/f")
+
+    def refuse(name: str) -> None:
+        if name == "ListTasksDetailed":
+            raise broken(grpc.StatusCode.PERMISSION_DENIED, "no")
+
+    engine.before = refuse
+    with pytest.raises(EngineError, match="ListTasksDetailed"):
+        end_session(engine)
+    assert engine.calls[-2:] == ["CloseSession", "ListTasksDetailed"]
+    assert set(engine.data) == {"value"}

@@ -17,6 +17,7 @@ from armoflow.engine.records import (
     SessionStatus,
     StateError,
 )
+from armoflow.engine.remains import tidy
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     options_from_message,
@@ -24,7 +25,9 @@ from armoflow.engine.services.convert import (
     set_seconds,
 )
 from armoflow.engine.services.filter_messages import SESSIONS, parse_list
-from armoflow.protocol.frames import LEASE
+from armoflow.protocol.frames import LEASE, TIDY
+
+_ENDED = (SessionStatus.CLOSED, SessionStatus.CANCELLED)
 
 
 class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
@@ -83,10 +86,17 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         return messages.ResumeSessionResponse(session=session)
 
     async def CloseSession(self, request: Any, context: Any) -> Any:
-        """End a session: what still waits is cancelled."""
-        state = self._engine.state
-        session = await self._change(request, state.close_session)
-        return messages.CloseSessionResponse(session=session)
+        """End a session: what still waits is cancelled. Tidied, it may have ended before."""
+        engine = self._engine
+        tidied = TIDY in (context.invocation_metadata() or ())
+        session = self._find(request.session_id)
+        if tidied and session.status in _ENDED:
+            shown = session_to_message(session)
+        else:
+            shown = await self._change(request, engine.state.close_session)
+        if tidied:
+            await engine.promise(tidy(engine, session.id))
+        return messages.CloseSessionResponse(session=shown)
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:
         """Delete the data of a session that has ended."""

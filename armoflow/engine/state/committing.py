@@ -234,7 +234,8 @@ class Completion(SubmissionCommands):
         if retry and status is ERROR and len(task.retry_of) < task.options.max_retries:
             self._retry(changes, now, task, error)
             return
-        if self.delete_payload:
+        # What a failed task was given stays, so that it can be run again to see why.
+        if self.delete_payload and self.strict:
             self._delete_payload(changes, task)
         self._fail(changes, now, task, status, error)
 

@@ -35,6 +35,10 @@ class Members:
         if len(newest) >= REMEMBERED:
             self.forgotten = (set(), newest)
 
+    def forget_all(self) -> None:
+        """No client submits to the session any more: none of them comes again."""
+        self.forgotten = (set(), set())
+
     def knew(self, result_id: str) -> bool:
         """Whether a deleted result of this id was forgotten, not too long ago."""
         newest, older = self.forgotten

@@ -138,6 +138,8 @@ class Sweeps(Propagation):
     def _end_sweep(self, changes: Changes, session: SessionRecord) -> None:
         del self._sweeps[session.id]
         session.sweeping = False
+        if not session.client_submission:
+            self._members[session.id].forget_all()
         changes.sessions[session.id] = session
         if session.status is SessionStatus.DELETED:
             del self.sessions[session.id]

@@ -36,7 +36,7 @@ class Base:
         partitions: The deployment's partitions.
         default_partition: The one that sessions get which name none.
         max_priority: Priorities of tasks above it are refused.
-        delete_payload: Delete a task's payload when the task has ended.
+        delete_payload: Delete a task's payload when the task has completed.
         strict: Follow ArmoniK.Core to the letter where the engine would rather deviate.
         slice_size: How many records one command changes where it may leave the rest for later.
     """
@@ -100,9 +100,9 @@ class Base:
         result = self.results.get(result_id)
         if result is not None and result.status is DELETED and not self.strict:
             self._remove_result(result_id)
-            members = self._members.get(result.session_id)
-            if members is not None:
-                members.forget(result_id)
+            session = self.sessions.get(result.session_id)
+            if session is not None and session.client_submission:
+                self._members[session.id].forget(result_id)
 
     def _session(self, session_id: str) -> SessionRecord:
         session = self.sessions.get(session_id)
@@ -142,6 +142,11 @@ class Base:
         """The results of a session that are in memory."""
         members = self._members.get(session_id)
         return [] if members is None else list(members.results.values())
+
+    def has_tasks(self, session_id: str) -> bool:
+        """Whether tasks of a session have not ended, or a command on all of it has not."""
+        members = self._members.get(session_id)
+        return session_id in self._sweeps or (members is not None and bool(members.tasks))
 
     def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
         self.tasks.update(tasks)
