@@ -82,8 +82,28 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="a page that may call there, as http://localhost:4200; may be repeated",
     )
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="serve /metrics for Prometheus there; 0: any that is free (needs armoflow[metrics])",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="where /metrics listens: it shows partitions and counts, and takes no orders "
+        "(default: %(default)s)",
+    )
     add_engine_arguments(parser)
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 2**16:
+        raise ValueError(text)
+    return port
 
 
 def default_state() -> Path:

@@ -125,6 +125,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         extensions=not arguments.no_extensions,
         discovery=not private,
         log_calls=arguments.log_calls,
+        metrics=None if private else _metrics(arguments),
         **({} if private else _web_options(arguments)),
     )
 
@@ -146,6 +147,11 @@ def _web_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if web.path:
         raise OptionError(f"--web {arguments.web}: browsers have no Unix sockets, write host:port")
     return {"web": web, "web_origins": tuple(map(check_origin, arguments.web_origin))}
+
+
+def _metrics(arguments: argparse.Namespace) -> tuple[str, int] | None:
+    port: int | None = arguments.metrics_port
+    return None if port is None else (arguments.metrics_host, port)
 
 
 def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:

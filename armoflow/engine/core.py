@@ -20,6 +20,7 @@ from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
 from armoflow.engine.leases import Leases
 from armoflow.engine.lock import DirectoryLock
+from armoflow.engine.meter import Meter
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.pauses import Kept, Pauses
 from armoflow.engine.postponed import Postponed
@@ -59,6 +60,7 @@ class Engine:
         identity: A name that this state directory keeps for ever (for caches).
         task_output: What tasks have written.
         failed: Done, with an exception, when the journal cannot be written: the engine must stop.
+        meter: Counts what is committed, where somebody measures the engine from outside.
         fault_listeners: Called when nothing can be journalled for the time being.
     """
 
@@ -91,6 +93,7 @@ class Engine:
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self._retention = Retention(self, options.retention)
+        self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
         self.task_output = TaskOutput(options.state_directory / "output")
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
@@ -196,6 +199,11 @@ class Engine:
     def committed(self) -> asyncio.Future[None]:
         """A future that is done when everything applied so far is committed."""
         return self._journal.committed()
+
+    @property
+    def journal_lag(self) -> float:
+        """Seconds for which the oldest change waits for its commit."""
+        return self._journal.lag
 
     @property
     def fault(self) -> StorageError | None:
@@ -428,6 +436,8 @@ class Engine:
 
     def _committed(self, batch: Batch) -> None:
         state, journal = self.state, self._journal
+        if self.meter is not None:
+            self.meter.committed(batch)
         # All at once: what a commit tells a client is one message.
         self._watchers.tell([*chain.from_iterable(batch.events)], state.tasks.get)
         ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]

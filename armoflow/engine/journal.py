@@ -139,10 +139,18 @@ class Journal:
         batch.add(changes)
         if not self._has_pending():
             return self.committed()
+        if batch.since is None:
+            batch.since = self._loop.time()
         self._urgent = self._urgent or urgent
         if self._writing is None:
             self._schedule()
         return batch.future
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest change waits for its commit."""
+        oldest = self._pending if self._writing is None else self._writing
+        return 0.0 if oldest.since is None else self._loop.time() - oldest.since
 
     def _schedule(self, busy: bool = False) -> None:
         if self._urgent and self._timer is not None:

@@ -73,6 +73,10 @@ class ObjectStore:
         self._next_key = secrets.randbits(31) << 32
         self._staged = itertools.count()
 
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes of data by where they are; what is in memory the journal has, too."""
+        return {"memory": self._memory_used, "files": sum(self._files.values())}
+
     def recover(self, referenced: Iterable[bytes]) -> list[int]:
         """Learn the files that results name; remove all other files.
 

@@ -14,6 +14,7 @@ from armoflow import config
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
+from armoflow.engine.meter import Meter
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
@@ -21,6 +22,7 @@ from armoflow.worker.environment import worker_environment
 
 if TYPE_CHECKING:
     from armoflow.engine.web.server import WebServer
+    from armoflow.engine.exposition import Exposition
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class ServerOptions:
         log_calls: A file that gets one line of JSON for each call.
         web: Where gRPC-Web is served besides, for browsers; None: nowhere.
         web_origins: The pages that may call there.
+        metrics: Host and port at which Prometheus finds them; None: it does not.
     """
 
     address: Address
@@ -57,6 +60,7 @@ class ServerOptions:
     log_calls: Path | None = None
     web: Address | None = None
     web_origins: Sequence[str] = ()
+    metrics: tuple[str, int] | None = None
 
 
 class Server:
@@ -82,6 +86,7 @@ class Server:
         self._grpc: Any = None
         self.web: WebServer | None = None
         self._guard: Any = None
+        self._exposition: Exposition | None = None
         self._engine_runs = False
 
     async def start(self) -> None:
@@ -99,12 +104,16 @@ class Server:
             await self._start_agents()
             await self._serve()
             await self._serve_web()
+            self._expose()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Refuse new calls, end the streams, let tasks finish for a while, commit, and end."""
+        if self._exposition is not None:
+            await asyncio.to_thread(self._exposition.stop)
+            self._exposition = None
         if self._guard is not None:
             self._guard.draining = True
         for service in self._streams:
@@ -127,9 +136,21 @@ class Server:
             await self.engine.stop()
         self.calls.close()
 
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus finds its metrics; empty: nowhere."""
+        return "" if self._exposition is None else self._exposition.url
+
     def interceptors(self) -> Sequence[Any]:
         """What sees every call, outermost first."""
         return (self._guard,)
+
+    def _expose(self) -> None:
+        if self.options.metrics is not None:
+            from armoflow.engine.exposition import Exposition
+
+            meter = self.engine.meter = Meter(self.engine)
+            self._exposition = Exposition(meter.read, *self.options.metrics)
 
     async def _start_agents(self) -> None:
         directory = self.options.engine.state_directory / "agents"

@@ -106,6 +106,8 @@ async def _run(
             print(f"ready: {server.address.url}", flush=True)
             if server.web is not None:
                 print(f"web: {server.web.url}", flush=True)
+            if server.metrics_url:
+                print(f"metrics: {server.metrics_url}", flush=True)
         with _beside(companion and companion(server.address.url), options.environment):
             return await _serve(server, told, alive)
     finally:

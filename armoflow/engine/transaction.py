@@ -22,7 +22,11 @@ KNOWN_OPTIONS: Final = 4096
 
 
 class Batch:
-    """The changes of one transaction."""
+    """The changes of one transaction.
+
+    Attributes:
+        since: When the first of them came, by the event loop's clock.
+    """
 
     __slots__ = (
         "data",
@@ -33,6 +37,7 @@ class Batch:
         "results",
         "rows",
         "sessions",
+        "since",
         "synchronize",
         "tasks",
         "unlink",
@@ -52,6 +57,7 @@ class Batch:
         self.events: list[Collection[Event]] = []
         self.values: dict[str, list[Any]] = {}
         self.rows = 0
+        self.since: float | None = None
 
     def add(self, changes: Changes) -> None:
         """Take over the changes of a command."""

@@ -61,8 +61,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 class Commanded:
     """An engine, and the commands that are given to it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, metrics: str = "") -> None:
         self.url = url
+        self.metrics = metrics
         self.environment = {**os.environ, "ARMOFLOW_ENDPOINT": url, "COLUMNS": "200"}
 
     def run(self, *arguments: str, code: int = 0) -> str:
@@ -115,11 +116,10 @@ def engine(
 ) -> Iterator[Commanded]:
     state = str(tmp_path_factory.mktemp("state"))
     up = ("up", "--listen", "127.0.0.1:0", "--state", state, "--workers", "1")
-    with started(*up, "--partition", "default", "--partition", "empty=0", *request.param) as (
-        _,
-        url,
-    ):
-        yield Commanded(url)
+    more = ("--partition", "default", "--partition", "empty=0", "--metrics-port", "0")
+    with started(*up, *more, *request.param) as (process, url):
+        assert process.stdout is not None
+        yield Commanded(url, process.stdout.readline().removeprefix("metrics: ").strip())
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +219,12 @@ def test_a_session_is_drawn(engine: Commanded, left: dict[str, Any], tmp_path: P
     assert str(picture) in engine.run("graph", left["id"], "-o", str(picture))
     assert re.findall(r'label="(\w+)', picture.read_text()) == ["good", "bad", "even"]
     assert "use .svg" in engine.run("graph", left["id"], "-o", str(tmp_path / "g.jpg"), code=2)
+
+
+def test_prometheus_is_served(engine: Commanded) -> None:
+    with urllib.request.urlopen(engine.metrics) as reply:
+        text = reply.read().decode()
+    assert 'armoflow_tasks{partition="empty",state="queued"} 0.0' in text
 
 
 def test_top_shows_partitions_and_sessions(engine: Commanded, left: dict[str, Any]) -> None:
