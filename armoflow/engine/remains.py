@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.engine.records import ResultRecord, ResultStatus
-from armoflow.protocol.frames import CONSTANT_PREFIX, KEPT_PREFIXES
+from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -33,7 +33,7 @@ async def _unneeded(engine: Engine, session_id: str) -> list[str]:
     stored = [
         result
         for result in engine.state.results_of(session_id)
-        if result.status is ResultStatus.COMPLETED and not result.name.startswith(KEPT_PREFIXES)
+        if result.status is ResultStatus.COMPLETED and not result.name.startswith(STAYING_PREFIXES)
     ]
     if not stored:
         return []

@@ -43,6 +43,7 @@ from typing import Any
 
 import msgpack
 
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.config import (
     DURATION_LIMIT,
     ERROR_TEXT_LIMIT,
@@ -125,6 +126,9 @@ CHILD_PREFIX = "child/"
 KEPT_CHILD_PREFIX = "child.kept/"
 
 KEPT_PREFIXES = (KEPT_PREFIX, KEPT_CHILD_PREFIX)
+
+STAYING_PREFIXES = (*KEPT_PREFIXES, LOG_PREFIX)
+"""Of results whose data stays when their session ends."""
 
 PAYLOAD_PREFIX = "payload/"
 

@@ -15,7 +15,7 @@ from armonik.protogen.common import result_status_pb2, task_status_pb2
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
-from armoflow.protocol.frames import CONSTANT_PREFIX, KEPT_PREFIXES
+from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 from armoflow.protocol.openings import END_PATIENCE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Remains:
         stored = {
             row.result_id: row.name
             async for row in self._pages(self._results.ListResults, request, "results")
-            if row.result_id not in needed and not row.name.startswith(KEPT_PREFIXES)
+            if row.result_id not in needed and not row.name.startswith(STAYING_PREFIXES)
         }
         if payloads and any(name.startswith(CONSTANT_PREFIX) for name in stored.values()):
             constants = await self._constants(session_id, payloads)

@@ -36,7 +36,10 @@ async def test_what_a_failed_task_was_given_stays(tmp_path: Path, ballast: int) 
         code, put, given = (store(running, name) for name in ("shared/f", "shared/put", "output/g"))
         for name in ("shared/other", "output.wanted/h"):
             store(running, name)
-        kept = {store(running, name) for name in ("output.kept/h", "child.kept/h")}
+        kept = {
+            store(running, name)
+            for name in ("output.kept/h", "child.kept/h", "items/1 of 2 failed: f")
+        }
         payload = Payload(
             Operation.CALL,
             "f",
