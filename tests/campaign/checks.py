@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TypeAlias
 
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.engine.records import ResultStatus, SessionStatus, TaskStatus
 from tests.campaign.stage import Seen
 
@@ -89,13 +90,21 @@ def left_in_state(state: Path) -> list[str]:
         (tasks,) = connection.execute(
             f"SELECT count(*) FROM tasks WHERE status NOT IN ({_ENDED})"
         ).fetchone()
-        (data,) = connection.execute(
-            "SELECT count(*) FROM results WHERE status=?", (_COMPLETED,)
-        ).fetchone()
+        data = [
+            name
+            for (name,) in connection.execute(
+                "SELECT coalesce(name, '') FROM results WHERE status=?", (_COMPLETED,)
+            )
+        ]
         (objects,) = connection.execute("SELECT count(*) FROM objects").fetchone()
+        logs = [name for name in data if name.startswith(LOG_PREFIX)]  # they are to stay
     finally:
         connection.close()
-    for count, what in ((tasks, "tasks"), (data, "results with data"), (objects, "objects")):
+    for count, what in (
+        (tasks, "tasks"),
+        (len(data) - len(logs), f"results with data (of {', '.join(data[:5])})"),
+        (objects - len(logs), "objects"),
+    ):
         if count:
             found.append(f"{count} {what} in the journal")
     files = [path for path in state.rglob("*") if path.is_file() and not _belongs(path, state)]

@@ -91,7 +91,7 @@ def test_what_is_left_is_found(tmp_path: Path) -> None:
     assert checks.left_in_state(tmp_path) == [
         "session s has not ended",
         "1 tasks in the journal",
-        "1 results with data in the journal",
+        "1 results with data (of ) in the journal",
         "file data/1",
     ]
     assert checks.left_in(tmp_path / "data") == ["1 in TMPDIR"]

@@ -9,6 +9,7 @@ import grpc
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks
 from armonik.common import Result, ResultStatus, Session, Task
 
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from tests.integration.engines import Up
 
 PATIENCE = 60.0
@@ -47,12 +48,10 @@ class Looking:
         self._sessions.resume_session(session_id)
 
     def has_data(self) -> bool:
-        """Whether a result of some session has data."""
-        return any(
-            status == ResultStatus.COMPLETED
-            for session_id in self.sessions()
-            for status in self.results(session_id).values()
-        )
+        """Whether a result has data, other than the logs of items, which stay."""
+        with_data = Result.status == ResultStatus.COMPLETED
+        found = ArmoniKResults(self._channel).list_results(with_data, page_size=1000)[1]
+        return any(not result.name.startswith(LOG_PREFIX) for result in found)
 
     def close(self) -> None:
         """Close the connection."""
