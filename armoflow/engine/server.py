@@ -21,8 +21,8 @@ from armoflow.errors import OptionError
 from armoflow.worker.environment import worker_environment
 
 if TYPE_CHECKING:
-    from armoflow.engine.web.server import WebServer
     from armoflow.engine.exposition import Exposition
+    from armoflow.engine.web.server import WebServer
 
 logger = logging.getLogger(__name__)
 
