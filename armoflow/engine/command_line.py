@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--worker",
-        default="",
-        metavar="COMMAND",
-        help="command that starts an ArmoniK worker, in any language; without it tasks of "
-        "armoflow run in the engine's own child processes",
+        action="append",
+        default=[],
+        metavar="[NAME=]COMMAND",
+        help="command that starts an ArmoniK worker, in any language, in all partitions or in the "
+        "one that is named; may be repeated, and the workers of a partition that is named several "
+        "times are given its commands in turns. Without it tasks of armoflow run in the engine's "
+        "own child processes",
     )
     parser.add_argument(
         "--env",
@@ -106,6 +111,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         OptionError: If they make no sense.
     """
     workers = _parse_partitions(arguments.partition or ["default"], arguments.workers)
+    command, commands = _parse_commands(arguments.worker, workers)
     return ServerOptions(
         address=parse_address(arguments.listen),
         engine=EngineOptions(
@@ -119,7 +125,8 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             retention=0.0 if private else arguments.retention,
         ),
         workers=workers,
-        command=arguments.worker,
+        command=command,
+        commands=commands,
         environment=worker_environment(listed=not private, named=arguments.env),
         channel=arguments.worker_channel,
         extensions=not arguments.no_extensions,
@@ -169,6 +176,34 @@ def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
                 f"{config.WORKERS_LIMIT}, each is a process of this machine"
             )
     return workers
+
+
+def _parse_commands(
+    texts: Sequence[str], partitions: Container[str]
+) -> tuple[str, dict[str, list[str]]]:
+    """The command of all partitions, and those of single ones."""
+    common = ""
+    commands: dict[str, list[str]] = {}
+    for text in texts:
+        name, separator, command = text.partition("=")
+        if not (separator and name in partitions):
+            if common:
+                raise OptionError(
+                    f"--worker is given twice for all partitions, {common!r} and {text!r}: write "
+                    "NAME=COMMAND for single ones"
+                )
+            name, command = "", text
+        try:
+            empty = not shlex.split(command)
+        except ValueError as error:
+            raise OptionError(f"--worker {text!r} cannot be split: {error}") from error
+        if not name:
+            common = command
+        elif (empty and name in commands) or commands.get(name) == [""]:
+            raise OptionError(f"partition {name!r} has armoflow's own workers, or others: not both")
+        else:
+            commands.setdefault(name, []).append("" if empty else command)
+    return common, commands
 
 
 def _count(text: str) -> int:

@@ -39,6 +39,7 @@ class ServerOptions:
         engine: The engine's own options.
         workers: How many workers each partition has, by its id; 0 leaves it to others.
         command: The command of an ArmoniK worker; empty: armoflow's own child processes.
+        commands: The same for single partitions, which may have several.
         environment: The variables that workers get.
         channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
@@ -53,6 +54,7 @@ class ServerOptions:
     engine: EngineOptions
     workers: Mapping[str, int] = field(default_factory=dict)
     command: str = ""
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=worker_environment)
     channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
@@ -161,7 +163,8 @@ class Server:
                 await agent.start()
 
     def _make_agent(self, partition: str, workers: int, directory: Path) -> Agent:
-        if self.options.command:
+        commands = self.options.commands.get(partition, [self.options.command])
+        if any(commands):
             from armoflow.engine.agents.socket import SocketAgent
 
             return SocketAgent(
@@ -169,7 +172,7 @@ class Server:
                 partition,
                 workers,
                 directory,
-                command=self.options.command,
+                commands=commands,
                 environment=self.options.environment,
                 calls=self.calls,
                 channel=self.options.channel,

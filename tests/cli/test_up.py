@@ -19,7 +19,9 @@ from armonik.client import ArmoniKPartitions, ArmoniKVersions
 from armoflow import Client, task
 from armoflow.cli import dashboard
 from armoflow.cli.main import main
-from armoflow.cli.up import default_state
+from armoflow.cli.up import default_state, make_parser
+from armoflow.engine.command_line import server_options
+from armoflow.engine.server import Server
 from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.system.temporary import TemporaryDirectory
 from tests.faults.scripts import wait_for
@@ -143,6 +145,13 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--listen", "unix:/" + "x" * 100), "too long"),
         (("--partition", "a", "--partition", "a"), "given twice"),
         (("--partition", "a=b"), "write NAME or NAME=WORKERS"),
+        (("--worker", "a", "--worker", "b=c"), "for all partitions, 'a' and 'b=c'"),
+        (("--worker", "python 'w.py"), "cannot be split"),
+        (("--worker", "default=", "--worker", "default=a"), "not both"),
+        (("--web", "unix:/x"), "browsers have no Unix sockets"),
+        (("--web", "0.0.0.0:1"), "refusing to listen"),
+        (("--web-origin", "http://x"), "give both"),
+        (("--web", "127.0.0.1:0", "--web-origin", "localhost"), "is no origin"),
         (("--workers", "1000000"), "cannot have 1000000 workers: write at most 4096"),
         (("--client-lease", "0"), "'0' is no span of time: write 90 (seconds), 30min, 12h"),
         (("--client-lease", "soon"), "'soon' is no span of time"),
@@ -161,6 +170,25 @@ def test_bad_arguments_are_explained(
     assert code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "state").exists()
+
+
+def test_partitions_have_workers_of_their_own(tmp_path: Path) -> None:
+    partitions = ("--partition", "a=3", "--partition", "b", "--partition", "c=2")
+    workers = ("--worker", "w x=1", "--worker", "a=one 'two words'", "--worker", "a=other")
+    arguments = [*up(tmp_path)[1:], *partitions, *workers, "--worker", "b="]
+    options = server_options(make_parser().parse_args(arguments))
+    assert options.command == "w x=1"
+    assert options.commands == {"a": ["one 'two words'", "other"], "b": [""]}
+    server = Server(options)
+    try:
+        agents = {
+            name: server._make_agent(name, options.workers[name], tmp_path) for name in ("a", "c")
+        }
+    finally:
+        server.calls.close()
+    started = {name: [seat._arguments for seat in agent._seats] for name, agent in agents.items()}
+    own = ["one", "two words"]
+    assert started == {"a": [own, ["other"], own], "c": [["w", "x=1"]] * 2}
 
 
 def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class RealisticServer(Server):
             partition,
             workers,
             directory,
-            command=self.options.command,
+            commands=[self.options.command],
             environment=self.options.environment,
             calls=self.calls,
             seat=BusySeat,

@@ -64,7 +64,6 @@ class Employer(Protocol):
     """Where a seat gets its tasks."""
 
     engine: Engine
-    arguments: list[str]
     environment: Mapping[str, str]
     calls: CallLog
     kinds: Sequence[Kind]
@@ -95,10 +94,14 @@ class Seat:
         agent: The agent that the seat belongs to.
         pod: Its name, and what tasks show as their owner.
         directory: Where the seat's own directory goes.
+        arguments: What starts a worker: a program, and its arguments.
     """
 
-    def __init__(self, agent: Employer, pod: Pod, directory: Path) -> None:
+    def __init__(
+        self, agent: Employer, pod: Pod, directory: Path, arguments: Sequence[str]
+    ) -> None:
         self._agent = agent
+        self._arguments = arguments
         self._engine = agent.engine
         self._name = pod.name
         self._owner = pod.owner
@@ -182,7 +185,7 @@ class Seat:
             How it died before it was ready; empty if it was ready.
         """
         process = WorkerProcess(
-            self._agent.arguments,
+            self._arguments,
             {
                 **self._agent.environment,
                 **self._channels.environment(),
@@ -213,7 +216,7 @@ class Seat:
             logging.ERROR if self._deaths >= DEATHS_BEFORE_ERROR else logging.WARNING,
             "worker %s (%s) was never ready, %d time(s) in a row: it %s\ntrying again in %.1f s",
             self._name,
-            shlex.join(self._agent.arguments),
+            shlex.join(self._arguments),
             self._deaths,
             problem,
             delay,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
@@ -25,14 +26,15 @@ from armoflow.system.guardian import Guardian
 
 
 class SocketAgent:
-    """Serves a partition with workers that are started by a command.
+    """Serves a partition with workers that are started by commands.
 
     Args:
         engine: The engine.
         partition: The partition's id.
         workers: How many worker processes.
         directory: Where the workers' sockets and logs go.
-        command: The worker's command line, split as a shell would.
+        commands: The workers' command lines, split as a shell would; of several, the workers are
+            given them in turns.
         environment: The workers' variables, but for those that say where agent and worker listen.
         calls: Counts the calls between workers and agent.
         channel: ``"unix"`` or ``"tcp"``; ``"auto"`` begins with the first, and changes over while
@@ -47,7 +49,7 @@ class SocketAgent:
         workers: int,
         directory: Path,
         *,
-        command: str,
+        commands: Sequence[str],
         environment: Mapping[str, str],
         calls: CallLog,
         channel: Kind | Literal["auto"] = "auto",
@@ -55,7 +57,6 @@ class SocketAgent:
     ) -> None:
         self.engine = engine
         self.partition = partition
-        self.arguments = shlex.split(command)
         self.environment = environment
         self.calls = calls
         self.kinds: Sequence[Kind] = KINDS if channel == "auto" else (channel,)
@@ -64,7 +65,10 @@ class SocketAgent:
         self.work = asyncio.Event()
         self.stopping = False
         self._seats = [
-            seat(self, pod, directory) for pod in pods(partition, engine.partitions, workers)
+            seat(self, pod, directory, shlex.split(command))
+            for pod, command in zip(
+                pods(partition, engine.partitions, workers), cycle(commands), strict=False
+            )
         ]
 
     async def start(self) -> None:
