@@ -266,6 +266,35 @@ def test_siblings_that_return_graphs(directory: Path) -> None:
     assert ("grow", 13) in simulation.tasks
 
 
+def test_calls_that_wait_for_the_same_value_share_tasks(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    shared = inc(0)
+    found = simulation.compute(*[total(shared, number) for number in range(100)])
+    assert [o.value for (o,) in found] == list(range(1, 101))
+    assert simulation.tasks[:3] == [("inc", 1), ("total", 1), ("total", 13)]
+    assert simulation.live <= len(simulation.tasks)
+    one, other = simulation.compute(total(shared, 1), shared)  # it is read by others, too
+    assert (one[0].value, other[0].value) == (2, 1)
+
+
+def test_calls_that_wait_for_different_values_do_not(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    shared = [inc.with_options(batch_size=1)(number) for number in range(3)]
+    calls = [total(shared[number % 3], shared[2], number) for number in range(30)]
+    found = simulation.compute(*shared, *calls)
+    assert [o.value for (o,) in found[3:]] == [n % 3 + 1 + 3 + n for n in range(30)]
+    assert simulation.tasks.count(("total", 1)) == 30
+
+
+def test_what_waits_for_a_value_that_fails_is_skipped_each_by_its_name(directory: Path) -> None:
+    simulation = measured(directory, 0.001)
+    shared = no_threes(3)
+    found = simulation.compute(total(1), *[total(shared, number) for number in range(20)])
+    assert found[0][0].value == 1
+    assert {tuple(path_of(outcome)) for (outcome,) in found[1:]} == {("no_threes", "total")}
+    assert ("total", 13) not in simulation.tasks or len(simulation.tasks) < 20
+
+
 def test_chains_side_by_side_share_tasks_too(directory: Path) -> None:
     simulation = measured(directory, 0.001)
     found = simulation.compute(*[double(inc(number)) for number in range(100)])

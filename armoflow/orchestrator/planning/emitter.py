@@ -41,14 +41,14 @@ class Emitter:
     Attributes:
         wanted: Nodes whose values the client will fetch.
         tolerant: Nodes whose failures become error slots even where one task makes one item.
-        first: How many calls of each function had tasks of their own while nothing was known of it.
     """
 
     def __init__(self, book: CodeBook, settings: PlanSettings, owner: object) -> None:
         self.settings = settings
         self.wanted: set[Node] = set()
         self.tolerant: set[Node] = set()
-        self.first: Counter[Callable[..., Any]] = Counter()
+        self._first: Counter[Callable[..., Any]] = Counter()  # calls alone, with nothing known
+        self._untold: set[Callable[..., Any]] = set()
         self._book = book
         self._owner = owner
         self._codes: dict[Any, EncodedCode] = {}
@@ -61,7 +61,8 @@ class Emitter:
         """The plan is at its end."""
         self.wanted.clear()
         self.tolerant.clear()
-        self.first.clear()
+        self._first.clear()
+        self._untold.clear()
         self._codes.clear()
         self._silent.clear()
         self._timers.clear()
@@ -141,7 +142,7 @@ class Emitter:
                 output.first = start
         alone = function if operation is Operation.CALL and not steps else None
         if alone is not None and settings.paces.of(alone.function) is None:
-            self.first[alone.function] += 1
+            self._first[alone.function] += 1
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
@@ -155,6 +156,19 @@ class Emitter:
                 yield constant
         yield task
         return outputs
+
+    def waited(self, function: Callable[..., Any]) -> bool:
+        """Wait for the first calls of a function, if all workers have one; whether it is known now.
+
+        The others of it would cost much more than that. Once is enough.
+        """
+        settings = self.settings
+        if function in self._untold or self._first[function] < settings.workers:
+            return False
+        if settings.paces.wait(function, settings.subgraph_seconds.wait):
+            return True
+        self._untold.add(function)
+        return False
 
     def _timer(
         self, operation: Operation, function: BaseTask[Any, Any], steps: Sequence[FusedStep]

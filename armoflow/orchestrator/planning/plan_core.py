@@ -145,6 +145,11 @@ class Core:
         place = None if found is None else found[value.output]
         return place if isinstance(place, SlotRange) else None
 
+    def made(self, value: Delayed[Any] | DelayedList[Any]) -> SlotRange | None:
+        """Where a value will be that was planned for itself."""
+        places = self._values.get(value.node)
+        return None if places is None or isinstance(value, DelayedList) else places[value.output]
+
     def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
         """The lazy value that a value is known to be the same as, or the value itself."""
         found = self._known.find(value.node)

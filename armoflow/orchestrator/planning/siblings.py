@@ -31,15 +31,29 @@ Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
 its options and of the block that it was called in."""
 
 
+_NOTHING: frozenset[Result] = frozenset()
+
+
 class _Row:
     """Values that were found to be siblings: up to ``end``, so that each is looked at once."""
 
-    __slots__ = ("end", "sizer", "values")
+    __slots__ = ("_awaited", "_sizer", "end", "values")
 
-    def __init__(self, values: Sequence[Any], end: int, sizer: PackSizer | None) -> None:
+    def __init__(
+        self,
+        values: Sequence[Any],
+        end: int,
+        sizer: PackSizer | None = None,
+        awaited: frozenset[Result] | None = None,
+    ) -> None:
         self.values = values
         self.end = end
-        self.sizer = sizer
+        self._sizer = sizer
+        self._awaited = awaited
+
+    def of(self, sizer: PackSizer | None, awaited: frozenset[Result] | None) -> bool:
+        """Whether a call belongs to it."""
+        return sizer is self._sizer and awaited == self._awaited
 
 
 class Siblings:
@@ -60,13 +74,13 @@ class Siblings:
         self._arguments = arguments
         self._fusion = fusion
         self._sizers: dict[Shape, PackSizer] = {}
-        self._row = _Row((), 0, None)
+        self._row = _Row((), 0)
 
     def sizer(self, chain: Sequence[CallNode]) -> PackSizer | None:
         """Who wants to know how long this call, with those fused with it, takes."""
         head, settings = chain[0], self._emitter.settings
         most = settings.rules.of(chain[-1]).batch_size
-        if most == 1 or self._core.spent(head) or not all(map(self._core.place, head.arguments)):
+        if most == 1 or self._core.spent(head) or self._awaited(head) is None:
             return None
         known = self._known(chain)
         if known is None and not settings.patience:
@@ -84,6 +98,22 @@ class Siblings:
                 sizer.measured(known.calls, known.calls * known.seconds)
         return sizer
 
+    def _awaited(self, head: CallNode) -> frozenset[Result] | None:
+        """The results that a call waits for; None if some of them are not planned yet.
+
+        Calls that wait for the same ones may share a task: none waits for what only another needs.
+        """
+        if not head.arguments:
+            return _NOTHING
+        awaited = []
+        for argument in head.arguments:
+            if self._core.place(argument) is None:
+                place = self._core.made(argument)
+                if place is None:
+                    return None
+                awaited.append(place.result)
+        return frozenset(awaited)
+
     def _known(self, chain: Sequence[CallNode]) -> FunctionPace | None:
         """What the calls of a chain take, if that is known; those that return graphs stay alone."""
         paces = self._emitter.settings.paces
@@ -99,7 +129,7 @@ class Siblings:
         for sizer in self._sizers.values():
             sizer.finish()
         self._sizers.clear()
-        self._row = _Row((), 0, None)
+        self._row = _Row((), 0)
 
     def group(self, values: Sequence[Any], start: int) -> list[list[CallNode]]:
         """The chains of calls that are to share a task, of the values from ``start`` on.
@@ -109,16 +139,20 @@ class Siblings:
         """
         first = self._chain(values[start])
         sizer = None if first is None else self.sizer(first)
-        if first is None or sizer is None or not sizer.known:
+        if first is None or sizer is None:
             return []
-        row = self._row
-        if row.values is not values or row.sizer is not sizer or row.end <= start:
-            row = self._row = _Row(values, start + 1, sizer)
+        if not sizer.known and not self._emitter.waited(first[-1].task.function):
+            return []
+        if not sizer.known:
+            return []  # it was told of other calls, or they must not share tasks
+        row, awaited = self._row, self._awaited(first[0])
+        if row.values is not values or not row.of(sizer, awaited) or row.end <= start:
+            row = self._row = _Row(values, start + 1, sizer, awaited)
         limit = min(len(values), start + 1 + sizer.look_ahead)
         wanted = self._emitter.wanted
         while row.end < limit:
             chain = self._chain(values[row.end])
-            if chain is None or self.sizer(chain) is not sizer:
+            if chain is None or not row.of(self.sizer(chain), self._awaited(chain[0])):
                 break
             if (chain[-1] in wanted) is not (first[-1] in wanted):
                 break
@@ -149,6 +183,9 @@ class Siblings:
         for chain in chains:
             for node in chain[:-1]:
                 self._core.read(node)
+            for argument in chain[0].arguments:
+                if self._core.place(argument) is None:
+                    self._core.read(argument.node)
         (result,) = yield from self._emitter.emit(
             last,
             Operation.MAP,
@@ -167,11 +204,11 @@ class Siblings:
         )
 
     def _pickle(self, draft: Draft, chains: Sequence[Sequence[CallNode]]) -> list[Pickled] | None:
-        """The arguments of each call; None if one has none, or waits for a result."""
+        """The arguments of each call; None if one has none, or waits for another result."""
         there: set[Result] = set()
         for chain in chains:
             for argument in chain[0].arguments:
-                place = self._core.place(argument)
+                place = self._core.place(argument) or self._core.made(argument)
                 assert place is not None and isinstance(argument, Delayed)
                 draft.refer_to_slot(argument, place)
                 there.add(place.result)

@@ -51,12 +51,10 @@ class Subgraphs:
         self._weights: dict[CallNode, float] = {}
         self._heaviest = 0.0
         self._unknown: Any = None
-        self._untold: set[Any] = set()
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._weights.clear()
-        self._untold.clear()
 
     def of(self, node: CallNode) -> list[CallNode]:
         """The calls that become one task with this one, each after those that it reads.
@@ -67,7 +65,7 @@ class Subgraphs:
         if len(node.arguments) < 2 or not self._emitter.settings.subgraph_seconds.most:
             return []  # what reads one value at most is a chain
         weight = self._weigh(node)
-        while weight is None and self._waits():
+        while weight is None and self._emitter.waited(self._unknown):
             weight = self._weigh(node)
         if weight is None or weight == _UNFIT:
             return []
@@ -106,19 +104,6 @@ class Subgraphs:
         least, most, _ = settings.subgraph_seconds
         share = self._heaviest / (settings.workers * settings.packing.packs)
         return min(max(share, least), most)
-
-    def _waits(self) -> bool:
-        """Wait for the first calls of a function if all workers have one; whether it was worth it.
-
-        The others of it would cost much more than that.
-        """
-        emitter, function = self._emitter, self._unknown
-        if function in self._untold or emitter.first[function] < emitter.settings.workers:
-            return False
-        if emitter.settings.paces.wait(function, emitter.settings.subgraph_seconds.wait):
-            return True
-        self._untold.add(function)
-        return False
 
     def _trusts(self, calls: Sequence[CallNode]) -> bool:
         """Whether enough calls of each function were measured for so many to run together."""
