@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -75,4 +76,17 @@ def serve(
     listening.listen(64)
     where = f"[{host}]" if ":" in host else host
     ready(f"http://{where}:{port}/#{token}")
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, hub).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """One whose viewers' streams end with it."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal tells it to stop."""
+        self._hub.end()
+        super().handle_exit(sig, frame)

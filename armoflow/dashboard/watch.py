@@ -42,10 +42,12 @@ class Watch:
 
     Attributes:
         parts: Of the page.
+        ended: Nothing more is told.
     """
 
     def __init__(self) -> None:
         self.parts = views.Parts()
+        self.ended = False
         self._changed = asyncio.Event()
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +71,7 @@ class Watch:
     async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
         """What has changed, as it comes; None now and then if nothing has."""
         version = 0
-        while True:
+        while not self.ended:
             changed = self._changed
             if version < self.parts.version:
                 parts, version = self.parts.since(version), self.parts.version
@@ -78,6 +80,11 @@ class Watch:
                 await asyncio.wait_for(changed.wait(), HEARTBEAT)
             except asyncio.TimeoutError:
                 yield None
+
+    def wake(self) -> None:
+        """The same, from another thread."""
+        if self._task is not None:
+            self._task.get_loop().call_soon_threadsafe(self.tell)
 
     def _more(self) -> dict[str, Any]:
         return {}
@@ -92,7 +99,7 @@ class Watch:
                 logger.info("the engine does not answer as it should: %s", error)
                 pause, trouble = IDLE, str(error)
             self.parts.set({"trouble": views.trouble(trouble)})
-            self._tell()
+            self.tell()
             spent = time.monotonic() - begun
             await asyncio.sleep(max(pause - spent, 0.05))
 
@@ -100,7 +107,8 @@ class Watch:
         """Look once; how many seconds may pass from here to the next time."""
         raise NotImplementedError
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Something has changed."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -223,6 +231,12 @@ class Hub:
         while len(self._sessions) > KEPT:
             self._sessions.pop(next(iter(self._sessions)))
         return watch
+
+    def end(self) -> None:
+        """Let all viewers go; may be called in any thread, or by a signal."""
+        for watch in (self.overview, *self._sessions.values()):
+            watch.ended = True
+            watch.wake()
 
     def _open(self, session_id: str) -> SessionWatch:
         session = self.inspection.session_of(session_id)
