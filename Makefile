@@ -16,7 +16,7 @@ WORKERS ?= 3
 EXAMPLES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint campaign fuzz bench docs clean
+.PHONY: help demo test lint campaign fuzz bench pictures docs clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
@@ -26,6 +26,7 @@ help:
 	@echo "make campaign  kill processes in 200 rounds, play 100 on an engine as unruly as a"
 	@echo "               real one, and count what that costs"
 	@echo "make bench   measure, here and now"
+	@echo "make pictures  take the documentation's pictures of pages (with Chromium)"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove what these targets made"
 
@@ -77,6 +78,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.micro.inline
 	$(BIN)/python -m benchmarks.cluster
 	$(BIN)/python -m benchmarks.latency
+
+# What the documentation shows of pages, by a browser.
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.dashboard.screenshots docs/images
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -26,9 +26,9 @@ PAUSE = 1.0
 IDLE = 5.0
 """Seconds between two looks at what does not change."""
 
-REST = 9
-"""How many times as long as it took to ask it is rested, while tasks run: an engine gives a tenth
-of the time at most to those who look at it."""
+REST = 19
+"""How many times as long as it takes of a processor to read and to draw it is rested, while tasks
+run; the engine, which is asked, takes about as long."""
 
 SESSIONS = 30
 """Sessions that are listed: the newest."""
@@ -134,11 +134,9 @@ class SessionWatch(Watch):
 
     async def _look(self) -> float:
         feed = self.feed
-        begun = time.monotonic()
         await asyncio.to_thread(feed.glance)
-        if begun >= self._resume:
-            await asyncio.to_thread(self._read)
-            spent = time.monotonic() - begun
+        if time.monotonic() >= self._resume:
+            spent = await asyncio.to_thread(self._read)
             # While nothing runs nobody is kept from anything.
             rest = spent * REST if feed.live and feed.trace.status == "running" else 0.0
             self._resume = time.monotonic() + rest
@@ -149,7 +147,9 @@ class SessionWatch(Watch):
             return 0.0
         return PAUSE if feed.live else IDLE
 
-    def _read(self) -> None:
+    def _read(self) -> float:
+        """Ask for a page and draw; the seconds of a processor that it took."""
+        begun = time.thread_time()
         feed = self.feed
         feed.read()
         known = len(feed.trace.runs)
@@ -158,6 +158,7 @@ class SessionWatch(Watch):
                 feed.ask_results()
             self.parts.set(views.slow(feed))
             self._drawn = known
+        return time.thread_time() - begun
 
     def _more(self) -> dict[str, Any]:
         return {"known": len(self.feed.trace.runs), "live": self.feed.now_running(time.time())}

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from armoflow.report.trace import TaskRun
 
-JITTER = 0.05
+JITTER = 0.25
 """Seconds for which a task may seem to run beside the one before it: a worker runs one at a time,
 and may tell of an end when it has begun the next one."""
 

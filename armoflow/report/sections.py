@@ -128,7 +128,7 @@ def timeline() -> Html:
         "Timeline",
         tag("div", tag("ul", class_="legend"), tag("div", buttons, class_="tools"), class_="row"),
         tag("div", canvas, tag("div", class_="tip", hidden=True), class_="chart"),
-        note="A row for each task that a worker runs at once. Drag to move; Ctrl and the wheel, or "
+        note="A row for each worker. Drag to move; Ctrl and the wheel, or "
         "pinch, to zoom; with the keyboard plus, minus, the arrows and Home.",
     )
 
