@@ -30,6 +30,9 @@ REST = 19
 """How many times as long as it takes of a processor to read and to draw it is rested, while tasks
 run; the engine, which is asked, takes about as long."""
 
+LONGEST_REST = 5.0
+"""Seconds that it is rested at most: what is shown shall not be older."""
+
 SESSIONS = 30
 """Sessions that are listed: the newest."""
 
@@ -135,11 +138,10 @@ class SessionWatch(Watch):
     async def _look(self) -> float:
         feed = self.feed
         await asyncio.to_thread(feed.glance)
-        if time.monotonic() >= self._resume:
+        # While nothing runs nobody is kept from anything.
+        if time.monotonic() >= self._resume or not feed.live:
             spent = await asyncio.to_thread(self._read)
-            # While nothing runs nobody is kept from anything.
-            rest = spent * REST if feed.live and feed.trace.status == "running" else 0.0
-            self._resume = time.monotonic() + rest
+            self._resume = time.monotonic() + min(spent * REST, LONGEST_REST)
         self.parts.set(views.quick(feed, time.time()))
         if self._processes is not None:
             self.parts.set({"machine": views.machine(self._processes.look())})
