@@ -78,6 +78,14 @@ def test_a_tree_of_quick_calls_is_one_task(directory: Path) -> None:
     assert len(simulation.engine.ran) == 1
 
 
+def test_so_is_a_chain_that_ends_it(directory: Path) -> None:
+    simulation = measured(directory)
+    assert simulation.value(negated(number(add(number(1), negated(add(1, 2)))))) == 2
+    assert simulation.tasks == [("negated", 1)]
+    assert simulation.value(negated(number(add(1, 2)))) == -3
+    assert simulation.tasks[1:] == [("add", 1)]  # the chain, as it was
+
+
 def test_calls_that_nothing_is_known_of_have_tasks_of_their_own(directory: Path) -> None:
     simulation = Simulation(directory, patience=0.1, paces=Paces())
     assert simulation.value(tree(8)) == sum(range(8))

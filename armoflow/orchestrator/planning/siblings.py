@@ -141,10 +141,10 @@ class Siblings:
         sizer = None if first is None else self.sizer(first)
         if first is None or sizer is None:
             return []
-        if not sizer.known and not self._emitter.waited(first[-1].task.function):
-            return []
         if not sizer.known:
-            return []  # it was told of other calls, or they must not share tasks
+            self._emitter.waited(first[-1].task.function)
+        if not sizer.known:
+            return []
         row, awaited = self._row, self._awaited(first[0])
         if row.values is not values or not row.of(sizer, awaited) or row.end <= start:
             row = self._row = _Row(values, start + 1, sizer, awaited)

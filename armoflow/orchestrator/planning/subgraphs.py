@@ -62,8 +62,8 @@ class Subgraphs:
         Returns:
             None of them if the call is to have a task of its own.
         """
-        if len(node.arguments) < 2 or not self._emitter.settings.subgraph_seconds.most:
-            return []  # what reads one value at most is a chain
+        if not self._emitter.settings.subgraph_seconds.most:
+            return []
         weight = self._weigh(node)
         while weight is None and self._emitter.waited(self._unknown):
             weight = self._weigh(node)

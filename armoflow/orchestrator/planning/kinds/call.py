@@ -19,12 +19,13 @@ class CallKind(ReadsOnce):
     def plan(self, node: CallNode) -> Planning:
         """One task, of several steps where a chain ends here, or a quick subgraph does."""
         chain = self.context.fusion.of_calls(node)
+        if len(chain[0].arguments) > 1:  # else there is no more to it than the chain
+            calls = self.context.subgraphs.of(node)
+            needs = self.context.subgraphs.draft(calls) if calls else None
+            if needs is not None:
+                return (yield from self._subgraph(calls, *needs))
         if len(chain) > 1:
             return (yield from self._chain(chain))
-        calls = self.context.subgraphs.of(node)
-        needs = self.context.subgraphs.draft(calls) if calls else None
-        if needs is not None:
-            return (yield from self._subgraph(calls, *needs))
         return (yield from self.context.call(node, node.task, node.args, node.kwargs))
 
     def _chain(self, chain: Sequence[CallNode]) -> Planning:
