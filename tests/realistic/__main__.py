@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--costed", action="store_true", help="nothing goes wrong, all takes time")
     parser.add_argument("--counts", type=Path, help="a file that gets what was done, as JSON")
     add_engine_arguments(parser)
-    parser.set_defaults(worker=WORKER, retention=0.0, metrics_port=None, web="", web_origin=[])
+    parser.set_defaults(worker=[WORKER], retention=0.0, metrics_port=None, web="", web_origin=[])
     return parser.parse_args(arguments)
 
 
