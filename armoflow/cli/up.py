@@ -95,6 +95,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="where /metrics listens: it shows partitions and counts, and takes no orders "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say what is wrong with the state directory, if anything is, change nothing, and end",
+    )
     add_engine_arguments(parser)
     return parser
 
@@ -124,6 +129,19 @@ def default_state() -> Path:
         ) from error
 
 
+def _check(state: Path) -> int:
+    """Say what is wrong with a state directory; 1 if something is."""
+    from armoflow.engine.checking import check_state
+
+    findings = check_state(state)
+    for problem in findings.problems:
+        print(problem)
+    counts = ", ".join(f"{count} {name}" for name, count in findings.counts.items())
+    verdict = f"{len(findings.problems)} problem(s)" if findings.problems else "sound"
+    print(f"{state}: {verdict} ({counts or 'not looked into'})")
+    return int(bool(findings.problems))
+
+
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit code."""
     from armoflow.engine.serving import run_server
@@ -132,6 +150,8 @@ def run_up(arguments: argparse.Namespace) -> int:
         level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     arguments.state = arguments.state or default_state()
+    if arguments.check:
+        return _check(arguments.state)
     companion = None
     if arguments.dashboard is not None:
         check_dashboard()

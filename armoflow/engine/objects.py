@@ -83,7 +83,7 @@ class ObjectStore:
         Returns:
             The keys of ``referenced``, for whoever removes the other rows of small data.
         """
-        keys = {_key(opaque_id) for opaque_id in referenced}
+        keys = {data_key(opaque_id) for opaque_id in referenced}
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         self._directory.mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ class ObjectStore:
 
     def disown(self, opaque_id: bytes) -> Path:
         """Take an adopted file out of the store again; returns where it is."""
-        key = _key(opaque_id)
+        key = data_key(opaque_id)
         del self._files[key]
         return self._path(key)
 
@@ -185,7 +185,7 @@ class ObjectStore:
     def delete(self, opaque_ids: Iterable[bytes]) -> None:
         """Delete data: at once for readers, for good with the next commit; unknown ids are fine."""
         for opaque_id in opaque_ids:
-            key = _key(opaque_id)
+            key = data_key(opaque_id)
             if key & 1:
                 if self._files.pop(key, None) is not None:
                     self._journal.delete_file(self._path(key))
@@ -202,7 +202,7 @@ class ObjectStore:
         data = self._memory.get(opaque_id)
         if data is not None:
             return data
-        key = _key(opaque_id)
+        key = data_key(opaque_id)
         if key & 1:
             return self._path(key) if key in self._files else None
         return self._journal.find_data(key)
@@ -229,7 +229,7 @@ class ObjectStore:
             if data is not None:
                 found[opaque_id] = data
             else:
-                key = _key(opaque_id)
+                key = data_key(opaque_id)
                 if key >= 0 and not key & 1:
                     missing[key] = opaque_id
         if missing:
@@ -264,7 +264,7 @@ class ObjectStore:
 
     async def size(self, opaque_id: bytes) -> int | None:
         """Size of stored data, or None if there is none by that id (for imports)."""
-        key = _key(opaque_id)
+        key = data_key(opaque_id)
         if key & 1:
             return self._files.get(key)
         data = (await self.read_many([opaque_id])).get(opaque_id)
@@ -290,8 +290,7 @@ class ObjectStore:
             raise StorageError(error, path) from error
 
     def _path(self, key: int) -> Path:
-        name = f"{key:016x}"
-        return self._directory / name[-3:-1] / name
+        return data_path(self._directory.parent, key)
 
     @contextmanager
     def _removed_on_failure(self, path: Path) -> Iterator[None]:
@@ -351,10 +350,16 @@ def _unreadable(opaque_id: bytes, error: OSError) -> StateError:
 
 def is_file(opaque_id: bytes) -> bool:
     """Whether data of this id, if it is one of ours, is in a file."""
-    return bool(_key(opaque_id) & 1)
+    return bool(data_key(opaque_id) & 1)
 
 
-def _key(opaque_id: bytes) -> int:
+def data_path(state: Path, key: int) -> Path:
+    """The file of large data in a state directory."""
+    name = f"{key:016x}"
+    return state / "objects" / name[-3:-1] / name
+
+
+def data_key(opaque_id: bytes) -> int:
     """The key of an opaque id, or -2 (even, and no key) if it is none of ours."""
     if len(opaque_id) != OPAQUE_LENGTH or opaque_id[0] > 0x7F:
         return -2

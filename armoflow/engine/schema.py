@@ -185,7 +185,7 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, cached_statements=128
     )
     try:
-        _check(connection, path)
+        check_journal(connection, path)
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
@@ -210,7 +210,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def check_journal(connection: sqlite3.Connection, path: Path) -> int:
+    """Refuse what is no journal of this version or an earlier one; returns the version.
+
+    Raises:
+        EngineError: What it is, and what to do.
+    """
     version = _version(connection)
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -222,6 +227,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{VERSION}); upgrade armoflow, or start with another state directory",
             "FAILED_PRECONDITION",
         )
+    return version
 
 
 def _create(connection: sqlite3.Connection) -> None:
