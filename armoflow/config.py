@@ -288,3 +288,9 @@ tasks do not wait for a reader."""
 OUTPUT_FILE_BYTES = 8 * MIB
 """Bytes of the file in which an engine keeps what a session's tasks have written; one older file of
 that size is kept beside it."""
+
+OUTPUT_RATE = 1_000
+"""Lines of tasks' output that a client is told in a second; of more it is told how many."""
+
+OUTPUT_WAITING = 4 * MIB
+"""Bytes that wait for a client that reads slowly, from which on it is told no output of tasks."""

@@ -100,6 +100,9 @@ class Passages:
     Args:
         token: That of the process's marks.
 
+    Attributes:
+        last: Who was marked last.
+
     Example:
         >>> passages = Passages(b"token")
         >>> data = open_mark(b"token", Writer("id", "session", "f[1]")) + b"one\ntwo\nthr"
@@ -110,6 +113,7 @@ class Passages:
     """
 
     def __init__(self, token: bytes) -> None:
+        self.last = NOBODY
         self._start = _BEGIN + token
         self._rest = b""
         self._open: _Mark | None = None
@@ -174,6 +178,7 @@ class Passages:
         loose, self._loose = self._loose, b""
         yield from _passages(mark._replace(level=STDOUT, logger=""), loose)
         self._open = mark if mark.opens else None
+        self.last = mark.writer
 
     def _finish(self) -> list[Passage]:
         line, self._line = self._line, b""

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "run": "armoflow.cli.run_script:run",
     "ps": "armoflow.cli.ps:ps",
     "show": "armoflow.cli.show:show",
+    "logs": "armoflow.cli.logs:logs",
     "top": "armoflow.cli.top:top",
     "dashboard": "armoflow.cli.dashboard:dashboard",
     "timeline": "armoflow.cli.timeline:timeline",

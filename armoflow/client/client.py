@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from armoflow.client.client_options import ClientOptions
+    from armoflow.client.task_output import Logs
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,9 @@ class Client:
             as the script is.
         progress: Show who waits for more than a second how far the work is, on the standard error;
             by default where that is a terminal.
+        logs: Show what tasks write while they run, where the engine tells it: ``True`` all,
+            ``"errors"`` the standard error and what is logged from WARNING on; by default all where
+            the standard output is a terminal or a notebook.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
             the engine is reached: ``certificate_authority``, ``client_certificate`` and
             ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
@@ -112,6 +116,7 @@ class Client:
         inline_seconds: float | None = None,
         name: str | None = None,
         progress: bool | None = None,
+        logs: Logs | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -127,6 +132,7 @@ class Client:
             inline_seconds=inline_seconds,
             name=name,
             progress=progress,
+            logs=logs,
             connection=connection,
         )
         self._outer: Computer | None = None
@@ -153,6 +159,7 @@ class Client:
                 inline_seconds=inline_seconds,
                 name=script_name() if name is None else name,
                 progress=progress,
+                logs=logs,
             )
         atexit.register(self.close)  # before the loop and the private engine end
 

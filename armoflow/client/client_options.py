@@ -27,7 +27,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds", "name", "progress"),
+    *("connect_timeout", "inline_seconds", "name", "progress", "logs"),
     *CONNECTION_OPTIONS,
 )
 
@@ -94,6 +94,7 @@ def check_arguments(
     inline_seconds: object,
     name: object,
     progress: object,
+    logs: object,
     connection: Mapping[str, Any],
 ) -> None:
     """Check the values of a client's own arguments, but those of the connection.
@@ -133,6 +134,8 @@ def check_arguments(
     _check_name(name)
     if progress is not None and not isinstance(progress, bool):
         raise OptionError(f"progress must be True, False or None, not {progress!r}")
+    if logs not in (None, True, False, "errors"):
+        raise OptionError(f"logs must be True, False, 'errors' or None, not {logs!r}")
 
 
 def find_engine(

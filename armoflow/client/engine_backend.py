@@ -20,6 +20,7 @@ from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.put import Put, References
+from armoflow.client.task_output import Logs, TaskOutput, least_level
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
@@ -93,6 +94,7 @@ class EngineBackend:
         inline_seconds: float | None,
         name: str,
         progress: bool | None,
+        logs: Logs | None,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
@@ -117,6 +119,9 @@ class EngineBackend:
         )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
+        self.display: Display | None = None
+        least = least_level(logs)
+        self._output = None if least is None else TaskOutput(least, lambda: self.display)
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:
@@ -124,7 +129,6 @@ class EngineBackend:
                 self._engine.stop()
             raise
         orchestrator = self._orchestrator
-        self.display: Display | None = None
         if is_wanted(progress):
             self.display = Display(
                 lambda: orchestrator.tally.counts(orchestrator.calls.waiting()),
@@ -178,7 +182,11 @@ class EngineBackend:
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
         with COLLECTOR.rarely():
-            return self._compute(values, timeout)
+            try:
+                return self._compute(values, timeout)
+            finally:
+                if self._output is not None:
+                    self._output.catch_up()
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Start a collection; a future for each of its items."""
@@ -328,6 +336,8 @@ class EngineBackend:
         try:
             self._loop.call(self._orchestrator.close())
         finally:
+            if self._output is not None:
+                self._output.close()
             if self._engine is not None:
                 self._engine.stop()
             self._callbacks.close()
@@ -383,6 +393,8 @@ class EngineBackend:
             transport: Transport = await connect(
                 self._connection, payloads=payloads, extensions=extensions, timeout=connect_timeout
             )
+            if self._output is not None:
+                transport.listen(self._output.hear)
             options = self._settings.options
             session_options = WireOptions(
                 config.MAXIMUM_DURATION,

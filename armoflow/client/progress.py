@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from armoflow.orchestrator.tally import Count
 
@@ -105,6 +105,15 @@ class Display:
                 self._bars = None
                 self._rows.clear()
 
+    def write(self, stream: Any, text: str) -> None:
+        """Write whole lines: above the bars, if there are any now."""
+        with self._lock:
+            if self._bars is not None:
+                console = self._bars.console
+                console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+            else:
+                write(stream, text)
+
     def close(self) -> None:
         """Say in a line what was done, if bars were drawn."""
         if not self._used:
@@ -162,6 +171,14 @@ class Display:
             row = self._rows[""] = _hidden_row(bars, "")
         if row is not None:
             bars.update(row, description=reason, visible=bool(reason))
+
+
+def write(stream: Any, text: str) -> None:
+    """Write to a standard stream, whatever it is and can encode."""
+    if stream is not None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(text.encode(encoding, "replace").decode(encoding, "replace"))
+        stream.flush()
 
 
 def _hidden_row(bars: Progress, name: str) -> TaskID:

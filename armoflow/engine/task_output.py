@@ -46,12 +46,11 @@ class TaskOutput:
         for passage in passages:
             if passage.writer.session_id:
                 by_session.setdefault(passage.writer.session_id, []).append(passage)
-        moment = round(time.time(), 3)
         for session_id, some in by_session.items():
             for hear in list(self._listeners.get(session_id, ())):
                 hear(some)
             with suppress(OSError):
-                self._append(session_id, "".join(_line(moment, one) for one in some).encode())
+                self._append(session_id, lines_of(some))
 
     def listen(self, session_id: str, hear: Hear) -> Callable[[], None]:
         """Have what is written in a session told from now on; returns what ends it."""
@@ -119,6 +118,12 @@ class TaskOutput:
         file = self._files.pop(session_id, None)
         if file is not None:
             os.close(file)
+
+
+def lines_of(passages: Iterable[Passage]) -> bytes:
+    """Passages as they are kept."""
+    moment = round(time.time(), 3)
+    return "".join(_line(moment, passage) for passage in passages).encode()
 
 
 def _line(moment: float, passage: Passage) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -69,6 +69,7 @@ class BatchTransport:
         self._prefix = _random_prefix()
         self._next_id = 0
         self._staging: str | None = None
+        self._listening = False
         self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stream = Stream(channel, standard.caller, self._changed, self._connected)
@@ -194,7 +195,8 @@ class BatchTransport:
         news: asyncio.Queue[Sequence[ResultChange] | SessionEndedError] = asyncio.Queue()
         self._news[session_id] = news
         try:
-            await self._stream.request(Kind.WATCH, session_id)
+            requests = [self._stream.request(Kind.WATCH, session_id), *self._listen(session_id)]
+            await asyncio.gather(*requests)
             yield ()
             while True:
                 changes = await news.get()
@@ -203,6 +205,14 @@ class BatchTransport:
                 yield changes
         finally:
             del self._news[session_id]
+
+    def listen(self, hear: Callable[[list[Any]], None]) -> None:
+        """Have it told what the tasks of all sessions write, from the next session on."""
+        self._listening = True
+        self._stream.heard = hear
+
+    def _listen(self, session_id: str) -> list[Coroutine[Any, Any, Any]]:
+        return [self._stream.request(Kind.LISTEN, session_id)] if self._listening else []
 
     def watch_again(self, session_id: str) -> None:
         """Nothing to do: the stream notices by itself when it is dead."""
@@ -326,7 +336,7 @@ class BatchTransport:
 
     async def _watch_again(self, session_id: str) -> None:
         try:
-            await self._ask(Kind.WATCH, session_id)
+            await asyncio.gather(self._ask(Kind.WATCH, session_id), *self._listen(session_id))
         except EngineError:
             return  # the session is gone; whoever polls it finds out, or was told
         news = self._news.get(session_id)

@@ -63,7 +63,7 @@ async def connect(
     reached = await _reach(settings, timeout)
     channel, info = reached.channel, reached.info
     standard = StandardTransport(channel, reached.caller, info, payloads)
-    if not extensions or not _may_have_extensions(info):
+    if not extensions or not offers_extension(info):
         return standard
     batch = BatchTransport(channel, standard)
     try:
@@ -126,7 +126,7 @@ async def _reach(settings: ConnectionSettings, timeout: float) -> _Reached:
     return _Reached(channel, info, connecting.caller, loaded)
 
 
-def _may_have_extensions(info: EngineInfo) -> bool:
+def offers_extension(info: EngineInfo) -> bool:
     """Only an engine that says so is asked: to others the call would be an unexpected one."""
     return info.core_version.endswith("-armoflow.batch")
 

@@ -5,7 +5,8 @@ listens at a Unix socket, a connection to the socket named like it with ``.strea
 which each message follows its length in four bytes, the least significant first, and the engine
 says in a last frame, ``[0, REFUSED, ...]``, why it ends the stream. Each message holds any number
 of msgpack lists. A request is ``[number, kind, ...]``, its reply ``[number, OK, value]`` or
-``[number, REFUSED, code, message, result ids]``; changes come unasked as ``[0, CHANGES, ...]``.
+``[number, REFUSED, code, message, result ids]``; changes come unasked as ``[0, CHANGES, ...]``,
+what tasks write as ``[0, PASSAGES, ...]``.
 
 =========  ==========================================================  =========================
 kind       request                                                     reply
@@ -23,6 +24,7 @@ POLL       result ids                                                  changes
 FAILURES   result ids                                                  ``[id, task, status, text]``
 DELETE     result ids                                                  once committed
 CANCEL     task ids                                                    once committed
+LISTEN     session id                                                  after it, passages come
 =========  ==========================================================  =========================
 
 A SUBMIT creates results, submits tasks and completes payloads in this order, as one change, and may
@@ -48,6 +50,7 @@ from armoflow.config import (
     DURATION_LIMIT,
     ERROR_TEXT_LIMIT,
     FRAME_ENTRIES,
+    LANE_MESSAGE_LIMIT,
     OPTIONS_COUNT,
     OPTIONS_TEXT,
     REQUEST_LIMIT,
@@ -75,6 +78,9 @@ from armoflow.protocol.shapes import (
 
 METHOD = "/armoflow.Extension/Connect"
 SERVICE = "armoflow.Extension"
+OUTPUT_METHOD = f"/{SERVICE}/Output"
+"""What tasks of a session have written, as lines of JSON; asked for by a session id and whether it
+goes on until the session ends, in msgpack."""
 VERSION = 2
 
 
@@ -92,6 +98,8 @@ class Kind(IntEnum):
     FAILURES = 8
     DELETE = 9
     CANCEL = 10
+    LISTEN = 11
+    PASSAGES = 12
 
 
 SESSION_ENDED = "ABORTED"
@@ -182,6 +190,7 @@ REQUESTS: Mapping[int, Record] = {
     Kind.FAILURES: Record(results=_KEYS),
     Kind.DELETE: Record(results=_KEYS),
     Kind.CANCEL: Record(tasks=_KEYS),
+    Kind.LISTEN: Record(session=_KEY),
 }
 """What follows number and kind in a request."""
 
@@ -201,6 +210,14 @@ _NOTHING = Optional(ListOf(ID, 0))
 CHANGES = Record(session=ID, changes=ListOf(_CHANGE, FRAME_ENTRIES * 10))
 """What follows number and kind where changes are told."""
 
+_PASSAGE = Record(task=_NAME, name=_NAME, level=INT32, logger=_NAME, text=Text(LANE_MESSAGE_LIMIT))
+
+OUTPUT_REQUEST = Record(session=ID, follow=FLAG)
+"""What is asked for at ``OUTPUT_METHOD``."""
+
+PASSAGES = Record(session=ID, passages=ListOf(_PASSAGE, FRAME_ENTRIES))
+"""What follows number and kind where it is told what tasks write."""
+
 REFUSAL = Record(code=_NAME, message=_ERROR, results=_IDS)
 """What follows number and kind where a request is refused."""
 
@@ -213,6 +230,7 @@ REPLIES: Mapping[int, Shape] = {
     Kind.SUBMIT: _NOTHING,
     Kind.DELETE: _NOTHING,
     Kind.CANCEL: _NOTHING,
+    Kind.LISTEN: _NOTHING,
 }
 """The values of replies, by the kind of their requests."""
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc
+import msgpack
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
 from armonik.common import Direction, Result, ResultStatus, Session, SessionStatus, Task, TaskStatus
 from armonik.common.filter import Filter
@@ -21,9 +22,15 @@ from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items,
 from armoflow.config import MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
-from armoflow.protocol.connect import introduce
+from armoflow.protocol.connect import introduce, offers_extension
 from armoflow.protocol.credentials import CertificateFacts
-from armoflow.protocol.frames import CHILD_PREFIX, KEPT_PREFIXES, OUTPUT_PREFIX, WANTED_PREFIX
+from armoflow.protocol.frames import (
+    CHILD_PREFIX,
+    KEPT_PREFIXES,
+    OUTPUT_METHOD,
+    OUTPUT_PREFIX,
+    WANTED_PREFIX,
+)
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.settings import ConnectionSettings
@@ -357,6 +364,25 @@ class Inspection:
             yield from self._results.list_results(
                 Result.result_id.startswith(id), page_size=2, sort_field=Result.created_at
             )[1]
+
+    def output(self, session_id: str, *, follow: bool) -> Iterator[bytes] | None:
+        """What tasks of a session have written, as lines of JSON in pieces of any length.
+
+        Args:
+            session_id: The session.
+            follow: Go on until it ends.
+
+        Returns:
+            None if the engine does not keep it.
+        """
+        if not offers_extension(self.info):
+            return None
+        request = msgpack.packb([session_id, follow])
+        return self._pieces(self._channel.unary_stream(OUTPUT_METHOD)(request))
+
+    def _pieces(self, call: Iterator[bytes]) -> Iterator[bytes]:
+        with self._words("reading the output of tasks"):
+            yield from call
 
     # --- changing -------------------------------------------------------------------------------
 

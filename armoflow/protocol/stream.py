@@ -14,7 +14,7 @@ import msgpack
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
 from armoflow.protocol.cases import Caller
-from armoflow.protocol.frames import CHANGES, REFUSAL, REPLIES, VERSION, Kind, unpack
+from armoflow.protocol.frames import CHANGES, PASSAGES, REFUSAL, REPLIES, VERSION, Kind, unpack
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.shapes import SIZE
@@ -58,6 +58,9 @@ class Stream:
         caller: Who calls, and where: for errors.
         changed: Called with the session id and its changes.
         connected: Called after each (re)connection, when requests may be sent.
+
+    Attributes:
+        heard: Called with what tasks have written.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Stream:
         connected: Callable[[], None],
     ) -> None:
         self._caller = caller
+        self.heard: Callable[[list[Any]], None] = lambda _: None
         self._changed = changed
         self._connected = connected
         # Over a socket it is on this machine, with this file system.
@@ -253,6 +257,10 @@ class Stream:
 
     def _take(self, frame: Any) -> None:
         number, kind, *rest = _framed(frame)
+        if kind == Kind.PASSAGES:
+            PASSAGES.check(rest, "the engine's PASSAGES")
+            self.heard(rest[1])
+            return
         if kind == Kind.CHANGES:
             CHANGES.check(rest, "the engine's CHANGES")
             self._changed(*rest)
@@ -289,7 +297,7 @@ def _framed(frame: Any) -> list[Any]:
     """
     if not isinstance(frame, list) or len(frame) < 2 or not SIZE.fits_all(frame[:2]):
         raise MalformedError("a frame of the engine does not begin with its number and kind")
-    if frame[1] > Kind.CHANGES:
+    if frame[1] > Kind.CHANGES and frame[1] != Kind.PASSAGES:
         raise MalformedError(
             f"the engine sent a frame of kind {frame[1]}, which is not its to send"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from armoflow import config
 from armoflow.codec.container import Buffer
@@ -290,6 +290,12 @@ class Transport(Protocol):
 
     def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of the session's results, for ever: reconnects, never loses one, may repeat."""
+
+    def listen(self, hear: Callable[[list[Any]], None]) -> None:
+        """Have it told what tasks write, where the engine can: task id, name, level, logger, text.
+
+        Of all sessions, from the next one on.
+        """
 
     def watch_again(self, session_id: str) -> None:
         """Changes were missed: subscribe anew, where the transport does not see to that itself."""

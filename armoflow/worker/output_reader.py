@@ -84,7 +84,7 @@ class OutputReader:
             self._read = size - room
             yield from self._passages.skip()
             text = f"[{waits - room:,} bytes of output left out: they came too fast]"
-            yield Passage(NOBODY, STDERR, "armoflow", text)
+            yield Passage(self._passages.last, STDERR, "armoflow", text)
         try:
             data = os.pread(self._file, room, self._read)
         except OSError as error:

@@ -216,7 +216,7 @@ def main(log_format: str = "clef") -> int:
         print(f"armoflow worker: {error}", file=sys.stderr)
         return 2
     form = FORMATS[log_format]
-    printer = Printer(sys.stdout.buffer, lambda count: _left_out(form, count))
+    printer = Printer(_write, lambda count: _left_out(form, count))
     handler = LineHandler(form, printer.put)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
 
@@ -229,6 +229,11 @@ def main(log_format: str = "clef") -> int:
         return asyncio.run(_main(addresses, grace, write))
     finally:
         printer.close()
+
+
+def _write(lines: Sequence[bytes]) -> None:
+    sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
+    sys.stdout.buffer.flush()
 
 
 def _left_out(form: Format, count: int) -> bytes:

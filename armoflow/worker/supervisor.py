@@ -34,6 +34,9 @@ _CHECK_SECONDS = 0.02
 _IDLE_SECONDS = 1.0
 """How often is looked whether a process without work writes: what its tasks have left may."""
 
+_ROUNDS = 16
+"""How often output is read at once, before tasks are told to have ended."""
+
 _LIE_SECONDS = 1.0
 """How long a child may seem to run what it said had ended: machines are busy."""
 
@@ -195,7 +198,10 @@ class ChildSupervisor:
             BrokenStreamError: If that makes no sense.
         """
         assert self._dialogue is not None
-        self._listen(child, self._dialogue)  # what a task has written comes before its end
+        for _ in range(_ROUNDS):  # what a task has written comes before its end
+            if not child.output.behind:
+                break
+            self._listen(child, self._dialogue)
         self._dialogue.hear(messages)
 
     def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:

@@ -32,10 +32,12 @@ def good(x):
 
 @task
 def bad(x):
+    print("about to fail")
     raise ValueError(f"no {x}")
 
 @task(batch_size=6)
 def even(x):
+    print("looking at", x)
     if x % 2:
         raise ValueError(f"odd {x}")
     return x
@@ -43,6 +45,7 @@ def even(x):
 @task(max_retries=1)
 def long(begun):
     import pathlib, time
+    print("it has begun", flush=True)
     pathlib.Path(begun).touch()
     time.sleep(600)
 
@@ -61,9 +64,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 class Commanded:
     """An engine, and the commands that are given to it."""
 
-    def __init__(self, url: str, metrics: str = "") -> None:
+    def __init__(self, url: str, metrics: str = "", *, keeps_output: bool = True) -> None:
         self.url = url
         self.metrics = metrics
+        self.keeps_output = keeps_output
         self.environment = {**os.environ, "ARMOFLOW_ENDPOINT": url, "COLUMNS": "200"}
 
     def run(self, *arguments: str, code: int = 0) -> str:
@@ -78,6 +82,11 @@ class Commanded:
         )
         assert done.returncode == code, (arguments, done.stdout, done.stderr)
         return done.stderr if code == 2 or (code and not done.stdout) else done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that is left to run."""
+        command = [sys.executable, "-m", "armoflow", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What it prints as JSON."""
@@ -119,7 +128,8 @@ def engine(
     more = ("--partition", "default", "--partition", "empty=0", "--metrics-port", "0")
     with started(*up, *more, *request.param) as (process, url):
         assert process.stdout is not None
-        yield Commanded(url, process.stdout.readline().removeprefix("metrics: ").strip())
+        metrics = process.stdout.readline().removeprefix("metrics: ").strip()
+        yield Commanded(url, metrics, keeps_output=not request.param)
 
 
 @pytest.fixture(scope="module")
@@ -167,12 +177,37 @@ def test_failed_items_of_tasks_that_ended_well_are_counted_and_named(
     assert "even[5] failed: ValueError: odd 5" in engine.run("show", pack["task"])
 
 
+def test_what_tasks_wrote_is_kept_by_an_engine_of_armoflows_own(
+    engine: Commanded, left: dict[str, Any]
+) -> None:
+    failed = engine.json("show", left["id"])["failures"][0]["first"]
+    assert "last output:\n  about to fail\n" in engine.run("show", failed)
+    if not engine.keeps_output:
+        told = engine.run("logs", left["id"], code=1)
+        assert f"sessionId = {left['id']}" in told and "standard output" in told
+        return
+    told = engine.run("logs", left["id"][:13])
+    assert re.findall(r"^[\d:]{8} (.*)$", told, re.M) == [
+        "bad | about to fail",
+        *(f"even[{number}] | looking at {number}" for number in range(6)),
+    ]
+    lines = engine.run("logs", left["id"], "--task", "even[3]", "--json").splitlines()
+    (line,) = map(json.loads, lines)
+    assert (line["name"], line["text"], line["level"]) == ("even[3]", "looking at 3", 20)
+    assert len(engine.run("logs", left["id"], "--task", "even").splitlines()) == 6
+    assert engine.run("logs", failed).endswith("bad | about to fail\n")
+
+
 def test_sessions_are_cancelled_and_purged(engine: Commanded, tmp_path: Path) -> None:
     left = engine.leave_session(tmp_path, tmp_path / "begun")
     assert left["tasks"]["running"] + left["tasks"]["queued"] == 1
     beginning = left["id"][: len(left["id"]) - 2]  # what comes before tells it from no other kind
     assert "has 1 tasks that have not ended" in engine.run("purge", left["id"], code=2)
-    assert engine.json("cancel", left["id"]) == {"cancelled": [left["id"]]}
+    with engine.start("logs", "--follow", left["id"]) as following:
+        assert engine.json("cancel", left["id"]) == {"cancelled": [left["id"]]}
+        told = following.communicate(timeout=PATIENCE)[0]  # it ends with the session
+    assert following.returncode == (0 if engine.keeps_output else 1)
+    assert ("it has begun" in told) == engine.keeps_output
     wait_for(lambda: not engine.sessions()[0]["tasks"]["running"], "a cancelled task runs on")
     assert engine.sessions()[0]["status"] == "cancelled"
     assert "or --ended" in engine.run("purge", code=2)

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
 
+from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import short_error
-from armoflow.config import INLINE_DATA_LIMIT, MIB, STATUS_TEXT_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
@@ -94,6 +96,8 @@ class Connection:
         self._local = False
         self._answers = Answers(engine)
         self._listeners: dict[str, Listener] = {}
+        self._outputs: dict[str, Callable[[], None]] = {}
+        self._untold = 0
         self._held: list[str] = []
         self._running: set[asyncio.Task[None]] = set()
         self._promised: dict[object, int] = {}
@@ -107,6 +111,7 @@ class Connection:
             Kind.FAILURES: self._failures,
             Kind.DELETE: self._delete,
             Kind.CANCEL: self._cancel,
+            Kind.LISTEN: self._listen,
         }
 
     # --- the stream -----------------------------------------------------------------------------
@@ -142,6 +147,9 @@ class Connection:
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.close()
+        for end in self._outputs.values():
+            end()
+        self._outputs.clear()
         for task in self._running:
             task.cancel()
         self._on_frames()
@@ -397,6 +405,29 @@ class Connection:
             ids, lambda part: command(engine.now(), part), urgent=True
         )
         await engine.promise(changing)
+
+    def _listen(self, number: int, session_id: str) -> None:
+        if session_id not in self._engine.state.sessions:
+            raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
+        if session_id not in self._outputs:
+            tell = partial(self._tell_output, session_id)
+            self._outputs[session_id] = self._engine.task_output.listen(session_id, tell)
+        self._reply(number)
+
+    def _tell_output(self, session_id: str, passages: Sequence[Passage]) -> None:
+        """Tell what tasks have written, unless the client is behind already."""
+        if self._outbox_bytes > OUTPUT_WAITING:
+            self._untold += sum(one.text.count("\n") + 1 for one in passages)
+            return
+        told: list[list[Any]] = [
+            [writer.task_id, writer.name, level, logger, text]
+            for writer, level, logger, text in passages
+        ]
+        if self._untold:
+            text = f"[{self._untold:,} lines left out: the client reads too slowly]"
+            told.insert(0, ["", "", logging.WARNING, "armoflow", text])
+            self._untold = 0
+        self._send([0, Kind.PASSAGES, session_id, told])
 
     # --- changes --------------------------------------------------------------------------------
 

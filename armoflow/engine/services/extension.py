@@ -14,6 +14,7 @@ import grpc
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
 from armoflow.engine.services.connection import ENDING, NOT_READING, Connection
+from armoflow.engine.services.task_output import TaskOutputService
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import SERVICE, unpack
 
@@ -28,10 +29,12 @@ class ExtensionService:
 
     def register(self, server: Any) -> None:
         """Add the service to a gRPC server."""
-        handler = grpc.stream_stream_rpc_method_handler(self.connect)
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"Connect": handler}),)
-        )
+        output = TaskOutputService(self._engine)
+        handlers = {
+            "Connect": grpc.stream_stream_rpc_method_handler(self.connect),
+            "Output": grpc.unary_stream_rpc_method_handler(output.read),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     async def connect(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """One client's stream."""
