@@ -228,6 +228,10 @@ STALL_SECONDS = 10.0
 STALL_REPEAT = 60.0
 """Seconds after which it is told again, at most."""
 
+PROBES = 16
+"""Tasks with which a kind of work begins at most, until it is known how long it takes: a cluster of
+a thousand pods is not given a thousand tiny tasks to find out."""
+
 UNKNOWN_PODS = 16
 """Pods that a partition is taken to have if the engine does not say."""
 

@@ -72,10 +72,6 @@ if TYPE_CHECKING:
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
 
-REMOTE_WORKERS = 16
-"""How many tasks a partition is taken to run at once at most, whatever it may scale to: with each
-of them a collection's first batches begin, before it is known how long items take."""
-
 
 class EngineBackend:
     """Runs graphs on an engine; see :class:`~armoflow.client.client.Client` for the arguments."""
@@ -113,7 +109,7 @@ class EngineBackend:
         self.endpoint = settings.endpoint
         self._settings = PlanSettings(
             options=options,
-            workers=workers or REMOTE_WORKERS,
+            workers=workers or config.UNKNOWN_PODS,
             key=self.key,
             inline=inline_seconds,
         )
@@ -143,7 +139,8 @@ class EngineBackend:
         batched = "batch" in info.extensions
         self._settings = dataclasses.replace(
             self._settings,
-            workers=workers or min(info.pods_of(options.partition or ""), REMOTE_WORKERS),
+            workers=workers or info.pods_of(options.partition or ""),
+            pods={} if workers else {name: info.pods_of(name) for name in info.pods},
             # A cluster's task costs milliseconds, and its agents move the data of each.
             packing=PACKING if batched else CLUSTER_PACKING,
             subgraph_seconds=subgraph_seconds(batched, inline_seconds),

@@ -240,7 +240,7 @@ class PlainCalls:
     def _blind(self, template: Template, now: float) -> tuple[int, float]:
         """The same of calls that nothing is known of."""
         sizer, pace = template.sizer, self._pace
-        wave = pace.wave * sizer.workers
+        wave = pace.wave * sizer.probes
         if template.under_way < wave:
             return 1, 0.0
         look = max(template.since, template.looked) + pace.look
@@ -253,7 +253,9 @@ class PlainCalls:
             return 0, now + pace.unmeasured
         due = template.since + pace.unmeasured
         if now >= due:
-            template.since, template.wave = now, wave
+            # They take long. Where many more pods may be, twice as many have some each time.
+            room = pace.ahead * sizer.workers - template.under_way
+            template.since, template.wave = now, max(wave, min(template.under_way, room))
         if template.wave:  # they are taken to need as long as the others have waited
             template.wave -= 1
             return max(min(int(sizer.target / pace.unmeasured), sizer.most), 1), 0.0
@@ -270,18 +272,20 @@ class PlainCalls:
     def _packed(self, template: Template, now: float) -> tuple[int, float]:
         """The same of calls that were measured."""
         sizer, pace = template.sizer, self._pace
-        waiting, workers = len(template.waiting), sizer.workers
+        waiting, probes = len(template.waiting), sizer.probes
         full, trusted = sizer.largest, sizer.trusted
         due = template.since + pace.busy
-        enough = full * workers if sizer.seen >= workers and trusted == full else math.inf
+        enough = full * sizer.workers if sizer.seen >= probes and trusted == full else math.inf
+        idle = template.under_way < sizer.workers * pace.ahead
         if (
-            template.under_way < workers * pace.ahead
+            template.under_way < probes * pace.ahead
+            or (idle and waiting >= sizer.worth)
             or now >= due
             or waiting >= enough
-            or enough == workers  # each goes alone
+            or enough == sizer.workers  # each goes alone
         ):
             return sizer.next(waiting), 0.0
-        template.enough = enough
+        template.enough = min(enough, sizer.worth) if idle else enough
         return 0, due
 
     def _take(self, template: Template, size: int) -> list[PlainCall]:

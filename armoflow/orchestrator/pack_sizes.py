@@ -58,6 +58,7 @@ class PackSizer:
         told: Called when something was measured.
 
     Attributes:
+        probes: How many begin, until it is known how long they take.
         curious: Measurements still change something.
         seen: How many calls were measured.
 
@@ -83,6 +84,7 @@ class PackSizer:
     ) -> None:
         self.curious = True
         self.workers = max(workers, 1)
+        self.probes = min(self.workers, config.PROBES)
         self.target = packing.target
         self.most = most
         self.seen = 0
@@ -101,7 +103,7 @@ class PackSizer:
     def next(self, left: int) -> int:
         """How many of the next ``left`` calls share a task."""
         even = -(-left // (self.workers * self._packing.packs))
-        size = max(even, self._of(self._packing.least))
+        size = max(even, self.worth)
         return max(min(size, self.trusted, left), 1)
 
     @property
@@ -116,6 +118,11 @@ class PackSizer:
     def trusted(self) -> int:
         """How many share a task at most, after so few measurements."""
         return min(self.largest, max(TRUST * self.seen, 1))
+
+    @property
+    def worth(self) -> int:
+        """How many calls are worth a task of their own."""
+        return max(min(self._of(self._packing.least), self.trusted), 1)
 
     @property
     def look_ahead(self) -> int:

@@ -105,6 +105,7 @@ class AdaptiveSizer:
         length: Length of the collection, or None.
         target: Seconds that a batch should take.
         patience: Seconds to wait for measurements; 0 where there are none to be had.
+        least: Seconds that a batch should take at least, though more workers could have some.
 
     Example:
         >>> sizer = AdaptiveSizer(workers=2, length=8000, target=0.05, patience=0)
@@ -116,15 +117,30 @@ class AdaptiveSizer:
         >>> ramp = AdaptiveSizer(workers=2, length=None, target=0.05, patience=0)
         >>> [ramp.next(position) for position in (0, 1, 2, 4)]
         [1, 1, 1, 2]
+        >>> many = AdaptiveSizer(workers=1000, length=8000, target=0.5, patience=0, least=0.02)
+        >>> many.measured(64, 64 * 2**-16)
+        >>> many.next(64)  # not thousands of tiny tasks
+        1310
     """
 
     fixed = False
 
-    def __init__(self, workers: int, length: int | None, target: float, patience: float) -> None:
+    def __init__(
+        self,
+        workers: int,
+        length: int | None,
+        target: float,
+        patience: float,
+        least: float = 0.0,
+    ) -> None:
         self.curious = True
-        self._workers = max(workers, 1)
+        self._probes = min(max(workers, 1), config.PROBES)
         self._target = target
+        self._least = least
+        # Even shares of all workers, and of those that begin; what is taken while nothing is known.
         self._even: int | None = None
+        self._spread = MAXIMUM_BATCH
+        self._blind = UNMEASURED_BATCH
         self._bytes = 0.0
         # What the measurements of this step come to, and the largest batch among them.
         self._items = 0.0
@@ -138,9 +154,11 @@ class AdaptiveSizer:
         self._patience = 0.0
         self._changed = threading.Condition()
         if length is not None:
-            self._even = max(-(-length // (self._workers * BATCHES_PER_WORKER)), 1)
-            if self._even > PILOT:
-                self._patience = patience * min(self._even / PATIENT_FROM, 1.0)
+            self._even = _share(length, max(workers, 1))
+            self._spread = _share(length, self._probes)
+            self._blind = min(self._spread, UNMEASURED_BATCH)
+            if self._spread > PILOT:
+                self._patience = patience * min(self._spread / PATIENT_FROM, 1.0)
                 self._begin_step(0, PILOT)
 
     @property
@@ -183,20 +201,23 @@ class AdaptiveSizer:
 
     def _begin_step(self, position: int, size: int) -> None:
         self._step = size
-        self._step_end = position + size * self._workers
+        self._step_end = position + size * self._probes
         self._step_planned = None
         with self._changed:
             self._items = self._seconds = 0.0
             self._largest = 0
 
     def _end_step(self, position: int) -> None:
-        """Every worker has a batch of this step: wait for one of them, and see what it says."""
+        """All have a batch of this step: wait for one of them, and see what it says."""
         told = self._wait()
-        size = self._within_bytes(self._by_time(position))
+        most = min(self._spread, MAXIMUM_BATCH)
+        size = self._within_bytes(max(min(self._by_target(), most), 1))
         last, self._estimate = self._estimate, size
-        most = self._within_bytes(min(self._even or MAXIMUM_BATCH, MAXIMUM_BATCH))
-        # Another step only while the estimate still grows, and has far to go.
-        if told and size >= GROWTH * last and most >= GROWTH * size:
+        # Another step only while the estimate still grows, and has far to go; or before many pods
+        # get little each, for what seems to take long may be what a task costs.
+        grows = size >= GROWTH * last and self._within_bytes(most) >= GROWTH * size
+        thin = size > self._by_time(position) and size >= GROWTH * self._step
+        if told and (grows or thin):
             self._begin_step(position, size)
         else:
             self._step = 0
@@ -208,6 +229,8 @@ class AdaptiveSizer:
             self._changed.wait_for(lambda: self._told() or not self._patience, self._patience)
             told, waits = self._told(), self._patience > 0
             self._patience = max(self._patience - (time.monotonic() - began), 0.0)
+            if waits and not self._items and self._even is not None:
+                self._blind = self._even  # they take long: all workers shall have some
         return told and waits
 
     def _told(self) -> bool:
@@ -216,19 +239,41 @@ class AdaptiveSizer:
     # --- sizes ----------------------------------------------------------------------------------
 
     def _by_time(self, position: int) -> int:
-        with self._changed:
-            each = self._seconds / self._items if self._items else None
+        each = self._each()
+        share = self._share()
         if each is not None:
-            size = min(int(self._target / max(each, 1e-7)), MAXIMUM_BATCH)
-        elif self._even is not None:
-            size = UNMEASURED_BATCH
+            size = self._by_target()
+            if share is not None:
+                size = min(size, share)
+        elif share is not None:
+            size = self._blind
         else:
-            size = min(position // self._workers, UNMEASURED_BATCH)
-        if self._even is not None:
-            size = min(size, self._even)
+            size = min(position // self._probes, UNMEASURED_BATCH)
         return max(size, 1)
+
+    def _by_target(self) -> int:
+        """Items of a batch that takes as long as it should, if that is known."""
+        each = self._each()
+        return UNMEASURED_BATCH if each is None else min(int(self._target / each), MAXIMUM_BATCH)
+
+    def _each(self) -> float | None:
+        """Seconds that an item takes, if that is known."""
+        with self._changed:
+            return max(self._seconds / self._items, 1e-7) if self._items else None
+
+    def _share(self) -> int | None:
+        """Items of a batch that leaves some for all workers, and is worth a task."""
+        each = self._each()
+        if self._even is None or each is None:
+            return self._even
+        return max(self._even, int(self._least / each))
 
     def _within_bytes(self, size: int) -> int:
         if self._bytes * size <= config.BATCH_BYTES:
             return size
         return max(int(config.BATCH_BYTES / self._bytes), 1)
+
+
+def _share(length: int, workers: int) -> int:
+    """Items of each batch of a collection that leaves its workers some of the same size."""
+    return max(-(-length // (workers * BATCHES_PER_WORKER)), 1)

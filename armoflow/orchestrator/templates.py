@@ -328,7 +328,7 @@ class Templates:
         if node.block is not None and settings.limits is not None:
             settings.limits.check(node.name, merge_options(node.block, settings.options))
         most = rules.batch_size or MOST
-        sizer = PackSizer(settings.workers, settings.packing, most, self._told)
+        sizer = PackSizer(settings.workers_of(node), settings.packing, most, self._told)
         return Template(node, code.digests, emitter, sizer, self._cancel)
 
     def _emitter(self, settings: PlanSettings) -> Emitter:

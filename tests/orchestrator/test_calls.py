@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from armoflow import task
+from armoflow import config, task
 from armoflow.codec.envelope import Slot
 from armoflow.errors import ClientClosedError, SubmissionError
 from armoflow.options import options
 from armoflow.orchestrator.calls import BLIND, CLUSTER, LOCAL, Pace
-from armoflow.orchestrator.pack_sizes import TRUST
+from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, TRUST
 from armoflow.orchestrator.templates import is_plain
 from tests.orchestrator.desk import SETTINGS, WORKERS, Desk, Foreign
 
@@ -447,3 +448,47 @@ def test_which_values_are_plain() -> None:
     assert not is_plain(double([double(1)]))
     assert not is_plain(double.map([1]))
     assert not is_plain(double.map([1])[0])
+
+
+# --- a cluster of many pods ----------------------------------------------------------------------
+
+MANY = dataclasses.replace(SETTINGS, workers=1_000, packing=CLUSTER_PACKING)
+
+
+def test_tiny_calls_for_many_pods_gather() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(16), settings=MANY)
+        for planned in desk.tasks[:16]:
+            await desk.end(planned, 1e-5)
+        for number in range(500):  # each in a moment of its own
+            await desk.add(double(number), settings=MANY)
+        alone = config.PROBES * (1 + CLUSTER.ahead)
+        assert desk.sizes() == [1] * alone + [TRUST * 16]
+        await desk.add(*doubles(1_000), settings=MANY)
+        assert desk.sizes()[alone:] == [TRUST * 16] * 5
+
+    run(story, CLUSTER._replace(unmeasured=FOR_EVER, busy=FOR_EVER))
+
+
+def test_slow_calls_leave_none_of_many_pods_idle() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(2_000), settings=MANY)
+        assert desk.sizes() == [1] * config.PROBES
+        await desk.end(desk.tasks[0], 1.0)
+        assert desk.sizes() == [1] * 2_000
+
+    run(story, CLUSTER._replace(unmeasured=FOR_EVER, busy=FOR_EVER))
+
+
+def test_calls_that_nobody_measures_reach_twice_as_many_pods_each_time() -> None:
+    waves: list[int] = []
+
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(1_200), settings=MANY)
+        while sum(desk.sizes()) < 1_200:
+            if not waves or len(desk.tasks) > waves[-1]:
+                waves.append(len(desk.tasks))
+            await asyncio.sleep(0.001)
+
+    run(story, CLUSTER._replace(unmeasured=0.05, look=FOR_EVER))
+    assert waves[:3] == [16, 32, 64]

@@ -94,3 +94,10 @@ def test_whoever_waits_for_a_measurement_is_told() -> None:
     made.measured(3, 0.1)
     made.ended(2, 10, 0.1)
     assert told == [3, 5]
+
+
+def test_of_tiny_calls_so_many_share_a_task_that_it_is_worth_one() -> None:
+    tiny = sizer(10_000, 1e-4, CLUSTER_PACKING, workers=1_000)
+    assert tiny.next(1_000) == tiny.worth == 200
+    slow = sizer(10_000, 1.0, CLUSTER_PACKING, workers=1_000)
+    assert slow.next(1_000) == slow.worth == 1

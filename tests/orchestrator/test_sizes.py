@@ -158,3 +158,49 @@ def test_nobody_is_curious_once_all_is_planned() -> None:
     sizer.finish()
     assert not sizer.curious
     assert not FixedSizer(10).curious
+
+
+# --- a thousand pods ------------------------------------------------------------------------------
+
+
+def many(length: int | None, patience: float = FOREVER) -> AdaptiveSizer:
+    return AdaptiveSizer(1_000, length, 0.5, patience, 0.02)
+
+
+def test_tiny_items_do_not_become_a_task_for_each_of_many_pods() -> None:
+    length = 100_000
+    sizes = plan(many(length), length, lambda items: items * 1e-5)
+    assert sizes[: config.PROBES] == [PILOT] * config.PROBES
+    assert len(sizes) <= 2 * config.PROBES + length * 1e-5 / 0.02
+
+
+def test_what_a_task_costs_is_not_taken_for_what_tiny_items_do() -> None:
+    length = 5_000
+    sizes = plan(many(length), length, lambda items: 0.015 + items * 1e-5)
+    assert len(sizes) < 100
+
+
+def test_slow_items_leave_no_pod_idle() -> None:
+    length = 6_000
+    sizes = plan(many(length), length, lambda items: items * 0.5)
+    assert len(sizes) >= 1_000
+    assert max(sizes) == PILOT
+
+
+def test_items_that_take_too_long_to_be_measured_go_to_all_pods() -> None:
+    length = 100_000
+    sizes = plan(many(length, patience=1e-3), length, lambda items: None)
+    assert max(sizes) == length // 1_000 // BATCHES_PER_WORKER
+
+
+def test_items_that_nobody_measures_do_not_become_thousands_of_tasks() -> None:
+    length = 6_000
+    sizer = many(length)
+    sizer.unmeasurable()
+    sizes = plan(sizer, length, lambda items: None)
+    assert len(sizes) <= config.PROBES * (BATCHES_PER_WORKER + 1)
+
+
+def test_an_endless_collection_begins_with_a_few_tasks() -> None:
+    sizer = many(None)
+    assert [sizer.next(position) for position in (0, 16, 32, 160)] == [1, 1, 2, 10]

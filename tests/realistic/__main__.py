@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--conduct", type=json.loads, default={}, help="what differs, as JSON")
     parser.add_argument("--costed", action="store_true", help="nothing goes wrong, all takes time")
     parser.add_argument("--counts", type=Path, help="a file that gets what was done, as JSON")
+    parser.add_argument("--pods", type=int, help="what its partitions may have at most, they say")
     add_engine_arguments(parser)
     parser.set_defaults(worker=[WORKER], retention=0.0, metrics_port=None, web="", web_origin=[])
     return parser.parse_args(arguments)
@@ -75,6 +76,9 @@ async def serve(chosen: argparse.Namespace) -> None:
     options = replace(
         options, extensions=False, engine=replace(options.engine, strict=True, client_lease=0.0)
     )
+    if chosen.pods:
+        partitions = [replace(one, pod_max=chosen.pods) for one in options.engine.partitions]
+        options = replace(options, engine=replace(options.engine, partitions=tuple(partitions)))
     usual = Conduct.costed() if chosen.costed else Conduct()
     fate = Fate(replace(usual, **chosen.conduct), chosen.seed)
     told = watch_signals(options.address.remove_socket)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from armoflow import task
@@ -11,6 +12,17 @@ from tests.integration.gates import pass_gate, ring
 @task(batch_size=1, fuse=False)
 def double(number: int) -> int:
     return 2 * number
+
+
+@task
+def quick(number: int) -> int:
+    return 2 * number
+
+
+@task
+def slow(number: int) -> int:
+    time.sleep(0.2)
+    return number
 
 
 @task(batch_size=1, fuse=False)

@@ -13,7 +13,7 @@ from armoflow.orchestrator import backlog
 from tests.integration.gates import Bell, Gate
 from tests.integration.looking import Looking
 from tests.realistic.process import Realistic
-from tests.realistic.tasks import double, hand_on, ring_at
+from tests.realistic.tasks import double, hand_on, quick, ring_at, slow
 from tests.realistic.test_realistic import engine
 
 
@@ -68,3 +68,26 @@ def test_a_small_call_waits_for_a_short_queue_only(
     bell.close()
     assert heard.index("other") in ((3,) if in_order else (1, 2))
     assert sorted(heard) == sorted([*map(str, range(10)), "other"])
+
+
+def test_a_cluster_of_many_pods_gets_a_task_for_each_slow_call_and_few_for_tiny_ones(
+    tmp_path: Path,
+) -> None:
+    """It may have a thousand, says the engine; two are there."""
+    with (
+        engine(tmp_path, "--workers", "2", "--pods", "1000", "--costed") as started,
+        Client(started.endpoint) as client,
+    ):
+        looking = Looking(started)
+
+        def tasks() -> int:
+            return sum(len(looking.tasks(session)) for session in looking.sessions())
+
+        assert client.compute(slow.map(range(8))) == list(range(8))
+        alone = tasks()
+        assert alone == 8
+        assert client.compute(quick.map(range(5_000))) == [2 * n for n in range(5_000)]
+        futures = [client.submit(quick(n)) for n in range(1_000)]
+        assert client.gather(futures) == [2 * n for n in range(1_000)]
+        assert tasks() - alone < 200
+        looking.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from armoflow import config
 from armoflow.codec.payload import Operation
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.nodes import CallNode, Node
@@ -104,6 +105,9 @@ class PlanContext:
         if size is not None:
             return FixedSizer(size)
         patience = settings.patience if measured else 0.0
-        sizer = AdaptiveSizer(settings.workers, length, settings.packing.target, patience)
+        packing, workers = settings.packing, settings.workers_of(node)
+        # A few workers have even shares, however short these are.
+        least = packing.least if workers > config.PROBES else 0.0
+        sizer = AdaptiveSizer(workers, length, packing.target, patience, least)
         self._sizers.append(sizer)
         return sizer

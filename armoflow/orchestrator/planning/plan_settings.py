@@ -57,6 +57,7 @@ class PlanSettings:
     Attributes:
         options: What holds for tasks that do not say otherwise.
         workers: How many tasks may run at once; batches leave work for all of them.
+        pods: The same of each partition, where that is known.
         capture: Failures of every task become error slots (a subtree under a packed item).
         packing: What tasks of several items or calls aim at.
         subgraph_seconds: How long a task of a whole subgraph takes.
@@ -70,6 +71,7 @@ class PlanSettings:
 
     options: TaskOptions = DEFAULT_OPTIONS
     workers: int = 2
+    pods: Mapping[str, int] = field(default_factory=dict)
     capture: bool = False
     packing: Packing = PACKING
     subgraph_seconds: SubgraphSeconds = SUBGRAPH_SECONDS
@@ -83,6 +85,17 @@ class PlanSettings:
     def rules(self) -> RuleBook:
         """What follows from the options of nodes; worked out once for all plans."""
         return RuleBook(self.options, self.capture, self.limits)
+
+    @property
+    def probes(self) -> int:
+        """How many tasks of a kind begin, until it is known how long they take."""
+        return min(self.workers, config.PROBES)
+
+    def workers_of(self, node: Node) -> int:
+        """How many tasks may run at once in the partition of a node."""
+        if not self.pods:
+            return self.workers
+        return self.pods.get(self.rules.of(node).wire.partition, self.workers)
 
 
 @dataclass(frozen=True)

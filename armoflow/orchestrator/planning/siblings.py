@@ -92,7 +92,7 @@ class Siblings:
         shape = tuple((node.task, id(node.options), id(node.block)) for node in chain)
         sizer = self._sizers.get(shape)
         if sizer is None:
-            sizer = PackSizer(settings.workers, settings.packing, most or MOST)
+            sizer = PackSizer(settings.workers_of(chain[-1]), settings.packing, most or MOST)
             self._sizers[shape] = sizer
             if known is not None:
                 sizer.measured(known.calls, known.calls * known.seconds)
