@@ -163,7 +163,7 @@ class Emitter:
         The others of it would cost much more than that. Once is enough.
         """
         settings = self.settings
-        if function in self._untold or self._first[function] < settings.workers:
+        if function in self._untold or self._first[function] < settings.probes:
             return False
         if settings.paces.wait(function, settings.subgraph_seconds.wait):
             return True
