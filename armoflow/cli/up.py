@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from armoflow.cli.dashboard import check_dashboard
@@ -96,12 +98,28 @@ def make_parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--grace",
+        type=_grace,
+        default=0.0,
+        metavar="SECONDS",
+        help="when it is told to stop, how long tasks that run may take to end, while no others "
+        "are begun; what runs on is given back, and run again after the next start (default: "
+        "%(default)g)",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="say what is wrong with the state directory, if anything is, change nothing, and end",
     )
     add_engine_arguments(parser)
     return parser
+
+
+def _grace(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write a number of seconds")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -156,7 +174,8 @@ def run_up(arguments: argparse.Namespace) -> int:
     if arguments.dashboard is not None:
         check_dashboard()
         companion = functools.partial(_dashboard, arguments.dashboard)
-    return run_server(server_options(arguments), companion=companion)
+    options = replace(server_options(arguments), grace=arguments.grace)
+    return run_server(options, companion=companion)
 
 
 def _dashboard(listen: str, url: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from armoflow.engine.records import TaskRecord, TaskStatus
@@ -60,6 +61,17 @@ class Scheduler:
         self._end = end
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
+        self._idle: asyncio.Event | None = None
+
+    async def drain(self, seconds: float) -> None:
+        """Hand out nothing any more, and wait for what runs, for so many seconds.
+
+        What was queued stays so. Who has begun a chain of tasks may go on with it.
+        """
+        self._idle = asyncio.Event()
+        if self.running:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
     def add_agent(self, partition_id: str, agent: Agent) -> None:
         """Let an agent take tasks of a partition; it is woken if some wait already."""
@@ -107,6 +119,8 @@ class Scheduler:
         Returns:
             The tasks; fewer, or none, if no more are ready.
         """
+        if self._idle is not None:
+            return []
         queues = self._queues[partition_id]
         tasks: list[TaskRecord] = []
         while len(tasks) < count and (popped := self._pop(queues, count - len(tasks), agent)):
@@ -145,6 +159,8 @@ class Scheduler:
         """Tasks that no agent runs any more."""
         for task_id in task_ids:
             self.running.pop(task_id, None)
+        if self._idle is not None and not self.running:
+            self._idle.set()
 
     def drop(self, session_id: str) -> None:
         """Hand out no task of a session that was queued until now."""

@@ -44,6 +44,7 @@ class ServerOptions:
         channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
         discovery: Serve reflection and health, which generic gRPC tools ask for.
+        grace: Seconds that running tasks get to end when the server stops; none is begun then.
         log_calls: A file that gets one line of JSON for each call.
         web: Where gRPC-Web is served besides, for browsers; None: nowhere.
         web_origins: The pages that may call there.
@@ -59,6 +60,7 @@ class ServerOptions:
     channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
     discovery: bool = True
+    grace: float = 0.0
     log_calls: Path | None = None
     web: Address | None = None
     web_origins: Sequence[str] = ()
@@ -112,7 +114,9 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        """Refuse new calls, end the streams, let tasks finish for a while, commit, and end."""
+        """Let tasks finish for a while, refuse new calls, end the streams, commit, and end."""
+        if self.options.grace and self._engine_runs:
+            await self.engine.scheduler.drain(self.options.grace)
         if self._exposition is not None:
             await asyncio.to_thread(self._exposition.stop)
             self._exposition = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -20,8 +22,11 @@ from armoflow import Client, task
 from armoflow.cli import dashboard
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state, make_parser
+from armoflow.engine.address import parse_address
 from armoflow.engine.command_line import server_options
-from armoflow.engine.server import Server
+from armoflow.engine.engine_options import EngineOptions
+from armoflow.engine.scheduler import Agent
+from armoflow.engine.server import Server, ServerOptions
 from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.system.temporary import TemporaryDirectory
 from tests.faults.scripts import wait_for
@@ -152,6 +157,7 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--web", "0.0.0.0:1"), "refusing to listen"),
         (("--web-origin", "http://x"), "give both"),
         (("--web", "127.0.0.1:0", "--web-origin", "localhost"), "is no origin"),
+        (("--grace", "-1"), "'-1' is no time"),
         (("--workers", "1000000"), "cannot have 1000000 workers: write at most 4096"),
         (("--client-lease", "0"), "'0' is no span of time: write 90 (seconds), 30min, 12h"),
         (("--client-lease", "soon"), "'soon' is no span of time"),
@@ -189,6 +195,23 @@ def test_partitions_have_workers_of_their_own(tmp_path: Path) -> None:
     started = {name: [seat._arguments for seat in agent._seats] for name, agent in agents.items()}
     own = ["one", "two words"]
     assert started == {"a": [own, ["other"], own], "c": [["w", "x=1"]] * 2}
+
+
+def test_running_tasks_end_before_the_engine_does(tmp_path: Path) -> None:
+    async def stop_while_one_runs() -> None:
+        engine = EngineOptions(tmp_path / "state")
+        server = Server(ServerOptions(parse_address("127.0.0.1:0"), engine, grace=PATIENCE))
+        await server.start()
+        scheduler = server.engine.scheduler
+        scheduler.running["task"] = cast("Agent", None)
+        stopping = asyncio.create_task(server.stop())
+        while scheduler._idle is None:
+            await asyncio.sleep(0)
+        assert not stopping.done()
+        scheduler.forget(["task"])
+        await stopping
+
+    asyncio.run(stop_while_one_runs())
 
 
 def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:

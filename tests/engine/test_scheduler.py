@@ -87,6 +87,32 @@ def test_priority_then_order() -> None:
     assert keys == sorted(keys)
 
 
+def test_draining_hands_out_nothing_and_waits_for_what_runs() -> None:
+    async def drain() -> None:
+        setup = Setup()
+        setup.scheduler.push([setup.make(f"{number}") for number in range(3)])
+        assert setup.take(2) == ["0", "1"]
+        draining = asyncio.create_task(setup.scheduler.drain(60))
+        await asyncio.sleep(0)
+        assert setup.take(1) == []
+        setup.scheduler.forget(["0"])
+        await asyncio.sleep(0)
+        assert not draining.done()
+        setup.scheduler.forget(["1"])
+        await draining
+        assert setup.tasks["2"].status is TaskStatus.SUBMITTED
+
+    async def give_up() -> None:
+        setup = Setup()
+        setup.scheduler.push([setup.make("endless")])
+        setup.take(1)
+        await setup.scheduler.drain(0.001)
+        assert list(setup.scheduler.running) == ["endless"]
+
+    asyncio.run(drain())
+    asyncio.run(give_up())
+
+
 def test_partitions_do_not_mix() -> None:
     setup = Setup()
     setup.scheduler.push([setup.make("a"), setup.make("b", partition="gpu")])
