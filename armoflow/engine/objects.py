@@ -115,10 +115,7 @@ class ObjectStore:
         """
         size = len(data)
         if size > INLINE_DATA_LIMIT:
-            path = self.staging_path()
-            with self._removed_on_failure(path), create(path) as file:
-                write_all(file, data)
-            return self.adopt(path, size)
+            return self.adopt(self.write_staged(data), size)
         key = self._next_key
         self._next_key = key + 2
         opaque_id = key.to_bytes(OPAQUE_LENGTH, "big")
@@ -128,6 +125,17 @@ class ObjectStore:
         else:
             self._keep(opaque_id, data)
         return Stored(opaque_id, size)
+
+    def write_staged(self, data: bytes) -> Path:
+        """Write data into a file in ``staging``, to be adopted; in any thread.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        path = self.staging_path()
+        with self._removed_on_failure(path), create(path) as file:
+            write_all(file, data)
+        return path
 
     def adopt(self, path: str | Path, size: int | None = None) -> Stored:
         """Move a staged file into the store.

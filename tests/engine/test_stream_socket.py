@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import msgpack
 import pytest
 from armonik.client import ArmoniKSessions
 from raw_stream import RawSocket
-from serving import Serving, serve, task_options
+from serving import PATIENCE, Serving, serve, task_options
 
-from armoflow.config import REQUEST_LIMIT
+from armoflow.config import MIB, REQUEST_LIMIT
 from armoflow.engine.address import parse_address
+from armoflow.engine.objects import ObjectStore
 from armoflow.engine.services import connection as connections
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.stream_socket import StreamSocket
@@ -91,6 +93,46 @@ def test_what_is_told_with_a_commit_comes_in_one_message(
     assert stream._frames, "the other frame came by itself"
     kinds = {first[1], stream.receive()[1]}
     assert kinds == {Kind.CHANGES, Kind.OK}
+
+
+def test_a_thread_writes_large_data_and_what_follows_waits_for_it(
+    serving: Serving, stream: RawSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' calls do not: the loop is free, however long the disk takes."""
+    session = ArmoniKSessions(serving.channel).create_session(task_options())
+    begun, go_on = threading.Event(), threading.Event()
+    write = ObjectStore.write_staged
+
+    def slow(store: ObjectStore, data: bytes) -> Path:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return write(store, data)
+
+    monkeypatch.setattr(ObjectStore, "write_staged", slow)
+    stream.greet()
+    large = [5, Kind.SUBMIT, session, [["large", "shared/x"]], [], [], [["large", bytes(MIB)]]]
+    task = ["task", "payload", ["large"], ["output"], 0]
+    results = [["payload", "payload/t"], ["output", "output/t"]]
+    options = [{"max_duration": 60.0, "max_retries": 1, "priority": 1}]
+    needs_it = [6, Kind.SUBMIT, session, results, options, [task], [["payload", b"p"]]]
+    stream.send_frames(large, needs_it, [7, Kind.FETCH, ["large"]])
+    assert begun.wait(PATIENCE)
+    assert ArmoniKSessions(serving.channel).get_session(session).session_id == session
+    go_on.set()
+    answers = {number: rest for number, *rest in (stream.receive() for _ in range(3))}
+    assert answers[5] == answers[6] == [Kind.OK, None]
+    assert answers[7][0] == Kind.OK
+    staging = serving.server.engine.objects.staging
+    assert list(staging.iterdir()) == []
+
+
+def test_large_data_that_is_refused_leaves_no_file(serving: Serving, stream: RawSocket) -> None:
+    stream.greet()
+    unknown = [["large", "shared/x"]], [], [], [["large", bytes(MIB)], ["nobody", bytes(MIB)]]
+    stream.send_frames([5, Kind.SUBMIT, "no such session", *unknown])
+    assert stream.receive()[:2] == [5, Kind.REFUSED]
+    objects = serving.server.engine.objects
+    assert [path for path in objects.staging.parent.rglob("*") if path.name[:6] == "engine"] == []
 
 
 def test_an_engine_that_ends_says_so(tmp_path: Path) -> None:

@@ -11,16 +11,18 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgpack
 
 from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import short_error
-from armoflow.config import INLINE_DATA_LIMIT, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, KIB, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
+from armoflow.engine.files import unlink
 from armoflow.engine.objects import is_file
 from armoflow.engine.records import (
     Changes,
@@ -66,6 +68,17 @@ NOT_READING = "the client does not read"
 SHOWN = 60
 """Characters of a malformed frame that are shown."""
 
+WRITTEN_HERE = 128 * KIB
+"""Bytes of a request's large data up to which the event loop writes them itself: a thread costs as
+much. More may hold it up for long, where the disk does not keep up."""
+
+
+class _Written(NamedTuple):
+    """Large data of a request, in a file of its own."""
+
+    path: Path
+    size: int
+
 
 class Connection:
     """One stream.
@@ -100,6 +113,7 @@ class Connection:
         self._untold = 0
         self._held: list[str] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self._promised: dict[object, int] = {}
         engine.fault_listeners.add(self._on_fault)
         self._handlers: dict[int, Callable[..., Any]] = {
@@ -175,12 +189,21 @@ class Connection:
             text = f"request {number} is of an unknown kind, {repr(kind)[:SHOWN]}"
             self._refuse(number, StateError("INVALID_ARGUMENT", text))
             return
-        arguments = frame[2:]
+        self._carry_out(number, frame, handler, checked=False)
+
+    def _carry_out(
+        self, number: int, frame: Any, handler: Callable[..., Any], *, checked: bool
+    ) -> None:
+        kind, arguments = frame[1], frame[2:]
         try:
-            REQUESTS[kind].check(arguments, _NAMES[kind])
-            if kind == Kind.SUBMIT and self._engine.fault is not None:
-                self._run(self._take_if_admitted(number, frame))
-                return
+            if not checked:
+                REQUESTS[kind].check(arguments, _NAMES[kind])
+                if kind == Kind.SUBMIT and self._engine.fault is not None:
+                    self._run(self._take_if_admitted(number, frame))
+                    return
+                if kind == Kind.SUBMIT and (large := _large(arguments[-1])):
+                    self._write_first(number, frame, large)
+                    return
             handler(number, *arguments)
         except StateError as error:
             self._refuse(number, error)
@@ -190,6 +213,33 @@ class Connection:
             logger.exception("%s failed", _NAMES[kind])
             text = f"{_NAMES[kind]} failed: {type(error).__name__}: {error}"
             self._refuse(number, StateError("INTERNAL", text))
+
+    def _write_first(self, number: int, frame: Any, large: Sequence[int]) -> None:
+        """Carry out a SUBMIT once a thread has written its large data; others wait behind it."""
+        payloads, written = frame[-1], list[Path]()
+
+        def write() -> None:
+            for place in large:
+                result_id, data = payloads[place]
+                path = self._engine.objects.write_staged(data)
+                written.append(path)
+                payloads[place] = (result_id, _Written(path, len(data)))
+
+        async def write_and_submit() -> None:
+            try:
+                await asyncio.to_thread(write)
+                if not self.closed:
+                    self._carry_out(number, frame, self._submit, checked=True)
+            except StateError as error:
+                self._refuse(number, error)
+            finally:
+                unlink(written)  # those that were adopted are elsewhere
+                self._writing.discard(writing)
+                self._make_room()
+
+        self.has_room = False
+        writing = asyncio.create_task(write_and_submit())
+        self._writing.add(writing)
 
     async def _take_if_admitted(self, number: int, frame: Any) -> None:
         try:
@@ -276,6 +326,7 @@ class Connection:
     def _make_room(self) -> None:
         if (
             not self.has_room
+            and not self._writing
             and len(self._running) < ANSWERS_AT_ONCE
             and self._outbox_bytes <= ANSWERS_BYTES
         ):
@@ -332,6 +383,8 @@ class Connection:
             for result_id, data in payloads:
                 if isinstance(data, bytes):
                     stored.append((result_id, engine.objects.put(data, queued=queued)))
+                elif isinstance(data, _Written):
+                    stored.append((result_id, engine.objects.adopt(data.path, data.size)))
                 elif (taken := self._take_over(result_id, data, created)) is not None:
                     stored.append((result_id, taken))
             changes = engine.state.submit_with_data(
@@ -455,3 +508,13 @@ class Connection:
         elif status == ResultStatus.ABORTED and owner is not None and owner.error:
             failure = [owner.id, status_name(owner), short_error(owner.error)]
         return [record.id, int(status), record.size, data, failure, seconds]
+
+
+def _large(payloads: Sequence[Any]) -> list[int]:
+    """The places of data that a thread writes, if it is much."""
+    places = [
+        place
+        for place, (_, data) in enumerate(payloads)
+        if isinstance(data, bytes) and len(data) > INLINE_DATA_LIMIT
+    ]
+    return places if sum(len(payloads[place][1]) for place in places) > WRITTEN_HERE else []
