@@ -30,6 +30,7 @@ from armoflow.client.habits import (
 from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
+from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
 from armoflow.graph.arguments import find_dependencies, substitute
@@ -84,6 +85,8 @@ class Client:
         logs: Show what tasks write while they run, where the engine tells it: ``True`` all,
             ``"errors"`` the standard error and what is logged from WARNING on; by default all where
             the standard output is a terminal or a notebook.
+        report: A file, such as ``run.html``: when the client ends, a page about what it has run is
+            written there, which needs no other file.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
             the engine is reached: ``certificate_authority``, ``client_certificate`` and
             ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
@@ -117,6 +120,7 @@ class Client:
         name: str | None = None,
         progress: bool | None = None,
         logs: Logs | None = None,
+        report: str | os.PathLike[str] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -135,6 +139,7 @@ class Client:
             logs=logs,
             connection=connection,
         )
+        page = check_report(report, local=local)
         self._outer: Computer | None = None
         self.closed = False
         self._process = os.getpid()
@@ -160,6 +165,7 @@ class Client:
                 name=script_name() if name is None else name,
                 progress=progress,
                 logs=logs,
+                report=page,
             )
         atexit.register(self.close)  # before the loop and the private engine end
 

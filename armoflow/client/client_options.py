@@ -27,7 +27,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds", "name", "progress", "logs"),
+    *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report"),
     *CONNECTION_OPTIONS,
 )
 

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow import config
@@ -20,6 +21,7 @@ from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.put import Put, References
+from armoflow.client.reporting import write_report
 from armoflow.client.task_output import Logs, TaskOutput, least_level
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
@@ -91,11 +93,13 @@ class EngineBackend:
         name: str,
         progress: bool | None,
         logs: Logs | None,
+        report: Path | None,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
         self._client = client
         self._name = name
+        self._report = report
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
@@ -332,6 +336,9 @@ class EngineBackend:
             display.close()
         try:
             self._loop.call(self._orchestrator.close())
+            session_id = self._orchestrator.last_session
+            if self._report is not None and session_id is not None:
+                write_report(self._connection, session_id, self._report)
         finally:
             if self._output is not None:
                 self._output.close()

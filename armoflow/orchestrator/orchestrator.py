@@ -151,6 +151,11 @@ class Orchestrator:
                 self._watching = self._start(self._watch(self._session_id))
             return self._session_id
 
+    @property
+    def last_session(self) -> str | None:
+        """The id of the session that was opened last; None if none was."""
+        return next(reversed([*self._old_sessions, *filter(None, [self._session_id])]), None)
+
     async def interrupt(self) -> None:
         """Cancel everything that runs; the next graph opens another session."""
         session_id, self._session_id = self._session_id, None
