@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import grpc.experimental
 
 from armoflow.protocol.credentials import Credentials
 from armoflow.protocol.settings import ConnectionSettings
@@ -50,13 +51,17 @@ def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc
 
 
 def open_blocking_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc.Channel:
-    """The same for calls that block their thread."""
-    return _open(grpc, settings, credentials)
+    """The same for calls that block their thread, which needs no other."""
+    # Without it, each stream is read by a thread: at the interpreter's end none can be started.
+    alone = (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)
+    return _open(grpc, settings, credentials, alone)
 
 
-def _open(module: Any, settings: ConnectionSettings, credentials: Credentials) -> Any:
+def _open(
+    module: Any, settings: ConnectionSettings, credentials: Credentials, *more: tuple[str, Any]
+) -> Any:
     target = settings.target
-    options = [*OPTIONS, *_keepalive(settings)]
+    options = [*OPTIONS, *more, *_keepalive(settings)]
     if settings.path:
         # gRPC would send the socket's path as authority, which servers refuse.
         options.append(("grpc.default_authority", "localhost"))

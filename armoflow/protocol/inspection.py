@@ -66,10 +66,24 @@ class Failures(NamedTuple):
 
 
 class ResultFacts(NamedTuple):
-    """A result's name, as its creator gave it, and its bytes."""
+    """A result.
+
+    Attributes:
+        name: As its creator gave it.
+        size: Its bytes.
+        stored: Its data is there.
+    """
 
     name: str
     size: int
+    stored: bool = False
+
+
+class ToldItems(NamedTuple):
+    """What a result says of the items of the task that made it, and why some have failed."""
+
+    records: Sequence[ItemRecord]
+    errors: Sequence[ErrorRecord]
 
 
 class TaskItems(NamedTuple):
@@ -275,6 +289,24 @@ class Inspection:
                     errors |= _errors(data)
         return TaskItems(records, errors)
 
+    def left_logs(self, session_id: str) -> dict[str, list[ItemRecord]]:
+        """The logs of items that outlive values: of tasks of which an item failed, by task."""
+        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
+        left = {log.created_by: self._data(log) for log in self._listed(wanted)}
+        return {id: read_items(data) for id, data in left.items() if data is not None}
+
+    def told(self, session_id: str, result_ids: Sequence[str]) -> dict[str, ToldItems]:
+        """What results say of the items of the tasks that made them; without, it is left out."""
+
+        def ask(result_id: str) -> ToldItems | None:
+            data = self._data(Result(result_id=result_id, session_id=session_id))
+            return None if data is None else ToldItems(read_items(data), _error_records(data))
+
+        # One after the other: at the interpreter's end, when a client leaves a report, there are no
+        # threads any more.
+        found = {id: ask(id) for id in result_ids}
+        return {id: told for id, told in found.items() if told is not None}
+
     def _listed(self, wanted: Filter) -> Iterator[Result]:
         """Results that a filter lets through, oldest first."""
         page, seen, total = 0, 0, 1
@@ -319,7 +351,9 @@ class Inspection:
             with self._words("listing results"):
                 _, found = self._results.list_results(wanted, page_size=len(some))
             for result in found:
-                known[result.result_id] = ResultFacts(result.name, result.size or 0)
+                known[result.result_id] = ResultFacts(
+                    result.name, result.size or 0, result.status == ResultStatus.COMPLETED
+                )
         return known
 
     def find(self, id: str) -> Entity:
@@ -425,12 +459,16 @@ class Inspection:
 
 def _errors(data: bytes) -> dict[str, str]:
     """Why items have failed, in short, by what errors call them."""
-    records = [
+    return {record.name: record.summary for record in _error_records(data)}
+
+
+def _error_records(data: bytes) -> list[ErrorRecord]:
+    """Why items have failed."""
+    return [
         ErrorRecord.decode(slot.data)  # without a key: it is read as data, nothing is unpickled
         for slot in unpack_envelope(data)
         if slot.kind is SlotKind.ERROR
     ]
-    return {record.name: record.summary for record in records}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from armonik.common import Session, SessionStatus, Task
 
+from armoflow.config import KIB
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_name
 from armoflow.protocol.messages import NAMESPACE
@@ -31,7 +32,28 @@ def collect(inspection: Inspection, session: Session) -> SessionTrace:
             trace.runs += reader.read(page)
             page = []
     trace.runs += reader.read(page)
+    trace.runs = with_items(inspection, trace, reader)
     return trace
+
+
+def with_items(inspection: Inspection, trace: SessionTrace, reader: RunReader) -> list[TaskRun]:
+    """The tasks with what became of the calls that they ran, as far as that is still there."""
+    if not trace.armoflow:
+        return trace.runs
+    left = inspection.left_logs(trace.id)
+    stored = [
+        run.outputs[0]
+        for run in trace.runs
+        if run.state == "done" and run.outputs and reader.is_small(run.outputs[0])
+    ]
+    told = inspection.told(trace.id, stored[:LOGS])
+    runs = []
+    for run in trace.runs:
+        found = told.get(run.outputs[0]) if run.outputs and run.state == "done" else None
+        records = (found.records if found else ()) or left.get(run.id, ())
+        faults = [(each.summary, str(each.cause())) for each in (found.errors if found else ())]
+        runs.append(run._replace(items=records, faults=faults) if records else run)
+    return runs
 
 
 def describe(inspection: Inspection, session: Session, versions: Mapping[str, str]) -> SessionTrace:
@@ -40,6 +62,7 @@ def describe(inspection: Inspection, session: Session, versions: Mapping[str, st
     return SessionTrace(
         id=session.session_id,
         application=(options and options.application_name) or "",
+        armoflow=bool(options and options.application_namespace == NAMESPACE),
         status=SessionStatus(session.status).name.lower(),
         created=_seconds(session.created_at),
         endpoint=inspection.settings.endpoint,
@@ -57,6 +80,13 @@ def versions(inspection: Inspection) -> dict[str, str]:
         "armoflow (this page)": __version__,
         "Python (this page)": f"{platform.python_version()} on {sys.platform}",
     }
+
+
+LOGS = 2_000
+"""Results that are looked into for a log of items, at most: each is a download."""
+
+LOG_BYTES = 256 * KIB
+"""Bytes of a result that is looked into, at most."""
 
 
 class RunReader:
@@ -81,6 +111,11 @@ class RunReader:
             fresh.update(dict.fromkeys(id for id in inputs if id not in self._results))
         self._results |= self._inspection.results([id for id in fresh if id])
         return [self._run(task) for task in tasks]
+
+    def is_small(self, result_id: str) -> bool:
+        """Whether a result is there, and small enough to be looked into for a log."""
+        facts = self._results.get(result_id)
+        return facts is not None and facts.stored and facts.size <= LOG_BYTES
 
     def _run(self, task: Task) -> TaskRun:
         return TaskRun(

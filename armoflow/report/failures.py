@@ -41,9 +41,13 @@ class Failures:
 
     def add(self, run: TaskRun) -> None:
         """One more task."""
-        if run.state != "failed":
-            return
-        headline, trace, own = explain(run.error)
+        for headline, trace in run.faults:
+            self._add(run, headline, trace, own=True)
+        if run.state == "failed":
+            headline, trace, own = explain(run.error)
+            self._add(run, headline, trace, own=own)
+
+    def _add(self, run: TaskRun, headline: str, trace: str, *, own: bool) -> None:
         key = _NUMBERS.sub("#", headline), run.name if own else ""
         if not own:
             # A dependent repeats the error of what failed first: it belongs to that one's group.

@@ -23,7 +23,8 @@ SHOWN = 150_000
 """Intervals that a page holds at most: of more, the longest."""
 
 UNITS = (
-    "What is counted are engine tasks: small calls of armoflow travel in packs, which are one each."
+    "Tasks are the engine's: small calls travel in packs, which are one task each. Calls are "
+    "counted where the data of a task's result is there to tell of them; elsewhere a task is one."
 )
 
 

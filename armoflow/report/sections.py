@@ -135,15 +135,16 @@ def timeline() -> Html:
 
 def tasks_by_name(rows: Sequence[NameRow]) -> Html:
     """What ran, by name."""
-    columns = ("Task", "Count", "Failed", "Retries", "Total", "Median", "95 %", "Longest")
+    columns = ("Task", "Calls", "Tasks", "Failed", "Retries", "Total", "Median", "95 %", "Longest")
     shown = table(
         "Tasks by name",
         [*columns, "Bytes in", "Bytes out"],
         [
             [
                 row.name,
-                f"{row.count:,}",
-                _failed(row.states["failed"]),
+                f"{row.calls:,}",
+                f"{row.count:,}" if row.count else "",
+                _failed(row.failed),
                 f"{row.states['retried']:,}" if row.states["retried"] else "",
                 length(row.seconds.total),
                 *_spread(row.seconds.quantiles()),

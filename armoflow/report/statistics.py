@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.protocol.states import STATES
 from armoflow.report.trace import TaskRun
 
@@ -17,6 +19,10 @@ class Quantiles(NamedTuple):
     half: float
     most: float
     longest: float
+
+
+TOGETHER = 1_000
+"""Durations that are kept of calls that are told together, at most."""
 
 
 class Durations:
@@ -36,11 +42,12 @@ class Durations:
         self.total = 0.0
         self._values: list[float] = []
 
-    def add(self, seconds: float) -> None:
-        """One more; below zero it is none (clocks differ)."""
+    def add(self, seconds: float, count: int = 1) -> None:
+        """One more, or several that took as long; below zero it is none (clocks differ)."""
         seconds = max(seconds, 0.0)
-        self.total += seconds
-        self._values.append(seconds)
+        self.total += seconds * count
+        # Of very many that are told together some stand for all.
+        self._values.extend([seconds] * min(count, TOGETHER))
 
     def quantiles(self) -> Quantiles | None:
         """The median, what 95 of 100 stay under, and the longest; None if there is none."""
@@ -58,14 +65,18 @@ class NameRow:
 
     Attributes:
         name: That of the task.
-        states: How many are in each state.
-        seconds: How long those took that have run.
+        states: How many tasks are in each state.
+        calls: How many calls of it were run: more than tasks where one runs several.
+        failed: How many of these have failed.
+        seconds: How long calls took.
         bytes_in: Of inputs and payloads, all together.
         bytes_out: Of outputs, all together.
     """
 
     name: str
     states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    calls: int = 0
+    failed: int = 0
     seconds: Durations = field(default_factory=Durations)
     bytes_in: int = 0
     bytes_out: int = 0
@@ -84,15 +95,31 @@ class NameTable:
 
     def add(self, run: TaskRun) -> None:
         """One more task."""
-        row = self._rows.get(run.name)
-        if row is None:
-            row = self._rows[run.name] = NameRow(run.name)
+        row = self._row(run.name)
         row.states[run.state] += 1
         row.bytes_in += run.bytes_in
         row.bytes_out += run.bytes_out
+        if run.items:
+            self._add_items(run.items)
+            return
+        row.calls += run.state != "retried"
+        row.failed += run.state == "failed"
         seconds = run.seconds
         if seconds is not None:
             row.seconds.add(seconds)
+
+    def _add_items(self, records: Iterable[ItemRecord]) -> None:
+        for record in records:
+            row = self._row(record.name)
+            row.calls += record.items
+            row.failed += record.items if record.state is ItemState.FAILED else 0
+            row.seconds.add(record.seconds / record.items, record.items)
+
+    def _row(self, name: str) -> NameRow:
+        row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = NameRow(name)
+        return row
 
     def rows(self) -> list[NameRow]:
         """What takes longest in all comes first."""

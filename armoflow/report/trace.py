@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from armoflow.codec.item_log import ItemRecord
+
 
 class TaskRun(NamedTuple):
     """A task, as far as it is known; times are seconds since the epoch, or None.
@@ -28,6 +30,8 @@ class TaskRun(NamedTuple):
         bytes_in: Of its inputs and its payload.
         bytes_out: Of its outputs.
         error: Why it failed.
+        items: What became of the calls that it ran, where it ran several and that is known.
+        faults: Why some of these failed: a line, and a traceback.
     """
 
     id: str
@@ -47,6 +51,8 @@ class TaskRun(NamedTuple):
     bytes_in: int = 0
     bytes_out: int = 0
     error: str = ""
+    items: Sequence[ItemRecord] = ()
+    faults: Sequence[tuple[str, str]] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -62,6 +68,7 @@ class SessionTrace:
     Attributes:
         id: The engine's.
         application: What it is called.
+        armoflow: It is of one of armoflow's clients, whose tasks may run several calls each.
         status: Its status, in small letters.
         created: When it was opened.
         endpoint: Where the engine is.
@@ -73,6 +80,7 @@ class SessionTrace:
 
     id: str
     application: str = ""
+    armoflow: bool = False
     status: str = ""
     created: float | None = None
     endpoint: str = ""

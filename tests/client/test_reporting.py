@@ -66,3 +66,24 @@ def test_what_cannot_be_a_report_is_refused_at_once(tmp_path: Path) -> None:
             Client(report=value)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="leave out report"):
         Client(local=True, report="run.html")
+
+
+@task
+def odd(number: int) -> int:
+    if number % 10 == 3:
+        raise ValueError(f"{number} ends in three")
+    return number
+
+
+def test_a_report_tells_of_calls_that_travelled_together(tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    with Client(workers=1, report=page) as client:
+        futures = client.map(odd, range(50))
+        failed = [each for each in futures if each.exception() is not None]
+    assert len(failed) == 5
+    text = page.read_text("utf-8")
+    row = re.search(r'<th scope="row">odd</th>(.*?)</tr>', text, re.DOTALL)
+    assert row is not None
+    calls, tasks, failures = re.findall(r">([\d,]+)<", row[1])[:3]
+    assert (calls, failures) == ("50", "5") and int(tasks) < 50
+    assert "ValueError: 3 ends in three in task &#x27;odd[3]&#x27;" in text
