@@ -20,9 +20,9 @@ from armoflow.protocol.settings import ConnectionSettings
 ELSEWHERE = (
     "this engine does not keep what tasks write. On an ArmoniK cluster `armoflow worker` writes it "
     "to the standard output of its container, a line of JSON each: look in the log viewer of the "
-    "deployment (Seq, Grafana, kubectl logs) for sessionId = {session}. Where the engine is "
-    "`armoflow up --no-extensions`, it is in agents/*/*/worker.log in its state directory. The "
-    "last lines of what failed are shown by `armoflow show`"
+    "deployment (Seq, Grafana, kubectl logs) for sessionId = {session}. An engine of `armoflow up "
+    "--no-extensions` keeps it in output/ in its state directory. `armoflow show` tells the last "
+    "lines of what failed"
 )
 
 

@@ -15,13 +15,14 @@ from typing import Any, Final, TypeAlias
 from armoflow.agent.passages import Passage, Writer
 from armoflow.codec.unprintable import printable
 
-_LEVELS: Final = (
-    (logging.CRITICAL, "Fatal"),
-    (logging.ERROR, "Error"),
-    (logging.WARNING, "Warning"),
-    (logging.INFO, None),
-    (logging.DEBUG, "Debug"),
-)
+LEVELS: Final[dict[str | None, int]] = {
+    "Fatal": logging.CRITICAL,
+    "Error": logging.ERROR,
+    "Warning": logging.WARNING,
+    None: logging.INFO,  # Information, if nothing is said
+    "Debug": logging.DEBUG,
+}
+"""Levels by their names in CLEF, the gravest first."""
 
 Format: TypeAlias = Callable[[float, int, str, str, Writer], str]
 """Makes a line of a time, a level, a logger, a text and the task."""
@@ -40,7 +41,7 @@ def clef(moment: float, level: int, logger: str, text: str, writer: Writer) -> s
     fields: dict[str, Any] = {
         "@t": time.replace("+00:00", "Z"),
         "@m": text,
-        "@l": next((name for least, name in _LEVELS if level >= least), "Verbose"),
+        "@l": next((name for name, least in LEVELS.items() if level >= least), "Verbose"),
         "SourceContext": logger,
         "taskId": writer.task_id,
         "sessionId": writer.session_id,

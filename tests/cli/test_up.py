@@ -222,7 +222,7 @@ def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("worker", ["", f"{sys.executable} -m armoflow.cli.main worker"])
-def test_workers_of_an_engine_that_stays_get_a_chosen_environment(
+def test_workers_of_an_engine_get_a_chosen_environment_and_their_output_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str
 ) -> None:
     monkeypatch.setenv("ENGINE_SECRET", "secret")
@@ -230,6 +230,7 @@ def test_workers_of_an_engine_that_stays_get_a_chosen_environment(
     arguments = up(tmp_path, "--env", "REGION", "--env", "MODE=a b", "--worker", worker)
     with started(*arguments, "--workers", "1") as (_, url), Client(url) as client:
         found = client.compute(task(variables)())
+        wait_for(lambda: '"text": "looked"' in kept_output(tmp_path), "it does not keep output")
     assert "ENGINE_SECRET" not in found
     assert found["REGION"] == "eu" and found["MODE"] == "a b"
     assert found["PATH"] == os.environ["PATH"]
@@ -246,7 +247,12 @@ def test_workers_of_a_private_engine_get_the_scripts_own_environment(
     assert GRPC_SETTINGS.items().isdisjoint(found.items())
 
 
+def kept_output(tmp_path: Path) -> str:
+    return "".join(path.read_text() for path in tmp_path.glob("state/output/*.jsonl"))
+
+
 def variables() -> dict[str, str]:
+    print("looked")
     return dict(os.environ)
 
 

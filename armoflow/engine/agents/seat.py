@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ import grpc
 from armonik.protogen.common import objects_pb2, worker_common_pb2
 from armonik.protogen.worker.agent_service_pb2_grpc import add_AgentServicer_to_server
 
+from armoflow.agent.passages import Passage
 from armoflow.config import CHUNK_BYTES
 from armoflow.engine.agents.agent_service import AgentService, Execution, MissingDataError
 from armoflow.engine.agents.channels import Channels, Kind, tcp_channels, unix_channels
@@ -193,6 +194,7 @@ class Seat:
             },
             self._directory,
             self._agent.guardian,
+            self._keep,
         )
         async with WorkerLink(process, self._channels.worker, self._agent.calls) as link:
             if not await link.wait_until_ready():
@@ -207,6 +209,13 @@ class Seat:
             if not process.alive:
                 logger.warning("worker %s %s", self._name, process.describe_end())
         return ""
+
+    def _keep(self, passages: Iterable[Passage]) -> None:
+        """Tasks wrote something, which is kept with their sessions."""
+        sessions = self._engine.state.sessions
+        self._engine.task_output.write(
+            passage for passage in passages if passage.writer.session_id in sessions
+        )
 
     async def _report_death(self, problem: str) -> None:
         """Say that the worker died before it was ready, and wait before the next try."""

@@ -8,11 +8,13 @@ import logging
 import os
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from armoflow.agent.passages import Passage
 from armoflow.config import KIB, MIB
+from armoflow.engine.agents.clef import ClefReader
 from armoflow.protocol.shared_files import open_private
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.guardian import Guardian
@@ -71,6 +73,7 @@ class WorkerProcess:
         environment: All its variables; among them the mark that what it starts inherits.
         directory: Where the log file ``worker.log`` goes.
         guardian: Ends the process should this one die.
+        told: Called with what tasks have written, where the worker is armoflow's.
     """
 
     def __init__(
@@ -79,7 +82,10 @@ class WorkerProcess:
         environment: Mapping[str, str],
         directory: Path,
         guardian: Guardian,
+        told: Callable[[Iterable[Passage]], None] = lambda _: None,
     ) -> None:
+        self._told = told
+        self._clef = ClefReader()
         self._arguments = arguments
         self._environment = environment
         self._guardian = guardian
@@ -173,6 +179,7 @@ class WorkerProcess:
         assert process.stdout is not None
         while data := await process.stdout.read(64 * KIB):
             self._output.write(data)
+            self._told(self._clef.feed(data))
 
 
 def _signal_name(number: int) -> str:
