@@ -10,7 +10,8 @@ import shutil
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from armonik.protogen.common import (
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import Serving, serve
+from serving import PATIENCE, Serving, serve
 
 from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.address import Address
@@ -99,6 +100,13 @@ def read_frames(data: bytes, reply: Reply) -> None:
             reply.trailers = dict(line.split(": ", 1) for line in lines)
         else:
             reply.messages.append(frame)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +251,9 @@ def test_a_stream_ends_at_its_deadline_and_when_its_reader_goes(web: Web, servin
         size = struct.unpack(">BI", answer.read(5))[1]
         event = events_common_pb2.EventSubscriptionResponse.FromString(answer.read(size))
         assert event.WhichOneof("update") == "new_result"
-        assert len(events._watchers) == 1
+        wait_until(lambda: len(events._watchers) == 1)  # that of the call before may be going
         connection.sock.shutdown(2)
-    for _ in range(600):
-        if not events._watchers:
-            break
-        threading.Event().wait(0.1)
-    assert not events._watchers
+    wait_until(lambda: not events._watchers)
 
 
 def test_what_is_too_large_or_no_message_is_refused(web: Web) -> None:
