@@ -11,14 +11,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
+from armoflow.client.nudging import Nudge
 from armoflow.config import ENDING_SECONDS
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 _open: dict[int, Callable[[], None]] = {}
 """What ends each open client, by its id."""
+
+_seen: set[int] = set()
+"""Signals whose handler has begun."""
+
+_nudge: Nudge | None = None
 
 
 def watch(client: int, end: Callable[[], None]) -> None:
@@ -33,6 +40,7 @@ def watch(client: int, end: Callable[[], None]) -> None:
         for number in _ENDING:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _end_all)
+        _begin_to_nudge()
 
 
 def forget(client: int) -> None:
@@ -41,9 +49,25 @@ def forget(client: int) -> None:
         _restore()
 
 
+def _begin_to_nudge() -> None:
+    global _nudge  # noqa: PLW0603 - one for the process
+    if _nudge is None:
+        with suppress(RuntimeError):  # who else is told of signals sees to it that they are seen
+            _nudge = Nudge(_waits)
+
+
+def _waits(number: int) -> bool:
+    """Whether a signal has come whose handler, if it is ours, has not begun."""
+    return number not in _seen and signal.getsignal(number) is _end_all
+
+
 def _restore() -> None:
+    global _nudge  # noqa: PLW0603
     # Elsewhere it stays, and does what the signal would do.
     if threading.current_thread() is threading.main_thread():
+        if _nudge is not None:
+            _nudge.stop()
+            _nudge = None
         for number in _ENDING:
             if signal.getsignal(number) is _end_all:
                 signal.signal(number, signal.SIG_DFL)
@@ -56,6 +80,7 @@ def _end_all(number: int, frame: FrameType | None) -> None:
     another one does the work, and is waited for with a limit; and it is started by what takes no
     lock. A second signal does not wait.
     """
+    _seen.add(number)
     signal.signal(number, signal.SIG_DFL)
     done = _thread.allocate_lock()
     done.acquire()
@@ -91,7 +116,11 @@ def _let_go() -> None:
 
 
 def _forked() -> None:
+    global _nudge  # noqa: PLW0603
     _open.clear()  # they are the parent's
+    if _nudge is not None:
+        _nudge.forked()
+        _nudge = None
     _restore()
     _let_go()
 

@@ -97,6 +97,23 @@ def test_an_ignored_hup_stays_ignored(place: Place) -> None:
         place.wait_until_clean()
 
 
+def test_a_signal_that_interrupts_nothing_is_seen(place: Place) -> None:
+    """One that another thread got, or that came just before the main thread slept."""
+    before = """
+    import threading
+    other = threading.Thread(target=lambda: time.sleep(1000), daemon=True)
+    other.start()
+    """
+    wait = """
+    threading.Timer(0.2, lambda: signal.pthread_kill(other.ident, signal.SIGTERM)).start()
+    time.sleep(1000)
+    """
+    with place.run(WAITS.format(before=before, wait=wait)) as process:
+        line_of(process)
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        place.wait_until_clean()
+
+
 def test_handlers_go_with_the_last_client(place: Place) -> None:
     code = """
         import signal, threading
@@ -190,7 +207,8 @@ INTERRUPTED = """
         client = Client(workers=1)
         print("ready", flush=True)
         {use}
-        time.sleep(1000)
+        while True:  # what comes just before a sleep is seen after it
+            time.sleep(0.2)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         raise

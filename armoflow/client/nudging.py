@@ -1,0 +1,81 @@
+"""A signal that has come is seen, whatever the main thread is in.
+
+Python's own handler in C only notes a signal; what is to be done is done when the main thread
+comes to it. Just before that thread sleeps, or waits for anything in C, it gives away the
+interpreter's lock; a signal that arrives then interrupts nothing, and is seen when the thread
+wakes by itself: never, where it sleeps for long. So does one that the system hands to another
+thread. Here a thread is told of each signal by a pipe (:func:`signal.set_wakeup_fd`), and
+interrupts the main thread once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+PAUSE = 0.05
+"""Seconds in which the main thread usually comes to a signal."""
+
+TRIES = 100
+
+
+class Nudge:
+    """Interrupts the main thread again until it has seen its signals; made in that thread.
+
+    Args:
+        waits: Whether a signal still waits for its handler.
+
+    Raises:
+        RuntimeError: If another library is told of signals already.
+    """
+
+    def __init__(self, waits: Callable[[int], bool]) -> None:
+        self._waits = waits
+        self._main = threading.main_thread().ident or 0
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        previous = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        if previous != -1:
+            signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
+            self._close()
+            raise RuntimeError("another library is told of signals already")
+        self._thread = threading.Thread(target=self._run, name="armoflow-signals", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Interrupt nobody any more; in the main thread."""
+        self._take_back()
+        os.close(self._writing)  # the thread comes to the end of the pipe
+
+    def forked(self) -> None:
+        """In a forked process: what is written to the pipe there is not for its parent."""
+        self._take_back()
+        self._close()
+
+    def _take_back(self) -> None:
+        current = signal.set_wakeup_fd(-1)
+        if current != self._writing:  # an event loop's, set later
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+
+    def _close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _run(self) -> None:
+        while numbers := os.read(self._reading, 64):
+            for number in numbers:
+                self._see_to(number)
+        os.close(self._reading)
+
+    def _see_to(self, number: int) -> None:
+        # Asked again and again: a handler may take no lock, so that it cannot tell.
+        for _ in range(TRIES):
+            time.sleep(PAUSE)
+            if not self._waits(number):
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pthread_kill(self._main, number)
