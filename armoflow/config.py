@@ -78,6 +78,9 @@ HANDED_ON_STEPS = 3
 """Steps of a chain that have returned a graph, with what follows them, before the rest becomes a
 task of its own: in a recursion each level would plan anew what all levels above have left to do."""
 
+LATE = 4
+"""How many times as long as it should a task runs before it gives away what it has not begun."""
+
 INLINE_SECONDS = 0.02
 """Seconds for which the graph that a task returns is begun in the process that returned it, on the
 embedded engine: a task of its own costs a call about half a millisecond there."""

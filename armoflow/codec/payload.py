@@ -24,7 +24,7 @@ from armoflow import config
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
-from armoflow.options import BACKOFF, CRASH_RETRIES, RETRIES, Limits
+from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES, Limits
 from armoflow.version import __version__
 
 FORMAT = 3
@@ -138,6 +138,11 @@ class Settings:
     max_retries: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def engine_retries(self) -> int:
+        """How often the engine tries a task again whose worker was lost."""
+        return MAX_RETRIES if self.max_retries is None else self.max_retries
+
     def pause_after(self, attempt: int) -> float:
         """Seconds between an attempt that failed and the next; never more than a task may take.
 
@@ -181,6 +186,9 @@ class Payload:
         paces: What calls take that it may return: name, file and line of a function, seconds,
             whether it returns graphs, and how many were measured.
         spent: Attempts that its first item has spent, where the graph was that it is of.
+        target: Seconds that it should take: if it takes far more, it gives away what it has not
+            begun; 0: it runs all of it.
+        lost: How many tasks that were to run its items were lost with their workers.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
@@ -206,6 +214,8 @@ class Payload:
     inline: float | None = None
     paces: Sequence[Sequence[Any]] = ()
     spent: int = 0
+    target: float = 0.0
+    lost: int = 0
     versions: str = OWN
 
     @property
@@ -229,7 +239,7 @@ class Payload:
         if not self.stages or self.operation is Operation.GRAPH:
             yield self
             return
-        yield replace(self, stages=[])
+        yield replace(self, stages=[], target=0.0)
         operation = Operation.CALL if self.operation is Operation.CALL else Operation.MAP
         columns: list[list[Piece]] = []
         if operation is Operation.MAP:
@@ -245,7 +255,14 @@ class Payload:
                 star=False,
                 calls=False,
                 stages=[],
+                target=0.0,
             )
+
+    @property
+    def divisible(self) -> bool:
+        """Whether it has items that other tasks may run as well, each with a slot of its own."""
+        settings, many = self.settings, self.operation in (Operation.MAP, Operation.FILTER)
+        return many and self.count > 1 and (settings.packed or settings.capture)
 
 
 _SETTINGS = tuple(Settings.__dataclass_fields__)
@@ -306,6 +323,8 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.inline,
         payload.paces,
         payload.spent,
+        payload.target,
+        payload.lost,
     ]
     return pack(header, buffers)
 
@@ -393,6 +412,8 @@ def unpack_payload(data: Buffer) -> Payload:
             inline=header[21] if len(header) > 21 else None,
             paces=header[22] if len(header) > 22 else (),
             spent=header[23] if len(header) > 23 else 0,
+            target=header[24] if len(header) > 24 else 0.0,
+            lost=header[25] if len(header) > 25 else 0,
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -54,6 +54,15 @@ class Result(ResultHandle):
         self.blame: Blame | None = None
         self.first: int | None = None
 
+    @classmethod
+    def existing(cls, result_id: str, name: str, first: int | None = None) -> Result:
+        """A result that has its id already."""
+        result = cls(name)
+        result.id = result_id
+        result.state = ResultState.CREATED
+        result.first = first
+        return result
+
     def item_name(self, slot: int) -> str:
         """What errors call the item in one of its slots."""
         return self.name if self.first is None else f"{self.name}[{self.first + slot}]"

@@ -30,7 +30,6 @@ from armoflow.orchestrator.planning.plan_settings import (
     subgraph_seconds,
 )
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.protocol.transport import ResultState
 from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.function_cache import FunctionCache
@@ -152,7 +151,7 @@ def _make_each(
                 one = Made(failure=ItemFailure(record, failed.kind))  # noqa: PLW2901
             context.write(output, [one.to_cell(context.slot)])
         else:
-            result = _existing(output, context.payload.name)
+            result = Result.existing(output, context.payload.name)
             planner.bind(one, result)
             left.append(one)
             bound.append(result)
@@ -183,7 +182,7 @@ def _make_columns(
         delayed = list(left.values())
         places = dict(zip(left, _plan(planner, delayed, context), strict=True))
         column = _merge(cells, places, context.payload, context)
-        result = _existing(output_id, context.payload.name)
+        result = Result.existing(output_id, context.payload.name)
         _emit(planner.copy(column, delayed[0].node, result), context)
 
 
@@ -256,7 +255,7 @@ def _merge(
     column: list[PlanPiece] = []
     if len(places) < len(cells):
         stored = context.store(f"partial {payload.name}", pack_envelope(cells))
-        partial = _existing(stored, payload.name)
+        partial = Result.existing(stored, payload.name)
     start = 0
     for item in sorted(places):
         if item > start:
@@ -266,13 +265,6 @@ def _merge(
     if start < len(cells):
         column.append(SlotRange(partial, start, len(cells)))
     return column
-
-
-def _existing(result_id: str, name: str) -> Result:
-    result = Result(name)
-    result.id = result_id
-    result.state = ResultState.CREATED
-    return result
 
 
 def _options(defaults: tuple[tuple[str, Any], ...]) -> TaskOptions:

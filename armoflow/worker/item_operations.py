@@ -62,6 +62,8 @@ def run_map(job: Job) -> None:
             item, error = mapping.run_quickly(item)
             if item == job.payload.count:
                 break
+        if error is None and job.gives_away(item):
+            return
         began = None if error is None else mapping.began
         _run_item(job, item, functools.partial(mapping.attempt, item), error, began=began)
         item += 1
@@ -83,6 +85,8 @@ def run_filter(job: Job) -> None:
         job.keep(item, [cell])
 
     for item in range(job.payload.count):
+        if job.gives_away(item):
+            return
         _run_item(job, item, functools.partial(decided, item), keep=keep)
     _run_waiting(job, decided, keep=keep)
 
@@ -368,9 +372,9 @@ class _Mapping:
         item, keeping = start - 1, False
         log, clock = job.log, time.perf_counter
         pairs = enumerate(self._arguments(start), start)
-        strip, before = 1, clock()
+        strip, before, late = 1, clock(), job.late
         try:
-            while item + 1 < job.payload.count:
+            while item + 1 < job.payload.count and before < late:
                 first = item + 1
                 for item, arguments in islice(pairs, strip):
                     if deadline is not None:

@@ -6,7 +6,9 @@ A task of several steps is one job after the other.
 from __future__ import annotations
 
 import functools
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,7 @@ class Job:
         fold: How far an earlier process came with a reduction.
         cells: For each output, the cells of the items so far.
         pending: Values that hold a graph, by item; their cells are None.
+        late: When it has run far longer than it should, by ``time.perf_counter``.
     """
 
     def __init__(
@@ -85,11 +88,28 @@ class Job:
         self.fold: Fold | None = None
         self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
         self.pending: dict[int, Any] = {}
+        self.late = math.inf
+        if payload.target:
+            self.late = time.perf_counter() + config.LATE * payload.target
         self.tolerant = payload.settings.packed or payload.settings.capture
         self._rest = rest
         self._lasting = lasting
         self._error_bytes = 0
         self._nothing: list[Cell] = [None] * output_count
+
+    @property
+    def complete(self) -> bool:
+        """Whether all items have run."""
+        return len(self.cells[0]) >= self.payload.slot_count
+
+    def gives_away(self, item: int) -> bool:
+        """Whether the items from one on are for whoever is free: they would take long here."""
+        now = time.perf_counter()
+        if now < self.late or not item or self.pending or self.attempts.due:
+            return False
+        target = self.payload.target
+        ran = now - self.late + config.LATE * target
+        return ran / item * (self.payload.count - item) > target
 
     def check_outputs(self, count: int) -> None:
         """Refuse a task that was asked for another number of outputs.

@@ -20,6 +20,7 @@ from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Operation, Payload, unpack_payload
+from armoflow.codec.recording import record_death
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
 from armoflow.worker import data, item_operations
@@ -164,14 +165,24 @@ class Runner:
         self._seconds = 0.0
         self._log = ItemLog()
         check_versions(payload.versions, node=payload.name)
-        job = self._prepare(task, payload)
+        tries = _tries(task.task_id)
+        if tries and payload.divisible:  # one of its items may be what a worker was lost for
+            job = self._job(task, payload, lasting=False)
+        elif tries and _is_given_up(payload, tries):
+            job = self._given_up(task, payload, payload.lost + tries)
+        else:
+            job = self._prepare(task, payload)
+        if not job.complete:
+            self._hand_out(task, job, effects, payload.lost + tries)
+            return
         if job.pending and job.tolerant:
             self._check_graphs(task, job)
         if job.pending:
             self._expand(task, job, effects)
         else:
-            # On the lane the engine tells it.
-            seconds = None if task.folder is None else self._seconds
+            # On the lane the engine tells it; and who only copies has not made them.
+            copied = payload.operation is Operation.GATHER
+            seconds = None if copied or task.folder is None else self._seconds
             log = self._log.pack() if self._log.tells else ()
             if self._log.failed:
                 self._context(task, job, effects).leave_log()
@@ -206,7 +217,46 @@ class Runner:
         assert job is not None
         return job
 
+    def _given_up(self, task: EngineTask, payload: Payload, lost: int) -> Job:
+        """Items that no worker has survived, as far as anybody knows: they are not run again."""
+        reason = f"was lost with its worker, each of the {lost} times that one ran it"
+        index = payload.start if payload.collection and payload.count == 1 else None
+        record = record_death(0, node=payload.name, item=index, attempts=lost, reason=reason)
+        job = self._job(task, payload, lasting=False)
+        job.fail_rest(ItemFailure(carry(record, list(payload.steps())[1:])))
+        return job
+
     def _step(
+        self, task: EngineTask, step: Payload, before: Job | None = None, *, lasting: bool
+    ) -> Job:
+        job = self._job(task, step, before, lasting=lasting)
+        if task.progress is not None:
+            shift = self._recorder.shift
+            job.attempts.resume(task.progress.spent_in(shift, step.slot_count))
+            job.finished = task.progress.finished_in(shift, step.slot_count)
+            job.fold = task.progress.fold
+            if len(job.finished) == step.slot_count:
+                job.take_over()
+                return job
+        try:
+            self._load(step, job)
+            began = time.perf_counter()
+            item_operations.RUN[step.operation](job)
+            seconds = time.perf_counter() - began
+            self._seconds += seconds
+            if job.original is not None:
+                calls = len(job.cells[0]) if step.count > 1 else 1
+                self._paces.note(job.original, seconds / (calls or 1), calls)
+        except ItemFailure as failure:
+            job.fail_rest(failure)
+        except TaskPaused:
+            raise
+        except BaseException as error:  # user modules may do anything when they are imported
+            output = self._recorder.last_lines()
+            job.fail_rest(describe(error, step.name, output=output))
+        return job
+
+    def _job(
         self, task: EngineTask, step: Payload, before: Job | None = None, *, lasting: bool
     ) -> Job:
         fetch, cells = self._fetched.read, self._cells
@@ -228,32 +278,7 @@ class Runner:
             attempts.resume({0: (step.spent, time.monotonic_ns() + int(pause * 1e9))})
         rest = functools.partial(self._rest, task, before)
         log = self._log.section(step.name, step.start if step.collection else None)
-        job = Job(step, inputs, attempts, len(task.outputs), log=log, rest=rest, lasting=lasting)
-        if task.progress is not None:
-            shift = self._recorder.shift
-            attempts.resume(task.progress.spent_in(shift, step.slot_count))
-            job.finished = task.progress.finished_in(shift, step.slot_count)
-            job.fold = task.progress.fold
-            if len(job.finished) == step.slot_count:
-                job.take_over()
-                return job
-        try:
-            self._load(step, job)
-            began = time.perf_counter()
-            item_operations.RUN[step.operation](job)
-            seconds = time.perf_counter() - began
-            self._seconds += seconds
-            if job.original is not None:
-                calls = step.count or 1
-                self._paces.note(job.original, seconds / calls, calls)
-        except ItemFailure as failure:
-            job.fail_rest(failure)
-        except TaskPaused:
-            raise
-        except BaseException as error:  # user modules may do anything when they are imported
-            output = self._recorder.last_lines()
-            job.fail_rest(describe(error, step.name, output=output))
-        return job
+        return Job(step, inputs, attempts, len(task.outputs), log=log, rest=rest, lasting=lasting)
 
     def _load(self, step: Payload, job: Job) -> None:
         if step.operation is Operation.GATHER:
@@ -324,6 +349,14 @@ class Runner:
         except Exception as error:
             raise describe(error, job.payload.name) from error
 
+    def _hand_out(self, task: EngineTask, job: Job, effects: Effects, lost: int) -> None:
+        """Let child tasks run the items that were not begun."""
+        from armoflow.worker.handing_out import hand_out  # few workers ever do
+
+        context = self._context(task, job, effects)
+        hand_out(job, context, lost)
+        context.finish()
+
     def _context(self, task: EngineTask, job: Job, effects: Effects) -> ExpansionContext:
         return ExpansionContext(
             payload=job.payload,
@@ -351,13 +384,29 @@ class Runner:
         return data.write(f"{folder}/{result_id}", parts)
 
 
+def _tries(task_id: str) -> int:
+    """How often the engine has tried a task before, whose worker was lost."""
+    _, _, number = task_id.partition(_RETRIED)
+    return int(number) if number.isdecimal() else 0
+
+
+def _is_given_up(payload: Payload, tries: int) -> bool:
+    """Whether items that others wait for together are not run again.
+
+    If their task were lost once more the engine would give it up, and with it all the others.
+    """
+    lost = max(payload.lost, int(payload.settings.capture))
+    given = lost and lost + tries > payload.settings.engine_retries
+    return bool(given) and payload.operation is not Operation.GATHER
+
+
 def _inline_seconds(task: EngineTask, payload: Payload) -> float:
     """How long the graph that a task has returned may be begun here.
 
     Not at all if that, or whatever else it did, has cost an agent or a process before: what is to
     blame shall be told by its name.
     """
-    if _RETRIED in task.task_id or (task.progress is not None and not task.progress.inline):
+    if _tries(task.task_id) or (task.progress is not None and not task.progress.inline):
         return 0.0
     if payload.inline is not None:
         return payload.inline

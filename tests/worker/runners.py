@@ -64,13 +64,14 @@ class LocalRunner:
         outputs: int = 1,
         folder: str | None = None,
         progress: Progress | None = None,
+        task_id: str = "task",
     ) -> Effects:
         data = payload if isinstance(payload, bytes) else encode(payload)
         names = [f"output-{number}" for number in range(outputs)]
         while True:
             self.serial += 1
             task = EngineTask(
-                self.serial, "task", "session", names, data, inputs or {}, folder, progress
+                self.serial, task_id, "session", names, data, inputs or {}, folder, progress
             )
             self.recorder.begin(task.serial)
             try:

@@ -503,7 +503,8 @@ class Connection:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIXES):
                 found = self._engine.objects.peek(record.opaque_id)
                 data = found if isinstance(found, bytes) else None
-            if owner is not None and owner.ended_at and owner.started_at:
+            # A child that was handed the output has run a part of it only.
+            if owner is not None and owner.ended_at and owner.started_at and not owner.created_by:
                 seconds = owner.ended_at - owner.started_at
         elif status == ResultStatus.ABORTED and owner is not None and owner.error:
             failure = [owner.id, status_name(owner), short_error(owner.error)]

@@ -123,6 +123,7 @@ class Emitter:
             limits=settings.limits,
             inline=settings.inline,
             spent=spent,
+            target=settings.packing.target if _is_measured(sizer, count) else 0.0,
             paces=self._paces(function, steps if operation is Operation.GRAPH else ()),
         )
         if outputs is None:
@@ -253,6 +254,11 @@ class Emitter:
     def _forget_modules(self) -> None:
         self._modules = None
         self._no_modules = False
+
+
+def _is_measured(sizer: BatchSizer | None, count: int) -> bool:
+    """Whether a task has so many items because they seemed to be quick."""
+    return sizer is not None and not sizer.fixed and count > 1
 
 
 def _refer(

@@ -12,7 +12,6 @@ from armoflow.options import (
     BACKOFF,
     CRASH_RETRIES,
     DEFAULT_OPTIONS,
-    MAX_RETRIES,
     PRIORITY,
     RETRIES,
     Limits,
@@ -62,20 +61,12 @@ class Rules:
             defaults=self.defaults,
         )
         self.packed = dataclasses.replace(self.single, packed=True)
-        self.wire = self._wire(1)
+        self.wire = wire_options(self.single, 1)
 
     def wire_for(self, items: int) -> WireOptions:
         """The ArmoniK options of a task of so many items, those of all steps together."""
-        return self.wire if self.single.timeout is None or items == 1 else self._wire(items)
-
-    def _wire(self, items: int) -> WireOptions:
-        options = self.options
-        return WireOptions(
-            max_duration=_max_duration(self.single, items),
-            max_retries=MAX_RETRIES if options.max_retries is None else options.max_retries,
-            priority=options.priority or PRIORITY,
-            partition=options.partition or "",
-        )
+        alike = self.single.timeout is None or items == 1
+        return self.wire if alike else wire_options(self.single, items)
 
 
 class RuleBook:
@@ -113,6 +104,16 @@ class RuleBook:
                 self._limits.check(node.name, rules.options)
             known = self._rules[key] = (own, block, rules)
         return known[2]
+
+
+def wire_options(settings: Settings, items: int) -> WireOptions:
+    """The ArmoniK options of a task of so many items, those of all steps together."""
+    return WireOptions(
+        max_duration=_max_duration(settings, items),
+        max_retries=settings.engine_retries,
+        priority=settings.priority or PRIORITY,
+        partition=settings.partition or "",
+    )
 
 
 def longest(settings: Settings) -> float:
