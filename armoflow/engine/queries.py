@@ -33,6 +33,7 @@ A float of today's seconds since the epoch has 22 bits after the point; SQLite w
 JSON with 15 digits, which is less.
 """
 KNOWN_OPTIONS: Final = 10_000
+KNOWN_COUNTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Queries:
         self._reader = reader
         self._partitions = partitions
         self._options: dict[int, Options] = {}
+        self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
     async def sessions(
@@ -157,14 +159,27 @@ class Queries:
 
         return await self._reader.run(read)
 
-    async def count_tasks(self, filters: Filters = ()) -> dict[TaskStatus, int]:
-        """How many matching tasks there are of each status; statuses without any are missing."""
+    async def count_tasks(self, filters: Filters = (), *, ended: str = "") -> dict[TaskStatus, int]:
+        """How many matching tasks there are of each status; statuses without any are missing.
+
+        Args:
+            filters: Which.
+            ended: The session that these are all tasks of, if no task of it changes any more: they
+                are counted once, for tools ask again and again, and a count reads all rows.
+        """
+        if ended in self._counts:
+            return self._counts[ended]
         where = make_clause("tasks", filters)
         sql = f"SELECT e.status, count(*) {_from('tasks')} WHERE {where.sql} GROUP BY e.status"
         rows = await self._reader.run(
             lambda connection: connection.execute(sql, where.parameters).fetchall()
         )
-        return {TaskStatus(status): count for status, count in rows}
+        counts = {TaskStatus(status): count for status, count in rows}
+        if ended:
+            if len(self._counts) >= KNOWN_COUNTS:
+                self._counts.clear()
+            self._counts[ended] = counts
+        return counts
 
     async def read_tasks(self, ids: Sequence[str]) -> dict[str, TaskRecord]:
         """Tasks by id; unknown ones are missing."""
