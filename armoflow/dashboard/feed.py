@@ -29,6 +29,9 @@ TICK = 1e-4
 RECENT = 10.0
 """Seconds over which the rate is taken."""
 
+LONGEST_PAUSE = 60.0
+"""Seconds between two looks for what is counted and not listed."""
+
 MOST = 250_000
 """Tasks that are kept: of more the first ones, and it is said."""
 
@@ -61,7 +64,7 @@ class SessionFeed:
         self._page = 0
         self._whole = True  # this scan began with the first task
         self._found = 0  # in this scan
-        self._timeless = 0  # ended, and no list tells when
+        self._vain = (-1, 0.0, 1.0)  # a scan without result: ended then, next one, pause after it
         self._names = Names()
         self._pace: deque[tuple[float, int]] = deque()
         self._selections: dict[tuple[str, str], _Selection] = {}
@@ -107,14 +110,17 @@ class SessionFeed:
     def _scanned(self, tasks: Sequence[Task]) -> None:
         """The last page was read: what is still missing is looked for from the first one on.
 
-        What is not found there either has no time of its end.
+        What is not found there either has no time of its end, or is listed later than it is
+        counted: it is asked for again, ever more seldom.
         """
         self._page = 0
         if self._found:
             self._whole = False
             self._since = tasks[-1].ended_at if tasks else self._since
         elif self._whole:
-            self._timeless += self.behind
+            ended, _, pause = self._vain
+            pause = 2 * pause if ended == self.ended else 1.0
+            self._vain = self.ended, self._clock() + pause, min(pause, LONGEST_PAUSE / 2)
         else:
             self._whole, self._since = True, None
         self._found = 0
@@ -148,8 +154,11 @@ class SessionFeed:
 
     @property
     def behind(self) -> int:
-        """How many of these are not known yet."""
-        return max(min(self.ended - self._timeless, MOST) - len(self._known), 0)
+        """How many of these are not known yet, and may be found now."""
+        ended, again, _ = self._vain
+        if ended == self.ended and self._clock() < again:
+            return 0
+        return max(min(self.ended, MOST) - len(self._known), 0)
 
     @property
     def live(self) -> int:

@@ -26,7 +26,7 @@ PAUSE = 1.0
 IDLE = 5.0
 """Seconds between two looks at what does not change."""
 
-REST = 19
+REST = 39
 """How many times as long as it takes of a processor to read and to draw it is rested, while tasks
 run; the engine, which is asked, takes about as long."""
 
@@ -155,7 +155,7 @@ class SessionWatch(Watch):
         feed = self.feed
         feed.read()
         known = len(feed.trace.runs)
-        if known != self._drawn or feed.live:
+        if known != self._drawn:
             if not feed.behind:
                 feed.ask_results()
             self.parts.set(views.slow(feed))
