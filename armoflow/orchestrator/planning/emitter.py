@@ -47,8 +47,9 @@ class Emitter:
         self.settings = settings
         self.wanted: set[Node] = set()
         self.tolerant: set[Node] = set()
-        self._first: Counter[Callable[..., Any]] = Counter()  # calls alone, with nothing known
-        self._untold: set[Callable[..., Any]] = set()
+        # By identity, for callables need no hash: calls alone, with nothing known.
+        self._first: Counter[int] = Counter()
+        self._untold: set[int] = set()
         self._book = book
         self._owner = owner
         self._codes: dict[Any, EncodedCode] = {}
@@ -143,7 +144,7 @@ class Emitter:
                 output.first = start
         alone = function if operation is Operation.CALL and not steps else None
         if alone is not None and settings.paces.of(alone.function) is None:
-            self._first[alone.function] += 1
+            self._first[id(alone.function)] += 1
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
@@ -164,11 +165,12 @@ class Emitter:
         The others of it would cost much more than that. Once is enough.
         """
         settings = self.settings
-        if function in self._untold or self._first[function] < settings.probes:
+        key = id(function)
+        if key in self._untold or self._first[key] < settings.probes:
             return False
         if settings.paces.wait(function, settings.subgraph_seconds.wait):
             return True
-        self._untold.add(function)
+        self._untold.add(key)
         return False
 
     def _timer(
@@ -176,6 +178,8 @@ class Emitter:
     ) -> CallTimer | None:
         """Who wants to know how long calls took that nobody packs."""
         paces = self.settings.paces
+        if any(type(one.function).__hash__ is None for one in (function, *_tasks(steps))):
+            return None  # they are told apart by their hash
         if operation is Operation.GRAPH:
             calls = Counter(step.function.function for step in steps)
             return CallTimer(paces, calls, config.INLINE_CALL_SECONDS)
@@ -268,3 +272,7 @@ def _refer(
     if is_new and constant is not None:
         yield constant
     return reference, constant
+
+
+def _tasks(steps: Sequence[FusedStep]) -> Iterator[BaseTask[Any, Any]]:
+    return (step.function for step in steps)
