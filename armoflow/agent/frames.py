@@ -40,7 +40,7 @@ from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT
 WireData = bytes | list[Any]
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """The first element of a message."""
 
     RUN = 1
@@ -57,18 +57,18 @@ class Kind(IntEnum):
     PAUSED = 12
 
 
-RUN = int(Kind.RUN)
-REPLY = int(Kind.REPLY)
-STOP = int(Kind.STOP)
-RECALL = int(Kind.RECALL)
-RETURNED = int(Kind.RETURNED)
-READY = int(Kind.READY)
-DONE = int(Kind.DONE)
-FAILED = int(Kind.FAILED)
-PARTIAL = int(Kind.PARTIAL)
-REQUEST = int(Kind.REQUEST)
-ABSENT = int(Kind.ABSENT)
-PAUSED = int(Kind.PAUSED)
+RUN = int(MessageKind.RUN)
+REPLY = int(MessageKind.REPLY)
+STOP = int(MessageKind.STOP)
+RECALL = int(MessageKind.RECALL)
+RETURNED = int(MessageKind.RETURNED)
+READY = int(MessageKind.READY)
+DONE = int(MessageKind.DONE)
+FAILED = int(MessageKind.FAILED)
+PARTIAL = int(MessageKind.PARTIAL)
+REQUEST = int(MessageKind.REQUEST)
+ABSENT = int(MessageKind.ABSENT)
+PAUSED = int(MessageKind.PAUSED)
 
 
 def packer() -> msgpack.Packer:

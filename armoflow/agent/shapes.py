@@ -48,7 +48,7 @@ class BrokenStreamError(MalformedError):
 _NAME = Text(TEXT_LIMIT)
 _KEYS = ListOf(Plain(str), LANE_ENTRIES)
 _FILE = Record(path=_NAME, size=SIZE)
-_KIND = Integer(0, max(frames.Kind))
+_KIND = Integer(0, max(frames.MessageKind))
 
 _DONE = {
     "kind": _KIND,
@@ -152,7 +152,7 @@ def check_message(message: Any) -> None:
     place = 2 if kind == frames.REQUEST else 1
     serial = message[place] if len(message) > place else None
     try:
-        shape.check(message, frames.Kind(kind).name)
+        shape.check(message, frames.MessageKind(kind).name)
         if kind == frames.REQUEST:
             _check_request(message)
         elif kind == frames.DONE:

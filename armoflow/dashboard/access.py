@@ -74,7 +74,7 @@ def refusal(method: str, path: str, headers: Mapping[str, str], token: str) -> t
     return 200, ""
 
 
-class Guard:
+class ReaderGuard:
     """Lets through what may be read, with headers that keep it there.
 
     Args:

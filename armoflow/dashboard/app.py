@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from armoflow.dashboard import views
-from armoflow.dashboard.access import Guard
+from armoflow.dashboard.access import ReaderGuard
 from armoflow.dashboard.watch import Hub, Watch
 from armoflow.errors import ArmoflowError, UnknownIdError
 from armoflow.report.collect import collect
@@ -34,7 +34,7 @@ ASSETS = {
 }
 
 
-def make_app(hub: Hub, token: str) -> Guard:
+def make_app(hub: Hub, token: str) -> ReaderGuard:
     """The application.
 
     Args:
@@ -54,7 +54,7 @@ def make_app(hub: Hub, token: str) -> Guard:
     ]
     app = Starlette(routes=routes, exception_handlers={ArmoflowError: _refused})
     app.state.hub = hub
-    return Guard(app, token)
+    return ReaderGuard(app, token)
 
 
 def _hub(request: Request) -> Hub:

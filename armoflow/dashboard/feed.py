@@ -12,7 +12,7 @@ from armonik.common import Session, Task
 
 from armoflow.protocol.inspection import PAGE, Inspection, moment
 from armoflow.protocol.states import ENDED
-from armoflow.report.chart import Interval, Names, Scale, frame, pack
+from armoflow.report.chart import Interval, NumberedNames, Scale, frame, pack
 from armoflow.report.collect import RunReader, describe, versions
 from armoflow.report.digest import Digest, by_start
 from armoflow.report.trace import SessionTrace, TaskRun
@@ -65,7 +65,7 @@ class SessionFeed:
         self._whole = True  # this scan began with the first task
         self._found = 0  # in this scan
         self._vain = (-1, 0.0, 1.0)  # a scan without result: ended then, next one, pause after it
-        self._names = Names()
+        self._names = NumberedNames()
         self._pace: deque[tuple[float, int]] = deque()
         self._selections: dict[tuple[str, str], _Selection] = {}
         self.digest = Digest()

@@ -15,8 +15,8 @@ from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.report.wording import length, moment_of, size
 
 
-class Parts:
-    """Parts of a page with the version in which each changed last.
+class PageParts:
+    """PageParts of a page with the version in which each changed last.
 
     Attributes:
         version: Of the last change.

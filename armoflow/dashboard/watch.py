@@ -49,7 +49,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self.parts = views.Parts()
+        self.parts = views.PageParts()
         self.ended = False
         self._changed = asyncio.Event()
         self._viewers = 0

@@ -44,7 +44,7 @@ from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.task_output import TaskOutput
 from armoflow.engine.transaction import Batch
-from armoflow.engine.watchers import Listener, ResultChange, Watcher, Watchers
+from armoflow.engine.watchers import EndedResult, Listener, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
 
@@ -241,7 +241,7 @@ class Engine:
         return self._watchers.watch(session_id)
 
     def listen(
-        self, session_id: str, hear: Callable[[str, Sequence[ResultChange]], None]
+        self, session_id: str, hear: Callable[[str, Sequence[EndedResult]], None]
     ) -> Listener:
         """Have final status changes of the results of a session told as they are committed.
 

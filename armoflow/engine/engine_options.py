@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from armoflow.config import MAX_PRIORITY, MIB
-from armoflow.engine.records import Options, Partition
+from armoflow.engine.records import ApiOptions, Partition
 from armoflow.errors import OptionError
 
 Durability = Literal["normal", "full"]
@@ -79,14 +79,14 @@ class EngineOptions:
         return self.partitions[0].id
 
 
-_FIELDS = {field.name: field for field in dataclasses.fields(Options)}
+_FIELDS = {field.name: field for field in dataclasses.fields(ApiOptions)}
 
 
-def encode_options(options: Options) -> dict[str, Any]:
+def encode_options(options: ApiOptions) -> dict[str, Any]:
     """The options that say something, by field name.
 
     Example:
-        >>> encode_options(Options(priority=2, partition_id="gpu"))
+        >>> encode_options(ApiOptions(priority=2, partition_id="gpu"))
         {'priority': 2, 'partition_id': 'gpu'}
     """
     values = {name: getattr(options, name) for name in _FIELDS}
@@ -95,8 +95,8 @@ def encode_options(options: Options) -> dict[str, Any]:
     }
 
 
-def decode_options(values: Mapping[str, Any] | None) -> Options | None:
-    """Options from what :func:`encode_options` made; None stays None (inherit).
+def decode_options(values: Mapping[str, Any] | None) -> ApiOptions | None:
+    """ApiOptions from what :func:`encode_options` made; None stays None (inherit).
 
     Tasks share theirs, whatever frame they come in: equal values are the same object, where it is
     still known, so that they are merged, written and kept in memory once.
@@ -113,12 +113,12 @@ def decode_options(values: Mapping[str, Any] | None) -> Options | None:
 
 
 @functools.lru_cache(maxsize=KNOWN_OPTIONS)
-def _known_options(items: tuple[tuple[str, Any], ...]) -> Options:
+def _known_options(items: tuple[tuple[str, Any], ...]) -> ApiOptions:
     return _make_options(dict(items))
 
 
-def _make_options(values: Mapping[str, Any]) -> Options:
+def _make_options(values: Mapping[str, Any]) -> ApiOptions:
     unknown = values.keys() - _FIELDS.keys()
     if unknown:
         raise OptionError(f"unknown task option {min(unknown)!r}")
-    return Options(**values)
+    return ApiOptions(**values)

@@ -13,7 +13,7 @@ from armoflow.engine.objects import ObjectStore
 from armoflow.engine.queries import read_options
 from armoflow.engine.records import (
     FINAL,
-    Options,
+    ApiOptions,
     Partition,
     ResultRecord,
     ResultStatus,
@@ -149,5 +149,5 @@ def write_partitions(connection: sqlite3.Connection, partitions: Iterable[Partit
 
 def _load_options(
     connection: sqlite3.Connection, task_options: list[int], session_rows: list[tuple[int, ...]]
-) -> dict[int, Options]:
+) -> dict[int, ApiOptions]:
     return read_options(connection, {*task_options, *(row[2] for row in session_rows)})

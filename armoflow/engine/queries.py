@@ -12,7 +12,7 @@ from armoflow.engine.filters import Clause, Entity, Filters, find_field, make_cl
 from armoflow.engine.lineage import Lineages
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
-    Options,
+    ApiOptions,
     Partition,
     ResultRecord,
     SessionRecord,
@@ -64,7 +64,7 @@ class Queries:
     def __init__(self, reader: Reader, partitions: Mapping[str, Partition]) -> None:
         self._reader = reader
         self._partitions = partitions
-        self._options: dict[int, Options] = {}
+        self._options: dict[int, ApiOptions] = {}
         self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
@@ -146,7 +146,7 @@ class Queries:
         columns = (
             "o.application_name,o.application_namespace,o.application_version,o.application_service"
         )
-        # Options are few and tasks many: which options match is found first.
+        # ApiOptions are few and tasks many: which options match is found first.
         distinct = f"SELECT DISTINCT {columns} {_from('tasks')} WHERE {where.sql}"
 
         def read(connection: sqlite3.Connection) -> Page[Application]:
@@ -247,7 +247,7 @@ class Queries:
     ) -> list[Partition]:
         return [self._partitions[row[0]] for row in rows]
 
-    def _load_options(self, connection: sqlite3.Connection, ids: set[int]) -> dict[int, Options]:
+    def _load_options(self, connection: sqlite3.Connection, ids: set[int]) -> dict[int, ApiOptions]:
         # A copy for this call: another thread may forget what is known meanwhile.
         known = {key: self._options[key] for key in ids if key in self._options}
         missing = ids - known.keys()
@@ -260,8 +260,8 @@ class Queries:
         return known
 
 
-def read_options(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Options]:
-    """Options by the ids of their rows."""
+def read_options(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, ApiOptions]:
+    """ApiOptions by the ids of their rows."""
     sql = f"SELECT {','.join(OPTIONS_COLUMNS[1:])} FROM options WHERE id=?"
     return {row: make_options(connection.execute(sql, (row,)).fetchone()) for row in ids}
 

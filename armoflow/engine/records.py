@@ -58,7 +58,7 @@ FINAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ApiOptions:
     """Task options as the API has them; durations in seconds. Empty and zero mean inherit."""
 
     max_duration: float = 0.0
@@ -83,7 +83,7 @@ class SessionRecord:
 
     id: str
     partition_ids: tuple[str, ...]
-    options: Options
+    options: ApiOptions
     created_at: float
     status: SessionStatus = SessionStatus.RUNNING
     client_submission: bool = True
@@ -134,7 +134,7 @@ class TaskRecord:
     payload_id: str
     dependencies: tuple[str, ...]
     outputs: tuple[str, ...]
-    options: Options
+    options: ApiOptions
     created_at: float
     initial_id: str
     depth: int = 1
@@ -204,7 +204,7 @@ class NewTask(NamedTuple):
     payload_id: str
     dependencies: Sequence[str]
     outputs: Sequence[str]
-    options: Options | None = None
+    options: ApiOptions | None = None
 
 
 class StateError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from armoflow.engine.records import (
-    Options,
+    ApiOptions,
     ResultRecord,
     ResultStatus,
     SessionRecord,
@@ -105,7 +105,7 @@ def session_values(sessions: Iterable[SessionRecord], options_ids: Mapping[int, 
     return values
 
 
-def options_values(options: Options, row: int) -> list[Any]:
+def options_values(options: ApiOptions, row: int) -> list[Any]:
     """The row of options."""
     return [
         row,
@@ -130,7 +130,7 @@ def split_ids(text: str) -> tuple[str, ...]:
     return tuple(text.split("\n")) if text else ()
 
 
-def make_task(row: list[Any], options: Mapping[int, Options]) -> TaskRecord:
+def make_task(row: list[Any], options: Mapping[int, ApiOptions]) -> TaskRecord:
     """The task of a row."""
     return TaskRecord(
         id=row[0],
@@ -178,7 +178,7 @@ def make_result(row: list[Any]) -> ResultRecord:
     )
 
 
-def make_session(row: list[Any], options: Mapping[int, Options]) -> SessionRecord:
+def make_session(row: list[Any], options: Mapping[int, ApiOptions]) -> SessionRecord:
     """The session of a row."""
     closed_at = row[8] or None
     return SessionRecord(
@@ -199,8 +199,8 @@ def make_session(row: list[Any], options: Mapping[int, Options]) -> SessionRecor
     )
 
 
-def make_options(row: Sequence[Any]) -> Options:
+def make_options(row: Sequence[Any]) -> ApiOptions:
     """The options of a row, its id left out."""
     values = dict(zip(OPTIONS_COLUMNS[1:], row, strict=True))
     values["options"] = json.loads(values["options"])
-    return Options(**values)
+    return ApiOptions(**values)

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from armoflow.engine import rows
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
     Event,
-    Options,
     ResultRecord,
     SessionRecord,
     TaskRecord,
@@ -103,11 +103,11 @@ class OptionsRows:
 
     def __init__(self, next_row: int) -> None:
         self.known: dict[int, int] = {}
-        self._kept: list[Options] = []
+        self._kept: list[ApiOptions] = []
         self._rows: dict[tuple[Any, ...], int] = {}
         self._next = next_row
 
-    def add(self, options: Options) -> list[Any]:
+    def add(self, options: ApiOptions) -> list[Any]:
         """Learn options; returns the values of a new row, or nothing if equal ones have a row."""
         values = rows.options_values(options, self._next)
         key = tuple(values[1:])

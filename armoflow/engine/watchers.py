@@ -27,7 +27,7 @@ class WatcherOverflowError(ArmoflowError):
     """A watcher fell too far behind and was closed: subscribe again and read the current state."""
 
 
-class ResultChange(NamedTuple):
+class EndedResult(NamedTuple):
     """A result that became completed, aborted or deleted.
 
     Attributes:
@@ -100,7 +100,7 @@ class Listener:
     def __init__(
         self,
         session_id: str,
-        hear: Callable[[str, Sequence[ResultChange]], None],
+        hear: Callable[[str, Sequence[EndedResult]], None],
         on_close: Callable[[Listener], None],
     ) -> None:
         self.session_id = session_id
@@ -108,7 +108,7 @@ class Listener:
         self._on_close = on_close
         self._closed = False
 
-    def push(self, batch: list[ResultChange]) -> None:
+    def push(self, batch: list[EndedResult]) -> None:
         """Tell changes."""
         self._hear(self.session_id, batch)
 
@@ -134,7 +134,7 @@ class Watchers:
         return watcher
 
     def listen(
-        self, session_id: str, hear: Callable[[str, Sequence[ResultChange]], None]
+        self, session_id: str, hear: Callable[[str, Sequence[EndedResult]], None]
     ) -> Listener:
         """Call a function with final status changes of the results of a session, from now on.
 
@@ -171,7 +171,7 @@ class Watchers:
     def _tell_results(
         self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]
     ) -> None:
-        batches: dict[str, list[ResultChange]] = {session_id: [] for session_id in self._results}
+        batches: dict[str, list[EndedResult]] = {session_id: [] for session_id in self._results}
         for kind, record, status in events:
             # By far the most events are none of these: told apart by constants, without look-ups.
             if (kind is not _RESULT_UPDATE and kind is not _NEW_RESULT) or status == _CREATED:
@@ -180,7 +180,7 @@ class Watchers:
             if batch is None:
                 continue
             owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
-            batch.append(ResultChange(record, status, owner))  # type: ignore[arg-type]
+            batch.append(EndedResult(record, status, owner))  # type: ignore[arg-type]
         for session_id, changes in batches.items():
             if changes:
                 for listener in list(self._results.get(session_id, ())):

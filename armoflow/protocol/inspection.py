@@ -53,7 +53,7 @@ LOG_BYTES = 64 * MIB
 Entity: TypeAlias = "Session | Task | Result"
 
 
-class Failures(NamedTuple):
+class FailedTasks(NamedTuple):
     """Failed tasks.
 
     Attributes:
@@ -251,7 +251,7 @@ class Inspection:
                 counts[status.name.lower()] = self._results.list_results(wanted, page_size=0)[0]
         return counts
 
-    def failures(self, session_id: str, limit: int) -> Failures:
+    def failures(self, session_id: str, limit: int) -> FailedTasks:
         """A session's failed tasks, oldest first, each with its error."""
         mine = Task.session_id == session_id
         failed = (mine & (Task.status == TaskStatus.ERROR)) | (
@@ -261,7 +261,7 @@ class Inspection:
             total, tasks = self._tasks.list_tasks(
                 failed, with_errors=True, page_size=limit, sort_field=Task.created_at
             )
-        return Failures(tasks, total)
+        return FailedTasks(tasks, total)
 
     def summaries(self, session_id: str) -> dict[str, ItemSummary]:
         """Of a session's tasks that ran several items, and where one failed: how many, by task."""

@@ -16,7 +16,7 @@ LANES = 500
 """Rows that are drawn at most: of more, the first ones."""
 
 NAMES = 1_000
-"""Names that are told apart."""
+"""NumberedNames that are told apart."""
 
 FINEST = 1e-6
 """Seconds that a start and a length are told to, at best."""
@@ -49,7 +49,7 @@ class Scale(NamedTuple):
         return cls(origin, max(seconds / STEPS, FINEST))
 
 
-class Names:
+class NumberedNames:
     """Numbers for names: those that come first have colours of their own."""
 
     def __init__(self, known: Sequence[str] = ()) -> None:
@@ -60,7 +60,7 @@ class Names:
         return self.numbers.setdefault(name, min(len(self.numbers), NAMES))
 
 
-def pack(intervals: Sequence[Interval], names: Names, scale: Scale) -> dict[str, Any]:
+def pack(intervals: Sequence[Interval], names: NumberedNames, scale: Scale) -> dict[str, Any]:
     """Some intervals, for JSON.
 
     Columns, one after the other, compressed: start (steps after the one before, 32 bits), length
@@ -90,7 +90,9 @@ def pack(intervals: Sequence[Interval], names: Names, scale: Scale) -> dict[str,
     return {"count": len(intervals), "data": data}
 
 
-def frame(names: Names, rows: Sequence[Lane], order: Sequence[int], scale: Scale) -> dict[str, Any]:
+def frame(
+    names: NumberedNames, rows: Sequence[Lane], order: Sequence[int], scale: Scale
+) -> dict[str, Any]:
     """What intervals are drawn into, for JSON: the rows as they are drawn, and which is which."""
     shown = order[:LANES]
     return {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from armoflow.report.critical_path import Lineage
-from armoflow.report.failures import Failures
+from armoflow.report.failures import FailureGroups
 from armoflow.report.flow import Flow
 from armoflow.report.lanes import Lanes
-from armoflow.report.statistics import NameTable, Slowest, Usage
+from armoflow.report.statistics import NameTable, Slowest, WorkerUsage
 from armoflow.report.trace import TaskRun
 
 SLOWEST = 20
@@ -30,10 +30,10 @@ class Digest:
 
     def __init__(self) -> None:
         self.names = NameTable()
-        self.usage = Usage()
+        self.usage = WorkerUsage()
         self.lanes = Lanes()
         self.slowest = Slowest(SLOWEST)
-        self.failures = Failures()
+        self.failures = FailureGroups()
         self.lineage = Lineage()
         self.flow = Flow(self.lineage)
 

@@ -16,7 +16,7 @@ _NUMBERS = re.compile(r"\d+")
 
 @dataclass(slots=True)
 class FailureGroup:
-    """Failures that differ in nothing but numbers.
+    """FailureGroups that differ in nothing but numbers.
 
     Attributes:
         headline: What the first one says.
@@ -33,7 +33,7 @@ class FailureGroup:
     examples: list[tuple[TaskRun, str]] = field(default_factory=list)
 
 
-class Failures:
+class FailureGroups:
     """Groups of failures."""
 
     def __init__(self) -> None:

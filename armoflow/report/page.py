@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from armoflow.report import sections
-from armoflow.report.chart import Interval, Names, Scale, frame, pack
+from armoflow.report.chart import Interval, NumberedNames, Scale, frame, pack
 from armoflow.report.digest import Digest, by_start
 from armoflow.report.html import Html, tag
 from armoflow.report.statistics import Efficiency
@@ -77,7 +77,7 @@ def _chart(
     if len(ran) > SHOWN:
         kept = nlargest(SHOWN, ran, key=lambda each: each.run.seconds or 0.0)
         ran = sorted(kept, key=lambda each: each.run.started or 0.0)
-    names = Names(titles)
+    names = NumberedNames(titles)
     scale = Scale.of(used.begun or 0.0, used.wall)
     drawn = frame(names, digest.lanes.rows, digest.lanes.order(), scale)
     return {**drawn, "chunks": [pack(ran, names, scale)]}

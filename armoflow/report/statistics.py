@@ -22,14 +22,14 @@ class Quantiles(NamedTuple):
 
 
 TOGETHER = 1_000
-"""Durations that are kept of calls that are told together, at most."""
+"""DurationSample that are kept of calls that are told together, at most."""
 
 
-class Durations:
-    """Durations of which the quantiles are asked for now and then.
+class DurationSample:
+    """DurationSample of which the quantiles are asked for now and then.
 
     Example:
-        >>> durations = Durations()
+        >>> durations = DurationSample()
         >>> for seconds in (3.0, 1.0, 2.0):
         ...     durations.add(seconds)
         >>> durations.quantiles(), durations.total
@@ -77,7 +77,7 @@ class NameRow:
     states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
     calls: int = 0
     failed: int = 0
-    seconds: Durations = field(default_factory=Durations)
+    seconds: DurationSample = field(default_factory=DurationSample)
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -151,15 +151,15 @@ class Efficiency(NamedTuple):
         return self.busy / (self.wall * self.workers) if self.wall and self.workers else 0.0
 
 
-class Usage:
+class WorkerUsage:
     """How well the workers are used."""
 
     def __init__(self) -> None:
         self._begun = math.inf
         self._last = -math.inf
         self._busy: dict[str, float] = {}
-        self._queued = Durations()
-        self._overhead = Durations()
+        self._queued = DurationSample()
+        self._overhead = DurationSample()
 
     def add(self, run: TaskRun) -> None:
         """One more task."""

@@ -31,7 +31,7 @@ _AFTER_OUTCOMES = (frames.ABSENT, frames.PAUSED)
 """Messages that others may follow from: what has ended before them is told first."""
 
 
-class Seat(Protocol):
+class ChildOwner(Protocol):
     """Who has the child."""
 
     def started(self) -> None:
@@ -72,7 +72,7 @@ class Dialogue:
         over: The child is gone, or as good as gone: only what it had said is still heard.
     """
 
-    def __init__(self, seat: Seat, child: ChildProcess) -> None:
+    def __init__(self, seat: ChildOwner, child: ChildProcess) -> None:
         self.sent: dict[int, Assignment] = {}
         self.partial: dict[int, list[Entry]] = {}
         self.cancelled: set[int] = set()

@@ -22,7 +22,7 @@ from armoflow.agent.effects import Effects
 from armoflow.engine import journal as journal_module
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import Changes, NewResult, NewTask, Options, TaskRecord
+from armoflow.engine.records import ApiOptions, Changes, NewResult, NewTask, TaskRecord
 
 PAYLOAD = b"p" * 200
 VALUE = b"v" * 50
@@ -91,7 +91,7 @@ async def run(directory: Path, count: int, group: int, deep: bool, meter: Meter)
     agent = NoAgent()
     engine.scheduler.add_agent("default", agent)
     session = engine.new_id()
-    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=1, priority=1)
     await engine.apply(engine.state.create_session(engine.now(), session, options, ()))
     engine.state.run = meter.wrap("state", engine.state.run)  # type: ignore[method-assign]
     engine.state.complete_tasks = meter.wrap(  # type: ignore[method-assign]
@@ -138,7 +138,7 @@ async def memory(directory: Path, count: int) -> None:
     engine = Engine(EngineOptions(directory))
     await engine.start()
     session = engine.new_id()
-    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=1, priority=1)
     await engine.apply(engine.state.create_session(engine.now(), session, options, ()))
     gc.collect()
     before = resident()
@@ -158,7 +158,7 @@ async def latency(directory: Path, rounds: int = 1000) -> None:
     engine = Engine(EngineOptions(directory))
     await engine.start()
     session = engine.new_id()
-    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=1, priority=1)
     await engine.apply(engine.state.create_session(engine.now(), session, options, ()))
     spent = []
     for _ in range(rounds):

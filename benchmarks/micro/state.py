@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from armoflow.engine.records import NewResult, NewTask, Options, Partition, Stored
+from armoflow.engine.records import ApiOptions, NewResult, NewTask, Partition, Stored
 from armoflow.engine.state import State
 
 STEPS = ("create", "submit", "payloads", "run", "complete", "evict")
@@ -23,7 +23,7 @@ def batches(count: int, size: int) -> Iterator[range]:
 
 def new_state() -> State:
     state = State([Partition("default")], "default")
-    options = Options(max_duration=60.0, max_retries=3, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=3, priority=1)
     state.create_session(0.0, "session", options, [])
     return state
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
-from armoflow.dashboard.access import Guard, new_token, refusal
+from armoflow.dashboard.access import ReaderGuard, new_token, refusal
 from armoflow.dashboard.serve import bind
 from armoflow.errors import OptionError
 
@@ -56,7 +56,7 @@ def answer(scope: dict[str, Any]) -> list[Any]:
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    guard = Guard(PlainTextResponse("data"), "secret")
+    guard = ReaderGuard(PlainTextResponse("data"), "secret")
     asyncio.run(guard(scope, receive, send))
     return sent
 

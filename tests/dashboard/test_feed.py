@@ -187,7 +187,7 @@ def test_parts_are_sent_when_they_have_changed(engine: Engine) -> None:
     engine.end(1.0)
     feed = feed_of(engine)
     read_all(feed)
-    parts = views.Parts()
+    parts = views.PageParts()
     parts.set(views.slow(feed))
     first = parts.version
     assert "tasks" in parts.since(-1)

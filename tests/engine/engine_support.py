@@ -10,8 +10,8 @@ from typing import Any
 
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import NewResult, NewTask, Options, TaskRecord
-from armoflow.engine.watchers import ResultChange
+from armoflow.engine.records import ApiOptions, NewResult, NewTask, TaskRecord
+from armoflow.engine.watchers import EndedResult
 
 
 def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -31,18 +31,18 @@ class Changes:
     """Final changes of the results of a session from now on, those that have come together."""
 
     def __init__(self, engine: Engine, session_id: str) -> None:
-        self._come: list[ResultChange] = []
+        self._come: list[EndedResult] = []
         self._some = asyncio.Event()
         engine.listen(session_id, self._hear)
 
-    def _hear(self, _: str, batch: Sequence[ResultChange]) -> None:
+    def _hear(self, _: str, batch: Sequence[EndedResult]) -> None:
         self._come += batch
         self._some.set()
 
     def __aiter__(self) -> Changes:
         return self
 
-    async def __anext__(self) -> Sequence[ResultChange]:
+    async def __anext__(self) -> Sequence[EndedResult]:
         await self._some.wait()
         self._some.clear()
         come, self._come = self._come, []
@@ -84,7 +84,7 @@ class Running:
     def open_session(self) -> str:
         engine = self.engine
         self.session = engine.new_id()
-        options = Options(max_duration=60.0, max_retries=2, priority=1)
+        options = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
         engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
         return self.session
 

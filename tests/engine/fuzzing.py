@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from armoflow.engine.core import Engine
-from armoflow.engine.records import NewResult, NewTask, Options
+from armoflow.engine.records import ApiOptions, NewResult, NewTask
 from armoflow.engine.services.convert import (
     options_to_message,
     result_to_message,
@@ -99,7 +99,7 @@ async def assert_healthy(engine: Engine) -> None:
     """A session, a task and its data are taken and found; all that is there can be listed."""
     assert not engine.failed.done(), engine.failed.exception()
     session, task, payload = engine.new_id(), engine.new_id(), engine.new_id()
-    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=1, priority=1)
     engine.apply(engine.state.create_session(engine.now(), session, options, ()))
     stored = [(payload, engine.objects.put(b"data"))]
     results = [NewResult(payload, "payload")]

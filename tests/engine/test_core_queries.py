@@ -16,9 +16,9 @@ from armoflow.agent.effects import Effects
 from armoflow.engine.filters import Condition, find_field, make_clause, make_predicate
 from armoflow.engine.queries import Application
 from armoflow.engine.records import (
+    ApiOptions,
     NewResult,
     NewTask,
-    Options,
     Partition,
     ResultStatus,
     StateError,
@@ -39,7 +39,7 @@ async def fill(running: Running) -> None:
     engine, dice = running.engine, random.Random(5)
     for number in range(3):
         running.session = engine.new_id()
-        options = Options(60.0, 2, 1, application_name=NAMES[number], options={"s": str(number)})
+        options = ApiOptions(60.0, 2, 1, application_name=NAMES[number], options={"s": str(number)})
         ids = ("default", "gpu") if number else ("default",)
         now = 1_700_000_000.0 + number
         engine.apply(engine.state.create_session(now, running.session, options, ids))
@@ -50,7 +50,7 @@ async def fill(running: Running) -> None:
                 engine.new_id(),
                 (),
                 (engine.new_id(),),
-                Options(
+                ApiOptions(
                     max_duration=dice.choice([0.1, 5.0]),
                     priority=dice.randrange(1, 4),
                     application_name=dice.choice(NAMES),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import Options, StateError
+from armoflow.engine.records import ApiOptions, StateError
 from armoflow.engine.services.extension import ExtensionService
 from armoflow.protocol.frames import VERSION, Kind, unpack
 
@@ -129,7 +129,7 @@ def test_fuzz_the_batch_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert not engine._watchers._results
 
     def open_session(engine: Engine) -> None:
-        options = Options(max_duration=60.0, max_retries=2, priority=1)
+        options = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
         engine.apply(engine.state.create_session(engine.now(), SESSION, options, ()))
 
     def work(wait: Callable[[Any], Any]) -> None:

@@ -14,7 +14,7 @@ from armoflow.agent.effects import Effects
 from armoflow.engine import checkpoints, schema
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions, decode_options, encode_options
-from armoflow.engine.records import Changes, NewResult, Options
+from armoflow.engine.records import ApiOptions, Changes, NewResult
 from armoflow.errors import EngineError, OptionError
 
 
@@ -249,7 +249,7 @@ async def test_a_stopped_engine_leaves_one_file(tmp_path: Path) -> None:
 
 @in_loop
 async def test_options_are_written_once_and_read_back(tmp_path: Path) -> None:
-    options = Options(
+    options = ApiOptions(
         max_duration=0.1,
         max_retries=3,
         priority=2,
@@ -311,7 +311,7 @@ async def test_stopping_commits_what_was_applied(tmp_path: Path) -> None:
 
 
 def test_options_as_frames_carry_them() -> None:
-    options = Options(priority=3, options={"a": "b"})
+    options = ApiOptions(priority=3, options={"a": "b"})
     assert encode_options(options) == {"priority": 3, "options": {"a": "b"}}
     assert decode_options(encode_options(options)) == options
     assert decode_options({"priority": 1}) is decode_options({"priority": 1})

@@ -7,7 +7,7 @@ from engine_support import Running, in_loop
 
 from armoflow.agent.effects import ChildTask, Effects
 from armoflow.engine import lineage
-from armoflow.engine.records import Options, StateError, TaskRecord
+from armoflow.engine.records import ApiOptions, StateError, TaskRecord
 
 PAYLOAD = "~0"
 
@@ -107,7 +107,7 @@ def test_a_page_with_too_many_parents_names_the_page_that_fits(
 ) -> None:
     monkeypatch.setattr(lineage, "MAXIMUM_IDS", 100)
     tasks = [
-        TaskRecord(str(n), "s", "p", (), (), Options(), 0.0, str(n), depth=30) for n in range(10)
+        TaskRecord(str(n), "s", "p", (), (), ApiOptions(), 0.0, str(n), depth=30) for n in range(10)
     ]
     with pytest.raises(StateError, match="page_size of 3") as caught:
         lineage.check_page(tasks)

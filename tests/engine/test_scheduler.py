@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from armoflow.engine.records import Options, TaskRecord, TaskStatus
+from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import KNOWN_TAGS, Rounds
 from armoflow.engine.scheduler import MAXIMUM_SKIPS, Scheduler
 
@@ -52,7 +52,7 @@ class Setup:
         partition: str = "default",
         session: str = "session",
     ) -> TaskRecord:
-        options = Options(priority=priority, partition_id=partition)
+        options = ApiOptions(priority=priority, partition_id=partition)
         task = TaskRecord(
             name,
             session,

@@ -18,9 +18,9 @@ from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import (
     FINAL,
+    ApiOptions,
     NewResult,
     NewTask,
-    Options,
     ResultStatus,
 )
 from armoflow.worker.environment import worker_environment
@@ -50,7 +50,7 @@ class Lane:
     def open_session(self) -> str:
         """Another session; its id."""
         engine, session = self.engine, self.engine.new_id()
-        options = Options(max_duration=600.0, max_retries=2, priority=1)
+        options = ApiOptions(max_duration=600.0, max_retries=2, priority=1)
         engine.apply(engine.state.create_session(engine.now(), session, options, ()))
         return session
 
@@ -72,7 +72,7 @@ class Lane:
         assert processes() <= self.others
         assert not list((self.directory / "state" / "agents").iterdir())
 
-    def submit(self, *payloads: Payload, options: Options | None = None) -> list[NewTask]:
+    def submit(self, *payloads: Payload, options: ApiOptions | None = None) -> list[NewTask]:
         engine = self.engine
         tasks, results = [], []
         for payload in payloads:

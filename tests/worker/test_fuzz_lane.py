@@ -30,7 +30,9 @@ junk = st.recursive(
 FIELDS = st.lists(junk, max_size=6)
 messages = st.one_of(
     st.builds(
-        lambda kind, rest: [kind, *rest], st.sampled_from(list(map(int, frames.Kind))), FIELDS
+        lambda kind, rest: [kind, *rest],
+        st.sampled_from(list(map(int, frames.MessageKind))),
+        FIELDS,
     ),
     st.builds(
         lambda serial, data: [frames.DONE, serial, 5, data],

@@ -16,7 +16,7 @@ import armoflow
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
 from armoflow.config import ERROR_RECORD_LIMIT
-from armoflow.engine.records import Options, TaskStatus
+from armoflow.engine.records import ApiOptions, TaskStatus
 
 
 @on_a_lane()
@@ -231,7 +231,7 @@ async def test_a_task_past_its_max_duration_is_killed(lane: Lane) -> None:
     """As the deadline of Process on a cluster: no retry, and the status says timeout."""
     meet = meeting(str(lane.directory))
     endless = call(meet, "here", ["never"])
-    (task,) = lane.submit(endless, options=Options(max_duration=0.3, priority=1))
+    (task,) = lane.submit(endless, options=ApiOptions(max_duration=0.3, priority=1))
     assert "max_duration of 0.3 s" in (await lane.ended([task]))[0]
     record = await lane.engine.read_task(task.id)
     assert record is not None

@@ -20,7 +20,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Operation, Payload, Settings, Stage
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import Options, SessionStatus, TaskStatus
+from armoflow.engine.records import ApiOptions, SessionStatus, TaskStatus
 
 MAP, FILTER, COMBINE = Operation.MAP, Operation.FILTER, Operation.COMBINE
 PAUSE = 0.4
@@ -468,7 +468,7 @@ async def until_due(lane: Lane) -> None:
     """A task of another session with the same pause has gone on."""
     engine = lane.engine
     held, lane.session = lane.session, engine.new_id()
-    options = Options(max_duration=600.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=600.0, max_retries=1, priority=1)
     engine.apply(engine.state.create_session(engine.now(), lane.session, options, ()))
     await lane.ended(lane.submit(lone(lane.directory / "log-2", "later", PAUSE)))
     lane.session = held
@@ -516,7 +516,7 @@ async def test_a_pause_is_over_when_the_lane_starts_anew(lane: Lane) -> None:
 
 @on_a_lane(workers=1)
 async def test_a_pause_longer_than_a_task_may_take_ends_it(lane: Lane) -> None:
-    options = Options(max_duration=60.0, max_retries=1, priority=1)
+    options = ApiOptions(max_duration=60.0, max_retries=1, priority=1)
     (task,) = lane.submit(lone(lane.directory / "log", "late", LONG), options=options)
     (text,) = await lane.ended([task])
     assert "max_duration of 60 s" in str(text)

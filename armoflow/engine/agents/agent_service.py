@@ -27,7 +27,7 @@ from armoflow.engine.engine_options import encode_options
 from armoflow.engine.faults import StorageError
 from armoflow.engine.files import unlink
 from armoflow.engine.records import (
-    Options,
+    ApiOptions,
     ResultRecord,
     ResultStatus,
     StateError,
@@ -348,7 +348,7 @@ class AgentService(AgentServicer):  # type: ignore[misc]
         return reply
 
 
-def _merge(base: Options | None, own: Options | None, *, strict: bool) -> Options | None:
+def _merge(base: ApiOptions | None, own: ApiOptions | None, *, strict: bool) -> ApiOptions | None:
     """A child's options over those of its request, which both may be absent."""
     return own if base is None else merge_options(base, own, strict=strict)
 

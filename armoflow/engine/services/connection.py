@@ -36,7 +36,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.sweeper import SLICE
-from armoflow.engine.watchers import Listener, ResultChange
+from armoflow.engine.watchers import EndedResult, Listener
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
     OUTPUT,
@@ -484,7 +484,7 @@ class Connection:
 
     # --- changes --------------------------------------------------------------------------------
 
-    def _tell(self, session_id: str, batch: Sequence[ResultChange]) -> None:
+    def _tell(self, session_id: str, batch: Sequence[EndedResult]) -> None:
         try:
             changes = [
                 self._change(record, status, owner)

@@ -23,9 +23,9 @@ from armoflow.config import DURATION_LIMIT
 from armoflow.engine.engine_options import encode_options
 from armoflow.engine.pods import pod_of
 from armoflow.engine.records import (
+    ApiOptions,
     Event,
     EventKind,
-    Options,
     Partition,
     ResultRecord,
     SessionRecord,
@@ -81,13 +81,13 @@ def get_seconds(message: Any) -> float:
     return float(message.seconds + message.nanos / NANOSECONDS)
 
 
-def options_from_message(message: Any) -> Options:
+def options_from_message(message: Any) -> ApiOptions:
     """Task options as they came; an absent ``max_duration`` is 0: inherit.
 
     Raises:
         MalformedError: If they could not be kept or shown again.
     """
-    options = Options(
+    options = ApiOptions(
         max_duration=get_seconds(message.max_duration),
         options=dict(message.options),
         **{name: getattr(message, name) for name in _OPTION_FIELDS},
@@ -96,7 +96,7 @@ def options_from_message(message: Any) -> Options:
     return options
 
 
-def optional_options(request: Any) -> Options | None:
+def optional_options(request: Any) -> ApiOptions | None:
     """The ``task_options`` of a request or of one of its tasks, None if absent."""
     return options_from_message(request.task_options) if request.HasField("task_options") else None
 
@@ -112,7 +112,7 @@ def check_durations(request: Any) -> None:
             raise StateError("UNKNOWN", "task_options need a max_duration")
 
 
-def options_to_message(options: Options) -> Any:
+def options_to_message(options: ApiOptions) -> Any:
     """Task options as the API shows them."""
     message = objects_pb2.TaskOptions(
         options=options.options, **{name: getattr(options, name) for name in _OPTION_FIELDS}

@@ -11,8 +11,8 @@ from armonik.protogen.client.sessions_service_pb2_grpc import SessionsServicer
 from armonik.protogen.common import sessions_common_pb2 as messages
 
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
-    Options,
     SessionRecord,
     SessionStatus,
     StateError,
@@ -112,7 +112,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         now = engine.now()
         session = engine.state.sessions.get(request.session_id)
         shown = session_to_message(
-            session or SessionRecord(request.session_id, (), Options(), created_at=now)
+            session or SessionRecord(request.session_id, (), ApiOptions(), created_at=now)
         )
         shown.status = int(SessionStatus.DELETED)
         set_seconds(shown.deleted_at, now)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
-    Options,
     SessionRecord,
     SessionStatus,
     StateError,
@@ -24,7 +24,7 @@ class SessionCommands(Sweeps):
         self,
         now: float,
         session_id: str,
-        options: Options,
+        options: ApiOptions,
         partition_ids: Sequence[str],
         *,
         leased: bool = False,
@@ -43,7 +43,7 @@ class SessionCommands(Sweeps):
                 raise StateError(
                     "NOT_FOUND", f"partition {name!r} does not exist: this engine has {known}"
                 )
-        options = merge_options(options, Options(partition_id=partition_id))
+        options = merge_options(options, ApiOptions(partition_id=partition_id))
         session = SessionRecord(session_id, names, options, now, leased=leased)
         self.sessions[session_id] = session
         self._members.setdefault(session_id, Members())
@@ -118,7 +118,7 @@ class SessionCommands(Sweeps):
             if session_id not in self._members:
                 return Changes(removed_sessions=[session_id])
             # Strict: results of a session that never was.
-            session = SessionRecord(session_id, (), Options(), now)
+            session = SessionRecord(session_id, (), ApiOptions(), now)
             self.sessions[session_id] = session
         if session.status is SessionStatus.DELETED:
             changes = Changes()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from armoflow.engine.records import (
+    ApiOptions,
     NewTask,
-    Options,
     RefusedInputsError,
     ResultRecord,
     SessionRecord,
@@ -23,7 +23,7 @@ from armoflow.engine.state.result_commands import ResultCommands, first_duplicat
 from armoflow.engine.state.task_options import check_request_options, check_task_options
 from armoflow.protocol.shapes import ID
 
-Checked: TypeAlias = "tuple[NewTask, Options, Sequence[ResultRecord], Sequence[ResultRecord]]"
+Checked: TypeAlias = "tuple[NewTask, ApiOptions, Sequence[ResultRecord], Sequence[ResultRecord]]"
 """A task that may be created: what was asked, its options, its inputs and its outputs."""
 
 
@@ -31,7 +31,7 @@ class SubmissionChecks(ResultCommands):
     """The checks of a submission, in the order of ArmoniK.Core."""
 
     def _check_client_tasks(
-        self, session: SessionRecord, request_options: Options | None, tasks: Sequence[NewTask]
+        self, session: SessionRecord, request_options: ApiOptions | None, tasks: Sequence[NewTask]
     ) -> list[Checked]:
         base = session.options
         if request_options is not None:
@@ -53,12 +53,12 @@ class SubmissionChecks(ResultCommands):
                 f"session {task.session_id} took no more tasks of tasks when {task.id} started",
             )
 
-    def _merge_all(self, base: Options, levels: Iterable[Options | None]) -> list[Options]:
+    def _merge_all(self, base: ApiOptions, levels: Iterable[ApiOptions | None]) -> list[ApiOptions]:
         """Each task's merged options; the same object merges to the same object, checked once.
 
         Strict: not checked, as in ArmoniK.Core, which looks only at the request's.
         """
-        merged: dict[int, Options] = {}
+        merged: dict[int, ApiOptions] = {}
         options = []
         for level in levels:
             option = merged.get(id(level))
@@ -73,7 +73,7 @@ class SubmissionChecks(ResultCommands):
     def _check_tasks(
         self,
         session_id: str,
-        options: Iterable[Options],
+        options: Iterable[ApiOptions],
         tasks: Sequence[NewTask],
         parent: TaskRecord | None,
     ) -> list[Checked]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
     NewResult,
     NewTask,
-    Options,
     ResultRecord,
     SessionRecord,
     StateError,
@@ -36,7 +36,7 @@ class SubmissionCommands(SubmissionChecks):
         self,
         now: float,
         session_id: str,
-        request_options: Options | None,
+        request_options: ApiOptions | None,
         tasks: Sequence[NewTask],
     ) -> Changes:
         """Submit a client's tasks: all of them or, if one is refused, none."""
@@ -89,7 +89,7 @@ class SubmissionCommands(SubmissionChecks):
         return changes
 
     def check_children(
-        self, task_id: str, request: Options | None, children: Iterable[Options | None]
+        self, task_id: str, request: ApiOptions | None, children: Iterable[ApiOptions | None]
     ) -> None:
         """Refuse a running task's submission early, for what is known before its commit.
 

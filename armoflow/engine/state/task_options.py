@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from armoflow.engine.records import Options, SessionRecord, StateError
+from armoflow.engine.records import ApiOptions, SessionRecord, StateError
 
 REMEMBERED: Final = 1024
 """Pairs of levels whose merged options are remembered."""
 
 
-def merge_options(lower: Options, higher: Options | None, *, strict: bool = False) -> Options:
+def merge_options(
+    lower: ApiOptions, higher: ApiOptions | None, *, strict: bool = False
+) -> ApiOptions:
     """Lay the more specific level over the other: empty and zero inherit, maps are united.
 
     ArmoniK.Core takes the priority of the higher level even if it is zero; so does ``strict``.
 
-    >>> session = Options(max_duration=60.0, priority=2, options={"a": "1"})
-    >>> merged = merge_options(session, Options(priority=5, options={"b": "2"}))
+    >>> session = ApiOptions(max_duration=60.0, priority=2, options={"a": "1"})
+    >>> merged = merge_options(session, ApiOptions(priority=5, options={"b": "2"}))
     >>> merged.max_duration, merged.priority, dict(merged.options)
     (60.0, 5, {'a': '1', 'b': '2'})
     """
@@ -26,7 +28,7 @@ def merge_options(lower: Options, higher: Options | None, *, strict: bool = Fals
     options = lower.options
     if higher.options:
         options = {**options, **higher.options}
-    return Options(
+    return ApiOptions(
         max_duration=higher.max_duration or lower.max_duration,
         max_retries=higher.max_retries or lower.max_retries,
         priority=higher.priority if strict else higher.priority or lower.priority,
@@ -46,9 +48,9 @@ class Merger:
     def __init__(self, *, strict: bool) -> None:
         self._strict = strict
         # By the identity of both levels, which are kept, so that it is not used again.
-        self._known: dict[tuple[int, int], tuple[Options, Options, Options]] = {}
+        self._known: dict[tuple[int, int], tuple[ApiOptions, ApiOptions, ApiOptions]] = {}
 
-    def merge(self, lower: Options, higher: Options | None) -> Options:
+    def merge(self, lower: ApiOptions, higher: ApiOptions | None) -> ApiOptions:
         """See :func:`merge_options`."""
         if higher is None or higher is lower:
             return lower
@@ -62,7 +64,7 @@ class Merger:
         return known[2]
 
 
-def check_default_options(options: Options, *, strict: bool) -> None:
+def check_default_options(options: ApiOptions, *, strict: bool) -> None:
     """Refuse a session's default options as ArmoniK.Core's validator does.
 
     Raises:
@@ -80,7 +82,7 @@ def check_default_options(options: Options, *, strict: bool) -> None:
 
 
 def check_request_options(
-    options: Options, session: SessionRecord, max_priority: int, *, strict: bool
+    options: ApiOptions, session: SessionRecord, max_priority: int, *, strict: bool
 ) -> None:
     """Refuse options of a submission that the session's partitions or queues cannot serve.
 
@@ -99,7 +101,7 @@ def check_request_options(
         _check_values(options, max_priority)
 
 
-def check_task_options(options: Options, partitions: Container[str], max_priority: int) -> None:
+def check_task_options(options: ApiOptions, partitions: Container[str], max_priority: int) -> None:
     """Refuse one task's merged options; ArmoniK.Core, and strict mode, let all of them pass.
 
     A partition outside the session's list is as good as any other, but one that does not exist
@@ -117,7 +119,7 @@ def check_task_options(options: Options, partitions: Container[str], max_priorit
     _check_values(options, max_priority)
 
 
-def _check_priority(options: Options, max_priority: int) -> None:
+def _check_priority(options: ApiOptions, max_priority: int) -> None:
     if options.priority > max_priority:
         raise StateError(
             "INVALID_ARGUMENT",
@@ -125,7 +127,7 @@ def _check_priority(options: Options, max_priority: int) -> None:
         )
 
 
-def _check_values(options: Options, max_priority: int) -> None:
+def _check_values(options: ApiOptions, max_priority: int) -> None:
     if options.priority < 1:
         raise StateError(
             "INVALID_ARGUMENT", f"priority is {options.priority}: give 1 to {max_priority}"

@@ -35,7 +35,7 @@ _OWN: Final = frozenset(
 """Headers that are the way's, not the call's; as are those of ``sec-``."""
 
 
-class Application:
+class WebApplication:
     """Serves gRPC-Web.
 
     Any method of any service is passed on, whatever its kind: what has several requests has them

@@ -14,7 +14,7 @@ import uvicorn
 from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.address import Address
 from armoflow.engine.web.access import Access, load_token
-from armoflow.engine.web.application import Application
+from armoflow.engine.web.application import WebApplication
 from armoflow.errors import OptionError
 
 GRACE = 1
@@ -55,7 +55,7 @@ class WebServer:
         self._access = Access(load_token(state), origins)
         self._server = _Embedded(
             uvicorn.Config(
-                Application(self._channel, self._access),
+                WebApplication(self._channel, self._access),
                 log_level="warning",
                 access_log=False,
                 server_header=False,

@@ -16,12 +16,12 @@ import pytest
 
 from armoflow.agent.effects import CreatedResult
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
     Event,
     EventKind,
     NewResult,
     NewTask,
-    Options,
     Partition,
     ResultRecord,
     ResultStatus,
@@ -34,7 +34,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.state import State
 
-OPTIONS = Options(max_duration=60.0, max_retries=2, priority=1)
+OPTIONS = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
 NOT_JOURNALLED = {"dependents", "remaining", "may_submit"}
 
 
@@ -140,7 +140,7 @@ class Driver:
     # --- short forms ---
 
     def session(
-        self, session_id: str = "s", options: Options = OPTIONS, partitions: Sequence[str] = ()
+        self, session_id: str = "s", options: ApiOptions = OPTIONS, partitions: Sequence[str] = ()
     ) -> SessionRecord:
         self.do("create_session", session_id, options, partitions)
         return self.state.sessions[session_id]
@@ -159,7 +159,7 @@ class Driver:
         return self.do("complete_results", session, [(i, stored(i)) for i in ids])
 
     def submit(
-        self, *tasks: NewTask, session: str = "s", request: Options | None = None
+        self, *tasks: NewTask, session: str = "s", request: ApiOptions | None = None
     ) -> Changes:
         return self.do("submit_tasks", session, request, tasks)
 
@@ -170,7 +170,7 @@ class Driver:
         outputs: Sequence[str] | None = None,
         *,
         session: str = "s",
-        options: Options | None = None,
+        options: ApiOptions | None = None,
         uploaded: bool = True,
     ) -> TaskRecord:
         """Create payload and outputs of a task, submit it, upload its payload."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from state_driver import Driver, effects, refused, stored, told
 
-from armoflow.engine.records import NewResult, NewTask, Options, TaskStatus
+from armoflow.engine.records import ApiOptions, NewResult, NewTask, TaskStatus
 
 
 @pytest.fixture
@@ -170,9 +170,9 @@ def test_children_stand_in_front_of_everything_older(driver: Driver) -> None:
 
 
 def test_children_inherit_the_sessions_options_not_the_parents(driver: Driver) -> None:
-    driver.task("t", options=Options(priority=5))
+    driver.task("t", options=ApiOptions(priority=5))
     driver.run("t")
-    kid = child("kid", "made", options=Options(max_retries=7))
+    kid = child("kid", "made", options=ApiOptions(max_retries=7))
     driver.complete("t", "t.out", "made", created=["made"], children=[kid])
     options = driver.state.tasks["kid"].options
     assert (options.priority, options.max_retries) == (1, 7)
@@ -185,8 +185,8 @@ def test_children_inherit_the_sessions_options_not_the_parents(driver: Driver) -
         (child("kid", "made", needs=("aborted.out",)), "FAILED_PRECONDITION"),
         (child("kid", "made", outputs=("unknown",)), "NOT_FOUND"),
         (child("kid", "made", outputs=("aborted.out",)), "FAILED_PRECONDITION"),
-        (child("kid", "made", options=Options(partition_id="gpu")), "INVALID_ARGUMENT"),
-        (child("kid", "made", options=Options(priority=99)), "INVALID_ARGUMENT"),
+        (child("kid", "made", options=ApiOptions(partition_id="gpu")), "INVALID_ARGUMENT"),
+        (child("kid", "made", options=ApiOptions(priority=99)), "INVALID_ARGUMENT"),
         (child("other", "made"), "ALREADY_EXISTS"),
     ],
 )
@@ -275,8 +275,8 @@ def test_a_childs_options_are_refused_when_it_is_asked_for(driver: Driver) -> No
     driver.task("t")
     driver.run("t")
     with refused("INVALID_ARGUMENT"):
-        driver.state.check_children("t", Options(partition_id="gpu"), [])
-    driver.state.check_children("t", None, [None, Options(priority=10)])
+        driver.state.check_children("t", ApiOptions(partition_id="gpu"), [])
+    driver.state.check_children("t", None, [None, ApiOptions(priority=10)])
 
 
 def test_89_success_without_an_output_is_an_error(driver: Driver) -> None:
@@ -408,7 +408,7 @@ def test_99_a_task_runs_one_time_more_than_its_retries(driver: Driver) -> None:
 
 
 def test_negative_max_retries_means_none(driver: Driver) -> None:
-    driver.task("t", options=Options(max_retries=-1))
+    driver.task("t", options=ApiOptions(max_retries=-1))
     driver.run("t")
     driver.fail("t", retry=True)
     assert driver.status("t") == "ERROR"

@@ -16,10 +16,10 @@ from state_driver import OPTIONS, Driver
 from armoflow.agent.effects import CreatedResult
 from armoflow.engine.records import (
     FINAL,
+    ApiOptions,
     Changes,
     NewResult,
     NewTask,
-    Options,
     ResultRecord,
     ResultStatus,
     SessionStatus,
@@ -30,7 +30,7 @@ from armoflow.engine.records import (
 )
 
 SOME_OPTIONS = st.sampled_from(
-    [None, None, Options(priority=3), Options(max_retries=-1), Options(priority=99)]
+    [None, None, ApiOptions(priority=3), ApiOptions(max_retries=-1), ApiOptions(priority=99)]
 )
 
 

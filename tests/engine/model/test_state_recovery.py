@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from state_driver import Driver, effects, told
 
-from armoflow.engine.records import NewTask, Options
+from armoflow.engine.records import ApiOptions, NewTask
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_114_a_running_task_is_retried(driver: Driver) -> None:
 
 
 def test_114_or_fails_if_it_has_no_retry_left(driver: Driver) -> None:
-    driver.task("t", options=Options(max_retries=-1))
+    driver.task("t", options=ApiOptions(max_retries=-1))
     driver.task("after", needs=["t.out"])
     driver.run("t")
     driver.crash()

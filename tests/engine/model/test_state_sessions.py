@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from state_driver import OPTIONS, Driver, effects, refused, told
 
-from armoflow.engine.records import NewTask, Options
+from armoflow.engine.records import ApiOptions, NewTask
 
 
 @pytest.fixture
@@ -29,15 +29,15 @@ def test_01_a_new_session_is_running_and_takes_submissions(driver: Driver) -> No
 @pytest.mark.parametrize(
     "options",
     [
-        Options(max_duration=1.0, max_retries=0, priority=1),
-        Options(max_duration=1.0, max_retries=-1, priority=1),
-        Options(max_duration=1.0, max_retries=1, priority=0),
-        Options(max_duration=1.0, max_retries=1, priority=100),
-        Options(max_duration=0.0, max_retries=1, priority=1),
+        ApiOptions(max_duration=1.0, max_retries=0, priority=1),
+        ApiOptions(max_duration=1.0, max_retries=-1, priority=1),
+        ApiOptions(max_duration=1.0, max_retries=1, priority=0),
+        ApiOptions(max_duration=1.0, max_retries=1, priority=100),
+        ApiOptions(max_duration=0.0, max_retries=1, priority=1),
     ],
 )
 def test_03_04_05_default_options_out_of_range_are_refused(
-    driver: Driver, options: Options
+    driver: Driver, options: ApiOptions
 ) -> None:
     with refused("INVALID_ARGUMENT"):
         driver.session("other", options)
@@ -46,7 +46,9 @@ def test_03_04_05_default_options_out_of_range_are_refused(
 
 def test_04_priorities_1_and_99_pass(driver: Driver) -> None:
     for priority in (1, 99):
-        driver.session(f"p{priority}", Options(max_duration=1.0, max_retries=1, priority=priority))
+        driver.session(
+            f"p{priority}", ApiOptions(max_duration=1.0, max_retries=1, priority=priority)
+        )
 
 
 @pytest.mark.parametrize("partitions", [(), ("",)])
@@ -62,7 +64,7 @@ def test_07_08_unknown_partitions_are_refused_by_name(driver: Driver) -> None:
     assert "'gpu'" in str(caught.value)
     assert "'default', 'other'" in str(caught.value)
     with refused("NOT_FOUND"):
-        driver.session("other", Options(1.0, 1, 1, partition_id="gpu"))
+        driver.session("other", ApiOptions(1.0, 1, 1, partition_id="gpu"))
     assert "other" not in driver.state.sessions
 
 
@@ -238,7 +240,7 @@ def test_111_112_pause_holds_queued_tasks_and_resume_queues_them(driver: Driver)
         driver.do("start", "prefetched")
     assert driver.task("new").status.name == "PAUSED"
     driver.complete("running")
-    urgent = driver.task("urgent", options=Options(priority=3))
+    urgent = driver.task("urgent", options=ApiOptions(priority=3))
     assert urgent.submitted_at is not None
     changes = driver.do("resume_session", "s")
     assert {task.id for task in changes.ready} == {"urgent", "queued", "prefetched", "new"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from state_driver import OPTIONS, Driver, refused, stored, told
 
-from armoflow.engine.records import NewResult, NewTask, Options
+from armoflow.engine.records import ApiOptions, NewResult, NewTask
 from armoflow.engine.state.task_options import merge_options
 
 
@@ -50,7 +50,7 @@ def test_54_closed_cancelled_and_purged_sessions_take_no_tasks(driver: Driver) -
 
 
 def test_55_a_partition_outside_the_session_is_refused(driver: Driver, strict: Driver) -> None:
-    elsewhere = Options(partition_id="other")
+    elsewhere = ApiOptions(partition_id="other")
     with refused("INVALID_ARGUMENT") as caught:
         driver.submit(task(), request=elsewhere)
     assert "'other'" in str(caught.value)
@@ -61,8 +61,8 @@ def test_55_a_partition_outside_the_session_is_refused(driver: Driver, strict: D
     for each in (driver, strict):  # a task's own may be any that exists
         each.submit(task(options=elsewhere))
     with refused("INVALID_ARGUMENT"):
-        driver.submit(task("lost"), task(options=Options(partition_id="nowhere")))
-    strict.submit(task("lost", options=Options(partition_id="nowhere")))
+        driver.submit(task("lost"), task(options=ApiOptions(partition_id="nowhere")))
+    strict.submit(task("lost", options=ApiOptions(partition_id="nowhere")))
 
 
 def test_strict_a_submission_refused_for_its_inputs_takes_the_outputs_from_their_owners(
@@ -81,11 +81,11 @@ def test_strict_a_submission_refused_for_its_inputs_takes_the_outputs_from_their
 def test_56_a_priority_above_the_maximum_is_refused(driver: Driver, strict: Driver) -> None:
     for each in (driver, strict):
         with refused("INVALID_ARGUMENT"):
-            each.submit(task(), request=Options(priority=11))
-        each.submit(task("ten"), request=Options(priority=10))
+            each.submit(task(), request=ApiOptions(priority=11))
+        each.submit(task("ten"), request=ApiOptions(priority=10))
     with refused("INVALID_ARGUMENT"):
-        driver.submit(task(options=Options(priority=11)))
-    strict.submit(task(options=Options(priority=11)))
+        driver.submit(task(options=ApiOptions(priority=11)))
+    strict.submit(task(options=ApiOptions(priority=11)))
 
 
 @pytest.mark.parametrize("bad", [task(payload="unknown"), task(needs=("unknown",))])
@@ -164,10 +164,10 @@ def test_61_62_a_new_task_knows_its_origin_and_owns_its_outputs(driver: Driver) 
 
 
 def test_63_options_are_merged_field_by_field() -> None:
-    session = Options(9.0, 3, 1, "default", "app", "1", "space", "service", "engine", {"a": "s"})
-    request = Options(priority=5, application_version="2", options={"a": "r", "b": "r"})
+    session = ApiOptions(9.0, 3, 1, "default", "app", "1", "space", "service", "engine", {"a": "s"})
+    request = ApiOptions(priority=5, application_version="2", options={"a": "r", "b": "r"})
     merged = merge_options(session, request)
-    assert merged == Options(
+    assert merged == ApiOptions(
         9.0, 3, 5, "default", "app", "2", "space", "service", "engine", {"a": "r", "b": "r"}
     )
     assert merge_options(session, None) is session
@@ -175,9 +175,9 @@ def test_63_options_are_merged_field_by_field() -> None:
 
 def test_63_the_task_wins_over_the_request_over_the_session(driver: Driver) -> None:
     driver.submit(
-        task("a", options=Options(priority=7)),
+        task("a", options=ApiOptions(priority=7)),
         task("b"),
-        request=Options(priority=3, max_retries=9),
+        request=ApiOptions(priority=3, max_retries=9),
     )
     a, b = driver.state.tasks["a"].options, driver.state.tasks["b"].options
     assert (a.priority, a.max_retries, a.max_duration) == (7, 9, 60.0)
@@ -186,7 +186,7 @@ def test_63_the_task_wins_over_the_request_over_the_session(driver: Driver) -> N
 
 def test_64_priority_zero_inherits_unless_strict(driver: Driver, strict: Driver) -> None:
     for each, priority in ((driver, 1), (strict, 0)):
-        each.submit(task(), request=Options(max_retries=5))
+        each.submit(task(), request=ApiOptions(max_retries=5))
         assert each.state.tasks["t"].options.priority == priority
 
 
