@@ -22,7 +22,7 @@ from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.put import Put, References
 from armoflow.client.reporting import write_report
-from armoflow.client.task_output import Logs, TaskOutput, least_level
+from armoflow.client.task_output import Logs, ShownOutput, least_level
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
@@ -121,7 +121,7 @@ class EngineBackend:
         self._callbacks = CallbackThread()
         self.display: Display | None = None
         least = least_level(logs)
-        self._output = None if least is None else TaskOutput(least, lambda: self.display)
+        self._output = None if least is None else ShownOutput(least, lambda: self.display)
         try:
             self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:

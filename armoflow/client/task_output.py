@@ -39,7 +39,7 @@ def _is_watched(stream: Any) -> bool:
         return False
 
 
-class TaskOutput:
+class ShownOutput:
     """Shows lines, each after the name of its task.
 
     Args:

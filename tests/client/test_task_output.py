@@ -13,7 +13,7 @@ from rich.console import Console
 from armoflow import Client
 from armoflow.agent.passages import STDERR, STDOUT
 from armoflow.client.progress import Display, Waiting
-from armoflow.client.task_output import TaskOutput, least_level
+from armoflow.client.task_output import ShownOutput, least_level
 from armoflow.errors import OptionError
 from armoflow.orchestrator.tally import Count
 from armoflow.system import printer
@@ -24,7 +24,7 @@ def passage(text: str, name: str = "f", level: int = STDOUT) -> list[Any]:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *passages: list[Any], least: int = 0) -> list[str]:
-    output = TaskOutput(least, lambda: None)
+    output = ShownOutput(least, lambda: None)
     output.hear(passages)
     output.close()
     out, err = capsys.readouterr()
@@ -109,7 +109,7 @@ def test_a_terminal_that_is_held_up_holds_up_nobody(monkeypatch: pytest.MonkeyPa
     stuck = Stuck()
     monkeypatch.setattr(sys, "stdout", stuck)
     monkeypatch.setattr(printer, "PRINTER_BYTES", 100)
-    output = TaskOutput(0, lambda: None)
+    output = ShownOutput(0, lambda: None)
     output.hear([passage("first")])
     assert stuck.reached.wait(60)
     for number in range(100):
@@ -125,11 +125,11 @@ def test_a_stream_that_is_gone_ends_what_is_shown(monkeypatch: pytest.MonkeyPatc
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stdout", stream)
-    output = TaskOutput(0, lambda: None)
+    output = ShownOutput(0, lambda: None)
     output.hear([passage("lost")])
     output.catch_up()
     output.close()
     monkeypatch.setattr(sys, "stdout", None)
-    output = TaskOutput(0, lambda: None)
+    output = ShownOutput(0, lambda: None)
     output.hear([passage("lost")])
     output.close()
