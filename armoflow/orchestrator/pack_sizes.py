@@ -68,9 +68,10 @@ class PackSizer:
         (False, None)
         >>> sizer.next(1000), sizer.next(80), sizer.next(4)
         (50, 10, 1)
-        >>> sizer.measured(4, 4 * 0.00001)
-        >>> sizer.next(1000)  # not more than 16 times what was seen
-        125
+        >>> quick = PackSizer(workers=2, packing=PACKING)
+        >>> quick.measured(4, 4 * 0.00001)
+        >>> quick.next(1000)  # not more than 16 times what was seen
+        64
     """
 
     fixed = False

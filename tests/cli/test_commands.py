@@ -132,6 +132,10 @@ def engine(
         yield Commanded(url, metrics, keeps_output=not request.param)
 
 
+OWN = pytest.mark.parametrize("engine", [()], ids=["own"], indirect=True)
+"""The others see that standard calls do; each process of a command takes a second."""
+
+
 @pytest.fixture(scope="module")
 def left(engine: Commanded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A session whose client was killed."""
@@ -216,12 +220,14 @@ def test_sessions_are_cancelled_and_purged(engine: Commanded, tmp_path: Path) ->
     assert "no session, task or result" in engine.run("show", beginning + "zz", code=1)
 
 
+@OWN
 def test_a_session_is_purged_by_its_id(engine: Commanded, tmp_path: Path) -> None:
     left = engine.leave_session(tmp_path)
     assert f"purged session {left['id']}" in engine.run("purge", left["id"])
     assert left["id"] not in [session["id"] for session in engine.sessions()]
 
 
+@OWN
 def test_sessions_are_paused_and_resumed(engine: Commanded, left: dict[str, Any]) -> None:
     assert engine.json("pause", left["id"]) == {"paused": [left["id"]]}
     assert engine.json("show", left["id"])["status"] == "paused"
@@ -230,6 +236,7 @@ def test_sessions_are_paused_and_resumed(engine: Commanded, left: dict[str, Any]
     assert engine.json("show", left["id"])["status"] == "running"
 
 
+@OWN
 def test_a_timeline_has_every_task(engine: Commanded, left: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "trace.json"
     assert str(file) in engine.run("timeline", left["id"], "-o", str(file))
@@ -244,6 +251,7 @@ def test_a_timeline_has_every_task(engine: Commanded, left: dict[str, Any], tmp_
     assert {event["pid"] for event in ran} <= {e["pid"] for e in events if e["ph"] == "M"}
 
 
+@OWN
 def test_a_session_is_drawn(engine: Commanded, left: dict[str, Any], tmp_path: Path) -> None:
     page, picture = tmp_path / "run.html", tmp_path / "graph.dot"
     tasks = left["tasks"]["done"] + left["tasks"]["failed"]
@@ -256,12 +264,14 @@ def test_a_session_is_drawn(engine: Commanded, left: dict[str, Any], tmp_path: P
     assert "use .svg" in engine.run("graph", left["id"], "-o", str(tmp_path / "g.jpg"), code=2)
 
 
+@OWN
 def test_prometheus_is_served(engine: Commanded) -> None:
     with urllib.request.urlopen(engine.metrics) as reply:
         text = reply.read().decode()
     assert 'armoflow_tasks{partition="empty",state="queued"} 0.0' in text
 
 
+@OWN
 def test_top_shows_partitions_and_sessions(engine: Commanded, left: dict[str, Any]) -> None:
     seen = engine.json("top")
     assert set(seen["partitions"]) == {"default", "empty"}
@@ -310,6 +320,7 @@ def test_the_doctor_finds_a_sound_engine(engine: Commanded) -> None:
     assert {"connection", "clock", "a task", "worker", "versions"} <= verdicts.keys()
 
 
+@OWN
 def test_the_doctor_finds_what_is_wrong(engine: Commanded) -> None:
     told = engine.run("doctor", "--partition", "empty", "--timeout", "1", code=1)
     assert "no worker ran it within 1 s" in told and "are there pods in the partition" in told

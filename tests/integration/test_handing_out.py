@@ -70,7 +70,7 @@ def check(futures: list[Any]) -> None:
             assert future.result() == number
 
 
-@pytest.mark.parametrize("door", [mapped, submitted, returned])
+@pytest.mark.parametrize("door", [submitted, returned])
 def test_an_item_that_kills_its_worker_takes_no_neighbours_with_it(
     stock: Up, door: Callable[[Client], list[Any]]
 ) -> None:

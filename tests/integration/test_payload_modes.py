@@ -137,6 +137,8 @@ def test_a_small_task_is_two_calls_one_after_the_other(engine: Up, door: str) ->
         start = len(engine.called())
         assert DOORS[door](client) in (3, [3])
         calls = [call for call in engine.called()[start:] if call not in HOUSEKEEPING]
-    *creations, submission, download = calls
+    creations, (submission, *downloads) = calls[:2], calls[2:]
     assert sorted(creations) == ["Results/CreateResults", "Results/CreateResultsMetaData"]
-    assert (submission, download) == ("Tasks/SubmitTasks", "Results/DownloadResultData")
+    assert submission == "Tasks/SubmitTasks"
+    # Of a function that nothing is known of, it may be read once more what its first call took.
+    assert downloads in (["Results/DownloadResultData"], ["Results/DownloadResultData"] * 2)

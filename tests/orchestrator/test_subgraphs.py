@@ -304,7 +304,7 @@ def told(outcome: ItemOutcome) -> Any:
     return type(outcome.error), str(outcome.error), cause.path[0]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(expression=EXPRESSIONS, seconds=st.sampled_from([0.0, 1e-5, 10.0]))
 def test_values_and_errors_are_those_of_tasks_of_their_own(
     directory: Path, expression: Any, seconds: float

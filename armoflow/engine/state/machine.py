@@ -15,9 +15,9 @@ class State(Recovery):
 
     The commands stand in one module each by what they concern; this class only joins them.
 
-    >>> from armoflow.engine.records import NewResult, NewTask, Options, Partition, Stored
+    >>> from armoflow.engine.records import ApiOptions, NewResult, NewTask, Partition, Stored
     >>> state = State([Partition("default")], "default")
-    >>> options = Options(max_duration=60.0, max_retries=3, priority=1)
+    >>> options = ApiOptions(max_duration=60.0, max_retries=3, priority=1)
     >>> changes = state.create_session(0.0, "session", options, [])
     >>> results = [NewResult("payload", "payload"), NewResult("output", "output")]
     >>> changes = state.create_results(1.0, "session", results)
