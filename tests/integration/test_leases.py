@@ -70,6 +70,7 @@ def test_the_session_of_a_client_that_was_killed_ends(engine: Up) -> None:
     look = Looking(engine)
     with script(engine) as process:
         (session_id,) = look.sessions()
+        look.until(lambda: len(look.tasks(session_id)) == 3)  # the last one is there by now
         process.kill()
     look.until(lambda: look.sessions()[session_id] == SessionStatus.CANCELLED)
     tasks = {found.status: found for found in look.tasks(session_id)}
