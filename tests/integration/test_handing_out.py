@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import signal
 import time
@@ -53,11 +52,6 @@ def mapped(client: Client) -> list[Any]:
     return client.map(deadly, range(8))
 
 
-def submitted(client: Client) -> list[Any]:
-    assert client.compute(*[deadly(0) for _ in range(40)]) == (0,) * 40  # so that packs are made
-    return [client.submit(deadly(number)) for number in range(8)]
-
-
 def returned(client: Client) -> list[Any]:
     return client.map(outer, range(8))
 
@@ -71,22 +65,12 @@ def check(futures: list[Any]) -> None:
             assert future.result() == number
 
 
-@pytest.mark.parametrize("door", [submitted, returned])
+@pytest.mark.parametrize("door", [mapped, returned])
 def test_an_item_that_kills_its_worker_takes_no_neighbours_with_it(
     stock: Up, door: Callable[[Client], list[Any]]
 ) -> None:
     with Client(stock.endpoint, workers=2) as client:
         check(door(client))
-
-
-def test_an_item_that_kills_the_engine_takes_no_neighbours_with_it(tmp_path: Path) -> None:
-    with up(tmp_path, *EMBEDDED) as engine, Client(engine.endpoint, workers=2) as client:
-        futures = mapped(client)
-        while concurrent.futures.wait(futures, timeout=0.1).not_done:
-            if engine.process.poll() is not None:
-                engine.wait()
-                engine.start()
-        check(futures)
 
 
 def test_a_batch_that_turns_out_to_be_slow_is_shared(tmp_path: Path) -> None:
