@@ -161,10 +161,10 @@ class Runner:
 
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
         self.name, self.payload, self.touched = payload.name, payload, False
+        check_versions(payload.versions, node=payload.name)  # before anything else is read of it
         self._paces.hear(payload.paces)
         self._seconds = 0.0
         self._log = ItemLog()
-        check_versions(payload.versions, node=payload.name)
         tries = _tries(task.task_id)
         if tries and payload.divisible:  # one of its items may be what a worker was lost for
             job = self._job(task, payload, lasting=False)
