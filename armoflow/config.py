@@ -301,3 +301,12 @@ OUTPUT_RATE = 1_000
 
 OUTPUT_WAITING = 4 * MIB
 """Bytes that wait for a client that reads slowly, from which on it is told no output of tasks."""
+
+WRITTEN_BYTES = 256 * KIB
+"""Characters of what a task has written that a worker stores for its client; the newest."""
+
+WRITTEN_PAUSE = 0.25
+"""Seconds between two looks for what tasks of a cluster have written."""
+
+WRITTEN_PATIENCE = 2.0
+"""Seconds that values wait at most for what their tasks have written to be read from a cluster."""

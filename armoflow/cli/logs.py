@@ -15,14 +15,15 @@ from armoflow.cli.output import json_option
 from armoflow.codec.unprintable import printable
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.inspection import Inspection, id_of, kind_of
+from armoflow.protocol.session_output import session_output
 from armoflow.protocol.settings import ConnectionSettings
 
 ELSEWHERE = (
     "this engine does not keep what tasks write. On an ArmoniK cluster `armoflow worker` writes it "
     "to the standard output of its container, a line of JSON each: look in the log viewer of the "
-    "deployment (Seq, Grafana, kubectl logs) for sessionId = {session}. An engine of `armoflow up "
-    "--no-extensions` keeps it in output/ in its state directory. `armoflow show` tells the last "
-    "lines of what failed"
+    "deployment (Seq, Grafana, kubectl logs) for sessionId = {session}. Client(logs=True) has it "
+    "stored with the session, too. An engine of `armoflow up --no-extensions` keeps it in output/ "
+    "in its state directory. `armoflow show` tells the last lines of what failed"
 )
 
 
@@ -57,13 +58,10 @@ def _meant(inspection: Inspection, id: str, task: str | None) -> tuple[str, str 
 
 
 def _lines(inspection: Inspection, session_id: str, *, follow: bool) -> Iterator[dict[str, Any]]:
-    parts = inspection.output(session_id, follow=follow)
-    if parts is None:
+    lines = session_output(inspection, session_id, follow=follow)
+    if lines is None:
         raise UnknownIdError(ELSEWHERE.format(session=session_id))
-    rest = b""
-    for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
-        yield from map(json.loads, lines)
+    return lines
 
 
 def _is_of(line: dict[str, Any], task: str) -> bool:

@@ -82,9 +82,10 @@ class Client:
             as the script is.
         progress: Show who waits for more than a second how far the work is, on the standard error;
             by default where that is a terminal.
-        logs: Show what tasks write while they run, where the engine tells it: ``True`` all,
-            ``"errors"`` the standard error and what is logged from WARNING on; by default all where
-            the standard output is a terminal or a notebook.
+        logs: Show what tasks write while they run: ``True`` all, ``"errors"`` the standard error
+            and what is logged from WARNING on; by default all where the standard output is a
+            terminal or a notebook and the engine tells it. A cluster does not: there it is stored
+            where this argument asks for it, and shown as tasks end.
         report: A file, such as ``run.html``: when the client ends, a page about what it has run is
             written there, which needs no other file.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how

@@ -123,7 +123,8 @@ class EngineBackend:
         least = least_level(logs)
         self._output = None if least is None else ShownOutput(least, lambda: self.display)
         try:
-            self._orchestrator = self._connect(payloads, extensions, connect_timeout)
+            stored = None if logs is None else least
+            self._orchestrator = self._connect(payloads, extensions, connect_timeout, stored)
         except BaseException:
             if self._engine is not None:
                 self._engine.stop()
@@ -141,6 +142,7 @@ class EngineBackend:
         signals.watch(id(self), self.close)
         info = self._orchestrator.transport.info
         batched = "batch" in info.extensions
+        self._reads_output = stored is not None and not batched
         self._settings = dataclasses.replace(
             self._settings,
             workers=workers or info.pods_of(options.partition or ""),
@@ -186,8 +188,14 @@ class EngineBackend:
             try:
                 return self._compute(values, timeout)
             finally:
-                if self._output is not None:
-                    self._output.catch_up()
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """What tasks have written belongs before their values."""
+        if self._output is not None:
+            if self._reads_output:
+                self._loop.call(self._orchestrator.catch_up())
+            self._output.catch_up()
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Start a collection; a future for each of its items."""
@@ -383,7 +391,11 @@ class EngineBackend:
         return References(self._client, self, survey.pending)
 
     def _connect(
-        self, payloads: PayloadMode, extensions: bool, connect_timeout: float
+        self,
+        payloads: PayloadMode,
+        extensions: bool,
+        connect_timeout: float,
+        stored: int | None,
     ) -> Orchestrator:
         # Imported here: gRPC takes a third of a second, in which the engine starts too.
         from armoflow.orchestrator.orchestrator import Orchestrator
@@ -398,7 +410,7 @@ class EngineBackend:
                 self._connection, payloads=payloads, extensions=extensions, timeout=connect_timeout
             )
             if self._output is not None:
-                transport.listen(self._output.hear)
+                transport.listen(self._output.hear, stored)
             options = self._settings.options
             session_options = WireOptions(
                 config.MAXIMUM_DURATION,

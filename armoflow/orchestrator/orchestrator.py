@@ -156,6 +156,11 @@ class Orchestrator:
         """The id of the session that was opened last; None if none was."""
         return next(reversed([*self._old_sessions, *filter(None, [self._session_id])]), None)
 
+    async def catch_up(self) -> None:
+        """Have told what the tasks that have ended wrote, as far as it can be known now."""
+        if self._session_id is not None and self._lost is None:
+            await self.transport.catch_up(self._session_id)
+
     async def interrupt(self) -> None:
         """Cancel everything that runs; the next graph opens another session."""
         session_id, self._session_id = self._session_id, None

@@ -206,10 +206,13 @@ class BatchTransport:
         finally:
             del self._news[session_id]
 
-    def listen(self, hear: Callable[[list[Any]], None]) -> None:
+    def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
         """Have it told what the tasks of all sessions write, from the next session on."""
         self._listening = True
         self._stream.heard = hear
+
+    async def catch_up(self, session_id: str) -> None:
+        """Nothing to do: it is told before the tasks' ends."""
 
     def _listen(self, session_id: str) -> list[Coroutine[Any, Any, Any]]:
         return [self._stream.request(Kind.LISTEN, session_id)] if self._listening else []
@@ -377,12 +380,14 @@ def _change(change: Sequence[Any]) -> ResultChange:
 
 
 def _encode(options: WireOptions) -> dict[str, Any]:
+    labels = {"options": dict(options.labels)} if options.labels else {}
     return {
         "max_duration": options.max_duration,
         # Inside a task, 0 means inherit and -1 none.
         "max_retries": options.max_retries or -1,
         "priority": options.priority,
         "partition_id": options.partition,
+        **labels,
     }
 
 

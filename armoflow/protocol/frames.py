@@ -46,6 +46,7 @@ from typing import Any
 import msgpack
 
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
+from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
 from armoflow.config import (
     DURATION_LIMIT,
     ERROR_TEXT_LIMIT,
@@ -135,7 +136,7 @@ KEPT_CHILD_PREFIX = "child.kept/"
 
 KEPT_PREFIXES = (KEPT_PREFIX, KEPT_CHILD_PREFIX)
 
-STAYING_PREFIXES = (*KEPT_PREFIXES, LOG_PREFIX)
+STAYING_PREFIXES = (*KEPT_PREFIXES, LOG_PREFIX, WRITTEN_PREFIX)
 """Of results whose data stays when their session ends."""
 
 PAYLOAD_PREFIX = "payload/"

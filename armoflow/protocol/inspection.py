@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc
-import msgpack
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
 from armonik.common import Direction, Result, ResultStatus, Session, SessionStatus, Task, TaskStatus
 from armonik.common.filter import Filter
@@ -22,12 +21,11 @@ from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items,
 from armoflow.config import MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
-from armoflow.protocol.connect import introduce, offers_extension
+from armoflow.protocol.connect import introduce
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.frames import (
     CHILD_PREFIX,
     KEPT_PREFIXES,
-    OUTPUT_METHOD,
     OUTPUT_PREFIX,
     WANTED_PREFIX,
 )
@@ -267,7 +265,7 @@ class Inspection:
         """Of a session's tasks that ran several items, and where one failed: how many, by task."""
         wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
         found = {}
-        for result in self._listed(wanted):
+        for result in self.listed(wanted):
             summary = read_summary(result.name)
             if summary is not None and summary.failed:
                 found[result.created_by] = summary
@@ -278,12 +276,12 @@ class Inspection:
         own = (Result.created_by == task.id) & Result.name.startswith(PREFIX)
         records: list[ItemRecord] = []
         errors: dict[str, str] = {}
-        for log in self._listed(own):
-            data = self._data(log)
+        for log in self.listed(own):
+            data = self.data(log)
             records += read_items(data) if data is not None else ()
         for output in task.expected_output_ids:
-            for result in self._listed(Result.result_id == output):
-                data = self._data(result) if result.owner_task_id == task.id else None
+            for result in self.listed(Result.result_id == output):
+                data = self.data(result) if result.owner_task_id == task.id else None
                 if data is not None:
                     records += read_items(data)
                     errors |= _errors(data)
@@ -292,14 +290,14 @@ class Inspection:
     def left_logs(self, session_id: str) -> dict[str, list[ItemRecord]]:
         """The logs of items that outlive values: of tasks of which an item failed, by task."""
         wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        left = {log.created_by: self._data(log) for log in self._listed(wanted)}
+        left = {log.created_by: self.data(log) for log in self.listed(wanted)}
         return {id: read_items(data) for id, data in left.items() if data is not None}
 
     def told(self, session_id: str, result_ids: Sequence[str]) -> dict[str, ToldItems]:
         """What results say of the items of the tasks that made them; without, it is left out."""
 
         def ask(result_id: str) -> ToldItems | None:
-            data = self._data(Result(result_id=result_id, session_id=session_id))
+            data = self.data(Result(result_id=result_id, session_id=session_id))
             return None if data is None else ToldItems(read_items(data), _error_records(data))
 
         # One after the other: at the interpreter's end, when a client leaves a report, there are no
@@ -307,7 +305,7 @@ class Inspection:
         found = {id: ask(id) for id in result_ids}
         return {id: told for id, told in found.items() if told is not None}
 
-    def _listed(self, wanted: Filter) -> Iterator[Result]:
+    def listed(self, wanted: Filter) -> Iterator[Result]:
         """Results that a filter lets through, oldest first."""
         page, seen, total = 0, 0, 1
         while seen < total:
@@ -321,7 +319,7 @@ class Inspection:
             seen += len(results)
             page += 1
 
-    def _data(self, result: Result) -> bytes | None:
+    def data(self, result: Result) -> bytes | None:
         """The data of a result that armoflow wrote, if it is there and no larger than a log is."""
         if (result.size or 0) > LOG_BYTES:
             return None
@@ -399,24 +397,10 @@ class Inspection:
                 Result.result_id.startswith(id), page_size=2, sort_field=Result.created_at
             )[1]
 
-    def output(self, session_id: str, *, follow: bool) -> Iterator[bytes] | None:
-        """What tasks of a session have written, as lines of JSON in pieces of any length.
-
-        Args:
-            session_id: The session.
-            follow: Go on until it ends.
-
-        Returns:
-            None if the engine does not keep it.
-        """
-        if not offers_extension(self.info):
-            return None
-        request = msgpack.packb([session_id, follow])
-        return self._pieces(self._channel.unary_stream(OUTPUT_METHOD)(request))
-
-    def _pieces(self, call: Iterator[bytes]) -> Iterator[bytes]:
-        with self._words("reading the output of tasks"):
-            yield from call
+    def stream(self, method: str, request: bytes, what: str) -> Iterator[bytes]:
+        """What a method answers that only armoflow's own engine has, piece by piece."""
+        with self._words(what):
+            yield from self._channel.unary_stream(method)(request)
 
     # --- changing -------------------------------------------------------------------------------
 

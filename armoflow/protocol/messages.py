@@ -18,8 +18,9 @@ from armonik.protogen.common import (
     tasks_filters_pb2,
 )
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from armoflow.protocol.frames import KEPT_PREFIX, OUTPUT, OUTPUT_PREFIX
+from armoflow.protocol.frames import KEPT_PREFIX, OUTPUT_PREFIX
 from armoflow.protocol.transport import TaskState, WireOptions
 from armoflow.version import __version__
 
@@ -45,6 +46,7 @@ def task_options(options: WireOptions) -> Any:
         max_retries=options.max_retries or -1,
         priority=options.priority,
         partition_id=options.partition,
+        options=dict(options.labels),
     )
 
 
@@ -106,19 +108,11 @@ def result_filters(alternatives: Iterable[Sequence[tuple[int, str, int]]]) -> An
     return filters
 
 
-def outputs_filter() -> Any:
-    """Results that are expected outputs, by name."""
-    return result_filters(
-        [
-            [
-                (
-                    results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME,
-                    OUTPUT,
-                    filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH,
-                )
-            ]
-        ]
-    )
+def named_filter(prefixes: Iterable[str]) -> Any:
+    """Results whose names begin so or so."""
+    name = results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME
+    begins = filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH
+    return result_filters([[(name, prefix, begins)] for prefix in prefixes])
 
 
 def list_results(session_id: str, result_ids: Sequence[str]) -> Any:
@@ -135,8 +129,18 @@ def list_results(session_id: str, result_ids: Sequence[str]) -> Any:
     )
 
 
-def results_in(session_id: str, status: int, size: int) -> Any:
-    """A page of ListResults: those of a session with a status."""
+def results_in(
+    session_id: str, status: int, size: int, prefix: str = "", since: Timestamp | None = None
+) -> Any:
+    """A page of ListResults: those of a session with a status.
+
+    Args:
+        session_id: The session.
+        status: Their status.
+        size: How many rows a page has.
+        prefix: What their names begin with.
+        since: When they were created at the earliest.
+    """
     equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
     session = results_fields_pb2.RESULT_RAW_ENUM_FIELD_SESSION_ID
     filters = result_filters([[(session, session_id, equal)]])
@@ -147,6 +151,19 @@ def results_in(session_id: str, status: int, size: int) -> Any:
             value=status, operator=filters_common_pb2.FILTER_STATUS_OPERATOR_EQUAL
         )
     )
+    if prefix:
+        condition = getattr(getattr(filters, "or")[0], "and").add()
+        condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME))
+        begins = filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH
+        condition.filter_string.CopyFrom(_string(prefix, begins))
+    if since is not None:
+        condition = getattr(getattr(filters, "or")[0], "and").add()
+        condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_CREATED_AT))
+        condition.filter_date.CopyFrom(
+            filters_common_pb2.FilterDate(
+                value=since, operator=filters_common_pb2.FILTER_DATE_OPERATOR_AFTER_OR_EQUAL
+            )
+        )
     return results_common_pb2.ListResultsRequest(
         page=0,
         page_size=size,

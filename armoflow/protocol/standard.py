@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import time
@@ -27,11 +28,12 @@ from armonik.protogen.common import (
 
 from armoflow import config
 from armoflow.codec.container import Buffer
+from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
-from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, TIDY
+from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, OUTPUT, TIDY
 from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
@@ -48,6 +50,7 @@ from armoflow.protocol.transport import (
     TaskState,
     WireOptions,
 )
+from armoflow.protocol.written import WrittenOutput
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,7 @@ class StandardTransport:
         self._unwatched: set[str] = set()
         self.transfers = Transfers(self, self._results)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
+        self._output: WrittenOutput | None = None
 
     async def create_session(
         self, options: WireOptions, partitions: Sequence[str], *, leased: bool = False
@@ -112,6 +116,8 @@ class StandardTransport:
             partitions: Where they may run.
             leased: It may end when this client is gone (only the embedded engine knows that).
         """
+        if self._output is not None:
+            options = dataclasses.replace(options, labels=(*options.labels, self._output.label))
         request = sessions_common_pb2.CreateSessionRequest(
             default_task_option=messages.session_options(options), partition_ids=partitions
         )
@@ -172,9 +178,10 @@ class StandardTransport:
 
     async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
+        prefixes = [OUTPUT] if self._output is None else [OUTPUT, WRITTEN_PREFIX]
         request = events_common_pb2.EventSubscriptionRequest(
             session_id=session_id,
-            results_filters=messages.outputs_filter(),
+            results_filters=messages.named_filter(prefixes),
             returned_events=[events_common_pb2.EVENTS_ENUM_RESULT_STATUS_UPDATE],
         )
         pause = 0.05
@@ -190,6 +197,7 @@ class StandardTransport:
                     state = _STATES.get(update.status)
                     # Data is deleted when the client asks for it: no news.
                     if state is not None and state is not ResultState.DELETED:
+                        self._ended(session_id)
                         yield (ResultChange(update.result_id, state),)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
@@ -210,8 +218,19 @@ class StandardTransport:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-    def listen(self, hear: Callable[[list[Any]], None]) -> None:
-        """Nothing is told: ArmoniK keeps what tasks write in its own logs."""
+    def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
+        """Have what is stored of what tasks write read and told, if it is stored."""
+        if stored is not None:
+            self._output = WrittenOutput(self, self._results, hear, stored)
+
+    async def catch_up(self, session_id: str) -> None:
+        """Tell what tasks that have ended wrote, as far as it is stored and can be read now."""
+        if self._output is not None:
+            await self._output.catch_up(session_id)
+
+    def _ended(self, session_id: str) -> None:
+        if self._output is not None:
+            self._output.news(session_id)
 
     def watch_again(self, session_id: str) -> None:
         """Changes were missed: subscribe anew."""
@@ -236,6 +255,8 @@ class StandardTransport:
             if state is not None:
                 changes.append(ResultChange(raw.result_id, state, raw.size))
         changes.extend(ResultChange(result_id, ResultState.DELETED) for result_id in unknown)
+        if changes:
+            self._ended(session_id)
         return changes
 
     async def fetch(
@@ -318,6 +339,7 @@ class StandardTransport:
             session_id: Which.
             tidied: The engine sees to the data itself (only the embedded engine does).
         """
+        await self.catch_up(session_id)
         if not self.info.commits_at_once and not await self._endings.drained(session_id):
             logger.info("tasks of session %s are not over: they are cancelled", session_id)
             await self.cancel_session(session_id)
@@ -341,6 +363,8 @@ class StandardTransport:
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._output is not None:
+            self._output.close()
         await self._channel.close()
 
     # --- shared with the submitter ---------------------------------------------------------------

@@ -71,6 +71,7 @@ class WireOptions:
     """The ArmoniK task options that armoflow sets; seconds for ``max_duration``.
 
     ``application`` names what the tasks of a session belong to: a session's tasks inherit it.
+    ``labels`` are further options, by name: for workers, and for whoever looks.
     """
 
     max_duration: float
@@ -78,6 +79,7 @@ class WireOptions:
     priority: int = PRIORITY
     partition: str = ""
     application: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Submission:
@@ -291,11 +293,19 @@ class Transport(Protocol):
     def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of the session's results, for ever: reconnects, never loses one, may repeat."""
 
-    def listen(self, hear: Callable[[list[Any]], None]) -> None:
-        """Have it told what tasks write, where the engine can: task id, name, level, logger, text.
+    def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
+        """Have it told what tasks write: task id, name, level, logger, text of each passage.
 
         Of all sessions, from the next one on.
+
+        Args:
+            hear: Is told, where the engine can.
+            stored: Where it cannot, have workers store what has this level at least, and read that;
+                None: then it is told nothing.
         """
+
+    async def catch_up(self, session_id: str) -> None:
+        """Tell what tasks that have ended wrote, as far as it is told and can be read now."""
 
     def watch_again(self, session_id: str) -> None:
         """Changes were missed: subscribe anew, where the transport does not see to that itself."""

@@ -24,6 +24,7 @@ from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import clip, short_error
 from armoflow.codec.failure import ErrorRecord
 from armoflow.config import STATUS_TEXT_LIMIT
+from armoflow.errors import DataLostError
 from armoflow.system.memory import container_memory
 from armoflow.worker.addresses import Addresses
 from armoflow.worker.agent_calls import AgentCalls
@@ -32,6 +33,7 @@ from armoflow.worker.leftovers import sweep_leftovers
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, TaskEnding
+from armoflow.worker.written import Written
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         told: Callable[[Sequence[Passage]], None] = lambda _: None,
     ) -> None:
         self._tell = told
+        self._written = Written()
         self._agent = agent
         self._addresses = addresses
         self._sweeping: asyncio.Future[None] | None = None
@@ -108,6 +111,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             self._sweeping = asyncio.ensure_future(self._sweep(Path(request.data_folder)))
         call = _Call(AgentCalls(self._agent, request), asyncio.get_running_loop().create_future())
         work = _work(request, call)
+        self._written.begin(request.task_id, request.task_options.options)
         self._supervisor.send([work])
         try:
             outcome = await call.outcome
@@ -119,6 +123,8 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             # The deadline has passed, or the task was cancelled: the agent waits no longer.
             self._supervisor.cancel(work)
             raise
+        finally:
+            self._written.take(request.task_id)
         if lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, clip(lost, STATUS_TEXT_LIMIT))
         return worker_common_pb2.ProcessReply(output=_output(error))
@@ -147,11 +153,21 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         missing = effects.undelivered(outcome.work.outputs)
         if missing:
             return f"the task made neither its output {missing[0]} nor a child task for it"
+        await self._store_written(call, outcome.work.task_id)
         try:
             await call.agent.commit(effects)
         except grpc.aio.AioRpcError as error:
             return f"the agent refused what the task made: {error.details()} ({error.code().name})"
         return None
+
+    async def _store_written(self, call: _Call, task_id: str) -> None:
+        """Leave what a task has written to its client, if that wants it."""
+        written = self._written.take(task_id)
+        if written is not None:
+            try:
+                await call.agent.answer("store_results", [written])
+            except DataLostError as error:  # it is in the log, and the task has ended well
+                logger.warning("what task %s has written is not stored: %s", task_id, error)
 
     # --- the supervisor's side ------------------------------------------------------------------
 
@@ -173,6 +189,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
 
     def printed(self, passages: Sequence[Passage]) -> None:
         """Tasks wrote something."""
+        self._written.hear(passages)
         self._tell(passages)
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
