@@ -94,7 +94,7 @@ async def _session(request: Request) -> Response:
 
 def _stream(watch: Watch) -> Response:
     async def events() -> AsyncIterator[str]:
-        async with watch.viewed():
+        with watch.viewed():
             async for message in watch.messages():
                 yield ":\n\n" if message is None else f"data: {json.dumps(message)}\n\n"
 

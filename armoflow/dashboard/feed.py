@@ -207,9 +207,10 @@ class _Selection:
         self._numbers: list[int] = []
 
     def update(self, runs: list[TaskRun]) -> list[int]:
-        for number in range(self._seen, len(runs)):
+        known = len(runs)  # another thread adds more meanwhile
+        for number in range(self._seen, known):
             run = runs[number]
             if self._state in ("", run.state) and self._name in run.name.lower():
                 self._numbers.append(number)
-        self._seen = len(runs)
+        self._seen = known
         return self._numbers

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 from armoflow.dashboard import views
 from armoflow.dashboard.feed import SessionFeed
@@ -51,25 +52,22 @@ class Watch:
     def __init__(self) -> None:
         self.parts = views.PageParts()
         self.ended = False
-        self._changed = asyncio.Event()
         self._viewers = 0
+        self._changed = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    @contextlib.asynccontextmanager
-    async def viewed(self) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def viewed(self) -> Iterator[None]:
         """Somebody looks: it is followed meanwhile."""
         self._viewers += 1
+        self._wanted.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._follow())
         try:
             yield
         finally:
             self._viewers -= 1
-            if not self._viewers:
-                task, self._task = self._task, None
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
 
     async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
         """What has changed, as it comes; None now and then if nothing has."""
@@ -93,18 +91,33 @@ class Watch:
         return {}
 
     async def _follow(self) -> None:
-        while True:
-            begun = time.monotonic()
-            try:
-                pause = await self._look()
-                trouble = ""
-            except ArmoflowError as error:
-                logger.info("the engine does not answer as it should: %s", error)
-                pause, trouble = IDLE, str(error)
-            self.parts.set({"trouble": views.trouble(trouble)})
-            self.tell()
-            spent = time.monotonic() - begun
-            await asyncio.sleep(max(pause - spent, 0.05))
+        """Look again and again, as long as somebody does.
+
+        It is never cancelled: a thread that asks would go on, beside that of the next viewer.
+        """
+        try:
+            while self._viewers:
+                self._wanted.clear()
+                pause = await self._look_and_tell()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), pause)
+        finally:
+            self._task = None
+
+    async def _look_and_tell(self) -> float:
+        begun = time.monotonic()
+        try:
+            pause = await self._look()
+            trouble = ""
+        except ArmoflowError as error:
+            logger.info("the engine does not answer as it should: %s", error)
+            pause, trouble = IDLE, str(error)
+        except Exception as error:
+            logger.exception("the dashboard failed to look")
+            pause, trouble = IDLE, f"the dashboard failed: {error!r}"
+        self.parts.set({"trouble": views.trouble(trouble)})
+        self.tell()
+        return max(pause - (time.monotonic() - begun), 0.05)
 
     async def _look(self) -> float:
         """Look once; how many seconds may pass from here to the next time."""
@@ -219,25 +232,34 @@ class Hub:
         self.inspection = inspection
         self.overview = OverviewWatch(inspection, processes())
         self._processes = processes
-        self._sessions: dict[str, SessionWatch] = {}
+        # Never two of one session: a page asks for several things at once, and what only one of
+        # two follows would not be found at the other.
+        self._sessions: WeakValueDictionary[str, SessionWatch] = WeakValueDictionary()
+        self._kept: dict[str, SessionWatch] = {}
+        self._opening = asyncio.Lock()
 
     async def session(self, session_id: str) -> SessionWatch:
-        """A session's watch: what was learnt is kept for the last few that were looked at.
+        """A session's watch: as long as it is followed, and of the last few that were asked for.
 
         Raises:
             ArmoflowError: If there is none with this id.
         """
-        watch = self._sessions.pop(session_id, None)
+        watch = self._sessions.get(session_id)
         if watch is None:
-            watch = await asyncio.to_thread(self._open, session_id)
-        self._sessions[session_id] = watch
-        while len(self._sessions) > KEPT:
-            self._sessions.pop(next(iter(self._sessions)))
+            async with self._opening:
+                watch = self._sessions.get(session_id)
+                if watch is None:
+                    watch = await asyncio.to_thread(self._open, session_id)
+                    self._sessions[session_id] = watch
+        self._kept.pop(session_id, None)
+        self._kept[session_id] = watch
+        while len(self._kept) > KEPT:
+            self._kept.pop(next(iter(self._kept)))
         return watch
 
     def end(self) -> None:
         """Let all viewers go; may be called in any thread, or by a signal."""
-        for watch in (self.overview, *self._sessions.values()):
+        for watch in (self.overview, *list(self._sessions.values())):
             watch.ended = True
             watch.wake()
 
