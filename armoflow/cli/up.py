@@ -15,6 +15,7 @@ from armoflow.cli.dashboard import check_dashboard
 from armoflow.cli.parsers import ParserCommand
 from armoflow.cli.spans import span_or_none
 from armoflow.config import DASHBOARD_LISTEN, DEFAULT_LISTEN
+from armoflow.engine.access.command_line import add_access_arguments
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
 from armoflow.system.interpreter import python_command
@@ -38,7 +39,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--listen",
         default=DEFAULT_LISTEN,
         metavar="ADDRESS",
-        help="host:port on this machine's loopback, or unix:/path (default: %(default)s)",
+        help="host:port, or unix:/path (default: %(default)s); beyond this machine's loopback with "
+        "--client-ca only",
     )
     parser.add_argument(
         "--state",
@@ -74,8 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--web",
         metavar="ADDRESS",
-        help="serve browsers (gRPC-Web) at this host:port of the loopback, too; the address to "
-        "use, with its token, is printed (needs armoflow[web])",
+        help="serve browsers (gRPC-Web) at this host:port, too; the address to use is printed, "
+        "with its token where no client certificates are asked for (needs armoflow[web])",
     )
     parser.add_argument(
         "--web-origin",
@@ -111,6 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="say what is wrong with the state directory, if anything is, change nothing, and end",
     )
+    add_access_arguments(parser)
     add_engine_arguments(parser)
     return parser
 
@@ -173,9 +176,21 @@ def run_up(arguments: argparse.Namespace) -> int:
     companion = None
     if arguments.dashboard is not None:
         check_dashboard()
+        _check_beside(arguments)
         companion = functools.partial(_dashboard, arguments.dashboard)
     options = replace(server_options(arguments), grace=arguments.grace)
     return run_server(options, companion=companion)
+
+
+def _check_beside(arguments: argparse.Namespace) -> None:
+    """Refuse a page about an engine that would not know it."""
+    for option in ("client_ca", "users", "tls_cert"):
+        if getattr(arguments, option) is not None:
+            raise OptionError(
+                f"--dashboard cannot be beside --{option.replace('_', '-')}: its process is no "
+                "client that this engine knows. Run `armoflow dashboard --endpoint https://...` "
+                "with the certificate of a user, such as client.monitoring"
+            )
 
 
 def _dashboard(listen: str, url: str) -> Sequence[str]:

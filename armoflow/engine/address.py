@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from armoflow.errors import OptionError
-from armoflow.system.sockets import is_loopback, stream_path, unix_path, unix_target
+from armoflow.system.sockets import stream_path, unix_path, unix_target
 from armoflow.system.temporary import SOCKET_PATH_LIMIT
 
 
@@ -21,11 +21,18 @@ class Address(NamedTuple):
         'unix:/run/armoflow.sock'
         >>> parse_address("127.0.0.1:5001").url
         'http://127.0.0.1:5001'
+
+    Attributes:
+        path: Of a Unix socket.
+        host: Or a host.
+        port: And its port.
+        secure: What listens there speaks TLS.
     """
 
     path: str = ""
     host: str = ""
     port: int = 0
+    secure: bool = False
 
     @property
     def target(self) -> str:
@@ -35,7 +42,8 @@ class Address(NamedTuple):
     @property
     def url(self) -> str:
         """The address as clients write it."""
-        return f"unix:{self.path}" if self.path else f"http://{self.target}"
+        scheme = "https" if self.secure else "http"
+        return f"unix:{self.path}" if self.path else f"{scheme}://{self.target}"
 
     @property
     def stream_path(self) -> str:
@@ -54,7 +62,7 @@ def parse_address(text: str) -> Address:
     """Read ``unix:/path`` or ``host:port``.
 
     Raises:
-        OptionError: If it is neither, or a host that is not this machine's loopback.
+        OptionError: If it is neither.
     """
     if text.startswith("unix:"):
         path = os.path.abspath(unix_path(text))  # noqa: PTH100
@@ -64,16 +72,11 @@ def parse_address(text: str) -> Address:
                 f"shorter than {SOCKET_PATH_LIMIT} bytes"
             )
         return Address(path=path)
-    host, separator, port = text.removeprefix("http://").rstrip("/").rpartition(":")
+    place = text.removeprefix("http://").removeprefix("https://").rstrip("/")
+    host, separator, port = place.rpartition(":")
     if not separator or not port.isdecimal() or int(port) > 65535:
         raise OptionError(f"{text!r} is no address to listen at: write host:port or unix:/path")
-    host = host.strip("[]")
-    if not is_loopback(host):
-        raise OptionError(
-            f"refusing to listen at {text!r}: whoever reaches the engine can run code on this "
-            "machine. Listen at 127.0.0.1 or unix:/path, and reach it through an SSH tunnel"
-        )
-    return Address(host=host, port=int(port))
+    return Address(host=host.strip("[]"), port=int(port))
 
 
 def check_free(address: Address) -> None:

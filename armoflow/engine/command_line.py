@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from armoflow import config
-from armoflow.engine.address import parse_address
+from armoflow.engine.access.command_line import AccessOptions, access_options
+from armoflow.engine.address import Address, parse_address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
@@ -112,8 +113,9 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
     """
     workers = _parse_partitions(arguments.partition or ["default"], arguments.workers)
     command, commands = _parse_commands(arguments.worker, workers)
+    access = AccessOptions() if private else access_options(arguments)
     return ServerOptions(
-        address=parse_address(arguments.listen),
+        address=_address(arguments.listen, "--listen", access),
         engine=EngineOptions(
             state_directory=arguments.state.expanduser().resolve(),
             partitions=tuple(Partition(name, pod_max=count) for name, count in workers.items()),
@@ -133,11 +135,21 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         discovery=not private,
         log_calls=arguments.log_calls,
         metrics=None if private else _metrics(arguments),
-        **({} if private else _web_options(arguments)),
+        access=access,
+        **({} if private else _web_options(arguments, access)),
     )
 
 
-def _web_options(arguments: argparse.Namespace) -> dict[str, Any]:
+def _address(text: str, option: str, access: AccessOptions) -> Address:
+    """Where to listen; strangers may not reach it."""
+    if text.startswith("https://") and access.tls is None:
+        raise OptionError(f"{option} {text} is TLS: give --tls-cert and --tls-key, too")
+    address = parse_address(text)
+    access.check_reach(address, f"{option} {text}")
+    return address._replace(secure=access.tls is not None and not address.path)
+
+
+def _web_options(arguments: argparse.Namespace, access: AccessOptions) -> dict[str, Any]:
     """Where browsers are served, and which pages.
 
     Raises:
@@ -150,7 +162,7 @@ def _web_options(arguments: argparse.Namespace) -> dict[str, Any]:
     # Imported here: private engines, which have to start fast, go without.
     from armoflow.engine.web.access import check_origin
 
-    web = parse_address(arguments.web)
+    web = _address(arguments.web, "--web", access)
     if web.path:
         raise OptionError(f"--web {arguments.web}: browsers have no Unix sockets, write host:port")
     return {"web": web, "web_origins": tuple(map(check_origin, arguments.web_origin))}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from armoflow import config
+from armoflow.engine.access.command_line import AccessOptions
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
@@ -18,6 +19,8 @@ from armoflow.engine.meter import Meter
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
+from armoflow.system.sockets import unix_target
+from armoflow.system.temporary import TemporaryDirectory
 from armoflow.worker.environment import worker_environment
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class ServerOptions:
         discovery: Serve reflection and health, which generic gRPC tools ask for.
         grace: Seconds that running tasks get to end when the server stops; none is begun then.
         log_calls: A file that gets one line of JSON for each call.
+        access: Who may call.
         web: Where gRPC-Web is served besides, for browsers; None: nowhere.
         web_origins: The pages that may call there.
         metrics: Host and port at which Prometheus finds them; None: it does not.
@@ -62,6 +66,7 @@ class ServerOptions:
     discovery: bool = True
     grace: float = 0.0
     log_calls: Path | None = None
+    access: AccessOptions = field(default_factory=AccessOptions)
     web: Address | None = None
     web_origins: Sequence[str] = ()
     metrics: tuple[str, int] | None = None
@@ -89,6 +94,8 @@ class Server:
         self._streams: list[Any] = []
         self._grpc: Any = None
         self.web: WebServer | None = None
+        self._inner = ""
+        self._private: TemporaryDirectory | None = None
         self._guard: Any = None
         self._exposition: Exposition | None = None
         self._engine_runs = False
@@ -137,6 +144,9 @@ class Server:
         if self._grpc is not None:
             await self._grpc.stop(CALL_GRACE)
             self._grpc = None
+        if self._private is not None:
+            self._private.remove()
+            self._private = None
         if self._engine_runs:
             self._engine_runs = False
             await self.engine.stop()
@@ -199,20 +209,25 @@ class Server:
         check_free(self.options.web)
         self.web = WebServer(
             self.options.web,
-            self.address.target,
+            self._inner or self.address.target,
             self.options.engine.state_directory,
             self.options.web_origins,
+            self.options.access.tls,
         )
         await self.web.start()
 
     async def _serve(self) -> None:
         import grpc
 
+        from armoflow.engine.access.authentication import Authentication
         from armoflow.engine.services.guard import Guard
         from armoflow.engine.services.register import register_services
         from armoflow.engine.services.stream_socket import StreamSocket
 
-        self._guard = Guard(self.calls, self.engine.admit)
+        access = self.options.access
+        authentication = Authentication(access.users)
+        check = authentication.check if authentication.asks else None
+        self._guard = Guard(self.calls, self.engine.admit, check)
         self._grpc = grpc.aio.server(
             interceptors=self.interceptors(),
             options=(
@@ -233,14 +248,13 @@ class Server:
         self._streams = register_services(
             self._grpc,
             self.engine,
+            authentication,
             extensions=self.options.extensions,
             discovery=self.options.discovery,
         )
-        try:
-            port = self._grpc.add_insecure_port(self.address.target)
-        except RuntimeError as error:
-            raise OptionError(f"cannot listen at {self.address.url}: {error}") from error
-        if self.options.extensions and self.address.stream_path:
+        port = self._listen()
+        # A stream of that socket has no headers, by which an ingress says who calls.
+        if self.options.extensions and self.address.stream_path and not authentication.asks:
             beside = StreamSocket(self.engine, self.calls, self.address.stream_path)
             self._streams.append(beside)
             await beside.start()
@@ -249,3 +263,18 @@ class Server:
             os.chmod(self.address.path, 0o600)  # noqa: PTH101 - no waiting
         else:
             self.address = self.address._replace(port=port)
+
+    def _listen(self) -> int:
+        """Bind the addresses; the port of the one that clients use."""
+        tls = self.options.access.tls
+        try:
+            if not self.address.secure or tls is None:
+                return int(self._grpc.add_insecure_port(self.address.target))
+            if self.options.web is not None:
+                # The engine's own gRPC-Web has no client's certificate to show.
+                self._private = TemporaryDirectory()
+                self._inner = unix_target(self._private.path / "engine.sock")
+                self._grpc.add_insecure_port(self._inner)
+            return int(self._grpc.add_secure_port(self.address.target, tls.credentials()))
+        except RuntimeError as error:
+            raise OptionError(f"cannot listen at {self.address.url}: {error}") from error

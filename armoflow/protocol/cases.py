@@ -12,6 +12,7 @@ from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.settings import ConnectionSettings
 
 _STATUS = re.compile(r"status: (\d{3})\b")
+_PERMISSION = re.compile(r"the permission (\w+:\w+)")
 
 _PROXYING = ("grpc_proxy", "https_proxy", "http_proxy")
 _SPARING = ("no_grpc_proxy", "no_proxy")
@@ -73,8 +74,10 @@ class Case:
 
     @property
     def right(self) -> str:
-        """What the caller lacks, as well as it is known."""
-        return f"the permission {self.permission}" if self.permission else "a permission"
+        """What the caller lacks, as well as it is known: an engine of armoflow's says it."""
+        said = _PERMISSION.search(self.text)
+        permission = said[1] if said else self.permission
+        return f"the permission {permission}" if permission else "a permission"
 
     @property
     def settings(self) -> ConnectionSettings:

@@ -42,6 +42,8 @@ from armoflow.protocol.transport import EngineInfo, Transport
 logger = logging.getLogger(__name__)
 
 _NOT_ALLOWED = ("PERMISSION_DENIED",)
+_NOT_SERVED = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
+"""With these the batch extension is not for this caller: standard calls are."""
 
 
 async def connect(
@@ -69,7 +71,7 @@ async def connect(
     try:
         await asyncio.wait_for(batch.start(), timeout)
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        if error.code() in _NOT_SERVED:
             return standard
         await batch.close()
         raise refusal(error, "connecting", reached.caller) from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armoflow.errors import OptionError
+from armoflow.protocol.pem import read_authorities, read_file, read_pair
 from armoflow.protocol.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -53,16 +52,9 @@ def load(settings: ConnectionSettings) -> Credentials:
     """
     authorities = None
     if settings.certificate_authority is not None:
-        authorities = _read(settings, "certificate_authority")
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
-                cadata=authorities.decode("ascii", "ignore")
-            )
-        except ssl.SSLError as error:
-            raise OptionError(
-                f"certificate_authority {settings.named('certificate_authority')} holds no "
-                f"certificates in PEM: {_reason(error)}"
-            ) from error
+        authorities = read_authorities(
+            settings.certificate_authority, _named(settings, "certificate_authority")
+        )
     if settings.client_p12 is not None:
         return Credentials(authorities, *_open_p12(settings))
     if settings.client_certificate is not None:
@@ -113,34 +105,20 @@ def _common(name: Name) -> str:
 
 def _read_pair(settings: ConnectionSettings) -> tuple[bytes, bytes]:
     """The client's certificate and its key, which belong together."""
-    certificate = _read(settings, "client_certificate")
-    key = certificate if settings.client_key is None else _read(settings, "client_key")
-    if b"PRIVATE KEY" not in key:
-        where = settings.client_key or settings.client_certificate
-        raise OptionError(
-            f"there is no private key in {where}: name its file with client_key "
-            "(or ARMOFLOW_CLIENT_KEY, or in the file of AKCONFIG)"
-        )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     assert settings.client_certificate is not None
-    try:
-        # A key that is protected would be asked for on the terminal.
-        context.load_cert_chain(settings.client_certificate, settings.client_key, lambda: "")
-    except ssl.SSLError as error:
-        if b"ENCRYPTED" in key:
-            raise OptionError(
-                f"the key in {settings.client_key or settings.client_certificate} is protected by "
-                "a password: write it without (`openssl pkey -in OLD -out NEW`), or give a PKCS#12 "
-                "file: client_p12 and client_p12_password"
-            ) from error
-        raise OptionError(
-            f"client_certificate {settings.named('client_certificate')} and its key do not fit "
-            f"together, or are not PEM: {_reason(error)}"
-        ) from error
-    return certificate, key
+    return read_pair(
+        settings.client_certificate,
+        settings.client_key,
+        _named(settings, "client_certificate"),
+        _named(settings, "client_key"),
+        remedy="name its file with client_key (or ARMOFLOW_CLIENT_KEY, or in the file of AKCONFIG)",
+        unlock="write it without (`openssl pkey -in OLD -out NEW`), or give a PKCS#12 file: "
+        "client_p12 and client_p12_password",
+    )
 
 
 def _open_p12(settings: ConnectionSettings) -> tuple[bytes, bytes]:
+    assert settings.client_p12 is not None
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.serialization import pkcs12
@@ -149,7 +127,7 @@ def _open_p12(settings: ConnectionSettings) -> tuple[bytes, bytes]:
             f"client_p12 {settings.named('client_p12')} cannot be opened without the package "
             f"cryptography: {INSTALL}, or name PEM files: client_certificate and client_key"
         ) from error
-    data = _read(settings, "client_p12")
+    data = read_file(settings.client_p12, _named(settings, "client_p12"))
     try:
         password = settings.client_p12_password.encode() or None
         key, certificate, others = pkcs12.load_key_and_certificates(data, password)
@@ -168,14 +146,5 @@ def _open_p12(settings: ConnectionSettings) -> tuple[bytes, bytes]:
     return chain, key.private_bytes(pem, form, serialization.NoEncryption())
 
 
-def _read(settings: ConnectionSettings, option: str) -> bytes:
-    path: Path = getattr(settings, option)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OptionError(f"{option} {settings.named(option)} cannot be read: {reason}") from error
-
-
-def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or "nothing in it is").lower().replace("_", " ")
+def _named(settings: ConnectionSettings, option: str) -> str:
+    return f"{option} {settings.named(option)}"

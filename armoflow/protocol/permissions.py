@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 from armonik.protogen.client import (
+    applications_service_pb2,
     auth_service_pb2,
     events_service_pb2,
+    health_checks_service_pb2,
     partitions_service_pb2,
     results_service_pb2,
     sessions_service_pb2,
@@ -16,14 +19,19 @@ from armonik.protogen.client import (
 )
 
 _MODULES = (
+    applications_service_pb2,
     auth_service_pb2,
     events_service_pb2,
+    health_checks_service_pb2,
     partitions_service_pb2,
     results_service_pb2,
     sessions_service_pb2,
     tasks_service_pb2,
     versions_service_pb2,
 )
+
+_OF_EVERYBODY = "Authentication"
+"""The service that says who somebody is needs no permission."""
 
 
 def permission_of(request: Any) -> str:
@@ -41,10 +49,25 @@ def permission_of(request: Any) -> str:
 
 
 @functools.cache
+def all_permissions() -> frozenset[str]:
+    """Every permission that there is.
+
+    Example:
+        >>> sorted(all_permissions())[:2]
+        ['Applications:ListApplications', 'Events:GetEvents']
+    """
+    found = {name for _, name in _methods()}
+    return frozenset(name for name in found if not name.startswith(_OF_EVERYBODY))
+
+
+@functools.cache
 def _permissions() -> dict[str, str]:
-    return {
-        method.input_type.full_name: f"{service.name}:{method.name}"
-        for module in _MODULES
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-    }
+    return {method.input_type.full_name: name for method, name in _methods()}
+
+
+def _methods() -> Iterator[tuple[Any, str]]:
+    """The methods of all services, with their names as permissions."""
+    for module in _MODULES:
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                yield method, f"{service.name.removesuffix('Service')}:{method.name}"

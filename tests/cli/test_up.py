@@ -144,7 +144,7 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--listen", "0.0.0.0:5001"), "refusing to listen at '0.0.0.0:5001'"),
+        (("--listen", "0.0.0.0:5001"), "refusing to listen at 0.0.0.0:5001"),
         (("--listen", "192.168.1.1:5001"), "refusing to listen"),
         (("--listen", "5001"), "write host:port or unix:/path"),
         (("--listen", "unix:/" + "x" * 100), "too long"),

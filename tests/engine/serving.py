@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import grpc
 from armonik.common import TaskOptions
 
+from armoflow.engine.access.command_line import AccessOptions
 from armoflow.engine.address import Address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
@@ -47,15 +48,18 @@ def serve(
     command: str = "",
     log_calls: Path | None = None,
     channel: Literal["auto", "unix", "tcp"] = "auto",
+    address: Address | None = None,
+    access: AccessOptions | None = None,
     web: Address | None = None,
     web_origins: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Serving]:
-    """Serve on a Unix socket for the length of a block."""
+    """Serve, on a Unix socket if nothing else is said, for the length of a block."""
     partitions = (Partition("default"), Partition("other"))
     with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         server_options = ServerOptions(
-            address=Address(path=f"{directory}/engine.sock"),
+            address=address or Address(path=f"{directory}/engine.sock"),
+            access=access or AccessOptions(),
             engine=EngineOptions(state_directory=state, partitions=partitions, **options),
             workers={"default": workers},
             command=command,

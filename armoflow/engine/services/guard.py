@@ -37,15 +37,22 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     Args:
         calls: Counts the calls.
         admit: Asked before each call that brings new work; raises while none is taken.
+        check: Given the method and the context of each call; raises if the caller may not make it.
 
     ``StateError`` carries its own code; a malformed request is INVALID_ARGUMENT; a cancelled call
     stays cancelled; anything else is a defect: it is logged with its traceback and the caller gets
     INTERNAL.
     """
 
-    def __init__(self, calls: CallLog, admit: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        calls: CallLog,
+        admit: Callable[[], Awaitable[None]] | None = None,
+        check: Callable[[str, Any], None] | None = None,
+    ) -> None:
         self.calls = calls
         self._admit_work = admit
+        self._check = check
         self.draining = False
         self._handlers: dict[str, Any] = {}
 
@@ -94,11 +101,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.calls.record(name)
         if self.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is shutting down")
-        if self._admit_work is not None and name in NEW_WORK:
-            try:
+        try:
+            if self._check is not None:
+                self._check(name, context)
+            if self._admit_work is not None and name in NEW_WORK:
                 await self._admit_work()
-            except StateError as error:
-                await self._refuse(name, error, context)
+        except StateError as error:
+            await self._refuse(name, error, context)
 
     async def _refuse(self, name: str, error: Exception, context: Any) -> None:
         if isinstance(error, grpc.aio.AbortError):

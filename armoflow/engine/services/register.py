@@ -27,6 +27,7 @@ from armonik.protogen.client.sessions_service_pb2_grpc import add_SessionsServic
 from armonik.protogen.client.tasks_service_pb2_grpc import add_TasksServicer_to_server
 from armonik.protogen.client.versions_service_pb2_grpc import add_VersionsServicer_to_server
 
+from armoflow.engine.access.authentication import Authentication
 from armoflow.engine.core import Engine
 from armoflow.engine.services.applications import ApplicationsService
 from armoflow.engine.services.auth import AuthenticationService
@@ -57,13 +58,19 @@ _API = tuple(
 
 
 def register_services(
-    server: Any, engine: Engine, *, extensions: bool, discovery: bool
+    server: Any,
+    engine: Engine,
+    authentication: Authentication,
+    *,
+    extensions: bool,
+    discovery: bool,
 ) -> list[Any]:
     """Add the services.
 
     Args:
         server: The gRPC server.
         engine: What they serve.
+        authentication: Knows who calls.
         extensions: Serve what ArmoniK does not have, too.
         discovery: Serve what generic gRPC tools ask for: reflection and health.
 
@@ -72,7 +79,7 @@ def register_services(
     """
     events = EventsService(engine)
     add_ApplicationsServicer_to_server(ApplicationsService(engine), server)
-    add_AuthenticationServicer_to_server(AuthenticationService(), server)
+    add_AuthenticationServicer_to_server(AuthenticationService(authentication), server)
     add_EventsServicer_to_server(events, server)
     add_HealthChecksServiceServicer_to_server(HealthService(engine), server)
     add_PartitionsServicer_to_server(PartitionsService(engine), server)

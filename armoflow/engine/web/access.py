@@ -4,6 +4,9 @@ Any page that a browser shows can send requests to this machine. So the ``Host``
 the loopback, which keeps out pages whose own name was made to lead here; an ``Origin`` must be one
 that the user named; and every call needs the token, in ``authorization: Bearer`` or as the first
 part of the path, for tools that take an address and no header.
+
+Over TLS the browser itself sees to it that no other name leads here; and where clients show
+certificates, these are asked for in the token's place.
 """
 
 from __future__ import annotations
@@ -70,13 +73,15 @@ class Access:
     """What is asked before a call.
 
     Args:
-        token: What must be known.
+        token: What must be known; empty: a client's certificate is asked for instead.
         origins: The pages that may call, besides programs that are no browser.
+        secure: Whether it is served over TLS.
     """
 
-    def __init__(self, token: str, origins: Collection[str] = ()) -> None:
+    def __init__(self, token: str, origins: Collection[str] = (), *, secure: bool = False) -> None:
         self.token = token
         self._origins = frozenset(origins)
+        self._secure = secure
 
     def check_page(self, headers: Mapping[str, str]) -> Refusal | None:
         """Why a page may not call at all; None: it may.
@@ -88,19 +93,20 @@ class Access:
             403
         """
         host = headers.get("host", "")
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
-        if not is_loopback(name):
+        if not self._secure and not is_loopback(_name(host)):
             return Refusal(403, f"the host {host!r} is not a name of this machine's loopback")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins:
             return Refusal(403, f"{origin!r} may not call: start with --web-origin {origin}")
         return None
 
-    def check_token(self, headers: Mapping[str, str], path: str) -> tuple[str, Refusal | None]:
+    def check_caller(
+        self, headers: Mapping[str, str], path: str, certificate: object
+    ) -> tuple[str, Refusal | None]:
         """The path of the call without the token, and why it is refused."""
+        if not self.token:
+            shown = certificate is not None
+            return path, None if shown else Refusal(400, "no client certificate was shown")
         first, _, rest = path.lstrip("/").partition("/")
         if hmac.compare_digest(first.encode(), self.token.encode()):
             return f"/{rest}", None
@@ -118,6 +124,7 @@ class Access:
             ("access-control-allow-origin", origin),
             ("access-control-expose-headers", EXPOSED),
             ("vary", "origin"),
+            *([] if self.token else [("access-control-allow-credentials", "true")]),
         ]
 
     def preflight_headers(self, request: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -132,3 +139,11 @@ class Access:
         if request.get("access-control-request-private-network") == "true":
             allowed.append(("access-control-allow-private-network", "true"))
         return allowed
+
+
+def _name(host: str) -> str:
+    """The name in a ``Host`` header."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

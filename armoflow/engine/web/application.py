@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import grpc
 
 from armoflow.config import REQUEST_LIMIT
+from armoflow.engine.access.authentication import COMMON_NAME, FINGERPRINT, Certificate
 from armoflow.engine.web.access import Access, Refusal
 from armoflow.engine.web.messages import (
     BrokenBodyError,
@@ -29,10 +30,17 @@ _OWN: Final = frozenset(
         *("host", "origin", "referer", "connection", "cookie", "authorization", "user-agent"),
         *("content-type", "content-length", "transfer-encoding", "te", "trailer", "upgrade"),
         *("accept", "accept-encoding", "accept-language", "cache-control", "pragma", "dnt"),
+        *(COMMON_NAME, FINGERPRINT),
         *("grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "x-grpc-web", "x-user-agent"),
     }
 )
-"""Headers that are the way's, not the call's; as are those of ``sec-``."""
+"""Headers that are the way's, not the call's; as are those of ``sec-``.
+
+Whose certificate was shown is told by who has seen it, never by who shows it.
+"""
+
+CERTIFICATE: Final = "certificate"
+"""Where a connection's state has the client's certificate."""
 
 
 class WebApplication:
@@ -62,8 +70,9 @@ class WebApplication:
         if refusal is None and method == "OPTIONS":
             await _answer(send, 204, self._access.preflight_headers(headers))
             return
+        certificate: Certificate | None = scope.get("state", {}).get(CERTIFICATE)
         if refusal is None:
-            path, refusal = self._access.check_token(headers, path)
+            path, refusal = self._access.check_caller(headers, path, certificate)
         text = is_text(headers.get("content-type", ""))
         if refusal is None and method != "POST":
             refusal = Refusal(405, "this is gRPC-Web: calls are POST requests")
@@ -73,17 +82,22 @@ class WebApplication:
             await _answer(send, refusal.status, self._access.headers(headers), refusal.text)
             return
         reply = Reply(send, headers["content-type"], self._access.headers(headers), bool(text))
-        await self._pass_on(
-            path, headers, Body(receive, Frames(text=bool(text), limit=REQUEST_LIMIT)), reply
-        )
+        body = Body(receive, Frames(text=bool(text), limit=REQUEST_LIMIT))
+        await self._pass_on(path, headers, body, reply, _identity(certificate))
 
     async def _pass_on(
-        self, path: str, headers: Mapping[str, str], body: Body, reply: Reply
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: Body,
+        reply: Reply,
+        identity: Sequence[tuple[str, str]],
     ) -> None:
         """Make the call, and end it when the caller has gone."""
         try:
             limit = parse_timeout(headers["grpc-timeout"]) if "grpc-timeout" in headers else None
             metadata = [_pair(name, value) for name, value in headers.items() if _is_calls(name)]
+            metadata += identity
         except ValueError as error:
             await reply.end(3, str(error))
             return
@@ -191,6 +205,16 @@ class Reply:
         if not self._ended:
             self._ended = True
             await self.write(trailers_frame(status, text, others or ()), last=True)
+
+
+def _identity(certificate: Certificate | None) -> Sequence[tuple[str, str]]:
+    """The headers that tell the engine who calls."""
+    if certificate is None:
+        return ()
+    common_name, fingerprint = certificate
+    # What no header can hold is in no list of users either.
+    written = common_name if common_name.isascii() and common_name.isprintable() else ""
+    return (COMMON_NAME, written), (FINGERPRINT, fingerprint)
 
 
 def _is_calls(name: str) -> bool:

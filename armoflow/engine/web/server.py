@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from armoflow.config import REQUEST_LIMIT
+from armoflow.engine.access.authentication import Certificate, fingerprint
+from armoflow.engine.access.tls import ServerTls
 from armoflow.engine.address import Address
 from armoflow.engine.web.access import Access, load_token
-from armoflow.engine.web.application import WebApplication
+from armoflow.engine.web.application import CERTIFICATE, WebApplication
 from armoflow.errors import OptionError
 
 GRACE = 1
@@ -30,18 +35,52 @@ class _Embedded(uvicorn.Server):
         yield
 
 
+class _Identifying(H11Protocol):
+    """One that tells the application which certificate a connection was made with."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        secured = transport.get_extra_info("ssl_object")
+        shown = secured.getpeercert(True) if secured is not None else None
+        if shown:
+            names = dict(name[0] for name in secured.getpeercert().get("subject", ()))
+            certificate = Certificate(names.get("commonName", ""), fingerprint(shown))
+            self.app_state = {**self.app_state, CERTIFICATE: certificate}
+
+
+def _tls(tls: ServerTls | None) -> dict[str, Any]:
+    """What uvicorn is told of it.
+
+    A browser asks whether it may call without showing its certificate, so none is wanted before
+    the call itself.
+    """
+    if tls is None:
+        return {}
+    files = {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    if tls.client_ca is None:
+        return files
+    return {**files, "ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": ssl.CERT_OPTIONAL}
+
+
 class WebServer:
     """Passes calls of browsers on to an engine.
 
     Args:
-        address: Where it listens: a host of the loopback, and a port.
+        address: Where it listens: a host and a port.
         engine: The engine's address, as gRPC connects to it.
         state: The directory where the token is kept.
         origins: The pages that may call.
+        tls: With what it proves who it is, and knows its clients; None: without TLS.
     """
 
     def __init__(
-        self, address: Address, engine: str, state: Path, origins: Sequence[str] = ()
+        self,
+        address: Address,
+        engine: str,
+        state: Path,
+        origins: Sequence[str] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         self._address = address
         self._channel = grpc.aio.insecure_channel(
@@ -52,7 +91,9 @@ class WebServer:
                 ("grpc.enable_http_proxy", 0),
             ),
         )
-        self._access = Access(load_token(state), origins)
+        known = tls is not None and tls.client_ca is not None
+        token = "" if known else load_token(state)
+        self._access = Access(token, origins, secure=tls is not None)
         self._server = _Embedded(
             uvicorn.Config(
                 WebApplication(self._channel, self._access),
@@ -62,6 +103,8 @@ class WebServer:
                 timeout_graceful_shutdown=GRACE,
                 lifespan="off",
                 ws="none",
+                http=_Identifying,
+                **_tls(tls),
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -81,7 +124,7 @@ class WebServer:
         except OSError as error:
             raise OptionError(f"cannot listen at {self._address.url}: {error.strerror}") from error
         bound = self._address._replace(port=listening.getsockname()[1])
-        self.url = f"{bound.url}/{self._access.token}"
+        self.url = f"{bound.url}/{self._access.token}".rstrip("/")
         self._serving = asyncio.create_task(self._server.serve([listening]))
 
     async def stop(self) -> None:
