@@ -7,6 +7,7 @@ import functools
 import logging
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,20 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="say what is wrong with the state directory, if anything is, change nothing, and end",
     )
+    parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="DIRECTORY",
+        help="copy the state directory there, whether an engine runs on it or not, check the copy, "
+        "and end",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how the log looks on the standard error: for people, or a JSON object a line (CLEF, "
+        "as `armoflow worker` writes it) (default: %(default)s)",
+    )
     add_access_arguments(parser)
     add_engine_arguments(parser)
     return parser
@@ -150,11 +165,15 @@ def default_state() -> Path:
         ) from error
 
 
-def _check(state: Path) -> int:
-    """Say what is wrong with a state directory; 1 if something is."""
+def _check(state: Path, backup: Path | None) -> int:
+    """Say what is wrong with a state directory, or with a copy that is made; 1 if something is."""
+    from armoflow.engine.backup import back_up
     from armoflow.engine.checking import check_state
 
-    findings = check_state(state)
+    if backup is None:
+        findings = check_state(state)
+    else:
+        findings, state = back_up(state, backup), backup
     for problem in findings.problems:
         print(problem)
     counts = ", ".join(f"{count} {name}" for name, count in findings.counts.items())
@@ -163,16 +182,28 @@ def _check(state: Path) -> int:
     return int(bool(findings.problems))
 
 
+def _log(level: str, form: str) -> None:
+    """Set up the log."""
+    if form == "text":
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+        return
+    from armoflow.worker.log_format import LineHandler, clef
+
+    def put(lines: Sequence[bytes]) -> None:
+        sys.stderr.buffer.write(b"".join(line + b"\n" for line in lines))
+        sys.stderr.buffer.flush()
+
+    logging.basicConfig(level=level, format="%(message)s", handlers=[LineHandler(clef, put)])
+
+
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit code."""
     from armoflow.engine.serving import run_server
 
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
+    _log(arguments.log_level.upper(), arguments.log_format)
     arguments.state = arguments.state or default_state()
-    if arguments.check:
-        return _check(arguments.state)
+    if arguments.check or arguments.backup is not None:
+        return _check(arguments.state, arguments.backup)
     companion = None
     if arguments.dashboard is not None:
         check_dashboard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,8 @@ from armoflow.engine.records import FINAL, ResultStatus, TaskStatus
 from armoflow.engine.rows import split_ids
 from armoflow.engine.schema import VERSION, check_journal, damaged
 from armoflow.errors import EngineError
+
+JOURNAL: Final = "journal.db"
 
 AT_ONCE: Final = 500
 """Rows that are looked up by one query."""
@@ -30,10 +32,12 @@ class Findings:
     Attributes:
         counts: How many sessions, tasks and results there are.
         problems: What is wrong, a line each.
+        lost: How many results lack their data.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    lost: int = 0
 
     def tell(self, what: str, problems: Sequence[str]) -> None:
         """Add problems of one kind; of many the first ones and how many there are."""
@@ -48,31 +52,42 @@ def check_state(directory: Path) -> Findings:
     Raises:
         EngineError: If there is none, or its journal cannot be read at all.
     """
-    path = directory / "journal.db"
+    findings = Findings()
+    with open_to_read(directory) as connection:
+        connection.execute("BEGIN")  # all of it is of one moment
+        version = check_journal(connection, directory / JOURNAL)
+        if 0 < version < VERSION:
+            findings.problems.append(
+                f"the journal is of an earlier version, {version}: the next start brings it to "
+                f"{VERSION}; check again then"
+            )
+        else:
+            _check(connection, directory, findings)
+    return findings
+
+
+@contextmanager
+def open_to_read(directory: Path) -> Iterator[sqlite3.Connection]:
+    """The journal of a state directory, whether an engine runs on it or not; it stays as it is.
+
+    Raises:
+        EngineError: If there is none, or it cannot be read.
+    """
+    path = directory / JOURNAL
     if not path.is_file():
-        raise EngineError(f"{directory} is no state directory: it has no journal.db", "NOT_FOUND")
+        raise EngineError(f"{directory} is no state directory: it has no {JOURNAL}", "NOT_FOUND")
     # Of a journal that nobody has open nothing must be made, not even the index of an empty log.
     is_open = path.with_name(path.name + "-shm").exists()
     has_log = (log := path.with_name(path.name + "-wal")).exists() and log.stat().st_size > 0
     how = "mode=ro" if is_open or has_log else "immutable=1"
-    findings = Findings()
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
-            connection.execute("BEGIN")  # all of it is of one moment
-            version = check_journal(connection, path)
-            if 0 < version < VERSION:
-                findings.problems.append(
-                    f"the journal is of an earlier version, {version}: the next start brings it to "
-                    f"{VERSION}; check again then"
-                )
-            else:
-                _check(connection, directory, findings)
+            yield connection
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
     finally:
         if has_log and not is_open:  # the log's index, which was made to read it
             path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    return findings
 
 
 def _check(connection: sqlite3.Connection, directory: Path, findings: Findings) -> None:
@@ -93,7 +108,9 @@ def _check(connection: sqlite3.Connection, directory: Path, findings: Findings) 
             f"{table[:-1]} {key} names {column} {value}, which is not there" for key, value in rows
         ]
         findings.tell("of these", lost)
-    findings.tell("results without their data", list(_missing_data(connection, directory)))
+    missing = list(_missing_data(connection, directory))
+    findings.lost = len(missing)
+    findings.tell("results without their data", missing)
     findings.tell("tasks that cannot run", list(_stuck_tasks(connection)))
 
 

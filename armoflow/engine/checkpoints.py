@@ -39,9 +39,7 @@ class Checkpointer:
         self.left = 0
 
     def ask(self) -> None:
-        """Begin to copy, if that is not being done already."""
-        if self.running:
-            return
+        """Begin to copy, and again if that is being done already."""
         self.running = True
         if self._thread is None:
             self._thread = threading.Thread(

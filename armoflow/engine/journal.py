@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from armoflow.engine import checkpoints, schema
+from armoflow.engine import checkpoints, compaction, schema
+from armoflow.engine.compaction import Compaction
 from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.files import synchronize, unlink
@@ -117,6 +118,8 @@ class Journal:
         self._statements: dict[tuple[str, int], str] = {}
         self._pages = 0
         self._checkpoints = checkpoints.Checkpointer(self._path)
+        self._compaction = Compaction(connection)
+        self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
@@ -348,13 +351,28 @@ class Journal:
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
             error = self._write_in_the_end(batch)
-            self._finishing = (
-                self._checkpoints.left > checkpoints.MOST_PAGES and not self._checkpoints.running
-            )
+            long = self._checkpoints.left > checkpoints.MOST_PAGES and not self._checkpoints.running
+            if self._freed and error is None:
+                self._freed = False
+                self._compaction.look()
+            self._finishing = long or self._compaction.due
             self._loop.call_soon_threadsafe(self._written, batch, error)
-            if self._finishing:
+            if long:
                 self._checkpoints.copy(self._connection)
-                self._finishing = False
+            if self._compaction.due:
+                self._compact()
+            self._finishing = False
+
+    def _compact(self) -> None:
+        """Give room back, at least a slice of it, for as long as nothing is to be written."""
+        while True:
+            self._compaction.step()
+            self._pages += compaction.SLICE
+            if not self._compaction.due:
+                self._checkpoints.ask()  # the file gets shorter when the log is copied to it
+                return
+            if not self._queue.empty():
+                return
 
     def _write_in_the_end(self, batch: Batch) -> Exception | None:
         """Try until it is written, or never will be; returns why."""
@@ -398,6 +416,7 @@ class Journal:
                 batch.values[table] = [_encodable(value) for value in values]
             self._transact(batch)
         self._left_files = unlink([*self._left_files, *batch.unlink])
+        self._freed = self._freed or bool(batch.removed or batch.deleted)
         if self._pages >= checkpoints.PAGES and not self._checkpoints.running:
             self._pages = 0
             self._checkpoints.ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -73,9 +74,10 @@ def run(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_up_serves_until_it_is_told_to_stop(tmp_path: Path, number: int) -> None:
-    with started(*up(tmp_path, "--partition", "cpu", "--partition", "gpu=0")) as (process, url):
+@pytest.mark.parametrize(("number", "form"), [(signal.SIGTERM, "text"), (signal.SIGINT, "json")])
+def test_up_serves_until_it_is_told_to_stop(tmp_path: Path, number: int, form: str) -> None:
+    partitions = ("--partition", "cpu", "--partition", "gpu=0")
+    with started(*up(tmp_path, *partitions, "--log-format", form)) as (process, url):
         assert url.startswith("http://127.0.0.1:")
         with grpc.insecure_channel(url.removeprefix("http://")) as channel:
             _, partitions = ArmoniKPartitions(channel).list_partitions()
@@ -84,6 +86,9 @@ def test_up_serves_until_it_is_told_to_stop(tmp_path: Path, number: int) -> None
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert "Partitions/ListPartitions was called 1 times" in errors
+        if form == "json":
+            told = [json.loads(line) for line in errors.splitlines()]
+            assert all(line["@t"] and line["SourceContext"].startswith("armoflow") for line in told)
 
 
 def test_up_serves_a_dashboard_as_long_as_it_is_there(tmp_path: Path) -> None:

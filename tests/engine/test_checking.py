@@ -11,6 +11,7 @@ import pytest
 from engine_support import Running, in_loop
 
 from armoflow.cli.main import main
+from armoflow.engine.backup import back_up
 from armoflow.engine.checking import check_state
 from armoflow.errors import EngineError
 
@@ -123,3 +124,59 @@ def test_a_state_of_an_earlier_version(tmp_path: Path) -> None:
         archive.extractall(tmp_path)
     (problem,) = unharmed(tmp_path)
     assert "earlier version, 1" in problem
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_copy_of_a_state_that_an_engine_writes(tmp_path: Path) -> None:
+    """Large data comes and goes all the time; what stays is in the copy, whatever the moment."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    async with Running(state) as running:
+        running.open_session()
+        kept = [running.submit(bytes([number]) * LARGE) for number in range(3)]
+        await running.engine.committed()
+        copying = asyncio.create_task(asyncio.to_thread(back_up, state, copy))
+        while not copying.done():
+            brief = running.submit(bytes(LARGE))
+            await running.engine.committed()
+            engine, now = running.engine, running.engine.now()
+            engine.apply(engine.state.cancel_tasks(now, [brief.id]))
+            engine.apply(engine.state.delete_results(now, [brief.payload_id]))
+        findings = await copying
+        assert findings.problems == []
+        assert findings.counts["tasks"] >= len(kept)
+    assert {path.name for path in copy.iterdir()} <= {"journal.db", "objects", "output"}
+    assert copy.stat().st_mode & 0o777 == 0o700
+    assert (copy / "journal.db").stat().st_mode & 0o777 == 0o600
+    async with Running(copy) as again:
+        for number, task in enumerate(kept):
+            payload = again.engine.state.results[task.payload_id]
+            data = await again.engine.objects.read(payload.opaque_id)
+            assert isinstance(data, Path)
+            assert data.read_bytes() == bytes([number]) * LARGE
+
+
+def test_a_copy_of_a_state_without_an_engine(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(state)
+    copy = tmp_path / "new" / "copy"
+    command = ["up", "--state", str(state), "--backup", str(copy)]
+    assert main(command) == 0
+    assert f"{copy}: sound (1 sessions, 2 tasks, 4 results)" in capsys.readouterr().out
+    assert contents(state) == before
+    large = [path for path in contents(copy) if path.startswith("objects/")]
+    assert len(large) == 1
+    assert main(command) == 2
+    assert f"--backup {copy} is not empty: name a new directory" in capsys.readouterr().err
+    assert main(["up", "--state", str(tmp_path), "--backup", str(tmp_path / "x")]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_copy_of_what_is_damaged_says_so(tmp_path: Path, state: Path) -> None:
+    (large,) = [path for path in (state / "objects").glob("*/*") if path.is_file()]
+    large.unlink()
+    (problem,) = back_up(state, tmp_path / "copy").problems
+    assert "data is not in" in problem
