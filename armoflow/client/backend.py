@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from armoflow.client.future import Future
 from armoflow.client.progress import Display
 from armoflow.client.put import Put
 from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator.tally import Count
+
+if TYPE_CHECKING:
+    from armoflow.graph.render import Picture
 
 
 class Backend(Protocol):
@@ -20,6 +24,19 @@ class Backend(Protocol):
     @property
     def extensions(self) -> frozenset[str]:
         """What the engine offers beyond the ArmoniK API."""
+
+    def counts(self) -> Mapping[str, Count]:
+        """How far the work is, by the names of tasks."""
+
+    def facts(self) -> Mapping[str, object]:
+        """What else is known of the client, by what it is called."""
+
+    def picture(self) -> Picture:
+        """What was run so far, as a picture.
+
+        Raises:
+            GraphError: If nothing was.
+        """
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""

@@ -366,6 +366,23 @@ class Client:
         """What the engine offers beyond the ArmoniK API, and is used."""
         return self._backend.extensions
 
+    def visualize(self, *values: Any, path: str | os.PathLike[str] | None = None) -> str:
+        """Draw a graph in the colours of how far this client has run it.
+
+        Args:
+            values: Lazy values, or containers holding some; without any, all that the client's
+                session has run is drawn, a box for the tasks of each name, as the engine knows it.
+            path: File to write; its suffix chooses the format: .svg, .png, .dot, .mmd (Mermaid) or
+                .html.
+
+        Returns:
+            The picture as text: SVG where no path is given, and where it is .png.
+        """
+        from armoflow.client.showing import draw
+
+        self._check_open()
+        return draw(self._backend, values, path)
+
     # --- life -----------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -391,6 +408,11 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self._backend.endpoint}{' closed' if self.closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        from armoflow.client.showing import client_html
+
+        return client_html(self._backend, closed=self.closed)
 
     def __reduce__(self) -> NoReturn:
         raise GraphError(

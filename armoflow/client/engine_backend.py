@@ -21,14 +21,14 @@ from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.put import Put, References
-from armoflow.client.reporting import write_report
+from armoflow.client.reporting import session_picture, tell, write_report
 from armoflow.client.task_output import Logs, ShownOutput, least_level
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError, SerializationError
+from armoflow.errors import EngineError, GraphError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
 from armoflow.options import (
@@ -48,6 +48,7 @@ from armoflow.orchestrator.planning.plan_settings import (
     Surroundings,
     subgraph_seconds,
 )
+from armoflow.orchestrator.tally import Count
 from armoflow.orchestrator.targets import (
     IterationWindow,
     Names,
@@ -65,6 +66,7 @@ from armoflow.system.grants import processors
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.client_options import PayloadMode
+    from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
@@ -131,10 +133,8 @@ class EngineBackend:
             raise
         orchestrator = self._orchestrator
         if is_wanted(progress):
-            self.display = Display(
-                lambda: orchestrator.tally.counts(orchestrator.calls.waiting()),
-                lambda: orchestrator.stalls.reason,
-            )
+            overview = orchestrator.overview
+            self.display = Display(overview.counts, overview.reason, overview.refresh)
         tally = orchestrator.tally
         self._origin = FutureOrigin(client, self._callbacks, 0, self.key, self.display, tally)
         if self._engine is not None:
@@ -158,6 +158,26 @@ class EngineBackend:
     def extensions(self) -> frozenset[str]:
         """What the engine offers beyond the ArmoniK API."""
         return self._orchestrator.transport.info.extensions
+
+    def counts(self) -> dict[str, Count]:
+        """How far the work is, by the names of tasks."""
+        return self._orchestrator.overview.counts()
+
+    def facts(self) -> dict[str, object]:
+        """What else is known of the client, by what it is called."""
+        info = self._orchestrator.transport.info
+        return {
+            "engine": f"ArmoniK {info.core_version}" + (", private" if self._engine else ""),
+            "partitions": ", ".join(info.partitions),
+            "session": self._orchestrator.last_session,
+        }
+
+    def picture(self) -> Picture:
+        """What was run so far, as a picture: of the session that was opened last."""
+        session_id = self._orchestrator.last_session
+        if session_id is None:
+            raise GraphError("this client has run nothing yet: there is no graph to draw")
+        return session_picture(self._connection, session_id)
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
@@ -340,13 +360,14 @@ class EngineBackend:
     def close(self) -> None:
         """Cancel everything, end the session and the private engine; may be called again."""
         display, self.display = self.display, None
-        if display is not None:
-            display.close()
+        told = "" if display is None else display.summary()
         try:
             self._loop.call(self._orchestrator.close())
             session_id = self._orchestrator.last_session
             if self._report is not None and session_id is not None:
-                write_report(self._connection, session_id, self._report)
+                write_report(self._connection, session_id, self._report, told)
+            elif told:
+                tell(told)
         finally:
             if self._output is not None:
                 self._output.close()

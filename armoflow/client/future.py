@@ -309,6 +309,11 @@ class Future(LeanFuture[T]):
             state = "done"
         return f"<Future {self.name} {state}>"
 
+    def _repr_html_(self) -> str:
+        from armoflow.client.showing import future_html
+
+        return future_html(self)
+
     def __reduce__(self) -> Any:
         raise GraphError(
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "

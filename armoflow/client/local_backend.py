@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future, FutureOrigin
@@ -11,14 +11,17 @@ from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
+from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.tally import Count
 from armoflow.orchestrator.targets import ItemOutcome, Names
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.graph.render import Picture
 
 
 class LocalBackend:
@@ -36,6 +39,21 @@ class LocalBackend:
     def extensions(self) -> frozenset[str]:
         """There is no engine that could offer any."""
         return frozenset()
+
+    def counts(self) -> Mapping[str, Count]:
+        """What is asked for has ended when it is there: nothing is counted."""
+        return {}
+
+    def facts(self) -> Mapping[str, object]:
+        """Nothing else is known."""
+        return {"runs": "in the caller's thread"}
+
+    def picture(self) -> Picture:
+        """Nothing is remembered."""
+        raise GraphError(
+            "local=True remembers nothing of what it has run: name the values, "
+            "client.visualize(value)"
+        )
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""

@@ -1,4 +1,4 @@
-"""Bars for who waits: drawn by the waiting thread itself, and gone when it goes on.
+"""Bars for who waits, in a terminal or a notebook: drawn by the waiting thread itself.
 
 So nothing runs beside the user's program, nothing is drawn over what it prints, and a wait of less
 than a second shows nothing.
@@ -11,13 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
 PATIENCE = 1.0
 """Seconds of waiting before something is shown."""
@@ -27,11 +26,21 @@ SHOWN = 12
 
 
 def is_wanted(progress: bool | None) -> bool:
-    """Whether bars are drawn: as was said, else where a person watches a terminal."""
+    """Whether bars are drawn: as was said, else where a person watches a terminal or a notebook."""
     if progress is not None:
         return progress
+    return (is_notebook(sys.stdout) or is_terminal(sys.stderr)) and not os.environ.get("CI")
+
+
+def is_notebook(stream: Any) -> bool:
+    """Whether what is written to a standard stream is shown in a notebook."""
+    return type(stream).__module__.startswith("ipykernel.")
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether it is shown in a terminal."""
     try:
-        return sys.stderr.isatty() and not os.environ.get("CI")
+        return bool(stream.isatty())
     except (AttributeError, ValueError):  # there is none, one of the user's own, or it is closed
         return False
 
@@ -62,30 +71,46 @@ class Waiting:
             self._display.show(self)
 
 
+class Bars(Protocol):
+    """Where one wait is shown."""
+
+    def draw(self, counts: Mapping[str, Count], reason: str) -> None:
+        """Show what is so now."""
+
+    def write(self, stream: Any, text: str) -> None:
+        """Write whole lines."""
+
+    def close(self) -> None:
+        """The wait is over."""
+
+
 class Display:
     """Draws the bars of one client.
 
     Args:
         counts: How far the work is.
         reason: What is waited for, if nothing ends; or nothing.
-        console: Where to draw; by default the standard error.
+        refresh: Called when somebody looks.
+        console: Where to draw; by default the standard error, or the notebook.
     """
 
     def __init__(
         self,
         counts: Callable[[], Mapping[str, Count]],
         reason: Callable[[], str],
+        refresh: Callable[[], None] = lambda: None,
+        *,
         console: Console | None = None,
     ) -> None:
         self._counts = counts
         self._reason = reason
+        self._refresh = refresh
         self._console = console
         self._lock = threading.Lock()
         self._owner: Waiting | None = None
         self._begun = time.monotonic()
         self._used = False
-        self._bars: Progress | None = None
-        self._rows: dict[str, TaskID] = {}
+        self._bars: Bars | None = None
 
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
@@ -93,84 +118,54 @@ class Display:
             if self._owner is None:
                 self._owner, self._bars = waiting, self._start()
             if self._owner is waiting and self._bars is not None:
+                self._refresh()
                 self._draw(self._bars)
 
     def hide(self, waiting: Waiting) -> None:
-        """Leave nothing on the screen: the caller goes on."""
+        """The caller goes on."""
         with self._lock:
             if self._owner is waiting:
                 self._owner = None
-                if self._bars is not None:
-                    self._bars.stop()
-                self._bars = None
-                self._rows.clear()
+                bars, self._bars = self._bars, None
+                if bars is not None:
+                    self._draw(bars)
+                    bars.close()
 
     def write(self, stream: Any, text: str) -> None:
         """Write whole lines: above the bars, if there are any now."""
         with self._lock:
             if self._bars is not None:
-                console = self._bars.console
-                console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+                self._bars.write(stream, text)
             else:
                 write(stream, text)
 
-    def close(self) -> None:
-        """Say in a line what was done, if bars were drawn."""
+    def summary(self) -> str:
+        """A line about what was done; empty if nothing was drawn."""
         if not self._used:
-            return
+            return ""
         counts = self._counts().values()
         ended, failed = sum(c.ended for c in counts), sum(c.failed for c in counts)
         seconds = time.monotonic() - self._begun
         failures = f", {failed:,} failed" if failed else ""
-        print(f"armoflow: {ended:,} done in {seconds:.1f} s{failures}", file=sys.stderr)
+        return f"armoflow: {ended:,} done in {seconds:.1f} s{failures}"
 
-    def _start(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-
+    def _start(self) -> Bars:
         self._used = True
-        bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[more]}", style="red"),
-            TextColumn("{task.fields[rate]}"),
-            Remaining(compact=True),
-            console=self._console or Console(stderr=True),
-            transient=True,
-            auto_refresh=False,
-        )
-        bars.start()
-        return bars
+        # Imported here: most waits are short.
+        if self._console is None and is_notebook(sys.stdout):
+            from armoflow.client.notebook_bars import NotebookBars
 
-    def _draw(self, bars: Progress) -> None:
+            return NotebookBars()
+        from armoflow.client.terminal_bars import TerminalBars
+
+        return TerminalBars(self._console)
+
+    def _draw(self, bars: Bars) -> None:
         counts = self._counts()
-        left = [name for name, count in counts.items() if count.left]
-        shown = set(left[-SHOWN:]) if len(counts) > SHOWN else set(counts)
-        for name, count in counts.items():
-            row = self._rows.get(name)
-            if row is None:
-                row = self._rows[name] = _hidden_row(bars, name)
-            speed = bars.tasks[bars.task_ids.index(row)].speed
-            bars.update(
-                row,
-                total=count.planned,
-                completed=count.ended,
-                visible=name in shown,
-                more=f"{count.failed:,} failed" if count.failed else "",
-                rate=f"{speed:,.1f}/s" if speed else "",
-            )
-        self._tell(bars, self._reason())
-        bars.refresh()
-
-    def _tell(self, bars: Progress, reason: str) -> None:
-        """A last line with what is waited for."""
-        row = self._rows.get("")
-        if row is None and reason:
-            row = self._rows[""] = _hidden_row(bars, "")
-        if row is not None:
-            bars.update(row, description=reason, visible=bool(reason))
+        if len(counts) > SHOWN:
+            left = [name for name, count in counts.items() if count.left][-SHOWN:]
+            counts = {name: counts[name] for name in left}
+        bars.draw(counts, self._reason())
 
 
 def write(stream: Any, text: str) -> None:
@@ -179,8 +174,3 @@ def write(stream: Any, text: str) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(text.encode(encoding, "replace").decode(encoding, "replace"))
         stream.flush()
-
-
-def _hidden_row(bars: Progress, name: str) -> TaskID:
-    """A new row; it is shown once it says something."""
-    return bars.add_task(name, total=None, visible=False, more="", rate="")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from armoflow.client.progress import is_notebook
 from armoflow.errors import ArmoflowError, OptionError
 from armoflow.protocol.settings import ConnectionSettings
 
+if TYPE_CHECKING:
+    from armoflow.graph.render import Picture
+
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def check_report(value: object, *, local: object) -> Path | None:
@@ -35,13 +43,14 @@ def check_report(value: object, *, local: object) -> Path | None:
     return path
 
 
-def write_report(settings: ConnectionSettings, session_id: str, path: Path) -> None:
+def write_report(settings: ConnectionSettings, session_id: str, path: Path, told: str = "") -> None:
     """Ask an engine for all that it knows of a session, and write it; what fails is logged.
 
     Args:
         settings: Where the engine is.
         session_id: Which session.
         path: Where to write.
+        told: What is said at the end before where the report is.
     """
 
     def write() -> None:
@@ -55,15 +64,41 @@ def write_report(settings: ConnectionSettings, session_id: str, path: Path) -> N
             path.write_text(page, encoding="utf-8")
         except (ArmoflowError, OSError) as error:
             logger.warning("the report could not be written to %s: %s", path, error)
+            tell(told)
         else:
-            if sys.stderr is not None:
-                print(f"armoflow: report in {path}", file=sys.stderr)
+            tell(f"{told}; report in {path}" if told else f"armoflow: report in {path}")
 
+    _aside(write)
+
+
+def session_picture(settings: ConnectionSettings, session_id: str) -> Picture:
+    """Ask an engine what a session has run, and draw it: a box for all tasks of a name."""
+    from armoflow.protocol.inspection import Inspection
+    from armoflow.report.collect import collect
+    from armoflow.report.digest import Digest
+
+    def look() -> Picture:
+        with Inspection(settings) as inspection:
+            trace = collect(inspection, inspection.session(session_id))
+        digest = Digest()
+        digest.add(trace.runs)
+        return digest.flow.picture()
+
+    return _aside(look)
+
+
+def _aside(call: Callable[[], T]) -> T:
+    """Make a call that runs a loop of its own: in a thread, where the caller's runs one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        write()  # at the interpreter's end no thread can be started any more
-        return
-    thread = threading.Thread(target=write, name="armoflow-report")
-    thread.start()
-    thread.join()
+        return call()  # at the interpreter's end no thread can be started any more
+    with concurrent.futures.ThreadPoolExecutor(1, "armoflow-look") as thread:
+        return thread.submit(call).result()
+
+
+def tell(text: str) -> None:
+    """Say a line at the end: on the standard error, in a notebook among what is shown."""
+    stream = sys.stdout if is_notebook(sys.stdout) else sys.stderr
+    if text and stream is not None:
+        print(text, file=stream)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from armoflow.agent.passages import STDERR, Passage, Writer
 from armoflow.agent.throttle import Throttle
-from armoflow.client.progress import Display, write
+from armoflow.client.progress import Display, is_notebook, is_terminal, write
 from armoflow.codec.unprintable import printable
 from armoflow.system.printer import Printer
 
@@ -26,17 +26,10 @@ def least_level(logs: Logs | None) -> int | None:
     By default all is where a person watches the standard output: a terminal, or a notebook.
     """
     if logs is None:
-        logs = _is_watched(sys.stdout)
+        logs = is_terminal(sys.stdout) or is_notebook(sys.stdout)
     if logs == "errors":
         return STDERR
     return logging.NOTSET if logs else None
-
-
-def _is_watched(stream: Any) -> bool:
-    try:
-        return bool(stream.isatty()) or type(stream).__module__.startswith("ipykernel.")
-    except (AttributeError, ValueError):  # there is none, one of the user's own, or it is closed
-        return False
 
 
 class ShownOutput:

@@ -23,6 +23,7 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
+from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
@@ -130,6 +131,14 @@ class Orchestrator:
         self._start(self._durations.run())
         self.stalls = Stalls(transport, self.tracker, lambda: self._session_id)
         self._start(self.stalls.run())
+        self.overview = Overview(
+            transport,
+            self.tracker,
+            self.tally,
+            self.stalls,
+            waiting=self.calls.waiting,
+            session=lambda: self._session_id,
+        )
         self._start(unsettled.run())
         self._start(self._watcher.look())
         self._start(self._watcher.look_after_silence())
@@ -194,6 +203,7 @@ class Orchestrator:
             await self.fetcher.close()
             self.pipeline.close()
             self.freeing.close()
+            self.overview.close()
             sessions = [*self._old_sessions, *filter(None, [self._session_id])]
             if self._lost is not None or not self._lasting:
                 sessions = []  # they go with the engine

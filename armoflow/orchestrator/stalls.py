@@ -133,6 +133,9 @@ class Stalls:
         session_id = self._session()
         if session_id is None:
             return stands
+        if words := self._transport.traffic.words():
+            logger.warning("nothing has ended for %.0f s: %s", seconds, words)
+            return stands
         for partition in sorted({task.options.partition for task in self._tracker.open.values()}):
             try:
                 census = await self._count(session_id, partition)

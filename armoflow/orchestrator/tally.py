@@ -17,11 +17,15 @@ class Count:
         planned: How many there are so far.
         ended: How many of them have ended, well or not.
         failed: How many have not ended well.
+        running: How many engine tasks run now, as far as the engine was asked.
+        repeated: How many engine tasks were lost, and taken up again.
     """
 
     planned: int = 0
     ended: int = 0
     failed: int = 0
+    running: int = 0
+    repeated: int = 0
 
     @property
     def left(self) -> int:
@@ -40,13 +44,13 @@ class Tally:
         """A task will be submitted."""
         if task.items:
             with self._lock:
-                self._count(_name(task)).planned += task.items
+                self._count(task_label(task)).planned += task.items
 
     def ended(self, task: PlannedTask) -> None:
         """It has ended, or will never run."""
         if task.items:
             with self._lock:
-                count = self._count(_name(task))
+                count = self._count(task_label(task))
                 count.ended += task.items
                 if any(output.blame and not output.blame.cancelled for output in task.outputs):
                     count.failed += task.items
@@ -75,5 +79,6 @@ class Tally:
         return count
 
 
-def _name(task: PlannedTask) -> str:
+def task_label(task: PlannedTask) -> str:
+    """The name under which the items of a task are counted."""
     return task.name if task.steps is None else task.steps.names[-1]

@@ -39,6 +39,7 @@ from armoflow.protocol.transport import (
     ResultState,
     Submission,
     TaskState,
+    TaskUnderWay,
     WireOptions,
 )
 
@@ -65,6 +66,7 @@ class BatchTransport:
 
     def __init__(self, channel: grpc.aio.Channel, standard: StandardTransport) -> None:
         self.info: EngineInfo = standard.info
+        self.traffic = standard.traffic
         self._standard = standard
         self._prefix = _random_prefix()
         self._next_id = 0
@@ -171,7 +173,8 @@ class BatchTransport:
             return False
         path = f"{self._staging}/client-{secrets.token_hex(8)}"
         try:
-            size = await asyncio.to_thread(write_parts, path, parts)
+            with self.traffic.uploading(sum(map(len, parts))):
+                size = await asyncio.to_thread(write_parts, path, parts)
         except OSError:  # not for this user to write to, or no room
             self._staging = None
             remove_file(path)
@@ -210,6 +213,10 @@ class BatchTransport:
         """Have it told what the tasks of all sessions write, from the next session on."""
         self._listening = True
         self._stream.heard = hear
+
+    async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
+        """The tasks that run, and those that were lost and taken up again; not all of very many."""
+        return await self._standard.under_way(session_id)
 
     async def catch_up(self, session_id: str) -> None:
         """Nothing to do: it is told before the tasks' ends."""

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.traffic import Traffic
 
 _STATUS = re.compile(r"status: (\d{3})\b")
 _PERMISSION = re.compile(r"the permission (\w+:\w+)")
@@ -30,6 +31,7 @@ class Caller:
         proxy: The proxy on the way, with the variable that names it.
         authorities: The authorities that the server's certificate may be from, in PEM; None: those
             that are known everywhere.
+        traffic: What is on its way.
     """
 
     settings: ConnectionSettings
@@ -37,6 +39,7 @@ class Caller:
     user: str = ""
     proxy: str = ""
     authorities: bytes | None = field(default=None, repr=False)
+    traffic: Traffic = field(default_factory=Traffic, repr=False, compare=False)
 
     @property
     def endpoint(self) -> str:

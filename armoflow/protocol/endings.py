@@ -17,7 +17,7 @@ from armoflow import config
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.late import read_again
-from armoflow.protocol.transport import EndedTasks, Failure, TaskState
+from armoflow.protocol.transport import EndedTasks, Failure, TaskState, TaskUnderWay
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -29,6 +29,12 @@ LIST_SIZE = 500
 
 DURATIONS_DEADLINE = 5.0
 """Seconds after which nobody waits any more to hear how long tasks ran."""
+
+UNDER_WAY = 1_000
+"""Running tasks that are listed at most."""
+
+_RUNNING = task_status_pb2.TASK_STATUS_PROCESSING
+_REPEATED = task_status_pb2.TASK_STATUS_RETRIED
 
 OVER = frozenset(
     {
@@ -137,6 +143,18 @@ class Endings:
         for entry in reply.status:
             counts[messages.TASK_STATES.get(entry.status, TaskState.ENDED)] += entry.count
         return counts
+
+    async def under_way(self, session_id: str) -> list[TaskUnderWay]:
+        """The tasks that run, and those that were lost and taken up again; not all of very many."""
+        request = messages.tasks_in(session_id, (_RUNNING, _REPEATED), UNDER_WAY)
+        try:
+            reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
+        except grpc.RpcError as error:
+            raise self._transport.refused(error, "listing running tasks", request) from error
+        return [
+            TaskUnderWay(task.initial_task_id or task.id, task.created_by, task.status == _REPEATED)
+            for task in reply.tasks
+        ]
 
     async def drained(self, session_id: str) -> bool:
         """Whether all tasks of a session are over, now or soon.

@@ -101,31 +101,33 @@ async def repeat(
     patience = config.ENGINE_PATIENCE if patience is None else patience
     deadline = loop.time() + patience
     pause = 0.05
-    while True:
-        try:
-            return await call()
-        except (grpc.RpcError, asyncio.TimeoutError) as error:
-            if not is_ambiguous(error) or (not faults and is_server_fault(error)):
-                raise
-            last: Exception = error
+    with caller.traffic.calling() as unanswered:
         while True:
-            if loop.time() > deadline:
-                raise await _given_up(what, caller, patience, last) from last
-            logger.info("%s: %s, repeating", what, describe(last))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, 2.0)
-            if settled is None:
-                break
             try:
-                value = await settled()
-            except grpc.RpcError as error:
-                if not is_ambiguous(error):
+                return await call()
+            except (grpc.RpcError, asyncio.TimeoutError) as error:
+                if not is_ambiguous(error) or (not faults and is_server_fault(error)):
                     raise
-                last = error
-                continue
-            if value is not None:
-                return value
-            break
+                last: Exception = error
+            while True:
+                if loop.time() > deadline:
+                    raise await _given_up(what, caller, patience, last) from last
+                unanswered(describe(last))
+                logger.info("%s: %s, repeating", what, describe(last))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 2.0)
+                if settled is None:
+                    break
+                try:
+                    value = await settled()
+                except grpc.RpcError as error:
+                    if not is_ambiguous(error):
+                        raise
+                    last = error
+                    continue
+                if value is not None:
+                    return value
+                break
 
 
 async def _given_up(

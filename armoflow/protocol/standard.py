@@ -48,6 +48,7 @@ from armoflow.protocol.transport import (
     ResultState,
     Submission,
     TaskState,
+    TaskUnderWay,
     WireOptions,
 )
 from armoflow.protocol.written import WrittenOutput
@@ -91,6 +92,7 @@ class StandardTransport:
     ) -> None:
         self.info = info
         self.caller = caller
+        self.traffic = caller.traffic
         self._channel = channel
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
@@ -222,6 +224,10 @@ class StandardTransport:
         """Have what is stored of what tasks write read and told, if it is stored."""
         if stored is not None:
             self._output = WrittenOutput(self, self._results, hear, stored)
+
+    async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
+        """The tasks that run, and those that were lost and taken up again; not all of very many."""
+        return await self._endings.under_way(session_id)
 
     async def catch_up(self, session_id: str) -> None:
         """Tell what tasks that have ended wrote, as far as it is stored and can be read now."""

@@ -142,6 +142,8 @@ class Stream:
         except Exception as error:
             # Whatever it is: nobody waits for ever for an answer.
             self._fail(error)
+        finally:
+            self._caller.traffic.answered(self)
 
     async def _stay_connected(self) -> None:
         loop = self._loop
@@ -173,6 +175,7 @@ class Stream:
             elif loop.time() > deadline:
                 said, patience = describe(problem), config.ENGINE_PATIENCE
                 raise await unanswered(_AGAIN, self._caller, patience, problem, said)
+            self._caller.traffic.unanswered(self, describe(problem))
             # Said aloud once: whoever waits for values must know what they wait for.
             logger.log(
                 logging.WARNING if greeted else logging.INFO,
@@ -199,6 +202,7 @@ class Stream:
             request.sent = False
         self._unsent = deque(self._requests.values())
         self._wire = wire
+        self._caller.traffic.answered(self)
         if not self._greeting.done():
             self._greeting.set_result(said)
         self._greeted = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -47,11 +47,21 @@ class Transfers:
 
         Data that was stored and then deleted, with the task that needed it, is not stored again.
         """
+        with self._transport.traffic.uploading(size(parts)) as sent:
+            await self._upload(session_id, result_id, parts, sent)
+
+    async def _upload(
+        self,
+        session_id: str,
+        result_id: str,
+        parts: Sequence[Buffer],
+        sent: Callable[[int], None],
+    ) -> None:
         repeated = False
         deadline = CALL_DEADLINE + size(parts) / SLOWEST_UPLOAD
 
         async def call() -> Any:
-            messages = self._messages(session_id, result_id, parts)
+            messages = self._messages(session_id, result_id, parts, sent)
             return await _answer(self._results.UploadResultData(messages, timeout=deadline))
 
         async def settled() -> bool | None:
@@ -69,7 +79,11 @@ class Transfers:
                     raise self._transport.refused(error, "uploading data", request) from error
 
     async def _messages(
-        self, session_id: str, result_id: str, parts: Sequence[Buffer]
+        self,
+        session_id: str,
+        result_id: str,
+        parts: Sequence[Buffer],
+        sent: Callable[[int], None],
     ) -> AsyncIterator[Any]:
         identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
             session_id=session_id, result_id=result_id
@@ -80,6 +94,7 @@ class Transfers:
             for first in range(0, len(part), length):
                 chunk = bytes(part[first : first + length])
                 yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
+                sent(len(chunk))
 
     async def _status(self, session_id: str, result_id: str) -> int | None:
         """A result's status; all that are asked for in one moment come in one call."""

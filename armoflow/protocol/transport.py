@@ -16,6 +16,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, DataLostError
 from armoflow.options import MAX_RETRIES, PRIORITY
+from armoflow.protocol.traffic import Traffic
 
 
 class ResultState(enum.Enum):
@@ -151,6 +152,20 @@ class Failure:
     partition: str = ""
 
 
+class TaskUnderWay(NamedTuple):
+    """A task that runs, or one that was lost and taken up again under another id.
+
+    Attributes:
+        task_id: Its id; of what was taken up again, that of the first try.
+        parent: The task that submitted it; empty for those of the client.
+        repeated: It was lost, and goes on under another id.
+    """
+
+    task_id: str
+    parent: str
+    repeated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ResultChange:
     """A result was completed or aborted.
@@ -244,6 +259,7 @@ class Transport(Protocol):
 
     Attributes:
         info: What the engine says of itself.
+        traffic: What is on its way there.
         looks: Seconds after (re)connecting at which to poll: what ends meanwhile may be missed.
         batches: How many are being submitted at once at most.
         collecting: Seconds in which tasks are collected into a batch while another is on its way.
@@ -252,6 +268,7 @@ class Transport(Protocol):
     """
 
     info: EngineInfo
+    traffic: Traffic
     looks: Sequence[float]
     batches: int
     collecting: float
@@ -303,6 +320,9 @@ class Transport(Protocol):
             stored: Where it cannot, have workers store what has this level at least, and read that;
                 None: then it is told nothing.
         """
+
+    async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
+        """The tasks that run, and those that were lost and taken up again; not all of very many."""
 
     async def catch_up(self, session_id: str) -> None:
         """Tell what tasks that have ended wrote, as far as it is told and can be read now."""

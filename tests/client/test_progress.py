@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,11 @@ from rich.console import Console
 from armoflow import Client, task
 from armoflow.client import progress
 from armoflow.client.progress import Display, Waiting, is_wanted
+from armoflow.client.reporting import tell
+from armoflow.graph.render import STATES
+from armoflow.orchestrator import overview
 from armoflow.orchestrator.tally import Count
+from tests.faults.scripts import wait_for
 
 PATIENCE = 60
 
@@ -31,7 +37,11 @@ class Screen:
         self.counts: dict[str, Count] = {}
         self.reason = ""
         console = Console(file=self.file, force_terminal=True, width=100)
-        self.display = Display(lambda: self.counts, lambda: self.reason, console)
+        self.looked = 0
+        self.display = Display(lambda: self.counts, lambda: self.reason, self.look, console=console)
+
+    def look(self) -> None:
+        self.looked += 1
 
     def read(self) -> str:
         """What was drawn since the last time."""
@@ -47,22 +57,23 @@ def test_bars_follow_the_work_and_leave_nothing(monkeypatch: pytest.MonkeyPatch)
     with Waiting(screen.display) as waiting:
         waiting.tick()
         assert "load" in (drawn := screen.read()) and "300/1200" in drawn
-        screen.counts["load"] = Count(planned=1200, ended=900, failed=7)
+        screen.counts["load"] = Count(planned=1200, ended=900, failed=7, running=4, repeated=2)
         screen.counts["total"] = Count(planned=1)
         waiting.tick()
         drawn = screen.read()
-        assert all(part in drawn for part in ("900/1200", "7 failed", "total", "0/1"))
+        assert all(
+            part in drawn
+            for part in ("900/1200", "7 failed", "4 running", "2 retried", "total", "0/1")
+        )
+        assert screen.looked == 2
     assert "\x1b[2K" in screen.read()  # the lines are erased
 
 
-def test_a_short_wait_shows_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_short_wait_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch, patience=60)
     with Waiting(screen.display) as waiting:
         waiting.tick()
-    screen.display.close()
-    assert screen.read() == "" and capsys.readouterr().err == ""
+    assert screen.read() == "" and screen.display.summary() == ""
 
 
 def test_what_holds_the_work_up_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,20 +112,32 @@ def test_of_many_names_those_that_are_left_are_shown(monkeypatch: pytest.MonkeyP
     assert "open" in drawn and "done3" not in drawn
 
 
-def test_the_last_line_sums_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_colours_are_left_out_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    colour = re.compile("\x1b\\[[\\d;]*3\\d")
+    for asked in (False, True):
+        if asked:
+            monkeypatch.setenv("NO_COLOR", "1")
+        screen = Screen(monkeypatch)
+        screen.counts["load"] = Count(planned=12, ended=3, failed=1)
+        with Waiting(screen.display) as waiting:
+            waiting.tick()
+            drawn = screen.read()
+        assert "1 failed" in drawn and bool(colour.search(drawn)) is not asked
+
+
+def test_the_last_line_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch)
     screen.counts = {"load": Count(1200, 1200, 2), "total": Count(1, 1)}
     with Waiting(screen.display) as waiting:
         waiting.tick()
-    screen.display.close()
-    told = capsys.readouterr().err
-    assert told.startswith("armoflow: 1,201 done in ") and told.endswith(", 2 failed\n")
+    told = screen.display.summary()
+    assert told.startswith("armoflow: 1,201 done in ") and told.endswith(", 2 failed")
 
 
 @pytest.mark.parametrize("extensions", [True, False])
-def test_items_are_counted_by_name_at_every_door(extensions: bool) -> None:
+def test_items_are_counted_and_shown_by_name_at_every_door(
+    extensions: bool, tmp_path: Path
+) -> None:
     @task
     def same(value: int) -> int:
         return value
@@ -122,7 +145,7 @@ def test_items_are_counted_by_name_at_every_door(extensions: bool) -> None:
     @task
     def odd(value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(value)
+            raise ValueError(f"{value} is not even odd")
         return value
 
     @task(fuse=False)
@@ -137,6 +160,16 @@ def test_items_are_counted_by_name_at_every_door(extensions: bool) -> None:
         futures += client.map(odd, range(20, 30))
         errors = [future.exception() for future in futures]
         counts = display._counts()
+        shown = client._repr_html_()
+        assert "30 of 30" in shown and "15 failed" in shown and "partitions: default" in shown
+        assert "not even" in futures[0]._repr_html_() and "failed" in futures[0]._repr_html_()
+        assert "state: done" in futures[1]._repr_html_()
+        drawn = client.visualize(path=tmp_path / "run.svg")  # as the engine knows it
+        assert (tmp_path / "run.svg").read_text() == f"{drawn}\n"
+        assert all(name in drawn for name in ("same", "total", "odd"))
+        assert STATES["failed"].fill in drawn and STATES["done"].fill in drawn
+        assert STATES["failed"].fill in client.visualize([odd(1)], path=tmp_path / "odd.dot")
+    assert "state: closed" in client._repr_html_()
     assert sum(error is not None for error in errors) == 15
     assert {name: (count.planned, count.ended, count.failed) for name, count in counts.items()} == {
         "same": (50, 50, 0),
@@ -191,6 +224,55 @@ def test_a_terminal_shows_bars_and_a_pipe_does_not(tmp_path: Path) -> None:
     assert piped.communicate(timeout=PATIENCE) == ("2.5\n", "")
 
 
+class Notebook(io.StringIO):
+    """What a notebook has in place of a standard stream."""
+
+    __module__ = "ipykernel.iostream"
+
+
+class Shown:
+    """What IPython shows, with all that was put in its place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pictures: list[str] = []
+        module = types.ModuleType("IPython.display")
+        module.HTML = str  # type: ignore[attr-defined]
+        module.display = self.display  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+        monkeypatch.setitem(sys.modules, "IPython.display", module)
+
+    def display(self, picture: str, display_id: bool) -> Shown:
+        assert display_id
+        self.pictures.append(picture)
+        return self
+
+    def update(self, picture: str) -> None:
+        self.pictures.append(picture)
+
+
+def test_a_notebook_shows_bars_as_html(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.delenv("CI", raising=False)
+    shown, stdout = Shown(monkeypatch), Notebook()
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert is_wanted(None)
+    counts = {"<load>": Count(planned=1200, ended=300, failed=7, running=2)}
+    display = Display(lambda: counts, lambda: "upload 3.1 of 4.2 GB")
+    with Waiting(display) as waiting:
+        waiting.tick()
+        (picture,) = shown.pictures
+        assert '<progress value="0.2500"' in picture and "upload 3.1 of 4.2 GB" in picture
+        assert "&lt;load&gt;" in picture and "2 running, 7 failed" in picture
+        display.write(stdout, "load | a line\n")
+        counts["<load>"] = Count(planned=1200, ended=1200, failed=7)
+    assert "1,200 of 1,200" in shown.pictures[-1] and "upload" not in shown.pictures[-1]
+    assert stdout.getvalue() == "load | a line\n"
+    tell(display.summary())
+    assert stdout.getvalue().endswith(", 7 failed\n")
+    monkeypatch.setenv("CI", "1")
+    assert not is_wanted(None)
+
+
 def test_where_bars_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_wanted(True) and not is_wanted(False)
     closed = io.StringIO()
@@ -200,14 +282,25 @@ def test_where_bars_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not is_wanted(None)
 
 
-def test_what_was_cancelled_has_not_failed() -> None:
+def test_what_runs_is_told_and_what_was_cancelled_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     @task
     def nap(seconds: float) -> None:
         time.sleep(seconds)
 
+    monkeypatch.setattr(overview, "INTERVAL", 0.0)
     with Client(workers=1, progress=True) as client:
         display = client._backend.display
         assert display is not None
         future = client.submit(nap(60))
+
+        def running() -> int:
+            display._refresh()
+            return display._counts()["nap"].running
+
+        wait_for(lambda: running() == 1, "the engine does not say what runs")
+        assert "state: running" in future._repr_html_() and "1 running" in client._repr_html_()
         assert future.cancel()
+        assert "state: cancelled" in future._repr_html_()
         assert display._counts()["nap"].failed == 0

@@ -79,7 +79,7 @@ def test_what_can_be_asked_for_is_told() -> None:
 def test_lines_stand_above_the_bars() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=60)
-    display = Display(lambda: {"f": Count(planned=10, ended=3)}, lambda: "", console)
+    display = Display(lambda: {"f": Count(planned=10, ended=3)}, lambda: "", console=console)
     waiting = Waiting(display)
     display.show(waiting)
     display.write(None, "f[1] | a line of [bold]more[/] than sixty characters" + "." * 20 + "\n")

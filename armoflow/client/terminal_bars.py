@@ -1,0 +1,89 @@
+"""Bars in a terminal: drawn over and over, and gone when whoever waits goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from armoflow.orchestrator.tally import Count
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+
+class TerminalBars:
+    """The bars of one wait.
+
+    Args:
+        console: Where to draw; by default the standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[more]}"),
+            TextColumn("{task.fields[rate]}"),
+            Remaining(compact=True),
+            console=console or Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+        )
+        self._rows: dict[str, TaskID] = {}
+        self._bars.start()
+
+    def draw(self, counts: Mapping[str, Count], reason: str) -> None:
+        """Show what is so now."""
+        bars = self._bars
+        for task in bars.tasks:
+            bars.update(task.id, visible=False)
+        for name, count in counts.items():
+            row = self._row(name)
+            speed = bars.tasks[bars.task_ids.index(row)].speed
+            bars.update(
+                row,
+                total=count.planned,
+                completed=count.ended,
+                visible=True,
+                more=_more(count),
+                rate=f"{speed:,.1f}/s" if speed else "",
+            )
+        if reason:
+            bars.update(self._row(""), description=reason, visible=True)
+        bars.refresh()
+
+    def write(self, stream: Any, text: str) -> None:
+        """Write whole lines above."""
+        console = self._bars.console
+        console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave nothing on the screen."""
+        self._bars.stop()
+
+    def _row(self, name: str) -> TaskID:
+        row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = _hidden_row(self._bars, name)
+        return row
+
+
+def _more(count: Count) -> str:
+    """What else is known of a name, in rich's markup."""
+    parts = (
+        (count.running, "running", "cyan"),
+        (count.failed, "failed", "red"),
+        (count.repeated, "retried", "yellow"),
+    )
+    return " ".join(f"[{style}]{number:,} {word}[/]" for number, word, style in parts if number)
+
+
+def _hidden_row(bars: Progress, name: str) -> TaskID:
+    """A new row; it is shown once it says something."""
+    return bars.add_task(name, total=None, visible=False, more="", rate="")
