@@ -186,6 +186,18 @@ class ItemLog:
             section.mark(section.length, state, attempts)
         section.add(seconds)
 
+    def fail(self, name: str, item: int | None) -> None:
+        """What a call has returned, or the graph that it is, cannot be: it has no value after all.
+
+        Of calls of one name that are no items it is the last one.
+        """
+        for section in reversed(self._sections):
+            place = section.length - 1 if item is None else item - (section.first or 0)
+            if section.name == name and 0 <= place < section.length:
+                _, attempts = section.special.get(place, (0, 1))
+                section.mark(place, ItemState.FAILED, attempts)
+                return
+
     @property
     def tells(self) -> bool:
         """Whether it says more than an engine knows of the task."""
@@ -274,6 +286,18 @@ def _parts(item: int, count: int, special: Mapping[int, Any]) -> Iterator[tuple[
             item = one + 1
     if end > item:
         yield item, end - item
+
+
+def tells_of_failures(name: str) -> bool:
+    """Whether a result's name says that items have failed of the task that created it.
+
+    Example:
+        >>> tells_of_failures("items/1 of 4 failed: load[11]")
+        True
+        >>> tells_of_failures("items/0 of 4 failed"), tells_of_failures("output/load")
+        (False, False)
+    """
+    return name.startswith(PREFIX) and not name.startswith(f"{PREFIX}0 ")
 
 
 def read_summary(name: str) -> ItemSummary | None:

@@ -37,6 +37,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.remains import Remains
 from armoflow.engine.retention import Retention
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
@@ -70,6 +71,7 @@ class Engine:
     scheduler: Scheduler
     pauses: Pauses
     leases: Leases
+    remains: Remains
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -92,6 +94,7 @@ class Engine:
         )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
+        self.remains = Remains(self)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
@@ -180,6 +183,7 @@ class Engine:
             self.pauses.forget(task.id for task in changes.interrupted)
         if changes.removed_sessions:
             self.task_output.remove(changes.removed_sessions)
+            self.remains.forget(changes.removed_sessions)
         self.sweeper.wake(changes)
         return future
 
@@ -297,6 +301,7 @@ class Engine:
                 self.fail(task_id, str(error), effects=effects)
         if not prepared:
             return self.committed()
+        self.remains.completing(prepared)
         changes = self.state.complete_tasks(self.now(), prepared)
         urgent = self._is_awaited(changes) or any(
             self._frees(commit.task_id) for commit in prepared
@@ -372,6 +377,8 @@ class Engine:
             )
             loading.remove_orphans(connection, self.objects, recovered.results)
             self.task_output.keep_only(loading.load_session_ids(connection))
+            for given in loading.load_given(connection, recovered.results):
+                self.remains.note(*given)
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()

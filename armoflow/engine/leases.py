@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from armoflow.engine.records import SessionStatus, StateError
-from armoflow.engine.remains import tidy
 from armoflow.errors import EngineError
 
 if TYPE_CHECKING:
@@ -111,4 +110,4 @@ class Leases:
                     session_id,
                     lambda: state.cancel_session(engine.now(), session_id, engine.held(session_id)),
                 )
-        await tidy(engine, session_id)
+        await engine.remains.tidy(session_id)

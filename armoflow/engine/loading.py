@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from armoflow.codec.item_log import tells_of_failures
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.queries import read_options
+from armoflow.engine.queries import READ_AT_ONCE, Given, read_given, read_options
 from armoflow.engine.records import (
     FINAL,
     ApiOptions,
@@ -112,6 +113,16 @@ def remove_orphans(
         "(SELECT options_id FROM tasks UNION SELECT options_id FROM sessions)"
     )
     connection.execute("COMMIT")
+
+
+def load_given(connection: sqlite3.Connection, results: Iterable[ResultRecord]) -> list[Given]:
+    """What the tasks were given that have left a log of failed items among these results."""
+    makers = list({result.created_by for result in results if tells_of_failures(result.name)})
+    found: list[Given] = []
+    for start in range(0, len(makers), READ_AT_ONCE):
+        part = makers[start : start + READ_AT_ONCE]
+        found += read_given(connection, f"WHERE id IN ({','.join('?' * len(part))})", part)
+    return found
 
 
 def load_session_ids(connection: sqlite3.Connection) -> set[str]:

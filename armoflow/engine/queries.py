@@ -53,6 +53,14 @@ class Application(NamedTuple):
     service: str
 
 
+class Given(NamedTuple):
+    """What a task was given: its payload, and the results that it takes."""
+
+    session_id: str
+    payload_id: str
+    inputs: tuple[str, ...]
+
+
 class Queries:
     """Reads of committed rows; whoever needs a change that was just applied awaits it first.
 
@@ -197,27 +205,11 @@ class Queries:
             return {task.id: (task.session_id,) for task in tasks}
         return await self._reader.run(lambda c: self._lineages.read(c, tasks))
 
-    async def failed_inputs(self, session_id: str) -> tuple[set[str], list[str]]:
-        """The results that the tasks of a session were given which failed themselves.
-
-        Returns:
-            All of them, and the payloads among them.
-        """
+    async def failed_inputs(self, session_id: str) -> list[Given]:
+        """What the tasks of a session were given which failed themselves."""
         failed = f"{int(TaskStatus.ERROR)},{int(TaskStatus.TIMEOUT)}"
-
-        def read(connection: sqlite3.Connection) -> tuple[set[str], list[str]]:
-            needed: set[str] = set()
-            payloads: list[str] = []
-            for payload_id, dependencies in connection.execute(
-                "SELECT payload_id, dependencies FROM tasks "
-                f"WHERE session_id=? AND status IN ({failed}) AND started_at>0",
-                (session_id,),
-            ):
-                payloads.append(payload_id)
-                needed.update((payload_id, *split_ids(dependencies)))
-            return needed, payloads
-
-        return await self._reader.run(read)
+        where = f"WHERE session_id=? AND status IN ({failed}) AND started_at>0"
+        return await self._reader.run(lambda c: read_given(c, where, [session_id]))
 
     # --- in the reader's threads ---
 
@@ -323,6 +315,16 @@ def _check_page(page: int, page_size: int) -> None:
 def _from(entity: Entity, options: bool = True) -> str:
     join = " JOIN options o ON o.id=e.options_id"
     return f"FROM {entity} e{join if options and entity in ('sessions', 'tasks') else ''}"
+
+
+def read_given(
+    connection: sqlite3.Connection, where: str, parameters: Sequence[Any]
+) -> list[Given]:
+    """What some tasks were given."""
+    rows = connection.execute(
+        f"SELECT session_id, payload_id, dependencies FROM tasks {where}", parameters
+    )
+    return [Given(session, payload, split_ids(inputs)) for session, payload, inputs in rows]
 
 
 def _read_by_id(

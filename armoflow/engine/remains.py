@@ -1,59 +1,149 @@
-"""What stays of a session whose client is gone: what was to be kept, and what failed tasks need.
+"""What stays of sessions: what was to be kept, and what failed tasks and failed items were given.
 
-The same as a client leaves that ends its session itself (:mod:`armoflow.protocol.remains`).
+The same for a client that is gone as for one that ends its session itself, and as by the calls that
+every ArmoniK serves (:mod:`armoflow.protocol.remains`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
-from armoflow.engine.records import ResultRecord, ResultStatus
+from armoflow.engine.records import ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 
 if TYPE_CHECKING:
+    from armoflow.engine.commits import Commit
     from armoflow.engine.core import Engine
 
 
-async def tidy(engine: Engine, session_id: str) -> None:
-    """Delete the data of a session that has ended, but what stays; done when it is committed."""
-    await engine.sweeper.in_slices(
-        await _unneeded(engine, session_id),
-        lambda ids: engine.state.delete_results(engine.now(), ids),
-        urgent=False,
-    )
+@dataclass(slots=True)
+class _Given:
+    """What tasks of one session were given.
+
+    Attributes:
+        results: Payloads and inputs.
+        payloads: The payloads among them.
+        named: The constants that payloads name, of those that were read.
+        read: How many payloads were.
+    """
+
+    results: set[str] = field(default_factory=set)
+    payloads: list[str] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+    read: int = 0
+
+    def add(self, payload_id: str, inputs: Iterable[str]) -> None:
+        """Another task."""
+        self.payloads.append(payload_id)
+        self.results.update((payload_id, *inputs))
 
 
-async def _unneeded(engine: Engine, session_id: str) -> list[str]:
-    """The results of a session whose data goes."""
-    stored = [
-        result
-        for result in engine.state.results_of(session_id)
-        if result.status is ResultStatus.COMPLETED and not result.name.startswith(STAYING_PREFIXES)
-    ]
-    if not stored:
-        return []
-    await engine.committed()
-    needed, payloads = await engine.queries.failed_inputs(session_id)
-    going = [result for result in stored if result.id not in needed]
-    constants = [result for result in going if result.name.startswith(CONSTANT_PREFIX)]
-    spared = await _named(engine, constants, payloads) if constants and payloads else set()
-    return [result.id for result in going if result.id not in spared]
+class Remains:
+    """What tasks were given that ended well with failed items: it stays, whoever lets go of it.
 
+    A client lets go of all that a pack was given when that has ended, well as far as it knows; and
+    it knows nothing of the tasks that others have returned.
 
-async def _named(
-    engine: Engine, constants: Iterable[ResultRecord], payloads: list[str]
-) -> set[str]:
-    """Those constants that payloads name; all, where the payloads are too many to be read."""
-    if len(payloads) > FAILED_PAYLOADS:
-        return {constant.id for constant in constants}
-    results = await engine.read_results(payloads)
-    found = await engine.objects.read_many(result.opaque_id for result in results.values())
-    return await asyncio.to_thread(_names, list(found.values()))
+    Args:
+        engine: The engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._given: dict[str, _Given] = {}
+
+    def completing(self, commits: Iterable[Commit]) -> None:
+        """Tasks end well."""
+        for commit in commits:
+            if any(tells_of_failures(result.name) for result in commit.created):
+                task = self._engine.state.tasks[commit.task_id]
+                self.note(task.session_id, task.payload_id, task.dependencies)
+
+    def note(self, session_id: str, payload_id: str, inputs: Iterable[str]) -> None:
+        """A task of a session has ended well, and has failed items: what it was given."""
+        self._given.setdefault(session_id, _Given()).add(payload_id, inputs)
+
+    def forget(self, session_ids: Iterable[str]) -> None:
+        """Sessions are removed."""
+        for session_id in session_ids:
+            self._given.pop(session_id, None)
+
+    @property
+    def spares(self) -> bool:
+        """Whether not all can go that clients let go of."""
+        return bool(self._given)
+
+    async def going(self, result_ids: Sequence[str]) -> list[str]:
+        """Those of these results whose data goes."""
+        results = self._engine.state.results
+        going, constants = [], dict[str, list[str]]()
+        for result_id in result_ids:
+            record = results.get(result_id)
+            given = None if record is None else self._given.get(record.session_id)
+            if record is None or given is None:
+                going.append(result_id)
+            elif record.name.startswith(CONSTANT_PREFIX):
+                constants.setdefault(record.session_id, []).append(result_id)
+            elif result_id not in given.results:
+                going.append(result_id)
+        for session_id, ids in constants.items():
+            spared = await self._spared(self._given[session_id], ids)
+            going += [result_id for result_id in ids if result_id not in spared]
+        return going
+
+    async def tidy(self, session_id: str) -> None:
+        """Delete the data of a session that has ended, but what stays; done when committed."""
+        engine = self._engine
+        await engine.sweeper.in_slices(
+            await self._unneeded(session_id),
+            lambda ids: engine.state.delete_results(engine.now(), ids),
+            urgent=False,
+        )
+
+    async def _unneeded(self, session_id: str) -> list[str]:
+        """The results of a session whose data goes."""
+        engine = self._engine
+        stored = [
+            result
+            for result in engine.state.results_of(session_id)
+            if result.status is ResultStatus.COMPLETED
+            and not result.name.startswith(STAYING_PREFIXES)
+        ]
+        if not stored:
+            return []
+        await engine.committed()
+        given = self._given.get(session_id, _Given())
+        everything = _Given(set(given.results), list(given.payloads))
+        for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
+            everything.add(payload_id, inputs)
+        constants = [each.id for each in stored if each.name.startswith(CONSTANT_PREFIX)]
+        spared = await self._spared(everything, constants)
+        return [result.id for result in stored if result.id not in spared]
+
+    async def _spared(self, given: _Given, constants: Collection[str]) -> set[str]:
+        """What tasks were given, and those constants that their payloads name.
+
+        All constants, where the payloads are too many to be read.
+        """
+        if not constants:
+            return given.results
+        if len(given.payloads) > FAILED_PAYLOADS:
+            return given.results.union(constants)
+        end = len(given.payloads)
+        if given.read < end:
+            engine = self._engine
+            records = await engine.read_results(given.payloads[given.read : end])
+            found = await engine.objects.read_many(each.opaque_id for each in records.values())
+            given.named |= await asyncio.to_thread(_names, list(found.values()))
+            given.read = max(given.read, end)
+        return given.results | given.named
 
 
 def _names(payloads: Iterable[bytes | Path]) -> set[str]:

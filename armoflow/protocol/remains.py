@@ -1,17 +1,23 @@
 """What stays of a session when its client is done with it, by the calls that every ArmoniK serves.
 
 What is known of its tasks and results stays as long as the engine keeps it. Their data goes, but
-what was asked to be kept, and what failed tasks were given: with that they can be run again, to see
-why. Which that is the engine itself knows, so a client remembers nothing of the tasks that failed.
+what was asked to be kept, and what failed tasks were given, and those with failed items: with that
+they can be run again, to see why. Which these are the engine itself knows: by the status of tasks,
+and by the logs that tasks leave whose items failed (:mod:`armoflow.codec.item_log`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from armonik.protogen.common import result_status_pb2, task_status_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
+from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
@@ -24,8 +30,37 @@ if TYPE_CHECKING:
 PAGE = 1_000
 """Rows of one list call."""
 
+OVERLAP = 60
+"""Seconds by which a row may be seen later than others that were created after it."""
+
 _COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
 _FAILED = (task_status_pb2.TASK_STATUS_ERROR, task_status_pb2.TASK_STATUS_TIMEOUT)
+
+
+@dataclass(slots=True)
+class _Given:
+    """What tasks of one session were given.
+
+    Attributes:
+        results: Payloads and inputs.
+        payloads: The payloads among them.
+        named: The constants that payloads name, of those that were read.
+        read: How many payloads were.
+        logs: The logs of items that tell which tasks these are, as far as they were looked at.
+        since: When those were created, in seconds, that are looked at next.
+    """
+
+    results: set[str] = field(default_factory=set)
+    payloads: list[str] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+    read: int = 0
+    logs: set[str] = field(default_factory=set)
+    since: int = 0
+
+    def add(self, task: Any) -> None:
+        """Another task."""
+        self.payloads.append(task.payload_id)
+        self.results.update((task.payload_id, *task.data_dependencies))
 
 
 class Remains:
@@ -41,6 +76,25 @@ class Remains:
         self._transport = transport
         self._results = results
         self._tasks = tasks
+        self._given: defaultdict[str, _Given] = defaultdict(_Given)
+
+    async def going(self, session_id: str, result_ids: Sequence[str]) -> list[str]:
+        """Those of these results whose data goes now, in a session that goes on.
+
+        Of all that nobody needs any more that stays which tasks were given that ended well with
+        failed items: a pack, or one of those that a task has returned, of which no client knows.
+
+        Raises:
+            EngineError: If the engine does not say.
+        """
+        given = await self._of_failed_items(session_id, patience=None)
+        going = [result_id for result_id in result_ids if result_id not in given.results]
+        if not given.payloads:
+            return going
+        rows = await self._transport.list_results(session_id, going)
+        constants = [row.result_id for row in rows if row.name.startswith(CONSTANT_PREFIX)]
+        spared = await self._spared(session_id, given, constants)
+        return [result_id for result_id in going if result_id not in spared]
 
     async def unneeded(self, session_id: str) -> list[str]:
         """The results whose data goes at the end of a session.
@@ -48,52 +102,82 @@ class Remains:
         Raises:
             EngineError: If the engine does not say.
         """
-        needed, payloads = await self._of_failed_tasks(session_id)
+        given = await self._of_failed_items(session_id, patience=END_PATIENCE)
+        del self._given[session_id]
+        request = messages.tasks_in(session_id, _FAILED, PAGE)
+        async for task in self._pages(self._tasks.ListTasksDetailed, request, "tasks"):
+            if task.HasField("started_at"):  # else it only needed one that failed
+                given.add(task)
         request = messages.results_in(session_id, _COMPLETED, PAGE)
         stored = {
             row.result_id: row.name
             async for row in self._pages(self._results.ListResults, request, "results")
-            if row.result_id not in needed and not row.name.startswith(STAYING_PREFIXES)
+            if not row.name.startswith(STAYING_PREFIXES)
         }
-        if payloads and any(name.startswith(CONSTANT_PREFIX) for name in stored.values()):
-            constants = await self._constants(session_id, payloads)
-            for result_id, name in list(stored.items()):
-                if name.startswith(CONSTANT_PREFIX) and constants(result_id):
-                    del stored[result_id]
-        return list(stored)
+        constants = [key for key, name in stored.items() if name.startswith(CONSTANT_PREFIX)]
+        spared = await self._spared(session_id, given, constants)
+        return [result_id for result_id in stored if result_id not in spared]
 
-    async def _of_failed_tasks(self, session_id: str) -> tuple[set[str], list[str]]:
-        """What failed tasks were given, and their payloads; not of those that only needed them."""
-        needed: set[str] = set()
-        payloads: list[str] = []
-        request = messages.tasks_in(session_id, _FAILED, PAGE)
-        async for task in self._pages(self._tasks.ListTasksDetailed, request, "tasks"):
-            if task.HasField("started_at"):
-                payloads.append(task.payload_id)
-                needed.add(task.payload_id)
-                needed.update(task.data_dependencies)
-        return needed, payloads
+    async def _of_failed_items(self, session_id: str, patience: float | None) -> _Given:
+        """What those tasks of a session were given that have left a log of failed items."""
+        given = self._given[session_id]
+        list_results = self._results.ListResults
+        request = messages.results_in(session_id, _COMPLETED, 0, LOG_PREFIX)
+        count = await self._list(list_results, request, patience)
+        if count.total <= len(given.logs):
+            return given
+        since = Timestamp(seconds=given.since)
+        request = messages.results_in(session_id, _COMPLETED, PAGE, LOG_PREFIX, since)
+        rows = {
+            row.result_id: row
+            async for row in self._pages(list_results, request, "results", patience)
+            if row.result_id not in given.logs
+        }
+        makers = {row.created_by for row in rows.values() if tells_of_failures(row.name)}
+        for ids in messages.chunks(sorted(makers), PAGE):
+            asked = messages.list_tasks(ids)
+            reply = await self._list(self._tasks.ListTasksDetailed, asked, patience)
+            for task in reply.tasks:
+                given.add(task)
+        given.logs.update(rows)
+        newest = max((row.created_at.seconds for row in rows.values()), default=0)
+        given.since = max(given.since, newest - OVERLAP)
+        return given
 
-    async def _constants(self, session_id: str, payloads: Sequence[str]) -> Callable[[str], bool]:
-        """Tells whether one of these payloads names a constant, as far as that can be known."""
-        if len(payloads) > FAILED_PAYLOADS:
-            return lambda result_id: True
-        named: set[str] = set()
-        for data in await self._transport.fetch(session_id, payloads):
+    async def _spared(self, session_id: str, given: _Given, constants: Collection[str]) -> Set[str]:
+        """What tasks were given, and those constants that their payloads name.
+
+        All constants, where the payloads are too many to be read.
+        """
+        if not constants:
+            return given.results
+        end = len(given.payloads)
+        if end > FAILED_PAYLOADS:
+            return given.results.union(constants)
+        for data in await self._transport.fetch(session_id, given.payloads[given.read : end]):
             if not isinstance(data, Exception):
-                named.update(constants_of(data))
-        return named.__contains__
+                given.named.update(constants_of(data))
+        given.read = max(given.read, end)
+        return given.results | given.named
 
     async def _pages(
-        self, method: Callable[[Any], Awaitable[Any]], request: Any, rows: str
+        self,
+        method: Callable[[Any], Awaitable[Any]],
+        request: Any,
+        rows: str,
+        patience: float | None = END_PATIENCE,
     ) -> AsyncIterator[Any]:
         while True:
-            reply = await self._transport.call(
-                method, request, "listing what stays of a session", patience=END_PATIENCE
-            )
+            reply = await self._list(method, request, patience)
             found = getattr(reply, rows)
             for row in found:
                 yield row
             if len(found) < request.page_size:
                 return
             request.page += 1
+
+    async def _list(
+        self, method: Callable[[Any], Awaitable[Any]], request: Any, patience: float | None
+    ) -> Any:
+        what = "listing what stays of a session"
+        return await self._transport.call(method, request, what, patience=patience)

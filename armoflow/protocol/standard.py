@@ -303,7 +303,13 @@ class StandardTransport:
         return await self._endings.count(session_id, partition)
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
-        """Delete the data of results; what the engine fails to delete is let go."""
+        """Delete the data of results that nobody needs; what the engine fails to delete is let go.
+
+        What tasks with failed items were given stays all the same.
+        """
+        await self._delete_all(session_id, await self._remains.going(session_id, result_ids))
+
+    async def _delete_all(self, session_id: str, result_ids: Sequence[str]) -> None:
         for ids in messages.chunks(result_ids, LIST_SIZE):
             await self._delete(session_id, ids)
 
@@ -356,7 +362,7 @@ class StandardTransport:
         await self._end(close, request, "closing a session")
         try:
             if not tidied:
-                await self.delete(session_id, await self._remains.unneeded(session_id))
+                await self._delete_all(session_id, await self._remains.unneeded(session_id))
         finally:
             await self._openings.end_strays(session_id, self._remove_session)
 

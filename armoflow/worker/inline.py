@@ -35,7 +35,6 @@ from armoflow.graph.nodes import (
 )
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.known import Begun, Found
-from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import InlineCaller, TriedLaterError, nodes_of
 from armoflow.worker.inline_items import run_filter, run_map
@@ -235,7 +234,7 @@ class Inline:
         for output in outputs:
             if output.graph is not None and self._is_circle(node, output.graph):
                 text = f"task {node.name!r} returned a graph that needs its own value"
-                output.graph, output.failure = None, describe(TaskError(text), node.name)
+                output.graph, output.failure = None, self.caller.no_value(TaskError(text), node)
         return outputs
 
     def _is_circle(self, node: CallNode, graph: Delayed[Any]) -> bool:
@@ -409,7 +408,7 @@ class Inline:
             if following is None:
                 break
             owner, made = graph.node, following
-        failure = describe(error, owner.name)
+        failure = self.caller.no_value(error, owner)
         for output in made:
             if output.graph is not None:
                 output.graph, output.failure = None, failure
@@ -423,6 +422,7 @@ class Inline:
             for index, item in enumerate(row):
                 made = None if item is None else self.last(item)
                 if made is not None and made.graph is not None and made.graph.node is needed:
-                    made.graph, made.failure = None, describe(error, node.name, index)
+                    position = getattr(node, "first", 0) + index
+                    made.graph, made.failure = None, self.caller.no_value(error, node, position)
                     found = True
         return found

@@ -15,7 +15,7 @@ from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.worker.attempts import describe
-from armoflow.worker.failures import UnreadableDataError
+from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.item_operations import SCALARS
@@ -171,13 +171,23 @@ class InlineCaller:
         except Exception as error:
             lazy = holds_graph(value)
             told = wrong_outputs(node.name, node.outputs, value) if lazy else error
-            failure = describe(told.with_traceback(None), node.name, item)
+            failure = self.no_value(told.with_traceback(None), node, item)
             return [Made(failure=failure)] * node.outputs
         return [self._keep_part(node, part, name, item) for part in parts]
 
     def keep_one(self, node: _Calling, value: Any) -> Made:
         """What a step of a reduction has returned."""
         return self._keep_part(node, value, node.name, None)
+
+    def no_value(self, error: Exception, node: Node, item: int | None = None) -> ItemFailure:
+        """What a call ends with that has returned, but nothing that can be its value."""
+        self._log.fail(node.name, item)
+        return describe(error, node.name, item)
+
+    def nothing_to_call(self, error: Exception, node: Node) -> ItemFailure:
+        """What a node ends with that fails before it calls anything."""
+        self._log.call(node.name, None, 0.0, ItemState.FAILED, 1)
+        return describe(error, node.name)
 
     def _keep_part(self, node: _Calling, value: Any, name: str, item: int | None) -> Made:
         if value.__class__ in SCALARS:
@@ -187,11 +197,11 @@ class InlineCaller:
         except Exception as error:
             if not holds_graph(value):
                 told = unstorable(error, name).with_traceback(None)
-                return Made(failure=describe(told, node.name, item))
+                return Made(failure=self.no_value(told, node, item))
         graph = as_delayed(value)
         refusal = self._refusal(graph)
         if refusal is not None:
-            return Made(failure=describe(refusal, node.name, item))
+            return Made(failure=self.no_value(refusal, node, item))
         self._paces.note_graph(node.task.function)
         return Made(graph=graph)
 

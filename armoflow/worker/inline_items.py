@@ -14,7 +14,6 @@ from armoflow import config
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import FilterNode, MapNode
 from armoflow.orchestrator.planning import dynamic
-from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import TriedLaterError
 from armoflow.worker.inline_steps import Here, Steps, name_of, references, rest_of, skipped
@@ -162,7 +161,7 @@ def _decided(
     except TriedLaterError:
         raise
     except Exception as error:  # it has no truth value
-        return Made(failure=describe(error, node.name, position))
+        return Made(failure=here.caller.no_value(error, node, position))
 
 
 def _fixed(here: Here, node: MapNode | FilterNode) -> ArgumentLoader | ItemFailure | None:

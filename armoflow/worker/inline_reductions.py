@@ -10,7 +10,6 @@ from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import MISSING, FoldNode, Node, ReduceNode
 from armoflow.orchestrator.planning import dynamic
-from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import as_delayed
 from armoflow.worker.inline_sources import run_dynamic
@@ -55,7 +54,7 @@ def run_reduction(here: Here, node: ReduceNode | FoldNode) -> Steps:
         here.set_value(node, so_far[0])
     else:
         error = TypeError(f"reduce of no items with no initial value, in {node.name!r}")
-        here.set_value(node, Made(failure=describe(error, node.name)))
+        here.set_value(node, Made(failure=here.caller.nothing_to_call(error, node)))
 
 
 def _initial(here: Here, initial: Any) -> list[Made] | None:
@@ -86,7 +85,7 @@ def _combined(here: Here, node: ReduceNode | FoldNode, left: Made, right: Made) 
     except ItemFailure as raised:
         return Made(failure=raised)
     if value.__class__ not in SCALARS and contains_lazy(value):
-        return Made(failure=describe(not_combined(node.name), node.name))
+        return Made(failure=here.caller.no_value(not_combined(node.name), node))
     return here.caller.keep_one(node, value)
 
 

@@ -35,9 +35,17 @@ class Looking:
 
     def results(self, session_id: str) -> dict[str, Any]:
         """The status of each result of a session, by id."""
+        return {result.result_id: result.status for result in self.results_of(session_id)}
+
+    def results_of(self, session_id: str) -> list[Any]:
+        """The results of a session."""
         chosen = Result.session_id == session_id
-        found = ArmoniKResults(self._channel).list_results(chosen, page_size=1000)[1]
-        return {result.result_id: result.status for result in found}
+        return list(ArmoniKResults(self._channel).list_results(chosen, page_size=1000)[1])
+
+    def data(self, session_id: str, result_id: str) -> bytes:
+        """The data of a result."""
+        results = ArmoniKResults(self._channel)
+        return bytes(results.download_result_data(result_id, session_id))
 
     def pause(self, session_id: str) -> None:
         """Nothing of a session is started any more."""

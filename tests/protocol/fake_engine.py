@@ -78,6 +78,7 @@ class FakeEngine:
         self.times: dict[str, dict[str, Any]] = {}
         self.names: dict[str, str] = {}
         self.given: dict[str, tuple[str, list[str]]] = {}  # payload and inputs of tasks that ran
+        self.logs: dict[str, str] = {}  # which task left one, with its name
         self.cancelled: list[str] = []
         self.sessions: dict[str, Any] = {}  # the options of those that are open
         self.new_status = task_status_pb2.TASK_STATUS_PENDING
@@ -162,6 +163,8 @@ class FakeEngine:
         return reply
 
     def ListResults(self, request: Any) -> Any:
+        if _begins(request, "items/"):
+            return self._list_logs(request)
         reply = results_common_pb2.ListResultsResponse()
         for result_id in _values(request, self.statuses):
             if result_id in self.statuses:
@@ -174,6 +177,12 @@ class FakeEngine:
                 )
         return reply
 
+    def _list_logs(self, request: Any) -> Any:
+        reply = results_common_pb2.ListResultsResponse(total=len(self.logs))
+        for task_id, name in list(self.logs.items())[: request.page_size]:
+            reply.results.add(result_id=f"log of {task_id}", name=name, created_by=task_id)
+        return reply
+
     def ListTasks(self, request: Any) -> Any:
         reply = tasks_common_pb2.ListTasksResponse()
         for task_id in _values(request):
@@ -184,13 +193,13 @@ class FakeEngine:
         return reply
 
     def ListTasksDetailed(self, request: Any) -> Any:
-        """Those with the statuses that are asked for."""
+        """Those with the statuses, or the ids, that are asked for."""
         reply = tasks_common_pb2.ListTasksDetailedResponse()
-        wanted = {
-            getattr(one, "and")[1].filter_status.value for one in getattr(request.filters, "or")
-        }
+        conditions = [getattr(one, "and") for one in getattr(request.filters, "or")]
+        ids = {both[0].filter_string.value for both in conditions}
+        wanted = {both[1].filter_status.value for both in conditions if len(both) == 2}
         for task_id, status in self.tasks.items():
-            if status in wanted:
+            if status in wanted or task_id in ids:
                 task = reply.tasks.add(id=task_id, status=status)
                 if task_id in self.given:
                     task.payload_id, inputs = self.given[task_id]
@@ -235,6 +244,14 @@ class FakeEngine:
     def CancelTasks(self, request: Any) -> Any:
         self.cancelled.extend(request.task_ids)
         return tasks_common_pb2.CancelTasksResponse()
+
+
+def _begins(request: Any, prefix: str) -> bool:
+    """Whether names are asked for that begin so."""
+    conditions = [
+        condition for one in getattr(request.filters, "or") for condition in getattr(one, "and")
+    ]
+    return any(condition.filter_string.value == prefix for condition in conditions)
 
 
 def _values(request: Any, of_session: Iterable[str] = ()) -> list[str]:

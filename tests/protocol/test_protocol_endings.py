@@ -288,5 +288,52 @@ def test_a_session_is_closed_where_what_failed_may_not_be_listed() -> None:
     engine.before = refuse
     with pytest.raises(EngineError, match="ListTasksDetailed"):
         end_session(engine)
-    assert engine.calls[-2:] == ["CloseSession", "ListTasksDetailed"]
+    assert engine.calls[-3:] == ["CloseSession", "ListResults", "ListTasksDetailed"]
     assert set(engine.data) == {"value"}
+
+
+def failed_items() -> Engine:
+    """An engine with a pack that ended well with a failed item, and another one without."""
+    engine = Engine()
+    payload = Payload(Operation.CALL, "f", CodeReference("hash", None, "code"), constants=["put"])
+    store(engine, "payload", "payload/f", b"".join(pack_payload(payload)))
+    for name in ("input", "other"):
+        store(engine, name, f"output/{name}")
+    for name in ("code", "put", "other put"):
+        store(engine, name, f"shared/{name}")
+    engine.tasks = {"pack": status("completed"), "parent": status("completed")}
+    engine.given = {"pack": ("payload", ["input"]), "parent": ("payload of parent", ["other"])}
+    engine.logs = {"pack": "items/1 of 3 failed: f[2]", "parent": "items/0 of 2 failed"}
+    return engine
+
+
+def test_what_a_task_with_failed_items_was_given_stays() -> None:
+    engine = failed_items()
+    engine.delete(*engine.data)
+    assert set(engine.data) == {"payload", "input", "code", "put"}
+
+
+def test_it_stays_when_the_session_ends() -> None:
+    engine = failed_items()
+    end_session(engine)
+    assert set(engine.data) == {"payload", "input", "code", "put"}
+
+
+def test_a_log_that_is_known_is_not_looked_at_again() -> None:
+    engine = failed_items()
+    for name in ("one", "two", "three"):
+        store(engine, name, f"output/{name}")
+
+    async def delete() -> None:
+        transport = engine.transport()
+        await transport.delete("session", ["one"])
+        engine.calls.clear()
+        await transport.delete("session", ["two"])
+        assert engine.calls == ["ListResults", "ListResults", "DeleteResultsData"]
+        engine.logs["late"] = "items/1 of 1 failed: g"
+        engine.tasks["late"] = status("completed")
+        engine.given["late"] = ("payload", ["three"])
+        await transport.delete("session", ["three"])
+
+    run(delete())
+    assert engine.data.keys() & {"one", "two", "three"} == {"three"}

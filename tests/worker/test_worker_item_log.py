@@ -9,6 +9,8 @@ import pytest
 from runners import LocalRunner, content
 from seats import call, code, collection, items, values
 
+from armoflow import items as items_of
+from armoflow import task
 from armoflow.agent.effects import Effects
 from armoflow.codec.item_log import ItemRecord, ItemState, read_items, read_summary
 from armoflow.codec.payload import Operation, Settings, Stage
@@ -132,3 +134,48 @@ def test_a_task_that_fails_as_a_whole_tells_of_every_item(local: LocalRunner) ->
     payload = collection(Operation.MAP, no_twos, values(1, 2, 3))
     payload.function = payload.function and payload.function._replace(data=b"no pickle")
     assert [state for _, state, _ in told(local.effects(payload))] == [FAILED] * 3
+
+
+@task
+def lock() -> Any:
+    import threading
+
+    return threading.Lock()
+
+
+@task
+def keeps(number: int) -> Any:
+    return undecided(number) if number == 2 else True
+
+
+@task
+def undecided(number: int) -> Any:
+    return number
+
+
+@task
+def add(first: int, second: int) -> Any:
+    return undecided(first)
+
+
+@pytest.mark.parametrize(
+    ("graph", "failed"),
+    [
+        (lambda: [lock()], ["lock"]),
+        (lambda: items_of([1, 2]).filter(keeps).gather(), ["keeps[1]"]),
+        (lambda: items_of([1, 2, 3]).reduce(add), ["add"]),
+        (lambda: items_of([]).reduce(add), ["add"]),
+    ],
+    ids=["unstorable", "no truth value", "not combined", "nothing to combine"],
+)
+def test_a_call_of_a_graph_that_has_no_value_has_failed(
+    local: LocalRunner, graph: Any, failed: list[str]
+) -> None:
+    settings = Settings(packed=True, max_retries=3)
+    payload = call(graph, settings=settings)
+    payload.inline = 10.0
+    for quick in (keeps, add):
+        local.runner._paces.note(quick.function, 1e-6, 1000)
+    effects = local.effects(payload)
+    names = [read_summary(created.name) for created in effects.created]
+    assert [summary.names for summary in names if summary is not None] == [failed]

@@ -434,13 +434,17 @@ class Connection:
 
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
-        if len(result_ids) > SLICE:
-            self._start(number, self._in_slices(result_ids, engine.state.delete_results))
+        if len(result_ids) > SLICE or engine.remains.spares:
+            self._start(number, self._delete_going(result_ids))
             return
         changes = engine.state.delete_results(engine.now(), result_ids)
         # Files take room until the commit; the rest may wait for other changes.
         urgent = any(map(is_file, changes.deleted))
         self._reply_when(number, engine.apply(changes, urgent=urgent))
+
+    async def _delete_going(self, result_ids: Sequence[str]) -> None:
+        going = await self._engine.remains.going(result_ids)
+        await self._in_slices(going, self._engine.state.delete_results)
 
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
         engine = self._engine

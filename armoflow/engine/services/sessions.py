@@ -17,7 +17,6 @@ from armoflow.engine.records import (
     SessionStatus,
     StateError,
 )
-from armoflow.engine.remains import tidy
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
     options_from_message,
@@ -95,7 +94,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         else:
             shown = await self._change(request, engine.state.close_session)
         if tidied:
-            await engine.promise(tidy(engine, session.id))
+            await engine.promise(engine.remains.tidy(session.id))
         return messages.CloseSessionResponse(session=shown)
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from armoflow.agent.effects import CreatedResult
+from armoflow.codec.item_log import tells_of_failures
 from armoflow.engine.records import (
     FINAL,
     Changes,
@@ -97,15 +98,22 @@ class Completion(SubmissionCommands):
         if checked:
             session = self.sessions[task.session_id]
             self._create_children(changes, now, session, checked, task)
-        self._succeed(changes, now, task, completed)
+        failed = any(tells_of_failures(result.name) for result in created)
+        self._succeed(changes, now, task, completed, failed_items=failed)
 
     def _succeed(
-        self, changes: Changes, now: float, task: TaskRecord, completed: Sequence[ResultRecord]
+        self,
+        changes: Changes,
+        now: float,
+        task: TaskRecord,
+        completed: Sequence[ResultRecord],
+        *,
+        failed_items: bool = False,
     ) -> None:
         for result in completed:
             if result.dependents is not None:
                 self._wake(changes, now, result)
-        if self.delete_payload:
+        if self.delete_payload and (self.strict or not failed_items):
             self._delete_payload(changes, task)
         if task.processed_at is None:  # its agent does not know better
             task.processed_at = now

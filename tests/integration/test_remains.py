@@ -1,0 +1,91 @@
+"""What calls were given that fail stays, by every door, so that they can be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from armonik.common import ResultStatus, TaskStatus
+
+from armoflow import Client
+from armoflow.codec.item_log import tells_of_failures
+from armoflow.codec.needs import constants_of
+from tests.integration.engines import Up
+from tests.integration.failing import LARGE, ODD, add, even, item, outer, table
+from tests.integration.looking import Looking
+
+
+def compute(client: Client, given: Any) -> None:
+    client.compute([even(given, LARGE, number) for number in range(20)])
+
+
+def submit(client: Client, given: Any) -> None:
+    futures = [client.submit(even(b"", b"", number)) for number in range(40)]
+    for future in futures:
+        future.exception()
+    futures[1].result()
+
+
+def mapped(client: Client, given: Any) -> None:
+    client.compute(item.map(range(8), table=given, large=LARGE))
+
+
+def subgraph(client: Client, given: Any) -> None:
+    client.compute(add(*[even(given, LARGE, number) for number in range(20)]))
+
+
+def returned(client: Client, given: Any) -> None:
+    client.compute([outer(given, LARGE, number) for number in range(8)])
+
+
+def know(client: Client) -> None:
+    """Calls are quick, whatever was measured on this machine: so they share tasks."""
+    paces = client._backend._settings.paces  # type: ignore[attr-defined]
+    for one in (even, add, outer, item):
+        for _ in range(50):
+            paces.note(one.function, 1e-6, 1000)
+
+
+class Left:
+    """What the client has left that used an engine last.
+
+    Attributes:
+        stored: The results with data, by name, but logs.
+        needed: What its tasks were given that have failed, or have failed items.
+        packs: How many of these have ended well.
+    """
+
+    def __init__(self, engine: Up) -> None:
+        looking = Looking(engine)
+        session_id = [*looking.sessions()][-1]
+        everything = looking.results_of(session_id)
+        stored = [each for each in everything if each.status is ResultStatus.COMPLETED]
+        self.stored = {each.result_id for each in stored if not each.name.startswith("items/")}
+        makers = {each.created_by for each in everything if tells_of_failures(each.name)}
+        packs = [each for each in looking.tasks(session_id) if each.id in makers]
+        failed = [each for each in looking.tasks(session_id) if each.status is TaskStatus.ERROR]
+        self.packs = len(packs)
+        self.needed = set[str]()
+        for each in (*packs, *(each for each in failed if each.started_at)):
+            self.needed.update((each.payload_id, *each.data_dependencies))
+            self.needed.update(constants_of(looking.data(session_id, each.payload_id)))
+        looking.close()
+
+
+@pytest.mark.parametrize(
+    ("door", "seconds"),
+    [(compute, 10), (submit, 10), (mapped, 10), (subgraph, 10), (returned, 10), (returned, 0)],
+    ids=["compute", "submit", "map", "subgraph", "returned, inline", "returned, children"],
+)
+def test_what_failed_calls_were_given_stays(
+    engine: Up, door: Callable[[Client, Any], None], seconds: float
+) -> None:
+    with Client(engine.endpoint, workers=2, inline_seconds=seconds) as client:
+        know(client)
+        with pytest.raises(ValueError, match=ODD):
+            door(client, table(10))
+        assert client.compute(add(3, 4)) == 7
+    left = Left(engine)
+    assert left.packs
+    assert left.needed == left.stored
