@@ -8,7 +8,9 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 endif
 VENV := .venv
 BIN := $(VENV)/bin
-# What is not compiled here is compiled when it is imported first.
+# What is not compiled here is compiled when it is imported first, and kept, whatever the shell says:
+# hundreds of processes import the same.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check \
 	--root-user-action=ignore
 # Of pytest; more than processors, since some tests wait.

@@ -19,6 +19,10 @@ from armoflow.protocol.resolve import VARIABLES
 for _variable in VARIABLES:
     os.environ.pop(_variable, None)
 
+# Hundreds of processes start here: compiled anew, what they import would take most of their time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

@@ -47,9 +47,21 @@ class Place:
         }
 
     @contextmanager
-    def run(self, code: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """A script under way; it is killed at the end."""
+    def run(
+        self, code: str, *arguments: str, before: str = "", **options: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A script under way; it is killed at the end.
+
+        Args:
+            code: The script.
+            arguments: Its own.
+            before: What a shell does first in that process. (Popen's ``preexec_fn`` is not for
+                processes that use gRPC: its handlers of forks may end the copy before it begins.)
+            options: Of Popen.
+        """
         command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+        if before:
+            command = ["sh", "-c", f'{before} && exec "$@"', "sh", *command]
         with subprocess.Popen(
             command,
             **{
