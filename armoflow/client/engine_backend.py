@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,6 +63,7 @@ from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
 from armoflow.system.grants import processors
+from armoflow.tracing import Labels, is_on, span
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -75,6 +77,11 @@ if TYPE_CHECKING:
 
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
+
+NAMES = 10
+"""Names that a span tells of the values that were asked for."""
+
+_UNTRACED: AbstractContextManager[Labels] = nullcontext(())
 
 
 class EngineBackend:
@@ -181,6 +188,10 @@ class EngineBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
+        with self._span("submit", values) as trace:
+            return self._submit(values, trace)
+
+    def _submit(self, values: Sequence[Any], trace: Labels) -> list[Future[Any]]:
         settings = self._settings_here()
         calls = self._prepare(values, settings)
         origin = self._origin_now()
@@ -188,7 +199,7 @@ class EngineBackend:
             called: list[Future[Any]] = [Future(origin, call.template.names) for call in calls]
             for future, call in zip(called, calls, strict=True):
                 future.stands_for(call)
-            self._orchestrator.calls.start(calls, called)
+            self._orchestrator.calls.start(calls, called, trace)
             return called
         futures: list[Future[Any]] = [Future(origin, Names.of(value.node)) for value in values]
         planner, survey = self._survey(values, settings)
@@ -197,18 +208,27 @@ class EngineBackend:
             for value, future in zip(values, futures, strict=True)
         ]
         self._take(survey, planner)
-        run = self._orchestrator.run(targets, planner, inline=_planned_at_once(survey))
+        inline = _planned_at_once(survey)
+        run = self._orchestrator.run(targets, planner, inline, trace)
         for future, target in zip(futures, targets, strict=True):
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
-        with COLLECTOR.rarely():
+        with COLLECTOR.rarely(), self._span("compute", values) as trace:
             try:
-                return self._compute(values, timeout)
+                return self._compute(values, timeout, trace)
             finally:
                 self._catch_up()
+
+    def _span(self, what: str, values: Sequence[Any]) -> AbstractContextManager[Labels]:
+        """What a call does as a span, where the program traces; gives the trace of its tasks."""
+        if not is_on():
+            return _UNTRACED
+        names = [value.node.name for value in values[:NAMES]]
+        attributes = {"armoflow.names": names, "armoflow.application": self._name}
+        return span(f"armoflow.{what}", "PRODUCER", attributes)
 
     def _catch_up(self) -> None:
         """What tasks have written belongs before their values."""
@@ -229,7 +249,8 @@ class EngineBackend:
         ]
         target = self._orchestrator.items(collection, futures)
         self._take(survey, planner)
-        run = self._orchestrator.run([target], planner)
+        with self._span("map", [collection]) as trace:
+            run = self._orchestrator.run([target], planner, trace=trace)
         target.on_unwanted = functools.partial(self._orchestrator.unwanted, run)
         for future, item in zip(futures, target.places, strict=True):
             future.stands_for(item)
@@ -244,12 +265,12 @@ class EngineBackend:
             return None
         return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
 
-    def _compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+    def _compute(self, values: Sequence[Any], timeout: float | None, trace: Labels) -> list[Any]:
         settings = self._settings_here()
         calls = self._prepare(values, settings)
         if calls is not None:
             gathering = Gathering(len(values))
-            self._orchestrator.calls.start(calls, gathering.receivers)
+            self._orchestrator.calls.start(calls, gathering.receivers, trace)
             if not wait_for_event(gathering.ended, timeout, self.display):
                 error = _late(gathering.left, len(values), timeout)
                 self._loop.run(lambda: [call.cancel() for call in calls])
@@ -270,7 +291,7 @@ class EngineBackend:
         # The caller waits anyway: its own thread plans, unless that could take it too long.
         inline = None if survey.settled and timeout is None else 0
         planner.surroundings = Surroundings(self._external(survey))
-        run = self._orchestrator.run(targets, planner, inline=inline)
+        run = self._orchestrator.run(targets, planner, inline, trace)
         if not wait_for_event(ended, timeout, self.display):
             error = _late(left, len(values), timeout)
             for target in targets:
@@ -298,7 +319,8 @@ class EngineBackend:
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
-        run = self._orchestrator.run([target], planner)
+        with self._span("as_completed", [collection]) as trace:
+            run = self._orchestrator.run([target], planner, trace=trace)
         try:
             with Waiting(self.display) as waiting:
                 while (arrival := _next(arrivals, deadline, waiting.tick)) is not None:

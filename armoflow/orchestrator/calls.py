@@ -27,6 +27,8 @@ from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.templates import PlainCall, Template, Templates
+from armoflow.protocol.transport import labelled
+from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
     from armoflow.orchestrator.submit import Pipeline
@@ -117,18 +119,23 @@ class PlainCalls:
 
     # --- any thread -----------------------------------------------------------------------------
 
-    def start(self, calls: Sequence[PlainCall], receivers: Iterable[Receiver]) -> None:
+    def start(
+        self, calls: Sequence[PlainCall], receivers: Iterable[Receiver], trace: Labels = ()
+    ) -> None:
         """Start calls; waits while too many wait already.
 
         Args:
             calls: The calls; see :meth:`Templates.prepare`.
             receivers: Who waits for each.
+            trace: The trace that they belong to; a pack is that of its first one.
 
         Raises:
             ClientClosedError: If the client was closed.
         """
         for call, receiver in zip(calls, receivers, strict=True):
             call.receiver = receiver
+            if trace:
+                call.trace = trace
         with self._lock:
             while self._count >= config.ITEMS_QUEUED and not self._closed:
                 self._room.wait(0.2)  # now and then the main thread looks for Ctrl-C
@@ -339,6 +346,8 @@ class PlainCalls:
         for entry in entries:
             if isinstance(entry, PlannedTask):
                 entry.wanted = True
+                if calls[0].trace:
+                    entry.options = labelled(entry.options, calls[0].trace)
                 template.partition = entry.options.partition
                 self._watch(entry)
             self._pipeline.put_now(entry)

@@ -36,6 +36,7 @@ from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.orchestrator.watching import Watching
 from armoflow.protocol.transport import ResultChange, TaskState, Transport, WireOptions
+from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -255,6 +256,7 @@ class Orchestrator:
         targets: Sequence[WaitingTarget | ItemsTarget],
         planner: Planner,
         inline: int | None = 0,
+        trace: Labels = (),
     ) -> Run:
         """Plan and submit what the targets stand for; may be called in any thread.
 
@@ -263,6 +265,7 @@ class Orchestrator:
             planner: Was told what they want; see :meth:`planner`.
             inline: How much of the plan is made before this returns, in entries; None for all of
                 it. The rest is planned in a thread of its own.
+            trace: The trace that its tasks belong to.
         """
         run = Run(
             targets,
@@ -271,6 +274,7 @@ class Orchestrator:
             watch=self._watch_task,
             refuse=self.refuse,
             ended=self.ended,
+            trace=trace,
         )
         self._loop.call_soon_threadsafe(self._begin, run)
         run.start(inline)

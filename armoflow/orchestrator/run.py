@@ -16,6 +16,8 @@ from armoflow.orchestrator.planned import PlannedTask, PlanPiece
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
+from armoflow.protocol.transport import labelled
+from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class Run:
         watch: Called with each task before it is queued.
         refuse: Called where nothing will come.
         ended: Called when the plan was submitted whole, or given up.
+        trace: The trace that its tasks belong to.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Run:
         watch: Callable[[PlannedTask], None],
         refuse: Callable[[Sequence[WaitingTarget | ItemsTarget], ArmoflowError], None],
         ended: Callable[[Run], None],
+        trace: Labels = (),
     ) -> None:
         self.targets = targets
         self.planner = planner
@@ -50,6 +54,7 @@ class Run:
         self._watch = watch
         self._refuse = refuse
         self._ended = ended
+        self._trace = trace
         self._entries = planner.plan([_QueuedTarget(target, pipeline) for target in targets])
 
     def start(self, inline: int | None) -> None:
@@ -76,6 +81,8 @@ class Run:
                 if self.stopped:
                     break
                 if isinstance(entry, PlannedTask):
+                    if self._trace:
+                        entry.options = labelled(entry.options, self._trace)
                     self._watch(entry)
                 self._pipeline.put(entry)
                 if count is not None:

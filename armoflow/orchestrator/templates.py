@@ -28,6 +28,7 @@ from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.targets import Names
+from armoflow.tracing import Labels
 
 _FIXED_SIZE = frozenset({int, float, bool, type(None), complex})
 _NO_KEYWORDS: dict[str, Any] = {}
@@ -64,15 +65,17 @@ class PlainCall(PackPlace):
         template: What it shares with its like.
         code: Its code, as it was when it was made; None once it was sent, or given up.
         arguments: Its arguments.
+        trace: The trace that it belongs to.
     """
 
-    __slots__ = ("arguments", "code", "template")
+    __slots__ = ("arguments", "code", "template", "trace")
 
     def __init__(self, template: Template, code: CalledCode, arguments: Pickled) -> None:
         self.receiver = self.pack = None
         self.template = template
         self.code: CalledCode | None = code
         self.arguments: Pickled | None = arguments
+        self.trace: Labels = ()
 
     def cancel(self) -> bool:
         """Cancel it, in the loop's thread; False if it is done already."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import logging
 import time
@@ -50,6 +49,7 @@ from armoflow.protocol.transport import (
     TaskState,
     TaskUnderWay,
     WireOptions,
+    labelled,
 )
 from armoflow.protocol.written import WrittenOutput
 
@@ -119,7 +119,7 @@ class StandardTransport:
             leased: It may end when this client is gone (only the embedded engine knows that).
         """
         if self._output is not None:
-            options = dataclasses.replace(options, labels=(*options.labels, self._output.label))
+            options = labelled(options, (self._output.label,))
         request = sessions_common_pb2.CreateSessionRequest(
             default_task_option=messages.session_options(options), partition_ids=partitions
         )

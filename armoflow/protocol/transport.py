@@ -7,7 +7,9 @@ Both apply the same steps in the same order and give the same guarantees.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import functools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +19,7 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, DataLostError
 from armoflow.options import MAX_RETRIES, PRIORITY
 from armoflow.protocol.traffic import Traffic
+from armoflow.tracing import Labels
 
 
 class ResultState(enum.Enum):
@@ -80,7 +83,13 @@ class WireOptions:
     priority: int = PRIORITY
     partition: str = ""
     application: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
+
+
+@functools.lru_cache(maxsize=64)
+def labelled(options: WireOptions, labels: Labels) -> WireOptions:
+    """Options with further ones; the same object for the same ones, as far as some are kept."""
+    return dataclasses.replace(options, labels=(*options.labels, *labels))
 
 
 class Submission:

@@ -22,6 +22,7 @@ from time import monotonic_ns
 from typing import Any
 
 from armoflow.agent import frames
+from armoflow.agent.effects import Effects
 from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import Source
@@ -309,7 +310,7 @@ class Child:
         self._agent.serial = task.serial
         self._agent.local = task.folder is None
         try:
-            effects = self._runner.run(task)
+            effects = self._run_traced(task) if task.trace else self._runner.run(task)
         except TaskFailure as failure:
             now = monotonic_ns()
             message = [frames.FAILED, task.serial, now - started, failure.kind, failure.text]
@@ -333,6 +334,12 @@ class Child:
             self._outbox.flush()
             os._exit(1)  # another process takes over what was not started
 
+    def _run_traced(self, task: EngineTask) -> Effects:
+        from armoflow.worker.traced import run_traced  # few tasks belong to a trace
+
+        assert self._surroundings is not None
+        return run_traced(self._runner, task, self._surroundings)
+
     def _writer(self) -> Writer:
         task, payload = self._task, self._runner.payload
         if task is None:
@@ -345,7 +352,7 @@ class Child:
 
 
 def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
-    serial, task_id, session_id, outputs, payload, folder, progress, passed = entry
+    serial, task_id, session_id, outputs, payload, folder, progress, passed, trace = entry
     return EngineTask(
         serial,
         task_id,
@@ -356,6 +363,7 @@ def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
         folder,
         None if progress is None else Progress.decode(*progress),
         passed,
+        trace,
     )
 
 

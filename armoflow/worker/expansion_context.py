@@ -22,6 +22,7 @@ from armoflow.protocol.frames import (
     KEPT_CHILD_PREFIX,
     PAYLOAD_PREFIX,
 )
+from armoflow.tracing import Labels
 from armoflow.worker.failures import ItemFailure
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class ExpansionContext:
         local: The agent is that of the embedded engine.
         slot: Makes the slot of a failure.
         log: What became of the task's items.
+        trace: The trace that child tasks belong to.
         effects: What the task asks for.
         ran: How long the calls of a subgraph ran here, for who sizes the next ones.
     """
@@ -88,6 +90,7 @@ class ExpansionContext:
         seconds: float,
         slot: Callable[[ItemFailure], Slot],
         log: ItemLog,
+        trace: Labels = (),
     ) -> None:
         self.payload = payload
         self.function = function
@@ -96,6 +99,7 @@ class ExpansionContext:
         self.seconds = seconds
         self.slot = slot
         self.log = log
+        self.trace = trace
         self._written: dict[str, Sequence[Cell]] = {}
         self._agent = agent
         self._stage = stage
@@ -136,7 +140,7 @@ class ExpansionContext:
                 task.payload_id,
                 list(dict.fromkeys(handle.id for handle in task.inputs)),
                 [handle.id for handle in task.outputs],
-                encode_options(task.options),
+                encode_options(task.options, self.trace),
             )
             for task in self._submissions
         )
@@ -227,12 +231,14 @@ def _payload_name(task: Submission) -> str:
     return (PAYLOAD_PREFIX + task.name)[:_NAME]
 
 
-def encode_options(options: WireOptions) -> dict[str, Any]:
+def encode_options(options: WireOptions, trace: Labels = ()) -> dict[str, Any]:
     """A child's ArmoniK options as :class:`ChildTask` carries them: names as in the API."""
+    labels = {"options": dict(trace)} if trace else {}
     return {
         "max_duration": options.max_duration,
         # Inside a task, 0 means inherit and -1 none.
         "max_retries": options.max_retries or -1,
         "priority": options.priority,
         "partition_id": options.partition,
+        **labels,
     }

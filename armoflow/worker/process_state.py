@@ -203,6 +203,10 @@ class ProcessState:
                 if now != old:
                     self._values[number] = _copy(now)
 
+    def adopt_threads(self) -> None:
+        """The threads that run now are the process's own."""
+        self._threads.update(threading.enumerate())
+
     def restore(self, task: str, now: int, *, thorough: bool) -> bool:
         """Put everything back after a task; False if this process cannot be used any more.
 

@@ -23,6 +23,7 @@ from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.codec.recording import record_death
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
+from armoflow.tracing import Labels
 from armoflow.worker import data, item_operations
 from armoflow.worker.attempts import Attempts, describe
 from armoflow.worker.expansion_context import Expand, ExpansionContext, TaskAgent
@@ -52,6 +53,7 @@ class EngineTask:
         folder: The agent's data folder, where all outputs go; None on the embedded engine.
         progress: What was done before.
         passed: Inputs that a task before it in this process makes; then they are in ``inputs``.
+        trace: The trace that it belongs to, and with it its child tasks.
     """
 
     serial: int
@@ -63,6 +65,7 @@ class EngineTask:
     folder: str | None = None
     progress: Progress | None = None
     passed: Sequence[str] = ()
+    trace: Labels = ()
 
 
 class TaskFailure(Exception):
@@ -369,6 +372,7 @@ class Runner:
             seconds=_inline_seconds(task, job.payload),
             slot=job.slot,
             log=self._log,
+            trace=task.trace,
         )
 
     def _store(

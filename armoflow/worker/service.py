@@ -26,6 +26,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.config import STATUS_TEXT_LIMIT
 from armoflow.errors import DataLostError
 from armoflow.system.memory import container_memory
+from armoflow.tracing import trace_of
 from armoflow.worker.addresses import Addresses
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
@@ -218,6 +219,7 @@ def _work(request: Any, call: _Call) -> Assignment:
         {result_id: [f"{folder}/{result_id}", 0] for result_id in request.data_dependencies},
         folder,
         key=call,
+        trace=trace_of(request.task_options.options),
     )
 
 

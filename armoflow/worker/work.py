@@ -18,6 +18,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
+from armoflow.tracing import Labels
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.mark import NO_ITEM, Entry, Position, cell_to_wire
@@ -101,6 +102,7 @@ class Assignment:
         limit: Seconds that it may take, all attempts together; None: any time.
         history: What was done of it before.
         passed: Inputs that a task sent before it makes: the child passes them on itself.
+        trace: The trace that it belongs to.
     """
 
     task_id: str
@@ -113,6 +115,7 @@ class Assignment:
     limit: float | None = None
     history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
+    trace: Labels = ()
 
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
@@ -130,6 +133,7 @@ class Assignment:
             self.folder,
             progress,
             self.passed,
+            self.trace,
         ]
 
     def writer(self, position: Position) -> Writer:

@@ -28,6 +28,7 @@ from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory
+from armoflow.tracing import trace_of
 from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
@@ -433,6 +434,7 @@ def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assig
         inputs,
         key=task,
         limit=task.options.max_duration,
+        trace=trace_of(task.options.options) if task.options.options else (),
     )
 
 
