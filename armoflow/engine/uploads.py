@@ -1,20 +1,84 @@
-"""Data that comes in chunks."""
+"""Data that comes in chunks, and much data that comes at once: threads write it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
 from armoflow.config import INLINE_DATA_LIMIT, KIB
 from armoflow.engine.faults import StorageError
-from armoflow.engine.files import create, write_all
+from armoflow.engine.files import create, unlink, write_all
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.records import Stored
 
 BUFFER_BYTES: Final = 256 * KIB
 """Bytes of an upload that gather before a thread writes them."""
+
+
+WRITTEN_HERE: Final = 128 * KIB
+"""Bytes of a request's large data up to which the event loop writes them itself: a thread costs as
+much. More may hold it up for long, where the disk does not keep up."""
+
+
+def places_of_much(items: Sequence[object]) -> list[int]:
+    """The places of data that a thread writes, among what a request brings; none if it is little.
+
+    Example:
+        >>> places_of_much([b"small", bytes(100_000), "a path", bytes(50_000)])
+        []
+        >>> places_of_much([b"small", bytes(100_000), "a path", bytes(90_000)])
+        [1, 3]
+    """
+    sizes = {
+        place: len(data)
+        for place, data in enumerate(items)
+        if isinstance(data, bytes) and len(data) > INLINE_DATA_LIMIT
+    }
+    return list(sizes) if sum(sizes.values()) > WRITTEN_HERE else []
+
+
+async def store_all(store: ObjectStore, items: Sequence[bytes]) -> list[Stored]:
+    """Store the data of one request, all of it or none.
+
+    Raises:
+        StorageError: If some of it cannot be written.
+    """
+    written: dict[int, Path] = {}
+    if not (much := places_of_much(items)):
+        return _store(store, items, written)
+
+    def write() -> None:
+        for place in much:
+            written[place] = store.write_staged(items[place])
+
+    def clear(_: object = None) -> None:
+        unlink(written.values())  # those that were adopted are elsewhere
+
+    writing = asyncio.ensure_future(asyncio.to_thread(write))
+    try:
+        await asyncio.shield(writing)
+        return _store(store, items, written)
+    finally:
+        if writing.done():
+            clear()
+        else:  # who asked has gone, the thread goes on
+            writing.add_done_callback(clear)
+
+
+def _store(store: ObjectStore, items: Sequence[bytes], written: Mapping[int, Path]) -> list[Stored]:
+    """Store data, some of which is written into files already."""
+    stored: list[Stored] = []
+    try:
+        for place, data in enumerate(items):
+            path = written.get(place)
+            stored.append(store.put(data) if path is None else store.adopt(path, len(data)))
+    except BaseException:
+        store.delete([data.opaque_id for data in stored])
+        raise
+    return stored
 
 
 class ObjectWriter:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
 from engine_support import Running, in_loop
 
 from armoflow.config import INLINE_DATA_LIMIT
-from armoflow.engine.objects import READ_AHEAD, READ_AHEAD_BYTES
+from armoflow.engine.faults import StorageError
+from armoflow.engine.objects import READ_AHEAD, READ_AHEAD_BYTES, ObjectStore
 from armoflow.engine.records import NewResult, StateError, Stored
-from armoflow.engine.uploads import ObjectWriter
+from armoflow.engine.uploads import ObjectWriter, store_all
 
 
 def name_data(running: Running, *stored: Stored) -> None:
@@ -232,3 +235,74 @@ async def test_only_whole_files_from_the_staging_directory_are_taken_over(
         assert isinstance(data, Path)
         assert data.read_bytes() == b"staged"
         assert secret.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize(("count", "elsewhere"), [(1, False), (3, True)])
+@in_loop
+async def test_a_thread_writes_what_comes_at_once_if_it_is_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, elsewhere: bool
+) -> None:
+    writers, write = set(), ObjectStore.write_staged
+
+    def noted(store: ObjectStore, data: bytes) -> Path:
+        writers.add(threading.get_ident())
+        return write(store, data)
+
+    monkeypatch.setattr(ObjectStore, "write_staged", noted)
+    async with Running(tmp_path) as running:
+        running.open_session()
+        objects = running.engine.objects
+        items = [b"small", *[bytes([number]) * 100_000 for number in range(count)]]
+        stored = await store_all(objects, items)
+        name_data(running, *stored)
+        found = await objects.read_many(each.opaque_id for each in stored)
+        read = [found[each.opaque_id] for each in stored]
+        assert [data if isinstance(data, bytes) else data.read_bytes() for data in read] == items
+        assert (threading.get_ident() not in writers) == elsewhere
+
+
+@in_loop
+async def test_what_cannot_be_stored_whole_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = ObjectStore.write_staged
+
+    def full(store: ObjectStore, data: bytes) -> Path:
+        if data[0]:
+            raise StorageError(OSError(errno.ENOSPC, "full"), tmp_path)
+        return write(store, data)
+
+    monkeypatch.setattr(ObjectStore, "write_staged", full)
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        with pytest.raises(StorageError):
+            await store_all(objects, [b"small", bytes(100_000), b"1" * 100_000])
+        assert list(objects.staging.iterdir()) == []
+        assert objects.stored_bytes()["files"] == 0
+
+
+@in_loop
+async def test_who_leaves_while_data_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    write = ObjectStore.write_staged
+
+    def slow(store: ObjectStore, data: bytes) -> Path:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+        return write(store, data)
+
+    monkeypatch.setattr(ObjectStore, "write_staged", slow)
+    async with Running(tmp_path) as running:
+        objects = running.engine.objects
+        storing = asyncio.create_task(store_all(objects, [bytes(100_000)] * 2))
+        await begun.wait()
+        writing = [each for each in asyncio.all_tasks() if each.get_coro().__name__ == "to_thread"]
+        storing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await storing
+        go_on.set()
+        await asyncio.gather(*writing)
+        await asyncio.sleep(0)  # its callbacks
+        assert list(objects.staging.iterdir()) == []

@@ -18,7 +18,7 @@ import msgpack
 
 from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import short_error
-from armoflow.config import INLINE_DATA_LIMIT, KIB, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
@@ -36,6 +36,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.sweeper import SLICE
+from armoflow.engine.uploads import places_of_much
 from armoflow.engine.watchers import EndedResult, Listener
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
@@ -67,10 +68,6 @@ NOT_READING = "the client does not read"
 
 SHOWN = 60
 """Characters of a malformed frame that are shown."""
-
-WRITTEN_HERE = 128 * KIB
-"""Bytes of a request's large data up to which the event loop writes them itself: a thread costs as
-much. More may hold it up for long, where the disk does not keep up."""
 
 
 class _Written(NamedTuple):
@@ -201,7 +198,9 @@ class Connection:
                 if kind == Kind.SUBMIT and self._engine.fault is not None:
                     self._run(self._take_if_admitted(number, frame))
                     return
-                if kind == Kind.SUBMIT and (large := _large(arguments[-1])):
+                if kind == Kind.SUBMIT and (
+                    large := places_of_much([data for _, data in arguments[-1]])
+                ):
                     self._write_first(number, frame, large)
                     return
             handler(number, *arguments)
@@ -513,13 +512,3 @@ class Connection:
         elif status == ResultStatus.ABORTED and owner is not None and owner.error:
             failure = [owner.id, status_name(owner), short_error(owner.error)]
         return [record.id, int(status), record.size, data, failure, seconds]
-
-
-def _large(payloads: Sequence[Any]) -> list[int]:
-    """The places of data that a thread writes, if it is much."""
-    places = [
-        place
-        for place, (_, data) in enumerate(payloads)
-        if isinstance(data, bytes) and len(data) > INLINE_DATA_LIMIT
-    ]
-    return places if sum(len(payloads[place][1]) for place in places) > WRITTEN_HERE else []

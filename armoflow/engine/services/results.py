@@ -13,7 +13,7 @@ from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
 from armonik.protogen.common import results_common_pb2 as messages
 
 from armoflow.codec.container import PREFIX_BYTES, written_size
-from armoflow.config import CHUNK_BYTES, MIB, TEXT_LIMIT
+from armoflow.config import CHUNK_BYTES, TEXT_LIMIT
 from armoflow.engine.records import (
     Changes,
     NewResult,
@@ -25,7 +25,7 @@ from armoflow.engine.records import (
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import result_to_message, set_seconds
 from armoflow.engine.services.filter_messages import RESULTS, parse_list
-from armoflow.engine.uploads import ObjectWriter
+from armoflow.engine.uploads import ObjectWriter, store_all
 from armoflow.protocol.shapes import ListOf, Text, check_id
 
 _NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
@@ -52,10 +52,8 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         """Create results with their data."""
         self._check_new(request)
         engine = self._engine
-        stored: list[Stored] = []
+        stored = await store_all(engine.objects, [item.data for item in request.results])
         try:
-            for item in request.results:
-                stored.append(await self._store(item.data))  # noqa: PERF401 - kept if one fails
             new = [
                 NewResult(engine.new_id(), item.name, item.manual_deletion, data)
                 for item, data in zip(request.results, stored, strict=True)
@@ -214,17 +212,6 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
                 "NOT_FOUND", f"result {result_id!r} does not exist in session {session_id!r}"
             )
         return result
-
-    async def _store(self, data: bytes) -> Stored:
-        """Store data of a message; only what is large leaves the event loop to be written."""
-        if len(data) < MIB:
-            return self._engine.objects.put(data)
-        writer = ObjectWriter(self._engine.objects)
-        try:
-            await writer.write(data)
-            return await writer.finish()
-        finally:
-            writer.abort()
 
     async def _read_target(self, requests: AsyncIterator[Any]) -> Any:
         """The identifier that an upload begins with, of a result that exists."""
