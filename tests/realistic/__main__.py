@@ -59,23 +59,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.realistic", description=__doc__)
     parser.add_argument("--listen", required=True)
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--client-lease", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--conduct", type=json.loads, default={}, help="what differs, as JSON")
     parser.add_argument("--costed", action="store_true", help="nothing goes wrong, all takes time")
     parser.add_argument("--counts", type=Path, help="a file that gets what was done, as JSON")
     parser.add_argument("--pods", type=int, help="what its partitions may have at most, they say")
     add_engine_arguments(parser)
-    parser.set_defaults(worker=[WORKER], retention=0.0, metrics_port=None, web="", web_origin=[])
+    parser.set_defaults(worker=[WORKER])
     return parser.parse_args(arguments)
 
 
 async def serve(chosen: argparse.Namespace) -> None:
     """Serve until told to stop."""
-    options = server_options(chosen)
-    options = replace(
-        options, extensions=False, engine=replace(options.engine, strict=True, client_lease=0.0)
-    )
+    options = server_options(chosen, private=True)
+    options = replace(options, extensions=False, engine=replace(options.engine, strict=True))
     if chosen.pods:
         partitions = [replace(one, pod_max=chosen.pods) for one in options.engine.partitions]
         options = replace(options, engine=replace(options.engine, partitions=tuple(partitions)))
