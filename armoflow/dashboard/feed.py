@@ -5,23 +5,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from armonik.common import Session, Task
+from armonik.common import Session, TaskStatus
 
-from armoflow.protocol.inspection import PAGE, Inspection, moment
+from armoflow.dashboard.sources import Source, source_of
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.states import ENDED
 from armoflow.report.chart import Interval, NumberedNames, Scale, frame, pack
-from armoflow.report.collect import RunReader, describe, versions
+from armoflow.report.collect import describe, versions
 from armoflow.report.digest import Digest, by_start
 from armoflow.report.trace import SessionTrace, TaskRun
 
-RUNNING = 200
-"""Running tasks that are looked at."""
-
-OVERLAP = timedelta(seconds=0.25)
-"""Ends are asked for from so much before the last one that is known: they come in some disorder."""
+OVERLAP = 0.25
+"""Seconds before the last end that is known, from which ends are asked for: they come in some
+disorder."""
 
 TICK = 1e-4
 """Seconds of a step of the timeline: 32 bits of them are five days."""
@@ -31,6 +29,9 @@ RECENT = 10.0
 
 LONGEST_PAUSE = 60.0
 """Seconds between two looks for what is counted and not listed."""
+
+RESULTS_PAUSE = 30.0
+"""Seconds between two counts of results, while tasks run: an engine reads all of them for that."""
 
 MOST = 250_000
 """Tasks that are kept: of more the first ones, and it is said."""
@@ -43,6 +44,7 @@ class SessionFeed:
         inspection: Whom to ask.
         session: Which one.
         clock: Tells seconds.
+        source: Whom to ask for its tasks; found out by itself.
 
     Attributes:
         trace: The session itself, with its counts; its runs are those that have ended.
@@ -53,15 +55,19 @@ class SessionFeed:
     """
 
     def __init__(
-        self, inspection: Inspection, session: Session, clock: Callable[[], float] = time.monotonic
+        self,
+        inspection: Inspection,
+        session: Session,
+        clock: Callable[[], float] = time.monotonic,
+        source: Source | None = None,
     ) -> None:
         self._inspection = inspection
-        self._reader = RunReader(inspection)
+        self._source = source or source_of(inspection, session.session_id)
         self._clock = clock
         self._versions = versions(inspection)
         self._known: set[str] = set()
-        self._since: datetime | None = None
-        self._page = 0
+        self._since: float | None = None
+        self._skip = 0  # so many from then on were read
         self._whole = True  # this scan began with the first task
         self._found = 0  # in this scan
         self._vain = (-1, 0.0, 1.0)  # a scan without result: ended then, next one, pause after it
@@ -72,18 +78,19 @@ class SessionFeed:
         self.running: list[TaskRun] = []
         self.chunks: list[dict[str, Any]] = []
         self.results: Mapping[str, int] = {}
+        self._next_results = 0.0
         self.trace = SessionTrace(session.session_id)
-        self._describe(session)
+        self._describe(session, None)
         self._scale = Scale(self.trace.created or time.time(), TICK)
 
     # --- asking ---------------------------------------------------------------------------------
 
     def glance(self) -> None:
         """Ask for the session and its counts, and for what runs."""
-        self._describe(self._inspection.session(self.trace.id))
-        running = self.trace.counts["running"]
-        tasks = self._inspection.running(self.trace.id, RUNNING) if running else []
-        self.running = self._reader.read(tasks)
+        session = self._inspection.session(self.trace.id)
+        found = self._source.glance(self.trace.id)
+        self._describe(session, found.counts)
+        self.running = list(found.running)
         now = self._clock()
         self._pace.append((now, self.ended))
         while self._pace[0][0] < now - RECENT:
@@ -94,29 +101,28 @@ class SessionFeed:
         if not self.behind:
             return False
         since = None if self._since is None else self._since - OVERLAP
-        tasks = self._inspection.ended(self.trace.id, since, self._page)
-        fresh = [task for task in tasks if task.id not in self._known and moment(task.ended_at)]
-        self._found += len(fresh)
-        if fresh:
-            self._add(fresh)
-        if len(tasks) < PAGE:
-            self._scanned(tasks)
-        elif since is None or tasks[-1].ended_at - OVERLAP > since:
-            self._since, self._page = tasks[-1].ended_at, 0
+        page = self._source.ended(self.trace.id, since, self._skip, self._known, live=self.live > 0)
+        self._found += len(page.runs)
+        if page.runs:
+            self._add(page.runs)
+        if not page.full:
+            self._scanned(page.last)
+        elif since is None or page.last - OVERLAP > since:
+            self._since, self._skip = page.last, 0
         else:
-            self._page += 1
+            self._skip += page.size
         return True
 
-    def _scanned(self, tasks: Sequence[Task]) -> None:
+    def _scanned(self, last: float) -> None:
         """The last page was read: what is still missing is looked for from the first one on.
 
         What is not found there either has no time of its end, or is listed later than it is
         counted: it is asked for again, ever more seldom.
         """
-        self._page = 0
+        self._skip = 0
         if self._found:
             self._whole = False
-            self._since = tasks[-1].ended_at if tasks else self._since
+            self._since = last or self._since
         elif self._whole:
             ended, _, pause = self._vain
             pause = 2 * pause if ended == self.ended else 1.0
@@ -126,26 +132,34 @@ class SessionFeed:
         self._found = 0
 
     def ask_results(self) -> None:
-        """Ask how many results there are."""
-        self.results = self._inspection.result_counts(self.trace.id)
+        """Ask how many results there are; now and then, while there are more and more of them."""
+        now = self._clock()
+        if not self.live or now >= self._next_results:
+            self._next_results = now + RESULTS_PAUSE
+            self.results = self._inspection.result_counts(self.trace.id)
 
-    def _describe(self, session: Session) -> None:
-        trace = describe(self._inspection, session, self._versions)
+    def _describe(self, session: Session, counts: Mapping[TaskStatus, int] | None) -> None:
+        trace = describe(self._inspection, session, self._versions, counts)
         trace.runs = self.trace.runs
         self.trace = trace
 
-    def _add(self, tasks: list[Task]) -> None:
-        self._known.update(task.id for task in tasks)
-        ended = self._reader.read(tasks)
-        # Errors are gathered in groups; a hundred thousand copies would fill the memory.
-        self.trace.runs += [run._replace(error="") for run in ended]
+    def _add(self, ended: Sequence[TaskRun]) -> None:
+        self._known.update(run.id for run in ended)
         runs = by_start(ended)
         rows = self.digest.add(runs)
         ran = [Interval(run, row) for run, row in zip(runs, rows, strict=True) if row >= 0]
         if ran:
             self.chunks.append(pack(ran, self._names, self._scale))
+        # Last: who sees that there are more asks for the rest. Errors are gathered in groups; a
+        # hundred thousand copies would fill the memory.
+        self.trace.runs += [run._replace(error="") if run.error else run for run in ended]
 
     # --- telling --------------------------------------------------------------------------------
+
+    @property
+    def engine_seconds(self) -> float:
+        """Of a processor that the engine has spent on answers, as far as it is known."""
+        return self._source.seconds
 
     @property
     def ended(self) -> int:

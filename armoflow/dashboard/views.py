@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from armoflow.dashboard.feed import MOST, RUNNING, SessionFeed
+from armoflow.dashboard.feed import MOST, SessionFeed
 from armoflow.dashboard.processes import ProcessRow
+from armoflow.dashboard.sources import RUNNING
 from armoflow.protocol.states import STATES
 from armoflow.report import sections
 from armoflow.report.html import Html, table, tag

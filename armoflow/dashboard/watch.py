@@ -17,6 +17,7 @@ from armoflow.errors import ArmoflowError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.states import ENDED, grouped
 from armoflow.report.collect import describe
+from armoflow.report.html import Html
 from armoflow.report.trace import SessionTrace
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,8 @@ PAUSE = 1.0
 IDLE = 5.0
 """Seconds between two looks at what does not change."""
 
-REST = 39
-"""How many times as long as it takes of a processor to read and to draw it is rested, while tasks
-run; the engine, which is asked, takes about as long."""
+SHARE = 0.025
+"""Of a processor: what looking may take of it, here and in the engine, while tasks run."""
 
 LONGEST_REST = 5.0
 """Seconds that it is rested at most: what is shown shall not be older."""
@@ -39,6 +39,16 @@ SESSIONS = 30
 
 HEARTBEAT = 15.0
 """Seconds after which something is said to a viewer, lest it be gone and nobody notices."""
+
+
+def rest(spent: float) -> float:
+    """Seconds until it is looked again, after a look that took so many of a processor.
+
+    Example:
+        >>> rest(0.001), rest(0.05), rest(10.0)
+        (1.0, 2.0, 5.0)
+    """
+    return min(max(spent / SHARE, PAUSE), LONGEST_REST)
 
 
 class Watch:
@@ -142,7 +152,6 @@ class SessionWatch(Watch):
         self.feed = feed
         self._processes = processes
         self._drawn = -1
-        self._resume = 0.0
 
     def since(self, chunk: int) -> dict[str, Any]:
         """The timeline from some chunk on."""
@@ -150,30 +159,28 @@ class SessionWatch(Watch):
 
     async def _look(self) -> float:
         feed = self.feed
-        await asyncio.to_thread(feed.glance)
-        # While nothing runs nobody is kept from anything.
-        if time.monotonic() >= self._resume or not feed.live:
-            spent = await asyncio.to_thread(self._read)
-            self._resume = time.monotonic() + min(spent * REST, LONGEST_REST)
-        self.parts.set(views.quick(feed, time.time()))
-        if self._processes is not None:
-            self.parts.set({"machine": views.machine(self._processes.look())})
-        if feed.behind and not feed.live:
-            return 0.0
-        return PAUSE if feed.live else IDLE
+        parts, spent = await asyncio.to_thread(self._ask)
+        self.parts.set(parts)
+        if feed.live:
+            return rest(spent)
+        return 0.0 if feed.behind else IDLE  # nobody is kept from anything
 
-    def _read(self) -> float:
-        """Ask for a page and draw; the seconds of a processor that it took."""
-        begun = time.thread_time()
+    def _ask(self) -> tuple[dict[str, Html], float]:
+        """Ask and draw; the seconds of a processor that it took, here and in the engine."""
         feed = self.feed
+        begun, engine = time.thread_time(), feed.engine_seconds
+        feed.glance()
         feed.read()
+        parts = views.quick(feed, time.time())
         known = len(feed.trace.runs)
         if known != self._drawn:
             if not feed.behind:
                 feed.ask_results()
-            self.parts.set(views.slow(feed))
+            parts |= views.slow(feed)
             self._drawn = known
-        return time.thread_time() - begun
+        if self._processes is not None:
+            parts["machine"] = views.machine(self._processes.look())
+        return parts, time.thread_time() - begun + feed.engine_seconds - engine
 
     def _more(self) -> dict[str, Any]:
         return {"known": len(self.feed.trace.runs), "live": self.feed.now_running(time.time())}
@@ -194,11 +201,12 @@ class OverviewWatch(Watch):
         self._over: dict[str, SessionTrace] = {}
 
     async def _look(self) -> float:
-        begun = time.monotonic()
-        await asyncio.to_thread(self._ask)
-        return max(PAUSE, (time.monotonic() - begun) * REST)
+        parts, spent = await asyncio.to_thread(self._ask)
+        self.parts.set(parts)
+        return rest(2 * spent)  # the engine takes about as long
 
-    def _ask(self) -> None:
+    def _ask(self) -> tuple[dict[str, Html], float]:
+        begun = time.thread_time()
         inspection = self._inspection
         total, sessions = inspection.sessions(SESSIONS)
         traces = []
@@ -217,7 +225,7 @@ class OverviewWatch(Watch):
         parts["partitions"] = views.partitions(counts, pods)
         if self._processes is not None:
             parts["machine"] = views.machine(self._processes.look())
-        self.parts.set(parts)
+        return parts, time.thread_time() - begun
 
 
 class Hub:

@@ -211,6 +211,10 @@ class Queries:
         where = f"WHERE session_id=? AND status IN ({failed}) AND started_at>0"
         return await self._reader.run(lambda c: read_given(c, where, [session_id]))
 
+    async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """What a function reads, all of it of one moment."""
+        return await self._reader.run(read)
+
     # --- in the reader's threads ---
 
     async def _page(

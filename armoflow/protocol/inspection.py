@@ -215,14 +215,14 @@ class Inspection:
             seen += len(tasks)
             page += 1
 
-    def ended(self, session_id: str, since: datetime | None, page: int) -> list[Task]:
+    def ended(self, session_id: str, since: datetime | None, page: int, size: int) -> list[Task]:
         """A page of a session's tasks that have ended since then, in that order, with errors."""
         wanted = Task.session_id == session_id
         # What has not ended has no time of its end, and passes no comparison with one.
         wanted = wanted & (Task.ended_at >= (since or EPOCH))
         with self._words("listing ended tasks"):
             return self._tasks.list_tasks(  # type: ignore[no-any-return]
-                wanted, with_errors=True, page=page, page_size=PAGE, sort_field=Task.ended_at
+                wanted, with_errors=True, page=page, page_size=size, sort_field=Task.ended_at
             )[1]
 
     def running(self, session_id: str, limit: int) -> list[Task]:

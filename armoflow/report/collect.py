@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from armonik.common import Session, SessionStatus, Task
+from armonik.common import Session, SessionStatus, Task, TaskStatus
 
 from armoflow.config import KIB
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_name
 from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import grouped, state_of
+from armoflow.protocol.task_rows import TaskRow, ids_of, moment_of
 from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.version import __version__
 
@@ -56,9 +57,16 @@ def with_items(inspection: Inspection, trace: SessionTrace, reader: RunReader) -
     return runs
 
 
-def describe(inspection: Inspection, session: Session, versions: Mapping[str, str]) -> SessionTrace:
-    """What is known of a session itself, without its tasks."""
+def describe(
+    inspection: Inspection,
+    session: Session,
+    versions: Mapping[str, str],
+    counts: Mapping[TaskStatus, int] | None = None,
+) -> SessionTrace:
+    """What is known of a session itself, without its tasks; counts are asked for if not given."""
     options = session.options
+    if counts is None:
+        counts = inspection.counts(session.session_id)
     return SessionTrace(
         id=session.session_id,
         application=(options and options.application_name) or "",
@@ -67,7 +75,7 @@ def describe(inspection: Inspection, session: Session, versions: Mapping[str, st
         created=_seconds(session.created_at),
         endpoint=inspection.settings.endpoint,
         partitions=tuple(session.partition_ids),
-        counts=grouped(inspection.counts(session.session_id)),
+        counts=grouped(counts),
         versions=versions,
     )
 
@@ -142,23 +150,79 @@ class RunReader:
         return sum(facts.size for id in result_ids if (facts := self._results.get(id)))
 
     def _name(self, task: Task) -> str:
-        """What a task is called.
-
-        armoflow names results after their tasks. An output that was handed on has the name of who
-        handed it on: of a task of a task it is the payload that tells. Other clients name results
-        as they like: there it is what the application says.
-        """
         options = task.options
-        if options is None or options.application_namespace != NAMESPACE:
-            parts = options and (options.application_name, options.application_service)
-            return ".".join(filter(None, parts or ())) or "task"
-        ids = [*task.expected_output_ids[:1], task.payload_id]
-        for id in reversed(ids) if task.created_by else ids:
-            facts = self._results.get(id)
-            name = task_name(facts.name.removeprefix(PAYLOAD_PREFIX)) if facts else ""
-            if name:
-                return name
-        return "task"
+        outputs = task.expected_output_ids[:1]
+        names = ["" if facts is None else facts.name for facts in map(self._results.get, outputs)]
+        payload = self._results.get(task.payload_id)
+        return name_of(
+            (options and options.application_namespace) or "",
+            (options and options.application_name) or "",
+            (options and options.application_service) or "",
+            output="".join(names),
+            payload="" if payload is None else payload.name,
+            parent=task.created_by or "",
+        )
+
+
+def name_of(
+    namespace: str, application: str, service: str, *, output: str, payload: str, parent: str
+) -> str:
+    """What a task is called.
+
+    armoflow names results after their tasks. An output that was handed on has the name of who
+    handed it on: of a task of a task it is the payload that tells. Other clients name results as
+    they like: there it is what the application says.
+
+    Args:
+        namespace: Of the application, as its name and its service from the task's options.
+        application: See above.
+        service: See above.
+        output: The name of the task's first output.
+        payload: The name of its payload.
+        parent: The task that submitted it.
+
+    Example:
+        >>> name_of(NAMESPACE, "run", "", output="output/f", payload="payload/g", parent="t")
+        'g'
+        >>> name_of("", "bank", "price", output="x", payload="y", parent="")
+        'bank.price'
+    """
+    if namespace != NAMESPACE:
+        return ".".join(filter(None, (application, service))) or "task"
+    names = [task_name(each.removeprefix(PAYLOAD_PREFIX)) for each in (output, payload)]
+    return next(filter(None, reversed(names) if parent else names), "task")
+
+
+def run_of(row: TaskRow, error: str) -> TaskRun:
+    """The record of a task that an engine of armoflow's told in short."""
+    return TaskRun(
+        id=row.id,
+        name=sys.intern(
+            name_of(
+                row.namespace,
+                row.application,
+                row.service,
+                output=row.output_name,
+                payload=row.payload_name,
+                parent=row.parent,
+            )
+        ),
+        state=state_of(row.status),
+        pod=sys.intern(row.pod),
+        created=moment_of(row.created),
+        queued=moment_of(row.queued),
+        taken=moment_of(row.taken),
+        started=moment_of(row.started),
+        stopped=moment_of(row.stopped),
+        ended=moment_of(row.ended),
+        inputs=ids_of(row.inputs),
+        outputs=ids_of(row.outputs),
+        parent=row.parent,
+        tries=len(ids_of(row.retries)),
+        bytes_in=row.bytes_in,
+        bytes_out=row.bytes_out,
+        error=error,
+    )
 
 
 def _seconds(value: datetime | None) -> float | None:

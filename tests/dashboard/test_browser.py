@@ -107,7 +107,6 @@ def test_a_run_is_watched_live_and_a_failure_opened(page: Any, tmp_path: Path) -
 def crowded() -> Iterator[str]:
     """A page about a session with very many tasks; the link to it."""
     engine: Any = Engine()
-    engine.info = None
     feed = SessionFeed(engine, Session(session_id="crowded", status=1))
     ran = by_start(list(many(MANY)))
     feed.trace.runs += ran

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from armonik.common import Session, Task, TaskStatus
 
-from armoflow.dashboard import feed as feeds
-from armoflow.dashboard import views
+from armoflow.dashboard import sources, views
 from armoflow.dashboard.feed import SessionFeed
 from armoflow.protocol.inspection import ResultFacts
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.transport import EngineInfo
 
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
@@ -24,6 +24,7 @@ class Engine:
     """What an engine lists of one session."""
 
     settings = ConnectionSettings("http://here:1")
+    info = EngineInfo("0.40.1", ("p",), 1)
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
@@ -49,13 +50,13 @@ class Engine:
             found[task.status] = found.get(task.status, 0) + 1
         return found
 
-    def ended(self, session_id: str, since: datetime | None, page: int) -> list[Task]:
+    def ended(self, session_id: str, since: datetime | None, page: int, size: int) -> list[Task]:
         self.pages += 1
         found = [
             task for task in self.tasks if task.ended_at and (not since or task.ended_at >= since)
         ]
         found.sort(key=lambda task: task.ended_at)
-        return found[page * feeds.PAGE :][: feeds.PAGE]
+        return found[page * size :][:size]
 
     def running(self, session_id: str, limit: int) -> list[Task]:
         return [task for task in self.tasks if task.status == TaskStatus.PROCESSING][:limit]
@@ -72,7 +73,7 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(feeds, "PAGE", 10)
+    monkeypatch.setattr(sources, "PAGE", 10)
     return Engine()
 
 

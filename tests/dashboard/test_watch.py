@@ -19,8 +19,6 @@ PATIENCE = 60
 class Opening(Engine):
     """An engine that answers about sessions when it is let."""
 
-    info = None
-
     def __init__(self) -> None:
         super().__init__()
         self.opened: list[str] = []

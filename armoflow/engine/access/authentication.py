@@ -33,6 +33,7 @@ _STREAM: Final = (
 _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Extension/Connect": _STREAM,
     "Extension/Output": ("Tasks:GetTask",),
+    "Extension/Tasks": ("Tasks:ListTasks", "Results:ListResults"),
 }
 """What the calls of the extension do, in ArmoniK's names."""
 

@@ -15,6 +15,7 @@ from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
 from armoflow.engine.services.connection import ENDING, NOT_READING, Connection
 from armoflow.engine.services.task_output import TaskOutputService
+from armoflow.engine.services.task_rows import TaskRowsService
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import SERVICE, unpack
 
@@ -29,10 +30,11 @@ class ExtensionService:
 
     def register(self, server: Any) -> None:
         """Add the service to a gRPC server."""
-        output = TaskOutputService(self._engine)
+        output, rows = TaskOutputService(self._engine), TaskRowsService(self._engine)
         handlers = {
             "Connect": grpc.stream_stream_rpc_method_handler(self.connect),
             "Output": grpc.unary_stream_rpc_method_handler(output.read),
+            "Tasks": grpc.unary_stream_rpc_method_handler(rows.read),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 

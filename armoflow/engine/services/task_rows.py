@@ -1,0 +1,39 @@
+"""Rows of a session's tasks, for who watches it live."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+
+from armoflow.config import MIB
+from armoflow.engine.core import Engine
+from armoflow.engine.records import StateError
+from armoflow.engine.task_rows import read_rows
+from armoflow.errors import MalformedError
+from armoflow.protocol.frames import UNREADABLE
+from armoflow.protocol.task_rows import REQUEST, in_pieces
+
+
+class TaskRowsService:
+    """Serves ``/armoflow.Extension/Tasks``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def read(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        """The rows that are asked for; the journal is read in a thread."""
+        try:
+            arguments = msgpack.unpackb(request)
+            REQUEST.check(arguments, "the request")
+        except (MalformedError, *UNREADABLE) as error:
+            raise StateError("INVALID_ARGUMENT", str(error)) from error
+        session_id, since, skip, limit = arguments
+        read = functools.partial(
+            read_rows, session_id=session_id, since=since, skip=skip, limit=limit
+        )
+        reply = msgpack.packb(await self._engine.queries.run(read))
+        for piece in in_pieces(reply, MIB):
+            yield piece

@@ -1,0 +1,95 @@
+"""Rows of tasks for who watches a session live, written as JSON by SQLite: see the protocol's."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from armoflow.codec.clipping import short_error
+from armoflow.engine.pods import NAME_SQL
+from armoflow.engine.records import TaskStatus
+
+NEVER: Final = 1e-6
+"""Before all times: what has not ended has none, which is stored as 0."""
+
+_FIRST_OUTPUT = "substr(e.outputs,1,instr(e.outputs||char(10),char(10))-1)"
+
+
+def _time(column: str) -> str:
+    return f"CAST(e.{column}*1000000.0 AS INTEGER)"
+
+
+def _sizes(column: str) -> str:
+    """The bytes of the results in a column, which few tasks have."""
+    ids = f"""json_each('["'||replace(e.{column},char(10),'","')||'"]')"""
+    sizes = f"SELECT coalesce(sum(r.size),0) FROM {ids} i JOIN results r ON r.id=i.value"
+    return f"CASE e.{column} WHEN '' THEN 0 ELSE ({sizes}) END"
+
+
+FIELDS: Final[Mapping[str, str]] = {
+    "id": "e.id",
+    "status": "e.status",
+    "pod": NAME_SQL,
+    "created": _time("created_at"),
+    "queued": _time("submitted_at"),
+    "taken": _time("acquired_at"),
+    "started": _time("started_at"),
+    "stopped": _time("processed_at"),
+    "ended": _time("ended_at"),
+    "inputs": "e.dependencies",
+    "outputs": "e.outputs",
+    "retries": "e.retry_of",
+    "parent": "e.created_by",
+    "namespace": "o.application_namespace",
+    "application": "o.application_name",
+    "service": "o.application_service",
+    "output_name": "coalesce(w.name,'')",
+    "payload_name": "coalesce(p.name,'')",
+    "bytes_in": f"coalesce(p.size,0)+{_sizes('dependencies')}",
+    "bytes_out": _sizes("outputs"),
+}
+"""Fields of a row, in their order: where each comes from."""
+
+_ROWS = (
+    f"SELECT group_concat(line) FROM (SELECT json_array({','.join(FIELDS.values())}) AS line "
+    "FROM json_each(?) n JOIN tasks e ON e.rowid=n.value JOIN options o ON o.id=e.options_id "
+    f"LEFT JOIN results w ON w.id={_FIRST_OUTPUT} LEFT JOIN results p ON p.id=e.payload_id "
+    "ORDER BY n.key)"
+)
+_ERRORS = (
+    "SELECT e.id,e.error FROM json_each(?) n JOIN tasks e ON e.rowid=n.value WHERE e.error!=''"
+)
+_COUNTS = "SELECT status,count(*) FROM tasks WHERE session_id=? GROUP BY status"
+
+
+def read_rows(
+    connection: sqlite3.Connection, session_id: str, since: float | None, skip: int, limit: int
+) -> list[Any]:
+    """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
+    begun = time.thread_time()
+    running = int(TaskStatus.PROCESSING)
+    counts: list[tuple[int, int]] = []
+    if since is not None:
+        times = (session_id, max(since, NEVER), limit, skip)
+        found = _find(connection, "ended_at>=?", "ended_at,id", times)
+    else:
+        counts = connection.execute(_COUNTS, (session_id,)).fetchall()
+        found = "[]"
+        if running in dict(counts):
+            states = (session_id, running, limit, skip)
+            found = _find(connection, "status=?", "started_at,id", states)
+    text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
+    errors = connection.execute(_ERRORS, (found,)).fetchall()
+    short = [(task_id, short_error(error)) for task_id, error in errors]
+    return [text, short, counts, time.thread_time() - begun]
+
+
+def _find(
+    connection: sqlite3.Connection, wanted: str, order: str, parameters: tuple[Any, ...]
+) -> str:
+    """The numbers of rows, in their order, as JSON: what is sorted is small."""
+    rows = f"SELECT rowid AS number FROM tasks WHERE session_id=? AND {wanted} ORDER BY {order}"
+    sql = f"SELECT json_group_array(number) FROM ({rows} LIMIT ? OFFSET ?)"
+    return str(connection.execute(sql, parameters).fetchone()[0])

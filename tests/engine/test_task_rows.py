@@ -1,0 +1,103 @@
+"""Rows of tasks for who watches a session live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from armoflow import Client, task
+from armoflow.dashboard.sources import EngineRows, StandardCalls, source_of
+from armoflow.engine.task_rows import FIELDS
+from armoflow.errors import EngineError, MalformedError
+from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.task_rows import TaskRow, _unpack, read_task_rows
+from tests.engine.serving import serve
+
+TIMES = ("created", "queued", "taken", "started", "stopped", "ended")
+
+
+@task(batch_size=1)
+def double(number: int) -> int:
+    return 2 * number
+
+
+@task(outputs=2, fuse=False)
+def parts(number: int, other: int) -> tuple[int, int]:
+    return number, other
+
+
+@task(fuse=False)
+def refuse(number: int) -> int:
+    raise ValueError(f"not {number}")
+
+
+@pytest.fixture(scope="module")
+def inspection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspection]:
+    """Of an engine that has run something."""
+    with serve(tmp_path_factory.mktemp("engine"), workers=1) as serving:
+        settings = ConnectionSettings(f"unix:{serving.target.removeprefix('unix:')}")
+        with Client(settings.endpoint, progress=False, logs=False) as client:
+            doubled = [double(number) for number in range(5)]
+            client.compute(doubled)
+            client.compute(*parts(doubled[0], doubled[1]))
+            assert client.submit(refuse(3)).exception() is not None
+        with Inspection(settings) as inspection:
+            yield inspection
+
+
+def test_fields_are_those_that_are_asked_for() -> None:
+    assert tuple(FIELDS) == TaskRow._fields
+
+
+def test_rows_say_what_lists_say(inspection: Inspection) -> None:
+    session_id = inspection.sessions(1)[1][0].session_id
+    told = source_of(inspection, session_id)
+    assert isinstance(told, EngineRows)
+    rows = told.ended(session_id, None, 0, (), live=True)
+    listed = StandardCalls(inspection).ended(session_id, None, 0, (), live=True)
+    assert rows.size == listed.size == len(rows.runs) >= 7 and not rows.full
+    for run, other in zip(rows.runs, listed.runs, strict=True):
+        times = [[getattr(each, name) for name in TIMES] for each in (run, other)]
+        assert times[0] == pytest.approx(times[1], abs=2e-6)
+        untimed: dict[str, Any] = dict.fromkeys(TIMES)
+        assert run._replace(**untimed) == other._replace(**untimed)
+    assert {run.name for run in rows.runs} >= {"double", "parts", "refuse"}
+    assert sum(bool(run.error) for run in rows.runs) == 1
+    known = {run.id for run in rows.runs[1:]}
+    assert told.ended(session_id, None, 0, known, live=False).runs == rows.runs[:1]
+    assert told.seconds > 0
+
+
+def test_pages_follow_one_another(inspection: Inspection) -> None:
+    session_id = inspection.sessions(1)[1][0].session_id
+    whole = read_task_rows(inspection, session_id, 0.0, 0, 100).rows
+    assert [row.ended for row in whole] == sorted(row.ended for row in whole)
+    pages = [read_task_rows(inspection, session_id, 0.0, skip, 2).rows for skip in (0, 2, 4)]
+    assert [row for page in pages for row in page] == whole[:6]
+    later = read_task_rows(inspection, session_id, whole[3].ended / 1e6, 0, 100).rows
+    assert [row.id for row in later] == [row.id for row in whole[3:]]
+
+
+def test_what_runs_comes_with_counts(inspection: Inspection) -> None:
+    session_id = inspection.sessions(1)[1][0].session_id
+    found = read_task_rows(inspection, session_id, None, 0, 10)
+    assert found.rows == [] and found.counts == inspection.counts(session_id)
+    nothing = read_task_rows(inspection, "nobody's", None, 0, 10)
+    assert nothing.rows == [] and nothing.counts == {}
+
+
+@pytest.mark.parametrize("limit", [0, 1_000_000])
+def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> None:
+    with pytest.raises(EngineError, match="limit"):
+        read_task_rows(inspection, "s", None, 0, limit)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"", b"\xc1", b"\x94\xa1[\x90\x90\x01", b"\x94\xa3[1]\x90\x90\x01"]
+)
+def test_what_is_no_reply_is_told(reply: Any) -> None:
+    with pytest.raises(MalformedError, match="cannot be read"):
+        _unpack(reply)
