@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="sockets between an agent and the --worker command: auto changes from unix to tcp, "
         "on the loopback, when the worker ends before it is ready (default: auto)",
+    )
+    parser.add_argument(
+        "--data-folder",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIRECTORY",
+        help="where the data of tasks is laid for the workers of --worker, in all partitions or in "
+        "the one that is named, such as /cache/shared; may be repeated (default: in the state "
+        "directory)",
     )
     parser.add_argument(
         "--max-priority",
@@ -130,6 +139,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         command=command,
         commands=commands,
         environment=worker_environment(listed=not private, named=arguments.env),
+        data_folders=_parse_folders(arguments.data_folder, workers),
         channel=arguments.worker_channel,
         extensions=not arguments.no_extensions,
         discovery=not private,
@@ -216,6 +226,29 @@ def _parse_commands(
         else:
             commands.setdefault(name, []).append("" if empty else command)
     return common, commands
+
+
+def _parse_folders(texts: Sequence[str], partitions: Collection[str]) -> dict[str, Path]:
+    """The data folder of each partition that has one of its own."""
+    folders: dict[str, Path] = {}
+    common: str | None = None
+    for text in texts:
+        name, separator, directory = text.partition("=")
+        named = bool(separator) and name in partitions
+        if (name in folders) if named else (common is not None):
+            where = f"partition {name!r}" if named else "all partitions"
+            raise OptionError(
+                f"--data-folder {text!r} is the second one for {where}: leave one out"
+            )
+        if named:
+            folders[name] = _absolute(directory)
+        else:
+            common = text
+    return folders if common is None else dict.fromkeys(partitions, _absolute(common)) | folders
+
+
+def _absolute(directory: str) -> Path:
+    return Path(directory).expanduser().absolute()
 
 
 def _count(text: str) -> int:

@@ -80,8 +80,10 @@ class Scheduler:
             agent.wake()
 
     def remove_agent(self, partition_id: str, agent: Agent) -> None:
-        """Forget an agent; it gave back or failed what it ran."""
-        self._agents[partition_id].remove(agent)
+        """Forget an agent, if it was added; it gave back or failed what it ran."""
+        agents = self._agents[partition_id]
+        if agent in agents:
+            agents.remove(agent)
         for task_id in [key for key, value in self.running.items() if value is agent]:
             del self.running[task_id]
 

@@ -44,6 +44,8 @@ class ServerOptions:
         command: The command of an ArmoniK worker; empty: armoflow's own child processes.
         commands: The same for single partitions, which may have several.
         environment: The variables that workers get.
+        data_folders: Where the data of their tasks is laid, by partition; for others it is in the
+            engine's own directory.
         channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
         discovery: Serve reflection and health, which generic gRPC tools ask for.
@@ -61,6 +63,7 @@ class ServerOptions:
     command: str = ""
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=worker_environment)
+    data_folders: Mapping[str, Path] = field(default_factory=dict)
     channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
     discovery: bool = True
@@ -189,6 +192,7 @@ class Server:
                 commands=commands,
                 environment=self.options.environment,
                 calls=self.calls,
+                data_folder=self.options.data_folders.get(partition),
                 channel=self.options.channel,
             )
         from armoflow.engine.agents.lane import LaneAgent

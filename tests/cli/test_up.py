@@ -158,6 +158,8 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         (("--worker", "a", "--worker", "b=c"), "for all partitions, 'a' and 'b=c'"),
         (("--worker", "python 'w.py"), "cannot be split"),
         (("--worker", "default=", "--worker", "default=a"), "not both"),
+        (("--data-folder", "/a", "--data-folder", "/b"), "second one for all partitions"),
+        (("--data-folder", "default=/a", "--data-folder", "default=/b"), "partition 'default'"),
         (("--web", "unix:/x"), "browsers have no Unix sockets"),
         (("--web", "0.0.0.0:1"), "refusing to listen"),
         (("--web-origin", "http://x"), "give both"),
@@ -186,10 +188,13 @@ def test_bad_arguments_are_explained(
 def test_partitions_have_workers_of_their_own(tmp_path: Path) -> None:
     partitions = ("--partition", "a=3", "--partition", "b", "--partition", "c=2")
     workers = ("--worker", "w x=1", "--worker", "a=one 'two words'", "--worker", "a=other")
-    arguments = [*up(tmp_path)[1:], *partitions, *workers, "--worker", "b="]
+    folders = ("--data-folder", "/cache/shared", "--data-folder", "a=/a=b")
+    arguments = [*up(tmp_path)[1:], *partitions, *workers, "--worker", "b=", *folders]
     options = server_options(make_parser().parse_args(arguments))
     assert options.command == "w x=1"
     assert options.commands == {"a": ["one 'two words'", "other"], "b": [""]}
+    shared = Path("/cache/shared")
+    assert options.data_folders == {"a": Path("/a=b"), "b": shared, "c": shared}
     server = Server(options)
     try:
         agents = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +47,8 @@ def serve(
     workers: int = 0,
     command: str = "",
     log_calls: Path | None = None,
+    commands: Mapping[str, Sequence[str]] | None = None,
+    data_folder: Path | None = None,
     channel: Literal["auto", "unix", "tcp"] = "auto",
     address: Address | None = None,
     access: AccessOptions | None = None,
@@ -63,6 +65,8 @@ def serve(
             engine=EngineOptions(state_directory=state, partitions=partitions, **options),
             workers={"default": workers},
             command=command,
+            commands=commands or {},
+            data_folders={"default": data_folder} if data_folder is not None else {},
             log_calls=log_calls,
             channel=channel,
             web=web,

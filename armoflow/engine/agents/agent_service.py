@@ -56,13 +56,16 @@ class Execution:
     Args:
         engine: The engine whose task it is.
         task: The task.
+        base: Where its data folder goes; None: into the engine's own directory.
     """
 
-    def __init__(self, engine: Engine, task: TaskRecord) -> None:
+    def __init__(self, engine: Engine, task: TaskRecord, base: Path | None = None) -> None:
         self._engine = engine
         self.task = task
         self.token = str(uuid.uuid4())
-        self.folder = Path(engine.objects.staging) / self.token
+        self._base = base
+        self.folder = (base or Path(engine.objects.staging)) / self.token
+        self._brought: list[Path] = []
         self.effects = Effects()
         self.notified: dict[str, None] = {}
 
@@ -105,7 +108,7 @@ class Execution:
         if _mode(target) is not None:
             return
         # What is found there is taken for the data, also by another call meanwhile.
-        part = self._engine.objects.staging_path()
+        part = self.folder.parent / self._engine.objects.staging_path().name
         try:
             await self._engine.objects.materialize(result.opaque_id, part)
             part.chmod(READ_ONLY)
@@ -124,13 +127,23 @@ class Execution:
         """
         paths = [str(self.folder / result_id) for result_id in self.notified]
         read = _read_or_nothing if self._engine.options.strict else _read_plain
-        data = await asyncio.to_thread(lambda: list(map(read, paths)))
+        data = await asyncio.to_thread(lambda: [self._bring(read(path)) for path in paths])
         self.effects.data.update(zip(self.notified, data, strict=True))
         return self.effects
 
+    def _bring(self, data: Data) -> Data:
+        """Data where the store can take it over: another folder may be on another disk."""
+        if self._base is None or isinstance(data, bytes):
+            return data
+        place = self._engine.objects.staging_path()
+        self._brought.append(place)
+        shutil.move(data.path, place)
+        return StagedFile(str(place), data.size)
+
     async def discard(self) -> None:
-        """Remove the data folder."""
+        """Remove the data folder, and what was not taken over."""
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        unlink(self._brought)
 
 
 class AgentService(AgentServicer):  # type: ignore[misc]

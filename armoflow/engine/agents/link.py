@@ -52,6 +52,9 @@ class WorkerLink:
         process: The process, not started yet.
         target: Where the worker will listen, as gRPC writes it.
         calls: Counts the calls.
+
+    Attributes:
+        served: It has answered for a task.
     """
 
     def __init__(self, process: WorkerProcess, target: str, calls: CallLog) -> None:
@@ -60,6 +63,7 @@ class WorkerLink:
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._worker = WorkerStub(self._channel)
         self._healthy_until = 0.0
+        self.served = False
 
     async def __aenter__(self) -> WorkerLink:
         """Start the process.

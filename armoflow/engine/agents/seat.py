@@ -69,6 +69,7 @@ class Employer(Protocol):
     calls: CallLog
     kinds: Sequence[Kind]
     mark: str
+    data_folder: Path | None
     guardian: Guardian
     work: asyncio.Event
     stopping: bool
@@ -86,6 +87,14 @@ class Verdict(NamedTuple):
     error: str
     status: TaskStatus = TaskStatus.ERROR
     retry: bool = True
+
+
+_GOING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""How calls to a worker end that is gone, or is about to go: its server cancels what comes then."""
+
+_NOT_SEEN = Verdict("the worker had ended by itself")
+"""A worker that ends after a task of before, as some do after so many, takes none along. One whose
+first task this was may have ended for it: that is an attempt."""
 
 
 class Seat:
@@ -262,7 +271,7 @@ class Seat:
     async def _run(self, link: WorkerLink, task: TaskRecord) -> bool:
         """Run a task to its end; False if the worker must be replaced."""
         self._interrupted = False
-        execution = self._execution = Execution(self._engine, task)
+        execution = self._execution = Execution(self._engine, task, self._agent.data_folder)
         try:
             return await self._execute(link, execution)
         except asyncio.CancelledError:
@@ -302,6 +311,8 @@ class Seat:
         verdict = self._refuse(task) or await self._process(link, execution)
         if self._interrupted:
             self._acknowledge(task)
+        elif verdict is _NOT_SEEN:
+            self._give_back(task)
         elif verdict is None:
             engine.complete([(task.id, execution.effects)])
             return True
@@ -365,7 +376,8 @@ class Seat:
         if self._interrupted:
             return None
         if reply is None:
-            return await self._judge(link.process, code)
+            return await self._judge(link, code)
+        link.served = True
         kind = reply.output.WhichOneof("type")
         if kind == "error":
             return Verdict(reply.output.error.details, retry=False)
@@ -377,16 +389,19 @@ class Seat:
             return Verdict(f"a result that the worker announced cannot be read: {error}")
         return None
 
-    async def _judge(self, process: WorkerProcess, code: Any) -> Verdict:
+    async def _judge(self, link: WorkerLink, code: Any) -> Verdict:
         """What becomes of a task whose Process call failed."""
+        process = link.process
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Verdict(
                 "the task ran longer than its max_duration", TaskStatus.TIMEOUT, retry=False
             )
         details = await self._call.details()
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code in _GOING:
             # That a worker died is known a moment later than that its connection is lost.
             await process.wait(KILL_GRACE)
+        if process.left and link.served:
+            return _NOT_SEEN
         if not process.alive:
             return Verdict(f"the worker was lost ({code.name}): it {process.describe_end()}")
         return Verdict(f"the worker ended the call with {code.name}: {details}")

@@ -21,8 +21,10 @@ from armoflow.engine.core import Engine
 from armoflow.engine.pods import pods
 from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
+from armoflow.errors import EngineError, OptionError
 from armoflow.system.descendants import new_mark
 from armoflow.system.guardian import Guardian
+from armoflow.system.temporary import TemporaryDirectory, sweep
 
 
 class SocketAgent:
@@ -37,6 +39,8 @@ class SocketAgent:
             given them in turns.
         environment: The workers' variables, but for those that say where agent and worker listen.
         calls: Counts the calls between workers and agent.
+        data_folder: Where the data of tasks is laid for the workers; None: into the engine's own
+            directory.
         channel: ``"unix"`` or ``"tcp"``; ``"auto"`` begins with the first, and changes over while
             the worker ends before it is ready.
         seat: What keeps one of the worker processes running.
@@ -52,6 +56,7 @@ class SocketAgent:
         commands: Sequence[str],
         environment: Mapping[str, str],
         calls: CallLog,
+        data_folder: Path | None = None,
         channel: Kind | Literal["auto"] = "auto",
         seat: type[Seat] = Seat,
     ) -> None:
@@ -60,6 +65,8 @@ class SocketAgent:
         self.environment = environment
         self.calls = calls
         self.kinds: Sequence[Kind] = KINDS if channel == "auto" else (channel,)
+        self.data_folder = data_folder
+        self._shared: TemporaryDirectory | None = None
         self.mark = new_mark(environment)
         self.guardian: Guardian
         self.work = asyncio.Event()
@@ -72,8 +79,15 @@ class SocketAgent:
         ]
 
     async def start(self) -> None:
-        """Start the workers and begin to take tasks."""
+        """Start the workers and begin to take tasks.
+
+        Raises:
+            OptionError: If the folder of their data cannot be used.
+        """
         self.guardian = Guardian(self.mark)
+        if self.data_folder is not None:
+            self._shared = _directory_in(self.data_folder)
+            self.data_folder = self._shared.path
         for seat in self._seats:
             await seat.start()
         self.engine.scheduler.add_agent(self.partition, self)
@@ -96,6 +110,8 @@ class SocketAgent:
         self.engine.scheduler.remove_agent(self.partition, self)
         self.guardian.stop()
         await asyncio.to_thread(self.guardian.wait)
+        if self._shared is not None:
+            self._shared.remove()
 
     def take(self, owner: str) -> TaskRecord | None:
         """The next task, dispatched to ``owner``; None if there is none."""
@@ -110,3 +126,21 @@ class SocketAgent:
         """A seat does not run this task any more; another may have taken it since."""
         if sum(seat.runs(task) for seat in self._seats) <= 1:
             self.engine.scheduler.forget([task.id])
+
+
+def _directory_in(base: Path) -> TemporaryDirectory:
+    """A directory of this engine's own; what killed ones have left beside it goes.
+
+    Raises:
+        OptionError: If there is no place for it.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        sweep(str(base))
+        return TemporaryDirectory(base)
+    except (OSError, EngineError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(
+            f"--data-folder {base} cannot be used: {reason}. Name a directory that can be written "
+            "to, here and by the workers"
+        ) from error

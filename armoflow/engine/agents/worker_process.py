@@ -125,6 +125,11 @@ class WorkerProcess:
         """Whether it still runs."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def left(self) -> bool:
+        """Whether it has ended by itself, without a fault."""
+        return self._process is not None and self._process.returncode == 0
+
     async def wait(self, limit: float) -> None:
         """Wait for its end, for so many seconds."""
         if self._ended is not None:

@@ -1,0 +1,132 @@
+"""Workers as they come: slow to start, short-lived, several kinds, with a folder of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from armonik.client import ArmoniKEvents, ArmoniKResults, ArmoniKSessions, ArmoniKTasks
+from armonik.common import Task, TaskDefinition
+from engine_support import Running, in_loop
+from serving import Serving, serve, task_options
+
+from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.engine.address import Address
+from armoflow.engine.agents import link, seat
+from armoflow.engine.agents.agent_service import Execution
+from armoflow.engine.engine_options import EngineOptions
+from armoflow.engine.server import Server, ServerOptions
+from armoflow.errors import OptionError
+from tests.faults.scripts import wait_for
+
+WORKER = Path(__file__).parent / "workers" / "leaves.py"
+LARGE = 2 * INLINE_DATA_LIMIT
+
+
+class Session:
+    """Tasks of workers that tell their names."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.results = ArmoniKResults(serving.channel)
+        self.tasks = ArmoniKTasks(serving.channel)
+        self.events = ArmoniKEvents(serving.channel)
+        self.id = ArmoniKSessions(serving.channel).create_session(task_options(max_retries=1))
+
+    def submit(self, *sizes: int) -> list[str]:
+        """A task for each size of its output; returns these."""
+        outputs = []
+        for size in sizes:
+            made = self.results.create_results({"payload": str(size).encode()}, self.id)
+            output = self.results.create_results_metadata(["output"], self.id)["output"].result_id
+            definition = TaskDefinition(made["payload"].result_id, [output])
+            self.tasks.submit_tasks(self.id, [definition])
+            outputs.append(output)
+        return outputs
+
+    def value(self, output: str) -> list[str]:
+        self.events.wait_for_result_availability(output, self.id)
+        data: bytes = self.results.download_result_data(output, self.id)
+        return data.decode().rstrip().split(",")
+
+
+def test_workers_that_are_slow_to_start_and_leave_after_each_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.0)
+    monkeypatch.setattr(link, "HEALTH_TIMEOUT", 0.2)
+    monkeypatch.setattr(seat, "KILL_GRACE", 20.0)  # as long as one that leaves may take here
+    mark, folder = tmp_path / "mark", tmp_path / "cache" / "shared"
+    commands = [shlex.join([sys.executable, str(WORKER), name, str(mark)]) for name in "ab"]
+    with (
+        caplog.at_level(logging.WARNING),
+        serve(
+            tmp_path / "state", workers=2, commands={"default": commands}, data_folder=folder
+        ) as serving,
+    ):
+        session = Session(serving)
+        outputs = session.submit(0, LARGE, 0, 0)
+        wait_for(lambda: "has not answered its health check" in caplog.text, "nothing is said")
+        monkeypatch.setattr(link, "HEALTH_TIMEOUT", 20.0)
+        mark.touch()
+        told = [session.value(output) for output in outputs]
+        assert {name for name, *_ in told} <= {"a", "b"}
+        for _, place, *files in told:
+            assert Path(place).parent.parent == folder
+            assert len(files) == 1  # the payload, by its id
+        _, tasks = session.tasks.list_tasks(Task.session_id == session.id)
+        # None of them was lost, and tried again.
+        assert len(tasks) == len(outputs), [one.output.error for one in tasks if one.output]
+        for number, name in enumerate("ab"):
+            log = (tmp_path / "state" / "agents" / f"default-{number}" / "worker.log").read_text()
+            assert f"{name} begins" in log
+            assert {line.split()[0] for line in log.splitlines() if "has a task" in line} <= {name}
+    assert list(folder.iterdir()) == []
+
+
+@in_loop
+async def test_a_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is laid there comes from the store by a copy, what is large goes there by one."""
+    from armoflow.engine.agents import agent_service
+
+    moved = []
+
+    def move(source: str, target: Path) -> None:
+        moved.append(target)
+        target.write_bytes(Path(source).read_bytes())
+
+    monkeypatch.setattr(agent_service.shutil, "move", move)
+    async with Running(tmp_path / "state") as running:
+        running.open_session()
+        task = running.submit(b"payload")
+        record = running.engine.state.tasks[task.id]
+        execution = Execution(running.engine, record, tmp_path / "elsewhere")
+        await execution.prepare()
+        assert (execution.folder / task.payload_id).read_bytes() == b"payload"
+        assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [execution.token]
+        (execution.folder / task.outputs[0]).write_bytes(bytes(LARGE))
+        execution.notified[task.outputs[0]] = None
+        effects = await execution.collect()
+        assert [data.path for data in effects.staged_files()] == [str(moved[0])]
+        await execution.discard()
+        assert not execution.folder.exists()
+        assert not moved[0].exists()  # nobody took it over
+
+
+def test_a_folder_that_cannot_be_used_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    options = ServerOptions(
+        Address(host="127.0.0.1"),
+        EngineOptions(tmp_path / "state"),
+        workers={"default": 1},
+        command="true",
+        data_folders={"default": tmp_path / "file"},
+    )
+    with pytest.raises(OptionError, match=r"--data-folder .*/file cannot be used: File exists"):
+        asyncio.run(Server(options).start())
+    assert "cleanly" not in caplog.text
