@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import write_file
+from armoflow.cli.output import json_option, tell_written, write_file
 from armoflow.graph.render import FORMATS, check_format, draw_as
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
@@ -24,7 +24,8 @@ from armoflow.report.digest import Digest
     required=True,
     help=f"The file to write; its suffix chooses the format: {', '.join(FORMATS)}.",
 )
-def graph(settings: ConnectionSettings, session: str, output: Path) -> None:
+@json_option
+def graph(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Draw the graph of SESSION: a box for the tasks of each name, coloured by how far they are."""
     suffix = check_format(output)
     with look(settings) as inspection:
@@ -32,4 +33,4 @@ def graph(settings: ConnectionSettings, session: str, output: Path) -> None:
     digest = Digest()
     digest.add(trace.runs)
     write_file(output, draw_as(digest.flow.picture(), suffix))
-    click.echo(f"{len(trace.runs):,} tasks in {output}")
+    tell_written(trace.id, len(trace.runs), output, as_json=as_json)

@@ -40,6 +40,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
+def tell_written(session: str, tasks: int, path: Path, *, as_json: bool) -> None:
+    """Say what was written about a session."""
+    if as_json:
+        print_json({"session": session, "tasks": tasks, "output": str(path)})
+    else:
+        click.echo(f"{tasks:,} tasks in {path}")
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under their columns; nothing is cut where it is not read by people."""
     console = Console()

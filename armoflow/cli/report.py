@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import write_file
+from armoflow.cli.output import json_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.page import report as draw
@@ -23,9 +23,10 @@ from armoflow.report.page import report as draw
     required=True,
     help="The file to write (run.html); it needs no other file, and no network.",
 )
-def report(settings: ConnectionSettings, session: str, output: Path) -> None:
+@json_option
+def report(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Write a page about SESSION: when and what ran, how well, what failed, and its graph."""
     with look(settings) as inspection:
         trace = collect(inspection, inspection.session_of(session))
     write_file(output, draw(trace).encode())
-    click.echo(f"{len(trace.runs):,} tasks in {output}")
+    tell_written(trace.id, len(trace.runs), output, as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Any
 import rich_click as click
 
 from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import write_file
+from armoflow.cli.output import json_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.digest import by_start
@@ -28,7 +28,8 @@ from armoflow.report.trace import TaskRun
     required=True,
     help="The file to write (trace.json); open it at ui.perfetto.dev.",
 )
-def timeline(settings: ConnectionSettings, session: str, output: Path) -> None:
+@json_option
+def timeline(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Write when which engine task of SESSION ran, in which pod.
 
     Of a pack it is the pack that is shown, with what it waited for.
@@ -38,7 +39,7 @@ def timeline(settings: ConnectionSettings, session: str, output: Path) -> None:
     runs = [run for run in trace.runs if run.started is not None]
     events = list(trace_events(runs))
     write_file(output, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode())
-    click.echo(f"{len(runs):,} tasks in {output}")
+    tell_written(trace.id, len(runs), output, as_json=as_json)
 
 
 def trace_events(runs: Sequence[TaskRun]) -> Iterator[dict[str, Any]]:

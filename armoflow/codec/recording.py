@@ -89,6 +89,7 @@ def record_death(
     attempts: int = 1,
     output: str = "",
     reason: str = "",
+    host: str = "",
 ) -> ErrorRecord:
     """The process that ran the task died.
 
@@ -99,8 +100,11 @@ def record_death(
         attempts: How often it was tried.
         output: What the process last wrote.
         reason: How it ended, where that is known better.
+        host: Where it ran, if that is known.
     """
     message = f"the process of task {_named(node, item)!r} {reason or _ending(status)}"
+    if host:
+        message += f", on host {host}"
     before, fault, after = output.partition(_FAULT)
     if fault:  # where it happened stands first
         lines = (fault + after).splitlines()[:12]

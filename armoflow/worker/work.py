@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -321,6 +322,7 @@ class _Account:
             attempts=attempt - 1 + crashes,
             output=output,
             reason=self._death.reason,
+            host=os.uname().nodename,
         )
 
     def _quarantine(self, record: ErrorRecord) -> TaskEnding | None:

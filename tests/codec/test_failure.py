@@ -514,6 +514,8 @@ def test_deaths():
     assert back.__cause__.output == "\n".join(f"line {n}" for n in range(30, 50))
     assert "last output:\n  line 30\n" in str(back.__cause__)
     assert "exited with status 3" in str(travel(record_death(3, node="f")).exception())
+    told = str(travel(record_death(3, node="f", host="pod-7")).exception())
+    assert "exited with status 3, on host pod-7" in told
     assert "signal 99" in str(travel(record_death(-99, node="f")).exception())
 
 

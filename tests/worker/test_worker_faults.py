@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import resource
 import shutil
 from collections.abc import Awaitable, Callable
@@ -74,7 +75,7 @@ async def test_a_process_whose_directory_is_gone_is_replaced(tmp_path: Path) -> 
         for directory in (tmp_path / "seat").iterdir():
             shutil.rmtree(directory)
         (outcome,) = await host.run(call(die))
-        assert "exited with status 3" in record(outcome).message
+        assert f"exited with status 3, on host {os.uname().nodename}" in record(outcome).message
         (outcome,) = await host.run(call(int))
         assert output(outcome) == [0]
 
