@@ -15,13 +15,11 @@ from armoflow.dashboard.watch import Hub
 from armoflow.errors import OptionError
 from armoflow.protocol.inspection import Inspection
 from armoflow.system.sockets import is_loopback
-
-GRACE = 1
-"""Seconds that viewers are given when it ends: their streams would go on for ever."""
+from armoflow.system.web import open_listener, web_config
 
 
 def bind(address: str) -> socket.socket:
-    """A socket at an address of this machine's loopback.
+    """A socket that listens at an address of this machine's loopback.
 
     Raises:
         OptionError: If it is none, or is in use.
@@ -35,15 +33,7 @@ def bind(address: str) -> socket.socket:
             f"refusing to listen at {address!r}: what the page shows would cross the network "
             "readable by all. Listen at 127.0.0.1, and reach it through an SSH tunnel"
         )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, int(port)))
-    except OSError as error:
-        listening.close()
-        raise OptionError(f"cannot listen at {address!r}: {error.strerror}") from error
-    return listening
+    return open_listener(host, int(port), repr(address))
 
 
 def serve(
@@ -63,17 +53,8 @@ def serve(
     """
     token = new_token()
     hub = Hub(inspection, lambda: None if engine is None else Processes(engine))
-    config = uvicorn.Config(
-        make_app(hub, token),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
-        lifespan="off",
-        ws="none",
-    )
+    config = web_config(make_app(hub, token))
     host, port = listening.getsockname()[:2]
-    listening.listen(64)
     where = f"[{host}]" if ":" in host else host
     ready(f"http://{where}:{port}/#{token}")
     _Server(config, hub).run(sockets=[listening])

@@ -19,6 +19,7 @@ from armoflow.dashboard.watch import Hub, SessionWatch
 from armoflow.report.chart import Interval, pack
 from armoflow.report.digest import by_start
 from armoflow.report.page import report
+from armoflow.system.web import web_config
 from tests.cli.test_up import PATIENCE, started
 from tests.dashboard.browser import CHROMIUM, browser
 from tests.dashboard.test_feed import Engine
@@ -118,11 +119,7 @@ def crowded() -> Iterator[str]:
     hub = Hub(engine, lambda: None)
     hub._sessions["crowded"] = hub._kept["crowded"] = SessionWatch(feed, None)
     listening = bind("127.0.0.1:0")
-    listening.listen()
-    config = uvicorn.Config(
-        make_app(hub, "token"), log_level="warning", timeout_graceful_shutdown=1, lifespan="off"
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(web_config(make_app(hub, "token")))
     serving = threading.Thread(target=server.run, args=([listening],))
     serving.start()
     try:

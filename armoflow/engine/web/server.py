@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,10 +19,7 @@ from armoflow.engine.access.tls import ServerTls
 from armoflow.engine.address import Address
 from armoflow.engine.web.access import Access, load_token
 from armoflow.engine.web.application import CERTIFICATE, WebApplication
-from armoflow.errors import OptionError
-
-GRACE = 1
-"""Seconds that calls in flight get to end when the server stops."""
+from armoflow.system.web import open_listener, web_config
 
 
 class _Embedded(uvicorn.Server):
@@ -94,19 +90,8 @@ class WebServer:
         known = tls is not None and tls.client_ca is not None
         token = "" if known else load_token(state)
         self._access = Access(token, origins, secure=tls is not None)
-        self._server = _Embedded(
-            uvicorn.Config(
-                WebApplication(self._channel, self._access),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE,
-                lifespan="off",
-                ws="none",
-                http=_Identifying,
-                **_tls(tls),
-            )
-        )
+        application = WebApplication(self._channel, self._access)
+        self._server = _Embedded(web_config(application, http=_Identifying, **_tls(tls)))
         self._serving: asyncio.Task[None] | None = None
         self.url = ""
 
@@ -116,14 +101,9 @@ class WebServer:
         Raises:
             OptionError: If the address cannot be listened at.
         """
-        host, port = self._address.host, self._address.port
-        try:
-            listening = socket.create_server(
-                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-            )
-        except OSError as error:
-            raise OptionError(f"cannot listen at {self._address.url}: {error.strerror}") from error
-        bound = self._address._replace(port=listening.getsockname()[1])
+        address = self._address
+        listening = open_listener(address.host, address.port, address.url)
+        bound = address._replace(port=listening.getsockname()[1])
         self.url = f"{bound.url}/{self._access.token}".rstrip("/")
         self._serving = asyncio.create_task(self._server.serve([listening]))
 
