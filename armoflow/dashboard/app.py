@@ -122,6 +122,7 @@ async def _tasks(request: Request) -> Response:
             "pod": run.pod,
             "ran": run.seconds,
             "ended": run.ended,
+            "failed": watch.feed.item_failures.counts.get(run.id, 0),
         }
         for run in shown
     ]

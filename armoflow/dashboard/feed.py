@@ -9,6 +9,7 @@ from typing import Any
 
 from armonik.common import Session, TaskStatus
 
+from armoflow.dashboard.item_failures import ItemFailures
 from armoflow.dashboard.sources import Source, source_of
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.states import ENDED
@@ -52,6 +53,7 @@ class SessionFeed:
         running: Tasks that run now.
         chunks: The timeline, in the order in which it became known.
         results: How many results there are, by status.
+        item_failures: Failed calls of tasks that have ended well.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class SessionFeed:
         self.trace = SessionTrace(session.session_id)
         self._describe(session, None)
         self._scale = Scale(self.trace.created or time.time(), TICK)
+        self.item_failures = ItemFailures(inspection, session.session_id, clock)
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -130,6 +133,16 @@ class SessionFeed:
         else:
             self._whole, self._since = True, None
         self._found = 0
+
+    def ask_items(self) -> bool:
+        """Ask for failed calls of tasks that ran several; whether there are more than before."""
+        if not self.trace.armoflow:
+            return False
+        known = self.digest.lineage.runs
+        failed = self.item_failures.ask(known, live=self.live > 0)
+        for run in failed:
+            self.digest.fail_items(run)
+        return bool(failed)
 
     def ask_results(self) -> None:
         """Ask how many results there are; now and then, while there are more and more of them."""

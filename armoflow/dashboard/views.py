@@ -15,6 +15,11 @@ from armoflow.report.page import UNITS
 from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.report.wording import length, moment_of, size
 
+ITEMS = 100
+"""Failed calls of one task that are listed."""
+
+GONE = "its value, which told why, is gone"
+
 
 class PageParts:
     """PageParts of a page with the version in which each changed last.
@@ -84,6 +89,11 @@ def _pace(feed: SessionFeed) -> str:
     said = []
     if feed.live and feed.rate:
         said.append(f"{feed.rate:,.3g} tasks/s, about {length(feed.live / feed.rate)} left")
+    failed = sum(feed.item_failures.counts.values())
+    if failed:
+        said.append(
+            f"{failed:,} {'item' if failed == 1 else 'items'} failed in tasks that are done"
+        )
     if feed.behind:
         said.append(f"{feed.behind:,} are still to be read")
     return ", ".join(said)
@@ -191,7 +201,7 @@ def _bar(counts: Mapping[str, int]) -> Html:
 
 def task_facts(facts: Mapping[str, Any]) -> Html:
     """All that is known of one task."""
-    shown = {name: value for name, value in facts.items() if name != "traceback"}
+    shown = {name: facts[name] for name in facts if name not in ("traceback", "failed items")}
     rows = [
         tag("div", tag("dt", name), tag("dd", _fact(value)))
         for name, value in shown.items()
@@ -202,8 +212,25 @@ def task_facts(facts: Mapping[str, Any]) -> Html:
         "article",
         tag("h2", facts.get("name") or "Task", id="task-title"),
         tag("pre", trace, tabindex=0) if trace else None,
+        _failed_items(facts.get("failed items") or ()),
         tag("dl", rows, class_="facts-list"),
     )
+
+
+def _failed_items(items: Sequence[Mapping[str, Any]]) -> Any:
+    """The calls that have failed of those that a task ran: the first one is open."""
+    shown = [
+        tag(
+            "details",
+            tag("summary", tag("b", item["name"], " ", class_="failed"), item["error"] or GONE),
+            tag("p", f"Tried {item['attempts']} times.") if item["attempts"] > 1 else None,
+            tag("pre", item["traceback"], tabindex=0) if item["traceback"] else None,
+            open=number == 0,
+        )
+        for number, item in enumerate(items[:ITEMS])
+    ]
+    more = len(items) - len(shown)
+    return [*shown, tag("p", f"and {more:,} more", class_="note") if more > 0 else None]
 
 
 def _fact(value: Any) -> Any:

@@ -169,15 +169,16 @@ class SessionWatch(Watch):
         """Ask and draw; the seconds of a processor that it took, here and in the engine."""
         feed = self.feed
         begun, engine = time.thread_time(), feed.engine_seconds
+        parts: dict[str, Html] = {}
         feed.glance()
         feed.read()
-        parts = views.quick(feed, time.time())
         known = len(feed.trace.runs)
-        if known != self._drawn:
+        if feed.ask_items() or known != self._drawn:
             if not feed.behind:
                 feed.ask_results()
-            parts |= views.slow(feed)
+            parts = views.slow(feed)
             self._drawn = known
+        parts |= views.quick(feed, time.time())
         if self._processes is not None:
             parts["machine"] = views.machine(self._processes.look())
         return parts, time.thread_time() - begun + feed.engine_seconds - engine

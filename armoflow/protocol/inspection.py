@@ -89,11 +89,11 @@ class TaskItems(NamedTuple):
 
     Attributes:
         records: Of all of them; empty where nothing is told of them.
-        errors: Why some failed, in short, by what errors call them; as far as values are there.
+        errors: Why some failed, by what errors call them; as far as values are there.
     """
 
     records: Sequence[ItemRecord]
-    errors: Mapping[str, str]
+    errors: Mapping[str, ErrorRecord]
 
 
 class Inspection:
@@ -271,11 +271,16 @@ class Inspection:
                 found[result.created_by] = summary
         return found
 
+    def failed_logs(self, session_id: str, since: datetime | None) -> Iterator[Result]:
+        """The logs that tasks with failed items have left since then, oldest first."""
+        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
+        return self.listed(wanted if since is None else wanted & (Result.created_at >= since))
+
     def items(self, task: Task) -> TaskItems:
         """What became of the items of a task, as long as its log and its values are there."""
         own = (Result.created_by == task.id) & Result.name.startswith(PREFIX)
         records: list[ItemRecord] = []
-        errors: dict[str, str] = {}
+        errors: dict[str, ErrorRecord] = {}
         for log in self.listed(own):
             data = self.data(log)
             records += read_items(data) if data is not None else ()
@@ -284,7 +289,7 @@ class Inspection:
                 data = self.data(result) if result.owner_task_id == task.id else None
                 if data is not None:
                     records += read_items(data)
-                    errors |= _errors(data)
+                    errors |= {record.name: record for record in _error_records(data)}
         return TaskItems(records, errors)
 
     def left_logs(self, session_id: str) -> dict[str, list[ItemRecord]]:
@@ -439,11 +444,6 @@ class Inspection:
             yield
         except grpc.RpcError as error:
             raise refusal(error, what, self._caller) from error
-
-
-def _errors(data: bytes) -> dict[str, str]:
-    """Why items have failed, in short, by what errors call them."""
-    return {record.name: record.summary for record in _error_records(data)}
 
 
 def _error_records(data: bytes) -> list[ErrorRecord]:

@@ -15,6 +15,7 @@ from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_n
 from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import grouped, state_of
 from armoflow.protocol.task_rows import TaskRow, ids_of, moment_of
+from armoflow.report.failures import faults_of
 from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.version import __version__
 
@@ -52,7 +53,7 @@ def with_items(inspection: Inspection, trace: SessionTrace, reader: RunReader) -
     for run in trace.runs:
         found = told.get(run.outputs[0]) if run.outputs and run.state == "done" else None
         records = (found.records if found else ()) or left.get(run.id, ())
-        faults = [(each.summary, str(each.cause())) for each in (found.errors if found else ())]
+        faults = faults_of(records, found.errors if found else ())
         runs.append(run._replace(items=records, faults=faults) if records else run)
     return runs
 

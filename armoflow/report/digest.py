@@ -50,6 +50,12 @@ class Digest:
             self.flow.add(run)
         return rows
 
+    def fail_items(self, run: TaskRun) -> None:
+        """Some calls of a task that has ended well have failed; it was added without them."""
+        self.names.fail_items(run.items)
+        self.failures.add(run)
+        self.flow.fail_items(run)
+
 
 def by_start(runs: Sequence[TaskRun]) -> list[TaskRun]:
     """In the order in which they began; what has not, last."""

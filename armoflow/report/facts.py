@@ -40,10 +40,12 @@ def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
                 "name": record.label,
                 "attempts": record.attempts,
                 "seconds": record.seconds,
-                "error": items.errors.get(record.label),
+                "error": error and error.summary,
+                "traceback": error and str(error.cause()),
             }
             for record in items.records
             if record.state is ItemState.FAILED
+            for error in (items.errors.get(record.label),)
         ],
         "payload": task.payload_id,
         "created by": task.created_by,

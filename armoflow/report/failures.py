@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.report.trace import TaskRun
 
 EXAMPLES = 20
@@ -85,3 +87,28 @@ def explain(error: str) -> tuple[str, str, bool]:
     # Engines put prose before the error of the task that failed first.
     own = error.startswith(record.summary) and record.kind != "skipped"
     return record.summary, str(record.cause()), own
+
+
+def faults_of(
+    records: Sequence[ItemRecord], errors: Sequence[ErrorRecord]
+) -> list[tuple[str, str]]:
+    """Why the failed ones of some calls have failed, each as a line and a traceback.
+
+    Args:
+        records: What became of the calls.
+        errors: What is left of why; also of other calls, whose failure these have inherited.
+
+    Example:
+        >>> records = [ItemRecord("f", 0, 0.1), ItemRecord("f", 1, 0.1, ItemState.FAILED)]
+        >>> faults_of(records, [])
+        [('f[1] failed: its value, which told why, is gone', '')]
+    """
+    by_name = {error.name: error for error in errors}
+    faults = []
+    for label in (record.label for record in records if record.state is ItemState.FAILED):
+        error = by_name.get(label)
+        if error is None:
+            faults.append((f"{label} failed: its value, which told why, is gone", ""))
+        else:
+            faults.append((error.summary, str(error.cause())))
+    return faults

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from math import inf
 
+from armoflow.codec.item_log import ItemState
 from armoflow.graph.render import NodeShape, Picture
 from armoflow.report.critical_path import Lineage
 from armoflow.report.trace import TaskRun
@@ -39,6 +40,7 @@ class Flow:
     def __init__(self, lineage: Lineage) -> None:
         self._lineage = lineage
         self._states: dict[str, Counter[str]] = {}
+        self._failed_items = Counter[str]()
         self._first: dict[str, float] = {}
         self._data: set[tuple[str, str]] = set()
         self._submitting: set[tuple[str, str]] = set()
@@ -56,6 +58,13 @@ class Flow:
         self._unseen.update((id, run.name) for id in run.inputs)
         if run.parent:
             self._orphans.add((run.parent, run.name))
+        self.fail_items(run)
+
+    def fail_items(self, run: TaskRun) -> None:
+        """Some calls of a task, which may itself have ended well, have failed."""
+        for record in run.items:
+            if record.state is ItemState.FAILED:
+                self._failed_items[run.name] += record.items
 
     def picture(self, running: Iterable[TaskRun] = ()) -> Picture:
         """What to draw: solid edges where data goes, dashed where a task submits others.
@@ -72,7 +81,10 @@ class Flow:
         data = {edge for edge in self._data if shown.issuperset(edge)}
         submitting = {edge for edge in self._submitting if shown.issuperset(edge)}
         order = _order(sorted(shown, key=lambda name: self._first.get(name, inf)), data)
-        shapes = [_shape(name, states[name], (name, name) in submitting) for name in order]
+        shapes = [
+            _shape(name, states[name], self._failed_items[name], (name, name) in submitting)
+            for name in order
+        ]
         return _connected(shapes, order, data, submitting)
 
     def _connect(self) -> None:
@@ -127,12 +139,15 @@ def _order(left: list[str], data: Set[tuple[str, str]]) -> list[str]:
     return order
 
 
-def _shape(name: str, states: Counter[str], recursive: bool) -> NodeShape:
+def _shape(name: str, states: Counter[str], failed_items: int, recursive: bool) -> NodeShape:
     count = sum(states.values()) - states["retried"]
     words = [f"\N{MULTIPLICATION SIGN} {count:,}"]
     words += [f"{states[state]:,} {state}" for state in _ORDER[:-1] if states[state]]
+    if failed_items:
+        words.append(f"{failed_items:,} {'item' if failed_items == 1 else 'items'} failed")
     if recursive:
         words.append("submits itself")
     title = name if len(name) <= _TITLE else name[: _TITLE - 1] + "…"
     state = next((state for state in _ORDER if states[state]), "done")
+    state = "failed" if failed_items else state
     return NodeShape("call", title, ", ".join(words), count > 1, False, state)

@@ -108,6 +108,12 @@ class NameTable:
         if seconds is not None:
             row.seconds.add(seconds)
 
+    def fail_items(self, records: Iterable[ItemRecord]) -> None:
+        """Some calls of a task that was added without them have failed."""
+        for record in records:
+            if record.state is ItemState.FAILED:
+                self._row(record.name).failed += record.items
+
     def _add_items(self, records: Iterable[ItemRecord]) -> None:
         for record in records:
             row = self._row(record.name)

@@ -226,7 +226,7 @@ function space(height) {
 
 function line(run, number) {
   const row = document.createElement("tr");
-  row.className = run.state;
+  row.className = run.failed ? "failed" : run.state;
   row.setAttribute("aria-rowindex", number + 2);
   const head = document.createElement("th");
   head.scope = "row";
@@ -235,7 +235,8 @@ function line(run, number) {
   link.href = `#task=${run.id}`;
   link.dataset.task = run.id;
   link.append(Object.assign(document.createElement("code"), { textContent: run.id }));
-  const cells = [link, run.state, run.pod, run.ran === null ? "" : spell(run.ran), clock(run.ended)];
+  const state = run.failed ? `${run.state}, ${run.failed} failed inside` : run.state;
+  const cells = [link, state, run.pod, run.ran === null ? "" : spell(run.ran), clock(run.ended)];
   row.append(head, ...cells.map((content, i) => {
     const cell = document.createElement("td");
     if (i > 2) cell.className = "number";
