@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
-import http.server
-import json
-import shutil
 import struct
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -38,7 +33,6 @@ from armoflow.engine.web.messages import BrokenBodyError, Frames, message_frame
 
 API = "armonik.api.grpc.v1"
 PAGE = "http://localhost:4200"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @dataclass
@@ -303,54 +297,3 @@ def test_a_browser_asks_before_it_calls(web: Web) -> None:
     assert reply.headers["access-control-allow-private-network"] == "true"
     asked["origin"] = "http://evil.example"
     assert web.ask("/x", method="OPTIONS", **asked).status == 403
-
-
-SCRIPT = """<title>waiting</title><script>
-fetch("URL/armonik.api.grpc.v1.versions.Versions/ListVersions", {
-  method: "POST", body: new Uint8Array(5),
-  headers: {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"},
-}).then(r => r.arrayBuffer()).then(data => {
-  const bytes = new Uint8Array(data), size = new DataView(data).getUint32(1);
-  const trailers = new TextDecoder().decode(bytes.slice(10 + size));
-  document.title = JSON.stringify([bytes[0], size > 0, trailers]);
-}, error => { document.title = JSON.stringify(["failed", String(error)]); });
-</script>"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
-def test_a_page_in_a_browser(tmp_path: Path) -> None:
-    page = tmp_path / "page"
-    page.mkdir()
-    files = type(
-        "Files",
-        (http.server.SimpleHTTPRequestHandler,),
-        {
-            "__init__": lambda self, *a: http.server.SimpleHTTPRequestHandler.__init__(
-                self, *a, directory=str(page)
-            ),
-            "log_message": lambda *_: None,
-        },
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        origin = f"http://127.0.0.1:{site.server_address[1]}"
-        where = Address(host="127.0.0.1", port=0)
-        with serve(tmp_path / "state", web=where, web_origins=(origin,)) as serving:
-            assert serving.server.web is not None
-            (page / "index.html").write_text(SCRIPT.replace("URL", serving.server.web.url))
-            shown = subprocess.run(
-                [
-                    *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu"),
-                    *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"),
-                    *("--dump-dom", f"{origin}/"),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=True,
-            ).stdout
-        site.shutdown()
-    title = shown.partition("<title>")[2].partition("</title>")[0]
-    flags, has_message, trailers = json.loads(title)
-    assert (flags, has_message) == (0, True)
-    assert "grpc-status: 0" in trailers
