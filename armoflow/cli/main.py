@@ -7,6 +7,7 @@ the engine do not allow it, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import signal
 import sys
@@ -89,6 +90,11 @@ class _Unknown(_Refusal):
 @click.version_option(__version__, prog_name="armoflow", message="%(prog)s %(version)s")
 def commands() -> None:
     """Python workflows on ArmoniK, from a laptop to a cluster."""
+
+
+flow = copy.copy(commands)
+flow.name = "flow"
+"""The same commands as ArmoniK's own command line lists and calls them: ``armonik flow``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

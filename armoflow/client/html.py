@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from armoflow.client.progress import pace
 from armoflow.orchestrator.tally import Count
 from armoflow.report.html import Html, tag
 
@@ -35,7 +36,7 @@ def bars_html(
             tag("td", _bar(name, count)),
             tag("td", f"{count.ended:,} of {count.planned:,}", style=_NUMBER),
             tag("td", _more(count)),
-            tag("td", _pace(count, rates.get(name, 0.0)), style=_NUMBER),
+            tag("td", pace(count, rates.get(name, 0.0)), style=_NUMBER),
         )
         for name, count in counts.items()
     ]
@@ -52,19 +53,6 @@ def _bar(name: str, count: Count) -> Html:
 def _more(count: Count) -> str:
     parts = ((count.running, "running"), (count.failed, "failed"), (count.repeated, "retried"))
     return ", ".join(f"{number:,} {word}" for number, word in parts if number)
-
-
-def _pace(count: Count, rate: float) -> str:
-    """How many end in a second, and how long the others take at that.
-
-    Example:
-        >>> _pace(Count(100, 40), 0.5), _pace(Count(100, 100), 3.0), _pace(Count(100), 0.0)
-        ('0.5/s, 2:00 left', '3.0/s', '')
-    """
-    if not rate:
-        return ""
-    minutes, seconds = divmod(round(count.left / rate), 60)
-    return f"{rate:,.1f}/s" + (f", {minutes}:{seconds:02} left" if count.left else "")
 
 
 def facts_html(title: str, facts: Mapping[str, object], below: Html | None = None) -> Html:

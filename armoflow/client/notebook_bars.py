@@ -17,18 +17,16 @@ class NotebookBars:
     """The bars of one wait."""
 
     def __init__(self) -> None:
-        self._begun = self._drawn = time.monotonic()
-        self._before: dict[str, int] | None = None
+        self._drawn = 0.0
         self._handle: Any = None
-        self._last: tuple[Mapping[str, Count], str] = ({}, "")
+        self._counts: Mapping[str, Count] = {}
+        self._rates: Mapping[str, float] = {}
 
-    def draw(self, counts: Mapping[str, Count], reason: str) -> None:
+    def draw(self, counts: Mapping[str, Count], rates: Mapping[str, float], reason: str) -> None:
         """Show what is so now."""
-        self._last = counts, reason
-        if self._before is None:
-            self._before = {name: count.ended for name, count in counts.items()}
+        self._counts, self._rates = counts, rates
         if self._handle is None or time.monotonic() - self._drawn >= INTERVAL:
-            self._show()
+            self._show(reason)
 
     def write(self, stream: Any, text: str) -> None:
         """Write whole lines: they stand below."""
@@ -37,22 +35,14 @@ class NotebookBars:
 
     def close(self) -> None:
         """Leave what was so at last."""
-        self._last = self._last[0], ""
         if self._handle is not None:
-            self._show()
+            self._show("")
 
-    def _show(self) -> None:
+    def _show(self, reason: str) -> None:
         from IPython.display import HTML, display
 
         self._drawn = time.monotonic()
-        counts, reason = self._last
-        before, seconds = self._before or {}, self._drawn - self._begun
-        rates = {
-            name: (count.ended - before.get(name, 0)) / seconds
-            for name, count in counts.items()
-            if seconds
-        }
-        picture = HTML(bars_html(counts, reason, rates))
+        picture = HTML(bars_html(self._counts, reason, self._rates))
         if self._handle is None:
             self._handle = display(picture, display_id=True)
         else:

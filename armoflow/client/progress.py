@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0
 """Seconds of waiting before something is shown."""
+
+PAUSE = 0.5
+"""Seconds between two waits that are taken for one: as of who takes one value after the other."""
+
+LATELY = 30
+"""Seconds that count for how many items end in one."""
 
 SHOWN = 12
 """Bars at most: of more names those that are not done are shown, the newest first."""
@@ -56,7 +63,7 @@ class Waiting:
 
     def __init__(self, display: Display | None) -> None:
         self._display = display
-        self._begun = time.monotonic()
+        self._begun = 0.0 if display is None else display.begin()
 
     def __enter__(self) -> Waiting:
         return self
@@ -71,11 +78,51 @@ class Waiting:
             self._display.show(self)
 
 
+class Rates:
+    """How many items of each name end in a second, lately.
+
+    Example:
+        >>> rates = Rates()
+        >>> rates.of({"load": Count(10, 2)}, 100.0)
+        {}
+        >>> rates.of({"load": Count(10, 5), "clean": Count(9, 1)}, 102.0)
+        {'load': 1.5, 'clean': 0.5}
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, dict[str, int]]] = deque(maxlen=LATELY)
+
+    def of(self, counts: Mapping[str, Count], now: float) -> dict[str, float]:
+        """What they are now, as far as that can be said."""
+        if not self._samples or now - self._samples[-1][0] >= 1.0:
+            self._samples.append((now, {name: count.ended for name, count in counts.items()}))
+        begun, before = self._samples[0]
+        if now <= begun:
+            return {}
+        return {
+            name: (count.ended - before.get(name, 0)) / (now - begun)
+            for name, count in counts.items()
+        }
+
+
+def pace(count: Count, rate: float) -> str:
+    """How many end in a second, and how long the others take at that.
+
+    Example:
+        >>> pace(Count(100, 40), 0.5), pace(Count(100, 100), 3.0), pace(Count(100), 0.0)
+        ('0.5/s, 2:00 left', '3.0/s', '')
+    """
+    if not rate:
+        return ""
+    minutes, seconds = divmod(round(count.left / rate), 60)
+    return f"{rate:,.1f}/s" + (f", {minutes:,}:{seconds:02} left" if count.left else "")
+
+
 class Bars(Protocol):
     """Where one wait is shown."""
 
-    def draw(self, counts: Mapping[str, Count], reason: str) -> None:
-        """Show what is so now."""
+    def draw(self, counts: Mapping[str, Count], rates: Mapping[str, float], reason: str) -> None:
+        """Show how far each name is, how many end in a second, and what is waited for."""
 
     def write(self, stream: Any, text: str) -> None:
         """Write whole lines."""
@@ -111,6 +158,16 @@ class Display:
         self._begun = time.monotonic()
         self._used = False
         self._bars: Bars | None = None
+        self._lasting: tuple[float, Bars] | None = None  # of a notebook, and of which row of waits
+        self._since = self._left = -PAUSE
+        self._rates = Rates()
+
+    def begin(self) -> float:
+        """Somebody waits; returns since when, with the waits right before."""
+        now = time.monotonic()
+        if now - self._left >= PAUSE:
+            self._since = now
+        return self._since
 
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
@@ -123,6 +180,7 @@ class Display:
 
     def hide(self, waiting: Waiting) -> None:
         """The caller goes on."""
+        self._left = time.monotonic()
         with self._lock:
             if self._owner is waiting:
                 self._owner = None
@@ -155,17 +213,20 @@ class Display:
         if self._console is None and is_notebook(sys.stdout):
             from armoflow.client.notebook_bars import NotebookBars
 
-            return NotebookBars()
+            if self._lasting is None or self._lasting[0] != self._since:
+                self._lasting = self._since, NotebookBars()
+            return self._lasting[1]
         from armoflow.client.terminal_bars import TerminalBars
 
         return TerminalBars(self._console)
 
     def _draw(self, bars: Bars) -> None:
         counts = self._counts()
+        rates = self._rates.of(counts, time.monotonic())
         if len(counts) > SHOWN:
             left = [name for name, count in counts.items() if count.left][-SHOWN:]
             counts = {name: counts[name] for name in left}
-        bars.draw(counts, self._reason())
+        bars.draw(counts, rates, self._reason())
 
 
 def write(stream: Any, text: str) -> None:

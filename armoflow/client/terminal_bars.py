@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.progress import pace
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ class TerminalBars:
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
 
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[more]}"),
-            TextColumn("{task.fields[rate]}"),
-            Remaining(compact=True),
+            TextColumn("{task.fields[pace]}"),
             console=console or Console(stderr=True),
             transient=True,
             auto_refresh=False,
@@ -38,21 +37,19 @@ class TerminalBars:
         self._rows: dict[str, TaskID] = {}
         self._bars.start()
 
-    def draw(self, counts: Mapping[str, Count], reason: str) -> None:
+    def draw(self, counts: Mapping[str, Count], rates: Mapping[str, float], reason: str) -> None:
         """Show what is so now."""
         bars = self._bars
         for task in bars.tasks:
             bars.update(task.id, visible=False)
         for name, count in counts.items():
-            row = self._row(name)
-            speed = bars.tasks[bars.task_ids.index(row)].speed
             bars.update(
-                row,
+                self._row(name),
                 total=count.planned,
                 completed=count.ended,
                 visible=True,
                 more=_more(count),
-                rate=f"{speed:,.1f}/s" if speed else "",
+                pace=pace(count, rates.get(name, 0.0)),
             )
         if reason:
             bars.update(self._row(""), description=reason, visible=True)
@@ -86,4 +83,4 @@ def _more(count: Count) -> str:
 
 def _hidden_row(bars: Progress, name: str) -> TaskID:
     """A new row; it is shown once it says something."""
-    return bars.add_task(name, total=None, visible=False, more="", rate="")
+    return bars.add_task(name, total=None, visible=False, more="", pace="")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import rich_click
 
-from armoflow.cli.main import COMMANDS, commands, main
+from armoflow.cli.main import COMMANDS, commands, flow, main
 from tests.cli.test_up import PATIENCE, started
 from tests.faults.scripts import wait_for
 
@@ -411,6 +411,7 @@ def test_armoniks_own_command_line_takes_them() -> None:
     (point,) = importlib.metadata.entry_points(group="armonik.cli.extensions", name="flow")
     group = point.load()
     assert isinstance(group, rich_click.Group)
+    assert flow.name == point.name  # what it lists is what is typed
     context = rich_click.Context(group)
     assert all(group.get_command(context, name) for name in COMMANDS)
 

@@ -76,6 +76,27 @@ def test_a_short_wait_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert screen.read() == "" and screen.display.summary() == ""
 
 
+def test_short_waits_in_a_row_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch, patience=1.0)
+    screen.counts["load"] = Count(planned=12, ended=3)
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    drawn = []
+    for _ in range(4):
+        with Waiting(screen.display) as waiting:
+            now += 0.4
+            waiting.tick()
+            drawn.append("load" in screen.read())
+        screen.read()
+        now += 0.1
+    now += 10
+    with Waiting(screen.display) as waiting:
+        now += 0.4
+        waiting.tick()
+        drawn.append("load" in screen.read())
+    assert drawn == [False, False, True, True, False]
+
+
 def test_what_holds_the_work_up_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch)
     with Waiting(screen.display) as waiting:
@@ -235,6 +256,7 @@ class Shown:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pictures: list[str] = []
+        self.displayed = 0
         module = types.ModuleType("IPython.display")
         module.HTML = str  # type: ignore[attr-defined]
         module.display = self.display  # type: ignore[attr-defined]
@@ -243,6 +265,7 @@ class Shown:
 
     def display(self, picture: str, display_id: bool) -> Shown:
         assert display_id
+        self.displayed += 1
         self.pictures.append(picture)
         return self
 
@@ -266,6 +289,9 @@ def test_a_notebook_shows_bars_as_html(monkeypatch: pytest.MonkeyPatch) -> None:
         display.write(stdout, "load | a line\n")
         counts["<load>"] = Count(planned=1200, ended=1200, failed=7)
     assert "1,200 of 1,200" in shown.pictures[-1] and "upload" not in shown.pictures[-1]
+    with Waiting(display) as waiting:
+        waiting.tick()
+    assert shown.displayed == 1  # the same bars go on
     assert stdout.getvalue() == "load | a line\n"
     tell(display.summary())
     assert stdout.getvalue().endswith(", 7 failed\n")
