@@ -409,7 +409,7 @@ def test_a_browser_is_known_by_its_certificate(secured: Secured) -> None:
         assert b"grpc-status: 7" in body
         assert b"user 'bob' lacks the permission Sessions:CreateSession" in body
     assert b"grpc-status: 16" in post(secured, "nobody", versions)[2]
-    with pytest.raises(OSError, match=r"(?i)alert|closed|reset|broken"):  # told, or hung up on
+    with pytest.raises(OSError):  # an alert, or an end: whichever is read first
         post(secured, "foreign", versions)
     assert post(secured, "monitoring", versions, origin="https://evil.example")[0] == 403
 
