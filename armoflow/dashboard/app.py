@@ -47,7 +47,6 @@ def make_app(hub: Hub, token: str) -> ReaderGuard:
         Route("/assets/{name}", _asset),
         Route("/api/overview", _overview),
         Route("/api/sessions/{session}", _session),
-        Route("/api/sessions/{session}/timeline", _timeline),
         Route("/api/sessions/{session}/tasks", _tasks),
         Route("/api/sessions/{session}/report", _report),
         Route("/api/tasks/{task}", _task),
@@ -99,11 +98,6 @@ def _stream(watch: Watch) -> Response:
                 yield ":\n\n" if message is None else f"data: {json.dumps(message)}\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
-
-
-async def _timeline(request: Request) -> Response:
-    watch = await _hub(request).session(request.path_params["session"])
-    return JSONResponse(watch.since(_number(request, "from")))
 
 
 async def _tasks(request: Request) -> Response:

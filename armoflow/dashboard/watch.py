@@ -81,12 +81,13 @@ class Watch:
 
     async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
         """What has changed, as it comes; None now and then if nothing has."""
-        version = 0
+        version, told = 0, 0
         while not self.ended:
             changed = self._changed
             if version < self.parts.version:
                 parts, version = self.parts.since(version), self.parts.version
-                yield {"parts": parts, **self._more()}
+                more, told = self._more(told)
+                yield {"parts": parts, **more}
             try:
                 await asyncio.wait_for(changed.wait(), HEARTBEAT)
             except asyncio.TimeoutError:
@@ -97,8 +98,9 @@ class Watch:
         if self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self.tell)
 
-    def _more(self) -> dict[str, Any]:
-        return {}
+    def _more(self, told: int) -> tuple[dict[str, Any], int]:
+        """What is told beside the parts to who was told so much of it; how much that is then."""
+        return {}, told
 
     async def _follow(self) -> None:
         """Look again and again, as long as somebody does.
@@ -153,10 +155,6 @@ class SessionWatch(Watch):
         self._processes = processes
         self._drawn = -1
 
-    def since(self, chunk: int) -> dict[str, Any]:
-        """The timeline from some chunk on."""
-        return {"frame": self.feed.frame(), "chunks": self.feed.chunks[chunk:]}
-
     async def _look(self) -> float:
         feed = self.feed
         parts, spent = await asyncio.to_thread(self._ask)
@@ -183,8 +181,17 @@ class SessionWatch(Watch):
             parts["machine"] = views.machine(self._processes.look())
         return parts, time.thread_time() - begun + feed.engine_seconds - engine
 
-    def _more(self) -> dict[str, Any]:
-        return {"known": len(self.feed.trace.runs), "live": self.feed.now_running(time.time())}
+    def _more(self, told: int) -> tuple[dict[str, Any], int]:
+        feed = self.feed
+        chunks = feed.chunks[told:]
+        more = {
+            "known": len(feed.trace.runs),
+            "live": feed.now_running(time.time()),
+            "frame": feed.frame(),
+            "chunks": chunks,
+            "anew": not told,
+        }
+        return more, told + len(chunks)
 
 
 class OverviewWatch(Watch):

@@ -11,7 +11,7 @@ import pytest
 
 from armoflow.dashboard import watch as watches
 from armoflow.dashboard.watch import Hub, SessionWatch, Watch
-from tests.dashboard.test_feed import Engine
+from tests.dashboard.test_feed import Engine, feed_of
 
 PATIENCE = 60
 
@@ -130,3 +130,18 @@ def test_a_defect_is_told_and_it_is_looked_again(
 
     asyncio.run(view())
     assert "failed to look" in caplog.text
+
+
+def test_the_timeline_is_told_once() -> None:
+    engine = Engine()
+    engine.end(1.0)
+    watch = SessionWatch(feed_of(engine), None)
+    watch._ask()
+    first, told = watch._more(0)
+    assert first["anew"] and [chunk["count"] for chunk in first["chunks"]] == [1]
+    again, told = watch._more(told)
+    assert not again["anew"] and again["chunks"] == []
+    engine.end(2.0)
+    watch._ask()
+    more, _ = watch._more(told)
+    assert more["known"] == 2 and [chunk["count"] for chunk in more["chunks"]] == [1]

@@ -86,34 +86,38 @@ function tell(words) {
 
 // --- parts ---
 
+// All is read before anything is changed: in turns, the browser would lay out the page each time.
 function put(parts) {
-  for (const [id, html] of Object.entries(parts)) {
-    const old = document.getElementById(id);
-    if (!old) continue;
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    const fresh = template.content.firstElementChild;
-    keep(old, fresh);
-    const focus = place(old);
-    old.replaceWith(fresh);
+  const changes = Object.entries(parts).map(([id, html]) => change(id, html)).filter(Boolean);
+  for (const { old, fresh } of changes) old.replaceWith(fresh);
+  for (const { fresh, focus, moved } of changes) {
     if (focus >= 0) focusable(fresh)[focus]?.focus({ preventScroll: true });
+    const boxes = moved.length ? fresh.querySelectorAll(MOVED) : [];
+    for (const [i, left, top] of moved) boxes[i]?.scrollTo(left, top);
   }
 }
 
-// What the viewer has opened or moved stays so.
-function keep(old, fresh) {
+// What the viewer has opened, moved or chosen stays so.
+function change(id, html) {
+  const old = document.getElementById(id);
+  if (!old) return null;
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  const fresh = template.content.firstElementChild;
   const before = new Map([...old.querySelectorAll("details")].map((each) => [title(each), each.open]));
   for (const each of fresh.querySelectorAll("details")) {
     if (before.has(title(each))) each.open = before.get(title(each));
   }
-  const moved = [...old.querySelectorAll(".wide, pre")];
-  requestAnimationFrame(() => {
-    [...fresh.querySelectorAll(".wide, pre")].forEach((each, i) => {
-      if (moved[i]) each.scrollTo(moved[i].scrollLeft, moved[i].scrollTop);
-    });
-  });
+  const moved = [...old.querySelectorAll(MOVED)]
+    .map((each, i) => [each, i])
+    .filter(([each]) => scrolled.has(each))
+    .map(([each, i]) => [i, each.scrollLeft, each.scrollTop]);
+  return { old, fresh, focus: old.contains(document.activeElement) ? place(old) : -1, moved };
 }
 
+const MOVED = ".wide, pre";
+const scrolled = new WeakSet(); // only these are asked where they are: it takes a layout
+document.addEventListener("scroll", (event) => scrolled.add(event.target), { capture: true, passive: true });
 const title = (details) => details.querySelector("summary").lastChild.textContent;
 const focusable = (element) => [...element.querySelectorAll("a, button, summary, [tabindex]")];
 const place = (element) => focusable(element).indexOf(document.activeElement);
@@ -276,25 +280,27 @@ function sessionPage(id) {
   const path = `sessions/${encodeURIComponent(id)}`;
   const timeline = new Timeline(document.getElementById("timeline"));
   const stream = new Stream(document.getElementById("stream"), path);
-  let chunks = 0;
   let known = -1;
-  follow(path, async ({ parts, known: now, live }) => {
+  follow(path, async ({ parts, known: now, live, frame, chunks, anew }) => {
+    const start = performance.now();
     put(parts);
     document.title = `${document.querySelector("h1").firstChild.textContent.trim()} · armoflow`;
-    if (now < known) chunks = 0; // the server has begun anew
-    if (now !== known) {
-      const { frame, chunks: more } = await (await ask(`${path}/timeline?from=${chunks}`)).json();
-      if (!chunks) timeline.clear(frame);
-      else timeline.frame(frame);
-      for (const chunk of more) await timeline.append(chunk);
-      chunks += more.length;
-      known = now;
-      timeline.legend();
-      stream.refresh();
-    }
+    if (anew) timeline.clear(frame);
+    else timeline.frame(frame);
+    for (const chunk of chunks) await timeline.append(chunk);
+    if (now !== known || parts.failures) stream.refresh();
+    if (now !== known) timeline.legend();
+    known = now;
     timeline.live = live.map(([start, length, row, name]) => ({ start, length, row: timeline.rows.get(row), name }));
     timeline.schedule();
+    requestAnimationFrame(() => measured(start)); // after it is drawn
   });
+}
+
+// Seen in a browser's trace: from a message to what is drawn of it.
+function measured(start) {
+  performance.clearMeasures("update");
+  performance.measure("update", { start });
 }
 
 const session = location.pathname.match(/^\/sessions\/([^/]+)$/);
