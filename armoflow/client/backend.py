@@ -19,7 +19,10 @@ class Backend(Protocol):
     """Runs graphs for a client."""
 
     endpoint: str
-    display: Display | None
+
+    @property
+    def display(self) -> Display | None:
+        """The bars, where they are shown."""
 
     @property
     def extensions(self) -> frozenset[str]:

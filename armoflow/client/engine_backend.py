@@ -9,7 +9,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,16 +19,15 @@ from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering
 from armoflow.client.loop import CallbackThread, shared_loop
-from armoflow.client.progress import Display, Waiting, is_wanted
+from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
-from armoflow.client.reporting import session_picture, tell, write_report
-from armoflow.client.task_output import Logs, ShownOutput, least_level
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
+from armoflow.client.watched import WatchedWork
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError, GraphError, SerializationError
+from armoflow.errors import EngineError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
 from armoflow.options import (
@@ -63,11 +61,12 @@ from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
 from armoflow.system.grants import processors
-from armoflow.tracing import Labels, is_on, span
+from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.client_options import PayloadMode
+    from armoflow.client.task_output import Logs
     from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
@@ -77,11 +76,6 @@ if TYPE_CHECKING:
 
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
-
-NAMES = 10
-"""Names that a span tells of the values that were asked for."""
-
-_UNTRACED: AbstractContextManager[Labels] = nullcontext(())
 
 
 class EngineBackend:
@@ -108,7 +102,6 @@ class EngineBackend:
         prepare_grpc()
         self._client = client
         self._name = name
-        self._report = report
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
         self._max_priority = max_priority
@@ -128,28 +121,21 @@ class EngineBackend:
         )
         self._in_block: tuple[TaskOptions | None, PlanSettings] = (None, self._settings)
         self._callbacks = CallbackThread()
-        self.display: Display | None = None
-        least = least_level(logs)
-        self._output = None if least is None else ShownOutput(least, lambda: self.display)
+        self._watched = WatchedWork(name, progress, logs, report)
         try:
-            stored = None if logs is None else least
-            self._orchestrator = self._connect(payloads, extensions, connect_timeout, stored)
+            self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         except BaseException:
             if self._engine is not None:
                 self._engine.stop()
             raise
-        orchestrator = self._orchestrator
-        if is_wanted(progress):
-            overview = orchestrator.overview
-            self.display = Display(overview.counts, overview.reason, overview.refresh)
-        tally = orchestrator.tally
+        self._watched.begin(self._orchestrator)
+        tally = self._orchestrator.tally
         self._origin = FutureOrigin(client, self._callbacks, 0, self.key, self.display, tally)
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
         info = self._orchestrator.transport.info
         batched = "batch" in info.extensions
-        self._reads_output = stored is not None and not batched
         self._settings = dataclasses.replace(
             self._settings,
             workers=workers or info.pods_of(options.partition or ""),
@@ -162,13 +148,18 @@ class EngineBackend:
         )
 
     @property
+    def display(self) -> Display | None:
+        """The bars, where they are shown."""
+        return self._watched.display
+
+    @property
     def extensions(self) -> frozenset[str]:
         """What the engine offers beyond the ArmoniK API."""
         return self._orchestrator.transport.info.extensions
 
     def counts(self) -> dict[str, Count]:
         """How far the work is, by the names of tasks."""
-        return self._orchestrator.overview.counts()
+        return self._watched.counts()
 
     def facts(self) -> dict[str, object]:
         """What else is known of the client, by what it is called."""
@@ -181,14 +172,11 @@ class EngineBackend:
 
     def picture(self) -> Picture:
         """What was run so far, as a picture: of the session that was opened last."""
-        session_id = self._orchestrator.last_session
-        if session_id is None:
-            raise GraphError("this client has run nothing yet: there is no graph to draw")
-        return session_picture(self._connection, session_id)
+        return self._watched.picture(self._connection)
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
-        with self._span("submit", values) as trace:
+        with self._watched.span("submit", values) as trace:
             return self._submit(values, trace)
 
     def _submit(self, values: Sequence[Any], trace: Labels) -> list[Future[Any]]:
@@ -216,26 +204,11 @@ class EngineBackend:
 
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
-        with COLLECTOR.rarely(), self._span("compute", values) as trace:
+        with COLLECTOR.rarely(), self._watched.span("compute", values) as trace:
             try:
                 return self._compute(values, timeout, trace)
             finally:
-                self._catch_up()
-
-    def _span(self, what: str, values: Sequence[Any]) -> AbstractContextManager[Labels]:
-        """What a call does as a span, where the program traces; gives the trace of its tasks."""
-        if not is_on():
-            return _UNTRACED
-        names = [value.node.name for value in values[:NAMES]]
-        attributes = {"armoflow.names": names, "armoflow.application": self._name}
-        return span(f"armoflow.{what}", "PRODUCER", attributes)
-
-    def _catch_up(self) -> None:
-        """What tasks have written belongs before their values."""
-        if self._output is not None:
-            if self._reads_output:
-                self._loop.call(self._orchestrator.catch_up())
-            self._output.catch_up()
+                self._watched.catch_up(self._loop)
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Start a collection; a future for each of its items."""
@@ -249,7 +222,7 @@ class EngineBackend:
         ]
         target = self._orchestrator.items(collection, futures)
         self._take(survey, planner)
-        with self._span("map", [collection]) as trace:
+        with self._watched.span("map", [collection]) as trace:
             run = self._orchestrator.run([target], planner, trace=trace)
         target.on_unwanted = functools.partial(self._orchestrator.unwanted, run)
         for future, item in zip(futures, target.places, strict=True):
@@ -319,7 +292,7 @@ class EngineBackend:
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._span("as_completed", [collection]) as trace:
+        with self._watched.span("as_completed", [collection]) as trace:
             run = self._orchestrator.run([target], planner, trace=trace)
         try:
             with Waiting(self.display) as waiting:
@@ -381,18 +354,12 @@ class EngineBackend:
 
     def close(self) -> None:
         """Cancel everything, end the session and the private engine; may be called again."""
-        display, self.display = self.display, None
-        told = "" if display is None else display.summary()
+        told = self._watched.end()
         try:
             self._loop.call(self._orchestrator.close())
-            session_id = self._orchestrator.last_session
-            if self._report is not None and session_id is not None:
-                write_report(self._connection, session_id, self._report, told)
-            elif told:
-                tell(told)
+            self._watched.leave(self._connection, told)
         finally:
-            if self._output is not None:
-                self._output.close()
+            self._watched.close()
             if self._engine is not None:
                 self._engine.stop()
             self._callbacks.close()
@@ -434,11 +401,7 @@ class EngineBackend:
         return References(self._client, self, survey.pending)
 
     def _connect(
-        self,
-        payloads: PayloadMode,
-        extensions: bool,
-        connect_timeout: float,
-        stored: int | None,
+        self, payloads: PayloadMode, extensions: bool, connect_timeout: float
     ) -> Orchestrator:
         # Imported here: gRPC takes a third of a second, in which the engine starts too.
         from armoflow.orchestrator.orchestrator import Orchestrator
@@ -452,8 +415,7 @@ class EngineBackend:
             transport: Transport = await connect(
                 self._connection, payloads=payloads, extensions=extensions, timeout=connect_timeout
             )
-            if self._output is not None:
-                transport.listen(self._output.hear, stored)
+            self._watched.listen(transport)
             options = self._settings.options
             session_options = WireOptions(
                 config.MAXIMUM_DURATION,

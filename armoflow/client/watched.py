@@ -1,0 +1,114 @@
+"""What a client shows to whoever watches: bars, output of tasks, spans, a report, a last line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armoflow.client.loop import LoopThread
+from armoflow.client.progress import Display, is_wanted
+from armoflow.client.reporting import session_picture, tell, write_report
+from armoflow.client.task_output import Logs, ShownOutput, least_level
+from armoflow.errors import GraphError
+from armoflow.orchestrator.tally import Count
+from armoflow.protocol.settings import ConnectionSettings
+from armoflow.tracing import Labels, is_on, span
+
+if TYPE_CHECKING:
+    from armoflow.graph.render import Picture
+    from armoflow.orchestrator.orchestrator import Orchestrator
+    from armoflow.protocol.transport import Transport
+
+NAMES = 10
+"""Names that a span tells of the values that were asked for."""
+
+_UNTRACED: AbstractContextManager[Labels] = nullcontext(())
+
+
+class WatchedWork:
+    """The work of one client, as it is shown.
+
+    Args:
+        name: What its sessions are called.
+        progress: Show bars; None: where somebody watches.
+        logs: Show what tasks write.
+        report: Where a page about it is left at the end.
+
+    Attributes:
+        display: The bars, where they are shown.
+    """
+
+    def __init__(
+        self, name: str, progress: bool | None, logs: Logs | None, report: Path | None
+    ) -> None:
+        self.display: Display | None = None
+        self._name = name
+        self._progress = progress
+        self._report = report
+        least = least_level(logs)
+        self._stored = None if logs is None else least
+        self._output = None if least is None else ShownOutput(least, lambda: self.display)
+        self._late = False
+
+    def listen(self, transport: Transport) -> None:
+        """Have what tasks write told, before there is a session."""
+        if self._output is not None:
+            transport.listen(self._output.hear, self._stored)
+            self._late = self._stored is not None and "batch" not in transport.info.extensions
+
+    def begin(self, orchestrator: Orchestrator) -> None:
+        """The work begins."""
+        self._orchestrator = orchestrator
+        if is_wanted(self._progress):
+            overview = orchestrator.overview
+            self.display = Display(overview.counts, overview.reason, overview.refresh)
+
+    def span(self, what: str, values: Sequence[Any]) -> AbstractContextManager[Labels]:
+        """What a call does as a span, where the program traces; gives the trace of its tasks."""
+        if not is_on():
+            return _UNTRACED
+        names = [value.node.name for value in values[:NAMES]]
+        attributes = {"armoflow.names": names, "armoflow.application": self._name}
+        return span(f"armoflow.{what}", "PRODUCER", attributes)
+
+    def catch_up(self, loop: LoopThread) -> None:
+        """What tasks have written belongs before their values."""
+        if self._output is not None:
+            if self._late:
+                loop.call(self._orchestrator.catch_up())
+            self._output.catch_up()
+
+    def counts(self) -> dict[str, Count]:
+        """How far it is, by the names of tasks."""
+        return self._orchestrator.overview.counts()
+
+    def picture(self, connection: ConnectionSettings) -> Picture:
+        """What was run so far, of the session that was opened last.
+
+        Raises:
+            GraphError: If nothing was.
+        """
+        session_id = self._orchestrator.last_session
+        if session_id is None:
+            raise GraphError("this client has run nothing yet: there is no graph to draw")
+        return session_picture(connection, session_id)
+
+    def end(self) -> str:
+        """No more bars; returns what is to be said at the end."""
+        display, self.display = self.display, None
+        return "" if display is None else display.summary()
+
+    def leave(self, connection: ConnectionSettings, told: str) -> None:
+        """Leave the report, if there is to be one, and say the last line."""
+        session_id = self._orchestrator.last_session
+        if self._report is not None and session_id is not None:
+            write_report(connection, session_id, self._report, told)
+        else:
+            tell(told)
+
+    def close(self) -> None:
+        """Show no more output."""
+        if self._output is not None:
+            self._output.close()
