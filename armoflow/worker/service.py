@@ -72,7 +72,8 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         told: Callable[[Sequence[Passage]], None] = lambda _: None,
     ) -> None:
         self._tell = told
-        self._written = Written()
+        self._options: dict[str, Mapping[str, str]] = {}  # of the tasks that run
+        self._written = Written(self._options.get)
         self._agent = agent
         self._addresses = addresses
         self._sweeping: asyncio.Future[None] | None = None
@@ -112,7 +113,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             self._sweeping = asyncio.ensure_future(self._sweep(Path(request.data_folder)))
         call = _Call(AgentCalls(self._agent, request), asyncio.get_running_loop().create_future())
         work = _work(request, call)
-        self._written.begin(request.task_id, request.task_options.options)
+        self._options[request.task_id] = request.task_options.options
         self._supervisor.send([work])
         try:
             outcome = await call.outcome
@@ -125,6 +126,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             self._supervisor.cancel(work)
             raise
         finally:
+            self._options.pop(request.task_id, None)
             self._written.take(request.task_id)
         if lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, clip(lost, STATUS_TEXT_LIMIT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from armoflow.agent.passages import STDERR, Passage
@@ -17,38 +17,39 @@ _NAME = 200
 
 
 class Written:
-    """The output of the tasks of one worker, as far as somebody wants it.
+    """The output of running tasks, as far as somebody wants it.
+
+    Args:
+        options: The options of a running task, by its id; None if it does not run (any more).
 
     Example:
         >>> from armoflow.agent.passages import STDOUT, Writer
-        >>> written = Written()
-        >>> written.begin("t", {"armoflow.logs": "0"})
+        >>> written = Written({"t": {"armoflow.logs": "0"}}.get)
         >>> written.hear([Passage(Writer("t", "s", "f[1]"), STDOUT, "", "hot")])
         >>> result = written.take("t")
         >>> result.name, written.take("t")
         ('written/f', None)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Callable[[str], Mapping[str, str] | None]) -> None:
+        self._options = options
         self._tasks: dict[str, _Text] = {}
-
-    def begin(self, task_id: str, options: Mapping[str, str]) -> None:
-        """A task will run."""
-        level = wanted_level(options)
-        if level is not None:
-            self._tasks[task_id] = _Text(level)
 
     def hear(self, passages: Iterable[Passage]) -> None:
         """Tasks have written something."""
-        if self._tasks:
-            for passage in passages:
-                text = self._tasks.get(passage.writer.task_id)
-                if text is not None:
-                    text.add(passage)
+        for passage in passages:
+            task_id = passage.writer.task_id
+            text = self._tasks.get(task_id)
+            if text is None:
+                level = wanted_level(self._options(task_id) or {})
+                if level is None:
+                    continue
+                text = self._tasks[task_id] = _Text(level)
+            text.add(passage)
 
     def take(self, task_id: str) -> WrittenResult | None:
         """A task is over: the result for what it has written, if it has and that is wanted."""
-        text = self._tasks.pop(task_id, None)
+        text = self._tasks.pop(task_id, None) if self._tasks else None
         return text.result() if text is not None and text.parts else None
 
 

@@ -157,7 +157,7 @@ def test_the_last_line_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("extensions", [True, False])
 def test_items_are_counted_and_shown_by_name_at_every_door(
-    extensions: bool, tmp_path: Path
+    extensions: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @task
     def same(value: int) -> int:
@@ -171,12 +171,14 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
 
     @task(fuse=False)
     def total(values: list[int]) -> int:
+        print("adding up")
         return sum(values)
 
-    with Client(workers=2, progress=True, extensions=extensions) as client:
+    with Client(workers=2, progress=True, logs=True, extensions=extensions) as client:
         display = client._backend.display
         assert display is not None
         assert client.compute(total(same.map(range(50)))) == 1225
+        assert capsys.readouterr().out == "total | adding up\n"
         futures = [client.submit(odd(number)) for number in range(20)]
         futures += client.map(odd, range(20, 30))
         errors = [future.exception() for future in futures]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from armoflow.agent.effects import Effects
+from armoflow.agent.effects import CreatedResult, Effects
 from armoflow.agent.passages import Passage
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
@@ -33,6 +33,7 @@ from armoflow.worker.data import Source
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, History, TaskEnding
+from armoflow.worker.written import Written, WrittenResult
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class LaneAgent:
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
         self._followers = Followers(engine.state, partition, self._peek, _work, self._is_running)
+        self._written = Written(self._options)
         self._loop = asyncio.get_running_loop()
         self._awake = False
         self._stopping = False
@@ -127,6 +129,7 @@ class LaneAgent:
     def interrupt(self, task: TaskRecord) -> None:
         """Stop running a task."""
         self._stop_followers(task.id)
+        self._written.take(task.id)
         place = self._running.pop(task.id, None)
         if place is not None:
             seat, work = place
@@ -330,7 +333,10 @@ class LaneAgent:
             task.processed_at = now - left
             task.started_at = task.processed_at - outcome.seconds - history.ran
             history.discard()
+            written = self._written.take(task_id)
             if outcome.effects is not None:
+                if written is not None:
+                    self._store(written, outcome.effects)
                 completions.append((task_id, outcome.effects))
             else:
                 late = outcome.kind == "deadline"
@@ -410,6 +416,18 @@ class LaneAgent:
     def printed(self, passages: Sequence[Passage]) -> None:
         """Tasks wrote something."""
         self._engine.task_output.write(passages)
+        self._written.hear(passages)
+
+    def _options(self, task_id: str) -> Mapping[str, str] | None:
+        place = self._running.get(task_id)
+        task: TaskRecord | None = None if place is None else place[1].key
+        return None if task is None else task.options.options
+
+    def _store(self, written: WrittenResult, effects: Effects) -> None:
+        """Leave what a task has written to a client that is not told it."""
+        result_id = self._engine.new_id()
+        effects.created.append(CreatedResult(result_id, written.name))
+        effects.data[result_id] = written.data
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:
         """Read the data of a result; ids are made by the children themselves.
