@@ -42,7 +42,11 @@ from armoflow.protocol.transport import EngineInfo, Transport
 logger = logging.getLogger(__name__)
 
 _NOT_ALLOWED = ("PERMISSION_DENIED",)
-_NOT_SERVED = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
+_NOT_SERVED = (
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.INTERNAL,
+)
 """With these the batch extension is not for this caller: standard calls are."""
 
 

@@ -96,7 +96,8 @@ class Stream:
         """Connect; returns what the engine says of itself.
 
         Raises:
-            grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension.
+            grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension; INTERNAL, if
+                something before it does not.
         """
         self._running = asyncio.create_task(self._run())
         return await self._greeting
@@ -160,7 +161,9 @@ class Stream:
                     return  # `wait_for` may swallow a cancellation that comes with the result
                 await self._serve(wire)
             except grpc.RpcError as error:
-                if not is_ambiguous(error):
+                # An ingress that passes ArmoniK's calls only breaks a stream that it does not know.
+                stopped = not self._greeted and error.code() is grpc.StatusCode.INTERNAL
+                if stopped or not is_ambiguous(error):
                     raise
                 problem: Exception = error
             except MalformedError:

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgpack
 import pytest
+from grpc.aio import Metadata
 
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol import wires
@@ -45,6 +47,16 @@ class Channel:
         return Call
 
 
+class Broken(Call):
+    """One that something between ends, as a call that it does not know."""
+
+    async def read(self) -> bytes:
+        error = grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL, Metadata(), Metadata(), "Stream removed"
+        )
+        raise error
+
+
 def answered(*answers: Any) -> Callable[[Any, Any], Awaitable[None]]:
     """Serves a connection: an answer for each message, then its end; a frame, or bytes."""
 
@@ -61,6 +73,24 @@ def answered(*answers: Any) -> Callable[[Any, Any], Awaitable[None]]:
         writer.close()
 
     return serve
+
+
+def test_a_stream_that_never_came_about_is_not_tried_again(tmp_path: Path) -> None:
+    """Standard calls are answered there: an ingress passes no others."""
+
+    class Behind:
+        def stream_stream(self, _: str) -> Any:
+            return Broken
+
+    async def test() -> None:
+        caller = Caller(ConnectionSettings("https://somewhere:5001"))
+        stream = Stream(Behind(), caller, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+        with pytest.raises(grpc.RpcError) as caught:
+            await stream.start()
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        await stream.close()
+
+    run(test)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
