@@ -18,6 +18,7 @@ import io
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,7 +134,9 @@ def _own_modules() -> _Item:
 def _switches() -> tuple[Any, ...]:
     return (
         sys.getrecursionlimit(),
+        sys.getswitchinterval(),
         gc.isenabled(),
+        gc.get_threshold(),
         sys.gettrace(),
         sys.getprofile(),
         _socket.getdefaulttimeout(),
@@ -141,20 +144,47 @@ def _switches() -> tuple[Any, ...]:
 
 
 def _set_switches(values: tuple[Any, ...]) -> None:
-    limit, collects, trace, profile, timeout = values
+    limit, interval, collects, thresholds, trace, profile, timeout = values
     sys.setrecursionlimit(limit)
+    sys.setswitchinterval(interval)
     (gc.enable if collects else gc.disable)()
+    gc.set_threshold(*thresholds)
     sys.settrace(trace)
     sys.setprofile(profile)
     _socket.setdefaulttimeout(timeout)
 
 
-_IMPORTED = [_environment(), _lists("sys.path", "sys.meta_path", "warnings.filters")]
+def _silenced() -> int:
+    """Below which level nothing is logged, whoever logs it."""
+    logging = sys.modules.get("logging")
+    return logging.root.manager.disable if logging is not None else 0
+
+
+def _set_silenced(level: int) -> None:
+    sys.modules["logging"].disable(level)
+
+
+def _zone() -> tuple[Any, ...]:
+    return time.tzname, time.timezone, time.altzone
+
+
+def _set_zone(_: tuple[Any, ...]) -> None:
+    """As the environment, which was put back before, has it."""
+    time.tzset()
+
+
+_IMPORTED = [
+    _environment(),
+    _Item(_zone, _set_zone),
+    _Item(_silenced, _set_silenced),
+    _lists("sys.path", "sys.meta_path", "sys.path_hooks", "sys.argv", "warnings.filters"),
+]
 """What modules may change for good when they are imported."""
 
 _ATTRIBUTES = _attributes(
     *(f"sys.{name}" for name in _STREAMS),
-    *("sys.excepthook", "sys.displayhook", "threading.excepthook"),
+    *("sys.excepthook", "sys.displayhook", "sys.unraisablehook", "sys.breakpointhook"),
+    "threading.excepthook",
 )
 _ITEMS = [*_IMPORTED, _ATTRIBUTES, _Item(_switches, _set_switches), _Item(_handlers, _set_handlers)]
 
@@ -183,6 +213,8 @@ class ProcessState:
         self._values = [_copy(item.read()) for item in _ITEMS]
         self._umask = os.umask(0o77)
         os.umask(self._umask)
+        self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        self._share = _share()
         self._directory = _directory()
         self._directory_fd = os.open(".", _PLACE)  # it may be gone, or not be read
         self._fds = [os.dup(fd) for fd in range(3)]
@@ -238,12 +270,15 @@ class ProcessState:
 
     def _restore_process(self, now: int) -> None:
         os.umask(self._umask)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
         for timer in _TIMERS:
             _signal.setitimer(timer, 0)
         self._restore_directory()
         if now - self._looked > _STREAMS_NANOSECONDS:
             self._looked = now
             self._restore_streams()
+            if _share() != self._share:
+                _set_share(self._share)
         self._restore_faults()
         self._restore_libraries()
 
@@ -306,6 +341,20 @@ class ProcessState:
                 "let a task wait for the threads that it starts"
             )
         self._threads = running
+
+
+def _share() -> tuple[Any, ...]:
+    """How much of the processors this process gets: its niceness, and which ones."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return os.getpriority(os.PRIO_PROCESS, 0), affinity(0) if affinity is not None else None
+
+
+def _set_share(share: tuple[Any, ...]) -> None:
+    niceness, processors = share
+    if os.getpriority(os.PRIO_PROCESS, 0) != niceness:
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)  # which an ordinary user may not lower
+    if processors is not None:
+        os.sched_setaffinity(0, processors)
 
 
 def _input() -> io.TextIOWrapper:

@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import gc
 import locale
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,8 +50,15 @@ def look() -> dict[str, Any]:
         "umask": umask,
         "path": list(sys.path),
         "hooks": [sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__],
+        "path hooks": len(sys.path_hooks),
+        "arguments": len(sys.argv),
         "limit": sys.getrecursionlimit(),
-        "gc": gc.isenabled(),
+        "interval": sys.getswitchinterval(),
+        "gc": [gc.isenabled(), gc.get_threshold()],
+        "zone": [time.tzname, time.localtime(0).tm_hour],
+        "silenced": logging.root.manager.disable,
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "processors": sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [],
         "trace": [sys.gettrace() is None, sys.getprofile() is None],
         "handlers": [repr(_signal.getsignal(number)) for number in (1, 10, 12, 14, 15)],
         "alarms": [signal.getitimer(timer)[0] > 0 for timer in range(3)],
@@ -73,6 +82,17 @@ def dup_over(fd: int) -> None:
     other = os.open("/dev/null", os.O_RDWR)
     os.dup2(other, fd)
     os.close(other)
+
+
+def move_to_tokyo() -> None:
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+
+
+def take_one_processor() -> None:
+    time.sleep(0.002)  # what asks the kernel much is looked at every millisecond
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
 
 
 CHANGES: dict[str, Callable[[], Any]] = {
@@ -100,6 +120,14 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "own module": lambda: sys.modules.update({"armoflow.config": sys}),
     "own module gone": lambda: sys.modules.pop("armoflow.config"),
     "policy": lambda: asyncio.set_event_loop_policy(Policy()),
+    "path hooks": lambda: sys.path_hooks.append(str),
+    "arguments": lambda: setattr(sys, "argv", ["other"]),
+    "zone": move_to_tokyo,
+    "silenced": lambda: logging.disable(logging.CRITICAL),
+    "mask": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+    "interval": lambda: sys.setswitchinterval(1.0),
+    "thresholds": lambda: gc.set_threshold(1, 1, 1),
+    "processors": take_one_processor,
     "hooks": lambda: (setattr(sys, "excepthook", print), setattr(sys, "displayhook", print)),
     "threads' hook": lambda: setattr(threading, "excepthook", print),
     "limit": lambda: sys.setrecursionlimit(5000),
