@@ -7,7 +7,7 @@ every ArmoniK serves (:mod:`armoflow.protocol.remains`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
-from armoflow.engine.records import ResultStatus
+from armoflow.engine.records import ResultRecord, ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 
 if TYPE_CHECKING:
@@ -94,49 +94,50 @@ class Remains:
             elif result_id not in given.results:
                 going.append(result_id)
         for session_id, ids in constants.items():
-            spared = await self._spared(self._given[session_id], ids)
-            going += [result_id for result_id in ids if result_id not in spared]
+            needed = await self._needed(self._given[session_id])
+            if needed is not None:  # else all constants stay
+                going += [result_id for result_id in ids if result_id not in needed]
         return going
 
     async def tidy(self, session_id: str) -> None:
         """Delete the data of a session that has ended, but what stays; done when committed."""
         engine = self._engine
+        results = engine.state.results_of(session_id)
+        if not results:
+            return
+        await engine.committed()
+        known = self._given.get(session_id, _Given())
+        given = _Given(set(known.results), list(known.payloads))
+        for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
+            given.add(payload_id, inputs)
+        spared = await self._needed(given)
+
+        def goes(result: ResultRecord) -> bool:
+            name = result.name
+            if result.status is not ResultStatus.COMPLETED or name.startswith(STAYING_PREFIXES):
+                return False
+            if spared is None and name.startswith(CONSTANT_PREFIX):
+                return False
+            return result.id not in (given.results if spared is None else spared)
+
+        # There may be millions: each slice looks at its own.
         await engine.sweeper.in_slices(
-            await self._unneeded(session_id),
-            lambda ids: engine.state.delete_results(engine.now(), ids),
+            results,
+            lambda part: engine.state.delete_results(
+                engine.now(), [result.id for result in part if goes(result)]
+            ),
             urgent=False,
         )
 
-    async def _unneeded(self, session_id: str) -> list[str]:
-        """The results of a session whose data goes."""
-        engine = self._engine
-        stored = [
-            result
-            for result in engine.state.results_of(session_id)
-            if result.status is ResultStatus.COMPLETED
-            and not result.name.startswith(STAYING_PREFIXES)
-        ]
-        if not stored:
-            return []
-        await engine.committed()
-        given = self._given.get(session_id, _Given())
-        everything = _Given(set(given.results), list(given.payloads))
-        for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
-            everything.add(payload_id, inputs)
-        constants = [each.id for each in stored if each.name.startswith(CONSTANT_PREFIX)]
-        spared = await self._spared(everything, constants)
-        return [result.id for result in stored if result.id not in spared]
+    async def _needed(self, given: _Given) -> set[str] | None:
+        """What tasks were given, and the constants that their payloads name.
 
-    async def _spared(self, given: _Given, constants: Collection[str]) -> set[str]:
-        """What tasks were given, and those constants that their payloads name.
-
-        All constants, where the payloads are too many to be read.
+        Returns:
+            None, if the payloads are too many to be read.
         """
-        if not constants:
-            return given.results
-        if len(given.payloads) > FAILED_PAYLOADS:
-            return given.results.union(constants)
         end = len(given.payloads)
+        if end > FAILED_PAYLOADS:
+            return None
         if given.read < end:
             engine = self._engine
             records = await engine.read_results(given.payloads[given.read : end])

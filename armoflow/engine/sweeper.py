@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
@@ -22,6 +22,8 @@ from armoflow.engine.state import State
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SLICE: Final = 1_000
 """Records that one command changes at most, where it may leave the rest for later."""
@@ -121,12 +123,12 @@ class Sweeper:
             await self._slice_done.wait()
 
     async def in_slices(
-        self, ids: Sequence[str], command: Callable[[Sequence[str]], Changes], *, urgent: bool
+        self, records: Sequence[T], command: Callable[[Sequence[T]], Changes], *, urgent: bool
     ) -> None:
-        """Run a command on many ids, as on some at a time; done when all is committed."""
+        """Run a command on many records, as on some at a time; done when all is committed."""
         start = 0
-        while start < len(ids):
-            part = ids[start : start + self._state.slice_size]
+        while start < len(records):
+            part = records[start : start + self._state.slice_size]
             start += len(part)
             await self._take(functools.partial(command, part), urgent=urgent)
 
