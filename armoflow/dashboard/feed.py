@@ -50,7 +50,8 @@ class SessionFeed:
     Attributes:
         trace: The session itself, with its counts; its runs are those that have ended.
         digest: Their numbers.
-        running: Tasks that run now.
+        running: Tasks that run now...
+        looked: ...which was at that time, in seconds since the epoch.
         chunks: The timeline, in the order in which it became known.
         results: How many results there are, by status.
         item_failures: Failed calls of tasks that have ended well.
@@ -78,6 +79,7 @@ class SessionFeed:
         self._selections: dict[tuple[str, str], _Selection] = {}
         self.digest = Digest()
         self.running: list[TaskRun] = []
+        self.looked = 0.0
         self.chunks: list[dict[str, Any]] = []
         self.results: Mapping[str, int] = {}
         self._next_results = 0.0
@@ -91,6 +93,7 @@ class SessionFeed:
     def glance(self) -> None:
         """Ask for the session and its counts, and for what runs."""
         session = self._inspection.session(self.trace.id)
+        self.looked = time.time()
         found = self._source.glance(self.trace.id)
         self._describe(session, found.counts)
         self.running = list(found.running)
@@ -158,6 +161,7 @@ class SessionFeed:
 
     def _add(self, ended: Sequence[TaskRun]) -> None:
         self._known.update(run.id for run in ended)
+        self.running = [run for run in self.running if run.id not in self._known]
         runs = by_start(ended)
         rows = self.digest.add(runs)
         ran = [Interval(run, row) for run, row in zip(runs, rows, strict=True) if row >= 0]

@@ -176,7 +176,7 @@ class SessionWatch(Watch):
                 feed.ask_results()
             parts = views.slow(feed)
             self._drawn = known
-        parts |= views.quick(feed, time.time())
+        parts |= views.quick(feed, feed.looked)
         if self._processes is not None:
             parts["machine"] = views.machine(self._processes.look())
         return parts, time.thread_time() - begun + feed.engine_seconds - engine
@@ -186,7 +186,7 @@ class SessionWatch(Watch):
         chunks = feed.chunks[told:]
         more = {
             "known": len(feed.trace.runs),
-            "live": feed.now_running(time.time()),
+            "live": feed.now_running(feed.looked),
             "frame": feed.frame(),
             "chunks": chunks,
             "anew": not told,

@@ -184,6 +184,18 @@ def test_what_runs_is_shown_where_its_pod_is(engine: Engine) -> None:
     assert 'data-task="t1"' in parts["running"]
 
 
+def test_what_has_ended_since_it_was_looked_does_not_run(engine: Engine) -> None:
+    engine.end(4.0, TaskStatus.PROCESSING)
+    at, engine.tasks[0].ended_at = engine.tasks[0].ended_at, None
+    engine.end(4.0)
+    feed = feed_of(engine)
+    feed.glance()
+    assert [run.id for run in feed.running] == ["t0"]
+    engine.tasks[0].ended_at = at
+    feed.read()
+    assert feed.running == []
+
+
 def test_parts_are_sent_when_they_have_changed(engine: Engine) -> None:
     engine.end(1.0)
     feed = feed_of(engine)
