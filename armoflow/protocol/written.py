@@ -57,8 +57,7 @@ class WrittenOutput:
         self._news = False
         self._looking: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
-        self._seen: dict[str, set[str]] = {}
-        self._newest: dict[str, int] = {}
+        self._seen: dict[str, dict[str, int]] = {}  # and when they were created
 
     def news(self, session_id: str) -> None:
         """Something has ended: what it has written is read soon."""
@@ -93,17 +92,17 @@ class WrittenOutput:
                 logger.warning("what tasks have written cannot be read: %s", error)
 
     async def _read(self, session_id: str) -> None:
-        seen = self._seen.setdefault(session_id, set())
-        since = Timestamp(seconds=max(self._newest.get(session_id, 0) - OVERLAP, 0))
+        seen = self._seen.get(session_id, {})
+        oldest = max(max(seen.values(), default=0) - OVERLAP, 0)
+        seen = self._seen[session_id] = {id: at for id, at in seen.items() if at >= oldest}
+        since = Timestamp(seconds=oldest)
         request = messages.results_in(session_id, _COMPLETED, PAGE, PREFIX, since)
         while True:
             method = self._results.ListResults
             reply = await self._transport.call(method, request, "listing output of tasks")
             new = [row for row in reply.results if row.result_id not in seen]
             await self._tell(session_id, new)
-            seen.update(row.result_id for row in new)
-            latest = [row.created_at.seconds for row in new]
-            self._newest[session_id] = max([self._newest.get(session_id, 0), *latest])
+            seen.update((row.result_id, row.created_at.seconds) for row in new)
             if len(reply.results) < PAGE:
                 return
             request.page += 1
