@@ -258,8 +258,9 @@ class Forwarding:
                 count += 1
                 await self._cut_midway(count)
                 await self._let_through()
-                if message := self._without_changes(message):
-                    await self._write(message)
+                passed = self._without_changes(message)
+                if passed or not message:  # a reply may be empty
+                    await self._write(passed)
             await self._let_through()
             code = await call.code()
             if code is not grpc.StatusCode.OK:
