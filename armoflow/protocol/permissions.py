@@ -56,17 +56,17 @@ def all_permissions() -> frozenset[str]:
         >>> sorted(all_permissions())[:2]
         ['Applications:ListApplications', 'Events:GetEvents']
     """
-    found = {name for _, name in _methods()}
+    found = {name for _, name in methods()}
     return frozenset(name for name in found if not name.startswith(_OF_EVERYBODY))
 
 
 @functools.cache
 def _permissions() -> dict[str, str]:
-    return {method.input_type.full_name: name for method, name in _methods()}
+    return {method.input_type.full_name: name for method, name in methods()}
 
 
-def _methods() -> Iterator[tuple[Any, str]]:
-    """The methods of all services, with their names as permissions."""
+def methods() -> Iterator[tuple[Any, str]]:
+    """The methods of all services (descriptors), with their names as permissions."""
     for module in _MODULES:
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:

@@ -10,17 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from armonik.protogen.client import (
-    applications_service_pb2,
-    auth_service_pb2,
-    events_service_pb2,
-    health_checks_service_pb2,
-    partitions_service_pb2,
-    results_service_pb2,
-    sessions_service_pb2,
-    tasks_service_pb2,
-    versions_service_pb2,
-)
 from armonik.protogen.common import (
     applications_fields_pb2,
     partitions_fields_pb2,
@@ -30,22 +19,9 @@ from armonik.protogen.common import (
 )
 from google.protobuf import json_format, message_factory
 
-METHODS = {
-    f"{service.name}/{method.name}": method
-    for module in (
-        applications_service_pb2,
-        auth_service_pb2,
-        events_service_pb2,
-        health_checks_service_pb2,
-        partitions_service_pb2,
-        results_service_pb2,
-        sessions_service_pb2,
-        tasks_service_pb2,
-        versions_service_pb2,
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
+from armoflow.protocol.permissions import methods
+
+METHODS = {f"{one.containing_service.name}/{one.name}": one for one, _ in methods()}
 
 EVERY_OPERATOR: Mapping[str, range] = {
     "filterString": range(6),

@@ -20,7 +20,7 @@ from armonik.protogen.client import auth_service_pb2_grpc
 from armonik.protogen.common import auth_common_pb2
 from serving import Serving, serve
 
-from armoflow import Client, task
+from armoflow import Client
 from armoflow.cli.up import make_parser
 from armoflow.engine.access.authentication import FINGERPRINT, Authentication, certificate_of
 from armoflow.engine.access.command_line import AccessOptions
@@ -33,9 +33,10 @@ from armoflow.engine.records import StateError
 from armoflow.engine.server import ServerOptions
 from armoflow.engine.web.messages import message_frame
 from armoflow.errors import ArmoflowError, OptionError
-from armoflow.protocol.permissions import _methods, all_permissions
+from armoflow.protocol.permissions import all_permissions, methods
 from tests.connection.certificates import NOW, Authority, Identity
 from tests.connection.nginx import ingress
+from tests.connection.test_over_mtls import compute, shift
 
 PAGE = "https://admin.example"
 
@@ -275,20 +276,10 @@ def secured(
         yield Secured(serving, authority, identities)
 
 
-@task
-def shift(text: str, by: int) -> str:
-    return "".join(chr(ord(letter) + by) for letter in text)
-
-
-@task
-def join(left: str, right: str) -> str:
-    return left + right
-
-
 @pytest.mark.parametrize("extensions", [True, False])
 def test_a_flow_over_mtls(secured: Secured, extensions: bool) -> None:
     with secured.client("submitter", extensions=extensions) as client:
-        assert client.compute(shift.map(["ab", "cd", "ef"], by=1).reduce(join)) == "bcdefg"
+        assert compute(client) == "bcdefg"
         assert ("batch" in client.extensions) is extensions
 
 
@@ -321,7 +312,7 @@ def answer(channel: grpc.Channel, method: str, **metadata: str) -> tuple[str, st
 def test_each_role_may_what_it_permits_and_no_more(secured: Secured, name: str) -> None:
     permitted = read_users().named[name].permissions
     with secured.channel(name) as channel:
-        for method, permission in _methods():
+        for method, permission in methods():
             if permission in ("Events:GetEvents", "Results:WatchResults"):
                 continue  # they end when they are told to
             path = f"/{method.containing_service.full_name}/{method.name}"

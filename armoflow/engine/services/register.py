@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from armonik.protogen.client import (
-    applications_service_pb2,
-    auth_service_pb2,
-    events_service_pb2,
-    health_checks_service_pb2,
-    partitions_service_pb2,
-    results_service_pb2,
-    sessions_service_pb2,
-    tasks_service_pb2,
-    versions_service_pb2,
-)
 from armonik.protogen.client.applications_service_pb2_grpc import add_ApplicationsServicer_to_server
 from armonik.protogen.client.auth_service_pb2_grpc import add_AuthenticationServicer_to_server
 from armonik.protogen.client.events_service_pb2_grpc import add_EventsServicer_to_server
@@ -40,21 +29,9 @@ from armoflow.engine.services.sessions import SessionsService
 from armoflow.engine.services.submitter import SubmitterNotice
 from armoflow.engine.services.tasks import TasksService
 from armoflow.engine.services.versions import VersionsService
+from armoflow.protocol.permissions import methods
 
-_API = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (applications_service_pb2, "Applications"),
-        (auth_service_pb2, "Authentication"),
-        (events_service_pb2, "Events"),
-        (health_checks_service_pb2, "HealthChecksService"),
-        (partitions_service_pb2, "Partitions"),
-        (results_service_pb2, "Results"),
-        (sessions_service_pb2, "Sessions"),
-        (tasks_service_pb2, "Tasks"),
-        (versions_service_pb2, "Versions"),
-    )
-)
+_API = tuple(dict.fromkeys(method.containing_service.full_name for method, _ in methods()))
 
 
 def register_services(
