@@ -52,6 +52,7 @@ class SessionFeed:
         digest: Their numbers.
         running: Tasks that run now...
         looked: ...which was at that time, in seconds since the epoch.
+        calm: Nothing runs, nor did when it was looked before: nobody is kept from anything.
         chunks: The timeline, in the order in which it became known.
         results: How many results there are, by status.
         item_failures: Failed calls of tasks that have ended well.
@@ -80,6 +81,7 @@ class SessionFeed:
         self.digest = Digest()
         self.running: list[TaskRun] = []
         self.looked = 0.0
+        self.calm = False
         self.chunks: list[dict[str, Any]] = []
         self.results: Mapping[str, int] = {}
         self._next_results = 0.0
@@ -95,7 +97,10 @@ class SessionFeed:
         session = self._inspection.session(self.trace.id)
         self.looked = time.time()
         found = self._source.glance(self.trace.id)
+        ended = self.ended
         self._describe(session, found.counts)
+        # For a moment all may have ended while a client submits more.
+        self.calm = not self.live and self.ended == ended
         self.running = list(found.running)
         now = self._clock()
         self._pace.append((now, self.ended))
@@ -107,7 +112,7 @@ class SessionFeed:
         if not self.behind:
             return False
         since = None if self._since is None else self._since - OVERLAP
-        page = self._source.ended(self.trace.id, since, self._skip, self._known, live=self.live > 0)
+        page = self._source.ended(self.trace.id, since, self._skip, self._known, live=not self.calm)
         self._found += len(page.runs)
         if page.runs:
             self._add(page.runs)
@@ -142,7 +147,7 @@ class SessionFeed:
         if not self.trace.armoflow:
             return False
         known = self.digest.lineage.runs
-        failed = self.item_failures.ask(known, live=self.live > 0)
+        failed = self.item_failures.ask(known, live=not self.calm)
         for run in failed:
             self.digest.fail_items(run)
         return bool(failed)
@@ -150,7 +155,7 @@ class SessionFeed:
     def ask_results(self) -> None:
         """Ask how many results there are; now and then, while there are more and more of them."""
         now = self._clock()
-        if not self.live or now >= self._next_results:
+        if self.calm or now >= self._next_results:
             self._next_results = now + RESULTS_PAUSE
             self.results = self._inspection.result_counts(self.trace.id)
 

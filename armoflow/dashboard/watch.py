@@ -159,9 +159,9 @@ class SessionWatch(Watch):
         feed = self.feed
         parts, spent = await asyncio.to_thread(self._ask)
         self.parts.set(parts)
-        if feed.live:
+        if not feed.calm:
             return rest(spent)
-        return 0.0 if feed.behind else IDLE  # nobody is kept from anything
+        return 0.0 if feed.behind else IDLE
 
     def _ask(self) -> tuple[dict[str, Html], float]:
         """Ask and draw; the seconds of a processor that it took, here and in the engine."""

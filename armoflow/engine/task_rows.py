@@ -61,35 +61,63 @@ _ROWS = (
 _ERRORS = (
     "SELECT e.id,e.error FROM json_each(?) n JOIN tasks e ON e.rowid=n.value WHERE e.error!=''"
 )
-_COUNTS = "SELECT status,count(*) FROM tasks WHERE session_id=? GROUP BY status"
+_FIRST = "SELECT rowid FROM tasks WHERE session_id=? ORDER BY rowid LIMIT 1"
+_HERE = "FROM tasks WHERE rowid>=? AND session_id=?"
+_COUNTS = f"SELECT status,count(*) {_HERE} GROUP BY status"
+
+KNOWN: Final = 1_000
 
 
-def read_rows(
-    connection: sqlite3.Connection, session_id: str, since: float | None, skip: int, limit: int
-) -> list[Any]:
-    """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
-    begun = time.thread_time()
-    running = int(TaskStatus.PROCESSING)
-    counts: list[tuple[int, int]] = []
-    if since is not None:
-        times = (session_id, max(since, NEVER), limit, skip)
-        found = _find(connection, "ended_at>=?", "ended_at,id", times)
-    else:
-        counts = connection.execute(_COUNTS, (session_id,)).fetchall()
-        found = "[]"
-        if running in dict(counts):
-            states = (session_id, running, limit, skip)
-            found = _find(connection, "status=?", "started_at,id", states)
-    text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
-    errors = connection.execute(_ERRORS, (found,)).fetchall()
-    short = [(task_id, short_error(error)) for task_id, error in errors]
-    return [text, short, counts, time.thread_time() - begun]
+class TaskRowsReader:
+    """Reads them; there is no index but the ids, so it begins with a session's first row."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+
+    def read(
+        self,
+        connection: sqlite3.Connection,
+        session_id: str,
+        since: float | None,
+        skip: int,
+        limit: int,
+    ) -> list[Any]:
+        """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
+        begun = time.thread_time()
+        running = int(TaskStatus.PROCESSING)
+        here = (self._find_first(connection, session_id), session_id)
+        counts: list[tuple[int, int]] = []
+        if since is not None:
+            ended = (*here, max(since, NEVER), limit, skip)
+            found = _find(connection, "ended_at>=?", "ended_at,id", ended)
+        else:
+            counts = connection.execute(_COUNTS, here).fetchall()
+            found = "[]"
+            if running in dict(counts):
+                states = (*here, running, limit, skip)
+                found = _find(connection, "status=?", "started_at,id", states)
+        text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
+        errors = connection.execute(_ERRORS, (found,)).fetchall()
+        short = [(task_id, short_error(error)) for task_id, error in errors]
+        return [text, short, counts, time.thread_time() - begun]
+
+    def _find_first(self, connection: sqlite3.Connection, session_id: str) -> int:
+        """The number of a session's first row: those that follow are greater."""
+        first = self._first.get(session_id)
+        if first is None:
+            row = connection.execute(_FIRST, (session_id,)).fetchone()
+            if row is None:
+                return 0
+            if len(self._first) >= KNOWN:
+                self._first = {}
+            first = self._first[session_id] = int(row[0])
+        return first
 
 
 def _find(
     connection: sqlite3.Connection, wanted: str, order: str, parameters: tuple[Any, ...]
 ) -> str:
     """The numbers of rows, in their order, as JSON: what is sorted is small."""
-    rows = f"SELECT rowid AS number FROM tasks WHERE session_id=? AND {wanted} ORDER BY {order}"
-    sql = f"SELECT json_group_array(number) FROM ({rows} LIMIT ? OFFSET ?)"
+    rows = f"SELECT rowid AS number {_HERE} AND {wanted} ORDER BY {order} LIMIT ? OFFSET ?"
+    sql = f"SELECT json_group_array(number) FROM ({rows})"
     return str(connection.execute(sql, parameters).fetchone()[0])

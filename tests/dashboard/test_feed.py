@@ -184,6 +184,22 @@ def test_what_runs_is_shown_where_its_pod_is(engine: Engine) -> None:
     assert 'data-task="t1"' in parts["running"]
 
 
+def test_it_is_calm_when_nothing_ran_before_either(engine: Engine) -> None:
+    engine.end(1.0)
+    feed = feed_of(engine)
+    feed.glance()
+    assert feed.calm  # it was over before anybody looked
+    engine.end(2.0)  # a client has gone on, and this one is over already
+    feed.glance()
+    assert not feed.calm and not feed.live
+    feed.glance()
+    assert feed.calm
+    engine.end(9.0, TaskStatus.PROCESSING)
+    for _ in range(2):
+        feed.glance()
+        assert not feed.calm
+
+
 def test_what_has_ended_since_it_was_looked_does_not_run(engine: Engine) -> None:
     engine.end(4.0, TaskStatus.PROCESSING)
     at, engine.tasks[0].ended_at = engine.tasks[0].ended_at, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,13 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.dashboard.sources import EngineRows, StandardCalls, source_of
-from armoflow.engine.task_rows import FIELDS
+from armoflow.engine.schema import (
+    OPTIONS_COLUMNS,
+    TASK_COLUMNS,
+    create_statements,
+    write_statement,
+)
+from armoflow.engine.task_rows import _COUNTS, FIELDS, TaskRowsReader
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
@@ -101,3 +109,32 @@ def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> 
 def test_what_is_no_reply_is_told(reply: Any) -> None:
     with pytest.raises(MalformedError, match="cannot be read"):
         _unpack(reply)
+
+
+def test_sessions_of_before_are_left_out() -> None:
+    connection = sqlite3.connect(":memory:")
+    for statement in create_statements():
+        connection.execute(statement)
+    connection.execute(f"INSERT INTO options VALUES ({','.join(['0'] * len(OPTIONS_COLUMNS))})")
+    reader = TaskRowsReader()
+
+    def write(number: int, session: str) -> None:
+        values = dict.fromkeys(TASK_COLUMNS, 0) | {"dependencies": "", "outputs": "", "error": ""}
+        values |= {"id": f"t{number}", "session_id": session, "owner": "", "status": 4}
+        values |= {"payload_id": "", "retry_of": "", "created_by": "", "ended_at": number}
+        connection.execute(write_statement("tasks", 1), [*values.values()])
+
+    def ended(session: str) -> list[str]:
+        text = reader.read(connection, session, 0.0, 0, 10)[0]
+        return [row[0] for row in json.loads(f"[{text}]")]
+
+    assert ended("late") == []
+    for number, session in enumerate(("early", "early", "late", "early", "late"), 1):
+        write(number, session)
+    assert ended("late") == ["t3", "t5"] and ended("early") == ["t1", "t2", "t4"]
+    write(6, "early")
+    write(7, "late")
+    assert ended("early")[-1] == "t6" and ended("late") == ["t3", "t5", "t7"]
+    assert reader.read(connection, "late", None, 0, 10)[2] == [(4, 3)]
+    scanned = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_COUNTS}", (1, "late"))]
+    assert any("USING INTEGER PRIMARY KEY" in line for line in scanned)

@@ -11,7 +11,7 @@ import msgpack
 from armoflow.config import MIB
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
-from armoflow.engine.task_rows import read_rows
+from armoflow.engine.task_rows import TaskRowsReader
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.protocol.task_rows import REQUEST, in_pieces
@@ -22,6 +22,7 @@ class TaskRowsService:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = TaskRowsReader()
 
     async def read(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         """The rows that are asked for; the journal is read in a thread."""
@@ -32,7 +33,7 @@ class TaskRowsService:
             raise StateError("INVALID_ARGUMENT", str(error)) from error
         session_id, since, skip, limit = arguments
         read = functools.partial(
-            read_rows, session_id=session_id, since=since, skip=skip, limit=limit
+            self._reader.read, session_id=session_id, since=since, skip=skip, limit=limit
         )
         reply = msgpack.packb(await self._engine.queries.run(read))
         for piece in in_pieces(reply, MIB):
