@@ -21,6 +21,8 @@ from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
 from armoflow.system.interpreter import python_command
 
+logger = logging.getLogger(__name__)
+
 CLIENT_LEASE = 3600.0
 """Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
 
@@ -198,7 +200,7 @@ def _log(level: str, form: str) -> None:
 
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit code."""
-    from armoflow.engine.serving import run_server
+    from armoflow.engine.serving import print_error, run_server
 
     _log(arguments.log_level.upper(), arguments.log_format)
     arguments.state = arguments.state or default_state()
@@ -210,7 +212,8 @@ def run_up(arguments: argparse.Namespace) -> int:
         _check_beside(arguments)
         companion = functools.partial(_dashboard, arguments.dashboard)
     options = replace(server_options(arguments), grace=arguments.grace)
-    return run_server(options, companion=companion)
+    tell = print_error if arguments.log_format == "text" else logger.critical
+    return run_server(options, companion=companion, tell=tell)
 
 
 def _check_beside(arguments: argparse.Namespace) -> None:

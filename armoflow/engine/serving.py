@@ -30,12 +30,18 @@ _MAPPED_FROM = 256 * KIB
 """Bytes of a block from which it is mapped: more than most messages have."""
 
 
+def print_error(text: str) -> None:
+    """Say it for people, on the standard error."""
+    print(f"armoflow: error: {text}", file=sys.stderr, flush=True)
+
+
 def run_server(
     options: ServerOptions,
     *,
     alive: int | None = None,
     temporary: Sequence[Path] = (),
     companion: Callable[[str], Sequence[str]] | None = None,
+    tell: Callable[[str], None] = print_error,
 ) -> int:
     """Serve until a signal comes, the parent is gone, or the journal fails.
 
@@ -47,6 +53,7 @@ def run_server(
         temporary: Directories to remove once neither this process nor its parent has them.
         companion: Makes of the server's address the command of a process that is there as long as
             the server is.
+        tell: Told why it ends, where it fails.
 
     Returns:
         The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
@@ -60,7 +67,7 @@ def run_server(
     guardian = Guardian(mark, temporary)
     options = replace(options, environment={**options.environment, MARK: mark})
     try:
-        return _run_loop(_run(options, alive, companion))
+        return _run_loop(_run(options, alive, companion, tell))
     finally:
         guardian.stop()
 
@@ -86,7 +93,10 @@ def _return_large_blocks() -> None:
 
 
 async def _run(
-    options: ServerOptions, alive: int | None, companion: Callable[[str], Sequence[str]] | None
+    options: ServerOptions,
+    alive: int | None,
+    companion: Callable[[str], Sequence[str]] | None,
+    tell: Callable[[str], None],
 ) -> int:
     told = watch_signals(options.address.remove_socket)
     if alive is not None:
@@ -97,7 +107,7 @@ async def _run(
         if not await _start(server, told):
             return 0
     except (ArmoflowError, OSError) as error:
-        _say(error, alive)
+        _say(error, alive, tell)
         return EXIT_USAGE
     collector.start()
     try:
@@ -109,7 +119,7 @@ async def _run(
             if server.metrics_url:
                 print(f"metrics: {server.metrics_url}", flush=True)
         with _beside(companion and companion(server.address.url), options.environment):
-            return await _serve(server, told, alive)
+            return await _serve(server, told, alive, tell)
     finally:
         collector.stop()
         await server.stop()
@@ -143,25 +153,27 @@ async def _start(server: Server, told: asyncio.Event) -> bool:
     return True
 
 
-async def _serve(server: Server, told: asyncio.Event, alive: int | None) -> int:
+async def _serve(
+    server: Server, told: asyncio.Event, alive: int | None, tell: Callable[[str], None]
+) -> int:
     """Wait until the server must stop; the exit code."""
     failed = server.engine.failed
     waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(told.wait()), failed]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     waiting[0].cancel()
     if failed.done():
-        _say(failed.exception(), alive)
+        _say(failed.exception(), alive, tell)
         return EXIT_FAILED
     return 0
 
 
-def _say(error: BaseException | None, alive: int | None) -> None:
+def _say(error: BaseException | None, alive: int | None, tell: Callable[[str], None]) -> None:
     """Why it ends: on the standard error, and to the parent, whose file that is, on its pipe.
 
     The file may be on the very disk that is full.
     """
     with contextlib.suppress(OSError):
-        print(f"armoflow: error: {error}", file=sys.stderr, flush=True)
+        tell(str(error))
     if alive is not None:
         with contextlib.suppress(OSError):
             print("failed: " + " ".join(str(error).splitlines()), flush=True)

@@ -134,9 +134,12 @@ def test_up_serves_on_a_unix_socket_of_its_own(tmp_path: Path) -> None:
 def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, errors = run(*up(tmp_path, listen=f"127.0.0.1:{port}"))
+        json_log = ("--log-format", "json")
+        code, errors = run(*up(tmp_path, *json_log, listen=f"127.0.0.1:{port}"))
     assert code == 2
-    assert f"cannot listen at http://127.0.0.1:{port}" in errors
+    told = json.loads(errors.splitlines()[-1])
+    assert told["@l"] == "Fatal"
+    assert f"cannot listen at http://127.0.0.1:{port}" in told["@m"]
 
 
 def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
