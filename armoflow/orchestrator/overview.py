@@ -66,7 +66,7 @@ class Overview:
         counts = self._tally.counts(self._waiting())
         for name, count in counts.items():
             count.running = min(self._running.get(name, 0), count.left)
-            count.repeated = self._repeated.get(name, 0)
+            count.repeated += self._repeated.get(name, 0)
         return counts
 
     def reason(self) -> str:

@@ -169,6 +169,15 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
             raise ValueError(f"{value} is not even odd")
         return value
 
+    @task(retries=2, backoff=0.0)
+    def flaky(number: int) -> int:
+        tries.append(number)
+        if tries.count(number) < 3:
+            raise OSError("not yet")
+        return number
+
+    tries: list[int] = []
+
     @task(fuse=False)
     def total(values: list[int]) -> int:
         print("adding up")
@@ -182,6 +191,7 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
         futures = [client.submit(odd(number)) for number in range(20)]
         futures += client.map(odd, range(20, 30))
         errors = [future.exception() for future in futures]
+        assert [client.compute(flaky(1)), client.submit(flaky(2)).result()] == [1, 2]
         counts = display._counts()
         shown = client._repr_html_()
         assert "30 of 30" in shown and "15 failed" in shown and "partitions: default" in shown
@@ -194,10 +204,15 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
         assert STATES["failed"].fill in client.visualize([odd(1)], path=tmp_path / "odd.dot")
     assert "state: closed" in client._repr_html_()
     assert sum(error is not None for error in errors) == 15
-    assert {name: (count.planned, count.ended, count.failed) for name, count in counts.items()} == {
-        "same": (50, 50, 0),
-        "total": (1, 1, 0),
-        "odd": (30, 30, 15),
+    told = {
+        name: (count.planned, count.ended, count.failed, count.repeated)
+        for name, count in counts.items()
+    }
+    assert told == {
+        "same": (50, 50, 0, 0),
+        "total": (1, 1, 0, 0),
+        "odd": (30, 30, 15, 0),
+        "flaky": (2, 2, 0, 4),
     }
 
 
