@@ -22,7 +22,12 @@ from serving import Serving, serve
 
 from armoflow import Client
 from armoflow.cli.up import make_parser
-from armoflow.engine.access.authentication import FINGERPRINT, Authentication, certificate_of
+from armoflow.engine.access.authentication import (
+    FINGERPRINT,
+    Authentication,
+    _needed,
+    certificate_of,
+)
 from armoflow.engine.access.command_line import AccessOptions
 from armoflow.engine.access.tls import ServerTls
 from armoflow.engine.access.users import Users
@@ -358,10 +363,11 @@ def test_the_current_user_and_who_it_may_be(secured: Secured) -> None:
 def test_the_batch_stream_is_for_those_who_may_all_that_it_does(secured: Secured) -> None:
     with secured.channel("monitoring") as channel:
         code, text = answer(channel, "/armoflow.Extension/Connect")
-    assert (code, "lacks the permission Results:CreateResults" in text) == (
-        "PERMISSION_DENIED",
-        True,
-    )
+        assert code == "PERMISSION_DENIED"
+        assert "lacks the permission Results:CreateResults" in text
+        # What only looks is served; what nobody knows of would take the most that there is.
+        assert answer(channel, "/armoflow.Extension/Tasks")[0] != "PERMISSION_DENIED"
+        assert _needed("Extension/Whatever") == _needed("Extension/Connect")
 
 
 # --- browsers -------------------------------------------------------------------------------------

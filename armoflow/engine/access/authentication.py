@@ -35,7 +35,7 @@ _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Extension/Output": ("Tasks:GetTask",),
     "Extension/Tasks": ("Tasks:ListTasks", "Results:ListResults"),
 }
-"""What the calls of the extension do, in ArmoniK's names."""
+"""What the calls of the extension do, in ArmoniK's names; one that is not here may do all of it."""
 
 
 class Certificate(NamedTuple):
@@ -153,8 +153,8 @@ def _fingerprint_of_pem(certificate: bytes) -> str:
 @functools.cache
 def _needed(method: str) -> tuple[str, ...]:
     """The permissions that a call needs; what is none of ArmoniK's needs a user only."""
-    if method in _EXTENSIONS:
-        return _EXTENSIONS[method]
     service, _, name = method.partition("/")
+    if service == "Extension":
+        return _EXTENSIONS.get(method, _STREAM)
     permission = f"{service.removesuffix('Service')}:{name}"
     return (permission,) if permission in all_permissions() else ()
