@@ -62,6 +62,9 @@ LANE_MESSAGE_LIMIT = 1024 * MIB
 BATCH_BYTES = 1 * MIB
 """Bytes of data in one CreateResults call: well below MESSAGE_LIMIT, replies count too."""
 
+BATCH_VALUE_BYTES = 16 * MIB
+"""Bytes of the values that the items of one batch of a collection make: they are one result."""
+
 BATCH_TASKS = 500
 """Tasks in one SubmitTasks call."""
 

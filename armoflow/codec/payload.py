@@ -184,7 +184,8 @@ class Payload:
         inline: Seconds for which a graph that it returns is begun where it ran; None: what is usual
             there.
         paces: What calls take that it may return: name, file and line of a function, seconds,
-            whether it returns graphs, and how many were measured.
+            whether it returns graphs (1) and whether its values are large (2), and how many were
+            measured.
         spent: Attempts that its first item has spent, where the graph was that it is of.
         target: Seconds that it should take: if it takes far more, it gives away what it has not
             begun; 0: it runs all of it.

@@ -42,7 +42,8 @@ TRIES = 4
 class _DurationQuestion(NamedTuple):
     task: PlannedTask
     sizer: BatchSizer
-    result_id: str | None
+    result_id: str  # and not the result: what is held here is not let go
+    size: int
     tries: int = 0
 
 
@@ -66,8 +67,7 @@ class Durations:
     def ended(self, task: PlannedTask, result: Result) -> None:
         """A task has completed, with this result at last, and its sizer would like to know more."""
         if task.sizer is not None and task.task_id:
-            small = 0 < result.size <= config.INLINE_DATA_LIMIT
-            self._add(_DurationQuestion(task, task.sizer, result.id if small else None))
+            self._add(_DurationQuestion(task, task.sizer, result.id, result.size))
 
     def _add(self, question: _DurationQuestion) -> None:
         if question.tries < TRIES:
@@ -110,10 +110,12 @@ class Durations:
     async def _ask(self, sample: Sequence[_DurationQuestion]) -> int:
         """Ask about some; returns how often that was tried for those still unanswered, or 0."""
         durations: dict[str, float | None]
+        sizes: dict[str, int] = {}
         durations = {**await self._read(sample)}
         left = [question for question in sample if question.task.task_id not in durations]
         try:
             if left:
+                sizes = await self._weigh(left)
                 ids = [question.task.task_id for question in left]
                 durations.update(await self._transport.durations(ids))
         except Exception as error:  # whatever it is: sizes go by count then
@@ -121,24 +123,37 @@ class Durations:
             durations.update(dict.fromkeys([question.task.task_id for question in left]))
         unanswered = 0
         for question in sample:
-            task, sizer, _, tries = question
+            task, sizer, result_id, size, tries = question
             if task.task_id not in durations:
-                self._add(question._replace(result_id=None, tries=tries + 1))
+                self._add(question._replace(tries=tries + 1))
                 unanswered = max(unanswered, tries + 1)
             elif (seconds := durations[task.task_id]) is None:
                 sizer.unmeasurable()
             else:
-                task.measured(seconds)
+                task.measured(seconds, size or sizes.get(result_id, 0))
         return unanswered
+
+    async def _weigh(self, sample: Sequence[_DurationQuestion]) -> dict[str, int]:
+        """The bytes of results whose event did not say it."""
+        unknown = [question.result_id for question in sample if not question.size]
+        session_id = self._session()
+        if not unknown or session_id is None:
+            return {}
+        changes = await self._transport.poll(session_id, unknown)
+        return {change.result_id: change.size for change in changes}
 
     async def _read(self, sample: Sequence[_DurationQuestion]) -> dict[str, float]:
         """The seconds that results tell of, by the ids of their tasks."""
-        asked = [question for question in sample if question.result_id is not None]
+        asked = [
+            question
+            for question in sample
+            if 0 < question.size <= config.INLINE_DATA_LIMIT and not question.tries
+        ]
         session_id = self._session()
         if not asked or session_id is None:
             return {}
         try:
-            ids = [question.result_id or "" for question in asked]
+            ids = [question.result_id for question in asked]
             contents = await self._transport.fetch(session_id, ids)
         except Exception as error:  # the tasks are looked up, then
             logger.debug("%d results are not there to be read: %s", len(asked), error)

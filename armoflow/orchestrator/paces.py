@@ -13,11 +13,15 @@ from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from armoflow import config
 from armoflow.codec.places import CodePlace, place_of
 
 _KEPT = 4096
 _WEIGHT = 0.5
 """Of the last call: what a first one pays for imports is soon forgotten."""
+
+_EXPANDS, _LARGE = 1, 2
+"""What is told of a function's calls besides numbers."""
 
 _LOOKED_AT = 64
 """Functions that are looked at, at most, to find out which tasks one may call."""
@@ -30,11 +34,13 @@ class FunctionPace(NamedTuple):
         seconds: What one takes.
         calls: How many were measured.
         expands: They have returned graphs.
+        large: Their values are so large that each is a result of its own.
     """
 
     seconds: float
     calls: int
     expands: bool = False
+    large: bool = False
 
 
 class Paces:
@@ -53,6 +59,7 @@ class Paces:
     def __init__(self) -> None:
         self._known: dict[CodePlace, tuple[float, int]] = {}
         self._expanding: set[CodePlace] = set()
+        self._large: set[CodePlace] = set()
         self._places: dict[int, tuple[Any, CodePlace]] = {}
         self._called: dict[int, tuple[Any, Sequence[CodePlace]]] = {}
         self._waiting = 0
@@ -67,7 +74,9 @@ class Paces:
         """All that is known of a function's calls; None if there were none."""
         place = self._place(function)
         known = self._known.get(place)
-        return None if known is None else FunctionPace(*known, place in self._expanding)
+        if known is None:
+            return None
+        return FunctionPace(*known, place in self._expanding, place in self._large)
 
     def note(self, function: Callable[..., Any], seconds: float, calls: int = 1) -> None:
         """So many calls of a function took so long each."""
@@ -92,11 +101,14 @@ class Paces:
         """Whether calls of a function have returned graphs."""
         return self._place(function) in self._expanding
 
+    def note_size(self, function: Callable[..., Any], size: float) -> None:
+        """The value of a call has so many bytes."""
+        if size > config.INLINE_DATA_LIMIT:
+            _add(self._large, self._place(function))
+
     def note_graph(self, function: Callable[..., Any]) -> None:
         """A call of a function returned a graph."""
-        if len(self._expanding) >= _KEPT:
-            self._expanding.clear()
-        self._expanding.add(self._place(function))
+        _add(self._expanding, self._place(function))
 
     # --- what others are told, and tell ---------------------------------------------------------
 
@@ -115,11 +127,14 @@ class Paces:
     def _tell(self, places: Iterable[CodePlace]) -> Sequence[Sequence[Any]]:
         known = self._known
         return [
-            [*place, seconds, place in self._expanding, calls]
+            [*place, seconds, self._traits(place), calls]
             for place in places
             if place in known
             for seconds, calls in [known[place]]
         ]
+
+    def _traits(self, place: CodePlace) -> int:
+        return _EXPANDS * (place in self._expanding) + _LARGE * (place in self._large)
 
     def _called_by(self, function: Callable[..., Any]) -> Sequence[CodePlace]:
         code = getattr(function, "__code__", function)
@@ -131,13 +146,15 @@ class Paces:
         return called[1]
 
     def hear(self, told: Sequence[Sequence[Any]]) -> None:
-        """Take what another process has told, where nothing is known here."""
-        for name, file, line, seconds, expands, calls in told:
+        """Take what another process has told; what calls take only where nothing is known here."""
+        for name, file, line, seconds, traits, calls in told:
             place = (name, file, line)
             if place not in self._known:
                 self._set(place, seconds, calls)
-                if expands:
-                    self._expanding.add(place)
+            if traits & _EXPANDS:
+                _add(self._expanding, place)
+            if traits & _LARGE:
+                _add(self._large, place)
 
     def _set(self, place: CodePlace, seconds: float, calls: int) -> None:
         if place not in self._known and len(self._known) >= _KEPT:
@@ -156,6 +173,12 @@ class Paces:
             # Held, so that its id stays its own.
             known = self._places[id(code)] = code, place_of(function)
         return known[1]
+
+
+def _add(places: set[CodePlace], place: CodePlace) -> None:
+    if len(places) >= _KEPT:
+        places.clear()
+    places.add(place)
 
 
 def _called_by(function: Callable[..., Any]) -> Iterator[CodePlace]:

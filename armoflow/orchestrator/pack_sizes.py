@@ -95,6 +95,7 @@ class PackSizer:
         self._items = 0.0
         self._seconds = 0.0
         self._bytes = 0.0
+        self._large = False
 
     @property
     def known(self) -> bool:
@@ -110,6 +111,8 @@ class PackSizer:
     @property
     def largest(self) -> int:
         """How many calls share a task at most."""
+        if self._large:
+            return 1
         size = self._of(self.target)
         if self._bytes:
             size = min(size, int(config.BATCH_BYTES / self._bytes))
@@ -149,9 +152,17 @@ class PackSizer:
         self.seen += items
         self._told()
 
+    def weighed(self, items: int, size: int) -> None:
+        """The values of so many calls have so many bytes: each large one is to have its own result.
+
+        So nobody gets, or keeps, what others have asked for.
+        """
+        self._bytes = max(self._bytes, size / max(items, 1))
+        self._large = size > items * config.INLINE_DATA_LIMIT
+
     def ended(self, items: int, size: int, seconds: float | None) -> None:
         """So many calls have ended: the bytes of their values, and what these say of their time."""
-        self._bytes = max(self._bytes, size / max(items, 1))
+        self.weighed(items, size)
         if seconds is not None:
             self.curious = False  # what an engine tells has the agent's time in it
             self.measured(items, seconds)

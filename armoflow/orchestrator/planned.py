@@ -280,13 +280,15 @@ class PlannedTask(Submission):
         # The plan may be at its end: what is known of a function is of use to the next.
         return self.timed is not None and self.timed[0].of(self.timed[1]) is None
 
-    def measured(self, seconds: float) -> None:
-        """It ran so long."""
+    def measured(self, seconds: float, size: int) -> None:
+        """It ran so long; an output of it has so many bytes."""
+        items = max(self.items, 1)
         if self.sizer is not None:
+            self.sizer.weighed(items, size)
             self.sizer.measured(self.items, seconds)
         if self.timed is not None:
             paces, function = self.timed
-            items = max(self.items, 1)
+            paces.note_size(function, size / items)
             seconds = max(seconds - config.TASK_SECONDS, 0.0)
             paces.note(function, seconds / items, items)
 

@@ -63,6 +63,9 @@ class BatchSizer(Protocol):
     def measured(self, items: int, seconds: float) -> None:
         """A batch has run."""
 
+    def weighed(self, items: int, size: int) -> None:
+        """The values of a batch have so many bytes."""
+
     def unmeasurable(self) -> None:
         """Nobody will say how long batches take: do not wait for it."""
 
@@ -88,6 +91,9 @@ class FixedSizer:
         """Changes nothing."""
 
     def measured(self, items: int, seconds: float) -> None:
+        """Changes nothing."""
+
+    def weighed(self, items: int, size: int) -> None:
         """Changes nothing."""
 
     def unmeasurable(self) -> None:
@@ -142,6 +148,7 @@ class AdaptiveSizer:
         self._spread = MAXIMUM_BATCH
         self._blind = UNMEASURED_BATCH
         self._bytes = 0.0
+        self._value_bytes = 0.0
         # What the measurements of this step come to, and the largest batch among them.
         self._items = 0.0
         self._seconds = 0.0
@@ -186,6 +193,10 @@ class AdaptiveSizer:
             self._seconds = KEPT * self._seconds + seconds
             self._largest = max(self._largest, items)
             self._changed.notify_all()
+
+    def weighed(self, items: int, size: int) -> None:
+        """The values of a batch have so many bytes; those of no later one may come to too many."""
+        self._value_bytes = max(self._value_bytes, size / max(items, 1))
 
     def unmeasurable(self) -> None:
         """Nobody will say how long batches take: do not wait for it."""
@@ -269,9 +280,13 @@ class AdaptiveSizer:
         return max(self._even, int(self._least / each))
 
     def _within_bytes(self, size: int) -> int:
-        if self._bytes * size <= config.BATCH_BYTES:
-            return size
-        return max(int(config.BATCH_BYTES / self._bytes), 1)
+        for each, most in (
+            (self._bytes, config.BATCH_BYTES),
+            (self._value_bytes, config.BATCH_VALUE_BYTES),
+        ):
+            if each * size > most:
+                size = max(int(most / each), 1)
+        return size
 
 
 def _share(length: int, workers: int) -> int:

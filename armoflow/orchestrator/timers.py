@@ -61,6 +61,13 @@ class CallTimer:
             each = before * seconds / self._expected if self._expected else seconds
             self._paces.note(function, max(each, _LEAST), self._calls[function])
 
+    def weighed(self, items: int, size: int) -> None:
+        """The task's value, which is that of its only call if it has one, has so many bytes."""
+        if len(self._calls) == 1:
+            for function, count in self._calls.items():
+                if count == 1:
+                    self._paces.note_size(function, size)
+
     def unmeasurable(self) -> None:
         """Then nobody knows."""
         self.curious = False

@@ -92,7 +92,7 @@ class Tracker:
         if not task.curious:
             return
         if seconds is not None:
-            task.measured(seconds)
+            task.measured(seconds, result.size)
         elif task.open_outputs == 0:
             self._unmeasured(task, result)
 

@@ -33,9 +33,13 @@ class Sizer:
         self.curious = True
         self.known = known
         self.told: list[tuple[int, float] | None] = []
+        self.weights: list[tuple[int, int]] = []
 
     def measured(self, items: int, seconds: float) -> None:
         self.told.append((items, seconds))
+
+    def weighed(self, items: int, size: int) -> None:
+        self.weights.append((items, size))
 
     def unmeasurable(self) -> None:
         self.told.append(None)
@@ -47,6 +51,8 @@ class Transport:
     def __init__(self, answer: Callable[[str], Any] = lambda task_id: 0.5) -> None:
         self.questions: list[list[str]] = []
         self.read: list[list[str]] = []
+        self.polled: list[list[str]] = []
+        self.sizes: dict[str, int] = {}
         self.contents: dict[str, Any] = {}
         self.unreadable: Exception | None = None
         self.answer = answer
@@ -66,6 +72,10 @@ class Transport:
         if self.unreadable is not None:
             raise self.unreadable
         return [self.contents[result_id] for result_id in result_ids]
+
+    async def poll(self, session_id: str, result_ids: Sequence[str]) -> list[ResultChange]:
+        self.polled.append(list(result_ids))
+        return [ResultChange(id, ResultState.COMPLETED, self.sizes.get(id, 0)) for id in result_ids]
 
 
 def task(sizer: Any, name: str, items: int = 4) -> PlannedTask:
@@ -266,3 +276,16 @@ def test_only_what_the_engine_did_not_say_is_asked(seconds: float | None) -> Non
     tracker.apply([ResultChange("result", ResultState.COMPLETED, seconds=seconds)])
     assert (unmeasured == [ended]) is (seconds is None)
     assert sizer.told == ([] if seconds is None else [(4, 0.5)])
+
+
+def test_how_large_values_are_is_asked_where_an_event_did_not_say_it() -> None:
+    async def test() -> None:
+        sizer, transport = Sizer(), Transport()
+        transport.sizes = {"unsaid": 70_000}
+        await ask(
+            transport, [stored(task(sizer, "unsaid"), 0), stored(task(sizer, "said"), 1 << 20)]
+        )
+        assert transport.polled == [["unsaid"]]
+        assert sorted(sizer.weights) == [(4, 70_000), (4, 1 << 20)]
+
+    run(test)

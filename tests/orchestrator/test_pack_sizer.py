@@ -74,6 +74,14 @@ def test_arguments_and_values_stay_within_bytes() -> None:
     assert made.next(5000) == config.BATCH_BYTES // 40_000
 
 
+def test_calls_with_large_values_go_alone() -> None:
+    made = sizer(1000, 1e-5)
+    made.weighed(10, 10 * config.INLINE_DATA_LIMIT)
+    assert made.next(1000) > 1
+    made.weighed(1, config.INLINE_DATA_LIMIT + 1)
+    assert made.next(1000) == 1
+
+
 def test_what_the_worker_says_ends_the_questions_to_the_engine() -> None:
     made = PackSizer(2, PACKING)
     made.ended(1, 100, None)

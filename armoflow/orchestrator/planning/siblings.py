@@ -85,6 +85,8 @@ class Siblings:
         known = self._known(chain)
         if known is None and not settings.patience:
             return None  # nobody will say
+        if known is not None and known.large:
+            return None
         if self._arguments.refer_outside((*head.args, *head.kwargs.values())):
             return None  # no call waits for what only another one waits for
         if not all(_only_value(node) for node in chain[1:]):
@@ -122,7 +124,7 @@ class Siblings:
         if len(known) < len(chain):
             return None
         seconds = sum(pace.seconds for pace in known)
-        return FunctionPace(seconds, min(pace.calls for pace in known))
+        return FunctionPace(seconds, min(pace.calls for pace in known), large=known[-1].large)
 
     def clear(self) -> None:
         """The plan is at its end: nobody need measure any more."""
