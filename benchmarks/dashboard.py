@@ -10,6 +10,7 @@ before each. What the server takes for a message is told, too. Medians and the w
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -117,7 +118,7 @@ def served(tasks: int) -> Iterator[tuple[str, TimedWatch]]:
     watch = TimedWatch(feed)
     hub = Hub(engine, lambda: None)
     hub._sessions["many"] = watch
-    watch._ask()
+    asyncio.run(watch._look())
     listening = bind("127.0.0.1:0")
     server = uvicorn.Server(web_config(make_app(hub, "token")))
     serving = threading.Thread(target=server.run, args=([listening],))

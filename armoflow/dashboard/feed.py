@@ -69,7 +69,7 @@ class SessionFeed:
         self._source = source or source_of(inspection, session.session_id)
         self._clock = clock
         self._versions = versions(inspection)
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}  # the number of each task
         self._since: float | None = None
         self._skip = 0  # so many from then on were read
         self._whole = True  # this scan began with the first task
@@ -165,7 +165,8 @@ class SessionFeed:
         self.trace = trace
 
     def _add(self, ended: Sequence[TaskRun]) -> None:
-        self._known.update(run.id for run in ended)
+        first = len(self.trace.runs)
+        self._known.update((run.id, number) for number, run in enumerate(ended, first))
         self.running = [run for run in self.running if run.id not in self._known]
         runs = by_start(ended)
         rows = self.digest.add(runs)
@@ -224,13 +225,22 @@ class SessionFeed:
         return found
 
     def select(self, state: str, name: str) -> list[int]:
-        """The numbers of the tasks in a state (any, if empty) whose name holds some text."""
+        """The numbers of the tasks in a state (any, if empty) whose name holds some text.
+
+        What has ended well with failed items in it counts as failed, too.
+        """
         selection = self._selections.get((state, name))
         if selection is None:
             if len(self._selections) >= 8:
                 self._selections.pop(next(iter(self._selections)))
             selection = self._selections[state, name] = _Selection(state, name.lower())
-        return selection.update(self.trace.runs)
+        runs = self.trace.runs
+        numbers = selection.update(runs)
+        # A copy: another thread adds more meanwhile.
+        packs = tuple(self.item_failures.counts) if state == "failed" else ()
+        inside = [self._known[id] for id in packs]
+        named = [number for number in inside if name.lower() in runs[number].name.lower()]
+        return sorted({*numbers, *named}) if named else numbers
 
 
 class _Selection:

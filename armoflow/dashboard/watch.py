@@ -154,17 +154,25 @@ class SessionWatch(Watch):
         self.feed = feed
         self._processes = processes
         self._drawn = -1
+        self._timeline = self._draw()
+        self._chunks = 0
 
     async def _look(self) -> float:
         feed = self.feed
-        parts, spent = await asyncio.to_thread(self._ask)
+        parts, self._timeline, spent = await asyncio.to_thread(self._ask)
+        self._chunks = len(feed.chunks)
         self.parts.set(parts)
         if not feed.calm:
             return rest(spent)
         return 0.0 if feed.behind else IDLE
 
-    def _ask(self) -> tuple[dict[str, Html], float]:
-        """Ask and draw; the seconds of a processor that it took, here and in the engine."""
+    def _ask(self) -> tuple[dict[str, Html], dict[str, Any], float]:
+        """Ask and draw.
+
+        Returns:
+            The parts, what the timeline is drawn into, and the seconds of a processor that all of
+            it took, here and in the engine.
+        """
         feed = self.feed
         begun, engine = time.thread_time(), feed.engine_seconds
         parts: dict[str, Html] = {}
@@ -179,19 +187,18 @@ class SessionWatch(Watch):
         parts |= views.quick(feed, feed.looked)
         if self._processes is not None:
             parts["machine"] = views.machine(self._processes.look())
-        return parts, time.thread_time() - begun + feed.engine_seconds - engine
+        return parts, self._draw(), time.thread_time() - begun + feed.engine_seconds - engine
+
+    def _draw(self) -> dict[str, Any]:
+        """What the timeline is drawn into."""
+        feed = self.feed
+        live = feed.now_running(feed.looked)
+        return {"known": len(feed.trace.runs), "live": live, "frame": feed.frame()}
 
     def _more(self, told: int) -> tuple[dict[str, Any], int]:
-        feed = self.feed
-        chunks = feed.chunks[told:]
-        more = {
-            "known": len(feed.trace.runs),
-            "live": feed.now_running(feed.looked),
-            "frame": feed.frame(),
-            "chunks": chunks,
-            "anew": not told,
-        }
-        return more, told + len(chunks)
+        # Of one moment: another thread may be ahead.
+        chunks = self.feed.chunks[told : self._chunks]
+        return {**self._timeline, "chunks": chunks, "anew": not told}, told + len(chunks)
 
 
 class OverviewWatch(Watch):
@@ -209,12 +216,11 @@ class OverviewWatch(Watch):
         self._over: dict[str, SessionTrace] = {}
 
     async def _look(self) -> float:
-        parts, spent = await asyncio.to_thread(self._ask)
-        self.parts.set(parts)
-        return rest(2 * spent)  # the engine takes about as long
+        begun = time.monotonic()
+        self.parts.set(await asyncio.to_thread(self._ask))
+        return rest(time.monotonic() - begun)  # the engine takes most of it, to count
 
-    def _ask(self) -> tuple[dict[str, Html], float]:
-        begun = time.thread_time()
+    def _ask(self) -> dict[str, Html]:
         inspection = self._inspection
         total, sessions = inspection.sessions(SESSIONS)
         traces = []
@@ -233,7 +239,7 @@ class OverviewWatch(Watch):
         parts["partitions"] = views.partitions(counts, pods)
         if self._processes is not None:
             parts["machine"] = views.machine(self._processes.look())
-        return parts, time.thread_time() - begun
+        return parts
 
 
 class Hub:

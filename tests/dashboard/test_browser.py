@@ -111,7 +111,7 @@ def crowded() -> Iterator[str]:
     feed = SessionFeed(engine, Session(session_id="crowded", status=1))
     ran = by_start(list(many(MANY)))
     feed.trace.runs += ran
-    feed._known.update(each.id for each in ran)
+    feed._known.update((each.id, number) for number, each in enumerate(ran))
     feed.digest.add(ran[:1000])
     feed._scale = feed._scale._replace(origin=ran[0].started or 0.0)
     drawn = [Interval(each, feed.digest.lanes.add(each)) for each in ran]

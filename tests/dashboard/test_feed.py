@@ -157,6 +157,9 @@ def test_tasks_are_chosen_by_state_and_name(engine: Engine) -> None:
     engine.end(3.0, TaskStatus.ERROR)
     read_all(feed)
     assert feed.select("failed", "") == [1, 2]
+    feed.item_failures.counts["t0"] = 3  # it has ended well
+    assert feed.select("failed", "") == [0, 1, 2] and feed.select("done", "") == [0]
+    assert feed.select("failed", "other") == []
 
 
 def test_the_timeline_grows(engine: Engine) -> None:

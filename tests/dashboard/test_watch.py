@@ -136,12 +136,14 @@ def test_the_timeline_is_told_once() -> None:
     engine = Engine()
     engine.end(1.0)
     watch = SessionWatch(feed_of(engine), None)
-    watch._ask()
+    nothing, told = watch._more(0)
+    assert nothing["frame"]["rows"] == [] and nothing["known"] == told == 0  # nobody answered yet
+    asyncio.run(watch._look())
     first, told = watch._more(0)
     assert first["anew"] and [chunk["count"] for chunk in first["chunks"]] == [1]
     again, told = watch._more(told)
     assert not again["anew"] and again["chunks"] == []
     engine.end(2.0)
-    watch._ask()
+    asyncio.run(watch._look())
     more, _ = watch._more(told)
     assert more["known"] == 2 and [chunk["count"] for chunk in more["chunks"]] == [1]
