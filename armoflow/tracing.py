@@ -95,6 +95,15 @@ def tell(name: str, attributes: Mapping[str, Any]) -> None:
         current.set_attributes(dict(attributes))
 
 
+def _is_set_up() -> bool:
+    """Whether spans go anywhere: a library may have imported no more than the names."""
+    if not is_on():
+        return False
+    from opentelemetry import trace
+
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def set_up() -> None:
     """Set OpenTelemetry up from its own variables, unless something has: for who runs tasks.
 
@@ -103,7 +112,7 @@ def set_up() -> None:
     asked = os.environ.get("OTEL_TRACES_EXPORTER") or (
         "otlp" if any(name.startswith("OTEL_EXPORTER_OTLP") for name in os.environ) else "none"
     )
-    if asked == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or is_on():
+    if asked == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or _is_set_up():
         return
     from importlib.metadata import entry_points
 

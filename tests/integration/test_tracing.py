@@ -114,9 +114,15 @@ def exporter() -> Iterator[Any]:
 
 
 @SDK
-def test_a_client_and_its_tasks_are_one_trace(traced: Traced, exporter: Any) -> None:
+def test_a_client_and_its_tasks_are_one_trace(
+    traced: Traced, exporter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from opentelemetry import trace
 
+    provider = trace.get_tracer_provider()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    tracing.set_up()  # something has done that already
+    assert trace.get_tracer_provider() is provider
     with (
         Client(traced.up.endpoint, inline_seconds=0.0, name="watched") as client,
         trace.get_tracer("test").start_as_current_span("script") as script,
