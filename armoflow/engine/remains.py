@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import constants_of
 from armoflow.config import FAILED_PAYLOADS
-from armoflow.engine.records import ResultRecord, ResultStatus
+from armoflow.engine.records import Changes, ResultRecord, ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 
 if TYPE_CHECKING:
@@ -102,9 +102,6 @@ class Remains:
     async def tidy(self, session_id: str) -> None:
         """Delete the data of a session that has ended, but what stays; done when committed."""
         engine = self._engine
-        results = engine.state.results_of(session_id)
-        if not results:
-            return
         await engine.committed()
         known = self._given.get(session_id, _Given())
         given = _Given(set(known.results), list(known.payloads))
@@ -120,14 +117,12 @@ class Remains:
                 return False
             return result.id not in (given.results if spared is None else spared)
 
-        # There may be millions: each slice looks at its own.
-        await engine.sweeper.in_slices(
-            results,
-            lambda part: engine.state.delete_results(
-                engine.now(), [result.id for result in part if goes(result)]
-            ),
-            urgent=False,
-        )
+        def delete(part: Sequence[ResultRecord]) -> Changes:
+            going = [result.id for result in part if goes(result)]
+            return engine.state.delete_results(engine.now(), going)
+
+        for results in engine.state.results_of(session_id):
+            await engine.sweeper.in_slices(results, delete, urgent=False)
 
     async def _needed(self, given: _Given) -> set[str] | None:
         """What tasks were given, and the constants that their payloads name.

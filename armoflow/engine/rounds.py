@@ -51,6 +51,13 @@ class OrderedTasks:
             return heapq.heappop(self.heap)[2]
         return self.run.popleft()
 
+    def forget(self, count: int) -> None:
+        """Remove up to so many tasks, any ones."""
+        run, heap = self.run, self.heap
+        for _ in range(min(count, len(run))):
+            run.pop()
+        del heap[max(0, len(heap) - count) :]
+
     def __len__(self) -> int:
         return len(self.run) + len(self.heap)
 
@@ -104,13 +111,14 @@ class Rounds:
         self.size -= len(tasks)
         return tasks
 
-    def drop(self, session_id: str) -> None:
-        """Forget all tasks of a session."""
+    def drop(self, session_id: str) -> OrderedTasks | None:
+        """Forget all tasks of a session; returns them."""
         queue = self._queues.pop(session_id, None)
         if queue is not None:
             self.size -= len(queue)
             self._turns = [turn for turn in self._turns if turn[2] != session_id]
             heapq.heapify(self._turns)
+        return queue
 
     def _keep_tag(self, session_id: str, tag: int) -> None:
         self._tags[session_id] = tag

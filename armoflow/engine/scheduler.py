@@ -8,10 +8,14 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from armoflow.engine.records import TaskRecord, TaskStatus
-from armoflow.engine.rounds import Rounds
+from armoflow.engine.rounds import OrderedTasks, Rounds
 
 MAXIMUM_SKIPS: Final = 10_000
 """Entries of tasks that are not queued any more which one look for tasks passes over: 1 ms."""
+
+LET_GO: Final = 2_000
+"""Tasks of a queue that nobody needs any more which are let go of at once: to look for a million in
+memory holds everybody up."""
 
 
 class Agent(Protocol):
@@ -168,7 +172,9 @@ class Scheduler:
         """Hand out no task of a session that was queued until now."""
         for queues in self._queues.values():
             for queue in queues.values():
-                queue.drop(session_id)
+                dropped = queue.drop(session_id)
+                if dropped is not None and len(dropped) > LET_GO:
+                    asyncio.get_running_loop().call_soon(self._let_go, dropped)
 
     def queued(self, partition_id: str) -> int:
         """How many entries wait; an upper bound, cancelled tasks leave when their turn comes."""
@@ -180,6 +186,12 @@ class Scheduler:
         if len(queues) == 1:
             return len(queues[0].sessions) > 1
         return len(set().union(*(queue.sessions for queue in queues))) > 1
+
+    def _let_go(self, dropped: OrderedTasks) -> None:
+        """Let go of some tasks; others in the event loop have their turn before the rest."""
+        dropped.forget(LET_GO)
+        if dropped:
+            asyncio.get_running_loop().call_soon(self._let_go, dropped)
 
     def _pop(self, queues: dict[int, Rounds], count: int, agent: Agent) -> list[TaskRecord]:
         tasks: list[TaskRecord] = []

@@ -24,7 +24,8 @@ def store(running: Running, name: str, size: int = 10) -> str:
 async def left(running: Running) -> set[str]:
     """The results with data after the session was tidied."""
     await running.engine.remains.tidy(running.session)
-    results = running.engine.state.results_of(running.session)
+    parts = running.engine.state.results_of(running.session)
+    results = [result for part in parts for result in part]
     return {result.id for result in results if result.status is ResultStatus.COMPLETED}
 
 

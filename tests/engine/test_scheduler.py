@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 
 from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import KNOWN_TAGS, Rounds
-from armoflow.engine.scheduler import MAXIMUM_SKIPS, Scheduler
+from armoflow.engine.scheduler import LET_GO, MAXIMUM_SKIPS, Scheduler
 
 
 class FakeAgent:
@@ -235,6 +236,28 @@ def test_a_dropped_session_has_nothing_queued() -> None:
     setup.scheduler.drop("a")
     setup.scheduler.push([setup.make("a9", session="a")])
     assert setup.take(10) == ["a9"]
+
+
+def test_a_long_queue_that_is_dropped_is_let_go_of_by_and_by() -> None:
+    """One after the other: to look for a million tasks in memory holds everybody up."""
+    count = 2 * LET_GO + 5
+
+    async def drop() -> list[int]:
+        setup = Setup()
+        orders = [*range(1, count), 0]  # the last one goes to the heap
+        tasks = [setup.make(f"a{order}", order) for order in orders]
+        setup.scheduler.push(tasks)
+        before = [sys.getrefcount(task) for task in tasks]
+        setup.scheduler.drop("session")
+        assert setup.take(1) == []
+        left = []
+        for _ in range(4):
+            now = [sys.getrefcount(task) for task in tasks]
+            left.append(sum(map(int.__eq__, now, before)))
+            await asyncio.sleep(0)
+        return left
+
+    assert asyncio.run(drop()) == [count, count - LET_GO - 1, 4, 0]
 
 
 def test_tags_of_sessions_that_left_do_not_gather() -> None:

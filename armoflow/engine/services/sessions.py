@@ -138,7 +138,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         """
         engine = self._engine
         await engine.sweeper.finished(session_id)
-        results = [result.id for result in engine.state.results_of(session_id)]
+        results = [each.id for part in engine.state.results_of(session_id) for each in part]
         await engine.promise(
             engine.sweeper.in_slices(
                 results,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from armoflow.engine.records import ResultRecord, TaskRecord
+from armoflow.engine.state.shards import Shards
 
 REMEMBERED: Final = 50_000
 """Ids of deleted results that a session remembers at least: more than a client has under way in
@@ -24,8 +25,8 @@ class Members:
     __slots__ = ("forgotten", "results", "tasks")
 
     def __init__(self) -> None:
-        self.tasks: dict[str, TaskRecord] = {}
-        self.results: dict[str, ResultRecord] = {}
+        self.tasks = Shards[TaskRecord]()
+        self.results = Shards[ResultRecord]()
         self.forgotten: tuple[set[str], set[str]] = (set(), set())
 
     def forget(self, result_id: str) -> None:

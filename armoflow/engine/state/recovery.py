@@ -93,7 +93,7 @@ class Recovery(ExecutionCommands, SessionCommands):
             result.dependents = None
             self.results[result.id] = result
             members = self._members.setdefault(result.session_id, Members())
-            members.results[result.id] = result
+            members.results.add({result.id: result})
             if result.opaque_id:
                 shared = self._shared_objects if result.opaque_id in objects else objects
                 shared.add(result.opaque_id)
@@ -105,7 +105,7 @@ class Recovery(ExecutionCommands, SessionCommands):
             if task.status in FINAL:
                 continue
             self.tasks[task.id] = task
-            self._members.setdefault(task.session_id, Members()).tasks[task.id] = task
+            self._members.setdefault(task.session_id, Members()).tasks.add({task.id: task})
             taken.append(task)
         taken.sort(key=lambda task: task.order)
         if taken:

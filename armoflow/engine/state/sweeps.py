@@ -37,6 +37,7 @@ from armoflow.engine.state.record_changes import (
     set_result,
     set_task,
 )
+from armoflow.engine.state.shards import Shards
 
 _VERBS = {
     SessionStatus.CLOSED: "closed",
@@ -56,8 +57,8 @@ class Sweep:
     """
 
     session: SessionRecord
-    tasks: dict[str, TaskRecord]
-    results: dict[str, ResultRecord]
+    tasks: Shards[TaskRecord]
+    results: Shards[ResultRecord]
 
 
 class Sweeps(Propagation):
@@ -93,14 +94,14 @@ class Sweeps(Propagation):
             task = members.tasks.get(task_id)
             if task is not None:
                 self._sweep_task(changes, now, session, task)
-        sweep = Sweep(session, members.tasks, {})
-        members.tasks = {}
+        sweep = Sweep(session, members.tasks, Shards())
+        members.tasks = Shards()
         if session.status not in (
             SessionStatus.RUNNING,
             SessionStatus.PAUSED,
             SessionStatus.CLOSED,
         ):
-            sweep.results, members.results = members.results, {}
+            sweep.results, members.results = members.results, Shards()
         self._sweeps[session.id] = sweep
         session.sweeping = True
         self._sweep(changes, now, sweep, self.slice_size)
@@ -121,15 +122,15 @@ class Sweeps(Propagation):
         members = self._members[session.id]
         for _ in range(count):
             if sweep.results and (results_first or not sweep.tasks):
-                result_id, result = sweep.results.popitem()
+                result_id, result = sweep.results.take()
                 self._sweep_result(changes, now, session, result)
                 if result_id in self.results:
-                    members.results[result_id] = result
+                    members.results.add({result_id: result})
             elif sweep.tasks:
-                task_id, task = sweep.tasks.popitem()
+                task_id, task = sweep.tasks.take()
                 self._sweep_task(changes, now, session, task)
                 if task_id in self.tasks:
-                    members.tasks[task_id] = task
+                    members.tasks.add({task_id: task})
             else:
                 break
         if not (sweep.tasks or sweep.results):

@@ -87,10 +87,10 @@ class Base:
         del self.tasks[task_id]
         session_id = task.session_id
         members = self._members.get(session_id)
-        if members is None or members.tasks.pop(task_id, None) is None:
+        if members is None or members.tasks.pop(task_id) is None:
             sweep = self._sweeps.get(session_id)
             if sweep is not None:
-                sweep.tasks.pop(task_id, None)
+                sweep.tasks.pop(task_id)
 
     def evict_result(self, result_id: str) -> None:
         """Forget a deleted result, once the journal holds it; others and unknown ids are left.
@@ -138,10 +138,10 @@ class Base:
             raise StateError("NOT_FOUND", f"task {task_id!r} does not exist, or has ended")
         return task
 
-    def results_of(self, session_id: str) -> list[ResultRecord]:
-        """The results of a session that are in memory."""
+    def results_of(self, session_id: str) -> Iterator[list[ResultRecord]]:
+        """The results of a session that are in memory, some at a time: there may be millions."""
         members = self._members.get(session_id)
-        return [] if members is None else list(members.results.values())
+        return iter(()) if members is None else members.results.parts()
 
     def has_tasks(self, session_id: str) -> bool:
         """Whether tasks of a session have not ended, or a command on all of it has not."""
@@ -151,7 +151,7 @@ class Base:
     def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
         self.tasks.update(tasks)
         # A command that is under way comes to these too.
-        (self._sweeps.get(session_id) or self._members[session_id]).tasks.update(tasks)
+        (self._sweeps.get(session_id) or self._members[session_id]).tasks.add(tasks)
 
     def _add_results(
         self, session_id: str, results: Mapping[str, ResultRecord], created_by: str
@@ -159,18 +159,18 @@ class Base:
         self.results.update(results)
         sweep = self._sweeps.get(session_id)
         if sweep is not None and created_by:
-            sweep.results.update(results)
+            sweep.results.add(results)
         else:
-            self._members.setdefault(session_id, Members()).results.update(results)
+            self._members.setdefault(session_id, Members()).results.add(results)
 
     def _remove_result(self, result_id: str) -> None:
         """Take a result out of memory."""
         session_id = self.results.pop(result_id).session_id
         members = self._members.get(session_id)
-        if members is None or members.results.pop(result_id, None) is None:
+        if members is None or members.results.pop(result_id) is None:
             sweep = self._sweeps.get(session_id)
             if sweep is not None:
-                sweep.results.pop(result_id, None)
+                sweep.results.pop(result_id)
 
     def _is_full(self, changes: Changes) -> bool:
         """Whether a command has changed as much as it may before the others have their turn."""
