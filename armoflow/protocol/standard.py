@@ -8,7 +8,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from armonik.protogen.client import (
@@ -51,7 +51,9 @@ from armoflow.protocol.transport import (
     WireOptions,
     labelled,
 )
-from armoflow.protocol.written import WrittenOutput
+
+if TYPE_CHECKING:
+    from armoflow.protocol.written import WrittenOutput
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +225,8 @@ class StandardTransport:
     def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
         """Have what is stored of what tasks write read and told, if it is stored."""
         if stored is not None:
+            from armoflow.protocol.written import WrittenOutput  # few clients ask for it
+
             self._output = WrittenOutput(self, self._results, hear, stored)
 
     async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
