@@ -161,7 +161,7 @@ class Simulation:
                 failure = Failure(task.name, "error", self.engine.aborted[output.id])
                 output.blame = Blame(task.label, failure=failure)
         if task.sizer is not None and self.seconds_per_item is not None:
-            task.measured(task.items * self.seconds_per_item)
+            task.measured(task.items * self.seconds_per_item, 0)
         task.let_go()
 
     def _follow(self, output: Result) -> None:

@@ -18,7 +18,7 @@ from armonik.common import Output
 from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_to_server
 from armonik.worker import ArmoniKWorker, ClefLogger, TaskHandler
 
-name, mark = sys.argv[1], Path(sys.argv[2])
+name, mark = (*sys.argv[1:], "", "")[:2]
 done = threading.Event()
 
 
@@ -38,7 +38,7 @@ def process(handler: TaskHandler) -> Output:
 
 if __name__ == "__main__":
     print(f"{name} begins", flush=True)
-    while not mark.exists():
+    while not Path(mark).exists():
         time.sleep(0.01)  # it has no better way to learn of it
     server = grpc.server(ThreadPoolExecutor(1))
     agent = grpc.insecure_channel(
