@@ -432,8 +432,8 @@ def test_a_refused_batch_is_submitted_without_what_cannot_run(
             if not scene.is_batch:
                 scene.proxy.wait_for_answer("Results/ListResults")
             scene.proxy.hold(events)
+        # On a machine so busy that it looks for itself in the meantime, the client does know.
         wait_for_abort(scene.engine, client)
-        assert not futures[0].done()
         failed.set()
         scene.proxy.wait_for("Connect/SUBMIT" if scene.is_batch else "Tasks/SubmitTasks", 3)
         scene.proxy.release(events)
