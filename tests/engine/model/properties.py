@@ -132,6 +132,12 @@ class Properties:
             found.add(status)
         return found
 
+    def _is_orphan(self, task: TaskRecord) -> bool:
+        """Whether an input was aborted; what is purged is deleted in the same step."""
+        results = self.driver.state.results
+        inputs = [results.get(id) for id in (task.payload_id, *task.dependencies)]
+        return any(r is not None and r.status in (R.ABORTED, R.DELETED) for r in inputs)
+
     def _check_state(self) -> None:
         state = self.driver.state
         for task in state.tasks.values():
@@ -149,7 +155,7 @@ class Properties:
         session = state.sessions[task.session_id].status
         if state.is_sweeping(task.session_id):
             return  # its turn comes
-        if task.status is T.PENDING and state.unfinished and R.ABORTED in self._inputs(task):
+        if task.status is T.PENDING and state.unfinished and self._is_orphan(task):
             return  # its turn comes
         if task.status is T.PENDING:
             inputs = [state.results.get(i) for i in (task.payload_id, *task.dependencies)]
