@@ -92,7 +92,9 @@ class Propagation(Base):
         elif status is SESSION_PAUSED:
             task.submitted_at = now
             set_task(changes, task, PAUSED)
-        elif not self._is_swept_soon(task, status):
+        elif self._is_swept_soon(task, status):
+            changes.tasks[task.id] = task  # no agent holds it any more
+        else:
             self._cancel_queued(changes, now, task, f"its session is {status.name.lower()}")
 
     def _is_swept_soon(self, task: TaskRecord, status: SessionStatus) -> bool:
