@@ -158,7 +158,8 @@ class PackSizer:
         So nobody gets, or keeps, what others have asked for.
         """
         self._bytes = max(self._bytes, size / max(items, 1))
-        self._large = size > items * config.INLINE_DATA_LIMIT
+        if size:  # it is not always known
+            self._large = size > items * config.INLINE_DATA_LIMIT
 
     def ended(self, items: int, size: int, seconds: float | None) -> None:
         """So many calls have ended: the bytes of their values, and what these say of their time."""

@@ -80,6 +80,8 @@ def test_calls_with_large_values_go_alone() -> None:
     assert made.next(1000) > 1
     made.weighed(1, config.INLINE_DATA_LIMIT + 1)
     assert made.next(1000) == 1
+    made.weighed(1, 0)
+    assert made.next(1000) == 1
 
 
 def test_what_the_worker_says_ends_the_questions_to_the_engine() -> None:
