@@ -20,6 +20,8 @@ def test_they_are_as_a_dictionary(count: int) -> None:
         for key in dice.sample([*new], 3):
             assert shards.get(key) == shards.pop(key) == records.pop(key)
             assert shards.get(key) is shards.pop(key) is None
+        shards.add(dict(list(new.items())[-1:]))  # counted once
+        records.update(list(new.items())[-1:])
         assert len(shards) == len(records)
     assert sorted(record for part in shards.parts() for record in part) == sorted(records.values())
     assert max(map(len, shards.parts())) <= FEW

@@ -35,9 +35,19 @@ class Shards(Generic[T]):
         self._count = 0
 
     def add(self, records: Mapping[str, T]) -> None:
-        """Add records that are not here."""
-        self._count += len(records)
-        self._add(records)
+        """Add records; one that is here already is replaced."""
+        shards, mask = self._shards, self._mask
+        if mask:
+            for key, record in records.items():
+                shard = shards[hash(key) & mask]
+                self._count += key not in shard
+                shard[key] = record
+            return
+        shards[0].update(records)
+        self._count = len(shards[0])
+        if self._count > FEW:
+            self._shards, self._mask, self._count = [{} for _ in range(SHARDS)], SHARDS - 1, 0
+            self.add(shards[0])
 
     def get(self, key: str) -> T | None:
         """A record, if it is here."""
@@ -74,14 +84,3 @@ class Shards(Generic[T]):
 
     def __bool__(self) -> bool:
         return self._count > 0
-
-    def _add(self, records: Mapping[str, T]) -> None:
-        shards, mask = self._shards, self._mask
-        if mask:
-            for key, record in records.items():
-                shards[hash(key) & mask][key] = record
-            return
-        shards[0].update(records)
-        if len(shards[0]) > FEW:
-            self._shards, self._mask = [{} for _ in range(SHARDS)], SHARDS - 1
-            self._add(shards[0])
