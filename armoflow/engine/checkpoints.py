@@ -3,6 +3,8 @@
 That takes as long as the disk does, which may be a second: so it is done by a connection and in a
 thread of its own. SQLite begins the log anew once all of it was copied and nothing was written
 meanwhile; where work comes without a pause, the journal's thread copies the little rest itself.
+Whether something was written meanwhile is nothing that the copying knows: that the log goes on
+growing tells.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ PAGES: Final = 4096
 """Pages (32 MiB) of the log that gather before they are copied."""
 
 MOST_PAGES: Final = 4 * PAGES
-"""Pages of a log that was not begun anew for too long."""
+"""Pages (128 MiB) of a log that was not begun anew for too long."""
+
+AGAIN: Final = 3
+"""Times that a long log is copied once more: less has come each time, and little is left at last
+for the journal's thread, for which all wait."""
+
+KEPT_PAGES: Final = 2 * MOST_PAGES
+"""Pages of the log's file that stay; giving back more is paid by the write that begins it anew."""
 
 
 class Checkpointer:
@@ -27,7 +36,7 @@ class Checkpointer:
 
     Attributes:
         running: It was asked, and is not done.
-        left: Pages of the log, where it could not be copied to its end; else 0.
+        length: Pages of the log when it was last copied; 0 if nothing can have come since.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +45,7 @@ class Checkpointer:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.running = False
-        self.left = 0
+        self.length = 0
 
     def ask(self) -> None:
         """Begin to copy, and again if that is being done already."""
@@ -55,14 +64,19 @@ class Checkpointer:
         if self._thread is not None:
             self._thread.join()
 
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Copy the rest, by the connection of the only one who writes."""
+        self.copy(connection)
+        self.length = 0
+
     def copy(self, connection: sqlite3.Connection) -> None:
         """Copy what is in the log now, by a connection of the caller's."""
         try:
-            _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:  # the log is whole and goes on growing; a write will tell
             logger.warning("the journal's log could not be copied to its tables: %s", error)
         else:
-            self.left = pages if copied < pages else 0
+            self.length = pages
 
     def _work(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)
@@ -72,6 +86,9 @@ class Checkpointer:
                 if self._stopping:
                     return
                 self.copy(connection)
+                for _ in range(AGAIN):
+                    if self.length > MOST_PAGES:
+                        self.copy(connection)
                 self.running = False
         finally:
             connection.close()

@@ -351,14 +351,15 @@ class Journal:
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
             error = self._write_in_the_end(batch)
-            long = self._checkpoints.left > checkpoints.MOST_PAGES and not self._checkpoints.running
+            copying = self._checkpoints.running
+            long = self._checkpoints.length > checkpoints.MOST_PAGES and not copying
             if self._freed and error is None:
                 self._freed = False
                 self._compaction.look()
             self._finishing = long or self._compaction.due
             self._loop.call_soon_threadsafe(self._written, batch, error)
             if long:
-                self._checkpoints.copy(self._connection)
+                self._checkpoints.finish(self._connection)
             if self._compaction.due:
                 self._compact()
             self._finishing = False

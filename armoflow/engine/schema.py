@@ -193,7 +193,7 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")  # see engine.checkpoints
         # What a long log had beyond this is given back when it is begun anew.
-        connection.execute(f"PRAGMA journal_size_limit={2 * checkpoints.PAGES * PAGE_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit={checkpoints.KEPT_PAGES * PAGE_BYTES}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
         version = _version(connection)
