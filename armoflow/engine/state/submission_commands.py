@@ -137,8 +137,11 @@ class SubmissionCommands(SubmissionChecks):
         if not past:
             return past, results, tasks
         submitted = {task.id for task in tasks if self._was_submitted(task, past)}
-        # After a restart, a payload that went with its task has left no other trace.
-        past.update(task.payload_id for task in tasks if task.id in submitted)
+        # Of what was deleted since, payload or output, there may be no other trace: a session that
+        # takes no more tasks remembers none.
+        for task in tasks:
+            if task.id in submitted:
+                past.update((task.payload_id, *task.outputs))
         fresh = [new for new in results if new.id not in past]
         return past, fresh, [task for task in tasks if task.id not in submitted]
 

@@ -132,8 +132,11 @@ class Driver:
             [replace(record) for record in rows.values() if record.status is not deleted]
             for rows in (journal.sessions, journal.tasks, journal.results)
         ]
+        open_sessions = {row.id for row in journal.sessions.values() if row.client_submission}
         ids = [
-            (row.session_id, row.id) for row in journal.results.values() if row.status is deleted
+            (row.session_id, row.id)
+            for row in journal.results.values()
+            if row.status is deleted and row.session_id in open_sessions
         ]
         return self.do("restore", *copies, ids)
 

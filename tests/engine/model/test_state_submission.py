@@ -291,6 +291,28 @@ def test_nor_when_its_traces_are_evicted(restarted: bool) -> None:
     assert sorted(changes.deleted) == [b"object of p1", b"object of p2"]
 
 
+@pytest.mark.parametrize("deleted", ["p", "a", "b"])
+def test_nor_in_a_session_that_has_ended_and_remembers_nothing(
+    driver: Driver, deleted: str
+) -> None:
+    """What a task made, or was made of, does not come back without the task."""
+    results = [NewResult(name, name) for name in ("p", "a", "b")]
+    again = (
+        "submit_with_data",
+        "s",
+        results,
+        [task("t", "p", (), ("a", "b"))],
+        [("p", stored("p"))],
+    )
+    driver.do(*again)
+    driver.do("cancel_session", "s")
+    driver.do("delete_results", [deleted])
+    driver.crash()
+    assert deleted not in driver.state.results
+    changes = driver.do(*again)
+    assert not (changes.events or changes.tasks or changes.results)
+
+
 def test_a_refused_one_changes_nothing(driver: Driver) -> None:
     before = set(driver.state.results)
     bad = [NewResult("p1", "p1")], [task("t1", "p1", ("unknown",))], []
