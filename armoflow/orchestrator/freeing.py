@@ -12,6 +12,7 @@ import heapq
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from armoflow import config
@@ -39,7 +40,7 @@ class Freeing:
         self,
         transport: Transport,
         session: Callable[[], str | None],
-        spare: Callable[[str, Awaitable[None]], object],
+        spare: Callable[[str, Callable[[], Awaitable[None]]], object],
         freed: Callable[[], None],
     ) -> None:
         self._transport = transport
@@ -108,7 +109,7 @@ class Freeing:
         if result_ids and session_id is not None and not self._closed:
             self._spare(
                 "results that nobody needs any more stay until the session ends",
-                self._transport.delete(session_id, result_ids),
+                partial(self._transport.delete, session_id, result_ids),
             )
 
 

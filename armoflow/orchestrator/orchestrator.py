@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from armoflow import config
@@ -440,17 +441,20 @@ class Orchestrator:
             self._start(
                 self._spare(
                     "what nobody wants any more runs on, for the engine does not cancel it",
-                    self.transport.cancel_tasks(self._session_id, ids),
+                    partial(self.transport.cancel_tasks, self._session_id, ids),
                 )
             )
 
     def _freed(self) -> None:
         self.pipeline.freed()
 
-    async def _spare(self, without: str, call: Awaitable[None]) -> None:
-        """Make a call whose failure only costs the engine something; told once of each kind."""
+    async def _spare(self, without: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Make a call whose failure only costs the engine something; told once of each kind.
+
+        A client that is closed before this begins makes none: the session's end does the same.
+        """
         try:
-            await call
+            await call()
         except ArmoflowError as error:
             self._tell(without, error)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -53,8 +55,8 @@ class Stage:
     def _freed(self) -> None:
         self.told += 1
 
-    def _spare(self, without: str, call: Awaitable[None]) -> None:
-        self._calls.add(asyncio.ensure_future(call))
+    def _spare(self, without: str, call: Callable[[], Awaitable[None]]) -> None:
+        self._calls.add(asyncio.ensure_future(call()))
 
     def end(self, task: PlannedTask) -> None:
         """A task's outputs have come; it lets go of everything."""
@@ -321,3 +323,24 @@ def test_the_end_of_a_session_ends_the_waiting() -> None:
         await stage.until(lambda: "next-payload" in stage.engine.deleted)
 
     assert "task-payload" not in play(scene).deleted
+
+
+def test_a_deletion_that_is_given_up_is_a_call_that_was_never_begun() -> None:
+    """As when the client is closed before the loop comes to it: the session's end deletes more."""
+    engine: Any = Engine()
+    dropped: list[str] = []
+
+    async def run() -> None:
+        freeing = Freeing(
+            engine, lambda: "session", lambda what, _: dropped.append(what), lambda: None
+        )
+        freeing.release("result")
+        while not dropped:
+            await asyncio.sleep(0.001)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        asyncio.run(run())
+        gc.collect()
+    assert engine.deleted == []
+    assert not [warning for warning in told if "never awaited" in str(warning.message)]
