@@ -4,7 +4,8 @@ That takes as long as the disk does, which may be a second: so it is done by a c
 thread of its own. SQLite begins the log anew once all of it was copied and nothing was written
 meanwhile; where work comes without a pause, the journal's thread copies the little rest itself.
 Whether something was written meanwhile is nothing that the copying knows: that the log goes on
-growing tells.
+growing tells. What a long log took of the disk is given back when nothing is written for a while:
+the file system may need a tenth of a second for that, and all who write would wait.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ AGAIN: Final = 3
 """Times that a long log is copied once more: less has come each time, and little is left at last
 for the journal's thread, for which all wait."""
 
-KEPT_PAGES: Final = 2 * MOST_PAGES
-"""Pages of the log's file that stay; giving back more is paid by the write that begins it anew."""
+QUIET: Final = 2.0
+"""Seconds without a write after which the file of a long log is made short."""
 
 
 class Checkpointer:
@@ -37,6 +38,7 @@ class Checkpointer:
     Attributes:
         running: It was asked, and is not done.
         length: Pages of the log when it was last copied; 0 if nothing can have come since.
+        file_length: Pages that the log's file has at least.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,6 +48,7 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self.running = False
         self.length = 0
+        self.file_length = 0
 
     def ask(self) -> None:
         """Begin to copy, and again if that is being done already."""
@@ -69,6 +72,17 @@ class Checkpointer:
         self.copy(connection)
         self.length = 0
 
+    def shorten(self, connection: sqlite3.Connection) -> None:
+        """Copy the rest and give the log's file back, by the connection of the only one who writes.
+
+        It stays as it is while somebody reads from it.
+        """
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            logger.warning("the file of the journal's log stays long: %s", error)
+        self.length = self.file_length = 0
+
     def copy(self, connection: sqlite3.Connection) -> None:
         """Copy what is in the log now, by a connection of the caller's."""
         try:
@@ -77,6 +91,7 @@ class Checkpointer:
             logger.warning("the journal's log could not be copied to its tables: %s", error)
         else:
             self.length = pages
+            self.file_length = max(self.file_length, pages)
 
     def _work(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)

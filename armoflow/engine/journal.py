@@ -121,7 +121,8 @@ class Journal:
         self._compaction = Compaction(connection)
         self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._quiet: asyncio.TimerHandle | None = None
+        self._queue: queue.SimpleQueue[Batch | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
 
     # --- event loop ---
@@ -240,6 +241,8 @@ class Journal:
             self.add(Changes())
         while self._failure is None and (self._scheduled or self._writing is not None):
             await asyncio.wait([self.committed()])
+        if self._quiet is not None:
+            self._quiet.cancel()
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
         await self._loop.run_in_executor(None, self._checkpoints.stop)
@@ -309,6 +312,24 @@ class Journal:
             return
         if self._has_pending() and not self._scheduled:
             self._schedule(busy=batch.rows >= BUSY_ROWS)
+        if self._checkpoints.running or self._checkpoints.file_length > checkpoints.MOST_PAGES:
+            self._await_quiet()
+
+    def _await_quiet(self) -> None:
+        """The log's file is made short when nothing was written for a while."""
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = self._loop.call_later(checkpoints.QUIET, self._when_quiet)
+
+    def _when_quiet(self) -> None:
+        self._quiet = None
+        if self._writing is not None or self._scheduled:
+            return  # what is written then asks again
+        if self._finishing or self._checkpoints.running:
+            self._await_quiet()
+        elif self._checkpoints.file_length > checkpoints.MOST_PAGES:
+            self._finishing = True
+            self._queue.put(self._shorten)
 
     def _give_up(self, batch: Batch, error: Exception) -> None:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""
@@ -350,6 +371,9 @@ class Journal:
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
+            if not isinstance(batch, Batch):
+                batch()
+                continue
             error = self._write_in_the_end(batch)
             copying = self._checkpoints.running
             long = self._checkpoints.length > checkpoints.MOST_PAGES and not copying
@@ -363,6 +387,10 @@ class Journal:
             if self._compaction.due:
                 self._compact()
             self._finishing = False
+
+    def _shorten(self) -> None:
+        self._checkpoints.shorten(self._connection)
+        self._finishing = False
 
     def _compact(self) -> None:
         """Give room back, at least a slice of it, for as long as nothing is to be written."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from armoflow.engine import checkpoints, compaction
+from armoflow.engine import compaction
 from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import passes, unusable
 from armoflow.engine.migrations import migrate
@@ -192,8 +192,6 @@ def open_journal(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")  # see engine.checkpoints
-        # What a long log had beyond this is given back when it is begun anew.
-        connection.execute(f"PRAGMA journal_size_limit={checkpoints.KEPT_PAGES * PAGE_BYTES}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
         version = _version(connection)

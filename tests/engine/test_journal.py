@@ -196,6 +196,26 @@ async def test_a_log_that_is_never_copied_whole_is_finished_by_the_journal(
         assert log.stat().st_size < 400 * schema.PAGE_BYTES
 
 
+@in_loop
+async def test_the_file_of_a_long_log_is_given_back_when_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "PAGES", 50)
+    monkeypatch.setattr(checkpoints, "MOST_PAGES", 100)
+    monkeypatch.setattr(checkpoints, "QUIET", 0.01)
+    log = tmp_path / "journal.db-wal"
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        many = [NewResult(engine.new_id(), "result") for _ in range(20_000)]
+        await engine.apply(engine.state.create_results(engine.now(), session, many))
+        assert log.stat().st_size > 100 * schema.PAGE_BYTES
+        await _until(lambda: log.stat().st_size == 0)
+        one = NewResult(engine.new_id(), "after it")
+        await engine.apply(engine.state.create_results(engine.now(), session, [one]))
+        assert (await engine.queries.results()).total == 20_001
+
+
 def test_how_long_the_log_is_tells_whether_it_was_begun_anew(tmp_path: Path) -> None:
     checkpointer = checkpoints.Checkpointer(path := tmp_path / "journal.db")
     with contextlib.closing(schema.open_journal(path, "normal")) as connection:
