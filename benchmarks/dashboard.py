@@ -28,12 +28,12 @@ from armonik.common import Session, TaskStatus
 
 from armoflow.dashboard import watch as watches
 from armoflow.dashboard.app import make_app
+from armoflow.dashboard.dashboard_server import bind
 from armoflow.dashboard.feed import SessionFeed
-from armoflow.dashboard.serve import bind
 from armoflow.dashboard.sources import EndedPage, Glance
 from armoflow.dashboard.watch import Hub, SessionWatch
 from armoflow.report.trace import TaskRun
-from armoflow.system.web import web_config
+from armoflow.system.http_server import web_config
 from tests.dashboard.browser import browser
 from tests.dashboard.test_feed import Engine
 

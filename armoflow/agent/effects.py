@@ -42,7 +42,7 @@ class ChildTask:
             character ``~``) names data of this execution that has no result yet.
         dependencies: Result ids.
         outputs: Result ids; an expected output of the parent among them becomes the child's.
-        options: Encoded task options, or None to inherit (see ``armoflow.agent.frames``).
+        options: Encoded task options, or None to inherit (see ``armoflow.agent.lane_frames``).
         id: The child's id where the task was told it already; empty: the engine makes one.
     """
 

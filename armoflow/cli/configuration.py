@@ -9,7 +9,7 @@ from typing import Any
 import rich_click as click
 
 from armoflow import config as tunables
-from armoflow.cli.output import json_option, print_json, print_table
+from armoflow.cli.printing import json_option, print_json, print_table
 from armoflow.protocol.resolve import FILE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 

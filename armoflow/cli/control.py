@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import rich_click as click
 from armonik.common import Task
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, print_json
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, print_json
 from armoflow.errors import OptionError, UnknownIdError
 from armoflow.protocol.inspection import Inspection, id_of, kind_of
 from armoflow.protocol.settings import ConnectionSettings

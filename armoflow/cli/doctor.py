@@ -15,8 +15,8 @@ import rich_click as click
 from rich.console import Console
 from rich.text import Text
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import STYLES, json_option, print_json
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import STYLES, json_option, print_json
 from armoflow.client.client import Client
 from armoflow.client.examination import examine
 from armoflow.codec.compatibility import described

@@ -10,8 +10,8 @@ from typing import Any
 import rich_click as click
 from armonik.common import Session, Task
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option
 from armoflow.codec.unprintable import printable
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.inspection import Inspection, id_of, kind_of

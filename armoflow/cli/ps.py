@@ -8,8 +8,8 @@ from typing import Any
 import rich_click as click
 from armonik.common import Session, SessionStatus
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, print_json, print_table, short
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, print_json, print_table, short
 from armoflow.protocol.inspection import Inspection, moment, seconds
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped

@@ -8,8 +8,8 @@ from typing import Any
 import rich_click as click
 from armonik.common import Result, ResultStatus, Session, Task
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, print_facts, print_json
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.inspection import Inspection, moment, task_name
 from armoflow.protocol.settings import ConnectionSettings

@@ -9,8 +9,8 @@ from typing import Any
 
 import rich_click as click
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, tell_written, write_file
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.digest import by_start

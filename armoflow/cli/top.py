@@ -10,8 +10,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, make_table, print_json, short
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, make_table, print_json, short
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from armoflow.cli.dashboard import check_dashboard
+from armoflow.cli.dashboard_command import check_dashboard
 from armoflow.cli.parsers import ParserCommand
 from armoflow.cli.spans import span_or_none
 from armoflow.config import DASHBOARD_LISTEN, DEFAULT_LISTEN
-from armoflow.engine.access.command_line import add_access_arguments
+from armoflow.engine.access.access_options import add_access_arguments
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
 from armoflow.system.interpreter import python_command

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from armoflow.client.client_options import ClientOptions
-    from armoflow.client.task_output import Logs
+    from armoflow.client.output_display import Logs
 
 logger = logging.getLogger(__name__)
 

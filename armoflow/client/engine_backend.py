@@ -66,7 +66,7 @@ from armoflow.tracing import Labels
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.client_options import PayloadMode
-    from armoflow.client.task_output import Logs
+    from armoflow.client.output_display import Logs
     from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from armoflow.client.html import bars_html
+from armoflow.client.notebook_html import bars_html
 from armoflow.orchestrator.tally import Count
 
 INTERVAL = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.backend import Backend
-from armoflow.client.html import bars_html, facts_html
+from armoflow.client.notebook_html import bars_html, facts_html
 from armoflow.graph.render import check_format, draw_as, draw_svg, visualize
 from armoflow.orchestrator.tally import Count
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.loop import LoopThread
+from armoflow.client.output_display import Logs, ShownOutput, least_level
 from armoflow.client.progress import Display, is_wanted
 from armoflow.client.reporting import session_picture, tell, write_report
-from armoflow.client.task_output import Logs, ShownOutput, least_level
 from armoflow.errors import GraphError
 from armoflow.orchestrator.tally import Count
 from armoflow.protocol.settings import ConnectionSettings

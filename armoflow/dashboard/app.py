@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from armoflow.dashboard import views
-from armoflow.dashboard.access import ReaderGuard
+from armoflow.dashboard.page_access import ReaderGuard
 from armoflow.dashboard.watch import Hub, Watch
 from armoflow.errors import ArmoflowError, UnknownIdError
 from armoflow.report.collect import collect

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from armonik.common import Result
 
 from armoflow.protocol.inspection import Inspection
-from armoflow.report.failures import faults_of
+from armoflow.report.failure_groups import faults_of
 from armoflow.report.trace import TaskRun
 
 OVERLAP = timedelta(minutes=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow import config
-from armoflow.engine.access.command_line import AccessOptions, access_options
+from armoflow.engine.access.access_options import AccessOptions, access_options
 from armoflow.engine.address import Address, parse_address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
@@ -170,7 +170,7 @@ def _web_options(arguments: argparse.Namespace, access: AccessOptions) -> dict[s
             raise OptionError("--web-origin says who may call --web ADDRESS: give both")
         return {}
     # Imported here: private engines, which have to start fast, go without.
-    from armoflow.engine.web.access import check_origin
+    from armoflow.engine.web.web_access import check_origin
 
     web = _address(arguments.web, "--web", access)
     if web.path:

@@ -18,10 +18,12 @@ from armoflow.engine.directory import prepare_directory
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
+from armoflow.engine.kept_data import KeptData
 from armoflow.engine.leases import Leases
 from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.meter import Meter
 from armoflow.engine.objects import ObjectStore
+from armoflow.engine.output_store import TaskOutput
 from armoflow.engine.pauses import Kept, Pauses
 from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
@@ -37,13 +39,11 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.remains import Remains
 from armoflow.engine.retention import Retention
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
-from armoflow.engine.task_output import TaskOutput
 from armoflow.engine.transaction import Batch
 from armoflow.engine.watchers import EndedResult, Listener, Watcher, Watchers
 from armoflow.errors import EngineError
@@ -71,7 +71,7 @@ class Engine:
     scheduler: Scheduler
     pauses: Pauses
     leases: Leases
-    remains: Remains
+    kept_data: KeptData
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -94,7 +94,7 @@ class Engine:
         )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
-        self.remains = Remains(self)
+        self.kept_data = KeptData(self)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
@@ -183,7 +183,7 @@ class Engine:
             self.pauses.forget(task.id for task in changes.interrupted)
         if changes.removed_sessions:
             self.task_output.remove(changes.removed_sessions)
-            self.remains.forget(changes.removed_sessions)
+            self.kept_data.forget(changes.removed_sessions)
         self.sweeper.wake(changes)
         return future
 
@@ -301,7 +301,7 @@ class Engine:
                 self.fail(task_id, str(error), effects=effects)
         if not prepared:
             return self.committed()
-        self.remains.completing(prepared)
+        self.kept_data.completing(prepared)
         changes = self.state.complete_tasks(self.now(), prepared)
         urgent = self._is_awaited(changes) or any(
             self._frees(commit.task_id) for commit in prepared
@@ -378,7 +378,7 @@ class Engine:
             loading.remove_orphans(connection, self.objects, recovered.results)
             self.task_output.keep_only(loading.load_session_ids(connection))
             for given in loading.load_given(connection, recovered.results):
-                self.remains.note(*given)
+                self.kept_data.note(*given)
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()

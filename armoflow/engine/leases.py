@@ -110,4 +110,4 @@ class Leases:
                     session_id,
                     lambda: state.cancel_session(engine.now(), session_id, engine.held(session_id)),
                 )
-        await engine.remains.tidy(session_id)
+        await engine.kept_data.tidy(session_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from armoflow import config
-from armoflow.engine.access.command_line import AccessOptions
+from armoflow.engine.access.access_options import AccessOptions
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
@@ -25,7 +25,7 @@ from armoflow.worker.environment import worker_environment
 
 if TYPE_CHECKING:
     from armoflow.engine.exposition import Exposition
-    from armoflow.engine.web.server import WebServer
+    from armoflow.engine.web.web_server import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class Server:
         if self.options.web is None:
             return
         try:
-            from armoflow.engine.web.server import WebServer
+            from armoflow.engine.web.web_server import WebServer
         except ImportError as error:
             raise OptionError(
                 f"--web needs {error.name}, which is not installed: pip install 'armoflow[web]'"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 from typing_extensions import ParamSpec, Self, Unpack
 
 from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.graph.callables import ABROAD, arity, check_function, name_of, signature_of
 from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.functions import ABROAD, arity, check_function, name_of, signature_of
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
 from armoflow.options import Options, TaskOptions, make_options, merge_options

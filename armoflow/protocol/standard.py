@@ -53,7 +53,7 @@ from armoflow.protocol.transport import (
 )
 
 if TYPE_CHECKING:
-    from armoflow.protocol.written import WrittenOutput
+    from armoflow.protocol.written_results import WrittenOutput
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class StandardTransport:
     def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
         """Have what is stored of what tasks write read and told, if it is stored."""
         if stored is not None:
-            from armoflow.protocol.written import WrittenOutput  # few clients ask for it
+            from armoflow.protocol.written_results import WrittenOutput  # few clients ask for it
 
             self._output = WrittenOutput(self, self._results, hear, stored)
 

@@ -15,7 +15,7 @@ from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_n
 from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import grouped, state_of
 from armoflow.protocol.task_rows import TaskRow, ids_of, moment_of
-from armoflow.report.failures import faults_of
+from armoflow.report.failure_groups import faults_of
 from armoflow.report.trace import SessionTrace, TaskRun
 from armoflow.version import __version__
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from armoflow.report.critical_path import Lineage
-from armoflow.report.failures import FailureGroups
+from armoflow.report.failure_groups import FailureGroups
 from armoflow.report.flow import Flow
 from armoflow.report.lanes import Lanes
 from armoflow.report.statistics import NameTable, Slowest, WorkerUsage

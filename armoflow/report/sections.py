@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from armoflow.graph.render import Picture
 from armoflow.graph.svg import draw
 from armoflow.report.critical_path import Step
-from armoflow.report.failures import FailureGroup
+from armoflow.report.failure_groups import FailureGroup
 from armoflow.report.html import Html, table, tag
 from armoflow.report.lanes import Lane
 from armoflow.report.statistics import Efficiency, NameRow, Quantiles

@@ -1,4 +1,4 @@
-"""The process that runs tasks: messages in, messages out (see ``armoflow.agent.frames``).
+"""The process that runs tasks: messages in, messages out (see ``armoflow.agent.lane_frames``).
 
 The main thread reads its socket, runs tasks and sends completions, several at a time where tasks
 are short. A second thread waits on the control socket: it gives back tasks that were not started,
@@ -21,7 +21,7 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Any
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
@@ -54,7 +54,7 @@ class Inbox:
     def __init__(self, channel: socket.socket) -> None:
         self.passed = Passed()
         self._channel = channel
-        self._unpacker = frames.unpacker()
+        self._unpacker = lane_frames.unpacker()
         self._tasks: deque[EngineTask | None] = deque()
         self._tasks_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -113,16 +113,16 @@ class Inbox:
         self._unpacker.feed(content)
         for message in self._unpacker:
             kind = message[0]
-            if kind == frames.RUN:
+            if kind == lane_frames.RUN:
                 tasks = [_decode_task(entry, message[2]) for entry in message[1]]
                 for task in tasks:
                     if task.passed:
                         self.passed.expect(task.passed)
                 with self._tasks_lock:
                     self._tasks.extend(tasks)
-            elif kind == frames.REPLY:
+            elif kind == lane_frames.REPLY:
                 self._replies[message[1]] = message
-            elif kind == frames.STOP:
+            elif kind == lane_frames.STOP:
                 with self._tasks_lock:
                     self._tasks.append(None)
             else:
@@ -206,8 +206,8 @@ class OwnerAgent(RunnerAgent):
 
     def _ask(self, method: str, argument: object) -> Any:
         self._number += 1
-        request = [frames.REQUEST, self._number, self.serial, method, argument]
-        self._outbox.send(frames.packer().pack(request))
+        request = [lane_frames.REQUEST, self._number, self.serial, method, argument]
+        self._outbox.send(lane_frames.packer().pack(request))
         _, _, success, value = self._inbox.reply(self._number)
         if not success:
             raise UnreadableDataError(value)
@@ -242,7 +242,7 @@ class Child:
         self._owner = owner
         self._surroundings: ProcessState | None = None
         self._runner = Runner(self._agent, self._recorder, directory, kept)
-        self._pack = frames.packer().pack
+        self._pack = lane_frames.packer().pack
         self._process_id = os.getpid()
         self._mark = mark
         self._task: EngineTask | None = None
@@ -251,7 +251,7 @@ class Child:
 
     def announce(self) -> None:
         """Tell the owner that work may come."""
-        self._outbox.send(self._pack([frames.READY, self._process_id]))
+        self._outbox.send(self._pack([lane_frames.READY, self._process_id]))
 
     def serve(self) -> None:
         """Run tasks until told to stop."""
@@ -279,14 +279,14 @@ class Child:
 
     def control(self, channel: socket.socket) -> None:
         """Answer on the control socket until the owner is gone."""
-        unpacker = frames.unpacker()
-        pack = frames.packer().pack
+        unpacker = lane_frames.unpacker()
+        pack = lane_frames.packer().pack
         with suppress(OSError):
             while content := channel.recv(_READ_BYTES):
                 unpacker.feed(content)
                 for message in unpacker:
                     returned = self._inbox.take_back(set(message[1]))
-                    channel.sendall(pack([frames.RETURNED, returned]))
+                    channel.sendall(pack([lane_frames.RETURNED, returned]))
         _leave()
 
     def _run_passed(self, task: EngineTask) -> None:
@@ -295,7 +295,7 @@ class Child:
         taken = passed.take(task.passed)
         try:
             if len(taken) < len(task.passed):
-                message = self._pack([frames.ABSENT, task.serial])
+                message = self._pack([lane_frames.ABSENT, task.serial])
                 self._outbox.put(message, monotonic_ns())
             else:
                 task.inputs = {**task.inputs, **taken}
@@ -313,15 +313,27 @@ class Child:
             effects = self._run_traced(task) if task.trace else self._runner.run(task)
         except TaskFailure as failure:
             now = monotonic_ns()
-            message = [frames.FAILED, task.serial, now - started, failure.kind, failure.text]
+            message = [lane_frames.FAILED, task.serial, now - started, failure.kind, failure.text]
         except TaskPaused as pause:
             now = monotonic_ns()
             spent = [[item, *spent] for item, spent in pause.spent.items()]
-            message = [frames.PAUSED, task.serial, now - started, pause.due, spent, pause.saved]
+            message = [
+                lane_frames.PAUSED,
+                task.serial,
+                now - started,
+                pause.due,
+                spent,
+                pause.saved,
+            ]
         else:
             now = monotonic_ns()
             self._inbox.passed.keep(effects)
-            message = [frames.DONE, task.serial, now - started, *frames.encode_effects(effects)]
+            message = [
+                lane_frames.DONE,
+                task.serial,
+                now - started,
+                *lane_frames.encode_effects(effects),
+            ]
         if os.getpid() != self._process_id:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
         self._output.close()
@@ -348,7 +360,7 @@ class Child:
         return Writer.of(task.task_id, task.session_id, name)
 
     def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:
-        self._outbox.send(self._pack([frames.PARTIAL, serial, base, lengths, spool]))
+        self._outbox.send(self._pack([lane_frames.PARTIAL, serial, base, lengths, spool]))
 
 
 def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:

@@ -16,8 +16,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from armoflow.agent import frames
-from armoflow.agent.shapes import BrokenStreamError, read
+from armoflow.agent import lane_frames
+from armoflow.agent.lane_shapes import BrokenStreamError, read
 from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
@@ -79,8 +79,8 @@ class ChildProcess:
         self._descendants_mark = environment[MARK]
         self.listener = listener
         self._loop = asyncio.get_running_loop()
-        self._unpacker = frames.unpacker()
-        self._control_unpacker = frames.unpacker()
+        self._unpacker = lane_frames.unpacker()
+        self._control_unpacker = lane_frames.unpacker()
         self._output: deque[bytes] = deque()
         self._token = secrets.token_hex(8)
         try:
@@ -180,7 +180,7 @@ class ChildProcess:
 
     def unsent(self) -> Iterator[Any]:
         """The completions in the shared memory that it has not sent, or not known to have sent."""
-        unpacker = frames.unpacker()
+        unpacker = lane_frames.unpacker()
         unpacker.feed(self.mark.unsent())
         yield from read(unpacker)
 
@@ -279,7 +279,7 @@ class ChildProcess:
         started = descendants_of(self._process.pid)
         if gently and self.ready:
             with suppress(OSError):
-                self._channel.send(frames.packer().pack([frames.STOP]))
+                self._channel.send(lane_frames.packer().pack([lane_frames.STOP]))
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.wait(), _STOP_SECONDS)
         self.kill()

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
-from armoflow.agent.shapes import (
+from armoflow.agent.lane_shapes import (
     BrokenStreamError,
     check_message,
     check_places,
@@ -27,7 +27,7 @@ from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, Entry
 from armoflow.worker.work import Assignment, Cause, TaskEnding, overran
 
-_AFTER_OUTCOMES = (frames.ABSENT, frames.PAUSED)
+_AFTER_OUTCOMES = (lane_frames.ABSENT, lane_frames.PAUSED)
 """Messages that others may follow from: what has ended before them is told first."""
 
 
@@ -80,7 +80,7 @@ class Dialogue:
         self.over = False
         self._seat = seat
         self._child = child
-        self._pack = frames.packer().pack
+        self._pack = lane_frames.packer().pack
         self._serials = itertools.count(1)
         self._early: set[int] = set()
         self._recalls: deque[set[int]] = deque()
@@ -97,7 +97,7 @@ class Dialogue:
             self.sent[serial] = work
             messages.append(work.message(serial))
             sources.update(work.inputs)
-        self._child.send(self._pack([frames.RUN, messages, sources]))
+        self._child.send(self._pack([lane_frames.RUN, messages, sources]))
 
     def recall(self, count: int) -> None:
         """Ask for the return of tasks that were not started, the last ones first."""
@@ -120,7 +120,7 @@ class Dialogue:
             self._ask_back({serial})
 
     def _ask_back(self, serials: set[int]) -> None:
-        if self._child.ask(self._pack([frames.RECALL, list(serials)])):
+        if self._child.ask(self._pack([lane_frames.RECALL, list(serials)])):
             self._recalls.append(serials)
 
     def _kill_if_running(self, serial: int) -> bool:
@@ -207,13 +207,13 @@ class Dialogue:
             error = kind = ""
         else:
             check_message(message)
-            if message[0] not in {frames.DONE, frames.FAILED}:
+            if message[0] not in {lane_frames.DONE, lane_frames.FAILED}:
                 self._take_other(message)
                 return None
             work = self._find(message[1])
             if work is None:
                 return None
-            if message[0] == frames.DONE:
+            if message[0] == lane_frames.DONE:
                 error = kind = ""
                 effects = decode_done(message, work, self._child.directory)
             else:
@@ -243,7 +243,7 @@ class Dialogue:
             self._seat.ended(outcomes, nanoseconds * 1e-9)
 
     def _take_back(self, message: Sequence[Any]) -> None:
-        if message[0] == frames.PAUSED:
+        if message[0] == lane_frames.PAUSED:
             self._pause(message)
         else:
             self._take_absent(message[1])
@@ -256,15 +256,15 @@ class Dialogue:
 
     def _take_other(self, message: Sequence[Any]) -> None:
         kind = message[0]
-        if kind == frames.READY:
+        if kind == lane_frames.READY:
             self._child.ready = True
             self._seat.started()
-        elif kind == frames.PARTIAL:
+        elif kind == lane_frames.PARTIAL:
             _, serial, base, lengths, spool = message
             if self._find(serial) is not None:
                 entries = decode_partial(serial, base, lengths, spool)
                 self.partial.setdefault(serial, []).extend(entries)
-        elif kind == frames.REQUEST:
+        elif kind == lane_frames.REQUEST:
             _, number, serial, method, argument = message
             work = self._find(serial)
             if work is not None and not self.over:
@@ -295,9 +295,9 @@ class Dialogue:
     async def _answer(self, work: Assignment, number: int, method: str, argument: Any) -> None:
         try:
             value = await self._seat.answer(work, method, argument)
-            reply = [frames.REPLY, number, True, value]
+            reply = [lane_frames.REPLY, number, True, value]
         except Exception as error:
-            reply = [frames.REPLY, number, False, str(error)]
+            reply = [lane_frames.REPLY, number, False, str(error)]
         if not self.over:
             self._child.send(self._pack(reply))
 

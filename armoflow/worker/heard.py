@@ -6,9 +6,9 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
-from armoflow.agent.shapes import BrokenStreamError, check_cells, check_data, check_places
+from armoflow.agent.lane_shapes import BrokenStreamError, check_cells, check_data, check_places
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.mark import Entry, Position, decode_entries
@@ -34,7 +34,7 @@ def decode_done(message: Sequence[Any], work: Assignment, directory: str) -> Eff
     if work.folder is None:
         check_data(data, work.outputs, more[0] if more else (), serial)
     check_places(data, work.folder or directory, serial)
-    return frames.decode_effects(data, *more)
+    return lane_frames.decode_effects(data, *more)
 
 
 def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list[Entry]:

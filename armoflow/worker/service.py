@@ -31,10 +31,10 @@ from armoflow.worker.addresses import Addresses
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.leftovers import sweep_leftovers
+from armoflow.worker.output_keeper import Written
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, TaskEnding
-from armoflow.worker.written import Written
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from armoflow import config
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
+from armoflow.agent.lane_shapes import BrokenStreamError, check_message
 from armoflow.agent.passages import NOBODY
-from armoflow.agent.shapes import BrokenStreamError, check_message
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.system.memory import ContainerMemory
 from armoflow.worker.child_process import ChildListener, ChildProcess
@@ -93,7 +93,7 @@ class Spares:
         """It said that it is ready, which is all that it says without work."""
         for message in messages:
             check_message(message)
-            if message[0] != frames.READY:
+            if message[0] != lane_frames.READY:
                 raise BrokenStreamError("it has no work, and speaks of some")
             child.ready = True
 

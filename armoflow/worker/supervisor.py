@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
+from armoflow.agent.lane_shapes import BrokenStreamError
 from armoflow.agent.passages import NOBODY, Writer
-from armoflow.agent.shapes import BrokenStreamError
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue

@@ -20,7 +20,7 @@ import pytest
 from armonik.client import ArmoniKPartitions, ArmoniKVersions
 
 from armoflow import Client, task
-from armoflow.cli import dashboard
+from armoflow.cli import dashboard_command
 from armoflow.cli.main import main
 from armoflow.cli.up import default_state, make_parser
 from armoflow.engine.address import parse_address
@@ -109,7 +109,7 @@ def test_up_serves_a_dashboard_as_long_as_it_is_there(tmp_path: Path) -> None:
 def test_a_dashboard_that_is_not_installed_is_told_before_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dashboard, "find_spec", lambda name: None)
+    monkeypatch.setattr(dashboard_command, "find_spec", lambda name: None)
     assert main(["up", "--dashboard"]) == 2
     assert "pip install 'armoflow[dashboard]'" in capsys.readouterr().err
 

@@ -13,13 +13,13 @@ from armonik.common import Session
 
 from armoflow import Client, task
 from armoflow.dashboard.app import make_app
+from armoflow.dashboard.dashboard_server import bind
 from armoflow.dashboard.feed import SessionFeed
-from armoflow.dashboard.serve import bind
 from armoflow.dashboard.watch import Hub, SessionWatch
 from armoflow.report.chart import Interval, pack
 from armoflow.report.digest import by_start
 from armoflow.report.page import report
-from armoflow.system.web import web_config
+from armoflow.system.http_server import web_config
 from tests.cli.test_up import PATIENCE, started
 from tests.dashboard.browser import CHROMIUM, browser
 from tests.dashboard.test_feed import Engine

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import grpc
 from armonik.common import TaskOptions
 
-from armoflow.engine.access.command_line import AccessOptions
+from armoflow.engine.access.access_options import AccessOptions
 from armoflow.engine.address import Address
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition

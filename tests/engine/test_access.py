@@ -22,13 +22,13 @@ from serving import Serving, serve
 
 from armoflow import Client
 from armoflow.cli.up import make_parser
+from armoflow.engine.access.access_options import AccessOptions
 from armoflow.engine.access.authentication import (
     FINGERPRINT,
     Authentication,
     _needed,
     certificate_of,
 )
-from armoflow.engine.access.command_line import AccessOptions
 from armoflow.engine.access.tls import ServerTls
 from armoflow.engine.access.users import Users
 from armoflow.engine.access.users_file import read_users
@@ -36,7 +36,7 @@ from armoflow.engine.address import Address
 from armoflow.engine.command_line import server_options
 from armoflow.engine.records import StateError
 from armoflow.engine.server import ServerOptions
-from armoflow.engine.web.messages import message_frame
+from armoflow.engine.web.grpc_web import message_frame
 from armoflow.errors import ArmoflowError, OptionError
 from armoflow.protocol.permissions import all_permissions, methods
 from tests.connection.certificates import NOW, Authority, Identity

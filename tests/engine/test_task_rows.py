@@ -17,7 +17,7 @@ from armoflow.engine.schema import (
     create_statements,
     write_statement,
 )
-from armoflow.engine.task_rows import _COUNTS, FIELDS, TaskRowsReader
+from armoflow.engine.task_row_queries import _COUNTS, FIELDS, TaskRowsReader
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings

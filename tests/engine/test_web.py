@@ -28,8 +28,8 @@ from serving import PATIENCE, Serving, serve
 
 from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.address import Address
-from armoflow.engine.web.access import load_token
-from armoflow.engine.web.messages import BrokenBodyError, Frames, message_frame
+from armoflow.engine.web.grpc_web import BrokenBodyError, Frames, message_frame
+from armoflow.engine.web.web_access import load_token
 
 API = "armonik.api.grpc.v1"
 PAGE = "http://localhost:4200"

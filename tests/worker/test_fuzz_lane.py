@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seats import PATIENCE, Seat, call
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.codec.payload import Settings
 from armoflow.worker.child_process import ChildProcess
 
@@ -31,23 +31,23 @@ FIELDS = st.lists(junk, max_size=6)
 messages = st.one_of(
     st.builds(
         lambda kind, rest: [kind, *rest],
-        st.sampled_from(list(map(int, frames.MessageKind))),
+        st.sampled_from(list(map(int, lane_frames.MessageKind))),
         FIELDS,
     ),
     st.builds(
-        lambda serial, data: [frames.DONE, serial, 5, data],
+        lambda serial, data: [lane_frames.DONE, serial, 5, data],
         st.integers(0, 4),
         st.dictionaries(texts, st.binary(max_size=4) | junk, max_size=2),
     ),
     st.builds(
-        lambda serial, base, lengths, spool: [frames.PARTIAL, serial, base, lengths, spool],
+        lambda serial, base, lengths, spool: [lane_frames.PARTIAL, serial, base, lengths, spool],
         st.integers(0, 4),
         numbers,
         st.binary(max_size=8),
         st.binary(max_size=8),
     ),
     st.builds(
-        lambda serial, method, argument: [frames.REQUEST, 1, serial, method, argument],
+        lambda serial, method, argument: [lane_frames.REQUEST, 1, serial, method, argument],
         st.integers(0, 4),
         st.sampled_from(["fetch", "new_results", "remove"]),
         junk,
@@ -83,7 +83,7 @@ class FakeChild(ChildProcess):
         self._far, self._far_control = channel.dup(), control.dup()
         self._far.setblocking(False)
         self._far_unpacker = msgpack.Unpacker(strict_map_key=False)
-        self._far.send(msgpack.packb([frames.READY, 5]))
+        self._far.send(msgpack.packb([lane_frames.READY, 5]))
         self._loop.add_reader(self._far.fileno(), self._work)
         return FakeProcess()
 
@@ -91,9 +91,9 @@ class FakeChild(ChildProcess):
         self._far_unpacker.feed(self._far.recv(65536))
         words, FakeChild.words = FakeChild.words, None
         for kind, *rest in self._far_unpacker:
-            if kind == frames.RUN:
+            if kind == lane_frames.RUN:
                 for serial, _, _, outputs, *_ in rest[0]:
-                    done = msgpack.packb([frames.DONE, serial, 5, {outputs[0]: b"well"}])
+                    done = msgpack.packb([lane_frames.DONE, serial, 5, {outputs[0]: b"well"}])
                     self._far.send((words or b"") + done)
                     words, gone = None, words is not None
                     if gone:

@@ -13,7 +13,7 @@ import pytest
 from lanes import Lane, on_a_lane
 from seats import PATIENCE, call, output, record, seat
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
 
@@ -72,28 +72,28 @@ BROKEN = {
     "a number": packed()[:0] + b"\x05",
     "an empty list": packed(),
     "an unknown kind": packed(99, 1),
-    "the owner's kind": packed(frames.STOP),
-    "short": packed(frames.DONE, 1),
-    "a negative time": packed(frames.DONE, 1, -5, {}),
-    "a huge serial": packed(frames.DONE, 2**63, 5, {}),
-    "an unknown serial": packed(frames.DONE, 999, 5, {}),
-    "no map": packed(frames.DONE, 1, 5, [b"data"]),
-    "a result of others": packed(frames.DONE, 1, 5, {"other": b"data"}),
-    "two results of others": packed(frames.DONE, 1, 5, {"a": b"", "b": b""}),
-    "a bad id": packed(frames.DONE, 1, 5, {"output-0-0": b""}, [["../up", "name"]], []),
-    "a file elsewhere": packed(frames.DONE, 1, 5, {"output-0-0": ["/etc/passwd", 5]}),
-    "a payload without data": packed(frames.DONE, 1, 5, {}, [], [["~1", [], [], None]]),
+    "the owner's kind": packed(lane_frames.STOP),
+    "short": packed(lane_frames.DONE, 1),
+    "a negative time": packed(lane_frames.DONE, 1, -5, {}),
+    "a huge serial": packed(lane_frames.DONE, 2**63, 5, {}),
+    "an unknown serial": packed(lane_frames.DONE, 999, 5, {}),
+    "no map": packed(lane_frames.DONE, 1, 5, [b"data"]),
+    "a result of others": packed(lane_frames.DONE, 1, 5, {"other": b"data"}),
+    "two results of others": packed(lane_frames.DONE, 1, 5, {"a": b"", "b": b""}),
+    "a bad id": packed(lane_frames.DONE, 1, 5, {"output-0-0": b""}, [["../up", "name"]], []),
+    "a file elsewhere": packed(lane_frames.DONE, 1, 5, {"output-0-0": ["/etc/passwd", 5]}),
+    "a payload without data": packed(lane_frames.DONE, 1, 5, {}, [], [["~1", [], [], None]]),
     "options without meaning": packed(
-        frames.DONE, 1, 5, {"~1": b""}, [], [["~1", [], [], {"priority": 2**40}]]
+        lane_frames.DONE, 1, 5, {"~1": b""}, [], [["~1", [], [], {"priority": 2**40}]]
     ),
-    "failed with a number": packed(frames.FAILED, 1, 5, "kind", 5),
-    "partial of nothing": packed(frames.PARTIAL, 999, 0, b"", b""),
-    "odd lengths": packed(frames.PARTIAL, 1, 0, b"abc", b""),
-    "items of nonsense": packed(frames.PARTIAL, 1, 0, b"\x01\x00\x00\x10", b"\xc1"),
-    "items that are none": packed(frames.PARTIAL, 1, 0, b"\x01\x00\x00\x10", b"\x05"),
-    "an unknown wish": packed(frames.REQUEST, 1, 1, "remove", "x"),
-    "a wish without sense": packed(frames.REQUEST, 1, 1, "fetch", ["x"]),
-    "a wish of another task": packed(frames.REQUEST, 1, 999, "fetch", "x"),
+    "failed with a number": packed(lane_frames.FAILED, 1, 5, "kind", 5),
+    "partial of nothing": packed(lane_frames.PARTIAL, 999, 0, b"", b""),
+    "odd lengths": packed(lane_frames.PARTIAL, 1, 0, b"abc", b""),
+    "items of nonsense": packed(lane_frames.PARTIAL, 1, 0, b"\x01\x00\x00\x10", b"\xc1"),
+    "items that are none": packed(lane_frames.PARTIAL, 1, 0, b"\x01\x00\x00\x10", b"\x05"),
+    "an unknown wish": packed(lane_frames.REQUEST, 1, 1, "remove", "x"),
+    "a wish without sense": packed(lane_frames.REQUEST, 1, 1, "fetch", ["x"]),
+    "a wish of another task": packed(lane_frames.REQUEST, 1, 999, "fetch", "x"),
 }
 
 
@@ -116,7 +116,7 @@ async def test_a_child_that_breaks_its_stream_is_replaced(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize(
-    "message", [b"\xc1", packed(frames.RETURNED, [1]), packed(frames.RETURNED), packed(5)]
+    "message", [b"\xc1", packed(lane_frames.RETURNED, [1]), packed(lane_frames.RETURNED), packed(5)]
 )
 @in_loop
 async def test_the_control_channel_is_believed_as_little(tmp_path: Path, message: bytes) -> None:
@@ -219,7 +219,7 @@ def announces() -> Callable[..., Any]:
 
         import msgpack as m
 
-        from armoflow.agent import frames as f
+        from armoflow.agent import lane_frames as f
 
         frame = sys._getframe()
         while "task" not in frame.f_locals or not hasattr(frame.f_locals["task"], "serial"):

@@ -30,10 +30,10 @@ from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory
 from armoflow.tracing import trace_of
 from armoflow.worker.data import Source
+from armoflow.worker.output_keeper import Written, WrittenResult
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, History, TaskEnding
-from armoflow.worker.written import Written, WrittenResult
 
 logger = logging.getLogger(__name__)
 

@@ -433,7 +433,7 @@ class Connection:
 
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
-        if len(result_ids) > SLICE or engine.remains.spares:
+        if len(result_ids) > SLICE or engine.kept_data.spares:
             self._start(number, self._delete_going(result_ids))
             return
         changes = engine.state.delete_results(engine.now(), result_ids)
@@ -442,7 +442,7 @@ class Connection:
         self._reply_when(number, engine.apply(changes, urgent=urgent))
 
     async def _delete_going(self, result_ids: Sequence[str]) -> None:
-        going = await self._engine.remains.going(result_ids)
+        going = await self._engine.kept_data.going(result_ids)
         await self._in_slices(going, self._engine.state.delete_results)
 
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:

@@ -14,8 +14,8 @@ import grpc
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
 from armoflow.engine.services.connection import ENDING, NOT_READING, Connection
-from armoflow.engine.services.task_output import TaskOutputService
-from armoflow.engine.services.task_rows import TaskRowsService
+from armoflow.engine.services.output_service import TaskOutputService
+from armoflow.engine.services.task_row_service import TaskRowsService
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import SERVICE, unpack
 

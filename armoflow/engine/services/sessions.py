@@ -94,7 +94,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         else:
             shown = await self._change(request, engine.state.close_session)
         if tidied:
-            await engine.promise(engine.remains.tidy(session.id))
+            await engine.promise(engine.kept_data.tidy(session.id))
         return messages.CloseSessionResponse(session=shown)
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:

@@ -11,8 +11,7 @@ import grpc
 
 from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.access.authentication import COMMON_NAME, FINGERPRINT, Certificate
-from armoflow.engine.web.access import Access, Refusal
-from armoflow.engine.web.messages import (
+from armoflow.engine.web.grpc_web import (
     BrokenBodyError,
     Frames,
     is_text,
@@ -20,6 +19,7 @@ from armoflow.engine.web.messages import (
     parse_timeout,
     trailers_frame,
 )
+from armoflow.engine.web.web_access import Access, Refusal
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"

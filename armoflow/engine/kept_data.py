@@ -45,7 +45,7 @@ class _Given:
         self.results.update((payload_id, *inputs))
 
 
-class Remains:
+class KeptData:
     """What tasks were given that ended well with failed items: it stays, whoever lets go of it.
 
     A client lets go of all that a pack was given when that has ended, well as far as it knows; and

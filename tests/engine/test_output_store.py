@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from armoflow.agent.passages import STDOUT, Passage, Writer
-from armoflow.engine import task_output
-from armoflow.engine.task_output import TaskOutput
+from armoflow.engine import output_store
+from armoflow.engine.output_store import TaskOutput
 
 
 def passage(text: str, session: str = "session") -> Passage:
@@ -41,8 +41,8 @@ def test_each_session_has_its_own(tmp_path: Path) -> None:
 
 
 def test_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_output, "OUTPUT_FILE_BYTES", 1000)
-    monkeypatch.setattr(task_output, "_OPEN", 1)
+    monkeypatch.setattr(output_store, "OUTPUT_FILE_BYTES", 1000)
+    monkeypatch.setattr(output_store, "_OPEN", 1)
     output = TaskOutput(tmp_path)
     for number in range(100):
         output.write([passage(str(number)), passage(str(number), "other")])

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import rich_click as click
 
-from armoflow.cli.engine import engine_options, look
+from armoflow.cli.endpoint import engine_options, look
 from armoflow.config import DASHBOARD_LISTEN
 from armoflow.errors import OptionError
 from armoflow.protocol.settings import ConnectionSettings
@@ -29,7 +29,7 @@ def dashboard(settings: ConnectionSettings, listen: str, engine_process: int | N
     anything. Ctrl-C ends it.
     """
     check_dashboard()
-    from armoflow.dashboard.serve import bind, serve
+    from armoflow.dashboard.dashboard_server import bind, serve
 
     with bind(listen) as listening, look(settings) as inspection:
         serve(

@@ -12,8 +12,8 @@ import msgpack
 from armoflow.agent.passages import Passage
 from armoflow.config import MIB, OUTPUT_WAITING
 from armoflow.engine.core import Engine
+from armoflow.engine.output_store import lines_of
 from armoflow.engine.records import SessionStatus, StateError
-from armoflow.engine.task_output import lines_of
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import OUTPUT_REQUEST, UNREADABLE
 

@@ -8,8 +8,8 @@ from armoflow.agent.passages import STDERR, STDOUT, Passage, Writer
 from armoflow.codec.container import pack
 from armoflow.codec.written import WrittenText, pack_written, read_written
 from armoflow.errors import EnvelopeError
-from armoflow.worker import written
-from armoflow.worker.written import Written
+from armoflow.worker import output_keeper
+from armoflow.worker.output_keeper import Written
 
 ALL = {"armoflow.logs": "0"}
 
@@ -32,7 +32,7 @@ def test_only_what_is_wanted_is_kept() -> None:
 
 
 def test_of_much_the_newest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "WRITTEN_BYTES", 10)
+    monkeypatch.setattr(output_keeper, "WRITTEN_BYTES", 10)
     kept = Written({"t": ALL}.get)
     for text in ("a\nb", "12345", "67890", "x" * 100, "y"):
         kept.hear([passage(text)])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from armoflow.cli.engine import engine_options, look
-from armoflow.cli.output import json_option, tell_written, write_file
+from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.printing import json_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.page import report as draw

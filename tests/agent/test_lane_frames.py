@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 
 names = st.text(max_size=10)
@@ -21,19 +21,19 @@ effects = st.builds(
 
 @given(st.lists(effects, max_size=4), st.data())
 def test_effects_cross_in_pieces_of_any_size(sent: list[Effects], pieces: st.DataObject) -> None:
-    pack = frames.packer().pack
+    pack = lane_frames.packer().pack
     stream = b"".join(
-        pack([frames.DONE, serial, 5, *frames.encode_effects(one)])
+        pack([lane_frames.DONE, serial, 5, *lane_frames.encode_effects(one)])
         for serial, one in enumerate(sent)
     )
-    reader = frames.unpacker()
+    reader = lane_frames.unpacker()
     received = []
     while stream:
         length = pieces.draw(st.integers(1, len(stream)))
         reader.feed(stream[:length])
         received.extend(reader)
         stream = stream[length:]
-    assert [frames.decode_effects(*message[3:]) for message in received] == sent
+    assert [lane_frames.decode_effects(*message[3:]) for message in received] == sent
     assert [message[1] for message in received] == list(range(len(sent)))
 
 

@@ -9,7 +9,7 @@ from engine_support import Running, in_loop
 
 from armoflow.agent.effects import CreatedResult, Data, Effects
 from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
-from armoflow.engine import remains
+from armoflow.engine import kept_data
 from armoflow.engine.records import NewResult, NewTask, ResultStatus
 
 
@@ -23,7 +23,7 @@ def store(running: Running, name: str, size: int = 10) -> str:
 
 async def left(running: Running) -> set[str]:
     """The results with data after the session was tidied."""
-    await running.engine.remains.tidy(running.session)
+    await running.engine.kept_data.tidy(running.session)
     parts = running.engine.state.results_of(running.session)
     results = [result for part in parts for result in part]
     return {result.id for result in results if result.status is ResultStatus.COMPLETED}
@@ -58,7 +58,7 @@ async def test_what_a_failed_task_was_given_stays(tmp_path: Path, ballast: int) 
 async def test_constants_stay_where_very_many_tasks_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remains, "FAILED_PAYLOADS", 1)
+    monkeypatch.setattr(kept_data, "FAILED_PAYLOADS", 1)
     async with Running(tmp_path) as running:
         running.open_session()
         put = store(running, "shared/put")
@@ -91,13 +91,13 @@ async def test_what_a_task_with_failed_items_was_given_stays(tmp_path: Path) -> 
         names = ("shared/put", "shared/other", "output/g", "output/h")
         put, other, given, passed = (store(running, name) for name in names)
         well = run_pack(running, "items/0 of 3 failed", inputs=(passed,))
-        assert not running.engine.remains.spares
+        assert not running.engine.kept_data.spares
         pack = run_pack(running, ONE_FAILED, put, inputs=(given,))
         released = [put, other, given, passed, well.payload_id, pack.payload_id, "unknown"]
-        going = await running.engine.remains.going(released)
+        going = await running.engine.kept_data.going(released)
         assert set(going) == {other, passed, well.payload_id, "unknown"}
         again = run_pack(running, ONE_FAILED, other)
-        assert not {other, again.payload_id} & {*await running.engine.remains.going(released)}
+        assert not {other, again.payload_id} & {*await running.engine.kept_data.going(released)}
         assert {put, other, given, pack.payload_id, again.payload_id} < await left(running)
 
 
@@ -117,10 +117,10 @@ async def test_it_stays_after_a_restart(tmp_path: Path) -> None:
         given = store(running, "output/g")
         pack = run_pack(running, ONE_FAILED, inputs=(given,))
     async with Running(tmp_path) as running:
-        assert await running.engine.remains.going([given, pack.payload_id]) == []
+        assert await running.engine.kept_data.going([given, pack.payload_id]) == []
         state = running.engine.state
         running.engine.apply(state.delete_session(running.engine.now(), session))
-        assert not running.engine.remains.spares
+        assert not running.engine.kept_data.spares
 
 
 @in_loop

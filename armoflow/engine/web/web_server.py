@@ -17,9 +17,9 @@ from armoflow.config import REQUEST_LIMIT
 from armoflow.engine.access.authentication import Certificate, fingerprint
 from armoflow.engine.access.tls import ServerTls
 from armoflow.engine.address import Address
-from armoflow.engine.web.access import Access, load_token
 from armoflow.engine.web.application import CERTIFICATE, WebApplication
-from armoflow.system.web import open_listener, web_config
+from armoflow.engine.web.web_access import Access, load_token
+from armoflow.system.http_server import open_listener, web_config
 
 
 class _Embedded(uvicorn.Server):

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from armoflow import Client
 from armoflow.agent.passages import STDERR, STDOUT
+from armoflow.client.output_display import ShownOutput, least_level
 from armoflow.client.progress import Display, Waiting
-from armoflow.client.task_output import ShownOutput, least_level
 from armoflow.errors import OptionError
 from armoflow.orchestrator.tally import Count
 from armoflow.system import printer

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
-from armoflow.dashboard.access import ReaderGuard, new_token, refusal
-from armoflow.dashboard.serve import bind
+from armoflow.dashboard.dashboard_server import bind
+from armoflow.dashboard.page_access import ReaderGuard, new_token, refusal
 from armoflow.errors import OptionError
 
 HOST = {"host": "127.0.0.1:5080"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from armoflow.agent import frames
+from armoflow.agent import lane_frames
 from armoflow.agent.effects import TEMPORARY
 from armoflow.config import ERROR_TEXT_LIMIT, LANE_ENTRIES, LANE_MESSAGE_LIMIT, TEXT_LIMIT
 from armoflow.errors import MalformedError
@@ -48,7 +48,7 @@ class BrokenStreamError(MalformedError):
 _NAME = Text(TEXT_LIMIT)
 _KEYS = ListOf(Plain(str), LANE_ENTRIES)
 _FILE = Record(path=_NAME, size=SIZE)
-_KIND = Integer(0, max(frames.MessageKind))
+_KIND = Integer(0, max(lane_frames.MessageKind))
 
 _DONE = {
     "kind": _KIND,
@@ -66,12 +66,12 @@ _EFFECTS = {
 _DONE_PLAINLY = Record(**_DONE)
 
 MESSAGES: Mapping[int, Record] = {
-    frames.READY: Record(kind=_KIND, process=SIZE),
-    frames.DONE: Record(**_DONE, **_EFFECTS),
-    frames.FAILED: Record(
+    lane_frames.READY: Record(kind=_KIND, process=SIZE),
+    lane_frames.DONE: Record(**_DONE, **_EFFECTS),
+    lane_frames.FAILED: Record(
         kind=_KIND, serial=SIZE, nanoseconds=SIZE, failure=_NAME, error=Text(ERROR_TEXT_LIMIT)
     ),
-    frames.PAUSED: Record(
+    lane_frames.PAUSED: Record(
         kind=_KIND,
         serial=SIZE,
         nanoseconds=SIZE,
@@ -79,9 +79,11 @@ MESSAGES: Mapping[int, Record] = {
         spent=ListOf(Record(item=INT32, attempts=SIZE, due=SIZE), LANE_ENTRIES),
         saved=Either(_FILE),
     ),
-    frames.PARTIAL: Record(kind=_KIND, serial=SIZE, item=INT32, lengths=BYTES, spool=BYTES),
-    frames.REQUEST: Record(kind=_KIND, number=SIZE, serial=SIZE, method=_NAME, argument=Anything()),
-    frames.ABSENT: Record(kind=_KIND, serial=SIZE),
+    lane_frames.PARTIAL: Record(kind=_KIND, serial=SIZE, item=INT32, lengths=BYTES, spool=BYTES),
+    lane_frames.REQUEST: Record(
+        kind=_KIND, number=SIZE, serial=SIZE, method=_NAME, argument=Anything()
+    ),
+    lane_frames.ABSENT: Record(kind=_KIND, serial=SIZE),
 }
 """By kind, those of the main channel."""
 
@@ -116,7 +118,7 @@ def is_done(message: Any) -> bool:
     return (
         type(message) is list
         and len(message) == 4
-        and message[0] == frames.DONE
+        and message[0] == lane_frames.DONE
         and type(message[1]) is int
     )
 
@@ -125,9 +127,9 @@ def is_plain(message: Sequence[Any], outputs: Sequence[str]) -> bool:
     """Whether an end of a task is what by far the most are: its only output, in the message.
 
     Example:
-        >>> is_plain([frames.DONE, 1, 500, {"output": b"value"}], ["output"])
+        >>> is_plain([lane_frames.DONE, 1, 500, {"output": b"value"}], ["output"])
         True
-        >>> is_plain([frames.DONE, 1, -500, {"output": b"value"}], ["output"])
+        >>> is_plain([lane_frames.DONE, 1, -500, {"output": b"value"}], ["output"])
         False
     """
     _, _, nanoseconds, data = message
@@ -147,18 +149,18 @@ def check_message(message: Any) -> None:
     shape = MESSAGES.get(kind) if type(kind) is int else None
     if shape is None:
         raise BrokenStreamError(f"a message of an unknown kind: {repr(kind)[:60]}")
-    if kind == frames.DONE and len(message) == 4:
+    if kind == lane_frames.DONE and len(message) == 4:
         shape = _DONE_PLAINLY
-    place = 2 if kind == frames.REQUEST else 1
+    place = 2 if kind == lane_frames.REQUEST else 1
     serial = message[place] if len(message) > place else None
     try:
-        shape.check(message, frames.MessageKind(kind).name)
-        if kind == frames.REQUEST:
+        shape.check(message, lane_frames.MessageKind(kind).name)
+        if kind == lane_frames.REQUEST:
             _check_request(message)
-        elif kind == frames.DONE:
+        elif kind == lane_frames.DONE:
             _check_payloads(message)
     except MalformedError as error:
-        known = serial if type(serial) is int and kind != frames.READY else None
+        known = serial if type(serial) is int and kind != lane_frames.READY else None
         raise BrokenStreamError(str(error), known) from None
 
 
@@ -168,7 +170,7 @@ def check_returned(message: Any) -> set[int]:
     Raises:
         BrokenStreamError: If it is no such message.
     """
-    if type(message) is not list or message[:1] != [frames.RETURNED]:
+    if type(message) is not list or message[:1] != [lane_frames.RETURNED]:
         raise BrokenStreamError("what came on the control channel is not RETURNED")
     try:
         _RETURNED.check(message, "RETURNED")

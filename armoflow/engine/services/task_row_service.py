@@ -11,7 +11,7 @@ import msgpack
 from armoflow.config import MIB
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
-from armoflow.engine.task_rows import TaskRowsReader
+from armoflow.engine.task_row_queries import TaskRowsReader
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.protocol.task_rows import REQUEST, in_pieces

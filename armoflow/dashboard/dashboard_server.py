@@ -8,14 +8,14 @@ from types import FrameType
 
 import uvicorn
 
-from armoflow.dashboard.access import new_token
 from armoflow.dashboard.app import make_app
+from armoflow.dashboard.page_access import new_token
 from armoflow.dashboard.processes import Processes
 from armoflow.dashboard.watch import Hub
 from armoflow.errors import OptionError
 from armoflow.protocol.inspection import Inspection
+from armoflow.system.http_server import open_listener, web_config
 from armoflow.system.sockets import is_loopback
-from armoflow.system.web import open_listener, web_config
 
 
 def bind(address: str) -> socket.socket:
