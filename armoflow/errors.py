@@ -93,6 +93,10 @@ class UnknownIdError(ArmoflowError, LookupError):
     """An engine knows no session, task or result by an id, or several."""
 
 
+class ReplayError(ArmoflowError):
+    """A task cannot be run again here: what it was given is not there, or is none of armoflow's."""
+
+
 class SubmissionError(ArmoflowError, ValueError):
     """A graph cannot be submitted to this engine: unknown partition, priority too high."""
 

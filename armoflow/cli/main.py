@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "dashboard": "armoflow.cli.dashboard_command:dashboard",
     "timeline": "armoflow.cli.timeline:timeline",
     "graph": "armoflow.cli.graph_command:graph",
+    "replay": "armoflow.cli.replay_command:replay",
     "report": "armoflow.cli.report_command:report",
     "cancel": "armoflow.cli.control:cancel",
     "pause": "armoflow.cli.control:pause",

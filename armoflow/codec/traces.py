@@ -13,7 +13,7 @@ from armoflow import config
 from armoflow.codec.clipping import clip
 
 _PACKAGE = Path(__file__).absolute().parent.parent
-_MACHINERY = tuple(str(_PACKAGE / part) + "/" for part in ("worker", "codec", "agent"))
+_MACHINERY = tuple(str(_PACKAGE / part) + "/" for part in ("worker", "codec", "agent", "replay"))
 _IMPORT = "<frozen importlib"
 _LATEST, _FIRST = 400, 100  # exceptions of a chain that are described, from each end
 _CHAIN_FRAMES = 3

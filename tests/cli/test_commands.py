@@ -198,6 +198,40 @@ def test_failed_items_of_tasks_that_ended_well_are_counted_and_named(
     assert "even[5] failed: ValueError: odd 5" in engine.run("show", pack["task"])
 
 
+def test_a_task_is_run_again_with_what_it_was_given(
+    engine: Commanded, left: dict[str, Any], tmp_path: Path
+) -> None:
+    session = engine.json("show", left["id"])
+    failed = session["failures"][0]["first"]
+    (pack,) = session["tasks with failed items"]
+    told = engine.process("replay", failed, "--yes", code=1)
+    assert "about to fail" in told and "bad failed: ValueError: no 3 in task 'bad'" in told
+    assert 'raise ValueError(f"no {x}")' in told and "armoflow/" not in told
+
+    folder = tmp_path / "saved"
+    assert engine.json("replay", pack["task"], "--save", str(folder))["output"] == str(folder)
+    again = json.loads(
+        engine.process("replay", str(folder), "--json", code=1).partition("looking at 5\n")[2]
+    )
+    assert [item["value"] for item in again["items"]] == ["0", None, "2", None, "4", None]
+    assert "ValueError: odd 5" in again["items"][5]["error"]
+    # ArmoniK's TaskReRunner reads the same: the request of a worker, data by the ids of results.
+    request = json.loads((folder / "task.json").read_text())
+    assert request["taskId"] == pack["task"] and request["sessionId"] == left["id"]
+    assert (folder / request["payloadId"]).is_file()
+
+
+def test_a_task_is_not_run_again_unasked_where_it_may_be_anothers(
+    engine: Commanded, left: dict[str, Any]
+) -> None:
+    failed = engine.json("show", left["id"])["failures"][0]["first"]
+    told = engine.process("replay", failed, code=2)
+    assert "its code with your rights" in told and "--yes" in told
+    assert "is a session" in engine.run("replay", left["id"], code=1)
+    assert "--save is for a task" in engine.run("replay", ".", "--save", "x", code=2)
+    assert "--data is for a task" in engine.run("replay", failed, "--data", ".", code=2)
+
+
 def test_what_tasks_wrote_is_kept_by_an_engine_of_armoflows_own(
     engine: Commanded, left: dict[str, Any]
 ) -> None:

@@ -1,0 +1,198 @@
+"""One task run again in this process: by the runner of the workers, without an engine.
+
+The code, arguments and options are those of the payload: retries too, with their pauses. Nobody is
+there to end it: a timeout is not enforced. Child tasks that it would submit are only counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from armoflow.agent.effects import Data, Effects, StagedFile
+from armoflow.codec.container import Buffer
+from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
+from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.payload import Operation, Payload, Pickled, unpack_payload
+from armoflow.codec.pickling import loads
+from armoflow.errors import EnvelopeError, ReplayError
+from armoflow.replay.dump import TaskDump
+from armoflow.worker import data
+from armoflow.worker.failures import UnreadableDataError
+from armoflow.worker.job import Job
+from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.runner import EngineTask, Runner, RunnerAgent, TaskFailure
+from armoflow.worker.script import Script
+
+
+class ReplayedItem(NamedTuple):
+    """What an item of the task has ended with.
+
+    Attributes:
+        name: The item, as errors call it.
+        value: Its value, if it has one.
+        error: Why it has none; None with no value: the item was filtered out, or is made by child
+            tasks.
+        skipped: An input of it had failed: it did not run.
+    """
+
+    name: str
+    value: Any = None
+    error: ErrorRecord | None = None
+    skipped: bool = False
+
+
+class Replayed(NamedTuple):
+    """What came of a task.
+
+    Attributes:
+        name: The task's name.
+        items: What its items have ended with.
+        children: Child tasks that it would have submitted.
+        problem: Why it could not be run as a task, if so.
+        exception: What the user's code raised last, with its frames.
+    """
+
+    name: str
+    items: Sequence[ReplayedItem]
+    children: int
+    problem: str
+    exception: BaseException | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.problem and all(item.error is None for item in self.items)
+
+
+class _Agent(RunnerAgent):
+    """Answers from the folder what a task asks its agent for."""
+
+    def __init__(self, dump: TaskDump) -> None:
+        self._dump = dump
+        self._numbers = itertools.count(1)
+
+    def new_results(self, names: Sequence[str]) -> list[str]:
+        """Ids that no engine knows."""
+        return [f"replayed-{next(self._numbers)}" for _ in names]
+
+    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        """The same: what a child task would read is not needed."""
+        return self.new_results([name for name, _ in items])
+
+    def fetch(self, result_id: str) -> data.Source:
+        """The file of a constant, or of code."""
+        path = self._dump.data(result_id)
+        if not path.is_file():
+            raise UnreadableDataError(f"the data of {result_id} was not saved in {path.parent}")
+        return str(path), path.stat().st_size
+
+
+class _Watching(Runner):
+    """A runner that keeps what the user's code has raised last.
+
+    Attributes:
+        exception: It, with its frames.
+    """
+
+    exception: BaseException | None = None
+
+    def _load(self, step: Payload, job: Job) -> None:
+        super()._load(step, job)
+        if step.operation is not Operation.GATHER:
+            job.function = self._watched(job.function)
+
+    def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                self.exception = error
+                raise
+
+        return call
+
+
+def rerun(dump: TaskDump, *, alone: bool = False) -> Replayed:
+    """Run a task again; the user's code runs in this process.
+
+    Args:
+        dump: What it was given.
+        alone: The process is for this alone: its ``__main__`` becomes the task's script.
+
+    Raises:
+        ReplayError: If it is not a task of armoflow's, or of another version of it.
+    """
+    request = dump.request
+    try:
+        payload = unpack_payload(dump.data(request.payload_id).read_bytes())
+    except EnvelopeError as error:
+        raise ReplayError(f"task {request.task_id} is none of armoflow's: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
+        mark = Mark(create_mark_file(directory))
+        try:
+            runner = _Watching(_Agent(dump), Recorder(mark, _discard), directory)
+            if alone:
+                Script(runner.code).install()
+            return _run(runner, dump, payload, directory)
+        finally:
+            mark.close()
+
+
+def _run(runner: _Watching, dump: TaskDump, payload: Payload, directory: str) -> Replayed:
+    request = dump.request
+    task = EngineTask(
+        serial=1,
+        # Not by its number: it is run whole, whatever became of it before.
+        task_id=request.task_id.partition("###")[0],
+        session_id=request.session_id,
+        outputs=list(request.expected_output_keys),
+        payload=(str(path := dump.data(request.payload_id)), path.stat().st_size),
+        inputs={
+            each: (str(file := dump.data(each)), file.stat().st_size)
+            for each in request.data_dependencies
+        },
+        folder=directory,
+    )
+    try:
+        effects = runner.run(task)
+    except TaskFailure as failure:
+        record = ErrorRecord.find(failure.text)
+        if record is None:
+            return Replayed(payload.name, [], 0, failure.text, runner.exception)
+        item = ReplayedItem(record.name, error=record)
+        return Replayed(payload.name, [item], 0, "", runner.exception)
+    items = [*_items(payload, effects, request.expected_output_keys)]
+    return Replayed(payload.name, items, len(effects.children), "", runner.exception)
+
+
+def _items(payload: Payload, effects: Effects, outputs: Sequence[str]) -> Iterator[ReplayedItem]:
+    several = len(outputs) > 1
+    for number, output in enumerate(outputs):
+        made = effects.data.get(output)
+        if made is None:  # child tasks make it
+            continue
+        for index, slot in enumerate(unpack_envelope(_read(made))):
+            name = f"{payload.names[-1]}[{payload.start + index}]"
+            if not payload.collection and payload.slot_count == 1:
+                name = payload.names[-1]
+            yield _item(f"{name} output {number}" if several else name, slot, payload)
+
+
+def _item(name: str, slot: Slot, payload: Payload) -> ReplayedItem:
+    if slot.kind is SlotKind.VALUE:
+        return ReplayedItem(name, loads(Pickled(slot.data, slot.buffers)))
+    if slot.kind is SlotKind.ABSENT:
+        return ReplayedItem(name)
+    record = ErrorRecord.decode(slot.data, payload.key)
+    return ReplayedItem(name, error=record, skipped=slot.kind is SlotKind.SKIPPED)
+
+
+def _read(made: Data) -> Buffer:
+    return data.read((made.path, made.size) if isinstance(made, StagedFile) else bytes(made))
+
+
+def _discard(*_: object) -> None:
+    """What is finished is kept for nobody."""
