@@ -8,10 +8,19 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from armoflow.engine.pods import ADDRESS_SQL, NAME_SQL, pod_of
 from armoflow.engine.records import StateError, TaskStatus
+from armoflow.protocol.filter_fields import (
+    GENERIC,
+    OPERATORS,
+    OPTIONS,
+    PARTITIONS,
+    RESULTS,
+    SESSIONS,
+    TASKS,
+    Fields,
+    Kind,
+    Operator,
+)
 
-Operator: TypeAlias = Literal[
-    "==", "!=", "<", "<=", ">", ">=", "contains", "not contains", "starts with", "ends with"
-]
 Entity: TypeAlias = Literal["sessions", "tasks", "results", "partitions"]
 
 
@@ -19,14 +28,11 @@ class Condition(NamedTuple):
     """One test of a field.
 
     Attributes:
-        field: A field of the entity's record (``created_at``, ``owner_task_id``...); task options
-            as ``options.partition_id``, generic options as ``options.options.<key>``; of tasks
-            also ``creation_to_end``, ``processing_to_end`` and ``received_to_end``.
-        operator: Text knows all but the orders; numbers, dates (seconds since the epoch) and
-            durations (seconds) know equality and orders; status (a number) and booleans equality;
-            lists ``contains`` and ``not contains`` (an element).
-        value: What the field is compared with; None with equality: not set. A field that is not
-            set passes no other test, neither ``!=`` nor ``not contains``, as in SQL.
+        field: A field of the entity's record, see :mod:`armoflow.protocol.filter_fields`.
+        operator: One that the field's kind knows; a status is a number.
+        value: What the field is compared with: dates in seconds since the epoch, durations in
+            seconds; None with equality: not set. A field that is not set passes no other test,
+            neither ``!=`` nor ``not contains``, as in SQL.
     """
 
     field: str
@@ -44,7 +50,7 @@ class Field(NamedTuple):
     ``nullable``: it may be unset, which is NULL and None.
     """
 
-    kind: Literal["text", "number", "boolean", "list"]
+    kind: Kind
     sql: str
     parameters: tuple[Any, ...]
     get: Callable[[Any], Any]
@@ -57,31 +63,17 @@ class Field(NamedTuple):
         return f"{self.sql} {'DESC NULLS FIRST' if descending else 'ASC NULLS LAST'}"
 
 
-_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-}
-_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
-    **_ORDERS,
     "contains": operator.contains,
     "starts with": str.startswith,
     "ends with": str.endswith,
 }
-_TEXT = ("==", "!=", "contains", "not contains", "starts with", "ends with")
-_OPERATORS: Mapping[str, tuple[str, ...]] = {
-    "text": _TEXT,
-    "number": ("==", "!=", *_ORDERS),
-    "boolean": ("==", "!="),
-    "list": ("contains", "not contains"),
-}
-_VALUES: Mapping[str, tuple[type, ...]] = {
-    "text": (str,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "list": (str,),
-}
+_NUMBER: Final[tuple[type, ...]] = (int, float)
+_VALUES: Mapping[Kind, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "array": (str,)}
 MAXIMUM_CONDITIONS: Final = 16_000
 """Conditions in one list call: what SQLite takes as parameters, halved."""
 
@@ -92,13 +84,19 @@ MAXIMUM_PARAMETERS: Final = 32_000
 # --- fields -------------------------------------------------------------------------------------
 
 
-def _plain(kind: Any, column: str, attribute: str = "") -> Field:
-    return Field(kind, column, (), operator.attrgetter(attribute or column.removeprefix("e.")))
+def _columns(fields: Fields, table: str = "e") -> dict[str, Field]:
+    """Each field as the column of its name; dates are 0 until they are set."""
+    found = {}
+    for name, kind in fields.kinds.items():
+        column, get = f"{table}.{name.rpartition('.')[2]}", operator.attrgetter(name)
+        found[name] = (
+            _unset_is_0(kind, column, get) if kind == "date" else Field(kind, column, (), get)
+        )
+    return found
 
 
-def _date(column: str) -> Field:
-    get = operator.attrgetter(column.removeprefix("e."))
-    return Field("number", f"NULLIF({column},0.0)", (), get, nullable=True)
+def _unset_is_0(kind: Kind, column: str, get: Callable[[Any], Any]) -> Field:
+    return Field(kind, f"NULLIF({column},0.0)", (), get, nullable=True)
 
 
 _STOPPED = (
@@ -114,91 +112,31 @@ def _span(start: str) -> Field:
         return None if begin is None or not task.has_durations else task.ended_at - begin
 
     sql = f"(CASE WHEN {_STOPPED} THEN NULL ELSE NULLIF(e.ended_at,0.0)-NULLIF(e.{start},0.0) END)"
-    return Field("number", sql, (), get, nullable=True)
+    return Field("duration", sql, (), get, nullable=True)
 
 
-def _option_fields() -> dict[str, Field]:
-    fields = {
-        f"options.{name}": _plain("text", f"o.{name}", f"options.{name}")
-        for name in (
-            "partition_id",
-            "application_name",
-            "application_version",
-            "application_namespace",
-            "application_service",
-            "engine_type",
-        )
-    }
-    for name in ("max_duration", "max_retries", "priority"):
-        fields[f"options.{name}"] = _plain("number", f"o.{name}", f"options.{name}")
-    return fields
-
-
+_OPTIONS = _columns(OPTIONS, "o")
 _FIELDS: Mapping[Entity, dict[str, Field]] = {
     "sessions": {
-        "id": _plain("text", "e.id"),
-        "status": _plain("number", "e.status"),
-        "client_submission": _plain("boolean", "e.client_submission"),
-        "worker_submission": _plain("boolean", "e.worker_submission"),
-        "partition_ids": _plain("list", "e.partition_ids"),
-        "duration": _date("e.duration"),
-        **{
-            name: _date(f"e.{name}")
-            for name in ("created_at", "cancelled_at", "closed_at", "purged_at", "deleted_at")
-        },
-        **_option_fields(),
+        **_columns(SESSIONS),
+        "duration": _unset_is_0("duration", "e.duration", operator.attrgetter("duration")),
+        **_OPTIONS,
     },
     "tasks": {
-        **{
-            name: _plain("text", f"e.{name}")
-            for name in ("id", "session_id", "payload_id", "initial_id", "created_by")
-        },
-        "owner_pod_id": Field("text", ADDRESS_SQL, (), lambda task: pod_of(task.owner).address),
-        "pod_hostname": Field("text", NAME_SQL, (), lambda task: pod_of(task.owner).name),
-        "error": _plain("text", "e.error"),
-        "status": _plain("number", "e.status"),
-        **{
-            name: _date(f"e.{name}")
-            for name in (
-                "created_at",
-                "submitted_at",
-                "received_at",
-                "acquired_at",
-                "fetched_at",
-                "started_at",
-                "processed_at",
-                "ended_at",
-                "pod_ttl",
-            )
-        },
+        **_columns(TASKS),
+        "owner_pod_id": Field("string", ADDRESS_SQL, (), lambda task: pod_of(task.owner).address),
+        "pod_hostname": Field("string", NAME_SQL, (), lambda task: pod_of(task.owner).name),
         "creation_to_end": _span("created_at"),
         "processing_to_end": _span("started_at"),
         "received_to_end": _span("received_at"),
-        **_option_fields(),
+        **_OPTIONS,
     },
     "results": {
-        **{
-            name: _plain("text", f"e.{name}")
-            for name in ("id", "session_id", "name", "created_by", "owner_task_id")
-        },
-        "opaque_id": Field("text", "e.opaque_id", (), lambda result: result.opaque_id.hex()),
-        "status": _plain("number", "e.status"),
-        "size": _plain("number", "e.size"),
-        "created_at": _date("e.created_at"),
-        "completed_at": _date("e.completed_at"),
-        "manual_deletion": _plain("boolean", "e.manual_deletion"),
+        **_columns(RESULTS),
+        "opaque_id": Field("string", "e.opaque_id", (), lambda result: result.opaque_id.hex()),
     },
-    "partitions": {
-        "id": _plain("text", "e.id"),
-        "parent_ids": _plain("list", "e.parent_ids"),
-        **{
-            name: _plain("number", f"e.{name}")
-            for name in ("pod_reserved", "pod_max", "preemption_percentage", "priority")
-        },
-    },
+    "partitions": _columns(PARTITIONS),
 }
-
-_GENERIC: Final = "options.options."
 
 
 def find_field(entity: Entity, name: str) -> Field:
@@ -210,26 +148,27 @@ def find_field(entity: Entity, name: str) -> Field:
     field = _FIELDS[entity].get(name)
     if field is not None:
         return field
-    if name.startswith(_GENERIC) and entity in ("sessions", "tasks"):
-        key = name[len(_GENERIC) :]
+    if name.startswith(GENERIC) and entity in ("sessions", "tasks"):
+        key = name[len(GENERIC) :]
         sql = "(SELECT value FROM json_each(o.options) WHERE key=?)"
         get = lambda record: record.options.options.get(key)  # noqa: E731
-        return Field("text", sql, (key,), get, nullable=True)
+        return Field("string", sql, (key,), get, nullable=True)
     raise StateError("INVALID_ARGUMENT", f"{entity} have no field {name!r}")
 
 
 def _check(entity: Entity, condition: Condition) -> Field:
     field = find_field(entity, condition.field)
-    if condition.operator not in _OPERATORS[field.kind]:
+    operators = OPERATORS["number" if field.kind == "status" else field.kind]
+    if condition.operator not in operators:
         raise StateError(
             "INVALID_ARGUMENT",
             f"{condition.operator!r} does not apply to {condition.field} of {entity}; "
-            f"what does: {', '.join(_OPERATORS[field.kind])}",
+            f"what does: {', '.join(operators)}",
         )
     value = condition.value
     if value is None and condition.operator in ("==", "!="):
         return field
-    if not isinstance(value, _VALUES[field.kind]):
+    if not isinstance(value, _VALUES.get(field.kind, _NUMBER)):
         raise StateError(
             "INVALID_ARGUMENT",
             f"{condition.field} of {entity} is compared with a {field.kind}, not {value!r}",
@@ -320,7 +259,7 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
             clause = Clause(f"{sql} IS ?", [value])
         case "!=":
             clause = Clause(f"{sql} {'IS NOT' if value is None else '<>'} ?", [value])
-        case "contains" | "not contains" if field.kind == "list":
+        case "contains" | "not contains" if field.kind == "array":
             negation = "NOT " if condition.operator == "not contains" else ""
             clause = Clause(
                 f"{negation}EXISTS(SELECT 1 FROM json_each({sql}) WHERE value=?)", [value]

@@ -19,9 +19,6 @@ from armonik.protogen.common import (
     auth_common_pb2,
     objects_pb2,
     partitions_common_pb2,
-    partitions_fields_pb2,
-    partitions_filters_pb2,
-    sort_direction_pb2,
     versions_common_pb2,
 )
 
@@ -31,6 +28,7 @@ from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.cases import Caller, proxy_of
 from armoflow.protocol.channel import open_channel
 from armoflow.protocol.credentials import Credentials, facts_of, load
+from armoflow.protocol.filter_fields import PARTITIONS, sort_upwards
 from armoflow.protocol.refusals import explain, find, refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.settings import ConnectionSettings
@@ -231,16 +229,6 @@ class _Connecting:
 
 
 def _all_partitions() -> Any:
-    field = partitions_fields_pb2.PartitionField(
-        partition_raw_field=partitions_fields_pb2.PartitionRawField(
-            field=partitions_fields_pb2.PARTITION_RAW_ENUM_FIELD_ID
-        )
-    )
-    return partitions_common_pb2.ListPartitionsRequest(
-        page=0,
-        page_size=1000,
-        filters=partitions_filters_pb2.Filters(),
-        sort=partitions_common_pb2.ListPartitionsRequest.Sort(
-            field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
-        ),
-    )
+    request = partitions_common_pb2.ListPartitionsRequest(page=0, page_size=1000)
+    request.filters.SetInParent()
+    return sort_upwards(request, PARTITIONS, "id")

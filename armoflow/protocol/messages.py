@@ -1,4 +1,4 @@
-"""Protobuf messages from armoflow's types, and filters for the List and Events calls."""
+"""Protobuf messages from armoflow's types, and the requests of lists and counts."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from armonik.protogen.common import (
-    filters_common_pb2,
     objects_pb2,
     results_common_pb2,
-    results_fields_pb2,
     results_filters_pb2,
-    sort_direction_pb2,
     task_status_pb2,
     tasks_common_pb2,
-    tasks_fields_pb2,
-    tasks_filters_pb2,
 )
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import KEPT_PREFIX, OUTPUT_PREFIX
 from armoflow.protocol.transport import TaskState, WireOptions
 from armoflow.version import __version__
@@ -86,47 +82,19 @@ def without_repetition(pairs: Iterable[tuple[str, bytes]]) -> Iterable[list[tupl
     return groups
 
 
-def _result_field(field: int) -> Any:
-    return results_fields_pb2.ResultField(
-        result_raw_field=results_fields_pb2.ResultRawField(field=field)
-    )
-
-
-def _string(value: str, operator: int) -> Any:
-    return filters_common_pb2.FilterString(value=value, operator=operator)
-
-
-def result_filters(alternatives: Iterable[Sequence[tuple[int, str, int]]]) -> Any:
-    """Filters on results: an OR of ANDs of (field, value, operator)."""
+def named_filter(prefixes: Iterable[str]) -> Any:
+    """Results whose names begin so or so."""
     filters = results_filters_pb2.Filters()
-    for alternative in alternatives:
-        conditions = getattr(filters, "or").add()
-        for field, value, operator in alternative:
-            condition = getattr(conditions, "and").add()
-            condition.field.CopyFrom(_result_field(field))
-            condition.filter_string.CopyFrom(_string(value, operator))
+    names: list[list[Test]] = [[("name", "starts with", prefix)] for prefix in prefixes]
+    add_filters(filters, RESULTS, names)
     return filters
 
 
-def named_filter(prefixes: Iterable[str]) -> Any:
-    """Results whose names begin so or so."""
-    name = results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME
-    begins = filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH
-    return result_filters([[(name, prefix, begins)] for prefix in prefixes])
-
-
-def list_results(session_id: str, result_ids: Sequence[str]) -> Any:
+def list_results(result_ids: Sequence[str]) -> Any:
     """ListResults of these results."""
-    equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
-    identifier = results_fields_pb2.RESULT_RAW_ENUM_FIELD_RESULT_ID
-    return results_common_pb2.ListResultsRequest(
-        page=0,
-        page_size=len(result_ids),
-        filters=result_filters([[(identifier, result, equal)] for result in result_ids]),
-        sort=results_common_pb2.ListResultsRequest.Sort(
-            field=_result_field(identifier), direction=sort_direction_pb2.SORT_DIRECTION_ASC
-        ),
-    )
+    request = results_common_pb2.ListResultsRequest(page=0, page_size=len(result_ids))
+    add_filters(request.filters, RESULTS, [[("id", "==", id)] for id in result_ids])
+    return sort_upwards(request, RESULTS, "id")
 
 
 def results_in(
@@ -141,87 +109,30 @@ def results_in(
         prefix: What their names begin with.
         since: When they were created at the earliest.
     """
-    equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
-    session = results_fields_pb2.RESULT_RAW_ENUM_FIELD_SESSION_ID
-    filters = result_filters([[(session, session_id, equal)]])
-    condition = getattr(getattr(filters, "or")[0], "and").add()
-    condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_STATUS))
-    condition.filter_status.CopyFrom(
-        results_filters_pb2.FilterStatus(
-            value=status, operator=filters_common_pb2.FILTER_STATUS_OPERATOR_EQUAL
-        )
-    )
+    wanted: list[Test] = [("session_id", "==", session_id), ("status", "==", status)]
     if prefix:
-        condition = getattr(getattr(filters, "or")[0], "and").add()
-        condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_NAME))
-        begins = filters_common_pb2.FILTER_STRING_OPERATOR_STARTS_WITH
-        condition.filter_string.CopyFrom(_string(prefix, begins))
+        wanted.append(("name", "starts with", prefix))
     if since is not None:
-        condition = getattr(getattr(filters, "or")[0], "and").add()
-        condition.field.CopyFrom(_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_CREATED_AT))
-        condition.filter_date.CopyFrom(
-            filters_common_pb2.FilterDate(
-                value=since, operator=filters_common_pb2.FILTER_DATE_OPERATOR_AFTER_OR_EQUAL
-            )
-        )
-    return results_common_pb2.ListResultsRequest(
-        page=0,
-        page_size=size,
-        filters=filters,
-        sort=results_common_pb2.ListResultsRequest.Sort(
-            field=_result_field(results_fields_pb2.RESULT_RAW_ENUM_FIELD_RESULT_ID),
-            direction=sort_direction_pb2.SORT_DIRECTION_ASC,
-        ),
-    )
+        wanted.append(("created_at", ">=", since))
+    request = results_common_pb2.ListResultsRequest(page=0, page_size=size)
+    add_filters(request.filters, RESULTS, [wanted])
+    return sort_upwards(request, RESULTS, "id")
 
 
 def tasks_in(session_id: str, statuses: Iterable[int], size: int) -> Any:
     """A page of ListTasks or ListTasksDetailed: those of a session with one of these statuses."""
-    filters = tasks_filters_pb2.Filters()
-    for status in statuses:
-        conditions = getattr(filters, "or").add()
-        _equal(
-            conditions, _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID), session_id
-        )
-        condition = getattr(conditions, "and").add()
-        condition.field.CopyFrom(_task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_STATUS))
-        condition.filter_status.CopyFrom(
-            tasks_filters_pb2.FilterStatus(
-                value=status, operator=filters_common_pb2.FILTER_STATUS_OPERATOR_EQUAL
-            )
-        )
-    return tasks_common_pb2.ListTasksRequest(
-        page=0,
-        page_size=size,
-        filters=filters,
-        sort=tasks_common_pb2.ListTasksRequest.Sort(
-            field=_task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID),
-            direction=sort_direction_pb2.SORT_DIRECTION_ASC,
-        ),
-    )
-
-
-def _task_field(field: int) -> Any:
-    return tasks_fields_pb2.TaskField(
-        task_summary_field=tasks_fields_pb2.TaskSummaryField(field=field)
-    )
+    request = tasks_common_pb2.ListTasksRequest(page=0, page_size=size)
+    mine: Test = ("session_id", "==", session_id)
+    add_filters(request.filters, TASKS, [[mine, ("status", "==", each)] for each in statuses])
+    return sort_upwards(request, TASKS, "id")
 
 
 def list_tasks(task_ids: Sequence[str]) -> Any:
     """ListTasks of these tasks, with their errors."""
-    field = _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_TASK_ID)
-    filters = tasks_filters_pb2.Filters()
-    for task_id in task_ids:
-        _equal(getattr(filters, "or").add(), field, task_id)
-    return tasks_common_pb2.ListTasksRequest(
-        page=0,
-        page_size=len(task_ids),
-        filters=filters,
-        sort=tasks_common_pb2.ListTasksRequest.Sort(
-            field=field, direction=sort_direction_pb2.SORT_DIRECTION_ASC
-        ),
-        with_errors=True,
-    )
+    size = len(task_ids)
+    request = tasks_common_pb2.ListTasksRequest(page=0, page_size=size, with_errors=True)
+    add_filters(request.filters, TASKS, [[("id", "==", id)] for id in task_ids])
+    return sort_upwards(request, TASKS, "id")
 
 
 TASK_STATES = {
@@ -240,25 +151,14 @@ TASK_STATES = {
 
 def count_tasks(session_id: str, partition: str) -> Any:
     """CountTasksByStatus of a session's or a partition's tasks, or of both."""
-    filters = tasks_filters_pb2.Filters()
-    conditions = getattr(filters, "or").add()
+    wanted: list[Test] = []
     if session_id:
-        field = _task_field(tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_SESSION_ID)
-        _equal(conditions, field, session_id)
+        wanted.append(("session_id", "==", session_id))
     if partition:
-        option = tasks_fields_pb2.TaskOptionField(
-            field=tasks_fields_pb2.TASK_OPTION_ENUM_FIELD_PARTITION_ID
-        )
-        _equal(conditions, tasks_fields_pb2.TaskField(task_option_field=option), partition)
-    return tasks_common_pb2.CountTasksByStatusRequest(filters=filters)
-
-
-def _equal(conditions: Any, field: Any, value: str) -> None:
-    condition = getattr(conditions, "and").add()
-    condition.field.CopyFrom(field)
-    condition.filter_string.CopyFrom(
-        _string(value, filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL)
-    )
+        wanted.append(("options.partition_id", "==", partition))
+    request = tasks_common_pb2.CountTasksByStatusRequest()
+    add_filters(request.filters, TASKS, [wanted])
+    return request
 
 
 def duration(task: Any) -> float | None:

@@ -13,15 +13,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from armonik.protogen.common import (
-    filters_common_pb2,
-    sessions_common_pb2,
-    sessions_fields_pb2,
-    sessions_filters_pb2,
-    sort_direction_pb2,
-)
+from armonik.protogen.common import sessions_common_pb2
 
 from armoflow.errors import ArmoflowError
+from armoflow.protocol.filter_fields import GENERIC, SESSIONS, add_filters, sort_upwards
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -95,25 +90,6 @@ class Openings:
 
 
 def _list_marked(mark: str) -> Any:
-    is_marked = sessions_filters_pb2.FilterField(
-        field=sessions_fields_pb2.SessionField(
-            task_option_generic_field=sessions_fields_pb2.TaskOptionGenericField(field=MARK)
-        ),
-        filter_string=filters_common_pb2.FilterString(
-            value=mark, operator=filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
-        ),
-    )
-    oldest_first = sessions_common_pb2.ListSessionsRequest.Sort(
-        field=sessions_fields_pb2.SessionField(
-            session_raw_field=sessions_fields_pb2.SessionRawField(
-                field=sessions_fields_pb2.SESSION_RAW_ENUM_FIELD_CREATED_AT
-            )
-        ),
-        direction=sort_direction_pb2.SORT_DIRECTION_ASC,
-    )
-    all_of = sessions_filters_pb2.FiltersAnd(**{"and": [is_marked]})
-    return sessions_common_pb2.ListSessionsRequest(
-        page_size=100,
-        filters=sessions_filters_pb2.Filters(**{"or": [all_of]}),
-        sort=oldest_first,
-    )
+    request = sessions_common_pb2.ListSessionsRequest(page_size=100)
+    add_filters(request.filters, SESSIONS, [[(GENERIC + MARK, "==", mark)]])
+    return sort_upwards(request, SESSIONS, "created_at")

@@ -413,7 +413,7 @@ class StandardTransport:
         """The ResultRaw messages of these results, in any order."""
         found: list[Any] = []
         for ids in messages.chunks(result_ids, LIST_SIZE):
-            request = messages.list_results(session_id, ids)
+            request = messages.list_results(ids)
             reply = await self.call(self._results.ListResults, request, "listing results")
             found.extend(reply.results)
         return found

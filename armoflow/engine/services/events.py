@@ -15,8 +15,9 @@ from armoflow.engine.filters import Condition, Entity, Filters, make_predicate
 from armoflow.engine.records import Event, EventKind, StateError, TaskRecord
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import event_to_message
-from armoflow.engine.services.filter_messages import RESULTS, TASKS, parse_filters
+from armoflow.engine.services.filter_messages import parse_filters
 from armoflow.engine.watchers import Watcher, WatcherOverflowError
+from armoflow.protocol.filter_fields import RESULTS, TASKS
 
 SNAPSHOT_PAGE = 5_000
 """Records read at once for the snapshot that a stream begins with."""

@@ -12,7 +12,8 @@ from armonik.protogen.common import partitions_common_pb2 as messages
 from armoflow.engine.records import StateError
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import partition_to_message
-from armoflow.engine.services.filter_messages import PARTITIONS, parse_list
+from armoflow.engine.services.filter_messages import parse_list
+from armoflow.protocol.filter_fields import PARTITIONS
 
 
 class PartitionsService(Service, PartitionsServicer):  # type: ignore[misc]

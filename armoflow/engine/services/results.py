@@ -24,8 +24,9 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import result_to_message, set_seconds
-from armoflow.engine.services.filter_messages import RESULTS, parse_list
+from armoflow.engine.services.filter_messages import parse_list
 from armoflow.engine.uploads import ObjectWriter, store_all
+from armoflow.protocol.filter_fields import RESULTS
 from armoflow.protocol.shapes import ListOf, Text, check_id
 
 _NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)

@@ -23,7 +23,8 @@ from armoflow.engine.services.convert import (
     session_to_message,
     set_seconds,
 )
-from armoflow.engine.services.filter_messages import SESSIONS, parse_list
+from armoflow.engine.services.filter_messages import parse_list
+from armoflow.protocol.filter_fields import SESSIONS
 from armoflow.protocol.frames import LEASE, TIDY
 
 _ENDED = (SessionStatus.CLOSED, SessionStatus.CANCELLED)

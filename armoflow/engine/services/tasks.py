@@ -29,7 +29,8 @@ from armoflow.engine.services.convert import (
     task_to_detailed,
     task_to_summary,
 )
-from armoflow.engine.services.filter_messages import TASKS, parse_filters, parse_list
+from armoflow.engine.services.filter_messages import parse_filters, parse_list
+from armoflow.protocol.filter_fields import TASKS
 
 
 class TasksService(Service, TasksServicer):  # type: ignore[misc]
