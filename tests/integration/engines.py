@@ -25,6 +25,10 @@ class Up:
         directory: Where its state, socket and logs go.
         arguments: Further arguments of the command.
         environment: Its variables; None: this process's own.
+
+    Attributes:
+        endpoint: Where clients reach it.
+        socket: Where it listens itself, whatever stands before it.
     """
 
     program = (*ARMOFLOW, "up")
@@ -41,13 +45,13 @@ class Up:
         self.calls = directory / "calls.jsonl"
         # A path of its own: those that pytest makes may be too long for a socket.
         self._sockets = tempfile.TemporaryDirectory(prefix="af-")
-        self.endpoint = f"unix:{self._sockets.name}/s"
+        self.endpoint = self.socket = f"unix:{self._sockets.name}/s"
         self.start()
 
     def start(self) -> None:
         """Start it, or start it again on the same state."""
         command = [
-            *(*self.program, "--listen", self.endpoint, "--state", str(self.directory / "state")),
+            *(*self.program, "--listen", self.socket, "--state", str(self.directory / "state")),
             *("--log-calls", str(self.calls), "--log-level", "warning", *self.arguments),
         ]
         with (self.directory / "log").open("ab") as log:

@@ -20,7 +20,7 @@ class Looking:
 
     def __init__(self, engine: Up) -> None:
         options = [("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(engine.endpoint, options=options)
+        self._channel = grpc.insecure_channel(engine.socket, options=options)
         self._sessions = ArmoniKSessions(self._channel)
 
     def sessions(self) -> dict[str, Any]:

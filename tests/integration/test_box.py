@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ def look() -> dict[str, Any]:
 
 @task(crash_retries=0)
 def fill() -> int:
-    blocks = [bytearray(b"x") * 2**24 for _ in range(100)]
+    """Slowly enough for an owner that gets little of a busy machine to see it coming."""
+    blocks = []
+    while len(blocks) < 1000:
+        blocks.append(bytearray(b"x") * 2**21)
+        time.sleep(0.02)
     return len(blocks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.protocol.inspection import Inspection
-from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.resolve import resolve
 from tests.integration.engines import Up
 
 
@@ -53,7 +54,7 @@ def test_failed_items_are_counted_and_named(
     engine: Up, client: Client, door: Callable[[Client], None]
 ) -> None:
     door(client)
-    with Inspection(ConnectionSettings(engine.endpoint)) as inspection:
+    with Inspection(resolve(engine.endpoint, {}, os.environ)) as inspection:
         session_id = inspection.sessions(1)[1][0].session_id
         alone = inspection.failures(session_id, 100).total
         packs = inspection.summaries(session_id).values()

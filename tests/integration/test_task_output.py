@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 
 import pytest
 
 from armoflow import Client, task
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.resolve import resolve
 from armoflow.protocol.session_output import session_output
-from armoflow.protocol.settings import ConnectionSettings
 from tests.integration.engines import Up
 
 
@@ -81,7 +82,7 @@ def test_output_is_shown_by_every_door(engine: Up, capsys: pytest.CaptureFixture
             *("add | adding 2 5", "add | adding 2 4", "family | parent 4"),
         ]
     )
-    with Inspection(ConnectionSettings(engine.endpoint)) as inspection:
+    with Inspection(resolve(engine.endpoint, {}, os.environ)) as inspection:
         (session,) = inspection.sessions(1)[1]
         kept = session_output(inspection, session.session_id, follow=True)  # it has ended
         assert kept is not None

@@ -37,7 +37,9 @@ def test_threads_put_while_the_loop_looks_and_takes() -> None:
             for number in range(EACH):
                 queue.put(planned(f"{thread}/{number}"))
 
-        threads = [threading.Thread(target=plan, args=(number,)) for number in range(THREADS)]
+        threads = [
+            threading.Thread(target=plan, args=(number,), daemon=True) for number in range(THREADS)
+        ]
         for thread in threads:
             thread.start()
         left = THREADS * EACH
