@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from armonik.common import ResultStatus, TaskStatus
 
 from armoflow import Client
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import constants_of
-from tests.integration.engines import Up
+from tests.integration.engines import STOCK, Up, up
 from tests.integration.failing import LARGE, ODD, add, even, item, outer, table
 from tests.integration.looking import Looking
 
@@ -61,7 +63,7 @@ class Left:
         session_id = [*looking.sessions()][-1]
         everything = looking.results_of(session_id)
         stored = [each for each in everything if each.status is ResultStatus.COMPLETED]
-        self.stored = {each.result_id for each in stored if not each.name.startswith("items/")}
+        self.stored = {each.result_id for each in stored if not each.name.startswith(LOG_PREFIX)}
         makers = {each.created_by for each in everything if tells_of_failures(each.name)}
         packs = [each for each in looking.tasks(session_id) if each.id in makers]
         failed = [each for each in looking.tasks(session_id) if each.status is TaskStatus.ERROR]
@@ -89,3 +91,32 @@ def test_what_failed_calls_were_given_stays(
     left = Left(engine)
     assert left.packs
     assert left.needed == left.stored
+
+
+def test_inputs_stay_where_the_engine_deletes_the_payloads_of_failed_tasks(tmp_path: Path) -> None:
+    """As a cluster with ``Submitter__DeletePayload`` does."""
+    with up(tmp_path, *STOCK, "--strict") as engine:
+        with Client(engine.endpoint, workers=2) as client:
+            know(client)
+            with pytest.raises(ValueError, match=ODD):
+                compute(client, table(10))
+            with pytest.raises(ValueError, match=ODD):
+                client.compute(even.with_options(batch_size=1)(table(11), LARGE, 1))
+        looking = Looking(engine)
+        (session_id,) = looking.sessions()
+        everything = looking.results_of(session_id)
+        makers = {each.created_by for each in everything if tells_of_failures(each.name)}
+        failed = [
+            each
+            for each in looking.tasks(session_id)
+            if each.id in makers or (each.status is TaskStatus.ERROR and each.started_at)
+        ]
+        inputs = {key for each in failed for key in each.data_dependencies}
+        assert makers and len(failed) > len(makers) and len(inputs) == 2
+        stored = {
+            each.result_id
+            for each in everything
+            if each.status is ResultStatus.COMPLETED and not each.name.startswith(LOG_PREFIX)
+        }
+        assert stored == inputs
+        looking.close()
