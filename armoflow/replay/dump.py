@@ -134,8 +134,8 @@ def _check_stored(inspection: Inspection, task: Task) -> None:
             f"task {task.id} cannot be run again: the data of {missing[0]}, "
             f"{_role(missing[0], task.payload_id)}{more}, is not stored any more. What tasks that "
             "failed were given stays until the session is purged (`armoflow up --retention`); of "
-            "others it is deleted once nothing needs it, unless tasks have `keep=True`. Clusters with "
-            "`Submitter__DeletePayload` delete the payloads of failed tasks, too"
+            "others it is deleted once nothing needs it, unless tasks have `keep=True`. Clusters "
+            "with `Submitter__DeletePayload` delete the payloads of failed tasks, too"
         )
 
 
