@@ -147,6 +147,9 @@ SILENCE_BEFORE_RECONNECT = 30.0
 KEEPALIVE_SECONDS = 20.0
 """Seconds between an engine's pings, and for their answer: a peer that vanished is noticed then."""
 
+CONNECT_TIMEOUT = 10.0
+"""Seconds that an engine has to answer for the first time."""
+
 ENGINE_PATIENCE = 120.0
 """Seconds without an answer before an engine counts as gone: it may be restarting."""
 

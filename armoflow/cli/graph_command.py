@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, tell_written, write_file
+from armoflow.cli.printing import json_option, output_option, tell_written, write_file
 from armoflow.graph.render import FORMATS, check_format, draw_as
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
@@ -17,13 +17,7 @@ from armoflow.report.digest import Digest
 @click.command()
 @click.argument("session")
 @engine_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help=f"The file to write; its suffix chooses the format: {', '.join(FORMATS)}.",
-)
+@output_option(f"The file to write; its suffix chooses the format: {', '.join(FORMATS)}.")
 @json_option
 def graph(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Draw the graph of SESSION: a box for the tasks of each name, coloured by how far they are."""

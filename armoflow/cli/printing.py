@@ -35,6 +35,12 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def output_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``--output``: the file that a command writes."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option("-o", "--output", type=path, required=True, help=help)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; times as ISO 8601, durations in seconds."""
     print(json.dumps(value, indent=2, default=str))

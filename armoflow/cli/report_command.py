@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, tell_written, write_file
+from armoflow.cli.printing import json_option, output_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.page import report as draw
@@ -16,13 +16,7 @@ from armoflow.report.page import report as draw
 @click.command()
 @click.argument("session")
 @engine_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The file to write (run.html); it needs no other file, and no network.",
-)
+@output_option("The file to write (run.html); it needs no other file, and no network.")
 @json_option
 def report(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Write a page about SESSION: when and what ran, how well, what failed, and its graph."""

@@ -10,7 +10,7 @@ from typing import Any
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, tell_written, write_file
+from armoflow.cli.printing import json_option, output_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
 from armoflow.report.digest import by_start
@@ -21,13 +21,7 @@ from armoflow.report.trace import TaskRun
 @click.command()
 @click.argument("session")
 @engine_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The file to write (trace.json); open it at ui.perfetto.dev.",
-)
+@output_option("The file to write (trace.json); open it at ui.perfetto.dev.")
 @json_option
 def timeline(settings: ConnectionSettings, session: str, output: Path, as_json: bool) -> None:
     """Write when which engine task of SESSION ran, in which pod.

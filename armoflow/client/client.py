@@ -32,6 +32,7 @@ from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
 from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed
+from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
@@ -115,8 +116,8 @@ class Client:
         local: bool = False,
         payloads: PayloadMode = "auto",
         extensions: bool | None = None,
-        max_priority: int = 10,
-        connect_timeout: float = 10.0,
+        max_priority: int = MAX_PRIORITY,
+        connect_timeout: float = CONNECT_TIMEOUT,
         inline_seconds: float | None = None,
         name: str | None = None,
         progress: bool | None = None,

@@ -104,7 +104,6 @@ class EngineBackend:
         self._name = name
         self._loop = shared_loop()
         self._engine: PrivateEngine | None = None
-        self._max_priority = max_priority
         self.key = new_key()
         if settings is None:
             workers = workers or processors()

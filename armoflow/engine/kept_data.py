@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.needs import constants_of
+from armoflow.codec.needs import Needs, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.engine.records import Changes, ResultRecord, ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
@@ -21,28 +20,6 @@ from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 if TYPE_CHECKING:
     from armoflow.engine.commits import Commit
     from armoflow.engine.core import Engine
-
-
-@dataclass(slots=True)
-class _Given:
-    """What tasks of one session were given.
-
-    Attributes:
-        results: Payloads and inputs.
-        payloads: The payloads among them.
-        named: The constants that payloads name, of those that were read.
-        read: How many payloads were.
-    """
-
-    results: set[str] = field(default_factory=set)
-    payloads: list[str] = field(default_factory=list)
-    named: set[str] = field(default_factory=set)
-    read: int = 0
-
-    def add(self, payload_id: str, inputs: Iterable[str]) -> None:
-        """Another task."""
-        self.payloads.append(payload_id)
-        self.results.update((payload_id, *inputs))
 
 
 class KeptData:
@@ -57,7 +34,7 @@ class KeptData:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._given: dict[str, _Given] = {}
+        self._given: dict[str, Needs] = {}
 
     def completing(self, commits: Iterable[Commit]) -> None:
         """Tasks end well."""
@@ -68,7 +45,7 @@ class KeptData:
 
     def note(self, session_id: str, payload_id: str, inputs: Iterable[str]) -> None:
         """A task of a session has ended well, and has failed items: what it was given."""
-        self._given.setdefault(session_id, _Given()).add(payload_id, inputs)
+        self._given.setdefault(session_id, Needs()).add(payload_id, inputs)
 
     def forget(self, session_ids: Iterable[str]) -> None:
         """Sessions are removed."""
@@ -103,8 +80,8 @@ class KeptData:
         """Delete the data of a session that has ended, but what stays; done when committed."""
         engine = self._engine
         await engine.committed()
-        known = self._given.get(session_id, _Given())
-        given = _Given(set(known.results), list(known.payloads))
+        known = self._given.get(session_id, Needs())
+        given = Needs(set(known.results), list(known.payloads))
         for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
             given.add(payload_id, inputs)
         spared = await self._needed(given)
@@ -124,7 +101,7 @@ class KeptData:
         for results in engine.state.results_of(session_id):
             await engine.sweeper.in_slices(results, delete, urgent=False)
 
-    async def _needed(self, given: _Given) -> set[str] | None:
+    async def _needed(self, given: Needs) -> set[str] | None:
         """What tasks were given, and the constants that their payloads name.
 
         Returns:
@@ -137,8 +114,7 @@ class KeptData:
             engine = self._engine
             records = await engine.read_results(given.payloads[given.read : end])
             found = await engine.objects.read_many(each.opaque_id for each in records.values())
-            given.named |= await asyncio.to_thread(_names, list(found.values()))
-            given.read = max(given.read, end)
+            given.learn(end, await asyncio.to_thread(_names, list(found.values())))
         return given.results | given.named
 
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypedDict, TypeVar
 
 from armoflow.engine.filters import Clause, Entity, Filters, find_field, make_clause
 from armoflow.engine.lineage import Lineages
@@ -22,6 +22,9 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.rows import make_options, make_result, make_session, make_task, split_ids
 from armoflow.engine.schema import COLUMNS, OPTIONS_COLUMNS
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -44,6 +47,23 @@ class Page(Generic[T]):
     total: int
 
 
+class Order(TypedDict, total=False):
+    """How a list is ordered and cut.
+
+    Attributes:
+        sort: A field as in :class:`~armoflow.engine.filters.Condition`; ties are broken by id,
+            unset values are last going up, first going down. By default the id.
+        descending: The largest first.
+        page: Which page, from zero.
+        page_size: Rows of a page, 100 by default; 0 gives the total only.
+    """
+
+    sort: str
+    descending: bool
+    page: int
+    page_size: int
+
+
 class Application(NamedTuple):
     """An application: a distinct quadruple in the options of tasks."""
 
@@ -62,12 +82,7 @@ class Given(NamedTuple):
 
 
 class Queries:
-    """Reads of committed rows; whoever needs a change that was just applied awaits it first.
-
-    ``sort`` is a field as in :class:`~armoflow.engine.filters.Condition`; ties are broken by id,
-    unset values are last going up, first going down. ``page`` counts from zero; ``page_size`` 0
-    gives the total only.
-    """
+    """Reads of committed rows; whoever needs a change that was just applied awaits it first."""
 
     def __init__(self, reader: Reader, partitions: Mapping[str, Partition]) -> None:
         self._reader = reader
@@ -76,65 +91,21 @@ class Queries:
         self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
-    async def sessions(
-        self,
-        filters: Filters = (),
-        *,
-        sort: str = "id",
-        descending: bool = False,
-        page: int = 0,
-        page_size: int = 100,
-    ) -> Page[SessionRecord]:
+    async def sessions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[SessionRecord]:
         """Sessions that match."""
-        query = _Query(
-            "sessions", filters, sort=sort, descending=descending, page=page, page_size=page_size
-        )
-        return await self._page(query, self._make_sessions)
+        return await self._page(_Query("sessions", filters, **order), self._make_sessions)
 
-    async def tasks(
-        self,
-        filters: Filters = (),
-        *,
-        sort: str = "id",
-        descending: bool = False,
-        page: int = 0,
-        page_size: int = 100,
-    ) -> Page[TaskRecord]:
+    async def tasks(self, filters: Filters = (), **order: Unpack[Order]) -> Page[TaskRecord]:
         """Tasks that match."""
-        query = _Query(
-            "tasks", filters, sort=sort, descending=descending, page=page, page_size=page_size
-        )
-        return await self._page(query, self._make_tasks)
+        return await self._page(_Query("tasks", filters, **order), self._make_tasks)
 
-    async def results(
-        self,
-        filters: Filters = (),
-        *,
-        sort: str = "id",
-        descending: bool = False,
-        page: int = 0,
-        page_size: int = 100,
-    ) -> Page[ResultRecord]:
+    async def results(self, filters: Filters = (), **order: Unpack[Order]) -> Page[ResultRecord]:
         """Results that match."""
-        query = _Query(
-            "results", filters, sort=sort, descending=descending, page=page, page_size=page_size
-        )
-        return await self._page(query, _make_results)
+        return await self._page(_Query("results", filters, **order), _make_results)
 
-    async def partitions(
-        self,
-        filters: Filters = (),
-        *,
-        sort: str = "id",
-        descending: bool = False,
-        page: int = 0,
-        page_size: int = 100,
-    ) -> Page[Partition]:
+    async def partitions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[Partition]:
         """Partitions that match."""
-        query = _Query(
-            "partitions", filters, sort=sort, descending=descending, page=page, page_size=page_size
-        )
-        return await self._page(query, self._make_partitions)
+        return await self._page(_Query("partitions", filters, **order), self._make_partitions)
 
     async def applications(
         self,
@@ -274,10 +245,10 @@ class _Query:
         entity: Entity,
         filters: Filters,
         *,
-        sort: str,
-        descending: bool,
-        page: int,
-        page_size: int,
+        sort: str = "id",
+        descending: bool = False,
+        page: int = 0,
+        page_size: int = 100,
     ) -> None:
         _check_page(page, page_size)
         self._entity: Entity = entity

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from armoflow.graph.arguments import Reference, find_dependencies
 from armoflow.graph.nodes import Node
-
-if TYPE_CHECKING:
-    import networkx
-
-    NodeGraph = networkx.DiGraph[Node]
 
 
 class Graph:
@@ -31,8 +26,6 @@ class Graph:
         >>> graph = Graph(total(square.map([1, 2, 3])))
         >>> [node.name for node in graph]
         ['list', 'square', 'total']
-        >>> graph.digraph.number_of_edges()
-        2
     """
 
     def __init__(self, *values: Any) -> None:
@@ -53,17 +46,6 @@ class Graph:
             open_.add(node)
             todo.extend(reversed([below for below in node.inputs if below not in done]))
         return list(done)
-
-    @cached_property
-    def digraph(self) -> NodeGraph:
-        """The graph as networkx knows it: an edge from each node to those that read it."""
-        import networkx
-
-        graph: NodeGraph = networkx.DiGraph()
-        for node in self.nodes:
-            graph.add_node(node)
-            graph.add_edges_from((source, node) for source in node.inputs)
-        return graph
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from armoflow.errors import GraphError
 
 if TYPE_CHECKING:
+    import networkx
+
     from armoflow.graph.nodes import Node
 
 
@@ -43,6 +45,16 @@ class Lazy:
 
         return visualize(self, path=path)
 
+    def to_networkx(self) -> networkx.DiGraph[int]:
+        """The graph that makes this value, for the algorithms of networkx; nothing runs.
+
+        Its nodes are numbers, in an order to run them in, with the attributes ``name``, ``kind``
+        (as ``call`` and ``map``) and ``caption`` (as in pictures); edges lead to who reads a value.
+        """
+        from armoflow.graph.render import to_networkx
+
+        return to_networkx(self)
+
     def _repr_svg_(self) -> str | None:
         from armoflow.graph.render import notebook_svg
 
@@ -57,7 +69,7 @@ class Lazy:
     def __copy__(self) -> Lazy:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Lazy:
+    def __deepcopy__(self, _: dict[int, Any]) -> Lazy:
         return self
 
     def __eq__(self, other: object) -> bool:

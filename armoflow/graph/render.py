@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armoflow.errors import GraphError
 from armoflow.graph.graph import Graph
@@ -24,6 +24,9 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+
+if TYPE_CHECKING:
+    import networkx
 
 _NOTEBOOK_LIMIT = 300
 _TITLE_LIMIT = 36
@@ -161,6 +164,24 @@ def _caption(node: Node) -> str:
 
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def to_networkx(*values: Any) -> networkx.DiGraph[int]:
+    """The graph as networkx knows it.
+
+    Example:
+        >>> from armoflow.graph.task import task
+        >>> graph = to_networkx(task(max)(task(abs).map([-1, 2])))
+        >>> [*graph.edges], graph.nodes[2]
+        ([(0, 1), (1, 2)], {'name': 'max', 'kind': 'call', 'caption': ''})
+    """
+    import networkx
+
+    drawn = picture(*values)
+    graph: networkx.DiGraph[int] = networkx.DiGraph(drawn.edges)
+    for position, (node, shape) in enumerate(zip(Graph(*values), drawn.shapes, strict=True)):
+        graph.add_node(position, name=node.name, kind=shape.kind, caption=shape.caption)
+    return graph
 
 
 def to_dot(*values: Any) -> str:

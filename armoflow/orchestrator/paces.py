@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from armoflow import config
-from armoflow.codec.places import CodePlace, place_of
+
+CodePlace: TypeAlias = "tuple[str, str, int]"
+"""Name, file and line."""
 
 _KEPT = 4096
 _WEIGHT = 0.5
@@ -25,6 +27,23 @@ _EXPANDS, _LARGE = 1, 2
 
 _LOOKED_AT = 64
 """Functions that are looked at, at most, to find out which tasks one may call."""
+
+
+def place_of(function: Callable[..., Any]) -> CodePlace:
+    """Where the code of a function stands.
+
+    A function that is pickled by value is another object, with other code, in each process, and
+    each time it is pickled anew.
+
+    Example:
+        >>> place_of(len)
+        ('len', 'builtins', 0)
+    """
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType):
+        return code.co_name, code.co_filename, code.co_firstlineno
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return kind.__qualname__, str(getattr(kind, "__module__", "")), 0
 
 
 class FunctionPace(NamedTuple):

@@ -76,6 +76,10 @@ class Fields:
             for name in self.kinds
         }
 
+    def of_kind(self, kind: Kind) -> list[str]:
+        """The fields with values of a kind."""
+        return [name for name, each in self.kinds.items() if each == kind]
+
     @cached_property
     def names(self) -> dict[int, str]:
         """The name of each number."""

@@ -18,7 +18,7 @@ from armoflow.codec.container import stranger
 from armoflow.codec.envelope import SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items, read_summary
-from armoflow.config import MIB
+from armoflow.config import CONNECT_TIMEOUT, MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.connect import introduce
@@ -38,9 +38,6 @@ PAGE = 1_000
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
 """Before all that engines tell of."""
-
-WHOLE_ID = 36
-"""Characters of an id that engines make."""
 
 SHORTEST_ID = 4
 """Characters of an id's beginning that may stand for it."""
@@ -112,7 +109,7 @@ class Inspection:
         EngineError: If what answers is not an ArmoniK, or refuses the caller.
     """
 
-    def __init__(self, settings: ConnectionSettings, timeout: float = 10.0) -> None:
+    def __init__(self, settings: ConnectionSettings, timeout: float = CONNECT_TIMEOUT) -> None:
         introduction = asyncio.run(introduce(settings, timeout))
         self.info = introduction.info
         self.settings = settings

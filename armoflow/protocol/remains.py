@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.needs import constants_of
+from armoflow.codec.needs import Needs, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
@@ -38,29 +38,16 @@ _FAILED = (task_status_pb2.TASK_STATUS_ERROR, task_status_pb2.TASK_STATUS_TIMEOU
 
 
 @dataclass(slots=True)
-class _Given:
-    """What tasks of one session were given.
+class _Found(Needs):
+    """What those tasks of a session were given that are known to matter.
 
     Attributes:
-        results: Payloads and inputs.
-        payloads: The payloads among them.
-        named: The constants that payloads name, of those that were read.
-        read: How many payloads were.
         logs: The logs of items that tell which tasks these are, as far as they were looked at.
         since: When those were created, in seconds, that are looked at next.
     """
 
-    results: set[str] = field(default_factory=set)
-    payloads: list[str] = field(default_factory=list)
-    named: set[str] = field(default_factory=set)
-    read: int = 0
     logs: set[str] = field(default_factory=set)
     since: int = 0
-
-    def add(self, task: Any) -> None:
-        """Another task."""
-        self.payloads.append(task.payload_id)
-        self.results.update((task.payload_id, *task.data_dependencies))
 
 
 class Remains:
@@ -76,7 +63,7 @@ class Remains:
         self._transport = transport
         self._results = results
         self._tasks = tasks
-        self._given: defaultdict[str, _Given] = defaultdict(_Given)
+        self._given: defaultdict[str, _Found] = defaultdict(_Found)
 
     async def going(self, session_id: str, result_ids: Sequence[str]) -> list[str]:
         """Those of these results whose data goes now, in a session that goes on.
@@ -107,7 +94,7 @@ class Remains:
         request = messages.tasks_in(session_id, _FAILED, PAGE)
         async for task in self._pages(self._tasks.ListTasksDetailed, request, "tasks"):
             if task.HasField("started_at"):  # else it only needed one that failed
-                given.add(task)
+                given.add(task.payload_id, task.data_dependencies)
         request = messages.results_in(session_id, _COMPLETED, PAGE)
         stored = {
             row.result_id: row.name
@@ -118,7 +105,7 @@ class Remains:
         spared = await self._spared(session_id, given, constants)
         return [result_id for result_id in stored if result_id not in spared]
 
-    async def _of_failed_items(self, session_id: str, patience: float | None) -> _Given:
+    async def _of_failed_items(self, session_id: str, patience: float | None) -> _Found:
         """What those tasks of a session were given that have left a log of failed items."""
         given = self._given[session_id]
         list_results = self._results.ListResults
@@ -138,13 +125,13 @@ class Remains:
             asked = messages.list_tasks(ids)
             reply = await self._list(self._tasks.ListTasksDetailed, asked, patience)
             for task in reply.tasks:
-                given.add(task)
+                given.add(task.payload_id, task.data_dependencies)
         given.logs.update(rows)
         newest = max((row.created_at.seconds for row in rows.values()), default=0)
         given.since = max(given.since, newest - OVERLAP)
         return given
 
-    async def _spared(self, session_id: str, given: _Given, constants: Collection[str]) -> Set[str]:
+    async def _spared(self, session_id: str, given: _Found, constants: Collection[str]) -> Set[str]:
         """What tasks were given, and those constants that their payloads name.
 
         All constants, where the payloads are too many to be read.
@@ -154,10 +141,9 @@ class Remains:
         end = len(given.payloads)
         if end > FAILED_PAYLOADS:
             return given.results.union(constants)
-        for data in await self._transport.fetch(session_id, given.payloads[given.read : end]):
-            if not isinstance(data, Exception):
-                given.named.update(constants_of(data))
-        given.read = max(given.read, end)
+        found = await self._transport.fetch(session_id, given.payloads[given.read : end])
+        payloads = [data for data in found if not isinstance(data, Exception)]
+        given.learn(end, [name for payload in payloads for name in constants_of(payload)])
         return given.results | given.named
 
     async def _pages(

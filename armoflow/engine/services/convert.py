@@ -32,32 +32,18 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
+from armoflow.protocol import filter_fields
 from armoflow.protocol.frames import OPTIONS
 
 NANOSECONDS = 1_000_000_000
 
-_OPTION_FIELDS = (
-    "max_retries",
-    "priority",
-    "partition_id",
-    "application_name",
-    "application_version",
-    "application_namespace",
-    "application_service",
-    "engine_type",
-)
-_TASK_DATES = (
-    "created_at",
-    "submitted_at",
-    "received_at",
-    "acquired_at",
-    "fetched_at",
-    "started_at",
-    "processed_at",
-    "ended_at",
-    "pod_ttl",
-)
-_SESSION_DATES = ("created_at", "cancelled_at", "closed_at", "purged_at", "deleted_at")
+_OPTION_FIELDS = [
+    name.removeprefix("options.")
+    for name, kind in filter_fields.OPTIONS.kinds.items()
+    if kind != "duration"
+]
+_TASK_DATES = filter_fields.TASKS.of_kind("date")
+_SESSION_DATES = filter_fields.SESSIONS.of_kind("date")
 
 
 def set_seconds(message: Any, seconds: float | None) -> None:
@@ -267,6 +253,6 @@ def _set_task_dates(message: Any, task: TaskRecord) -> None:
         set_seconds(message.received_to_end_duration, task.ended_at - task.received_at)
 
 
-def _set_dates(message: Any, record: SessionRecord | TaskRecord, names: tuple[str, ...]) -> None:
+def _set_dates(message: Any, record: SessionRecord | TaskRecord, names: Sequence[str]) -> None:
     for name in names:
         set_seconds(getattr(message, name), getattr(record, name))

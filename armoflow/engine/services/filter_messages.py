@@ -7,11 +7,12 @@ conditions. A result's opaque id, which is bytes, is compared as its hexadecimal
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from armonik.protogen.common import applications_fields_pb2, sort_direction_pb2
 
 from armoflow.engine.filters import MAXIMUM_CONDITIONS, Condition, Filters
+from armoflow.engine.queries import Order
 from armoflow.engine.records import StateError
 from armoflow.engine.services.convert import get_seconds
 from armoflow.protocol.filter_fields import (
@@ -22,16 +23,6 @@ from armoflow.protocol.filter_fields import (
     Fields,
     Kind,
 )
-
-
-class ListArguments(TypedDict):
-    """How a query is ordered and cut."""
-
-    sort: str
-    descending: bool
-    page: int
-    page_size: int
-
 
 APPLICATIONS: Final = Fields(
     "application_field",
@@ -48,9 +39,7 @@ _NO_KEY: Final = GENERIC
 # --- from the wire ------------------------------------------------------------------------------
 
 
-def parse_list(
-    request: Any, fields: Fields, *, strict: bool = False
-) -> tuple[Filters, ListArguments]:
+def parse_list(request: Any, fields: Fields, *, strict: bool = False) -> tuple[Filters, Order]:
     """Validate and translate a List request that sorts by one field.
 
     Args:
@@ -59,7 +48,7 @@ def parse_list(
         strict: Refuse absent filters and sorts, as the reference engine does.
 
     Returns:
-        The filters, and the other arguments of the query.
+        The filters, and the order.
 
     Raises:
         StateError: With the code that the caller gets.
@@ -67,7 +56,7 @@ def parse_list(
     check_page(request, strict=strict)
     named = [request.sort.field] if request.sort.HasField("field") else []
     paths, descending = parse_sort(request.sort, named, fields, strict=strict)
-    return parse_filters(request.filters, fields, strict=strict), ListArguments(
+    return parse_filters(request.filters, fields, strict=strict), Order(
         sort=paths[0], descending=descending, page=request.page, page_size=request.page_size
     )
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from armoflow.agent.effects import CreatedResult
 from armoflow.engine.records import (
     FINAL,
     Changes,
-    NewTask,
     StateError,
-    Stored,
     TaskRecord,
     TaskStatus,
 )
@@ -132,29 +129,14 @@ class ExecutionCommands(Completion):
         self._give_back(changes, now, task)
         return changes
 
-    def complete_task(
-        self,
-        now: float,
-        task_id: str,
-        created: Sequence[CreatedResult],
-        stored: Mapping[str, Stored],
-        children: Sequence[NewTask],
-    ) -> Changes:
-        """Commit a task's success, in the order of ArmoniK.Core's agent.
+    def complete_tasks(self, now: float, commits: Iterable[Commit]) -> Changes:
+        """Commit successes, each in the order of ArmoniK.Core's agent.
 
         If an expected output was neither produced nor handed to a child, the task ends in error and
-        nothing of what it did happens (strict: it completes, and who waits for the output hangs).
-
-        Raises:
-            StateError: If the effects are invalid, for example a child needs an unknown result; the
-                agent then fails the task with a retry.
+        nothing of what it did happens (strict: it completes, and who waits for the output hangs). A
+        task whose effects are refused, for example since a child needs an unknown result, fails
+        with a retry.
         """
-        changes = Changes()
-        self._commit(changes, now, (task_id, created, stored, children))
-        return changes
-
-    def complete_tasks(self, now: float, commits: Iterable[Commit]) -> Changes:
-        """Commit many successes; a task whose effects are refused fails, with a retry."""
         changes = Changes()
         for commit in commits:
             self._commit_or_fail(changes, now, commit)

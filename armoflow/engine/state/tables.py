@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from armoflow.config import MAX_PRIORITY
 from armoflow.engine.records import (
     FINAL,
     Changes,
@@ -46,7 +47,7 @@ class Base:
         partitions: Sequence[Partition],
         default_partition: str,
         *,
-        max_priority: int = 10,
+        max_priority: int = MAX_PRIORITY,
         delete_payload: bool = False,
         strict: bool = False,
         slice_size: int = sys.maxsize,
