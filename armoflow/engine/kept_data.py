@@ -79,7 +79,7 @@ class KeptData:
     async def tidy(self, session_id: str) -> None:
         """Delete the data of a session that has ended, but what stays; done when committed."""
         engine = self._engine
-        await engine.committed()
+        await asyncio.shield(engine.committed())  # others wait for it, too
         known = self._given.get(session_id, Needs())
         given = Needs(set(known.results), list(known.payloads))
         for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_support import Changes, Running, in_loop
@@ -324,3 +326,42 @@ async def test_tasks_of_equal_options_share_them_whatever_command_they_came_in(
         connection = engine._connection
         rows = connection.execute("SELECT count(DISTINCT options_id) FROM tasks").fetchone()
         assert rows == (2,)
+
+
+WAITING: dict[str, Callable[[Running], Coroutine[Any, Any, Any]]] = {
+    "a reply": lambda running: running.engine.promise(running.engine.committed()),
+    "a session tidied": lambda running: running.engine.kept_data.tidy(running.session),
+    "a session closed": lambda running: running.engine.sweeper.change(
+        running.session,
+        lambda: running.engine.state.close_session(running.engine.now(), running.session),
+    ),
+    "results deleted": lambda running: running.engine.sweeper.in_slices(
+        ["unknown"],
+        lambda ids: running.engine.state.delete_results(running.engine.now(), ids),
+        urgent=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+@in_loop
+async def test_who_waits_for_a_commit_no_more_leaves_it_to_the_others(
+    tmp_path: Path, what: str
+) -> None:
+    """A call whose client has gone, a lease that runs out while the engine stops."""
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        await engine.committed()
+        results = [NewResult(engine.new_id(), "pending")]
+        changes = engine.state.create_results(engine.now(), running.session, results)
+        shared = engine.apply(changes, urgent=False)
+        waiting = asyncio.create_task(WAITING[what](running))
+        await asyncio.sleep(0)  # it begins to wait
+        assert not shared.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        await asyncio.wait_for(shared, 20)
+        running.open_session()
+        await asyncio.wait_for(engine.committed(), 20)
