@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from armoflow.agent.effects import Effects
+from armoflow.protocol.shared_files import remove_file
 from armoflow.worker.data import Source
 
 
@@ -62,4 +63,4 @@ class Passed:
         """What was taken is not needed any more."""
         for source in taken.values():
             if not isinstance(source, bytes):
-                os.unlink(str(source[0]))  # noqa: PTH108 - pathlib is not imported in children
+                remove_file(str(source[0]))

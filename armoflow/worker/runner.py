@@ -8,7 +8,6 @@ record of its first failing item.
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from armoflow.codec.payload import Operation, Payload, unpack_payload
 from armoflow.codec.recording import record_death
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
+from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
 from armoflow.worker import data, item_operations
 from armoflow.worker.attempts import Attempts, describe
@@ -144,7 +144,7 @@ class Runner:
             self._run(task, payload, effects)
         except Exception as error:
             for staged in effects.staged_files():
-                os.unlink(staged.path)  # noqa: PTH108 - pathlib is not imported in children
+                remove_file(staged.path)
             if isinstance(error, TaskFailure):
                 raise
             if not isinstance(error, ItemFailure):

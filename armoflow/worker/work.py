@@ -19,6 +19,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload, unpack_payload
 from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
+from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
@@ -78,7 +79,7 @@ class History:
         """The task is done with: what was saved goes."""
         saved, self.saved = self.saved, None
         if saved is not None and not isinstance(saved, bytes):
-            Path(str(saved[0])).unlink(missing_ok=True)
+            remove_file(str(saved[0]))  # what cannot be removed now goes with its folder
 
     def _take_over_saved(self) -> None:
         """Have in memory what was saved; how far a reduction came is forgotten, it starts anew."""

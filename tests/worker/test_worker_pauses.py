@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -421,6 +422,35 @@ async def test_a_pack_goes_on_after_its_pause_where_it_was(lane: Lane) -> None:
     assert (await lane.slots(task)) == [bytes([value]) * 100_000 for value in range(5)]
     assert runs(log) == ["0", "1", "2", "3", "4", "1", "3", "1"]
     assert not list(lane.directory.rglob("saved-*"))
+
+
+def test_a_disk_that_does_not_let_go_of_what_was_saved_loses_no_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor that of a neighbour whose end is told with it."""
+    unlink = os.unlink
+    refused: list[str] = []
+
+    def refuse(path: Any, **options: Any) -> None:
+        if "saved-" in os.fspath(path):
+            refused.append(os.fspath(path))
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        unlink(path, **options)
+
+    @on_a_lane(workers=1)
+    async def scenario(lane: Lane) -> None:
+        log = lane.directory / "log"
+        large = flaky(log, {0: 1}, lambda value: bytes(100_000))
+        (task,) = lane.submit(collection(MAP, large, values(0, 1), settings=retried(2)))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", refuse)
+            await paused(lane, task.id)
+            others = lane.submit(*(call(flaky(log, {}), f"other-{number}") for number in range(3)))
+            assert await lane.ended(others) == ["other-0", "other-1", "other-2"]
+            assert len(await lane.slots(task)) == 2
+        assert len(refused) == 1
+
+    scenario(tmp_path)
 
 
 @on_a_lane(workers=1)
