@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
     from armoflow.graph.task import Task, task
+    from armoflow.running import CurrentTask, current_task
 
 __all__ = [
     "Client",
+    "CurrentTask",
     "Delayed",
     "DelayedList",
     "Future",
@@ -29,6 +31,7 @@ __all__ = [
     "Task",
     "__version__",
     "compute",
+    "current_task",
     "items",
     "options",
     "task",
@@ -37,12 +40,14 @@ __all__ = [
 
 _MODULES = {
     "Client": "armoflow.client.client",
+    "CurrentTask": "armoflow.running",
     "Delayed": "armoflow.graph.delayed",
     "DelayedList": "armoflow.graph.collection",
     "Future": "armoflow.client.future",
     "Put": "armoflow.client.put",
     "Task": "armoflow.graph.task",
     "compute": "armoflow.graph.context",
+    "current_task": "armoflow.running",
     "items": "armoflow.graph.collection",
     "task": "armoflow.graph.task",
     "zip_items": "armoflow.graph.collection",

@@ -97,6 +97,10 @@ class ReplayError(ArmoflowError):
     """A task cannot be run again here: what it was given is not there, or is none of armoflow's."""
 
 
+class NoTaskError(ArmoflowError, RuntimeError):
+    """Something was asked of the running task, and no task runs."""
+
+
 class SubmissionError(ArmoflowError, ValueError):
     """A graph cannot be submitted to this engine: unknown partition, priority too high."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from armoflow.client.local_current import LocalCheckpoint, local_task
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -45,6 +46,7 @@ from armoflow.graph.nodes import (
     ZipNode,
 )
 from armoflow.options import TaskOptions, as_block, merge_options
+from armoflow.running import running
 from armoflow.worker.job import split_outputs
 
 
@@ -141,10 +143,12 @@ class Scope:
         self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
     ) -> Evaluation:
         """Call a task's function, again if it raises, and run the graph that it returns."""
+        checkpoint = LocalCheckpoint()
         for attempt in itertools.count(1):
             token = current_client.set(INSIDE_TASK)
             try:
-                with as_block(None):  # as in a worker, where the caller's blocks are not entered
+                # As in a worker, where the caller's blocks are not entered.
+                with as_block(None), running(local_task(node, name, attempt, checkpoint)):
                     result = function()
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):

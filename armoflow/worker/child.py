@@ -18,17 +18,19 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Any
 
 from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
+from armoflow.running import CurrentTask, answer_for_process
+from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.data import Source
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
-from armoflow.worker.naming import name_of
+from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.output import Output
 from armoflow.worker.passed import Passed
 from armoflow.worker.process_state import ProcessState
@@ -246,7 +248,9 @@ class Child:
         self._process_id = os.getpid()
         self._mark = mark
         self._task: EngineTask | None = None
+        self._asked = False  # the running task has asked who it is: it may keep checkpoints
         self._output = Output(mark, token, self._writer)
+        self._checkpoints = Checkpoints(directory)
         self._recorder.last_lines = self._output.last_lines
 
     def announce(self) -> None:
@@ -259,6 +263,7 @@ class Child:
         Script(self._runner.code).install()
         self._output.install()
         self._surroundings = ProcessState(self._owner, self._output)
+        answer_for_process(self._current)
         self._runner.code.loading = self._surroundings.loading
         while True:
             try:
@@ -338,6 +343,10 @@ class Child:
             os._exit(0)  # a task forked, and its copy came back here: it has no part in this
         self._output.close()
         self._runner.payload = None
+        if self._asked or task.progress is not None:
+            self._asked = False
+            if message[0] != lane_frames.PAUSED:
+                self._checkpoints.forget(task.task_id)
         self._outbox.put(self._pack(message), now)
         self._recorder.end()
         runner, surroundings = self._runner, self._surroundings
@@ -358,6 +367,28 @@ class Child:
             return NOBODY
         name = self._runner.name if payload is None else name_of(payload, self._mark.position())
         return Writer.of(task.task_id, task.session_id, name)
+
+    def _current(self) -> CurrentTask | None:
+        """What runs, as its code may know it."""
+        task, payload = self._task, self._runner.payload
+        if task is None or payload is None:
+            return None
+        self._asked = True
+        position = self._mark.position()
+        step, item = item_of(payload, position.item)
+        deadline = position.deadline
+        left = (deadline - monotonic_ns()) * 1e-9
+        return CurrentTask(
+            id=task.task_id,
+            session_id=task.session_id,
+            name=position.name if position.inline else step.name,
+            item=None if position.inline else item,
+            attempt=position.attempt,
+            deadline=time() + left if deadline else None,
+            checkpoints=self._checkpoints.of_item(
+                task.task_id, f"{position.inline}-{position.item}"
+            ),
+        )
 
     def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:
         self._outbox.send(self._pack([lane_frames.PARTIAL, serial, base, lengths, spool]))

@@ -21,6 +21,7 @@ from armoflow.agent.lane_shapes import (
     is_done,
     is_plain,
 )
+from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.heard import decode_done, decode_partial, is_of
 from armoflow.worker.killing import Killing
@@ -281,6 +282,7 @@ class Dialogue:
         self.partial.pop(serial, None)
         attempts = {item: (count, moment) for item, count, moment in spent}
         seconds = work.pause(ran * 1e-9, due, attempts, saved)
+        work.history.left_behind = Checkpoints(self._child.directory).removal(work.task_id)
         if serial in self.cancelled:
             self.cancelled.discard(serial)
             work.history.discard()

@@ -16,6 +16,7 @@ from typing import Any
 from armoflow.agent.lane_shapes import BrokenStreamError
 from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.heard import kept
@@ -367,10 +368,14 @@ class ChildSupervisor:
         self._stop_checking()
         self._child = self._dialogue = None
         self._dying = False
+        checkpoints = Checkpoints(child.directory)
+        for serial in cancelled & sent.keys():
+            checkpoints.forget(sent[serial].task_id)
         running = None if position.serial in cancelled else sent.pop(position.serial, None)
         again = [work for serial, work in sent.items() if serial not in cancelled]
         outcomes = []
         if running is not None:
+            running.history.left_behind = checkpoints.removal(running.task_id)
             outcome = account(running, entries, death)
             if outcome is None:
                 again.insert(0, running)

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class History:
         inline: The graph that it returns may be begun in its process.
         ran: Seconds that it ran.
         waited: Seconds that it has waited, or is about to, outside of any process.
+        left_behind: Removes what its processes have left beside them.
     """
 
     finished: dict[int, list[Any]] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class History:
     inline: bool = True
     ran: float = 0.0
     waited: float = 0.0
+    left_behind: Callable[[], None] | None = None
 
     def note(self, entries: Iterable[Entry]) -> None:
         """What a child that died had done."""
@@ -76,7 +78,14 @@ class History:
                 self.saved = [str(path), size]
 
     def discard(self) -> None:
-        """The task is done with: what was saved goes."""
+        """The task is done with: what was saved and left goes."""
+        self.drop_saved()
+        left, self.left_behind = self.left_behind, None
+        if left is not None:
+            left()
+
+    def drop_saved(self) -> None:
+        """What was saved goes."""
         saved, self.saved = self.saved, None
         if saved is not None and not isinstance(saved, bytes):
             remove_file(str(saved[0]))  # what cannot be removed now goes with its folder
@@ -86,7 +95,7 @@ class History:
         if self.saved is not None:
             with suppress(UnreadableDataError):  # it is gone: then all is made again
                 self.finished.update(unpack_saved(data.read(self.saved))[0])
-            self.discard()
+            self.drop_saved()
 
 
 @dataclass(slots=True, eq=False)
@@ -151,7 +160,7 @@ class Assignment:
     ) -> float:
         """Its process goes on to other tasks until it is due; returns for how many seconds."""
         history = self.history
-        history.discard()
+        history.drop_saved()
         history.finished, history.spent, history.saved = {}, dict(spent), saved
         seconds = max(0.0, (due - time.monotonic_ns()) * 1e-9)
         history.ran += ran
