@@ -62,7 +62,6 @@ class WatchedWork:
         """The work begins."""
         self._orchestrator = orchestrator
         if is_wanted(self._progress):
-            orchestrator.tally.watched = True
             overview = orchestrator.overview
             self.display = Display(overview.counts, overview.reason, overview.refresh)
 

@@ -4,8 +4,8 @@ An engine tells of tasks. Of what one task runs (the items of a batch, the calls
 steps of a chain, the calls of a graph that it began itself) it knows nothing, so the task says so
 itself, behind the slots of its first output (see :mod:`armoflow.codec.envelope`); what was quick is
 told together, so that a log costs next to nothing. Values are deleted when nobody needs them, but
-names last: of a task with failed items a small result of its own is left, whose name tells which
-they were (:class:`ItemSummary`) and whose data is the log.
+names last: of a task with items that failed, or were tried again, a small result of its own is
+left, whose name tells of them (:class:`ItemSummary`) and whose data is the log.
 
 To read one: download a result's data with the calls that every ArmoniK serves, and give it to
 :func:`read_items`. A single item that succeeded at once leaves no log: the engine tells all of it.
@@ -31,7 +31,9 @@ PREFIX = "items/"
 _NAME = 200
 """Characters of such a name."""
 
-_SUMMARY = re.compile(rf"{PREFIX}(\d+) of (\d+) failed(?:: (.*))?", re.DOTALL)
+_SUMMARY = re.compile(
+    rf"{PREFIX}(\d+) of (\d+) failed(?:, (\d+) tried again)?(?:: (.*))?", re.DOTALL
+)
 
 
 class ItemState(enum.IntEnum):
@@ -79,11 +81,13 @@ class ItemSummary(NamedTuple):
         items: How many items the task has run.
         failed: How many of these have failed.
         names: What errors call these; not all where they are many.
+        repeated: How many items have needed more than one attempt.
     """
 
     items: int
     failed: int
     names: Sequence[str]
+    repeated: int = 0
 
 
 class Section:
@@ -161,7 +165,7 @@ class ItemLog:
         >>> records[2].items
         2
         >>> log.name
-        'items/1 of 4 failed: load[11]'
+        'items/1 of 4 failed, 1 tried again: load[11]'
     """
 
     def __init__(self) -> None:
@@ -206,12 +210,12 @@ class ItemLog:
         return items > 1 or any(section.special for section in sections)
 
     @property
-    def failed(self) -> bool:
-        """Whether an item has failed."""
+    def lasts(self) -> bool:
+        """Whether it is to outlive the task's values: an item has failed, or was tried again."""
         return any(
-            state == ItemState.FAILED
+            state == ItemState.FAILED or attempts > 1
             for section in self._sections
-            for state, _ in section.special.values()
+            for state, attempts in section.special.values()
         )
 
     @property
@@ -224,8 +228,11 @@ class ItemLog:
             for item, (state, _) in section.special.items()
             if state == ItemState.FAILED
         ]
+        told = [told for section in self._sections for told in section.special.values()]
+        repeated = sum(attempts > 1 for _, attempts in told)
+        again = f", {repeated} tried again" if repeated else ""
         names = f": {', '.join(failed)}" if failed else ""
-        return f"{PREFIX}{len(failed)} of {total} failed{names}"[:_NAME]
+        return f"{PREFIX}{len(failed)} of {total} failed{again}{names}"[:_NAME]
 
     def pack(self) -> list[Any]:
         """As it travels."""
@@ -305,12 +312,15 @@ def read_summary(name: str) -> ItemSummary | None:
 
     Example:
         >>> read_summary("items/2 of 1000 failed: f[3], f[17]")
-        ItemSummary(items=1000, failed=2, names=['f[3]', 'f[17]'])
+        ItemSummary(items=1000, failed=2, names=['f[3]', 'f[17]'], repeated=0)
+        >>> read_summary("items/0 of 8 failed, 3 tried again").repeated
+        3
         >>> read_summary("output/load") is None
         True
     """
     found = _SUMMARY.fullmatch(name)
     if found is None:
         return None
-    failed, total, names = found.groups()
-    return ItemSummary(int(total), int(failed), names.split(", ") if names else [])
+    failed, total, repeated, names = found.groups()
+    shown = names.split(", ") if names else []
+    return ItemSummary(int(total), int(failed), shown, int(repeated or 0))

@@ -1,9 +1,9 @@
 """How far the work of a client is, for who looks: counts by name, and what holds it up.
 
-What was planned and what has ended the client knows by itself. What runs, and what was lost and
-taken up again, the engine is asked for; only while somebody looks, and once a second at most. An
-engine knows tasks by their ids: those of the client, and those that these have submitted, are told
-by name.
+What was planned and what has ended the client knows by itself. What runs, what was lost and taken
+up again, and what tasks tell of items that they tried again, the engine is asked for; only while
+somebody looks, and once a second at most. An engine knows tasks by their ids: those of the client,
+and those that these have submitted, are told by name.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two questions to the engine."""
+
+
+REST = 50
+"""How many times as long as it took it is not asked again what was tried again: an engine looks
+through the names of all of a session's results for that."""
 
 
 class Overview:
@@ -59,14 +64,18 @@ class Overview:
         self._looking: asyncio.Task[None] | None = None
         self._names: dict[str, str] = {}
         self._running: Mapping[str, int] = {}
+        self._lost: Mapping[str, int] = {}
         self._repeated: Mapping[str, int] = {}
+        self._next_logs = 0.0
 
     def counts(self) -> dict[str, Count]:
         """What is known now, in the order in which the names came."""
         counts = self._tally.counts(self._waiting())
         for name, count in counts.items():
             count.running = min(self._running.get(name, 0), count.left)
-            count.repeated += self._repeated.get(name, 0)
+            count.repeated = self._lost.get(name, 0)
+        for name, repeated in self._repeated.items():
+            counts.setdefault(name, Count()).repeated += repeated
         return counts
 
     def reason(self) -> str:
@@ -94,13 +103,20 @@ class Overview:
         if session_id is None:
             return
         try:
-            tasks = await self._transport.under_way(session_id)
+            await self._see_what_runs(session_id)
+            begun = time.monotonic()
+            if begun >= self._next_logs:
+                self._repeated = await self._transport.repeated(session_id)
+                now = time.monotonic()
+                self._next_logs = now + REST * (now - begun)
         except ArmoflowError as error:  # it may be down, or not allow it: told elsewhere
             logger.debug("what runs is not known: %s", error)
-            return
+
+    async def _see_what_runs(self, session_id: str) -> None:
+        tasks = await self._transport.under_way(session_id)
         self._learn({id for task in tasks for id in (task.task_id, task.parent)})
         self._running = self._count(task for task in tasks if not task.repeated)
-        self._repeated = self._count(task for task in tasks if task.repeated)
+        self._lost = self._count(task for task in tasks if task.repeated)
 
     def _learn(self, ids: set[str]) -> None:
         """Find the names of tasks; of what is known, only what still runs is remembered."""

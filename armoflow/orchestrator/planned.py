@@ -40,10 +40,9 @@ class Result(ResultHandle):
         seconds: How long it took to make them, once they were read, where its data says so.
         blame: Why it was aborted.
         first: The position of its first item, if it holds items of a collection.
-        on_log: Called with the log of the items of its task, if its data has one, once it is read.
     """
 
-    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "on_log", "seconds")
+    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "seconds")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
@@ -54,7 +53,6 @@ class Result(ResultHandle):
         self.seconds: float | None = None
         self.blame: Blame | None = None
         self.first: int | None = None
-        self.on_log: Callable[[Sequence[Any]], None] | None = None
 
     @classmethod
     def existing(cls, result_id: str, name: str, first: int | None = None) -> Result:

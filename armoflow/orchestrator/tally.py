@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from armoflow.codec.item_log import read_log
 from armoflow.orchestrator.planned import PlannedTask
 
 
@@ -20,7 +18,7 @@ class Count:
         ended: How many of them have ended, well or not.
         failed: How many have not ended well.
         running: How many engine tasks run now, as far as the engine was asked.
-        repeated: How often items were tried again, as far as results that were read tell of it, and
+        repeated: How often items were tried again, as far as logs of ended tasks were read, and
             engine tasks that were lost.
     """
 
@@ -37,14 +35,9 @@ class Count:
 
 
 class Tally:
-    """Counts what is planned and what ends; may be told in any thread.
-
-    Attributes:
-        watched: Somebody looks: what results tell of their items is counted, too.
-    """
+    """Counts what is planned and what ends; may be told in any thread."""
 
     def __init__(self) -> None:
-        self.watched = False
         self._lock = threading.Lock()
         self._counts: dict[str, Count] = {}
 
@@ -53,8 +46,6 @@ class Tally:
         if task.items:
             with self._lock:
                 self._count(task_label(task)).planned += task.items
-            if self.watched:
-                task.outputs[0].on_log = self._hear
 
     def ended(self, task: PlannedTask) -> None:
         """It has ended, or will never run."""
@@ -69,13 +60,6 @@ class Tally:
         """One item of a task that has ended well has failed."""
         with self._lock:
             self._count(name).failed += 1
-
-    def _hear(self, log: Sequence[Any]) -> None:
-        """What became of the items of a task, whose result is read now."""
-        for record in read_log(log):
-            if record.attempts > 1:
-                with self._lock:
-                    self._count(record.name).repeated += record.attempts - 1
 
     def counts(self, waiting: Mapping[str, int]) -> dict[str, Count]:
         """What is known now, in the order in which the names came.

@@ -381,8 +381,6 @@ def envelope_cells(result: Result) -> list[Cell]:
             raise EnvelopeError(f"the data of {result.name!r} is not here")
         result.cells, told = unpack_told(result.data)
         result.seconds = told.get("seconds")
-        if result.on_log is not None and "log" in told:
-            result.on_log(told["log"])
     return result.cells
 
 

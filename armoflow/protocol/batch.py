@@ -218,6 +218,10 @@ class BatchTransport:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
         return await self._standard.under_way(session_id)
 
+    async def repeated(self, session_id: str) -> Mapping[str, int]:
+        """How often items were tried again in tasks that have ended, by their names."""
+        return await self._standard.repeated(session_id)
+
     async def catch_up(self, session_id: str) -> None:
         """Nothing to do: it is told before the tasks' ends."""
 

@@ -17,7 +17,14 @@ from armonik.common.filter import Filter
 from armoflow.codec.container import stranger
 from armoflow.codec.envelope import SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.item_log import PREFIX, ItemRecord, ItemSummary, read_items, read_summary
+from armoflow.codec.item_log import (
+    PREFIX,
+    ItemRecord,
+    ItemSummary,
+    read_items,
+    read_summary,
+    tells_of_failures,
+)
 from armoflow.config import CONNECT_TIMEOUT, MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
@@ -271,7 +278,8 @@ class Inspection:
     def failed_logs(self, session_id: str, since: datetime | None) -> Iterator[Result]:
         """The logs that tasks with failed items have left since then, oldest first."""
         wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        return self.listed(wanted if since is None else wanted & (Result.created_at >= since))
+        found = self.listed(wanted if since is None else wanted & (Result.created_at >= since))
+        return (log for log in found if tells_of_failures(log.name))
 
     def items(self, task: Task) -> TaskItems:
         """What became of the items of a task, as long as its log and its values are there."""
@@ -290,7 +298,7 @@ class Inspection:
         return TaskItems(records, errors)
 
     def left_logs(self, session_id: str) -> dict[str, list[ItemRecord]]:
-        """The logs of items that outlive values: of tasks of which an item failed, by task."""
+        """The logs of items that outlive values, by task: an item failed, or was tried again."""
         wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
         left = {log.created_by: self.data(log) for log in self.listed(wanted)}
         return {id: read_items(data) for id, data in left.items() if data is not None}

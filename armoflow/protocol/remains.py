@@ -9,45 +9,24 @@ and by the logs that tasks leave whose items failed (:mod:`armoflow.codec.item_l
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from armonik.protogen.common import result_status_pb2, task_status_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.needs import Needs, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
+from armoflow.protocol.item_logs import PAGE, Ask, NewLogs, list_pages
 from armoflow.protocol.openings import END_PATIENCE
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
-PAGE = 1_000
-"""Rows of one list call."""
-
-OVERLAP = 60
-"""Seconds by which a row may be seen later than others that were created after it."""
-
 _COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
 _FAILED = (task_status_pb2.TASK_STATUS_ERROR, task_status_pb2.TASK_STATUS_TIMEOUT)
-
-
-@dataclass(slots=True)
-class _Found(Needs):
-    """What those tasks of a session were given that are known to matter.
-
-    Attributes:
-        logs: The logs of items that tell which tasks these are, as far as they were looked at.
-        since: When those were created, in seconds, that are looked at next.
-    """
-
-    logs: set[str] = field(default_factory=set)
-    since: int = 0
 
 
 class Remains:
@@ -63,7 +42,8 @@ class Remains:
         self._transport = transport
         self._results = results
         self._tasks = tasks
-        self._given: defaultdict[str, _Found] = defaultdict(_Found)
+        self._given: defaultdict[str, Needs] = defaultdict(Needs)
+        self._logs: dict[str, NewLogs] = {}
 
     async def going(self, session_id: str, result_ids: Sequence[str]) -> list[str]:
         """Those of these results whose data goes now, in a session that goes on.
@@ -90,48 +70,36 @@ class Remains:
             EngineError: If the engine does not say.
         """
         given = await self._of_failed_items(session_id, patience=END_PATIENCE)
-        del self._given[session_id]
+        del self._given[session_id], self._logs[session_id]
         request = messages.tasks_in(session_id, _FAILED, PAGE)
-        async for task in self._pages(self._tasks.ListTasksDetailed, request, "tasks"):
+        async for task in list_pages(self._asking(self._tasks.ListTasksDetailed), request, "tasks"):
             if task.HasField("started_at"):  # else it only needed one that failed
                 given.add(task.payload_id, task.data_dependencies)
         request = messages.results_in(session_id, _COMPLETED, PAGE)
         stored = {
             row.result_id: row.name
-            async for row in self._pages(self._results.ListResults, request, "results")
+            async for row in list_pages(self._asking(self._results.ListResults), request, "results")
             if not row.name.startswith(STAYING_PREFIXES)
         }
         constants = [key for key, name in stored.items() if name.startswith(CONSTANT_PREFIX)]
         spared = await self._spared(session_id, given, constants)
         return [result_id for result_id in stored if result_id not in spared]
 
-    async def _of_failed_items(self, session_id: str, patience: float | None) -> _Found:
+    async def _of_failed_items(self, session_id: str, patience: float | None) -> Needs:
         """What those tasks of a session were given that have left a log of failed items."""
         given = self._given[session_id]
-        list_results = self._results.ListResults
-        request = messages.results_in(session_id, _COMPLETED, 0, LOG_PREFIX)
-        count = await self._list(list_results, request, patience)
-        if count.total <= len(given.logs):
-            return given
-        since = Timestamp(seconds=given.since)
-        request = messages.results_in(session_id, _COMPLETED, PAGE, LOG_PREFIX, since)
-        rows = {
-            row.result_id: row
-            async for row in self._pages(list_results, request, "results", patience)
-            if row.result_id not in given.logs
-        }
-        makers = {row.created_by for row in rows.values() if tells_of_failures(row.name)}
+        logs = self._logs.get(session_id)
+        if logs is None:
+            logs = self._logs[session_id] = NewLogs(session_id)
+        rows = await logs.read(self._asking(self._results.ListResults, patience))
+        makers = {row.created_by for row in rows if tells_of_failures(row.name)}
+        ask = self._asking(self._tasks.ListTasksDetailed, patience)
         for ids in messages.chunks(sorted(makers), PAGE):
-            asked = messages.list_tasks(ids)
-            reply = await self._list(self._tasks.ListTasksDetailed, asked, patience)
-            for task in reply.tasks:
+            for task in (await ask(messages.list_tasks(ids))).tasks:
                 given.add(task.payload_id, task.data_dependencies)
-        given.logs.update(rows)
-        newest = max((row.created_at.seconds for row in rows.values()), default=0)
-        given.since = max(given.since, newest - OVERLAP)
         return given
 
-    async def _spared(self, session_id: str, given: _Found, constants: Collection[str]) -> Set[str]:
+    async def _spared(self, session_id: str, given: Needs, constants: Collection[str]) -> Set[str]:
         """What tasks were given, and those constants that their payloads name.
 
         All constants, where the payloads are too many to be read.
@@ -146,24 +114,7 @@ class Remains:
         given.learn(end, [name for payload in payloads for name in constants_of(payload)])
         return given.results | given.named
 
-    async def _pages(
-        self,
-        method: Callable[[Any], Awaitable[Any]],
-        request: Any,
-        rows: str,
-        patience: float | None = END_PATIENCE,
-    ) -> AsyncIterator[Any]:
-        while True:
-            reply = await self._list(method, request, patience)
-            found = getattr(reply, rows)
-            for row in found:
-                yield row
-            if len(found) < request.page_size:
-                return
-            request.page += 1
-
-    async def _list(
-        self, method: Callable[[Any], Awaitable[Any]], request: Any, patience: float | None
-    ) -> Any:
+    def _asking(self, method: Any, patience: float | None = END_PATIENCE) -> Ask:
+        """A list call, with what is said if it fails."""
         what = "listing what stays of a session"
-        return await self._transport.call(method, request, what, patience=patience)
+        return lambda request: self._transport.call(method, request, what, patience=patience)

@@ -33,6 +33,7 @@ from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, OUTPUT, TIDY
+from armoflow.protocol.item_logs import RepeatedItems
 from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
@@ -102,6 +103,7 @@ class StandardTransport:
         self._openings = Openings(self, self._sessions)
         self._endings = Endings(self, self._tasks)
         self._remains = Remains(self, self._results, self._tasks)
+        self._repeated = RepeatedItems(self, self._results)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
@@ -232,6 +234,10 @@ class StandardTransport:
     async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
         return await self._endings.under_way(session_id)
+
+    async def repeated(self, session_id: str) -> Mapping[str, int]:
+        """How often items were tried again in tasks that have ended, by their names."""
+        return await self._repeated.counts(session_id)
 
     async def catch_up(self, session_id: str) -> None:
         """Tell what tasks that have ended wrote, as far as it is stored and can be read now."""

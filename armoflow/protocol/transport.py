@@ -333,6 +333,9 @@ class Transport(Protocol):
     async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
 
+    async def repeated(self, session_id: str) -> Mapping[str, int]:
+        """How often items were tried again in tasks that have ended, by their names."""
+
     async def catch_up(self, session_id: str) -> None:
         """Tell what tasks that have ended wrote, as far as it is told and can be read now."""
 

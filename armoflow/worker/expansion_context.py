@@ -148,7 +148,7 @@ class ExpansionContext:
 
     def _write_outputs(self) -> None:
         """Lay the outputs out; the log is behind the first one's slots, or has its own result."""
-        log = self.log.pack() if self._written and self.log.tells and not self.log.failed else ()
+        log = self.log.pack() if self._written and self.log.tells and not self.log.lasts else ()
         if not log and self.log.tells:
             self.leave_log()
         for output, cells in self._written.items():

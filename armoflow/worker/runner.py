@@ -187,7 +187,7 @@ class Runner:
             copied = payload.operation is Operation.GATHER
             seconds = None if copied or task.folder is None else self._seconds
             log = self._log.pack() if self._log.tells else ()
-            if self._log.failed:
+            if self._log.lasts:
                 self._context(task, job, effects).leave_log()
                 log = ()
             for output, cells in zip(task.outputs, job.cells, strict=True):

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -155,6 +157,16 @@ def test_the_last_line_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told.startswith("armoflow: 1,201 done in ") and told.endswith(", 2 failed")
 
 
+def looked_at(display: Display, ready: Callable[[Mapping[str, Count]], Any]) -> Mapping[str, Count]:
+    """What is counted, once it is so: as for who waits, the engine is asked now and then."""
+    end = time.monotonic() + 60
+    while not ready(counts := display._counts()):
+        assert time.monotonic() < end, counts
+        display._refresh()
+        time.sleep(0.05)
+    return counts
+
+
 @pytest.mark.parametrize("extensions", [True, False])
 def test_items_are_counted_and_shown_by_name_at_every_door(
     extensions: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -178,6 +190,10 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
 
     tries: list[int] = []
 
+    @task
+    def nested(number: int) -> Any:
+        return flaky(number)
+
     @task(fuse=False)
     def total(values: list[int]) -> int:
         print("adding up")
@@ -192,7 +208,9 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
         futures += client.map(odd, range(20, 30))
         errors = [future.exception() for future in futures]
         assert [client.compute(flaky(1)), client.submit(flaky(2)).result()] == [1, 2]
-        counts = display._counts()
+        # Of values that no client reads, too; and of calls that a task has returned.
+        assert client.compute(total(flaky.map([3, 4, 5])), nested(6)) == (12, 6)
+        counts = looked_at(display, lambda counts: counts["flaky"].repeated >= 12)
         shown = client._repr_html_()
         assert "30 of 30" in shown and "15 failed" in shown and "partitions: default" in shown
         assert "not even" in futures[0]._repr_html_() and "failed" in futures[0]._repr_html_()
@@ -210,9 +228,10 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
     }
     assert told == {
         "same": (50, 50, 0, 0),
-        "total": (1, 1, 0, 0),
+        "total": (2, 2, 0, 0),
         "odd": (30, 30, 15, 0),
-        "flaky": (2, 2, 0, 4),
+        "flaky": (5, 5, 0, 12),
+        "nested": (1, 1, 0, 0),
     }
 
 

@@ -61,7 +61,8 @@ def test_every_item_is_told(endings: list[tuple[int, ItemState, int]], first: in
     assert summary is not None
     failed = sum(state == ItemState.FAILED for _, state, _ in endings)
     assert (summary.items, summary.failed) == (len(endings), failed)
-    assert log.failed == bool(failed)
+    repeated = sum(attempts > 1 for _, _, attempts in endings)
+    assert (log.lasts, summary.repeated) == (bool(failed or repeated), repeated)
 
 
 @given(st.lists(st.tuples(st.sampled_from("fg"), st.none() | st.integers(0, 3), ENDINGS)))

@@ -312,6 +312,8 @@ async def test_a_child_that_dies_while_it_waits_is_replaced(tmp_path: Path) -> N
         os.kill(child.pid, signal.SIGKILL)
         await host.wait_for([work])
         assert host.outcomes[work.key].effects is not None
+        ((method, ((log_name, _),)),) = host.requests
+        assert (method, log_name) == ("store_results", "items/0 of 2 failed, 1 tried again")
     assert runs(log) == ["0", "1", "0"]
 
 
