@@ -129,7 +129,9 @@ class EngineBackend:
             raise
         self._watched.begin(self._orchestrator)
         tally = self._orchestrator.tally
-        self._origin = FutureOrigin(client, self._callbacks, 0, self.key, self.display, tally)
+        self._origin = FutureOrigin(
+            client, self._callbacks, 0, self.key, self.display, tally, self.counts
+        )
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
@@ -197,7 +199,8 @@ class EngineBackend:
         self._take(survey, planner)
         inline = _planned_at_once(survey)
         run = self._orchestrator.run(targets, planner, inline, trace)
-        for future, target in zip(futures, targets, strict=True):
+        for future, value, target in zip(futures, values, targets, strict=True):
+            future.shows(value)
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-from collections.abc import Callable, Generator, Sequence
+import os
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -17,7 +19,7 @@ from armoflow.client.waiting import wait_for_future
 from armoflow.codec.envelope import Slot
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.tally import Tally
+from armoflow.orchestrator.tally import Count, Tally
 from armoflow.orchestrator.targets import (
     ItemOutcome,
     Names,
@@ -30,6 +32,8 @@ from armoflow.orchestrator.targets import (
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.graph.collection import DelayedList
+    from armoflow.graph.delayed import Delayed
 
 T = TypeVar("T")
 
@@ -59,6 +63,7 @@ class FutureOrigin(NamedTuple):
         key: What the errors of its tasks are sealed with.
         display: Shows those who wait how far the work is.
         tally: Counts what fails.
+        counts: How far the client's work is, by the names of tasks.
     """
 
     client: Client
@@ -67,6 +72,7 @@ class FutureOrigin(NamedTuple):
     key: bytes = b""
     display: Display | None = None
     tally: Tally | None = None
+    counts: Callable[[], Mapping[str, Count]] = dict
 
 
 class Future(LeanFuture[T]):
@@ -90,6 +96,7 @@ class Future(LeanFuture[T]):
     _number = 0
     _whole = True
     _outcomes: list[ItemOutcome] | None = None
+    _asked: weakref.ref[Delayed[T] | DelayedList[Any]] | None = None
 
     def __init__(self, origin: FutureOrigin, names: Names, index: int | None = None) -> None:
         """A future of a node, or of one item of it."""
@@ -218,6 +225,36 @@ class Future(LeanFuture[T]):
         self._work = work
         if self.done():  # meanwhile
             self._work = None
+
+    def shows(self, value: Delayed[T] | DelayedList[Any]) -> None:
+        """Say which graph it is the value of; it is drawn as long as somebody else holds it."""
+        self._asked = weakref.ref(value)
+
+    @property
+    def asked(self) -> Delayed[T] | DelayedList[Any] | None:
+        """What was asked for, where that is a graph, and is still there."""
+        return None if self._asked is None else self._asked()
+
+    def counts(self) -> Mapping[str, Count]:
+        """How far the work of its client is, by the names of tasks."""
+        return self._origin.counts()
+
+    def visualize(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Draw the graph that makes its value, in the colours of how far that is.
+
+        The graph is known while it runs, and then for as long as the value is kept that was
+        submitted. Else, and of a single call, there is one box.
+
+        Args:
+            path: File to write; its suffix chooses the format: .svg, .png, .dot, .mmd (Mermaid) or
+                .html.
+
+        Returns:
+            The picture as text: SVG where no path is given, and where it is .png.
+        """
+        from armoflow.client.showing import draw_future
+
+        return draw_future(self, path)
 
     def needed(self, change: int) -> None:
         """One plan more, or one less, has it as an argument."""

@@ -96,6 +96,7 @@ class LocalBackend:
 
     def _future(self, value: Any, ended: LocalOutcome | list[LocalOutcome]) -> Future[Any]:
         future: Future[Any] = Future(FutureOrigin(self._client), Names.of(value.node))
+        future.shows(value)
         whole = not isinstance(ended, list)
         outcomes = [ended] if isinstance(ended, LocalOutcome) else ended
         future.settle_outcomes(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.backend import Backend
 from armoflow.client.notebook_html import bars_html, facts_html
-from armoflow.graph.render import check_format, draw_as, draw_svg, visualize
+from armoflow.graph.graph import Graph
+from armoflow.graph.render import NodeShape, Picture, check_format, save, visualize
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
@@ -24,26 +24,42 @@ def client_html(backend: Backend, *, closed: bool) -> str:
 
 
 def future_html(future: Future[Any]) -> str:
-    """A future as a notebook shows it: how it stands, and why it failed."""
-    if future.cancelled():
-        return facts_html(f"Future {future.name}", {"state": "cancelled"})
-    if not future.done():
-        return facts_html(f"Future {future.name}", {"state": "running"})
-    error = future.exception()
-    state = "done" if error is None else "failed"
+    """A future as a notebook shows it: how its run stands, by name, and why it failed."""
+    error = future.exception() if future.done() and not future.cancelled() else None
     told = "" if error is None else f"{type(error).__name__}: {error}"
-    return facts_html(f"Future {future.name}", {"state": state, "error": told})
+    counts = future.counts()
+    names = [] if future.asked is None else [node.name for node in Graph(future.asked)]
+    known = {name: counts[name] for name in names if name in counts}
+    facts = {"state": _standing(future), "error": told}
+    return facts_html(f"Future {future.name}", facts, bars_html(known) if known else None)
+
+
+def draw_future(future: Future[Any], path: str | os.PathLike[str] | None) -> str:
+    """The graph of a future's value in the colours of how far it is, or one box."""
+    state, value = _standing(future), future.asked
+    if value is None:
+        shape = NodeShape("call", future.name, "", stacked=False, target=True, state=state)
+        return save(Picture([shape], []), path)
+    states = {**_states(future.counts()), value.node.name: state}
+    return visualize(value, path=path, states=states)
 
 
 def draw(backend: Backend, values: Sequence[Any], path: str | os.PathLike[str] | None) -> str:
     """The graph of some values, or all that a client has run, in the colours of how far it is."""
     if values:
         return visualize(*values, path=path, states=_states(backend.counts()))
-    suffix = ".svg" if path is None else check_format(path)
-    drawn = backend.picture()
     if path is not None:
-        Path(path).write_bytes(draw_as(drawn, suffix))
-    return draw_svg(drawn) if suffix in (".svg", ".png") else draw_as(drawn, suffix).decode()
+        check_format(path)
+    return save(backend.picture(), path)
+
+
+def _standing(future: Future[Any]) -> str:
+    """How a future stands, as it is shown."""
+    if future.cancelled():
+        return "cancelled"
+    if not future.done():
+        return "running"
+    return "done" if future.exception() is None else "failed"
 
 
 def _states(counts: Mapping[str, Count]) -> dict[str, str]:

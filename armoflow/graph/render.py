@@ -349,8 +349,14 @@ def visualize(
     Returns:
         The picture as text: SVG where no path is given, and where it is .png.
     """
+    if path is not None:
+        check_format(path)
+    return save(picture(*values, states=states or {}), path)
+
+
+def save(drawn: Picture, path: str | os.PathLike[str] | None) -> str:
+    """Write a picture, if there is a path; returns it as text, as :func:`visualize` does."""
     suffix = ".svg" if path is None else check_format(path)
-    drawn = picture(*values, states=states or {})
     if path is not None:
         Path(path).write_bytes(draw_as(drawn, suffix))
     text = FORMATS[suffix if suffix != ".png" else ".svg"](drawn)

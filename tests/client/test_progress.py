@@ -220,7 +220,20 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
         assert all(name in drawn for name in ("same", "total", "odd"))
         assert STATES["failed"].fill in drawn and STATES["done"].fill in drawn
         assert STATES["failed"].fill in client.visualize([odd(1)], path=tmp_path / "odd.dot")
+        graph = total(odd.map([1, 3]))
+        run = client.submit(graph)
+        assert run.result() == 4
+        assert "32 of 32" in run._repr_html_() and "same" not in run._repr_html_()
+        drawn = run.visualize(tmp_path / "future.svg")
+        assert (tmp_path / "future.svg").read_text() == f"{drawn}\n"
+        assert all(name in drawn for name in ("odd", "total")) and "same" not in drawn
+        assert STATES["done"].fill in drawn and STATES["failed"].fill in drawn  # odd, above
+        for future in futures[0], futures[20]:  # of a call; of an item, by map
+            assert STATES["failed"].fill in future.visualize() and "odd" in future.visualize()
+        del graph
+        assert "odd" not in run.visualize() and STATES["done"].fill in run.visualize()
     assert "state: closed" in client._repr_html_()
+    assert "total" in run.visualize()
     assert sum(error is not None for error in errors) == 15
     told = {
         name: (count.planned, count.ended, count.failed, count.repeated)
@@ -366,3 +379,14 @@ def test_what_runs_is_told_and_what_was_cancelled_has_not_failed(
         assert future.cancel()
         assert "state: cancelled" in future._repr_html_()
         assert display._counts()["nap"].failed == 0
+
+
+def test_a_future_of_the_debug_mode_shows_its_graph() -> None:
+    half = task(lambda number: 1 / number, name="half")
+    with Client(local=True) as client:
+        for number, state in ((2, "done"), (0, "failed")):
+            graph = half(task(abs, name="size")(number))
+            future = client.submit(graph)
+            assert f"state: {state}" in future._repr_html_()
+            drawn = future.visualize()
+            assert "size" in drawn and STATES[state].fill in drawn
