@@ -50,6 +50,10 @@ class SerializationError(ArmoflowError, TypeError):
     """A value cannot be pickled, or not be read back; the message names which one."""
 
 
+class UnkeyableError(ArmoflowError, TypeError):
+    """A value has no key in the cache; the message names the argument and the path inside it."""
+
+
 class EnvelopeError(ArmoflowError, ValueError):
     """Stored data is not what was written: truncated, corrupt or of another version."""
 

@@ -1,0 +1,356 @@
+"""The key of a callable's code: of all that it uses of the user's own, as that is now.
+
+Functions and classes of the user's own are *pieces*. A piece tells what it says itself, and refers
+to others by name, so that circles need no care; the key is made of all pieces that can be reached.
+Global names count by what they stand for: another name for the same, as ``import numpy as xp``, is
+no change. Installed packages are told by name and version, Python's own modules by name.
+
+What in a global or a closure has no key (a lock, a connection) counts by its type: such a thing
+never travels, and each worker has one that importing the module makes.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+import types
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any
+
+from armoflow.cache.bytecode import Shape, shape_of
+from armoflow.cache.packages import origin, package_of
+from armoflow.cache.sources import source_digests
+from armoflow.cache.values import described, make_walk
+from armoflow.cache.walk import Found, Parts, digest_of, text_digest
+from armoflow.codec.modules import is_user_module
+from armoflow.codec.references import code_imports, content_of
+from armoflow.codec.usage import METHODS, is_own, names_in
+from armoflow.graph.task import BaseTask
+
+_TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
+"""What a global name may stand for that says itself what it is."""
+
+_DERIVED = frozenset(
+    {
+        *("__doc__", "__module__", "__qualname__", "__dict__", "__weakref__", "__annotations__"),
+        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "__match_args__"),
+        *("__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__"),
+        *("__annotate__", "__annotate_func__", "__annotations_cache__", "__slotnames__"),
+        *("_abc_impl", "__subclasshook__"),
+    }
+)
+"""Attributes of classes that are told by others, or make no difference."""
+
+
+class CodeKey:
+    """What is known of a callable's code.
+
+    Attributes:
+        digest: The key.
+        pieces: What each function, class and global says itself, by name.
+        packages: Installed packages that it uses, as ``name version``.
+    """
+
+    def __init__(
+        self,
+        digest: bytes,
+        pieces: dict[str, bytes],
+        packages: tuple[str, ...],
+        values: dict[str, Any],
+    ) -> None:
+        self.digest = digest
+        self.pieces = pieces
+        self.packages = packages
+        self._values = values
+
+    def text_of(self, piece: str) -> str:
+        """A piece as text, to be shown: its source where there is some."""
+        value = self._values.get(piece)
+        if isinstance(value, (types.FunctionType, type)):
+            try:
+                return inspect.getsource(value)
+            except (OSError, TypeError):  # it was typed in, or came without its file
+                pass
+        if isinstance(value, types.FunctionType):
+            return "\n".join(shape_of(value.__code__).lines)
+        return _short(value)
+
+
+_SHORT = 200
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if type(value) in _SHOWN else f"<{described(value)}>"
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
+
+
+_SHOWN = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+
+
+def code_key(root: Any) -> CodeKey:
+    """The key of a callable's code; of a module of the user's own, of all that it defines.
+
+    Example:
+        >>> script = {"__name__": "__main__", "FACTOR": 3}
+        >>> exec("def area(radius): return FACTOR * radius ** 2", script)
+        >>> before = code_key(script["area"])
+        >>> list(before.pieces)
+        ['function __main__:area', 'global __main__:FACTOR']
+        >>> script["FACTOR"] = 4
+        >>> code_key(script["area"]).digest == before.digest
+        False
+    """
+    return _Reader().read(root)
+
+
+def foreign_function(function: types.FunctionType) -> Found:
+    """A function that was installed: by name, or, if a library made it, by what it closed over."""
+    module, name = function.__module__ or "", function.__qualname__
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    head = text_digest("function", *origin(module), name)
+    if getattr(found, "__func__", found) is function:
+        return head
+    if "registry" in vars(function) and "dispatch" in vars(function):  # functools.singledispatch
+        return Parts(
+            "dispatch", [dict(vars(function)["registry"]), vars(function).get("__wrapped__")]
+        )
+    made_of = [function.__closure__, function.__defaults__, function.__kwdefaults__]
+    return Parts("made", [head, *made_of, dict(vars(function))])
+
+
+def is_own_function(function: types.FunctionType) -> bool:
+    """Whether a function is the user's own: where it was written, not where its name says."""
+    return is_own(function.__globals__.get("__name__") or "")
+
+
+def is_own_class(cls: type) -> bool:
+    """Whether a class is the user's own."""
+    return isinstance(cls.__module__, str) and is_own(cls.__module__)
+
+
+class _Reader:
+    """Reads one callable's code."""
+
+    def __init__(self) -> None:
+        self._walk = make_walk(self._refer, replace=_by_type)
+        self._names: dict[int, str] = {}
+        self._taken: Counter[str] = Counter()
+        self._pending: deque[tuple[str, Any]] = deque()
+        self._packages: set[str] = set()
+        self._said: dict[str, bytes] = {}  # what pieces say themselves
+        self._whole: dict[str, bytes] = {}  # the same with what their globals stand for
+        self._values: dict[str, Any] = {}
+
+    def read(self, root: Any) -> CodeKey:
+        if isinstance(root, types.ModuleType):
+            root = Parts("module", [root.__name__, *_defined_in(root)])
+        digest = self._walk.digest(root)
+        while self._pending:
+            name, value = self._pending.popleft()
+            if isinstance(value, type):
+                self._class(name, value)
+            else:
+                self._function(name, value)
+        packages = tuple(sorted(self._packages))
+        pieces = [text_digest(name, self._whole[name].hex()) for name in sorted(self._whole)]
+        key = digest_of(digest, text_digest("packages", *packages), *pieces)
+        return CodeKey(key, dict(sorted(self._said.items())), packages, self._values)
+
+    # --- references -------------------------------------------------------------------------------
+
+    def _refer(self, value: Any) -> Found:
+        if isinstance(value, types.ModuleType):
+            return self._module(value.__name__)
+        if isinstance(value, types.FunctionType):
+            if is_own_function(value):
+                return self._own("function", value.__globals__.get("__name__") or "", value)
+            self._note(value.__module__ or "")
+            return foreign_function(value)
+        if is_own_class(value):
+            return self._own("class", value.__module__, value)
+        self._note(value.__module__)
+        return text_digest("class", *origin(str(value.__module__)), value.__qualname__)
+
+    def _module(self, name: str) -> bytes:
+        if is_user_module(name):
+            return text_digest("module", name)
+        self._note(name)
+        return text_digest("module", *origin(name))
+
+    def _own(self, kind: str, module: str, value: Any) -> bytes:
+        name = self._names.get(id(value))
+        if name is None:
+            name = f"{kind} {module}:{value.__qualname__}"
+            self._taken[name] += 1
+            if self._taken[name] > 1:
+                name = f"{name} #{self._taken[name]}"
+            self._names[id(value)] = name
+            self._values[name] = value  # and so nothing else gets its address
+            self._pending.append((name, value))
+        return text_digest("own", name)
+
+    def _note(self, module: Any) -> None:
+        package = package_of(module) if isinstance(module, str) else ""
+        if package:
+            self._packages.add(package)
+
+    # --- functions --------------------------------------------------------------------------------
+
+    def _function(self, name: str, function: types.FunctionType) -> None:
+        shape = shape_of(function.__code__)
+        attributes = {key: part for key, part in vars(function).items() if key != "__wrapped__"}
+        wrapped = vars(function).get("__wrapped__")
+        own = [function.__defaults__, function.__kwdefaults__, function.__closure__]
+        said = self._walk.digest(Parts("function", [shape.digest, *own, attributes, wrapped]))
+        names, data = self._globals(function, shape)
+        used = self._modules(function, shape)
+        self._said[name] = digest_of(said, *names)
+        self._whole[name] = digest_of(said, *names, *data, *used)
+
+    def _globals(
+        self, function: types.FunctionType, shape: Shape
+    ) -> tuple[list[bytes], list[bytes]]:
+        """What global names stand for: what says itself what it is, and data."""
+        scope = function.__globals__
+        names, data = [], []
+        for name in shape.globals:
+            if name not in scope:
+                names.append(text_digest("builtin", name))
+                continue
+            digest = self._walk.digest(scope[name])
+            if isinstance(scope[name], _TOLD_BY_NAME):
+                names.append(digest)
+            else:
+                data.append(digest)
+                self._show(scope.get("__name__") or "", name, scope[name], digest)
+        return names, data
+
+    def _show(self, module: str, name: str, value: Any, digest: bytes) -> None:
+        piece = f"global {module}:{name}"
+        self._said[piece] = digest
+        self._values[piece] = value
+
+    def _modules(self, function: types.FunctionType, shape: Shape) -> Iterator[bytes]:
+        """What the code may use of the user's own modules that it reaches as modules."""
+        scope = function.__globals__
+        found = [scope.get(name) for name in shape.globals]
+        found.extend(content_of(cell) for cell in function.__closure__ or ())
+        for name in code_imports(function):
+            if not is_user_module(name):
+                self._note(name)
+            elif name in sys.modules:
+                found.append(sys.modules[name])
+            else:  # it is imported first where the code runs: all of it counts
+                for module, digest in source_digests(name):
+                    self._said[f"module {module}"] = digest
+                    yield digest
+        names = names_in(function.__code__)
+        yield from self._attributes(deque(found), names)
+
+    def _attributes(self, found: deque[Any], names: tuple[str, ...]) -> Iterator[bytes]:
+        seen: set[str] = set()
+        while found:
+            module = found.popleft()
+            if not isinstance(module, types.ModuleType) or module.__name__ in seen:
+                continue
+            seen.add(module.__name__)
+            if not is_user_module(module.__name__):
+                continue
+            for name in names:
+                if name not in vars(module):
+                    continue
+                value = vars(module)[name]
+                digest = self._walk.digest(value)
+                if not isinstance(value, _TOLD_BY_NAME):
+                    self._show(module.__name__, name, value, digest)
+                found.append(value)
+                yield text_digest("attribute", module.__name__, name, digest.hex())
+
+    # --- classes ----------------------------------------------------------------------------------
+
+    def _class(self, name: str, cls: type) -> None:
+        attributes = list(_attributes_of(cls))
+        parts = [type(cls), cls.__bases__, _fields_of(cls), attributes]
+        self._said[name] = self._whole[name] = self._walk.digest(Parts("class", parts))
+
+
+def _by_type(value: Any) -> bytes:
+    return text_digest("without key", described(value))
+
+
+def _defined_in(module: types.ModuleType) -> Iterator[Any]:
+    for _, value in sorted(vars(module).items()):
+        if getattr(value, "__module__", None) == module.__name__ and callable(value):
+            yield value
+
+
+def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
+    """What a class says itself, in an order that does not depend on where it stands in it."""
+    generated = issubclass(cls, enum.Enum)
+    if issubclass(cls, enum.Enum):
+        yield "members", [(name, member.value) for name, member in cls.__members__.items()]
+    for name, value in sorted(vars(cls).items()):
+        if name in _DERIVED or _is_generated(cls, value):
+            continue
+        if generated and (not isinstance(value, METHODS) or not _is_users(value)):
+            continue
+        yield name, _unwrapped(value)
+
+
+def _is_generated(cls: type, value: Any) -> bool:
+    """Whether ``dataclasses`` wrote a method, which the fields say."""
+    if not hasattr(cls, "__dataclass_fields__") or not isinstance(value, types.FunctionType):
+        return False
+    code = getattr(inspect.unwrap(value), "__code__", None)
+    return code is not None and code.co_filename == "<string>"
+
+
+def _is_users(value: Any) -> bool:
+    return not isinstance(value, types.FunctionType) or is_own_function(value)
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a descriptor is made of."""
+    if isinstance(value, (classmethod, staticmethod)):
+        return Parts(type(value).__name__, [value.__func__])
+    if isinstance(value, property):
+        return Parts("property", [value.fget, value.fset, value.fdel])
+    if isinstance(value, functools.cached_property):
+        return Parts("cached_property", [value.func])
+    if isinstance(value, functools.partialmethod):
+        return Parts("partialmethod", [value.func, value.args, value.keywords])
+    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        return Parts("slot", [])
+    return value
+
+
+def _fields_of(cls: type) -> Any:
+    """Names of annotated attributes in their order, and what a dataclass says of each.
+
+    Their types count where an installed base or metaclass may read them.
+    """
+    annotations = _annotations_of(cls)
+    kinds: list[type] = [*cls.__mro__, *inspect.getmro(type(cls))]
+    read = any(package_of(kind.__module__) for kind in kinds)
+    names: Any = list(annotations.items()) if read else list(annotations)
+    fields = cls.__dict__.get("__dataclass_fields__", {})
+    said = [
+        (name, [getattr(field, part) for part in _FIELD_PARTS]) for name, field in fields.items()
+    ]
+    return [names, said, repr(cls.__dict__.get("__dataclass_params__"))]
+
+
+_FIELD_PARTS = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
+
+
+def _annotations_of(cls: type) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
+    return inspect.get_annotations(cls)

@@ -1,0 +1,97 @@
+"""What keys were made of, in words and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from armoflow.cache.calls import Arguments, Called
+from armoflow.cache.code import CodeKey
+from armoflow.cache.columns import Columns, sources_of
+from armoflow.cache.parts import Argument, KeyParts, Piece
+from armoflow.cache.values import described
+from armoflow.cache.walk import is_atom
+from armoflow.graph.lazy import Lazy
+from armoflow.graph.nodes import (
+    MISSING,
+    CallNode,
+    FilterNode,
+    MapNode,
+    Source,
+    SourceNode,
+    source_node,
+)
+
+_SHORT = 60
+
+
+def tell(
+    node: Any,
+    index: int | None,
+    arguments: Arguments,
+    columns: Columns,
+    digest_of_source: Callable[[Source], bytes],
+) -> KeyParts:
+    """What the key of a node that calls a task, or of an item of it, is made of."""
+    called = arguments.called(node)
+    given = _given(node, called)
+    told = {name: Argument(arguments.one(name, value), _text(value)) for name, value in given}
+    for name, source in _read(node, called):
+        if index is None:
+            told[name] = Argument(digest_of_source(source), _text_of_source(source, None))
+        else:
+            told[name] = Argument(columns.at(source, index), _text_of_source(source, index))
+    code = called.code
+    pieces = {} if code is None else _pieces_of(code)
+    return KeyParts(
+        called.name,
+        "call" if index is not None else type(node).__name__.removesuffix("Node").lower(),
+        called.version,
+        pieces,
+        () if code is None else code.packages,
+        {name: argument for name, argument in told.items() if called.counts(name)},
+        called.environment,
+    )
+
+
+def _pieces_of(code: CodeKey) -> dict[str, Piece]:
+    return {name: Piece(digest, code.text_of(name)) for name, digest in code.pieces.items()}
+
+
+def _given(node: Any, called: Called) -> Iterator[tuple[str, Any]]:
+    """The arguments that are written at the call, by name."""
+    if isinstance(node, CallNode):
+        yield from zip(called.names(len(node.args)), node.args, strict=True)
+        yield from node.kwargs.items()
+    elif isinstance(node, (MapNode, FilterNode)):
+        yield from node.fixed.items()
+    elif node.initial is not MISSING:
+        yield "initial", node.initial
+
+
+def _read(node: Any, called: Called) -> Iterator[tuple[str, Source]]:
+    """What is read item by item, by the name of the argument that an item is."""
+    sources = sources_of(node)
+    if isinstance(node, MapNode) and node.star:
+        yield "*", sources[0]
+    elif isinstance(node, (MapNode, FilterNode)):
+        yield from zip(called.names(len(sources)), sources, strict=True)
+    else:
+        yield from (("items", source) for source in sources)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Lazy):
+        return f"what {value.node.name!r} gives"
+    text = repr(value) if is_atom(value) else f"<{described(value)}>"
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
+
+
+def _text_of_source(source: Source, index: int | None) -> str:
+    node = source_node(source)
+    if index is None or not isinstance(node, SourceNode):
+        item = "" if index is None else f"item {index} of "
+        return f"{item}what {node.name!r} gives"
+    if isinstance(node.iterable, Sequence):
+        return _text(node.iterable[index])
+    return f"item {index} of {node.name!r}"
