@@ -199,8 +199,10 @@ ITEMS_QUEUED = 200_000
 BYTES_QUEUED = 64 * MIB
 """Bytes of planned payloads that wait to be submitted."""
 
-TASKS_UNDER_WAY = 200_000
-"""Tasks that were submitted and have not ended: the client's memory stays bounded."""
+TASKS_UNDER_WAY = 40_000
+"""Tasks that were submitted and have not ended: what client and engine hold of them, some 2.4 KB
+for each, stays bounded, and an engine that ends 10,000 a second has some seconds' worth. The others
+wait in the plan, where an item costs what it is."""
 
 RELEASE_DELAY = 0.1
 """Seconds in which results that nobody needs any more are collected before they are deleted."""

@@ -34,7 +34,9 @@ from benchmarks import holds
 
 FLOOD = """
 import sys, time
-from armoflow import Client, task
+from armoflow import Client, config, task
+
+config.TASKS_UNDER_WAY = {tasks}  # all of them are to be with the engine
 
 @task(batch_size=1)
 def nap(number):
