@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -20,6 +20,7 @@ from armoflow.client.client_options import (
     script_name,
 )
 from armoflow.client.future import Future
+from armoflow.client.gathering import gather_values
 from armoflow.client.habits import (
     call_function,
     check_computable,
@@ -298,24 +299,10 @@ class Client:
         Returns:
             The values, in order; of a dict, a dict.
         """
-        if isinstance(futures, Mapping):
-            return {
-                key: self.gather(future, return_exceptions=return_exceptions)
-                for key, future in futures.items()
-            }
-        if isinstance(futures, Future):
-            if not return_exceptions:
-                return futures.result()
-            error = futures.exception()
-            if error is None or not futures.is_collection:
-                return futures.result() if error is None else error
-            return [
-                outcome.value if outcome.error is None else outcome.error
-                for outcome in futures.outcomes()
-            ]
-        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, DelayedList, str)):
-            check_future(futures, "gather")
-        return [self.gather(future, return_exceptions=return_exceptions) for future in futures]
+        try:
+            return gather_values(futures, return_exceptions)
+        finally:
+            del futures  # see there
 
     @overload
     def as_completed(

@@ -54,6 +54,7 @@ from armoflow.orchestrator.targets import (
     WaitingTarget,
     cut_cells,
     outcomes,
+    raise_error,
     values,
 )
 from armoflow.orchestrator.templates import is_plain
@@ -247,9 +248,9 @@ class EngineBackend:
             gathering = Gathering(len(values))
             self._orchestrator.calls.start(calls, gathering.receivers, trace)
             if not wait_for_event(gathering.ended, timeout, self.display):
-                error = _late(gathering.left, len(values), timeout)
+                left = gathering.left
                 self._loop.run(lambda: [call.cancel() for call in calls])
-                raise error
+                raise _late(left, len(values), timeout)
             return gathering.values([Names.of(value.node) for value in values], self.key)
         planner, survey = self._survey(values, settings)
         ended = threading.Event()
@@ -268,10 +269,10 @@ class EngineBackend:
         planner.surroundings = Surroundings(self._external(survey))
         run = self._orchestrator.run(targets, planner, inline, trace)
         if not wait_for_event(ended, timeout, self.display):
-            error = _late(left, len(values), timeout)
+            missing = left
             for target in targets:
                 self._loop.run(_Wait(self._orchestrator, run, target).cancel)
-            raise error
+            raise _late(missing, len(values), timeout)
         return [_value(target, self.key) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
@@ -304,7 +305,7 @@ class EngineBackend:
                             yield future
                     window.consume(arrival.length)
             if target.error is not None:
-                raise target.error
+                raise_error(target)
         finally:
             self._loop.run(_Wait(self._orchestrator, run, target).cancel)
             window.close()
@@ -475,7 +476,7 @@ def _next(
 def _value(target: WaitingTarget, key: bytes) -> Any:
     """What a target that is done has come to; raises its first error."""
     if target.error is not None:
-        raise target.error
+        raise_error(target)
     names = Names.of(target.value.node)
     found = values(target.pieces, key, names, whole=target.whole)
     return found[0] if target.whole else found

@@ -1,14 +1,52 @@
-"""The values of calls that one caller waits for all together."""
+"""The values of futures, and of calls, that one caller waits for all together."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from armoflow.client.future import Future
+from armoflow.client.habits import check_future
 from armoflow.codec.envelope import Slot
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import Result, SlotRange
-from armoflow.orchestrator.targets import Names, outcomes, slot_outcome
+from armoflow.orchestrator.targets import Names, outcomes, raise_error, slot_outcome
+
+
+def gather_values(futures: Any, return_exceptions: bool) -> Any:
+    """Wait for futures; see :meth:`armoflow.client.client.Client.gather`.
+
+    What is raised holds the frames of this, and these must not hold its future, which holds it.
+    """
+    try:
+        if isinstance(futures, Mapping):
+            keys, futures = list(futures), list(futures.values())
+            return dict(zip(keys, gather_values(futures, return_exceptions), strict=True))
+        if isinstance(futures, Future):
+            return _outcome_of(futures) if return_exceptions else futures.result()
+        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, DelayedList, str)):
+            check_future(futures, "gather")
+        left = list(futures)[::-1]
+    finally:
+        del futures
+    values = []
+    while left:
+        values.append(gather_values(left.pop(), return_exceptions))
+    return values
+
+
+def _outcome_of(future: Future[Any]) -> Any:
+    """What a future has come to: errors in the place of values."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not future.is_collection:
+        return error
+    return [
+        outcome.value if outcome.error is None else outcome.error for outcome in future.outcomes()
+    ]
 
 
 class Gathering:
@@ -44,7 +82,7 @@ class Gathering:
         values = []
         for received, name in zip(self.receivers, names, strict=True):
             if received.error is not None:
-                raise received.error
+                raise_error(received)
             values.append(received.value(key, name))
         return values
 
@@ -70,7 +108,7 @@ class _Received:
         else:
             (outcome,) = outcomes([SlotRange(result, number, number + 1)], key, name, whole=True)
         if outcome.error is not None:
-            raise outcome.error
+            raise_error(outcome)
         return outcome.value
 
     def settle_slot(self, result: Result, number: int, slot: bytes | Slot | None) -> None:

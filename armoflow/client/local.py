@@ -26,6 +26,7 @@ from armoflow.client.local_machine import (
 )
 from armoflow.client.local_scope import Scope
 from armoflow.codec.exceptions import is_raisable
+from armoflow.codec.traces import drop_own_frames
 from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
@@ -157,6 +158,7 @@ def _outcome(slot: Any, delivered: set[int]) -> LocalOutcome:
         return LocalOutcome(slot)
     root = slot.root
     exception = raisable(root.exception)
+    drop_own_frames(exception)
     if id(root) in delivered:  # each outcome has a path of its own
         exception = _copy(exception)
     delivered.add(id(root))

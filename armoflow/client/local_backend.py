@@ -67,7 +67,11 @@ class LocalBackend:
 
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
-        return [future.result() for future in self.submit(values)]
+        left = self.submit(values)[::-1]
+        found = []
+        while left:  # what is raised holds this frame: that must not hold its future
+            found.append(left.pop().result())
+        return found
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, each item when it is asked for; the timeout is ignored."""

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.clipping import clip
+from armoflow.errors import ArmoflowError
 
 _PACKAGE = Path(__file__).absolute().parent.parent
 _MACHINERY = tuple(str(_PACKAGE / part) + "/" for part in ("worker", "codec", "agent", "replay"))
+_OWN = f"{_PACKAGE}/"
 _IMPORT = "<frozen importlib"
 _LATEST, _FIRST = 400, 100  # exceptions of a chain that are described, from each end
 _CHAIN_FRAMES = 3
@@ -65,6 +67,20 @@ def frames_of(trace: TracebackType | None, last: int = 0) -> list[TraceFrame]:
         TraceFrame(code.co_filename, line, code.co_name, _source(code.co_filename, line, scope))
         for code, line, scope in (own or frames)[-last:]
     ]
+
+
+def drop_own_frames(error: BaseException) -> None:
+    """Begin an error's traceback with the first frame that is not armoflow's own.
+
+    What plans and carries out a graph holds its errors; a traceback that holds that in turn keeps
+    all of it, until garbage is looked for. Where all frames are armoflow's they stay, for they say
+    where its fault is, unless it meant the error.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
+        trace = trace.tb_next
+    if trace is not None or isinstance(error, ArmoflowError):
+        error.__traceback__ = trace
 
 
 def _walk(trace: TracebackType | None) -> Iterator[tuple[Any, int, dict[str, Any]]]:

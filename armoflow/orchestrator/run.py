@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from armoflow.codec.traces import drop_own_frames
 from armoflow.errors import ArmoflowError, ClientClosedError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -130,4 +131,5 @@ class _QueuedTarget:
             self._pipeline.put(self._target.seal)
 
     def fail(self, error: Exception) -> None:
+        drop_own_frames(error)
         self._pipeline.put(lambda: self._target.give_up(error))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import ABSENT, Cell, Slot, SlotKind, unpack_told
@@ -25,6 +25,26 @@ from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRan
 from armoflow.protocol.transport import ResultState
 
 _FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
+
+
+class Failing(Protocol):
+    """What keeps an error until somebody asks for a value."""
+
+    error: BaseException | None
+
+
+def raise_error(holder: Failing) -> NoReturn:
+    """Raise the error that something keeps, which lets go of it.
+
+    The error's traceback holds the frames that it passes, and with them all that they hold: if that
+    is the error again, nothing but a collection of garbage frees any of it.
+    """
+    error, holder.error = holder.error, None
+    assert error is not None
+    try:
+        raise error
+    finally:
+        del error
 
 
 class ItemOutcome:
@@ -272,7 +292,7 @@ def values(pieces: Sequence[PlanPiece], key: bytes, names: Names, *, whole: bool
         else:
             for outcome in _named(outcomes([piece], key), names, position, whole=whole):
                 if outcome.error is not None:
-                    raise outcome.error
+                    raise_error(outcome)
                 if outcome.present:
                     found.append(outcome.value)
         position += piece.length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import logging
 import pickle
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client
+from armoflow import Client, task
 from tests.integration.engines import Up
 
 PATIENCE = 60.0
@@ -311,6 +312,52 @@ def test_failed_futures_go_with_their_last_reference(pool: Pool, no_collector: N
     futures.clear()
     assert gone(reference)
     assert gone(error)
+
+
+def endless() -> Iterator[int]:
+    yield 1
+    raise Broken("no more")
+
+
+TIMELESS: dict[str, Callable[[Client], object]] = {
+    "call": lambda client: client.compute(task(boom)("x")),
+    "calls": lambda client: client.compute([task(give)(1), task(boom)("x")]),
+    "map": lambda client: client.compute(task(boom).map("xy")),
+    "graph": lambda client: client.compute(task(give)(task(boom)("x"))),
+    "several": lambda client: client.compute(task(boom).map("xy"), task(give)(1)),
+    "result": lambda client: client.submit(task(boom).map("xy")).result(),
+    "gather": lambda client: client.gather([client.submit(give, 1), client.submit(boom, "x")]),
+    "gather a dict": lambda client: client.gather({"a": [client.submit(boom, "x")]}),
+    "planning": lambda client: client.compute(task(give).map(endless())),
+    "iteration": lambda client: list(client.as_completed(task(give).map(endless()))),
+}
+
+
+def let_go(action: Callable[[], object]) -> weakref.ref[Any]:
+    """What the caller's frame has held while an error went through it."""
+    held = Thing()
+    try:
+        action()
+    except (Broken, concurrent.futures.TimeoutError):
+        return weakref.ref(held)
+    raise AssertionError("nothing was raised")
+
+
+def test_what_is_raised_does_not_hold_itself(
+    client: Client, tmp_path: Path, no_collector: None
+) -> None:
+    """By every door: by its traceback it would keep all that its caller has, until garbage goes."""
+    held = task(wait_for_go)(str(tmp_path))
+    with Client(local=True) as local:
+        for way, action in TIMELESS.items():
+            assert gone(let_go(functools.partial(action, client))), way
+            if way != "iteration":  # there the failed future comes last, and nothing is raised
+                assert gone(let_go(functools.partial(action, local))), f"{way}, local"
+    try:
+        for late in (held, task(give)(held)):
+            assert gone(let_go(functools.partial(client.compute, late, timeout=NO_TIME)))
+    finally:
+        tmp_path.joinpath("go").touch()
 
 
 def test_futures_that_nobody_asked_go_with_their_last_reference(
