@@ -20,6 +20,7 @@ from armoflow.codec.envelope import pack_envelope, unpack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
 from armoflow.errors import EnvelopeError
+from armoflow.protocol.shared_files import remove_file
 from armoflow.worker import data
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import pickle_value
@@ -44,13 +45,15 @@ class Checkpoints:
         return ItemCheckpoint(self._directory, f"{_stem(task_id)}{item}")
 
     def forget(self, task_id: str) -> None:
-        """A task has ended: remove what its items have kept."""
+        """A task has ended: remove what its items have kept.
+
+        What cannot be removed now goes with the directory: a task's end is told in any case.
+        """
         stem = _stem(task_id)
-        with suppress(FileNotFoundError):  # no task of this owner has ever kept anything
+        with suppress(OSError):  # no task of this owner has ever kept anything
             for entry in os.listdir(self._directory):  # noqa: PTH208
                 if entry.startswith(stem):
-                    with suppress(FileNotFoundError):
-                        os.unlink(f"{self._directory}/{entry}")  # noqa: PTH108
+                    remove_file(f"{self._directory}/{entry}")
 
     def removal(self, task_id: str) -> Callable[[], None]:
         """What to call when a task has ended."""

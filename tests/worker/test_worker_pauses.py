@@ -22,6 +22,7 @@ from armoflow.codec.payload import Operation, Payload, Settings, Stage
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import ApiOptions, SessionStatus, TaskStatus
+from armoflow.worker.checkpoints import Checkpoints
 
 MAP, FILTER, COMBINE = Operation.MAP, Operation.FILTER, Operation.COMBINE
 PAUSE = 0.4
@@ -453,6 +454,24 @@ def test_a_disk_that_does_not_let_go_of_what_was_saved_loses_no_outcome(
         assert len(refused) == 1
 
     scenario(tmp_path)
+
+
+def test_nor_one_that_does_not_let_go_of_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(str(tmp_path / "process"))
+    checkpoints.of_item("task", "0").write("kept")
+
+    def refuse(path: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    with monkeypatch.context() as patch:
+        for function in ("unlink", "listdir"):
+            patch.setattr(os, function, refuse)
+            checkpoints.forget("task")
+    assert checkpoints.of_item("task", "0").read() == ("kept",)
+    checkpoints.forget("task")
+    assert checkpoints.of_item("task", "0").read() is None
 
 
 @on_a_lane(workers=1)
