@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from armoflow.cache.code import CodeKey
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
     AnyTask: TypeAlias = BaseTask[..., Any]
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+class Parameters(NamedTuple):
+    """What a function takes.
+
+    Attributes:
+        by_position: Names of those that may be given by position.
+        by_name: Of those that may be given by name.
+        rest: What takes further positional arguments, if something does.
+        others: What takes further named ones.
+    """
+
+    by_position: tuple[str, ...] = ()
+    by_name: frozenset[str] = frozenset()
+    rest: str = ""
+    others: str = ""
 
 
 class Called(NamedTuple):
@@ -30,7 +44,7 @@ class Called(NamedTuple):
         code: The code's key; None if it is not part of it.
         version: What stands for the code.
         environment: What is said of where it runs.
-        takes: Names of its positional parameters.
+        takes: Its parameters.
         policy: What it is known by.
     """
 
@@ -39,17 +53,27 @@ class Called(NamedTuple):
     code: CodeKey | None
     version: str | None
     environment: Mapping[str, str]
-    takes: tuple[str, ...]
+    takes: Parameters
     policy: CachePolicy
 
     def names(self, count: int, keywords: Iterable[str] = ()) -> list[str]:
-        """What the parameters of a call are called: of positional arguments, then of others."""
-        positional = [*self.takes[:count], *(f"*{at}" for at in range(len(self.takes), count))]
-        return [*positional, *keywords]
+        """What the arguments of a call are called: the positional ones, then the others.
+
+        By their parameters; ``*3`` and ``**name`` are those that go to ``*args`` and ``**kwargs``.
+        """
+        by_position, by_name, *_ = self.takes
+        rest = (f"*{at}" for at in range(len(by_position), count))
+        others = (name if name in by_name else f"**{name}" for name in keywords)
+        return [*by_position[:count], *rest, *others]
 
     def counts(self, name: str) -> bool:
         """Whether an argument is part of the key."""
-        return "inputs" in self.policy.keyed and name not in self.policy.ignore
+        ignore = self.policy.ignore
+        if "inputs" not in self.policy.keyed:
+            return False
+        if name.startswith("**"):
+            return ignore.isdisjoint((name[2:], self.takes.others))
+        return (self.takes.rest if name.startswith("*") else name) not in ignore
 
     def key(self, arguments: Mapping[str, bytes]) -> bytes:
         """The key of a call, whatever order its arguments are given in."""
@@ -135,12 +159,21 @@ def _qualname(function: Any) -> str:
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
-def _takes(task: AnyTask) -> tuple[str, ...]:
+def _takes(task: AnyTask) -> Parameters:
     try:
-        parameters = inspect.signature(task.function).parameters
+        parameters = signature(task.function).parameters.values()
     except (TypeError, ValueError):  # some built-in functions have none
-        return ()
-    return tuple(name for name, given in parameters.items() if given.kind in _POSITIONAL)
+        return Parameters()
+
+    def named(*kinds: Any) -> Iterator[str]:
+        return (parameter.name for parameter in parameters if parameter.kind in kinds)
+
+    return Parameters(
+        tuple(named(Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)),
+        frozenset(named(Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)),
+        next(named(Parameter.VAR_POSITIONAL), ""),
+        next(named(Parameter.VAR_KEYWORD), ""),
+    )
 
 
 class Arguments:

@@ -112,8 +112,10 @@ def foreign_function(function: types.FunctionType) -> Found:
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, "__dict__", {}).get(part)
-    head = text_digest("function", *origin(module), name)
-    if getattr(found, "__func__", found) is function:
+    # What a library made of the user's function has that one's name.
+    made_by = function.__globals__.get("__name__") or ""
+    head = text_digest("function", *origin(made_by), module, name)
+    if getattr(found, "__func__", found) is function and not is_own(module):
         return head
     if "registry" in vars(function) and "dispatch" in vars(function):  # functools.singledispatch
         return Parts(
@@ -169,7 +171,7 @@ class _Reader:
         if isinstance(value, types.FunctionType):
             if is_own_function(value):
                 return self._own("function", value.__globals__.get("__name__") or "", value)
-            self._note(value.__module__ or "")
+            self._note(value.__globals__.get("__name__"))
             return foreign_function(value)
         if is_own_class(value):
             return self._own("class", value.__module__, value)
@@ -336,7 +338,7 @@ def _fields_of(cls: type) -> Any:
     """
     annotations = _annotations_of(cls)
     kinds: list[type] = [*cls.__mro__, *inspect.getmro(type(cls))]
-    read = any(package_of(kind.__module__) for kind in kinds)
+    read = any(package_of(kind.__module__) for kind in kinds if not is_own_class(kind))
     names: Any = list(annotations.items()) if read else list(annotations)
     fields = cls.__dict__.get("__dataclass_fields__", {})
     said = [

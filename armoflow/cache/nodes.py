@@ -175,23 +175,27 @@ class Keys:
         if isinstance(node, SourceNode):
             return self._of_source(node)
         kind = type(node).__name__.encode()
-        sources = map(self._source, sources_of(node))
-        return digest_of(kind, b"\0", *self._operation(node), *sources)
+        return digest_of(kind, b"\0", *self._operation(node))
 
     def _operation(self, node: Any) -> Iterator[bytes]:
-        """What a collection operation is, besides its sources."""
+        """What a collection operation is, and what it reads."""
+        sources = map(self._source, sources_of(node))
         if isinstance(node, SliceNode):
             yield text_digest("slice", *map(str, (node.start, node.stop, node.step)))
         elif isinstance(node, (ReduceNode, FoldNode)):
+            called = self._arguments.called(node)
             fan_in = node.fan_in if isinstance(node, ReduceNode) else 0
-            yield self._arguments.called(node).head
+            yield called.head
             yield text_digest("fan_in", str(fan_in))
+            if "inputs" not in called.policy.keyed:
+                return
             if node.initial is not MISSING:
                 yield self._arguments.one("initial", node.initial)
         elif isinstance(node, (MapNode, FilterNode)):
             called = self._arguments.called(node)
             yield text_digest("star", str(isinstance(node, MapNode) and node.star))
             yield called.key(self._arguments.of(called, (), node.fixed))
+        yield from sources
 
     def _of_source(self, node: SourceNode) -> bytes:
         iterable: Any = node.iterable

@@ -52,3 +52,9 @@ def _providers(top: str) -> Iterator[str]:
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
+
+
+def forget_versions() -> None:
+    """Look at what is installed anew: something was installed meanwhile."""
+    _installed.cache_clear()
+    _distributions.cache_clear()

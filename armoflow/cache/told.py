@@ -35,8 +35,14 @@ def tell(
     """What the key of a node that calls a task, or of an item of it, is made of."""
     called = arguments.called(node)
     given = _given(node, called)
-    told = {name: Argument(arguments.one(name, value), _text(value)) for name, value in given}
+    told = {
+        name: Argument(arguments.one(name, value), _text(value))
+        for name, value in given
+        if called.counts(name)
+    }
     for name, source in _read(node, called):
+        if not called.counts(name):
+            continue
         if index is None:
             told[name] = Argument(digest_of_source(source), _text_of_source(source, None))
         else:
@@ -49,7 +55,7 @@ def tell(
         called.version,
         pieces,
         () if code is None else code.packages,
-        {name: argument for name, argument in told.items() if called.counts(name)},
+        told,
         called.environment,
     )
 
@@ -61,10 +67,10 @@ def _pieces_of(code: CodeKey) -> dict[str, Piece]:
 def _given(node: Any, called: Called) -> Iterator[tuple[str, Any]]:
     """The arguments that are written at the call, by name."""
     if isinstance(node, CallNode):
-        yield from zip(called.names(len(node.args)), node.args, strict=True)
-        yield from node.kwargs.items()
+        names = called.names(len(node.args), node.kwargs)
+        yield from zip(names, (*node.args, *node.kwargs.values()), strict=True)
     elif isinstance(node, (MapNode, FilterNode)):
-        yield from node.fixed.items()
+        yield from zip(called.names(0, node.fixed), node.fixed.values(), strict=True)
     elif node.initial is not MISSING:
         yield "initial", node.initial
 

@@ -168,6 +168,26 @@ def test_ignored_arguments_make_no_difference() -> None:
     assert next(iter(keys.items(add.map([1], [2]).node) or ())) == key(add(1), keys)
 
 
+def test_without_inputs_a_reduction_is_known_by_its_code() -> None:
+    def of(policy: str, numbers: list[int]) -> bytes:
+        return key(items(numbers).reduce(add), make_keys(make_policy(policy)))
+
+    assert of("code", [1, 2]) == of("code", [3]) != of("inputs", [3]) != of("inputs", [1, 2])
+
+
+def test_ignored_arguments_may_be_those_of_stars() -> None:
+    def gather(a: int, /, *rest: int, **others: int) -> int:
+        return a + sum(rest) + sum(others.values())
+
+    def of(ignore: list[str], *args: int, **kwargs: int) -> bytes:
+        return key(task(gather)(*args, **kwargs), make_keys(make_policy(True, ignore=ignore)))
+
+    assert of([], 1, a=2) != of([], 2, a=1)
+    assert of(["rest"], 1, 2, b=3) == of(["rest"], 1, 5, 6, b=3) != of(["rest"], 1, 2, b=4)
+    assert of(["others"], 1, 2, b=3) == of(["others"], 1, 2, c=4) != of(["others"], 2, 2, c=4)
+    assert of(["b"], 1, b=3) == of(["b"], 1, b=4) != of(["b"], 1, c=4)
+
+
 def test_a_version_stands_for_the_code() -> None:
     def of(version: str, factor: int) -> bytes:
         scale = task(lambda number: factor * number, name="scale")
