@@ -127,6 +127,7 @@ class TaskRecord:
     cost n squared. A queued task is not handed out before ``not_before`` (0.0: at once).
     ``may_submit`` is the session's ``worker_submission`` when the task was acquired: a running task
     keeps the right to submit children. It is not journalled, no acquisition survives a restart.
+    ``counted`` is the status that it has in the engine's census.
     """
 
     id: str
@@ -156,6 +157,7 @@ class TaskRecord:
     pod_ttl: float | None = None
     not_before: float = 0.0
     may_submit: bool = True
+    counted: TaskStatus | None = field(default=None, compare=False)
 
     @property
     def has_durations(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from armoflow.codec.clipping import short_error
 from armoflow.engine.pods import NAME_SQL
@@ -63,9 +64,27 @@ _ERRORS = (
 )
 _FIRST = "SELECT rowid FROM tasks WHERE session_id=? ORDER BY rowid LIMIT 1"
 _HERE = "FROM tasks WHERE rowid>=? AND session_id=?"
+_ENDED = f"{_HERE} AND ended_at>=? ORDER BY ended_at,id"
+_RUNNING = f"{_HERE} AND status=? ORDER BY started_at,id"
+_HELD = (
+    "FROM tasks WHERE id IN (SELECT value FROM json_each(?)) AND session_id=? AND status=? "
+    "ORDER BY started_at,id"
+)
 _COUNTS = f"SELECT status,count(*) {_HERE} GROUP BY status"
 
 KNOWN: Final = 1_000
+
+
+class LiveTasks(NamedTuple):
+    """What an engine knows of a session without its journal.
+
+    Attributes:
+        counts: How many tasks are in which status.
+        held: The ids of those that agents have.
+    """
+
+    counts: Mapping[TaskStatus, int]
+    held: Sequence[str]
 
 
 class TaskRowsReader:
@@ -81,21 +100,28 @@ class TaskRowsReader:
         since: float | None,
         skip: int,
         limit: int,
+        *,
+        live: LiveTasks | None = None,
     ) -> list[Any]:
-        """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
+        """The reply to a request, see :mod:`armoflow.protocol.task_rows`.
+
+        Of what is known already, ``live``, no rows are read.
+        """
         begun = time.thread_time()
         running = int(TaskStatus.PROCESSING)
         here = (self._find_first(connection, session_id), session_id)
         counts: list[tuple[int, int]] = []
         if since is not None:
-            ended = (*here, max(since, NEVER), limit, skip)
-            found = _find(connection, "ended_at>=?", "ended_at,id", ended)
+            found = _find(connection, _ENDED, (*here, max(since, NEVER), limit, skip))
+        elif live is not None:
+            counts = [(int(status), count) for status, count in live.counts.items()]
+            held = (json.dumps(live.held), session_id, running, limit, skip)
+            found = _find(connection, _HELD, held)
         else:
             counts = connection.execute(_COUNTS, here).fetchall()
             found = "[]"
             if running in dict(counts):
-                states = (*here, running, limit, skip)
-                found = _find(connection, "status=?", "started_at,id", states)
+                found = _find(connection, _RUNNING, (*here, running, limit, skip))
         text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
         errors = connection.execute(_ERRORS, (found,)).fetchall()
         short = [(task_id, short_error(error)) for task_id, error in errors]
@@ -114,10 +140,8 @@ class TaskRowsReader:
         return first
 
 
-def _find(
-    connection: sqlite3.Connection, wanted: str, order: str, parameters: tuple[Any, ...]
-) -> str:
+def _find(connection: sqlite3.Connection, rows: str, parameters: tuple[Any, ...]) -> str:
     """The numbers of rows, in their order, as JSON: what is sorted is small."""
-    rows = f"SELECT rowid AS number {_HERE} AND {wanted} ORDER BY {order} LIMIT ? OFFSET ?"
-    sql = f"SELECT json_group_array(number) FROM ({rows})"
+    numbers = f"SELECT rowid AS number {rows} LIMIT ? OFFSET ?"
+    sql = f"SELECT json_group_array(number) FROM ({numbers})"
     return str(connection.execute(sql, parameters).fetchone()[0])

@@ -102,8 +102,9 @@ async def test_deleted_results_of_an_ended_session_are_not_remembered(tmp_path: 
 
 def test_tasks_of_an_ended_session_are_counted_once(tmp_path: Path) -> None:
     with serve(tmp_path) as serving:
+        session_id = ArmoniKSessions(serving.channel).create_session(task_options())
+    with serve(tmp_path) as serving:  # what was there before it started is not counted live
         sessions, tasks = ArmoniKSessions(serving.channel), ArmoniKTasks(serving.channel)
-        session_id = sessions.create_session(task_options())
         engine = serving.server.engine
         mine = Task.session_id == session_id
         assert tasks.count_tasks_by_status(mine) == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import msgpack
 from armoflow.config import MIB
 from armoflow.engine.core import Engine
 from armoflow.engine.records import StateError
-from armoflow.engine.task_row_queries import TaskRowsReader
+from armoflow.engine.task_row_queries import LiveTasks, TaskRowsReader
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.protocol.task_rows import REQUEST, in_pieces
@@ -32,9 +31,15 @@ class TaskRowsService:
         except (MalformedError, *UNREADABLE) as error:
             raise StateError("INVALID_ARGUMENT", str(error)) from error
         session_id, since, skip, limit = arguments
-        read = functools.partial(
-            self._reader.read, session_id=session_id, since=since, skip=skip, limit=limit
+        engine = self._engine
+        counts = engine.census.count(session_id)
+        live = None if counts is None else LiveTasks(counts, engine.held(session_id))
+        reply = msgpack.packb(
+            await engine.queries.run(
+                lambda connection: self._reader.read(
+                    connection, session_id, since, skip, limit, live=live
+                )
+            )
         )
-        reply = msgpack.packb(await self._engine.queries.run(read))
         for piece in in_pieces(reply, MIB):
             yield piece

@@ -1,0 +1,100 @@
+"""How many tasks are in which status, counted as they are committed.
+
+Tools ask for it once a second, and the journal would read all rows for an answer: a second for a
+million of them. Only sessions that were opened since the engine started are counted; of the others
+the journal is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from armoflow.engine.filters import Filters
+from armoflow.engine.records import TaskRecord, TaskStatus
+
+_OfPartitions: TypeAlias = "defaultdict[str, Counter[TaskStatus]]"
+
+
+class Census:
+    """Counts tasks by session and partition; lives in the event loop.
+
+    Args:
+        exists: Whether there is a session with an id.
+    """
+
+    def __init__(self, exists: Callable[[str], bool]) -> None:
+        self._exists = exists
+        self._counts: dict[str, _OfPartitions] = {}
+        self._all: _OfPartitions = defaultdict(Counter)
+        self._uncounted: set[str] = set()
+
+    def begin(self, session_ids: Iterable[str]) -> None:
+        """These sessions are there already: their tasks are not counted."""
+        self._uncounted.update(session_ids)
+
+    def forget(self, session_ids: Iterable[str]) -> None:
+        """These sessions are removed."""
+        for session_id in session_ids:
+            self._uncounted.discard(session_id)
+            for partition, counts in self._counts.pop(session_id, {}).items():
+                self._all[partition].subtract(counts)
+
+    def committed(
+        self, tasks: Mapping[str, TaskRecord], changed_again: Callable[[str], bool]
+    ) -> None:
+        """These tasks were written; of those that changed again what was written before counts."""
+        # Of a batch most have done the same.
+        moves: dict[tuple[str, str, TaskStatus | None, TaskStatus], int] = {}
+        for task in tasks.values():
+            before, status = task.counted, task.status
+            if before is not status and (before is None or not changed_again(task.id)):
+                task.counted = status
+                move = task.session_id, task.options.partition_id, before, status
+                moves[move] = moves.get(move, 0) + 1
+        for (session_id, partition, before, status), count in moves.items():
+            counts = self._of(session_id)
+            for part in () if counts is None else (counts[partition], self._all[partition]):
+                part[status] += count
+                if before is not None:
+                    part[before] -= count
+
+    def find(self, filters: Filters) -> dict[TaskStatus, int] | None:
+        """The counts of the tasks that filters let through; None if the journal must tell.
+
+        Known are all tasks, those of a session, of a partition, and of a partition in a session.
+        """
+        if len(filters) > 1:
+            return None
+        wanted = {}
+        for condition in filters[0] if filters else ():
+            if condition.operator != "==" or condition.field in wanted:
+                return None
+            wanted[condition.field] = condition.value
+        session_id = wanted.pop("session_id", None)
+        partition = wanted.pop("options.partition_id", None)
+        if wanted:
+            return None
+        return self.count(session_id, partition)
+
+    def count(
+        self, session_id: str | None, partition: str | None = None
+    ) -> dict[TaskStatus, int] | None:
+        """The counts of a session, of a partition, of both or all; None if they are not known."""
+        if self._uncounted if session_id is None else session_id in self._uncounted:
+            return None
+        counts: Mapping[str, Counter[TaskStatus]] = self._all
+        if session_id is not None:
+            counts = self._counts.get(session_id) or {}
+        parts = counts.values() if partition is None else [counts.get(partition, Counter())]
+        total: Counter[TaskStatus] = Counter()
+        for part in parts:
+            total.update(part)
+        return dict(+total)
+
+    def _of(self, session_id: str) -> _OfPartitions | None:
+        counts = self._counts.get(session_id)
+        if counts is None and session_id not in self._uncounted and self._exists(session_id):
+            counts = self._counts[session_id] = defaultdict(Counter)
+        return counts
