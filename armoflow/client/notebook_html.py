@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from armoflow.client.progress import pace
 from armoflow.orchestrator.tally import Count
 from armoflow.report.html import Html, tag
+from armoflow.report.wording import pace
 
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 _BAR = "width: 16em; vertical-align: middle"
@@ -36,7 +36,7 @@ def bars_html(
             tag("td", _bar(name, count)),
             tag("td", f"{count.ended:,} of {count.planned:,}", style=_NUMBER),
             tag("td", _more(count)),
-            tag("td", pace(count, rates.get(name, 0.0)), style=_NUMBER),
+            tag("td", pace(count.left, rates.get(name, 0.0)), style=_NUMBER),
         )
         for name, count in counts.items()
     ]

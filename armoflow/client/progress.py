@@ -105,19 +105,6 @@ class Rates:
         }
 
 
-def pace(count: Count, rate: float) -> str:
-    """How many end in a second, and how long the others take at that.
-
-    Example:
-        >>> pace(Count(100, 40), 0.5), pace(Count(100, 100), 3.0), pace(Count(100), 0.0)
-        ('0.5/s, 2:00 left', '3.0/s', '')
-    """
-    if not rate:
-        return ""
-    minutes, seconds = divmod(round(count.left / rate), 60)
-    return f"{rate:,.1f}/s" + (f", {minutes:,}:{seconds:02} left" if count.left else "")
-
-
 class Bars(Protocol):
     """Where one wait is shown."""
 

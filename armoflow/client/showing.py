@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.backend import Backend
 from armoflow.client.notebook_html import bars_html, facts_html
 from armoflow.graph.graph import Graph
 from armoflow.graph.render import NodeShape, Picture, check_format, save, visualize
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
+    from armoflow.client.backend import Backend
     from armoflow.client.future import Future
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.progress import pace
 from armoflow.orchestrator.tally import Count
+from armoflow.report.wording import pace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ class TerminalBars:
                 completed=count.ended,
                 visible=True,
                 more=_more(count),
-                pace=pace(count, rates.get(name, 0.0)),
+                pace=pace(count.left, rates.get(name, 0.0)),
             )
         if reason:
             bars.update(self._row(""), description=reason, visible=True)

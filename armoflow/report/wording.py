@@ -74,3 +74,16 @@ def moment_of(at: float) -> str:
         '1970-01-01 00:00:00 UTC'
     """
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def pace(left: int, rate: float) -> str:
+    """How many end in a second, and how long those that are left take at that.
+
+    Example:
+        >>> pace(60, 0.5), pace(0, 3.0), pace(100, 0.0)
+        ('0.5/s, 2:00 left', '3.0/s', '')
+    """
+    if not rate:
+        return ""
+    minutes, seconds = divmod(round(left / rate), 60)
+    return f"{rate:,.1f}/s" + (f", {minutes:,}:{seconds:02} left" if left else "")

@@ -38,10 +38,10 @@ from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import InlineCaller, TriedLaterError, nodes_of
 from armoflow.worker.inline_items import run_filter, run_map
+from armoflow.worker.inline_iterators import Taken
 from armoflow.worker.inline_reductions import run_reduction
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.inline_sources import (
-    Taken,
     run_gather,
     run_item,
     run_slice,

@@ -8,8 +8,7 @@ be found there. What combines or gathers one is begun, as that task.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from armoflow import config
@@ -26,6 +25,7 @@ from armoflow.graph.nodes import (
 )
 from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.inline_calls import as_delayed
+from armoflow.worker.inline_iterators import Taken
 from armoflow.worker.inline_steps import Here, Steps, references, skipped
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.item_operations import SCALARS
@@ -68,41 +68,6 @@ def _items_of(here: Here, node: SourceNode) -> Sequence[Any] | None:
     if node not in here.taken:
         here.taken[node] = Taken(node)
     return here.taken[node].all
-
-
-class Taken:
-    """An iterator that was read as far as it is short; a plan goes on with it.
-
-    Attributes:
-        all: Its items; None if there are more, or it has raised.
-    """
-
-    def __init__(self, node: SourceNode) -> None:
-        self.all: Sequence[Any] | None = None
-        self._node = node
-        self._read: list[Any] = []
-        self._rest: Iterator[Any] = iter(())
-        try:
-            self._rest = node.open()
-            for item in itertools.islice(self._rest, config.INLINE_ITEMS + 1):
-                self._read.append(item)
-            if len(self._read) <= config.INLINE_ITEMS:
-                self.all = self._read
-        except Exception as error:
-            self._rest = _raise(error)
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.all is not None:
-            return iter(self.all)
-        read, self._read = self._read, []
-        if not read:
-            return self._node.open()  # which says that it was read before
-        return itertools.chain(read, self._rest)
-
-
-def _raise(error: Exception) -> Iterator[Any]:
-    raise error
-    yield
 
 
 def run_zip(here: Here, node: ZipNode) -> Steps:

@@ -18,7 +18,7 @@ from armoflow.worker.made import Made, Row
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
     from armoflow.graph.task import BaseTask
-    from armoflow.worker.inline_sources import Taken
+    from armoflow.worker.inline_iterators import Taken
 
 
 class Unfinished(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from armoflow.engine.records import ResultRecord, TaskRecord
+from armoflow.engine.records import ResultRecord, SessionRecord, TaskRecord
 from armoflow.engine.state.shards import Shards
 
 REMEMBERED: Final = 50_000
@@ -44,3 +45,16 @@ class Members:
         """Whether a deleted result of this id was forgotten, not too long ago."""
         newest, older = self.forgotten
         return result_id in newest or result_id in older
+
+
+@dataclass(slots=True, eq=False)
+class Sweep:
+    """What a command has still to come to, by id.
+
+    They are the session's members themselves, taken over whole and given back one by one: a copy of
+    a million would hold up everybody.
+    """
+
+    session: SessionRecord
+    tasks: Shards[TaskRecord]
+    results: Shards[ResultRecord]

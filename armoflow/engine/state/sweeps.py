@@ -9,7 +9,6 @@ of them in one command; the rest is done by :meth:`Sweeps.go_on`. A session that
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from armoflow.engine.records import (
     FINAL,
@@ -19,6 +18,7 @@ from armoflow.engine.records import (
     SessionStatus,
     TaskRecord,
 )
+from armoflow.engine.state.members import Sweep
 from armoflow.engine.state.propagation import Propagation, return_to_queue
 from armoflow.engine.state.record_changes import (
     ABORTED,
@@ -46,19 +46,6 @@ _VERBS = {
     SessionStatus.DELETED: "deleted",
 }
 _REACHING_RESULTS = (SessionStatus.CANCELLED, SessionStatus.PURGED, SessionStatus.DELETED)
-
-
-@dataclass(slots=True, eq=False)
-class Sweep:
-    """What a command has still to come to, by id.
-
-    They are the session's members themselves, taken over whole and given back one by one: a copy of
-    a million would hold up everybody.
-    """
-
-    session: SessionRecord
-    tasks: Shards[TaskRecord]
-    results: Shards[ResultRecord]
 
 
 class Sweeps(Propagation):

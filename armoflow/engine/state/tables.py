@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from armoflow.config import MAX_PRIORITY
 from armoflow.engine.records import (
@@ -17,7 +16,7 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.state.members import Members
+from armoflow.engine.state.members import Members, Sweep
 from armoflow.engine.state.record_changes import (
     COMPLETED,
     DELETED,
@@ -25,9 +24,6 @@ from armoflow.engine.state.record_changes import (
     set_result,
 )
 from armoflow.engine.state.task_options import Merger
-
-if TYPE_CHECKING:
-    from armoflow.engine.state.sweeps import Sweep
 
 
 class Base:
