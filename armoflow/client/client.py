@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from armoflow.client.client_options import ClientOptions
+    from armoflow.client.executor import ClientExecutor
     from armoflow.client.output_display import Logs
 
 logger = logging.getLogger(__name__)
@@ -348,6 +349,19 @@ class Client:
         """
         self._check_open()
         return self._backend.put(value)
+
+    def executor(self) -> ClientExecutor:
+        """This client as a :class:`concurrent.futures.Executor`, for code that wants one.
+
+        Example:
+            >>> with Client(local=True) as client, client.executor() as executor:
+            ...     list(executor.map(pow, [2, 3], [10, 2]))
+            [1024, 9]
+        """
+        from armoflow.client.executor import ClientExecutor
+
+        self._check_open()
+        return ClientExecutor(self)
 
     @property
     def extensions(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import grpc
 
@@ -29,7 +30,8 @@ async def look(
     found = None
     if not caller.proxy:  # what stands behind one cannot be looked at
         seconds = min(PROBE_SECONDS, seconds)
-        found = await asyncio.to_thread(probe, caller.settings, caller.authorities, seconds)
+        with suppress(RuntimeError):  # at the interpreter's end there are no threads any more
+            found = await asyncio.to_thread(probe, caller.settings, caller.authorities, seconds)
     code, text = "DEADLINE_EXCEEDED", ""
     if isinstance(error, grpc.RpcError):
         code, text = error.code().name, error.details() or ""
