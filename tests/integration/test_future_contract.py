@@ -280,7 +280,7 @@ def no_collector() -> Iterator[None]:
 
 def gone(reference: weakref.ref[Any]) -> bool:
     """Whether it goes; threads that are just letting go of it have a moment."""
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 20.0
     while reference() is not None and time.monotonic() < deadline:
         time.sleep(0.005)
     return reference() is None
