@@ -9,14 +9,23 @@ modules.
 from armoflow.cache.environment import KEY_VERSION, make_environment
 from armoflow.cache.fingerprints import key_of
 from armoflow.cache.nodes import Keys, NodeKey
-from armoflow.cache.parts import Difference, KeyParts, decode_parts, differences
+from armoflow.cache.parts import (
+    CodeParts,
+    Difference,
+    KeyParts,
+    decode_code,
+    decode_parts,
+    differences,
+)
 
 __all__ = [
     "KEY_VERSION",
+    "CodeParts",
     "Difference",
     "KeyParts",
     "Keys",
     "NodeKey",
+    "decode_code",
     "decode_parts",
     "differences",
     "key_of",

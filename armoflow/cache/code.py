@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import reprlib
 import sys
 import types
 from collections import Counter, deque
@@ -22,6 +23,7 @@ from typing import Any
 
 from armoflow.cache.bytecode import Shape, shape_of
 from armoflow.cache.packages import origin, package_of
+from armoflow.cache.parts import CodeParts, Piece
 from armoflow.cache.sources import source_digests
 from armoflow.cache.values import described, make_walk
 from armoflow.cache.walk import Found, Parts, digest_of, text_digest
@@ -40,6 +42,10 @@ _DERIVED = frozenset(
         *("__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__"),
         *("__annotate__", "__annotate_func__", "__annotations_cache__", "__slotnames__"),
         *("_abc_impl", "__subclasshook__"),
+        # Of pydantic: what it makes of the fields and methods, which count, names addresses.
+        *("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__"),
+        *("__pydantic_decorators__", "__pydantic_parent_namespace__", "__signature__"),
+        *("__pydantic_setattr_handlers__", "__pydantic_complete__"),
     }
 )
 """Attributes of classes that are told by others, or make no difference."""
@@ -66,28 +72,25 @@ class CodeKey:
         self.packages = packages
         self._values = values
 
-    def text_of(self, piece: str) -> str:
-        """A piece as text, to be shown: its source where there is some."""
-        value = self._values.get(piece)
-        if isinstance(value, (types.FunctionType, type)):
-            try:
-                return inspect.getsource(value)
-            except (OSError, TypeError):  # it was typed in, or came without its file
-                pass
-        if isinstance(value, types.FunctionType):
-            return "\n".join(shape_of(value.__code__).lines)
-        return _short(value)
+    @functools.cached_property
+    def told(self) -> CodeParts:
+        """The same as data, with texts to be shown."""
+        pieces = {
+            name: Piece(digest, _text_of(self._values.get(name)))
+            for name, digest in self.pieces.items()
+        }
+        return CodeParts(self.digest, pieces, self.packages)
 
 
-_SHORT = 200
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if type(value) in _SHOWN else f"<{described(value)}>"
-    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
-
-
-_SHOWN = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+def _text_of(value: Any) -> str:
+    """A piece to be shown: its source where there is some."""
+    code = value.__code__ if isinstance(value, types.FunctionType) else None
+    if code is None and not isinstance(value, type):
+        return reprlib.repr(value)
+    try:
+        return inspect.getsource(code or value)
+    except (OSError, TypeError):  # it was typed in, or came without its file
+        return reprlib.repr(value) if code is None else "\n".join(shape_of(code).lines)
 
 
 def code_key(root: Any) -> CodeKey:
@@ -305,11 +308,14 @@ def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _is_generated(cls: type, value: Any) -> bool:
-    """Whether ``dataclasses`` wrote a method, which the fields say."""
-    if not hasattr(cls, "__dataclass_fields__") or not isinstance(value, types.FunctionType):
+    """Whether ``dataclasses`` or ``attrs`` wrote a method, which the fields say."""
+    if not any(hasattr(cls, name) for name in _FIELDS) or not isinstance(value, types.FunctionType):
         return False
     code = getattr(inspect.unwrap(value), "__code__", None)
-    return code is not None and code.co_filename == "<string>"
+    return code is not None and code.co_filename.startswith(("<string>", "<attrs generated"))
+
+
+_FIELDS = ("__dataclass_fields__", "__attrs_attrs__")
 
 
 def _is_users(value: Any) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
@@ -39,6 +39,46 @@ class Argument(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class CodeParts:
+    """What the key of a callable's code was made of: the same for all calls of it.
+
+    Attributes:
+        digest: The code's key.
+        pieces: Functions, classes, globals and modules of the user's own, by name.
+        packages: Installed packages that these use, as ``name version``.
+        kept: Whether these are known: else, it is only the key.
+    """
+
+    digest: bytes
+    pieces: Mapping[str, Piece] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    kept: bool = True
+
+    def encode(self) -> bytes:
+        """As data.
+
+        Example:
+            >>> code = CodeParts(b"1", {"function m:f": Piece(b"2", "def f(): ...")}, ("numpy 2",))
+            >>> decode_code(code.encode()) == code
+            True
+        """
+        pieces = {name: list(piece) for name, piece in self.pieces.items()}
+        return _pack([_FORMAT, self.digest, pieces, list(self.packages)])
+
+
+def decode_code(data: bytes | memoryview) -> CodeParts:
+    """Read it back.
+
+    Raises:
+        EnvelopeError: If it is something else.
+    """
+    digest, pieces, packages = _unpack(data, 3)
+    return CodeParts(
+        digest, {name: Piece(*piece) for name, piece in pieces.items()}, tuple(packages)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class KeyParts:
     """What the key of one value was made of.
 
@@ -46,8 +86,7 @@ class KeyParts:
         task: Module and qualified name of the function.
         operation: ``call``, ``reduce`` and so on.
         version: What stands for the code, if something does.
-        code: Functions, classes and globals of the user's own, by name; empty if a version does.
-        packages: Installed packages that these use, with their versions.
+        code: The code, if it is part of the key.
         arguments: By name.
         environment: By name.
     """
@@ -55,56 +94,58 @@ class KeyParts:
     task: str
     operation: str
     version: str | None
-    code: Mapping[str, Piece]
-    packages: tuple[str, ...]
+    code: CodeParts | None
     arguments: Mapping[str, Argument]
     environment: Mapping[str, str]
 
     def encode(self) -> bytes:
-        """As data.
+        """As data; of the code the key only, since many values have the same.
 
         Example:
-            >>> parts = KeyParts("m:f", "call", "2", {}, (), {"x": Argument(b"1", "5")}, {})
+            >>> parts = KeyParts("m:f", "call", "2", None, {"x": Argument(b"1", "5")}, {})
             >>> decode_parts(parts.encode()) == parts
             True
         """
-        code = {name: list(piece) for name, piece in self.code.items()}
+        code = None if self.code is None else self.code.digest
         arguments = {name: list(argument) for name, argument in self.arguments.items()}
-        data: bytes = msgpack.packb(
-            [
-                *(_FORMAT, self.task, self.operation, self.version, code, list(self.packages)),
-                *(arguments, dict(self.environment)),
-            ],
-            use_bin_type=True,
-        )
-        return data
+        fields = [self.task, self.operation, self.version, code, arguments]
+        return _pack([_FORMAT, *fields, dict(self.environment)])
 
 
-def decode_parts(data: bytes | memoryview) -> KeyParts:
+def decode_parts(
+    data: bytes | memoryview, code_of: Callable[[bytes], CodeParts | None] = lambda digest: None
+) -> KeyParts:
     """Read them back.
+
+    Args:
+        data: What was encoded.
+        code_of: Finds code by its key, where it was kept.
 
     Raises:
         EnvelopeError: If they are something else.
     """
+    task, operation, version, digest, arguments, environment = _unpack(data, 6)
+    code = None if digest is None else code_of(digest) or CodeParts(digest, kept=False)
+    told = {name: Argument(*argument) for name, argument in arguments.items()}
+    return KeyParts(task, operation, version, code, told, dict(environment))
+
+
+def _pack(fields: list[Any]) -> bytes:
+    data: bytes = msgpack.packb(fields, use_bin_type=True)
+    return data
+
+
+def _unpack(data: bytes | memoryview, count: int) -> list[Any]:
     try:
-        form, task, operation, version, code, packages, arguments, environment = msgpack.unpackb(
-            data
-        )
-        if form != _FORMAT:
-            raise EnvelopeError(
-                f"parts of a key have format {form!r}, this armoflow reads {_FORMAT}"
-            )
-        return KeyParts(
-            task,
-            operation,
-            version,
-            {name: Piece(*piece) for name, piece in code.items()},
-            tuple(packages),
-            {name: Argument(*argument) for name, argument in arguments.items()},
-            dict(environment),
-        )
-    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        form, *fields = list(msgpack.unpackb(data))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise EnvelopeError(f"stored data is not the parts of a key: {error}") from error
+    if form != _FORMAT or len(fields) != count:
+        raise EnvelopeError(
+            f"parts of a key have format {form!r} and {len(fields)} fields: this armoflow reads "
+            f"format {_FORMAT} with {count}"
+        )
+    return fields
 
 
 class Difference(NamedTuple):
@@ -130,8 +171,8 @@ def differences(old: KeyParts | None, new: KeyParts) -> list[Difference]:
         new: What the key is made of now.
 
     Example:
-        >>> old = KeyParts("m:f", "call", "1", {}, (), {"x": Argument(b"1", "5")}, {})
-        >>> new = KeyParts("m:f", "call", "2", {}, (), {"x": Argument(b"2", "6")}, {})
+        >>> old = KeyParts("m:f", "call", "1", None, {"x": Argument(b"1", "5")}, {})
+        >>> new = KeyParts("m:f", "call", "2", None, {"x": Argument(b"2", "6")}, {})
         >>> for difference in differences(old, new):
         ...     print(*difference)
         version m:f 1 -> 2
@@ -148,16 +189,26 @@ def _differences(old: KeyParts, new: KeyParts) -> Iterator[Difference]:
         yield Difference("operation", new.task, f"{was} -> {now}")
     if old.version != new.version:
         yield Difference("version", new.task, _change(old.version, new.version))
-    elif new.version is None:
-        yield from _code_differences(old.code, new.code)
-        yield from _named("package", _versions(old.packages), _versions(new.packages))
+    elif old.code is not None and new.code is not None and old.code.digest != new.code.digest:
+        yield from _code_differences(new.task, old.code, new.code)
+    elif (old.code is None) != (new.code is None):
+        yield Difference("code", new.task, "only one of the keys has it")
     yield from _named("argument", old.arguments, new.arguments)
     yield from _named("environment", old.environment, new.environment)
 
 
-def _code_differences(old: Mapping[str, Piece], new: Mapping[str, Piece]) -> Iterator[Difference]:
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
+def _code_differences(task: str, old: CodeParts, new: CodeParts) -> Iterator[Difference]:
+    if not (old.kept and new.kept):
+        yield Difference("code", task, "it is other code; what it was is not kept")
+        return
+    found = [*_piece_differences(old, new)]
+    found += _named("package", _versions(old.packages), _versions(new.packages))
+    yield from found or [Difference("code", task, "what it is bound to is another")]
+
+
+def _piece_differences(old: CodeParts, new: CodeParts) -> Iterator[Difference]:
+    for name in sorted(old.pieces.keys() | new.pieces.keys()):
+        before, after = old.pieces.get(name), new.pieces.get(name)
         if before is None or after is None:
             yield Difference("code", name, "used now" if before is None else "not used any more")
         elif before.digest != after.digest:

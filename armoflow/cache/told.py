@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from armoflow.cache.calls import Arguments, Called
-from armoflow.cache.code import CodeKey
 from armoflow.cache.columns import Columns, sources_of
-from armoflow.cache.parts import Argument, KeyParts, Piece
+from armoflow.cache.parts import Argument, KeyParts
 from armoflow.cache.values import described
 from armoflow.cache.walk import is_atom
 from armoflow.graph.lazy import Lazy
@@ -47,21 +46,14 @@ def tell(
             told[name] = Argument(digest_of_source(source), _text_of_source(source, None))
         else:
             told[name] = Argument(columns.at(source, index), _text_of_source(source, index))
-    code = called.code
-    pieces = {} if code is None else _pieces_of(code)
     return KeyParts(
         called.name,
         "call" if index is not None else type(node).__name__.removesuffix("Node").lower(),
         called.version,
-        pieces,
-        () if code is None else code.packages,
+        None if called.code is None else called.code.told,
         told,
         called.environment,
     )
-
-
-def _pieces_of(code: CodeKey) -> dict[str, Piece]:
-    return {name: Piece(digest, code.text_of(name)) for name, digest in code.pieces.items()}
 
 
 def _given(node: Any, called: Called) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -430,3 +431,34 @@ def test_the_function_that_was_edited_is_told_with_its_lines() -> None:
     assert "\n-" in found.text and "\n+" in found.text
     (found,) = differences(old, parts(EDITS["a task's default"]))
     assert found.name == "function main:train"
+
+
+def test_a_module_that_only_the_task_imports_counts_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "later.py").write_text("import later_too\ndef f(x): return later_too.g(x)")
+    (tmp_path / "later_too.py").write_text("def g(x): return x + 1")
+
+    def run(x: int) -> int:
+        import later  # type: ignore[import-not-found]
+
+        found: int = later.f(x)
+        return found
+
+    before = code_key(run)
+    assert {"module later", "module later_too"} <= before.pieces.keys()
+    (tmp_path / "later_too.py").write_text("# why\ndef g(x):\n  'Doc.'\n  return (x + 1)")
+    assert code_key(run).digest == before.digest
+    (tmp_path / "later_too.py").write_text("def g(x): return x + 2")
+    assert code_key(run).digest != before.digest
+    assert "later" not in sys.modules
+
+
+def test_what_has_no_key_in_a_global_counts_by_its_type() -> None:
+    def of(lock: str) -> bytes:
+        scope = {"__name__": "__main__"}
+        exec(f"import threading\nlock = {{'a': {lock}}}\ndef f():\n  with lock['a']: pass", scope)
+        return code_key(scope["f"]).digest
+
+    assert of("threading.Lock()") == of("threading.Lock()") != of("threading.RLock()")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from armoflow import items, task
-from armoflow.cache import Keys, NodeKey, decode_parts, differences
-from armoflow.errors import UnkeyableError
+from armoflow.cache import Keys, NodeKey, decode_code, decode_parts, differences
+from armoflow.errors import EnvelopeError, UnkeyableError
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import Node
 from armoflow.policies import NOT_CACHED, CachePolicy, make_policy
@@ -271,7 +271,8 @@ def test_what_an_item_holds_is_named_when_it_comes() -> None:
 
 def told(value: Any, index: int | None = None, policy: CachePolicy | None = None) -> Any:
     parts = make_keys(policy).parts(value.node, index)
-    return decode_parts(parts.encode())
+    assert parts.code is None or decode_code(parts.code.encode()) == parts.code
+    return decode_parts(parts.encode(), lambda digest: parts.code)
 
 
 def test_arguments_that_differ_are_told() -> None:
@@ -291,6 +292,20 @@ def test_an_item_is_told_as_the_call_that_it_is() -> None:
 
 def test_what_was_never_computed_is_new() -> None:
     assert [difference.kind for difference in differences(None, told(add(1)))] == ["new"]
+
+
+def test_code_that_is_not_kept_is_told_without_its_text() -> None:
+    bound = [make_keys().parts(items([1]).map(partial(max, limit)).node) for limit in (1, 2)]
+    (found,) = differences(*bound)
+    assert (found.kind, found.text) == ("code", "what it is bound to is another")
+    (found,) = differences(decode_parts(told(add(1)).encode()), told(task(is_even)(1)))[1:2]
+    assert found.text.endswith("what it was is not kept")
+
+
+def test_data_that_is_something_else_is_refused() -> None:
+    for data in (b"", b"\xc0", told(add(1)).encode()[:-1], told(add(1)).code.encode()):
+        with pytest.raises(EnvelopeError, match="parts of a key"):
+            decode_parts(data)
 
 
 def test_versions_and_environments_that_differ_are_told() -> None:

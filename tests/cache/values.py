@@ -238,7 +238,26 @@ def values() -> dict[str, Any]:
         "ufunc": numpy.add,
         "generator of numbers": numpy.random.default_rng(5),
         **dict(frames()),
+        **dict(models()),
     }
+
+
+def models() -> Iterator[tuple[str, Any]]:
+    """Classes whose methods libraries write, of those that are installed."""
+    with_pydantic, with_attrs = _installed("pydantic"), _installed("attrs")
+    if with_pydantic:
+
+        class Model(with_pydantic.BaseModel):  # type: ignore[misc, name-defined]
+            tags: set[str] = WORDS
+
+        yield "pydantic", Model()
+    if with_attrs:
+
+        @with_attrs.frozen
+        class Frozen:
+            x: int
+
+        yield "attrs", Frozen(1)
 
 
 def frames() -> Iterator[tuple[str, Any]]:
