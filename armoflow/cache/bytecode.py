@@ -2,10 +2,10 @@
 
 Compiled code is read, not source: it is what runs, and travels to where there is no source. But the
 compiler lets line breaks show: it leaves instructions that do nothing where a line has no other,
-copies the ends of branches, and joins neighbours that stand on one line. So instructions are taken
-as a graph, in which jumps and what does nothing are passed over, ends that are the same are one,
-and which is numbered from where it begins. Docstrings are in no instruction; names of locals
-become numbers, and global names too: what they stand for is for the reader to say.
+copies the ends of branches, turns conditions round, and joins neighbours that stand on one line. So
+instructions are taken as a graph, in which jumps and what does nothing are passed over, ends that
+are the same are one, and which is numbered from where it begins. Docstrings are in no instruction;
+names of locals become numbers, and global names too: what they stand for is for the reader to say.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _READS_NAMES: Final = frozenset({"locals", "vars", "eval", "exec", "dir"})
 
 _TWO = re.compile(r"((?:LOAD|STORE)_FAST(?:_BORROW)?)_((?:LOAD|STORE)_FAST(?:_BORROW)?)")
 _SPELLINGS = re.compile(r"_(?:FORWARD|BACKWARD|BORROW|CHECK)\b|_(?:FORWARD|BACKWARD)(?=_)")
+_NEGATED: Final = {
+    "POP_JUMP_IF_TRUE": "POP_JUMP_IF_FALSE",
+    "POP_JUMP_IF_NOT_NONE": "POP_JUMP_IF_NONE",
+}
 _FLAGS: Final = (
     *(inspect.CO_VARARGS, inspect.CO_VARKEYWORDS, inspect.CO_GENERATOR, inspect.CO_COROUTINE),
     *(inspect.CO_ASYNC_GENERATOR, inspect.CO_ITERABLE_COROUTINE),
@@ -156,7 +160,6 @@ def _steps(code: types.CodeType) -> list[_Step]:
     for at, instruction in enumerate(instructions):
         position.setdefault(instruction.offset, at)
     handlers = _handlers(code, position)
-    stored = {step.argval for step in instructions if step.opname == "STORE_NAME"}
     unsaid = _unsaid(instructions)
     steps = []
     for at, instruction in enumerate(instructions):
@@ -173,8 +176,11 @@ def _steps(code: types.CodeType) -> list[_Step]:
             if target is not None:
                 after.append((target,))
             after.extend(handlers.get(instruction.offset, ()))
-        kind, value = _argument(instruction, code, stored)
-        steps.append(_Step(_SPELLINGS.sub("", name), kind, value, tuple(after)))
+        name = _SPELLINGS.sub("", name)
+        if name in _NEGATED:  # the other way round
+            name, after[:2] = _NEGATED[name], after[1::-1]
+        kind, value = _argument(instruction, code)
+        steps.append(_Step(name, kind, value, tuple(after)))
     return steps
 
 
@@ -189,15 +195,12 @@ def _split(code: types.CodeType) -> Iterator[dis.Instruction]:
             yield instruction._replace(opname=name, argval=value)
 
 
-def _argument(
-    instruction: dis.Instruction, code: types.CodeType, stored: set[Any]
-) -> tuple[str, Any]:
+def _argument(instruction: dis.Instruction, code: types.CodeType) -> tuple[str, Any]:
     opcode, name = instruction.opcode, instruction.opname
     if opcode in dis.hasconst:
         return "constant", code.co_consts[instruction.arg or 0]
     if opcode in dis.hasname:
-        is_global = name in _GLOBAL and instruction.argval not in stored
-        return "global" if is_global else "name", instruction.argval
+        return "global" if name in _GLOBAL else "name", instruction.argval
     if opcode in dis.haslocal or opcode in dis.hasfree:
         return "local", instruction.argval
     if opcode in _JUMPING:

@@ -13,9 +13,11 @@ from armoflow.cache.walk import Found, Parts, text_digest
 
 def rule_of(kind: type) -> Callable[[Any], Found] | None:
     """The rule for a type, if it is one of these packages' that has one."""
-    package = kind.__module__.partition(".")[0]
-    rules = _RULES.get(package, {})
-    return next((rules[base.__name__] for base in kind.__mro__ if base.__name__ in rules), None)
+    for base in kind.__mro__:
+        rule = _RULES.get(base.__module__.partition(".")[0], {}).get(base.__name__)
+        if rule is not None:
+            return rule
+    return None
 
 
 # --- pandas -------------------------------------------------------------------------------------

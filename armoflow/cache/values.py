@@ -262,7 +262,9 @@ def _in_state(_: int) -> str:
 
 def _global(value: Any, name: str) -> bytes:
     """What is the same object everywhere, under this name."""
-    module = getattr(value, "__module__", None) or type(value).__module__
+    module = getattr(value, "__module__", None)
+    if not isinstance(module, str):
+        module = type(value).__module__
     return text_digest("global", *origin(module), name)
 
 
@@ -278,10 +280,13 @@ def _state_of(state: Any, value: Any = None) -> Any:
 
 
 _STATES = (dict, types.NoneType)
+_PICKLING = ("__reduce_ex__", "__reduce__", "__getstate__")
 
 
 @functools.lru_cache(maxsize=1024)
 def _remembered_names(kind: Hashable) -> frozenset[str]:
+    if any(getattr(kind, name, None) is not getattr(object, name, None) for name in _PICKLING):
+        return frozenset()  # it says itself what its state is
     return frozenset(
         name
         for base in inspect.getmro(cast("type", kind))

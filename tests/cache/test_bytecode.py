@@ -93,6 +93,10 @@ def test_global_names_are_told_apart_but_not_told() -> None:
     assert shape("return lambda: a(b)").globals == ("a", "b")
 
 
+def test_what_a_class_in_a_function_takes_from_outside_is_told() -> None:
+    assert shape("class C:\n    limit = limit\nreturn C").globals[-1] == "limit"
+
+
 def test_docstrings_are_no_part_of_classes_in_functions() -> None:
     one = shape("class C:\n    'Doc.'\n    a = 1\nreturn C")
     assert one.digest == shape("class C:\n\n    'Other.'\n    a = 1\nreturn C").digest

@@ -277,6 +277,8 @@ def test_deep_values_need_no_stack() -> None:
 def test_how_pandas_keeps_its_columns_makes_no_difference() -> None:
     pandas = pytest.importorskip("pandas")
     whole = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    kind = type("Frame", (pandas.DataFrame,), {"_constructor": property(type)})
+    assert key_of(kind(whole)) == key_of(kind(whole).copy()) != key_of(whole)
     pieces = whole[["a"]].copy()
     pieces["b"] = [3.0, 4.0]
     assert key_of(whole) == key_of(pieces) == key_of(whole.iloc[::-1].iloc[::-1])
