@@ -79,7 +79,8 @@ class LiveState:
         usage = find_usage(root)
         self._bundle.add(usage.modules)
         self._bundle.refresh()
-        if self._compare(usage):
+        # A bound method is another object each time, and holds its own, which may be large.
+        if self._compare(usage) and not isinstance(root, types.MethodType):
             remembered[id(root)] = root, usage
             if len(remembered) > limit:
                 remembered.popitem(last=False)

@@ -108,6 +108,7 @@ class Pipeline:
                     task = asyncio.create_task(self._send(batch, earlier, unnamed, named))
                     self._sending[task] = batch
                     task.add_done_callback(functools.partial(self._sent, batch, named))
+                    del batch, task  # what was sent is not kept until more comes
         finally:
             for running in (*self._sending, *self._storing.values()):
                 running.cancel()
