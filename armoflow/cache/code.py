@@ -24,7 +24,7 @@ from typing import Any
 from armoflow.cache.bytecode import Shape, shape_of
 from armoflow.cache.packages import origin, package_of
 from armoflow.cache.parts import CodeParts, Piece
-from armoflow.cache.sources import source_digests
+from armoflow.cache.sources import SourceText, source_digests
 from armoflow.cache.values import described, make_walk
 from armoflow.cache.walk import Found, Parts, digest_of, text_digest
 from armoflow.codec.modules import is_user_module
@@ -85,6 +85,8 @@ class CodeKey:
 def _text_of(value: Any) -> str:
     """A piece to be shown: its source where there is some."""
     code = value.__code__ if isinstance(value, types.FunctionType) else None
+    if isinstance(value, SourceText):
+        return value
     if code is None and not isinstance(value, type):
         return reprlib.repr(value)
     try:
@@ -251,8 +253,9 @@ class _Reader:
             elif name in sys.modules:
                 found.append(sys.modules[name])
             else:  # it is imported first where the code runs: all of it counts
-                for module, digest in source_digests(name):
+                for module, digest, text in source_digests(name):
                     self._said[f"module {module}"] = digest
+                    self._values[f"module {module}"] = text
                     yield digest
         names = names_in(function.__code__)
         yield from self._attributes(deque(found), names)
@@ -300,22 +303,17 @@ def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
     if issubclass(cls, enum.Enum):
         yield "members", [(name, member.value) for name, member in cls.__members__.items()]
     for name, value in sorted(vars(cls).items()):
-        if name in _DERIVED or _is_generated(cls, value):
+        if name in _DERIVED or _is_derived(value):
             continue
         if generated and (not isinstance(value, METHODS) or not _is_users(value)):
             continue
         yield name, _unwrapped(value)
 
 
-def _is_generated(cls: type, value: Any) -> bool:
-    """Whether ``dataclasses`` or ``attrs`` wrote a method, which the fields say."""
-    if not any(hasattr(cls, name) for name in _FIELDS) or not isinstance(value, types.FunctionType):
-        return False
-    code = getattr(inspect.unwrap(value), "__code__", None)
-    return code is not None and code.co_filename.startswith(("<string>", "<attrs generated"))
-
-
-_FIELDS = ("__dataclass_fields__", "__attrs_attrs__")
+def _is_derived(value: Any) -> bool:
+    """Whether ``attrs`` wrote a method: from fields, which count, and from the seed of hashes."""
+    code = getattr(value, "__code__", None)
+    return code is not None and code.co_filename.startswith("<attrs generated")
 
 
 def _is_users(value: Any) -> bool:

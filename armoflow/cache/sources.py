@@ -9,8 +9,14 @@ from armoflow.cache.walk import text_digest
 from armoflow.codec.modules import ModuleBundle, imports_of, is_user_module
 
 
-def source_digests(name: str) -> Iterator[tuple[str, bytes]]:
-    """A module and those of the user's own that it imports, each with the digest of its code."""
+class SourceText(str):
+    """A module's source: no value of a global."""
+
+    __slots__ = ()
+
+
+def source_digests(name: str) -> Iterator[tuple[str, bytes, SourceText]]:
+    """A module and those of the user's own that it imports: name, digest of its code, source."""
     bundle = ModuleBundle()
     bundle.add([name])
     pending, seen = [name], {name}
@@ -22,7 +28,8 @@ def source_digests(name: str) -> Iterator[tuple[str, bytes]]:
         if source.text is not None:
             code = compile(source.text, source.path, "exec", dont_inherit=True)
             shape = shape_of(code)
-            yield module, text_digest("source", module, shape.digest.hex(), *shape.globals)
+            digest = text_digest("source", module, shape.digest.hex(), *shape.globals)
+            yield module, digest, SourceText(source.text)
         found = sorted(filter(is_user_module, imports_of(module, source) - seen), reverse=True)
         pending.extend(found)
         seen.update(found)

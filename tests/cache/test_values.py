@@ -194,10 +194,11 @@ def plain(value: Any) -> Any:
 # --- classes of the user's own ------------------------------------------------------------------
 
 
-def test_an_instance_counts_with_the_code_of_its_class() -> None:
+@pytest.mark.parametrize("head", ["", "from dataclasses import dataclass\n@dataclass\n"])
+def test_an_instance_counts_with_the_code_of_its_class(head: str) -> None:
     def make(body: str) -> Any:
         scope = {"__name__": "__main__"}
-        exec(f"class Shape:\n  def area(self): return {body}\nshape = Shape()", scope)
+        exec(f"{head}class Shape:\n  def area(self): return {body}\nshape = Shape()", scope)
         return scope["shape"]
 
     assert key_of(make("1 + x")) == key_of(make("(1 +  x)  # the same"))
