@@ -364,7 +364,6 @@ class Engine:
         self._faulty: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._postponed = Postponed(self.complete)
         self._reader = Reader(path)
-        self.queries = Queries(self._reader, self.partitions)
         try:
             self.identity = loading.load_identity(connection)
             loading.write_partitions(connection, self.options.partitions)
@@ -372,6 +371,10 @@ class Engine:
             recovered = loading.load(connection, with_deleted=self.options.strict)
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
+            )
+            journal = self._journal
+            self.queries = Queries(
+                self._reader, self.partitions, journal.index, lambda: journal.removals
             )
             self.objects = ObjectStore(
                 self.options.state_directory,

@@ -85,13 +85,12 @@ MAXIMUM_PARAMETERS: Final = 32_000
 
 
 def _columns(fields: Fields, table: str = "e") -> dict[str, Field]:
-    """Each field as the column of its name; dates are 0 until they are set."""
+    """Each field as the column of its name; dates are 0 until they are set, but for the first."""
     found = {}
     for name, kind in fields.kinds.items():
         column, get = f"{table}.{name.rpartition('.')[2]}", operator.attrgetter(name)
-        found[name] = (
-            _unset_is_0(kind, column, get) if kind == "date" else Field(kind, column, (), get)
-        )
+        is_set = kind != "date" or name == "created_at"
+        found[name] = Field(kind, column, (), get) if is_set else _unset_is_0(kind, column, get)
     return found
 
 

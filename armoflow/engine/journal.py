@@ -19,6 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ class Journal:
 
     Attributes:
         fault: Why nothing can be written for a while; None if nothing is wrong.
+        removals: Batches that removed rows.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._failure: EngineError | None = None
         self.fault: StorageError | None = None
+        self.removals = 0
         self._suspended_at: float | None = None
         self._tried: asyncio.Future[None] = self._loop.create_future()
         self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
@@ -121,6 +124,7 @@ class Journal:
         self._compaction = Compaction(connection)
         self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
+        self._indexing = False  # the same, for longer
         self._quiet: asyncio.TimerHandle | None = None
         self._queue: queue.SimpleQueue[Batch | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
@@ -213,6 +217,11 @@ class Journal:
         self._pending.removed.setdefault(table, []).extend(rows)
         return self.add(Changes())
 
+    def index(self, table: str) -> None:
+        """Make pages of a long table quick, after what is being written; commits wait meanwhile."""
+        self._indexing = True
+        self._queue.put(partial(self._make_index, table))
+
     def put_file(self, path: Path) -> None:
         """A new file that must be durable before the next changes are."""
         if self._durability == "full":
@@ -292,12 +301,13 @@ class Journal:
             batch.rows <= OWN_ROWS
             and _data_bytes(batch) <= OWN_BYTES
             and self._durability != "full"
-            and not (batch.unlink or batch.removed or self._finishing)
+            and not (batch.unlink or batch.removed or self._finishing or self._indexing)
         )
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
         self._writing = None
         if error is None:
+            self.removals += bool(batch.removed)
             self._resume()
             # Those who wait are called in the loop's next turn, watchers now: what both have to say
             # to a client goes in one message then.
@@ -391,6 +401,15 @@ class Journal:
     def _shorten(self) -> None:
         self._checkpoints.shorten(self._connection)
         self._finishing = False
+
+    def _make_index(self, table: str) -> None:
+        try:
+            for statement in schema.index_statements(table):
+                self._connection.execute(statement)
+        except sqlite3.Error as error:  # they are as slow as they were
+            logger.warning("pages of the %s stay slow: %s", table, error)
+        self._checkpoints.ask()
+        self._indexing = False
 
     def _compact(self) -> None:
         """Give room back, at least a slice of it, for as long as nothing is to be written."""

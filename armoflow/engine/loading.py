@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from armoflow.codec.item_log import tells_of_failures
+from armoflow.engine.list_query import READ_AT_ONCE
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.queries import READ_AT_ONCE, Given, read_given, read_options
+from armoflow.engine.queries import Given, read_given, read_options
 from armoflow.engine.records import (
     FINAL,
     ApiOptions,

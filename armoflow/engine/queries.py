@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypedDict, TypeVar
 
-from armoflow.engine.filters import Clause, Entity, Filters, find_field, make_clause
+from armoflow.engine.filters import Entity, Filters, find_field, make_clause
 from armoflow.engine.lineage import Lineages
+from armoflow.engine.list_query import READ_AT_ONCE, ListQuery, check_page, fetch, source
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import (
     ApiOptions,
     Partition,
     ResultRecord,
     SessionRecord,
-    StateError,
     TaskRecord,
     TaskStatus,
 )
 from armoflow.engine.rows import make_options, make_result, make_session, make_task, split_ids
-from armoflow.engine.schema import COLUMNS, OPTIONS_COLUMNS
+from armoflow.engine.schema import OPTIONS_COLUMNS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
 
-READ_AT_ONCE: Final = 500
-FRACTIONS: Final = 4194304.0
-"""2**22: a date times this is a whole number, so that it goes through JSON unchanged.
+LONG: Final = 20_000
+"""Rows of a table of which pages are asked for: from so many on they have indexes."""
 
-A float of today's seconds since the epoch has 22 bits after the point; SQLite writes floats in
-JSON with 15 digits, which is less.
-"""
 KNOWN_OPTIONS: Final = 10_000
 KNOWN_COUNTS: Final = 10_000
 
@@ -82,30 +77,47 @@ class Given(NamedTuple):
 
 
 class Queries:
-    """Reads of committed rows; whoever needs a change that was just applied awaits it first."""
+    """Reads of committed rows; whoever needs a change that was just applied awaits it first.
 
-    def __init__(self, reader: Reader, partitions: Mapping[str, Partition]) -> None:
+    Args:
+        reader: Runs what reads.
+        partitions: The engine's, by id.
+        index: Makes pages of a long table quick; called once for each.
+        removals: How often rows were removed: then what was counted is counted anew.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        partitions: Mapping[str, Partition],
+        index: Callable[[str], None] = lambda table: None,
+        removals: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._reader = reader
         self._partitions = partitions
+        self._index = index
+        self._removals = removals
+        self._short = {"tasks", "results"}
+        self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
         self._options: dict[int, ApiOptions] = {}
         self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
     async def sessions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[SessionRecord]:
         """Sessions that match."""
-        return await self._page(_Query("sessions", filters, **order), self._make_sessions)
+        return await self._page(ListQuery("sessions", filters, **order), self._make_sessions)
 
     async def tasks(self, filters: Filters = (), **order: Unpack[Order]) -> Page[TaskRecord]:
         """Tasks that match."""
-        return await self._page(_Query("tasks", filters, **order), self._make_tasks)
+        return await self._page(ListQuery("tasks", filters, **order), self._make_tasks)
 
     async def results(self, filters: Filters = (), **order: Unpack[Order]) -> Page[ResultRecord]:
         """Results that match."""
-        return await self._page(_Query("results", filters, **order), _make_results)
+        return await self._page(ListQuery("results", filters, **order), _make_results)
 
     async def partitions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[Partition]:
         """Partitions that match."""
-        return await self._page(_Query("partitions", filters, **order), self._make_partitions)
+        return await self._page(ListQuery("partitions", filters, **order), self._make_partitions)
 
     async def applications(
         self,
@@ -117,7 +129,7 @@ class Queries:
         page_size: int = 100,
     ) -> Page[Application]:
         """Applications of the tasks that match (fields as of tasks)."""
-        _check_page(page, page_size)
+        check_page(page, page_size)
         where = make_clause("tasks", filters)
         fields = [find_field("tasks", name) for name in sort]
         order = [field.order(descending=descending) for field in fields]
@@ -126,7 +138,7 @@ class Queries:
             "o.application_name,o.application_namespace,o.application_version,o.application_service"
         )
         # ApiOptions are few and tasks many: which options match is found first.
-        distinct = f"SELECT DISTINCT {columns} {_from('tasks')} WHERE {where.sql}"
+        distinct = f"SELECT DISTINCT {columns} {source('tasks')} WHERE {where.sql}"
 
         def read(connection: sqlite3.Connection) -> Page[Application]:
             count = f"SELECT count(*) FROM ({distinct})"
@@ -149,7 +161,7 @@ class Queries:
         if ended in self._counts:
             return self._counts[ended]
         where = make_clause("tasks", filters)
-        sql = f"SELECT e.status, count(*) {_from('tasks')} WHERE {where.sql} GROUP BY e.status"
+        sql = f"SELECT e.status, count(*) {source('tasks')} WHERE {where.sql} GROUP BY e.status"
         rows = await self._reader.run(
             lambda connection: connection.execute(sql, where.parameters).fetchall()
         )
@@ -189,13 +201,33 @@ class Queries:
     # --- in the reader's threads ---
 
     async def _page(
-        self, query: _Query, make: Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
+        self, query: ListQuery, make: Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
     ) -> Page[T]:
-        def read(connection: sqlite3.Connection) -> Page[T]:
-            total = query.count(connection)
-            return Page(make(connection, query.rows(connection)) if total else [], total)
+        removals = self._removals()
 
-        return await self._reader.run(read)
+        def read(connection: sqlite3.Connection) -> tuple[Page[T], bool]:
+            total = self._count(connection, query, removals)
+            page = Page(make(connection, query.rows(connection, total)) if total else [], total)
+            return page, query.gains and query.length(connection) >= LONG
+
+        page, is_long = await self._reader.run(read)
+        if is_long and query.entity in self._short:
+            self._short.discard(query.entity)
+            self._index(query.entity)
+        return page
+
+    def _count(self, connection: sqlite3.Connection, query: ListQuery, removals: int) -> int:
+        """How many match; where they do for ever, only what came since the last time is counted."""
+        last = query.length(connection)
+        if last < LONG or not query.is_fixed:
+            return query.count(connection)
+        known = self._totals.get(query.key)
+        before = known[:2] if known is not None and known[2] == removals else (0, 0)
+        total = before[1] + query.count(connection, before[0])
+        if len(self._totals) >= KNOWN_COUNTS:
+            self._totals = {}
+        self._totals[query.key] = last, total, removals
+        return total
 
     def _make_sessions(
         self, connection: sqlite3.Connection, rows: list[list[Any]]
@@ -237,61 +269,6 @@ def _make_results(connection: sqlite3.Connection, rows: list[list[Any]]) -> list
     return [make_result(row) for row in rows]
 
 
-class _Query:
-    """A list call as SQL."""
-
-    def __init__(
-        self,
-        entity: Entity,
-        filters: Filters,
-        *,
-        sort: str = "id",
-        descending: bool = False,
-        page: int = 0,
-        page_size: int = 100,
-    ) -> None:
-        _check_page(page, page_size)
-        self._entity: Entity = entity
-        self._where = make_clause(entity, filters)
-        field = find_field(entity, sort)
-        order = field.order(descending=descending)
-        direction = "DESC" if descending else "ASC"
-        self._order = Clause(f"{order}, e.id {direction}", [*field.parameters])
-        self._page = page
-        self._page_size = page_size
-
-    def count(self, connection: sqlite3.Connection) -> int:
-        joins = _from(self._entity, "o." in self._where.sql)
-        sql = f"SELECT count(*) {joins} WHERE {self._where.sql}"
-        return int(connection.execute(sql, self._where.parameters).fetchone()[0])
-
-    def rows(self, connection: sqlite3.Connection) -> list[list[Any]]:
-        rows: list[list[Any]] = []
-        start = self._page * self._page_size
-        end = start + self._page_size
-        joins = _from(self._entity, "o." in self._where.sql or "o." in self._order.sql)
-        source = f"{joins} WHERE {self._where.sql} ORDER BY {self._order.sql} LIMIT ? OFFSET ?"
-        while start < end:
-            count = min(READ_AT_ONCE, end - start)
-            parameters = [*self._where.parameters, *self._order.parameters, count, start]
-            part = _fetch(connection, self._entity, source, parameters)
-            rows += part
-            start += count
-            if len(part) < count:
-                break
-        return rows
-
-
-def _check_page(page: int, page_size: int) -> None:
-    if page < 0 or page_size < 0:
-        raise StateError("INVALID_ARGUMENT", "page and page_size must not be negative")
-
-
-def _from(entity: Entity, options: bool = True) -> str:
-    join = " JOIN options o ON o.id=e.options_id"
-    return f"FROM {entity} e{join if options and entity in ('sessions', 'tasks') else ''}"
-
-
 def read_given(
     connection: sqlite3.Connection, where: str, parameters: Sequence[Any]
 ) -> list[Given]:
@@ -309,34 +286,5 @@ def _read_by_id(
     for start in range(0, len(ids), READ_AT_ONCE):
         part = list(ids[start : start + READ_AT_ONCE])
         marks = ",".join("?" * len(part))
-        rows += _fetch(connection, entity, f"FROM {entity} e WHERE e.id IN ({marks})", part)
+        rows += fetch(connection, entity, f"FROM {entity} e WHERE e.id IN ({marks})", part)
     return rows
-
-
-def _fetch(
-    connection: sqlite3.Connection, entity: Entity, source: str, parameters: list[Any]
-) -> list[list[Any]]:
-    """The rows of ``source``, in its order.
-
-    SQLite hands them over as one text, a JSON list a line: each row that the driver fetches costs
-    a wait for the interpreter lock while the event loop is busy.
-    """
-    columns = COLUMNS.get(entity, ("id",))
-    dates = [number for number, name in enumerate(columns) if _is_date(name)]
-    values = ",".join(
-        f"CAST(e.{name}*{FRACTIONS} AS INTEGER)" if _is_date(name) else f"e.{name}"
-        for name in columns
-    )
-    sql = f"SELECT group_concat(line, char(10)) FROM (SELECT json_array({values}) AS line {source})"
-    text = connection.execute(sql, parameters).fetchone()[0]
-    if text is None:
-        return []
-    rows = [json.loads(line) for line in text.split("\n")]
-    for row in rows:
-        for number in dates:
-            row[number] /= FRACTIONS
-    return rows
-
-
-def _is_date(column: str) -> bool:
-    return column.endswith("_at") or column in ("pod_ttl", "duration", "not_before")

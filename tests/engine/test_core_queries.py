@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -217,18 +219,69 @@ async def test_pages(tmp_path: Path) -> None:
     async with Running(tmp_path, partitions=PARTITIONS) as running:
         await fill(running)
         queries = running.engine.queries
-        everything = (await queries.tasks(page_size=1000, sort="created_at")).items
-        seen = []
-        for number in range(9):
-            page = await queries.tasks(page=number, page_size=7, sort="created_at")
-            assert page.total == 60
-            seen += [task.id for task in page.items]
-        assert seen == [task.id for task in everything]
+        for sort, down in product(("created_at", "ended_at", "status"), (False, True)):
+            order: Any = {"sort": sort, "descending": down}
+            everything = (await queries.tasks(page_size=1000, **order)).items
+            seen = []
+            for number in range(9):
+                page = await queries.tasks(page=number, page_size=7, **order)
+                assert page.total == 60
+                seen += [task.id for task in page.items]
+            assert seen == [task.id for task in everything]
         assert (await queries.tasks(page=100, page_size=7)).items == []
         none = await queries.tasks(page_size=0)
         assert (none.items, none.total) == ([], 60)
         with pytest.raises(StateError, match="negative"):
             await queries.tasks(page=-1)
+
+
+@in_loop
+async def test_a_long_table_has_indexes_once_pages_of_it_are_asked_for(tmp_path: Path) -> None:
+    """They change nothing but the time; rows that come and go after that are found, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("armoflow.engine.queries.LONG", 1)
+        async with Running(tmp_path, partitions=PARTITIONS) as running:
+            await fill(running)
+            queries, session = running.engine.queries, running.session
+            of_session = [[Condition("session_id", "==", session)]]
+            asked = [
+                ((), "created_at", True, 3),
+                (of_session, "created_at", False, 1),
+                (of_session, "created_at", True, 2),
+                ([[*of_session[0], Condition("status", ">", 0)]], "created_at", True, 0),
+                (of_session, "status", True, 1),
+            ]
+
+            async def ids(kind: Any) -> list[list[str]]:
+                pages = [
+                    await kind(filters, sort=sort, descending=down, page=page, page_size=7)
+                    for filters, sort, down, page in asked
+                ]
+                return [[item.id for item in page.items] + [page.total] for page in pages]
+
+            await queries.tasks(page_size=0, sort="created_at")
+            assert await queries.run(_indexes) == set()  # nobody looks at them
+            before = [await ids(queries.tasks), await ids(queries.results)]
+            other = running.open_session()  # is written after what is made for these pages
+            await running.engine.committed()
+            assert await queries.run(_indexes) == {
+                *("tasks_of_session", "tasks_by_creation"),
+                *("results_of_session", "results_by_creation"),
+            }
+            assert [await ids(queries.tasks), await ids(queries.results)] == before
+            new = running.submit()
+            await running.engine.committed()
+            newest = (await queries.tasks(sort="created_at", descending=True)).items[0]
+            assert (newest.id, newest.session_id) == (new.id, other)
+            running.engine.apply(running.engine.state.delete_session(running.engine.now(), session))
+            while (await queries.tasks(of_session, sort="created_at")).total:
+                await asyncio.sleep(0.001)
+            assert len((await queries.tasks(sort="created_at")).items) == 41
+
+
+def _indexes(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type='index' AND sql<>''")
+    return {name for (name,) in rows}
 
 
 @in_loop
