@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.future import Future
     from armoflow.client.put import Put
+    from armoflow.files import File
     from armoflow.graph.collection import DelayedList, items, zip_items
     from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
@@ -26,6 +27,7 @@ __all__ = [
     "CurrentTask",
     "Delayed",
     "DelayedList",
+    "File",
     "Future",
     "Put",
     "Task",
@@ -43,6 +45,7 @@ _MODULES = {
     "CurrentTask": "armoflow.running",
     "Delayed": "armoflow.graph.delayed",
     "DelayedList": "armoflow.graph.collection",
+    "File": "armoflow.files",
     "Future": "armoflow.client.future",
     "Put": "armoflow.client.put",
     "Task": "armoflow.graph.task",

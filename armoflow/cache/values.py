@@ -119,7 +119,8 @@ def _by_method(value: Any) -> Found:
     try:
         content = getattr(value, KEY_METHOD)()
     except Exception as error:
-        raise NoKey(f"{KEY_METHOD} of {described(value)} raised {error!r}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise NoKey(f"{KEY_METHOD} of {described(value)} raised {told}") from error
     return Parts("key", [type(value), content], lambda _: f".{KEY_METHOD}()")
 
 

@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from armoflow import File
 from armoflow.cache import key_of
 from armoflow.cache.fingerprints import Fingerprints
 from armoflow.errors import UnkeyableError
@@ -217,6 +218,20 @@ def test_a_type_says_itself_what_its_objects_are_known_by() -> None:
 
     assert key_of(Connection("a")) == key_of(Connection("a"))
     assert key_of([Connection("a")]) != key_of([Connection("b")])
+
+
+def test_a_file_counts_by_what_it_holds(tmp_path: Path) -> None:
+    one, other = File(tmp_path / "one"), File(str(tmp_path / "other"))
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "other").write_text("1")
+    before = key_of([one])
+    assert before == key_of([other]) != key_of([one.path])
+    (tmp_path / "one").write_text("2")
+    assert key_of([one]) != before
+    assert Path(one).read_text() == "2"
+    assert one == pickle.loads(pickle.dumps(one)) != other
+    with pytest.raises(UnkeyableError, match=r"File raised FileNotFoundError.*nowhere"):
+        key_of(File("nowhere"))
 
 
 # --- what has none ------------------------------------------------------------------------------
