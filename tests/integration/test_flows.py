@@ -244,7 +244,7 @@ def store_to_keep(engine: Up, session_id: str, data: bytes) -> bytes:
     with channel_to(engine) as channel:
         stub = results_service_pb2_grpc.ResultsStub(channel)
         result_id = stub.CreateResults(request).results[0].result_id
-        listed = stub.ListResults(list_results(session_id, [result_id]))
+        listed = stub.ListResults(list_results([result_id]))
     opaque_id: bytes = listed.results[0].opaque_id
     return opaque_id
 

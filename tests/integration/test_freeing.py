@@ -18,15 +18,14 @@ from armonik.protogen.client import (
 )
 from armonik.protogen.common import (
     events_common_pb2,
-    filters_common_pb2,
     result_status_pb2,
-    results_fields_pb2,
+    results_common_pb2,
     session_status_pb2,
     sessions_common_pb2,
 )
 
 from armoflow import Client, config, items, task
-from armoflow.protocol import messages
+from armoflow.protocol.filter_fields import RESULTS, add_filters, sort_upwards
 from tests.integration.engines import Up, up
 
 COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
@@ -112,11 +111,9 @@ class Ledger:
 
     def read(self) -> list[Result]:
         """All results."""
-        field = results_fields_pb2.RESULT_RAW_ENUM_FIELD_SESSION_ID
-        equal = filters_common_pb2.FILTER_STRING_OPERATOR_EQUAL
-        request = messages.list_results(self._session_id, [])
-        request.page_size = 10_000
-        request.filters.CopyFrom(messages.result_filters([[(field, self._session_id, equal)]]))
+        request = results_common_pb2.ListResultsRequest(page_size=10_000)
+        add_filters(request.filters, RESULTS, [[("session_id", "==", self._session_id)]])
+        sort_upwards(request, RESULTS, "id")
         reply = self._results.ListResults(request)
         return [(result.name, result.status) for result in reply.results]
 
