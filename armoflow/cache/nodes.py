@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from armoflow.cache.calls import Arguments
 from armoflow.cache.columns import Columns, output_key, sources_of
 from armoflow.cache.environment import make_environment
-from armoflow.cache.fingerprints import placed
 from armoflow.cache.parts import KeyParts
 from armoflow.cache.told import tell
-from armoflow.cache.walk import NoKey, digest_of, text_digest
+from armoflow.cache.walk import NoKey, digest_of, is_plain, text_digest
 from armoflow.errors import UnkeyableError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -198,14 +197,12 @@ class Keys:
         yield from sources
 
     def _of_source(self, node: SourceNode) -> bytes:
-        iterable: Any = node.iterable
-        if type(iterable) not in _WHOLE and type(iterable).__name__ != "ndarray":
-            return digest_of(b"source", *self._columns.rows(node))
-        value = list(iterable) if type(iterable) is tuple else iterable
-        try:
+        value: Any = node.iterable
+        if type(value) is tuple:
+            value = list(value)
+        if is_plain(value) if type(value) is list else _says_all(value):
             return digest_of(b"source", self._arguments.values.of(value))
-        except NoKey as error:
-            raise NoKey(f"items of the {node.name}{placed(error)}") from error.__cause__
+        return digest_of(b"items", *self._columns.rows(node))
 
     def _source(self, source: Source) -> bytes:
         if isinstance(source, SourceNode):
@@ -220,8 +217,9 @@ class Keys:
         return digest_of(b"GatherNode\0", self._source(value))
 
 
-_WHOLE = (list, tuple, range, str, bytes)
-"""Iterables whose own key says what all their items are."""
+def _says_all(iterable: Any) -> bool:
+    """Whether an iterable's own key says what all its items are."""
+    return type(iterable) in (range, str, bytes) or type(iterable).__name__ == "ndarray"
 
 
 def _needs(node: Node, whole: bool) -> Iterator[tuple[Node, bool]]:

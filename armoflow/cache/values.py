@@ -18,7 +18,16 @@ from pathlib import PurePath
 from typing import Any, Final, cast
 
 from armoflow.cache.packages import origin
-from armoflow.cache.walk import Found, NoKey, Parts, Walk, digest_of, text_digest
+from armoflow.cache.walk import (
+    Found,
+    NoKey,
+    Parts,
+    Walk,
+    atom_digest,
+    digest_of,
+    is_plain,
+    text_digest,
+)
 from armoflow.codec.pickler import CachedFunction
 from armoflow.graph.task import BaseTask
 
@@ -149,6 +158,8 @@ def _dict(value: dict[Any, Any]) -> Found:
     if _are_sortable(value):
         names = sorted(value)
         parts = [value[name] for name in names]
+        if is_plain(parts):  # most, quickly
+            return digest_of(b"plain dict", atom_digest(names), atom_digest(parts))
         return Parts("dict", [names, Parts("values", parts, lambda at: _at_key(names[at]))])
     return Parts("items", [_pair(*item) for item in value.items()], ordered=False)
 

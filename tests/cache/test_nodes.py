@@ -232,7 +232,7 @@ UNKEYABLE: dict[str, tuple[Any, str]] = {
     "a fixed one": (lambda: add.map([1], b=threading.Lock()), "task 'add': argument 'b': _thread"),
     "an item": (
         lambda: double.map([1, [threading.Lock()]]),
-        r"task 'double': items of the list, at \[1\]\[0\]: _thread.lock has no key",
+        r"task 'double': item 1 of 'list', at \[0\]: _thread.lock has no key",
     ),
     "an item of a set": (
         lambda: double.map({threading.Lock()}),
