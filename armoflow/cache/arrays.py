@@ -24,8 +24,14 @@ def rule_of(kind: type) -> Callable[[Any], Found] | None:
         return _dtype
     plain = numpy.ndarray.__reduce__
     if issubclass(kind, numpy.ndarray) and kind.__reduce__ is plain:
-        return lambda value: Parts("subclass", [kind, value.view(numpy.ndarray), vars(value)])
+        return _subclass
     return None
+
+
+def _subclass(array: Any) -> Found:
+    import numpy
+
+    return Parts("subclass", [type(array), array.view(numpy.ndarray), vars(array)])
 
 
 def array_parts(array: Any) -> Found:

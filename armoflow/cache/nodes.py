@@ -129,7 +129,7 @@ class Keys:
             node: A node that calls a task.
             index: Of a map or filter, the item whose key it is; None: of the whole.
         """
-        self._prepare(node, whole=True)
+        self._prepare(node, whole=index is None)
         return tell(node, index, self._arguments, self._columns, self._source)
 
     # --- in order ---------------------------------------------------------------------------------

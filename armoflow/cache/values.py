@@ -13,6 +13,7 @@ import enum
 import functools
 import inspect
 import types
+import weakref
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
@@ -88,14 +89,11 @@ def _rule_of(kind: type) -> Callable[[Any], Found]:
     """The rule for a type that has none of its own."""
     known = _kinds.get(kind)
     if known is None:
-        if len(_kinds) >= _REMEMBERED:
-            _kinds.clear()
         known = _kinds[kind] = _choose(kind)
     return known
 
 
-_REMEMBERED = 4096
-_kinds: dict[type, Callable[[Any], Found]] = {}
+_kinds: weakref.WeakKeyDictionary[type, Callable[[Any], Found]] = weakref.WeakKeyDictionary()
 
 
 def _choose(kind: type) -> Callable[[Any], Found]:

@@ -286,6 +286,7 @@ def test_arguments_that_differ_are_told() -> None:
 
 def test_an_item_is_told_as_the_call_that_it_is() -> None:
     assert differences(told(double.map([1, 2]), 1), told(double(2))) == []
+    assert differences(told(add.map([1], b=double(3)), 0), told(add(1, b=double(3)))) == []
     whole = told(double.map([1, 2]).reduce(add, initial=5))
     assert (whole.operation, sorted(whole.arguments)) == ("reduce", ["initial", "items"])
 
