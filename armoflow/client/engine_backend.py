@@ -300,6 +300,7 @@ class EngineBackend:
         try:
             with Waiting(self.display) as waiting:
                 while (arrival := _next(arrivals, deadline, waiting.tick)) is not None:
+                    waiting.glance()
                     for future in self._arrived(arrival, collection, whole=target.whole):
                         if future.outcomes():
                             yield future

@@ -25,6 +25,9 @@ PATIENCE = 1.0
 PAUSE = 0.5
 """Seconds between two waits that are taken for one: as of who takes one value after the other."""
 
+SHARE = 0.04
+"""Of the time: what drawing may take where values come one after the other."""
+
 LATELY = 30
 """Seconds that count for how many items end in one."""
 
@@ -66,11 +69,19 @@ class Waiting:
         self._begun = 0.0 if display is None else display.begin()
 
     def __enter__(self) -> Waiting:
+        self.glance()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._display is not None:
             self._display.hide(self)
+
+    def glance(self) -> None:
+        """Something has come, or is waited for next: it is shown now and then."""
+        if self._display is not None:
+            now = time.monotonic()
+            if now >= self._display.due and now - self._begun >= PATIENCE:
+                self._display.show(self)
 
     def tick(self) -> None:
         """It goes on."""
@@ -126,6 +137,9 @@ class Display:
         reason: What is waited for, if nothing ends; or nothing.
         refresh: Called when somebody looks.
         console: Where to draw; by default the standard error, or the notebook.
+
+    Attributes:
+        due: When it may be drawn again for who takes one value after the other.
     """
 
     def __init__(
@@ -147,6 +161,7 @@ class Display:
         self._bars: Bars | None = None
         self._lasting: tuple[float, Bars] | None = None  # of a notebook, and of which row of waits
         self._since = self._left = -PAUSE
+        self.due = 0.0
         self._rates = Rates()
 
     def begin(self) -> float:
@@ -159,11 +174,14 @@ class Display:
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
         with self._lock:
+            begun = time.monotonic()
             if self._owner is None:
                 self._owner, self._bars = waiting, self._start()
             if self._owner is waiting and self._bars is not None:
                 self._refresh()
                 self._draw(self._bars)
+                now = time.monotonic()
+                self.due = now + (now - begun) / SHARE
 
     def hide(self, waiting: Waiting) -> None:
         """The caller goes on."""
@@ -173,7 +191,8 @@ class Display:
                 self._owner = None
                 bars, self._bars = self._bars, None
                 if bars is not None:
-                    self._draw(bars)
+                    if self._lasting is not None:  # it stays as it is now
+                        self._draw(bars)
                     bars.close()
 
     def write(self, stream: Any, text: str) -> None:

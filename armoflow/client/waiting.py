@@ -116,7 +116,9 @@ def _as_completed(
     try:
         with Waiting(display) as waiting:
             for left in range(count, 0, -1):  # noqa: B007 - the message tells it
-                yield take(arrivals, deadline, waiting.tick)
+                arrived = take(arrivals, deadline, waiting.tick)
+                waiting.glance()
+                yield arrived
     except queue.Empty:
         message = f"{left} (of {count}) futures unfinished"
         raise concurrent.futures.TimeoutError(message) from None

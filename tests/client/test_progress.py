@@ -67,7 +67,7 @@ def test_bars_follow_the_work_and_leave_nothing(monkeypatch: pytest.MonkeyPatch)
             part in drawn
             for part in ("900/1200", "7 failed", "4 running", "2 retried", "total", "0/1")
         )
-        assert screen.looked == 2
+        assert screen.looked == 3  # when it began, too
     assert "\x1b[2K" in screen.read()  # the lines are erased
 
 
@@ -97,6 +97,20 @@ def test_short_waits_in_a_row_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
         waiting.tick()
         drawn.append("load" in screen.read())
     assert drawn == [False, False, True, True, False]
+
+
+def test_bars_go_on_while_values_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch)
+    screen.counts["load"] = Count(planned=12, ended=3)
+    with Waiting(screen.display) as waiting:
+        assert "3/12" in screen.read()
+        screen.counts["load"] = Count(planned=12, ended=4)
+        screen.display.due = float("inf")  # what was drawn has taken its share of the time
+        waiting.glance()
+        assert screen.read() == ""
+        screen.display.due = 0.0
+        waiting.glance()
+        assert "4/12" in screen.read()
 
 
 def test_what_holds_the_work_up_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
