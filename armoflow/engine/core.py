@@ -14,7 +14,6 @@ from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
-from armoflow.engine.census import Census
 from armoflow.engine.directory import prepare_directory
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
@@ -45,6 +44,7 @@ from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
+from armoflow.engine.task_counts import TaskCounts
 from armoflow.engine.transaction import Batch
 from armoflow.engine.watchers import EndedResult, Listener, Watcher, Watchers
 from armoflow.errors import EngineError
@@ -73,7 +73,7 @@ class Engine:
     pauses: Pauses
     leases: Leases
     kept_data: KeptData
-    census: Census
+    task_counts: TaskCounts
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -97,7 +97,7 @@ class Engine:
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self.kept_data = KeptData(self)
-        self.census = Census(self.state.sessions.__contains__)
+        self.task_counts = TaskCounts(self.state.sessions.__contains__)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
@@ -187,7 +187,7 @@ class Engine:
         if changes.removed_sessions:
             self.task_output.remove(changes.removed_sessions)
             self.kept_data.forget(changes.removed_sessions)
-            self.census.forget(changes.removed_sessions)
+            self.task_counts.forget(changes.removed_sessions)
         self.sweeper.wake(changes)
         return future
 
@@ -391,7 +391,7 @@ class Engine:
             connection.close()
             raise damaged(path, error) from error
         self._journal.start()
-        self.census.begin(session.id for session in recovered.sessions)
+        self.task_counts.begin(session.id for session in recovered.sessions)
         self.apply(
             self.state.restore(
                 self.now(),
@@ -453,7 +453,7 @@ class Engine:
         state, journal = self.state, self._journal
         if self.meter is not None:
             self.meter.committed(batch)
-        self.census.committed(batch.tasks, journal.is_dirty_task)
+        self.task_counts.committed(batch.tasks, journal.is_dirty_task)
         # All at once: what a commit tells a client is one message.
         self._watchers.tell([*chain.from_iterable(batch.events)], state.tasks.get)
         ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]

@@ -127,7 +127,7 @@ class TaskRecord:
     cost n squared. A queued task is not handed out before ``not_before`` (0.0: at once).
     ``may_submit`` is the session's ``worker_submission`` when the task was acquired: a running task
     keeps the right to submit children. It is not journalled, no acquisition survives a restart.
-    ``counted`` is the status that it has in the engine's census.
+    ``counted`` is the status under which the engine counts it.
     """
 
     id: str

@@ -32,7 +32,7 @@ class TaskRowsService:
             raise StateError("INVALID_ARGUMENT", str(error)) from error
         session_id, since, skip, limit = arguments
         engine = self._engine
-        counts = engine.census.count(session_id)
+        counts = engine.task_counts.count(session_id)
         live = None if counts is None else LiveTasks(counts, engine.held(session_id))
         reply = msgpack.packb(
             await engine.queries.run(

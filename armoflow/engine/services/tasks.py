@@ -152,7 +152,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
     async def CountTasksByStatus(self, request: Any, context: Any) -> Any:
         """How many tasks there are of each status; statuses without any are left out."""
         filters = parse_filters(request.filters, TASKS, strict=self._engine.options.strict)
-        counts = self._engine.census.find(filters)
+        counts = self._engine.task_counts.find(filters)
         if counts is None:
             counts = await self._engine.queries.count_tasks(filters, ended=self._ended(filters))
         return messages.CountTasksByStatusResponse(

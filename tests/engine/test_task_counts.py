@@ -20,8 +20,8 @@ async def compare(running: Running) -> dict[TaskStatus, int]:
     mine = Condition("session_id", "==", running.session)
     here = Condition("options.partition_id", "==", "default")
     for filters in ([], [[]], [[mine]], [[here]], [[here, mine]]):
-        assert engine.census.find(filters) == await engine.queries.count_tasks(filters)
-    return engine.census.find([[mine]]) or {}
+        assert engine.task_counts.find(filters) == await engine.queries.count_tasks(filters)
+    return engine.task_counts.find([[mine]]) or {}
 
 
 @in_loop
@@ -45,8 +45,8 @@ async def test_every_status_is_counted(tmp_path: Path) -> None:
         assert await compare(running) == {TaskStatus.SUBMITTED: 1}
         engine.apply(engine.state.delete_session(engine.now(), other))
         await engine.committed()
-        assert engine.census.count(other) == {}
-        assert sum((engine.census.find([]) or {}).values()) == 1
+        assert engine.task_counts.count(other) == {}
+        assert sum((engine.task_counts.find([]) or {}).values()) == 1
 
 
 @in_loop
@@ -55,17 +55,17 @@ async def test_of_sessions_of_before_the_journal_tells(tmp_path: Path) -> None:
         before = running.open_session()
         running.submit()
     async with Running(tmp_path) as running:
-        census = running.engine.census
+        counts = running.engine.task_counts
         mine: list[Any] = [[Condition("session_id", "==", before)]]
-        assert census.find(mine) is None and census.find([]) is None
+        assert counts.find(mine) is None and counts.find([]) is None
         running.open_session()
         running.submit()
         await running.engine.committed()
-        assert census.count(running.session) == {TaskStatus.SUBMITTED: 1}
+        assert counts.count(running.session) == {TaskStatus.SUBMITTED: 1}
         engine = running.engine
         engine.apply(engine.state.delete_session(engine.now(), before))
         await engine.committed()
-        assert census.find([]) == {TaskStatus.SUBMITTED: 1}
+        assert counts.find([]) == {TaskStatus.SUBMITTED: 1}
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ async def test_of_sessions_of_before_the_journal_tells(tmp_path: Path) -> None:
 @in_loop
 async def test_other_filters_are_the_journals(tmp_path: Path, filters: Any) -> None:
     async with Running(tmp_path) as running:
-        assert running.engine.census.find(filters) is None
+        assert running.engine.task_counts.find(filters) is None

@@ -17,7 +17,7 @@ from armoflow.engine.records import TaskRecord, TaskStatus
 _OfPartitions: TypeAlias = "defaultdict[str, Counter[TaskStatus]]"
 
 
-class Census:
+class TaskCounts:
     """Counts tasks by session and partition; lives in the event loop.
 
     Args:
