@@ -20,7 +20,7 @@ from armoflow.client.client_options import (
     script_name,
 )
 from armoflow.client.future import Future
-from armoflow.client.gathering import gather_values
+from armoflow.client.gathering import gather_values, outcomes_of
 from armoflow.client.habits import (
     call_function,
     check_computable,
@@ -194,15 +194,21 @@ class Client:
         timeout: float | None = None,
     ) -> tuple[A, B, C]: ...
     @overload
-    def compute(self, *values: Any, timeout: float | None = None) -> Any: ...
+    def compute(
+        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+    ) -> Any: ...
 
-    def compute(self, *values: Any, timeout: float | None = None) -> Any:
+    def compute(
+        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+    ) -> Any:
         """Run graphs and wait for their values; what several share runs once.
 
         Args:
             values: ``Delayed``, ``DelayedList``, or containers holding some.
             timeout: Seconds to wait at most; what has not ended by then is cancelled. In the debug
                 mode (``local=True``) nothing can be: there it is ignored.
+            return_exceptions: Put what a task raised in the place of its value, of a collection in
+                the place of its item, and do not raise it.
 
         Returns:
             The value of one; a tuple of the values of several. What holds nothing lazy is given
@@ -218,13 +224,20 @@ class Client:
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
         try:
-            results = self._backend.compute(lazy, timeout) if lazy else []
+            results = self._compute(lazy, timeout, return_exceptions) if lazy else []
         except KeyboardInterrupt:
             self._interrupt()
             raise
         found = dict(zip(map(id, lazy), results, strict=True))
         computed = tuple(substitute(value, lambda part: found[id(part)]) for value in values)
         return computed[0] if len(computed) == 1 else computed
+
+    def _compute(
+        self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool
+    ) -> list[Any]:
+        if return_exceptions:
+            return outcomes_of(self._backend.submit(lazy), timeout)
+        return self._backend.compute(lazy, timeout)
 
     @overload
     def submit(self, value: Delayed[A], /) -> Future[A]: ...

@@ -17,7 +17,7 @@ from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
-from armoflow.client.gathering import Gathering
+from armoflow.client.gathering import Gathering, late
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
@@ -250,7 +250,7 @@ class EngineBackend:
             if not wait_for_event(gathering.ended, timeout, self.display):
                 left = gathering.left
                 self._loop.run(lambda: [call.cancel() for call in calls])
-                raise _late(left, len(values), timeout)
+                raise late(left, len(values), timeout)
             return gathering.values([Names.of(value.node) for value in values], self.key)
         planner, survey = self._survey(values, settings)
         ended = threading.Event()
@@ -272,7 +272,7 @@ class EngineBackend:
             missing = left
             for target in targets:
                 self._loop.run(_Wait(self._orchestrator, run, target).cancel)
-            raise _late(missing, len(values), timeout)
+            raise late(missing, len(values), timeout)
         return [_value(target, self.key) for target in targets]
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
@@ -454,13 +454,6 @@ def _planned_at_once(survey: Survey) -> int | None:
     if not survey.only_calls:
         return 0
     return None if survey.changing else INLINE_ENTRIES
-
-
-def _late(missing: int, count: int, timeout: float | None) -> concurrent.futures.TimeoutError:
-    return concurrent.futures.TimeoutError(
-        f"{missing} of {count} values have not come within {timeout:g} s: what was left is "
-        "cancelled"
-    )
 
 
 def _next(

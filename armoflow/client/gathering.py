@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +39,36 @@ def gather_values(futures: Any, return_exceptions: bool) -> Any:
     return values
 
 
+def outcomes_of(futures: Sequence[Future[Any]], timeout: float | None) -> list[Any]:
+    """What futures have come to, errors in the place of values.
+
+    Args:
+        futures: They.
+        timeout: Seconds to wait for all of them together; then those that are left are cancelled.
+
+    Raises:
+        TimeoutError: If not all have ended in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        for future in futures:
+            future.exception(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except concurrent.futures.TimeoutError:
+        left = [future for future in futures if not future.done()]
+        for future in left:
+            future.cancel()
+        raise late(len(left), len(futures), timeout) from None
+    return [_outcome_of(future) for future in futures]
+
+
+def late(missing: int, count: int, timeout: float | None) -> concurrent.futures.TimeoutError:
+    """The error for values that have not come in time."""
+    return concurrent.futures.TimeoutError(
+        f"{missing} of {count} values have not come within {timeout:g} s: what was left is "
+        "cancelled"
+    )
+
+
 def _outcome_of(future: Future[Any]) -> Any:
     """What a future has come to: errors in the place of values."""
     error = future.exception()
@@ -44,9 +76,10 @@ def _outcome_of(future: Future[Any]) -> Any:
         return future.result()
     if not future.is_collection:
         return error
-    return [
-        outcome.value if outcome.error is None else outcome.error for outcome in future.outcomes()
-    ]
+    items = future.outcomes()
+    if all(item.error is not error for item in items):
+        return error  # of the collection: what it is made of could not be read
+    return [item.value if item.error is None else item.error for item in items]
 
 
 class Gathering:

@@ -20,14 +20,18 @@ C = TypeVar("C")
 class Computer(Protocol):
     """What can run graphs: a client."""
 
-    def compute(self, *values: Any, timeout: float | None = None) -> Any:
+    def compute(
+        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+    ) -> Any:
         """Run the graphs of the values; the value of one, a tuple of the values of several."""
 
 
 class _InsideTask:
     """The computer of a running task: it refuses, because its worker would wait for itself."""
 
-    def compute(self, *values: Any, timeout: float | None = None) -> NoReturn:
+    def compute(
+        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+    ) -> NoReturn:
         raise GraphError(
             "compute() inside a task would keep its worker waiting: return the Delayed instead, "
             "and its graph takes the task's place"
@@ -110,15 +114,17 @@ def compute(
     timeout: float | None = None,
 ) -> tuple[A, B, C]: ...
 @overload
-def compute(*values: Any, timeout: float | None = None) -> Any: ...
+def compute(*values: Any, timeout: float | None = None, return_exceptions: bool = False) -> Any: ...
 
 
-def compute(*values: Any, timeout: float | None = None) -> Any:
+def compute(*values: Any, timeout: float | None = None, return_exceptions: bool = False) -> Any:
     """Run graphs and wait for their values, with the current client or a default one.
 
     Args:
         values: ``Delayed``, ``DelayedList`` or containers holding some; shared parts run once.
         timeout: Seconds to wait at most; what has not ended by then is cancelled.
+        return_exceptions: Put what a task raised in the place of its value, of a collection in the
+            place of its item, and do not raise it.
 
     Returns:
         The value of one; a tuple of the values of several.
@@ -126,4 +132,4 @@ def compute(*values: Any, timeout: float | None = None) -> Any:
     Raises:
         TimeoutError: If not all of it has ended in time.
     """
-    return get_computer().compute(*values, timeout=timeout)
+    return get_computer().compute(*values, timeout=timeout, return_exceptions=return_exceptions)

@@ -245,7 +245,9 @@ def test_a_recursive_task_of_a_script_can_be_pickled(tmp_path) -> None:
 
 
 class Recorder:
-    def compute(self, *values: object, timeout: float | None = None) -> object:
+    def compute(
+        self, *values: object, timeout: float | None = None, return_exceptions: bool = False
+    ) -> object:
         return values
 
 

@@ -200,6 +200,30 @@ def test_siblings_finish_whatever_the_batches(client: Client, sizes: tuple[int, 
         assert values[-1] == 4.0
 
 
+def test_errors_may_stand_in_the_place_of_values(client: Client, tmp_path: Path) -> None:
+    good, bad = parse("1.5"), parse("x")
+    texts = ["1", "y", "3"]
+
+    def lines() -> Iterator[str]:
+        yield "1"
+        raise OSError("the file is gone")
+
+    first, second, several, sums = client.compute(
+        good, bad, parse.map(texts).map(double), total(parse.map(texts)), return_exceptions=True
+    )
+    assert first == 1.5 and isinstance(second, ValueError) and isinstance(sums, ValueError)
+    assert several[0] == 2.0 and several[2] == 6.0 and isinstance(several[1], ValueError)
+    nested = client.compute({"a": [good, bad]}, return_exceptions=True)
+    assert nested["a"][0] == 1.5 and isinstance(nested["a"][1], ValueError)
+    broken = client.compute(parse.map(lines()), return_exceptions=True)
+    assert "the file is gone" in str(broken)
+    gate = Gate(tmp_path / "gate")
+    with gate.closed():
+        slow = held(gate.path)
+        with pytest.raises(futures.TimeoutError, match="1 of 2 values have not come"):
+            client.compute(good, slow, timeout=0.5, return_exceptions=True)
+
+
 def test_siblings_finish_when_items_are_calls(client: Client) -> None:
     wide = double.with_options(batch_size=4)
     calls = [same(1), boom(), same(3)]
