@@ -60,6 +60,9 @@ PAGE = 200.0
 CONSTANT = 100.0
 """Megabytes that large data, or readers that do not read, may add."""
 
+READER = 16.0
+"""Megabytes for one that reads neither its events nor its download."""
+
 PAUSE = 0.05
 SETTLE = 2.0
 """Seconds after which an engine has given back what it does not need."""
@@ -364,31 +367,36 @@ def measure_clients(arguments: argparse.Namespace) -> None:
 
 def measure_readers(arguments: argparse.Namespace) -> None:
     """Event streams and downloads that nobody reads, and what is left when their callers go."""
+    count = arguments.readers
+    own, left = _with_readers(0)  # what the engine has more of itself
+    highest, after = _with_readers(count)
+    what = f"{count} event streams and {count} downloads that nobody reads"
+    tell(f"{what}, memory more", READER * count, highest - own, "MB")
+    tell("the same, when their callers have gone, memory more", CONSTANT, after - left, "MB")
+
+
+def _with_readers(count: int) -> tuple[float, float]:
+    """Megabytes of an engine while much changes, and when those that do not read have gone."""
     with serve("--workers", "0") as engine:
         session_id = engine.create_session()
         (large,) = engine.create_results(session_id, 1)
         _upload(engine, session_id, large, 256 * MIB)
-        engine.create_results(session_id, AT_ONCE)
-        time.sleep(SETTLE)
-        before = engine.megabytes
-        channels = [engine.connect() for _ in range(arguments.readers)]
+        channels = [engine.connect() for _ in range(count)]
         calls = [call for channel in channels for call in _read_nothing(channel, session_id, large)]
         with Highest(engine) as highest:
-            for _ in range(20):
-                engine.create_results(session_id, AT_ONCE)
-        own = 20 * AT_ONCE * 0.5e-3  # the results themselves: half a kilobyte each
-        what = (
-            f"{arguments.readers} event streams and {arguments.readers} downloads that nobody reads"
-        )
-        found = highest.megabytes - before - own
-        tell(f"{what}, memory more", 4 * CONSTANT, found, "MB")
+            _change(engine, session_id)
         for call in calls:
             call.cancel()
         for channel in channels:
             channel.close()
         time.sleep(SETTLE)
-        left = engine.megabytes - before - own
-        tell("the same, when their callers have gone, memory more", CONSTANT, left, "MB")
+        return highest.megabytes, engine.megabytes
+
+
+def _change(engine: Engine, session_id: str) -> None:
+    """A hundred thousand events."""
+    for _ in range(20):
+        engine.create_results(session_id, AT_ONCE)
 
 
 def _read_nothing(channel: grpc.Channel, session_id: str, result_id: str) -> Sequence[Any]:

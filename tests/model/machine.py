@@ -364,8 +364,12 @@ class Machine(RuleBasedStateMachine):
             self.calls.close()
 
     def _delete_all(self) -> None:
-        """Nothing is left of sessions that are deleted."""
-        for session_id in self.referee.seen.sessions:
+        """Nothing is left of sessions that are deleted.
+
+        Strict: nor of the results of one that never was, which has to be deleted, too.
+        """
+        seen = self.referee.seen
+        for session_id in {*seen.sessions, *(each.session_id for each in seen.results.values())}:
             self.calls.on_session("Delete", session_id)
         self.watch()
         seen = self.referee.seen
