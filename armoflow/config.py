@@ -8,6 +8,12 @@ MIB = 1024 * KIB
 INLINE_DATA_LIMIT = 64 * KIB
 """Bytes of a result up to which it travels inside messages; larger ones go through files."""
 
+CACHE_BATCH = 500
+"""Results that are imported, or told of, in one call."""
+
+CACHE_ENTRIES_ASKED = 500
+"""Keys in one query of the index: SQLite takes 999 variables, or more."""
+
 INLINE_CODE_BUDGET = 64 * KIB
 """Bytes of one piece of code that ride in payloads before it is stored as a result of its own."""
 

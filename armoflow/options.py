@@ -22,9 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
 from armoflow.errors import OptionError, SubmissionError
+from armoflow.policies import CachePolicy, make_policy
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,6 +52,11 @@ class TaskOptions:
             as the engine keeps what is known of that.
         fuse: Run the task in one ArmoniK task with the one before it, where only it needs that
             one's value and both have the same options.
+        cache: Keep values, and take those that were computed before: ``True``, or what they are
+            known by, as ``"inputs + code"``; see :func:`armoflow.policies.make_policy`.
+        version: Stands for the task's code, for the cache.
+        ignore: Arguments that make no difference to the value, for the cache.
+        expires: Seconds, or a timedelta, for which a value in the cache is good; or until when.
     """
 
     retries: int | None = None
@@ -62,6 +69,10 @@ class TaskOptions:
     max_retries: int | None = None
     keep: bool | None = None
     fuse: bool | None = None
+    cache: bool | str | None = None
+    version: str | int | None = None
+    ignore: tuple[str, ...] | None = None
+    expires: float | timedelta | datetime | None = None
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0)
@@ -77,6 +88,10 @@ class TaskOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise OptionError(f"{name} must be True or False, not {value!r}")
+        if (self.cache, self.version, self.ignore, self.expires) != (None,) * 4:
+            policy = cache_policy(self)
+            if self.ignore is not None:  # hashed, as all options are
+                object.__setattr__(self, "ignore", tuple(sorted(policy.ignore)))
 
     if not TYPE_CHECKING:  # a type checker finds this by itself
 
@@ -95,6 +110,24 @@ class TaskOptions:
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
 
+CACHE_OPTIONS = frozenset({"cache", "version", "ignore", "expires"})
+"""They are the client's business: of a graph that a task returns, nothing is cached."""
+
+
+def cache_policy(options: TaskOptions) -> CachePolicy:
+    """Whether values are kept, and what they are known by.
+
+    Raises:
+        OptionError: If it makes no sense.
+
+    Example:
+        >>> cache_policy(TaskOptions(cache="inputs")).parts
+        frozenset({'inputs'})
+    """
+    return make_policy(
+        options.cache, version=options.version, ignore=options.ignore, expires=options.expires
+    )
+
 
 class Options(TypedDict, total=False):
     """The options of a task, for type checkers; see :class:`TaskOptions`."""
@@ -109,6 +142,10 @@ class Options(TypedDict, total=False):
     max_retries: int
     keep: bool
     fuse: bool
+    cache: bool | str
+    version: str | int | None
+    ignore: Iterable[str]
+    expires: float | timedelta | datetime | None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -39,6 +39,7 @@ from armoflow.options import (
     merge_options,
 )
 from armoflow.orchestrator import sizes
+from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
@@ -147,6 +148,7 @@ class EngineBackend:
             subgraph_seconds=subgraph_seconds(batched, inline_seconds),
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
             limits=Limits(info.partitions, max_priority),
+            caching=True,
         )
 
     @property
@@ -375,7 +377,43 @@ class EngineBackend:
         survey = Survey(self._client, settings.options, settings.limits)
         planner = self._orchestrator.planner(settings)
         planner.want(values, survey.visit)
+        if survey.cached:
+            planner = self._look_up(values, settings)
+            survey = Survey(self._client, settings.options, settings.limits)
+            planner.want(values, survey.visit)
         return planner, survey
+
+    def _look_up(self, values: Sequence[Any], settings: PlanSettings) -> Planner:
+        """A planner that knows what the cache has of some values."""
+        from armoflow.client.caching import open_index, reference_keys
+
+        orchestrator = self._orchestrator
+        lasting = self._engine is None
+        if orchestrator.cache is None:
+            index = open_index(self.endpoint if lasting else None)
+            self._loop.call(orchestrator.open_cache(index, lasting=lasting))
+        assert orchestrator.cache is not None
+        cached = CachedPlan(
+            orchestrator.cache,
+            settings.options,
+            reference_keys(self._client, self.fetch_put),
+            self._loop.call,
+            orchestrator.pipeline.put,
+        )
+        self._loop.call(orchestrator.session())  # what is known is imported into it
+        self._loop.call(orchestrator.cache.settle())
+        cached.look_up(value.node for value in values)
+        return orchestrator.planner(settings, cached)
+
+    def fetch_put(self, constant: Constant) -> Any:
+        """The value of a constant that was put, read back."""
+
+        async def fetch() -> Any:
+            session_id = await self._orchestrator.session()
+            (data,) = await self._orchestrator.transport.fetch(session_id, [constant.result_id])
+            return data
+
+        return self._loop.call(fetch())
 
     def _settings_here(self) -> PlanSettings:
         """The settings in the blocks around the caller; what is asked for in one shares them."""

@@ -45,11 +45,13 @@ class Survey:
         pending: Futures in its arguments that are not done.
         changing: The user may change an argument of a call.
         containers: Sources of items that the user may change.
+        cached: Values are kept for later runs, or taken from earlier ones.
     """
 
     def __init__(self, client: Client, defaults: TaskOptions, limits: Limits) -> None:
         self.pending: list[Future[Any]] = []
         self.changing = False
+        self.cached = False
         self.containers: list[SourceNode] = []
         self._client = client
         self._defaults = defaults
@@ -79,7 +81,9 @@ class Survey:
         for options in (node.options, node.block):  # a block's are for the graph that is returned
             if options is not None and id(options) not in checked:
                 checked[id(options)] = options
-                self._limits.check(node.name, merge_options(options, self._defaults))
+                merged = merge_options(options, self._defaults)
+                self._limits.check(node.name, merged)
+                self.cached = self.cached or bool(merged.cache)
         own = arguments(node)
         if not _STEADY.issuperset(map(type, own)):
             self.changing = self.changing or _may_change(own)

@@ -88,6 +88,18 @@ def written_size(prefix: Buffer) -> int | None:
     return size
 
 
+def written_checksum(prefix: Buffer) -> int:
+    """The checksum that a container says it has, by its first ``PREFIX_BYTES``.
+
+    Example:
+        >>> one, other = (b"".join(pack({"a": number})) for number in (1, 2))
+        >>> written_checksum(one) == written_checksum(other)
+        False
+    """
+    checksum: int = _PREFIX.unpack_from(prefix)[6]
+    return checksum
+
+
 def stranger(data: Buffer) -> str:
     """Why data cannot be a container that this armoflow reads, by its beginning; empty: it may be.
 

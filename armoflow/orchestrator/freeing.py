@@ -60,7 +60,7 @@ class Freeing:
     def watch(self, task: PlannedTask) -> None:
         """A task will be submitted: free what it needed when it ends, and what it makes later."""
         task.on_end = self._on_end
-        if not task.keep:
+        if not (task.keep or task.cached):
             for output in task.outputs:
                 output.on_release = self._on_release
 

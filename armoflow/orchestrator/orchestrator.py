@@ -15,9 +15,12 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.graph.collection import DelayedList
+from armoflow.index import Index
 from armoflow.orchestrator import calls
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.blame import whole_errors
+from armoflow.orchestrator.caching.cache import Cache
+from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.calls import PlainCalls
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.codebook import CodeBook
@@ -141,6 +144,7 @@ class Orchestrator:
             waiting=self.calls.waiting,
             session=lambda: self._session_id,
         )
+        self.cache: Cache | None = None
         self._start(unsettled.run())
         self._start(self._watcher.look())
         self._start(self._watcher.look_after_silence())
@@ -200,6 +204,8 @@ class Orchestrator:
         try:
             if self._lost is None and await self._is_busy():
                 await self.interrupt()
+            if self.cache is not None and self._lost is None:
+                await self.cache.close()
             self._closed = True
             self.calls.close(ClientClosedError("the client was closed"))
             await self.fetcher.close()
@@ -248,9 +254,30 @@ class Orchestrator:
 
     # --- runs -----------------------------------------------------------------------------------
 
-    def planner(self, settings: PlanSettings) -> Planner:
-        """A planner for one graph; may be called in any thread."""
-        return Planner(self.book, settings)
+    def planner(self, settings: PlanSettings, cached: CachedPlan | None = None) -> Planner:
+        """A planner for one graph; may be called in any thread.
+
+        Args:
+            settings: What holds for it.
+            cached: What the cache has of it.
+        """
+        if cached is None:
+            return Planner(self.book, settings)
+        planner = Planner(self.book, settings, cached)
+        planner.tell(cached.made)
+        return planner
+
+    async def open_cache(self, index: Index, *, lasting: bool) -> Cache:
+        """The cache of the engine, ready to be asked.
+
+        Args:
+            index: What says where values are; it is closed with the client.
+            lasting: The engine outlives this client.
+        """
+        if self.cache is None:
+            self.cache = Cache(self.transport, index, lambda: self.last_session, self._start)
+            await self.cache.begin(await self.session(), lasting=lasting)
+        return self.cache
 
     def run(
         self,

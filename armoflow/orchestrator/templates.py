@@ -159,7 +159,7 @@ def is_plain(value: Any) -> bool:
 
 
 class _PlanInsteadError(Exception):
-    """An argument holds a future or a ``put`` reference, or is large."""
+    """An argument holds a future or a ``put`` reference, or is large; or its value is kept."""
 
 
 class _NoReferences:
@@ -328,6 +328,8 @@ class Templates:
     def _new_template(self, node: CallNode, code: CalledCode, settings: PlanSettings) -> Template:
         emitter = self._emitter(settings)
         rules = settings.rules.of(node)
+        if rules.cached:
+            raise _PlanInsteadError
         if node.block is not None and settings.limits is not None:
             settings.limits.check(node.name, merge_options(node.block, settings.options))
         most = rules.batch_size or MOST

@@ -19,6 +19,7 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import (
+    CACHED_PREFIX,
     CONSTANT_PREFIX,
     KEPT_PREFIX,
     OUTPUT_PREFIX,
@@ -103,6 +104,8 @@ class BatchTransport:
             prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
             if task.keep:
                 prefix = KEPT_PREFIX
+            if task.cached:
+                prefix = CACHED_PREFIX
             for handle in task.outputs:
                 if first_try:
                     handle.id = self._new_id()
@@ -142,8 +145,12 @@ class BatchTransport:
             for task in submissions:
                 task.payload_id = ""
 
-    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
+    async def store(
+        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+    ) -> str:
         """Store data as a completed result; returns its id."""
+        if lasting:
+            return await self._standard.store(session_id, name, parts, lasting=True)
         result_id = self._new_id()
         results = [(result_id, CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
         if sum(map(len, parts)) > config.BATCH_BYTES:
@@ -189,9 +196,17 @@ class BatchTransport:
             return False
         return True
 
-    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+    async def import_data(
+        self, session_id: str, items: Sequence[tuple[str, bytes]], *, lasting: bool = False
+    ) -> list[str]:
         """Make results of data that the engine stores already: (name, opaque id) pairs."""
-        return await self._standard.import_data(session_id, items)
+        return await self._standard.import_data(session_id, items, lasting=lasting)
+
+    async def located(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> dict[str, tuple[bytes, int]]:
+        """Opaque id and size of the data of completed results, by result id."""
+        return await self._standard.located(session_id, result_ids)
 
     async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""

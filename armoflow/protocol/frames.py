@@ -127,14 +127,18 @@ WANTED_PREFIX = f"{OUTPUT}.wanted/"
 KEPT_PREFIX = f"{OUTPUT}.kept/"
 """Of outputs that stay when their session ends (``keep=True``); they count as wanted."""
 
-WANTED_PREFIXES = (WANTED_PREFIX, KEPT_PREFIX)
+CACHED_PREFIX = f"{OUTPUT}.cached/"
+"""Of outputs whose data outlives everything, for later runs: of manual deletion, on every engine.
+They count as wanted."""
+
+WANTED_PREFIXES = (WANTED_PREFIX, KEPT_PREFIX, CACHED_PREFIX)
 
 CHILD_PREFIX = "child/"
 """Of results inside an expansion."""
 
 KEPT_CHILD_PREFIX = "child.kept/"
 
-KEPT_PREFIXES = (KEPT_PREFIX, KEPT_CHILD_PREFIX)
+KEPT_PREFIXES = (KEPT_PREFIX, KEPT_CHILD_PREFIX, CACHED_PREFIX)
 
 STAYING_PREFIXES = (*KEPT_PREFIXES, LOG_PREFIX, WRITTEN_PREFIX)
 """Of results whose data stays when their session ends."""

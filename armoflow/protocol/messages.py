@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
-from armoflow.protocol.frames import KEPT_PREFIX, OUTPUT_PREFIX
+from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, OUTPUT_PREFIX
 from armoflow.protocol.transport import TaskState, WireOptions
 from armoflow.version import __version__
 
@@ -27,9 +27,10 @@ SERVICE = "python"
 NAME_LIMIT = 200
 
 
-def output_name(name: str, keep: bool) -> str:
+def output_name(name: str, *, keep: bool, cached: bool = False) -> str:
     """The name of an expected output's result."""
-    return (KEPT_PREFIX if keep else OUTPUT_PREFIX) + name[:NAME_LIMIT]
+    prefix = CACHED_PREFIX if cached else KEPT_PREFIX if keep else OUTPUT_PREFIX
+    return prefix + name[:NAME_LIMIT]
 
 
 def task_options(options: WireOptions) -> Any:

@@ -143,12 +143,14 @@ class StandardTransport:
         """Tasks were submitted to a session: there is something to watch."""
         self._begun[session_id].set()
 
-    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
+    async def store(
+        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+    ) -> str:
         """Store data as a completed result; returns its id."""
         name = CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             request = results_common_pb2.CreateResultsRequest(session_id=session_id)
-            request.results.add(name=name, data=b"".join(parts))
+            request.results.add(name=name, data=b"".join(parts), manual_deletion=lasting)
             reply = await self.call(self._results.CreateResults, request, "storing data")
             return str(reply.results[0].result_id)
         created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)
@@ -158,17 +160,30 @@ class StandardTransport:
         await self.transfers.upload(session_id, result_id, parts)
         return result_id
 
-    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+    async def import_data(
+        self, session_id: str, items: Sequence[tuple[str, bytes]], *, lasting: bool = False
+    ) -> list[str]:
         """Make results of data that the engine stores already: (name, opaque id) pairs."""
         created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)
         for name, _ in items:
-            created.results.add(name=name[: messages.NAME_LIMIT])
+            created.results.add(name=name[: messages.NAME_LIMIT], manual_deletion=lasting)
         reply = await self.call(self._results.CreateResultsMetaData, created, "importing data")
         result_ids = [str(raw.result_id) for raw in reply.results]
         pairs = zip(result_ids, (opaque_id for _, opaque_id in items), strict=True)
         for group in messages.without_repetition(pairs):
             await self._import(session_id, group)
         return result_ids
+
+    async def located(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> dict[str, tuple[bytes, int]]:
+        """Opaque id and size of the data of completed results, by result id."""
+        raws = await self.list_results(session_id, result_ids)
+        return {
+            raw.result_id: (raw.opaque_id, raw.size)
+            for raw in raws
+            if _STATES.get(raw.status) is ResultState.COMPLETED and raw.opaque_id
+        }
 
     async def _import(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> None:
         request = results_common_pb2.ImportResultsDataRequest(session_id=session_id)

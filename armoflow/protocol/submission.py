@@ -26,7 +26,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer, size
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
-from armoflow.protocol.frames import PAYLOAD_PREFIX
+from armoflow.protocol.frames import CACHED_PREFIX, PAYLOAD_PREFIX
 from armoflow.protocol.late import read_again
 from armoflow.protocol.transport import InputsAbortedError, ResultState, Submission
 
@@ -85,9 +85,12 @@ class StandardSubmitter:
     ) -> None:
         """Create the outputs, and the payloads whose data goes up later, in one call."""
         tasks = [task for task in submissions if not task.payload_id and task not in inline]
-        outputs = [(h, task.keep) for task in submissions for h in task.outputs if not h.id]
+        outputs = [(h, task) for task in submissions for h in task.outputs if not h.id]
         names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in tasks]
-        names += [messages.output_name(handle.name, keep) for handle, keep in outputs]
+        names += [
+            messages.output_name(handle.name, keep=task.keep, cached=task.cached)
+            for handle, task in outputs
+        ]
         if not names:
             return
         ids = await self._create(session_id, names)
@@ -103,7 +106,9 @@ class StandardSubmitter:
         request = results_common_pb2.CreateResultsMetaDataRequest(
             session_id=session_id,
             results=[
-                results_common_pb2.CreateResultsMetaDataRequest.ResultCreate(name=name)
+                results_common_pb2.CreateResultsMetaDataRequest.ResultCreate(
+                    name=name, manual_deletion=name.startswith(CACHED_PREFIX)
+                )
                 for name in names
             ],
         )

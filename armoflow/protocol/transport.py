@@ -103,6 +103,7 @@ class Submission:
         name: The node's name; results are named after it.
         size: Estimated bytes of the payload.
         keep: The outputs stay when nothing needs them any more, and when their session ends.
+        cached: The outputs' data outlives everything: what imports it later shall find it.
         wanted: The client will fetch the outputs: an engine that can, sends small ones along.
         task_id: Set by the transport.
         payload_id: Set by the transport, or before for a payload that exists already; empty again
@@ -111,6 +112,7 @@ class Submission:
     """
 
     __slots__ = (
+        "cached",
         "inputs",
         "keep",
         "name",
@@ -137,6 +139,7 @@ class Submission:
         self.options = options
         self.size = size
         self.keep = False
+        self.cached = False
         self.wanted = False
         self.task_id = ""
         self.payload_id = ""
@@ -303,17 +306,42 @@ class Transport(Protocol):
             EngineError: If it was refused for another reason.
         """
 
-    async def store(self, session_id: str, name: str, parts: Sequence[Buffer]) -> str:
-        """Store data as a completed result; returns its id."""
+    async def store(
+        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+    ) -> str:
+        """Store data as a completed result; returns its id.
 
-    async def import_data(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        Args:
+            session_id: Where.
+            name: What it is called.
+            parts: The data.
+            lasting: It is little, and stays when the result goes, to be imported later.
+        """
+
+    async def import_data(
+        self, session_id: str, items: Sequence[tuple[str, bytes]], *, lasting: bool = False
+    ) -> list[str]:
         """Make results of data that the engine stores already: (name, opaque id) pairs.
+
+        Args:
+            session_id: Where.
+            items: What they are called, and what they hold.
+            lasting: The data stays when the results go; else it goes with any of them.
 
         Returns:
             The ids of the new results, in order.
 
         Raises:
             EngineError: NOT_FOUND, if there is no such data (any more).
+        """
+
+    async def located(
+        self, session_id: str, result_ids: Sequence[str]
+    ) -> dict[str, tuple[bytes, int]]:
+        """Opaque id and size of the data of completed results, by result id.
+
+        Raises:
+            EngineError: If there is no answer.
         """
 
     def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:

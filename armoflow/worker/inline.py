@@ -362,6 +362,9 @@ class Inline:
         outputs = self._made.get(node)
         return None if outputs is None else [self._found(made) for made in outputs]
 
+    def find_scattered(self, node: CollectionNode) -> None:
+        """What was run are always the first items."""
+
     def find_items(self, node: CollectionNode) -> Begun | None:
         """See :class:`~armoflow.orchestrator.planning.known.Known`."""
         begun = self._begun.get(node)

@@ -32,6 +32,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "max_retries": st.integers(0, 3),
     "keep": st.booleans(),
     "fuse": st.booleans(),
+    "cache": st.booleans() | st.sampled_from(["inputs", "code + inputs"]),
+    "version": st.sampled_from(["1", 2]),
+    "ignore": st.sampled_from([("level",), ("level", "quiet")]),
+    "expires": st.floats(1, 2),
 }
 LEVELS = st.builds(TaskOptions, **{name: st.none() | values for name, values in VALUES.items()})
 

@@ -67,6 +67,9 @@ class Remembered:
     def find_items(self, node: CollectionNode) -> None:
         """Collections are planned item by item."""
 
+    def find_scattered(self, node: CollectionNode) -> None:
+        """None of their items is known."""
+
     def spent(self, node: Node) -> int:
         return 0
 

@@ -40,6 +40,7 @@ from armoflow.engine.uploads import places_of_much
 from armoflow.engine.watchers import EndedResult, Listener
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
+    CACHED_PREFIX,
     OUTPUT,
     REQUESTS,
     SESSION_ENDED,
@@ -390,7 +391,10 @@ class Connection:
                 engine.now(),
                 session_id,
                 # Names are few, and the frame has one for each result.
-                [NewResult(result_id, sys.intern(name)) for result_id, name in results],
+                [
+                    NewResult(result_id, sys.intern(name), name.startswith(CACHED_PREFIX))
+                    for result_id, name in results
+                ],
                 new_tasks,
                 stored,
             )

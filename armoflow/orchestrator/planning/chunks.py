@@ -64,11 +64,12 @@ class ChunkStream:
 
     Attributes:
         running: It is being asked for its next chunk.
+        length: How many items it has given.
     """
 
     __slots__ = (
-        *("_head", "_unopened", "ended", "error", "generator", "hint", "node", "running"),
-        "tail",
+        *("_head", "_unopened", "ended", "error", "generator", "hint", "length"),
+        *("node", "running", "tail"),
     )
 
     def __init__(self, node: CollectionNode, generator: Planning, readers: int) -> None:
@@ -81,6 +82,7 @@ class ChunkStream:
         self.running = False
         self.error: Exception | None = None
         self.hint = 1
+        self.length = 0
 
     def open(self) -> Cursor:
         """A cursor at the first chunk; as many may be opened as readers were announced."""
@@ -95,6 +97,7 @@ class ChunkStream:
     def append(self, chunk: Chunk) -> None:
         """Add a chunk for the cursors to find."""
         link = _ChunkLink()
+        self.length += chunk.length
         self.tail.chunk = chunk
         self.tail.next = link
         self.tail = link

@@ -148,6 +148,8 @@ class Emitter:
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
+        if rules.cached and operation is not Operation.GATHER:
+            task.cached = final or operation is not Operation.COMBINE
         if draft.modules:
             self._book.add_modules(draft.modules)
             self._forget_modules()

@@ -78,7 +78,9 @@ class Fusion:
         """Whether only this node needs the one before, and both are run alike."""
         if before.outputs != 1 or node.outputs != 1 or not self._core.is_private(before):
             return False
+        own = self._rules.of(node)
         if before.options is node.options and before.block is node.block:
-            return self._rules.of(node).fuse
-        own, other = self._rules.of(node), self._rules.of(before)
-        return own.fuse and own.options == other.options and own.defaults == other.defaults
+            return own.fuse and not own.cached
+        other = self._rules.of(before)
+        alike = own.options == other.options and own.defaults == other.defaults
+        return own.fuse and not other.cached and alike

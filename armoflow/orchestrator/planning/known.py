@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.planned import SlotRange
+from armoflow.orchestrator.planned import PlanPiece, SlotRange
 
 Found: TypeAlias = "Sequence[SlotRange | Delayed[Any]]"
 """Of each output of a node: where its value is, or the lazy value that it is the same as."""
@@ -25,6 +25,24 @@ class Begun(NamedTuple):
     rest: CollectionNode | None = None
 
 
+class Run(NamedTuple):
+    """Items of a collection that follow one another, and exist already.
+
+    Attributes:
+        start: The position of the first one.
+        columns: Of each output, where these are.
+        length: How many they are.
+    """
+
+    start: int
+    columns: Sequence[list[PlanPiece]]
+    length: int
+
+
+Scattered: TypeAlias = "Sequence[Run]"
+"""Of a collection, those of its items that exist already, in their order."""
+
+
 class Known(Protocol):
     """Asked for all that a plan comes to. Says the same each time in one plan."""
 
@@ -33,6 +51,9 @@ class Known(Protocol):
 
     def find_items(self, node: CollectionNode) -> Begun | None:
         """What is known of a map or a filter; None: it is to be made."""
+
+    def find_scattered(self, node: CollectionNode) -> Scattered | None:
+        """Where only some of its items are to be made: the others; asked where none begin it."""
 
     def spent(self, node: Node) -> int:
         """Attempts that a call, or the first item of a collection, has spent already."""
@@ -45,6 +66,9 @@ class _Nothing:
 
     def find_items(self, node: CollectionNode) -> None:
         """Nothing is known of any collection."""
+
+    def find_scattered(self, node: CollectionNode) -> None:
+        """Nothing is known of any item."""
 
     def find(self, node: Node) -> None:
         """Nothing is known of any node."""

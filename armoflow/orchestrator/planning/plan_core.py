@@ -8,14 +8,14 @@ nothing is kept longer than needed, and asks in one place what need not be made 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
+from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.chunks import (
     Chunk,
     ChunkStream,
@@ -24,7 +24,7 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Begun, Found, Known
+from armoflow.orchestrator.planning.known import Begun, Found, Known, Scattered
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -51,11 +51,14 @@ class Core:
     Attributes:
         stuck: The nodes that it was at when an error ended a plan, each for the one before it.
         on_forget: Called with each node that nobody needs any more.
+        on_made: Called with what was planned: a node, the position of the first of these items (0
+            for single values), and where they will be, by output.
     """
 
     def __init__(self, make_kind: Callable[[type[Node | Begun]], NodeKind], known: Known) -> None:
         self.stuck: list[Node] = []
         self.on_forget: Callable[[Node], None] = _nothing
+        self.on_made: Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None] | None = None
         self._make_kind = make_kind
         self._kinds: dict[type[Node | Begun], NodeKind] = {}
         self._known = known
@@ -135,6 +138,10 @@ class Core:
         """What exists of a collection, and what is left of it."""
         return self._known.find_items(node)
 
+    def scattered(self, node: CollectionNode) -> Scattered | None:
+        """Items of a collection that exist already, between others that are to be made."""
+        return self._known.find_scattered(node)
+
     def spent(self, node: Node) -> int:
         """Attempts that a call, or the first item of a collection, has spent already."""
         return self._known.spent(node)
@@ -169,6 +176,9 @@ class Core:
     def settle(self, places: Mapping[Node, list[SlotRange]]) -> None:
         """Nodes were planned together with others: this is where their values will be."""
         self._values.update(places)
+        if self.on_made is not None:
+            for node, made in places.items():
+                self.on_made(node, 0, [[place] for place in made])
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -215,6 +225,7 @@ class Core:
                     answer = self._chunk(step, stack)
                 elif isinstance(step, Chunk):
                     stack.pop()
+                    self._tell_chunk(entry, step)
                     answer = entry.give(step)
                 else:
                     yield step
@@ -261,8 +272,15 @@ class Core:
         if entry.node is not None:
             self._open.discard(entry.node)
             self._values[entry.node] = value
+            if self.on_made is not None:
+                self.on_made(entry.node, 0, [[place] for place in value])
             self.read(entry.node)
         return value
+
+    def _tell_chunk(self, entry: _StackEntry, chunk: Chunk) -> None:
+        if self.on_made is not None and entry.cursor is not None:
+            stream = entry.cursor.stream
+            self.on_made(stream.node, stream.length, chunk.columns)
 
     def _fail(self, entry: _StackEntry, error: Exception) -> None:
         """Whoever else reads what failed gets the same error, not a short collection."""

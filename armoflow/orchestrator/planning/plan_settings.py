@@ -67,6 +67,7 @@ class PlanSettings:
         inline: Seconds for which graphs that tasks return are begun where they are; None: what is
             usual there.
         paces: How long functions take.
+        caching: Values of tasks that say so are kept for later runs.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
@@ -80,11 +81,12 @@ class PlanSettings:
     limits: Limits | None = None
     inline: float | None = None
     paces: Paces = field(default_factory=Paces, repr=False, compare=False)
+    caching: bool = False
 
     @cached_property
     def rules(self) -> RuleBook:
         """What follows from the options of nodes; worked out once for all plans."""
-        return RuleBook(self.options, self.capture, self.limits)
+        return RuleBook(self.options, self.capture, self.limits, caching=self.caching)
 
     @property
     def probes(self) -> int:

@@ -107,6 +107,10 @@ class Planner:
         """The nodes that it was at when an error ended a plan, each for the one before it."""
         return self._core.stuck
 
+    def tell(self, made: Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]) -> None:
+        """Have it told where all will be that is planned; see :class:`Core`."""
+        self._core.on_made = made
+
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
         self._core.bind(value, result)

@@ -10,12 +10,14 @@ from armoflow.codec.payload import Settings
 from armoflow.graph.nodes import Node
 from armoflow.options import (
     BACKOFF,
+    CACHE_OPTIONS,
     CRASH_RETRIES,
     DEFAULT_OPTIONS,
     PRIORITY,
     RETRIES,
     Limits,
     TaskOptions,
+    cache_policy,
     merge_options,
 )
 from armoflow.orchestrator.planning import dynamic
@@ -33,19 +35,32 @@ class Rules:
         block: What the blocks around the call say, for the graph that its task may return.
         base: What holds in the plan for tasks that do not say otherwise.
         capture: Failures become error slots.
+        caching: Values may be kept for later runs.
     """
 
-    __slots__ = ("batch_size", "defaults", "fuse", "keep", "options", "packed", "single", "wire")
+    __slots__ = (
+        *("batch_size", "cached", "defaults", "fuse", "keep", "options", "packed", "single"),
+        "wire",
+    )
 
     def __init__(
-        self, own: TaskOptions, block: TaskOptions | None, base: TaskOptions, capture: bool
+        self,
+        own: TaskOptions,
+        block: TaskOptions | None,
+        base: TaskOptions,
+        capture: bool,
+        *,
+        caching: bool = False,
     ) -> None:
         self.options = options = merge_options(own, base)
         usual = DEFAULT_OPTIONS.given()
         inherited = merge_options(block, base).given()
         self.defaults = {
-            name: value for name, value in inherited.items() if usual.get(name) != value
+            name: value
+            for name, value in inherited.items()
+            if usual.get(name) != value and name not in CACHE_OPTIONS
         }
+        self.cached = caching and options.cache is not None and cache_policy(options).enabled
         self.keep = bool(options.keep)
         self.fuse = options.fuse is not False and not self.keep
         self.batch_size = options.batch_size
@@ -76,11 +91,15 @@ class RuleBook:
         base: What holds where a task says nothing.
         capture: Failures become error slots.
         limits: What tasks may ask for, if that is known.
+        caching: Values may be kept for later runs.
     """
 
-    def __init__(self, base: TaskOptions, capture: bool, limits: Limits | None) -> None:
+    def __init__(
+        self, base: TaskOptions, capture: bool, limits: Limits | None, *, caching: bool = False
+    ) -> None:
         self._base = base
         self._capture = capture
+        self._caching = caching
         self._limits = limits
         # By the ids of a node's options and block, which are held so that ids stay their own.
         self._rules: dict[tuple[int, int], tuple[TaskOptions, TaskOptions | None, Rules]] = {}
@@ -99,7 +118,7 @@ class RuleBook:
         if known is None:
             if len(self._rules) >= KEPT_RULES:
                 self._rules.clear()
-            rules = Rules(own, block, self._base, self._capture)
+            rules = Rules(own, block, self._base, self._capture, caching=self._caching)
             if self._limits is not None:
                 self._limits.check(node.name, rules.options)
             known = self._rules[key] = (own, block, rules)

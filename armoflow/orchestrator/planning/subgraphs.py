@@ -174,6 +174,7 @@ class Subgraphs:
         rules = settings.rules.of(node)
         if (
             not rules.fuse
+            or rules.cached
             or rules.batch_size == 1
             or node.outputs != 1
             or node.block is not None

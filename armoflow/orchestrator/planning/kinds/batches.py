@@ -24,16 +24,34 @@ class Batches:
         self._readers = readers
         self.sizer = context.sizer(node, node.length, measured=True)
 
-    def next(self, position: int) -> Generator[PlanStep, Any, Chunk | None]:
-        """The items of the task that starts at ``position``; None at the end."""
+    def skip(self, count: int) -> Generator[PlanStep, Any, None]:
+        """Pass over items that are not needed."""
+        for reader in self._readers:
+            yield from reader.take(count)
+
+    def next(
+        self, position: int, most: int | None = None
+    ) -> Generator[PlanStep, Any, Chunk | None]:
+        """The items of the task that starts at ``position``, so many at most; None at the end."""
         size = self.sizer.next(position)
         first = self._readers[0]
+        if most is not None:
+            return (yield from self._next_of(min(size, most)))
         chunk = yield from (first.take(size) if self.sizer.fixed else first.chunk(size))
         if chunk is None:
             self.sizer.finish()
             return None
         if not self.sizer.fixed and chunk.length > size and is_local(chunk.columns[0]):
             chunk = first.put_back(chunk, size)
+        return (yield from self._aligned(chunk))
+
+    def _next_of(self, size: int) -> Generator[PlanStep, Any, Chunk | None]:
+        chunk = yield from self._readers[0].take(size)
+        if chunk is None:
+            return None
+        return (yield from self._aligned(chunk))
+
+    def _aligned(self, chunk: Chunk) -> Generator[PlanStep, Any, Chunk | None]:
         if len(self._readers) == 1:
             return chunk
         return (yield from align(self._resolver, self._node, chunk, self._readers))

@@ -21,6 +21,7 @@ class FoldKind(ReadsOnce):
         reader = self.resolver.reader(node.source)
         sizer = sizer_of(self.context, node)
         combine = Combine(self.context, node)
+        cached = self.context.settings.rules.of(node).cached  # the final value is, no other
         so_far: SlotRange | None = None
         position = 0
         while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
@@ -32,6 +33,6 @@ class FoldKind(ReadsOnce):
             position += chunk.length
         if so_far is None:
             so_far = yield from combine([], initial=True, final=True)
-        elif sparse(node.source) and node.initial is MISSING:
+        elif (sparse(node.source) and node.initial is MISSING) or cached:
             so_far = yield from combine([so_far], final=True)
         return [so_far]

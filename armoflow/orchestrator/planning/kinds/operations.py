@@ -39,7 +39,18 @@ class ItemOperations(ReadsOnce):
         star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
         batches = Batches(self.context, head, [self.resolver.reader(source) for source in sources])
         position = 0
-        while (chunk := (yield from batches.next(position))) is not None:
+        runs = iter(self.core.scattered(node) or ())
+        run = next(runs, None)
+        while True:
+            while run is not None and run.start == position:
+                yield from batches.skip(run.length)
+                yield Chunk([list(column) for column in run.columns], run.length)
+                position += run.length
+                run = next(runs, None)
+            most = None if run is None else run.start - position
+            chunk = yield from batches.next(position, most)
+            if chunk is None:
+                return
             own = self.context.arguments.draft(draft)
             columns = chunk.columns
             if filters or (unzip and not star):

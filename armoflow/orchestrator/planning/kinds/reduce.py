@@ -54,6 +54,7 @@ class _Tree:
         self._combine = Combine(context, node)
         self._node = node
         self._sparse = sparse(node.source)
+        self._cached = context.settings.rules.of(node).cached  # the final value is, no other
         self._levels: list[list[PlanPiece]] = []
         self._fan_in = node.fan_in
 
@@ -81,7 +82,7 @@ class _Tree:
     def finish(self) -> Generator[PlanStep, Any, SlotRange]:
         """Combine what the levels hold, the oldest (highest) first."""
         rest = [entry for level in reversed(self._levels) for entry in level]
-        alone = rest[0] if len(rest) == 1 else None
+        alone = rest[0] if len(rest) == 1 and not self._cached else None
         if isinstance(alone, SlotRange) and self._node.initial is MISSING and not self._sparse:
             return alone
         width = max(self._fan_in, 2)

@@ -1,0 +1,69 @@
+"""What a client's cache needs of the client: where the index is, and keys of references."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from armoflow.cache.fingerprints import key_of
+from armoflow.client.future import Future
+from armoflow.client.put import Put, check_owner
+from armoflow.codec.envelope import Slot, unpack_cells
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import loads
+from armoflow.errors import UnkeyableError
+from armoflow.index import Index, path_of
+from armoflow.orchestrator.planned import Constant
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client
+
+_told = False
+
+
+def open_index(endpoint: str | None) -> Index:
+    """The index of the engine at an endpoint; None: of a private one, which ends with its client.
+
+    Raises:
+        EngineError: If it cannot be opened.
+    """
+    if endpoint is not None:
+        return Index(path_of(endpoint), endpoint)
+    global _told  # noqa: PLW0603 - said once in a process
+    if not _told and sys.stderr is not None:
+        _told = True
+        print(
+            "armoflow: cached values go with this client's private engine: to keep them, run "
+            "`armoflow up` and say Client(endpoint)",
+            file=sys.stderr,
+        )
+    return Index(None)
+
+
+def reference_keys(
+    client: Client, read: Callable[[Constant], Any]
+) -> dict[type, Callable[[Any], bytes]]:
+    """How futures and ``put`` references count: by their values.
+
+    Args:
+        client: The client whose references these must be.
+        read: Reads the data of what was put.
+    """
+
+    def of_future(future: Future[Any]) -> bytes:
+        check_owner(future, client)
+        if not future.done():
+            raise UnkeyableError(
+                f"{future!r} has no key before it is done: give the lazy value that it stands for, "
+                "or wait for it"
+            )
+        return key_of(future.result())
+
+    def of_put(reference: Put[Any]) -> bytes:
+        check_owner(reference, client)
+        (cell,) = unpack_cells(read(reference.constant))
+        data, buffers = (cell.data, cell.buffers) if isinstance(cell, Slot) else (cell, ())
+        return key_of(loads(Pickled(data or b"", buffers)))
+
+    return {Future: of_future, Put: of_put}

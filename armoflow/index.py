@@ -1,0 +1,216 @@
+"""The index of a cache: which data of an engine has the values that a key stands for.
+
+One SQLite file for each engine, used by several clients at once. The data itself stays with the
+engine, which is told by its endpoint, and by a *canary*: a result stored there, which is not found
+any more when the engine has lost what it had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from armoflow import config
+from armoflow.errors import EngineError
+
+VARIABLE = "ARMOFLOW_CACHE"
+"""Names the directory of the index files."""
+
+_FORMAT = 1
+_PATIENCE = 30.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS data (
+    id INTEGER PRIMARY KEY, opaque BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+    checksum INTEGER NOT NULL, seconds REAL NOT NULL, task TEXT NOT NULL, version TEXT,
+    made REAL NOT NULL, used REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS entries (
+    key BLOB NOT NULL, item INTEGER NOT NULL, data INTEGER NOT NULL, slot INTEGER NOT NULL,
+    PRIMARY KEY (key, item)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_of_data ON entries (data);
+"""
+
+
+class Data(NamedTuple):
+    """What an engine stores: an envelope with the values of one task.
+
+    Attributes:
+        opaque_id: The engine's name for it.
+        size: Its bytes.
+        checksum: What its header must say.
+        seconds: How long it took to make.
+        task: The name of the task.
+        version: What stood for the task's code.
+        made: When, in seconds since 1970.
+    """
+
+    opaque_id: bytes
+    size: int
+    checksum: int
+    seconds: float
+    task: str
+    version: str | None
+    made: float
+
+
+class Place(NamedTuple):
+    """Where a value is."""
+
+    data: Data
+    slot: int
+
+
+Key = tuple[bytes, int]
+"""A value's key, and which output of its node it is; -1 for what a filter leaves."""
+
+
+def directory() -> Path:
+    """Where index files are."""
+    said = os.environ.get(VARIABLE)
+    if said:
+        return Path(said)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "armoflow"
+
+
+def path_of(engine: str) -> Path:
+    """The index file of an engine, by what it is told by."""
+    name = hashlib.blake2b(engine.encode(), digest_size=8).hexdigest()
+    return directory() / f"{name}.sqlite"
+
+
+class Index:
+    """An index file, open; used by any thread.
+
+    Args:
+        path: The file; None: one in memory, which goes with this object.
+        engine: What its engine is told by, to be shown.
+
+    Raises:
+        EngineError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, engine: str = "") -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            if path is not None:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                ":memory:" if path is None else path,
+                timeout=_PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(
+                f"the index of the cache cannot be opened at {path}: {error}; the variable "
+                f"{VARIABLE} may name another directory"
+            ) from error
+        if self.fact("format") is None:
+            self.set_fact("format", str(_FORMAT).encode())
+            self.set_fact("engine", engine.encode())
+        elif self.fact("format") != str(_FORMAT).encode():
+            raise EngineError(f"{path} is the index of another armoflow: remove it")
+
+    def close(self) -> None:
+        """Close it."""
+        with self._lock:
+            self._connection.close()
+
+    # --- facts ----------------------------------------------------------------------------------
+
+    def fact(self, name: str) -> bytes | None:
+        """What is noted under a name."""
+        with self._lock:
+            query = "SELECT value FROM facts WHERE name = ?"
+            row = self._connection.execute(query, (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def set_fact(self, name: str, value: bytes) -> None:
+        """Note something."""
+        with self._lock:
+            self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    # --- entries --------------------------------------------------------------------------------
+
+    def find(self, keys: Iterable[Key]) -> dict[Key, Place]:
+        """Where values are, of those that are known; they count as used now."""
+        found: dict[Key, Place] = {}
+        known: dict[int, Data] = {}
+        asked = iter(keys)
+        with self._lock:
+            while some := list(islice(asked, config.CACHE_ENTRIES_ASKED)):
+                self._find_some(some, found, known)
+            now = time.time()
+            self._connection.execute("BEGIN IMMEDIATE")
+            update = "UPDATE data SET used = ? WHERE id = ?"
+            self._connection.executemany(update, ((now, number) for number in known))
+            self._connection.execute("COMMIT")
+        return found
+
+    def _find_some(
+        self, keys: Sequence[Key], found: dict[Key, Place], known: dict[int, Data]
+    ) -> None:
+        wanted = set(keys)
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT key, item, data, slot FROM entries WHERE key IN ({marks})"
+        rows = self._connection.execute(query, [key for key, _ in keys]).fetchall()
+        for key, item, number, slot in rows:
+            if (key, item) not in wanted:
+                continue
+            data = known.get(number)
+            if data is None:
+                data = known[number] = self._data(number)
+            found[key, item] = Place(data, slot)
+
+    def _data(self, number: int) -> Data:
+        query = "SELECT opaque, size, checksum, seconds, task, version, made FROM data WHERE id = ?"
+        return Data(*self._connection.execute(query, (number,)).fetchone())
+
+    def add(self, entries: Iterable[tuple[Data, Sequence[tuple[Key, int]]]]) -> None:
+        """Enter data, each with its keys and their slots; what was known of these keys goes."""
+        with self._lock:
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            for data, keys in entries:
+                execute(
+                    "INSERT INTO data (opaque, size, checksum, seconds, task, version, made, used)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (opaque) DO UPDATE SET used = excluded.used",
+                    (*data, data.made),
+                )
+                row = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)",
+                    ((key, item, row[0], slot) for (key, item), slot in keys),
+                )
+            execute("COMMIT")
+
+    def forget(self, opaque_ids: Iterable[bytes]) -> None:
+        """Data is gone: so are its entries."""
+        with self._lock:
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            for opaque_id in opaque_ids:
+                query = "DELETE FROM entries WHERE data IN (SELECT id FROM data WHERE opaque = ?)"
+                execute(query, (opaque_id,))
+                execute("DELETE FROM data WHERE opaque = ?", (opaque_id,))
+            execute("COMMIT")
+
+    def clear(self) -> int:
+        """The engine has lost everything: so does the index. Returns how many entries that were."""
+        with self._lock:
+            count = self._connection.execute("DELETE FROM entries").rowcount
+            self._connection.execute("DELETE FROM data")
+        return count

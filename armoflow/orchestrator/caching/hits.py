@@ -1,0 +1,249 @@
+"""What the cache has of one graph: looked up whole before it is planned.
+
+The graph is walked from what is asked for. What is known is imported, and nothing behind it is
+looked at; of a collection, item by item. What turns out to be lost is missed, and looked behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from armoflow.cache.nodes import Keys
+from armoflow.graph.nodes import (
+    CallNode,
+    CollectionNode,
+    FilterNode,
+    FoldNode,
+    MapNode,
+    Node,
+    ReduceNode,
+)
+from armoflow.index import Key, Place
+from armoflow.options import TaskOptions, cache_policy, merge_options
+from armoflow.orchestrator.caching.cache import Cache, Imported, Made
+from armoflow.orchestrator.planned import PlanPiece, SlotRange
+from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.chunks import join
+from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered
+from armoflow.policies import NOT_CACHED, CachePolicy
+
+_CALLING = (CallNode, MapNode, FilterNode, ReduceNode, FoldNode)
+_KEPT_ITEMS = -1
+"""In place of an output's number: what a filter leaves is its source's item."""
+
+
+class _Keyed(NamedTuple):
+    """A node whose values are kept.
+
+    Attributes:
+        items: The keys of its calls: of a single value, one.
+        outputs: The numbers of its outputs.
+        policy: What holds for it.
+    """
+
+    items: Sequence[bytes]
+    outputs: Sequence[int]
+    policy: CachePolicy
+
+
+class CachedPlan:
+    """What is known of one graph; see the module, and ``planning.known.Known``.
+
+    Args:
+        cache: The cache.
+        base: What holds where a task says nothing.
+        references: What futures and ``put`` references stand for, by type.
+        wait: Runs a coroutine in the loop's thread, and waits for it.
+        put: Has a function called there once all that was planned before is under way.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        base: TaskOptions,
+        references: dict[type, Callable[[Any], bytes]],
+        wait: Callable[[Coroutine[Any, Any, Any]], Any],
+        put: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._cache = cache
+        self._base = base
+        self._wait = wait
+        self._put = put
+        self._keys = Keys(self._policy_of, references=references)
+        self._keyed: dict[Node, _Keyed] = {}
+        self._values: dict[Node, list[SlotRange]] = {}
+        self._begun: dict[Node, Begun] = {}
+        self._scattered: dict[Node, Scattered] = {}
+
+    def look_up(self, asked: Iterable[Node]) -> None:
+        """Find what is known, and import it.
+
+        Raises:
+            UnkeyableError: If an argument has no key; names it.
+        """
+        roots = set(asked)
+        pending = list(roots)
+        while pending:
+            hits = self._match(pending)
+            results: dict[bytes, Imported] = {}
+            read: dict[bytes, Imported] = {}
+            for node, places in hits.items():
+                for place in places.values():
+                    stored = place.data
+                    if stored.opaque_id not in results:
+                        results[stored.opaque_id] = Imported(node.name, stored)
+                    if node in roots:
+                        read[stored.opaque_id] = results[stored.opaque_id]
+            lost: set[bytes] = set()
+            if results:
+                lost = self._wait(self._cache.take(list(results.values()), list(read.values())))
+            pending = []
+            for node, places in hits.items():
+                if any(place.data.opaque_id in lost for place in places.values()):
+                    pending.append(node)
+                else:
+                    self._note(node, places, results)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def _match(self, nodes: Iterable[Node]) -> dict[Node, dict[Key, Place]]:
+        """The nodes of which something is known, nearest to these first, and where that is."""
+        hits: dict[Node, dict[Key, Place]] = {}
+        seen: set[Node] = set()
+        level = list(nodes)
+        while level:
+            behind: list[Node] = []
+            keyed: list[tuple[Node, _Keyed]] = []
+            for node in level:
+                if node in seen:
+                    continue
+                seen.add(node)
+                own = self._key(node)
+                if own is None:
+                    behind.extend(node.inputs)
+                else:
+                    keyed.append((node, own))
+            found = self._cache.index.find(
+                (key, output) for _, own in keyed for key in own.items for output in own.outputs
+            )
+            now = time.time()
+            for node, own in keyed:
+                places = {
+                    (key, output): place
+                    for key in own.items
+                    for output in own.outputs
+                    if (place := found.get((key, output))) is not None
+                    and not own.policy.expired(place.data.made, now)
+                }
+                if places:
+                    hits[node] = places
+                if len(places) < len(set(own.items)) * len(own.outputs):
+                    behind.extend(node.inputs)
+            level = behind
+        return hits
+
+    def _key(self, node: Node) -> _Keyed | None:
+        known = self._keyed.get(node)
+        if known is None and self._policy_of(node).enabled:
+            known = self._make_key(node)
+            if known is not None:
+                self._keyed[node] = known
+        return known
+
+    def _make_key(self, node: Node) -> _Keyed | None:
+        policy = self._policy_of(node)
+        if isinstance(node, CollectionNode):
+            items = self._keys.items(node)
+            if items is None:
+                return None
+            kept = isinstance(node, FilterNode)
+            outputs = (_KEPT_ITEMS,) if kept else tuple(range(node.outputs))
+            return _Keyed(list(items), outputs, policy)
+        key = self._keys.of(node)
+        return None if key is None else _Keyed([key.digest], range(node.outputs), policy)
+
+    def _policy_of(self, node: Node) -> CachePolicy:
+        if not isinstance(node, _CALLING) or (
+            not isinstance(node, CallNode) and dynamic.is_dynamic(node)
+        ):
+            return NOT_CACHED
+        return cache_policy(merge_options(node.options, self._base))
+
+    def _note(self, node: Node, places: dict[Key, Place], results: dict[bytes, Imported]) -> None:
+        own = self._keyed[node]
+
+        def piece(key: Key) -> SlotRange:
+            place = places[key]
+            return SlotRange(results[place.data.opaque_id], place.slot, place.slot + 1)
+
+        def here(item: bytes) -> bool:
+            return all((item, output) in places for output in own.outputs)
+
+        if not isinstance(node, CollectionNode):
+            if here(own.items[0]):
+                self._values[node] = [piece((own.items[0], output)) for output in own.outputs]
+            return
+        if all(map(here, own.items)):
+            columns = [[piece((item, output)) for item in own.items] for output in own.outputs]
+            self._begun[node] = Begun(columns)
+            return
+        runs: list[Run] = []
+        start: int | None = None
+        for position, item in enumerate([*own.items, b""]):
+            if item and here(item):
+                start = position if start is None else start
+            elif start is not None:
+                runs.append(_run(start, own.items[start:position], own.outputs, piece))
+                start = None
+        if runs:
+            self._scattered[node] = runs
+
+    # --- what planning asks ---------------------------------------------------------------------
+
+    def find(self, node: Node) -> Found | None:
+        """What is known of a node that makes single values."""
+        return self._values.get(node)
+
+    def find_items(self, node: CollectionNode) -> Begun | None:
+        """What is known of a map or a filter, all of whose items are."""
+        return self._begun.get(node)
+
+    def find_scattered(self, node: CollectionNode) -> Scattered | None:
+        """What is known of others."""
+        return self._scattered.get(node)
+
+    def spent(self, node: Node) -> int:
+        """Nothing was tried."""
+        return 0
+
+    # --- what is new ----------------------------------------------------------------------------
+
+    def made(self, node: Node, first: int, columns: Sequence[Sequence[PlanPiece]]) -> None:
+        """Where values will be that are to be kept."""
+        own = self._keyed.get(node)
+        if own is None:
+            return
+        for output, column in zip(own.outputs, columns, strict=True):
+            position = first
+            for piece in column:
+                if isinstance(piece, SlotRange) and not isinstance(piece.result, Imported):
+                    items = own.items[position : position + piece.length]
+                    keys = [((key, output), piece.start + at) for at, key in enumerate(items)]
+                    made = Made(piece.result, keys, node.name, own.policy.version)
+                    self._put(lambda made=made: self._cache.expect(made))  # type: ignore[misc]
+                position += piece.length
+
+
+def _run(
+    start: int,
+    items: Sequence[bytes],
+    outputs: Sequence[int],
+    piece: Callable[[Key], SlotRange],
+) -> Run:
+    columns: list[list[PlanPiece]] = [[] for _ in outputs]
+    for column, output in zip(columns, outputs, strict=True):
+        for item in items:
+            join(column, piece((item, output)))
+    return Run(start, columns, len(items))

@@ -1,0 +1,248 @@
+"""Values that were computed before are taken, by whatever door, and nothing is run for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import armoflow
+from armoflow import Client, task
+from armoflow.errors import UnkeyableError
+from armoflow.index import Index, path_of
+from tests.integration.engines import Up
+
+
+class Counter:
+    """Tells how many calls ran; each leaves a file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._seen = 0
+
+    def __armoflow_key__(self) -> str:
+        return "counter"
+
+    def ran(self, number: object) -> None:
+        (self.directory / f"{number}-{time.monotonic_ns()}").touch()
+
+    def new(self) -> int:
+        """How many ran since it was asked last."""
+        count = len(list(self.directory.iterdir()))
+        new, self._seen = count - self._seen, count
+        return new
+
+
+@task(cache=True)
+def double(number: int, counter: Counter) -> int:
+    counter.ran(number)
+    return 2 * number
+
+
+@task(cache=True)
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+@task(cache=True)
+def is_even(number: int, counter: Counter) -> bool:
+    counter.ran(number)
+    return number % 2 == 0
+
+
+@task(cache=True, outputs=2)
+def split(number: int, counter: Counter) -> tuple[int, int]:
+    counter.ran(number)
+    return divmod(number, 10)
+
+
+@task(cache=True)
+def fragile(number: int, counter: Counter) -> int:
+    counter.ran(number)
+    if number == 2:
+        raise ValueError(number)
+    return number
+
+
+@task
+def plain(number: int, counter: Counter) -> int:
+    counter.ran(number)
+    return number + 1
+
+
+@task(cache=True)
+def outer(number: int, counter: Counter) -> int:
+    return double(number, counter)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counter:
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    directory = tmp_path / "ran"
+    directory.mkdir()
+    return Counter(directory)
+
+
+def _doors(counter: Counter) -> dict[str, tuple[int, Callable[[Client], object]]]:
+    """Ways to ask for values, each of other numbers, and how many calls they are."""
+    ten, many = range(10, 20), range(100, 130)
+
+    def iterated(client: Client) -> list[int]:
+        collection = double.map(range(200, 207), counter=counter)
+        return sorted(future.result() for future in client.as_completed(collection))
+
+    return {
+        "compute": (1, lambda client: client.compute(double(1, counter))),
+        "side by side": (
+            3,
+            lambda client: client.compute(*[double(n, counter) for n in (2, 3, 4)]),
+        ),
+        "submit": (1, lambda client: client.submit(double(5, counter)).result()),
+        "map": (10, lambda client: client.compute(double.map(ten, counter=counter))),
+        "futures": (
+            9,
+            lambda client: client.gather(client.map(double, range(30, 39), [counter] * 9)),
+        ),
+        "as_completed": (7, iterated),
+        "reduce": (
+            30,
+            lambda client: client.compute(double.map(many, counter=counter).reduce(add)),
+        ),
+        "fold": (
+            8,
+            lambda client: client.compute(
+                double.map(range(40, 48), counter=counter).fold(add, initial=5)
+            ),
+        ),
+        "filter": (
+            6,
+            lambda client: client.compute(
+                armoflow.items(range(50, 56)).filter(is_even, counter=counter)
+            ),
+        ),
+        "outputs": (1, lambda client: client.compute(*split(12, counter))),
+        "graph": (1, lambda client: client.compute(outer(60, counter))),
+        "put": (1, lambda client: client.compute(double(client.put(61), counter))),
+    }
+
+
+def test_a_second_client_runs_nothing_by_whatever_door(engine: Up, counter: Counter) -> None:
+    doors = _doors(counter)
+    values = {}
+    with Client(engine.endpoint, workers=2) as client:
+        for door, (ran, ask) in doors.items():
+            values[door] = ask(client)
+            assert (door, counter.new()) == (door, ran)
+    with Client(engine.endpoint, workers=2) as client:
+        assert {door: ask(client) for door, (_, ask) in doors.items()} == values
+    assert counter.new() == 0
+
+
+def test_what_is_not_kept_takes_what_is_as_its_input(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(plain(double(1, counter), counter)) == 3
+    assert counter.new() == 2
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(plain(double(1, counter), counter)) == 3
+    assert counter.new() == 1
+
+
+def test_only_new_items_of_a_map_run_whatever_is_between_them(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(double.map([3, 4, 8, 9, 15], counter=counter))
+    assert counter.new() == 5
+    with Client(engine.endpoint, workers=2) as client:
+        values = client.compute(double.map(range(20), counter=counter))
+        assert values == [2 * number for number in range(20)]
+        assert counter.new() == 15
+        total = client.compute(double.map(range(20), counter=counter).reduce(add))
+        assert (total, counter.new()) == (380, 0)
+
+
+def test_what_failed_is_tried_again_and_its_neighbours_are_not(
+    engine: Up, counter: Counter
+) -> None:
+    for ran in (4, 1):
+        with Client(engine.endpoint, workers=2) as client:
+            collection = fragile.with_options(batch_size=4).map(range(4), counter=counter)
+            values = client.gather(client.submit(collection), return_exceptions=True)
+            assert values[:2] + values[3:] == [0, 1, 3]
+            assert isinstance(values[2], ValueError)
+        assert counter.new() == ran
+
+
+def test_options_say_what_is_kept_by_every_door(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2, cache=True) as client:
+        client.compute(plain(1, counter))
+        assert counter.new() == 1
+        client.compute(plain(1, counter))
+        assert counter.new() == 0
+        client.compute(plain.with_options(cache=False)(1, counter))
+        assert counter.new() == 1
+        client.compute(plain.with_options(version=2)(1, counter))
+        assert counter.new() == 1
+        client.compute(plain.with_options(version=2, expires=1e-9)(1, counter))
+        assert counter.new() == 1
+    with Client(engine.endpoint, workers=2) as client, armoflow.options(cache=True):
+        client.compute(plain(1, counter))
+        assert counter.new() == 0
+
+
+def test_data_that_is_gone_or_another_is_computed_anew_with_one_warning(
+    engine: Up, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = double.with_options(batch_size=1).map(range(6), counter=counter)
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(run)
+    assert counter.new() == 6
+    path = path_of(engine.endpoint)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE data SET opaque = x'00ff00ff00ff00f1' WHERE id = 2")
+        database.execute("UPDATE data SET checksum = checksum + 1 WHERE id = 4")
+    database.close()
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(run) == [0, 2, 4, 6, 8, 10]
+        assert counter.new() == 2
+        assert len(caplog.records) == 1
+        assert "2 results in the cache have lost their data" in caplog.text
+        client.compute(run)
+    assert counter.new() == 0
+
+
+def test_an_engine_that_has_lost_everything_begins_anew(
+    engine: Up, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(double(1, counter))
+    index = Index(path_of(engine.endpoint))
+    index.set_fact("canary", b"\0\1\2\3\4\5\6\7")
+    index.close()
+    for ran in (1, 0):
+        counter.new()
+        with Client(engine.endpoint, workers=2) as client:
+            assert client.compute(double(1, counter)) == 2
+        assert counter.new() == ran
+    assert len(caplog.records) == 1
+    assert "1 values are computed anew" in caplog.text
+
+
+@dataclasses.dataclass
+class Unkeyable:
+    """Holds what has no key."""
+
+    lock: object
+
+    def __reduce__(self) -> object:
+        raise TypeError("it has no form")
+
+
+def test_an_argument_without_a_key_is_named_before_anything_runs(
+    client: Client, counter: Counter
+) -> None:
+    with pytest.raises(UnkeyableError, match="first"):
+        client.compute(add(Unkeyable(1), 2))  # type: ignore[arg-type]
+    assert counter.new() == 0

@@ -1,0 +1,53 @@
+"""The index of a cache: what is entered is found, by several at once, until it is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from armoflow.errors import EngineError
+from armoflow.index import Data, Index, Place, directory, path_of
+
+ONE = Data(b"one", 100, 7, 1.5, "load", None, 10.0)
+TWO = Data(b"two", 200, 8, 0.5, "train", "2", 20.0)
+
+
+def test_what_was_entered_is_found_by_another_until_it_is_forgotten(tmp_path: Path) -> None:
+    mine, other = (Index(tmp_path / "deep" / "index.sqlite") for _ in range(2))
+    mine.add([(ONE, [((b"a", 0), 0), ((b"b", 0), 1)]), (TWO, [((b"a", 1), 0)])])
+    asked = [(b"a", 0), (b"b", 0), (b"a", 1), (b"b", 1), (b"c", 0)]
+    known = {(b"a", 0): Place(ONE, 0), (b"b", 0): Place(ONE, 1), (b"a", 1): Place(TWO, 0)}
+    assert other.find(asked) == known
+    other.forget([ONE.opaque_id, b"unknown"])
+    assert mine.find(asked) == {(b"a", 1): Place(TWO, 0)}
+    assert mine.clear() == 1
+    assert other.find(asked) == {}
+
+
+def test_a_key_leads_to_what_was_entered_last(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    index.add([(ONE, [((b"a", 0), 0)])])
+    index.add([(TWO, [((b"a", 0), 3)]), (ONE, [((b"b", 0), 1)])])
+    found = index.find((bytes([letter]), 0) for letter in b"ab" * 600)
+    assert found == {(b"a", 0): Place(TWO, 3), (b"b", 0): Place(ONE, 1)}
+
+
+def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "index.sqlite"
+    file.write_text("something else, and long enough to be read as a header of a database\n" * 9)
+    with pytest.raises(EngineError, match="ARMOFLOW_CACHE may name another directory"):
+        Index(file)
+    index = Index(tmp_path / "other.sqlite")
+    index.set_fact("format", b"99")
+    with pytest.raises(EngineError, match="index of another armoflow"):
+        Index(tmp_path / "other.sqlite")
+
+
+def test_each_engine_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path))
+    assert path_of("http://one:5001") != path_of("http://other:5001")
+    assert path_of("http://one:5001").parent == tmp_path
+    monkeypatch.delenv("ARMOFLOW_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert directory() == tmp_path / "xdg" / "armoflow"
