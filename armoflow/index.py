@@ -12,7 +12,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -72,12 +73,21 @@ Key = tuple[bytes, int]
 
 
 def directory() -> Path:
-    """Where index files are."""
+    """Where index files are.
+
+    Raises:
+        EngineError: If there is no such place.
+    """
     said = os.environ.get(VARIABLE)
     if said:
         return Path(said)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "armoflow"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "armoflow"
+    except RuntimeError as error:  # a user without an entry, in a container
+        raise EngineError(
+            f"there is no home directory for the index of the cache: set {VARIABLE} to a directory"
+        ) from error
 
 
 def path_of(engine: str) -> Path:
@@ -132,15 +142,14 @@ class Index:
 
     def fact(self, name: str) -> bytes | None:
         """What is noted under a name."""
-        with self._lock:
-            query = "SELECT value FROM facts WHERE name = ?"
-            row = self._connection.execute(query, (name,)).fetchone()
+        with self._using("DEFERRED") as execute:
+            row = execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
     def set_fact(self, name: str, value: bytes) -> None:
         """Note something."""
-        with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+        with self._using("IMMEDIATE") as execute:
+            execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     # --- entries --------------------------------------------------------------------------------
 
@@ -149,40 +158,19 @@ class Index:
         found: dict[Key, Place] = {}
         known: dict[int, Data] = {}
         asked = iter(keys)
-        with self._lock:
+        with self._using("DEFERRED") as execute:  # as it is at one moment: others may forget
             while some := list(islice(asked, config.CACHE_ENTRIES_ASKED)):
-                self._find_some(some, found, known)
+                _find_some(execute, some, found, known)
+        if known:
             now = time.time()
-            self._connection.execute("BEGIN IMMEDIATE")
-            update = "UPDATE data SET used = ? WHERE id = ?"
-            self._connection.executemany(update, ((now, number) for number in known))
-            self._connection.execute("COMMIT")
+            with self._using("IMMEDIATE") as execute:
+                for number in known:
+                    execute("UPDATE data SET used = ? WHERE id = ?", (now, number))
         return found
-
-    def _find_some(
-        self, keys: Sequence[Key], found: dict[Key, Place], known: dict[int, Data]
-    ) -> None:
-        wanted = set(keys)
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT key, item, data, slot FROM entries WHERE key IN ({marks})"
-        rows = self._connection.execute(query, [key for key, _ in keys]).fetchall()
-        for key, item, number, slot in rows:
-            if (key, item) not in wanted:
-                continue
-            data = known.get(number)
-            if data is None:
-                data = known[number] = self._data(number)
-            found[key, item] = Place(data, slot)
-
-    def _data(self, number: int) -> Data:
-        query = "SELECT opaque, size, checksum, seconds, task, version, made FROM data WHERE id = ?"
-        return Data(*self._connection.execute(query, (number,)).fetchone())
 
     def add(self, entries: Iterable[tuple[Data, Sequence[tuple[Key, int]]]]) -> None:
         """Enter data, each with its keys and their slots; what was known of these keys goes."""
-        with self._lock:
-            execute = self._connection.execute
-            execute("BEGIN IMMEDIATE")
+        with self._using("IMMEDIATE") as execute:
             for data, keys in entries:
                 execute(
                     "INSERT INTO data (opaque, size, checksum, seconds, task, version, made, used)"
@@ -191,26 +179,62 @@ class Index:
                     (*data, data.made),
                 )
                 row = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)",
-                    ((key, item, row[0], slot) for (key, item), slot in keys),
-                )
-            execute("COMMIT")
+                for (key, item), slot in keys:
+                    entry = (key, item, row[0], slot)
+                    execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", entry)
 
     def forget(self, opaque_ids: Iterable[bytes]) -> None:
         """Data is gone: so are its entries."""
-        with self._lock:
-            execute = self._connection.execute
-            execute("BEGIN IMMEDIATE")
+        with self._using("IMMEDIATE") as execute:
             for opaque_id in opaque_ids:
                 query = "DELETE FROM entries WHERE data IN (SELECT id FROM data WHERE opaque = ?)"
                 execute(query, (opaque_id,))
                 execute("DELETE FROM data WHERE opaque = ?", (opaque_id,))
-            execute("COMMIT")
 
     def clear(self) -> int:
         """The engine has lost everything: so does the index. Returns how many entries that were."""
-        with self._lock:
-            count = self._connection.execute("DELETE FROM entries").rowcount
-            self._connection.execute("DELETE FROM data")
+        with self._using("IMMEDIATE") as execute:
+            count = execute("DELETE FROM entries").rowcount
+            execute("DELETE FROM data")
         return count
+
+    @contextmanager
+    def _using(self, kind: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """A transaction; what goes wrong with the file in it leaves nothing behind.
+
+        Raises:
+            EngineError: Says what went wrong.
+        """
+        with self._lock:
+            try:
+                self._connection.execute(f"BEGIN {kind}")
+                yield self._connection.execute
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                with suppress(sqlite3.Error):  # what went wrong first is what is told
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                raise EngineError(
+                    f"the index of the cache at {self.path} cannot be used: {error}; the variable "
+                    f"{VARIABLE} may name another directory"
+                ) from error
+
+
+def _find_some(
+    execute: Callable[..., sqlite3.Cursor],
+    keys: Sequence[Key],
+    found: dict[Key, Place],
+    known: dict[int, Data],
+) -> None:
+    wanted = set(keys)
+    marks = ",".join("?" * len(keys))
+    query = f"SELECT key, item, data, slot FROM entries WHERE key IN ({marks})"
+    for key, item, number, slot in execute(query, [key for key, _ in keys]).fetchall():
+        if (key, item) not in wanted:
+            continue
+        data = known.get(number)
+        if data is None:
+            columns = "opaque, size, checksum, seconds, task, version, made"
+            row = execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone()
+            data = known[number] = Data(*row)
+        found[key, item] = Place(data, slot)

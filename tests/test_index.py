@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,54 @@ def test_each_engine_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delenv("ARMOFLOW_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert directory() == tmp_path / "xdg" / "armoflow"
+
+
+def test_a_file_that_cannot_be_used_any_more_is_told(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite", "engine")
+    index._connection.close()
+    with pytest.raises(EngineError, match=r"index\.sqlite cannot be used: .*ARMOFLOW_CACHE"):
+        index.find([(b"key", 0)])
+
+
+def test_what_fails_leaves_no_transaction_behind(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite", "engine")
+    with pytest.raises(EngineError):
+        index.add([(ONE._replace(size=None), [((b"key", 0), 0)])])  # type: ignore[arg-type]
+    index.add([(ONE, [((b"key", 0), 0)])])
+    assert index.find([(b"key", 0)])[b"key", 0].data == ONE
+
+
+WRITER = """
+import sys
+import subprocess
+import sys
+from pathlib import Path
+from armoflow.index import Data, Index
+index = Index(Path(sys.argv[1]), "engine")
+for number in range(100):
+    name = f"{sys.argv[2]} {number}".encode()
+    index.add([(Data(name, 1, 2, 0.5, "f", None, 1.0), [((name, 0), 0)])])
+    index.find([(name, 0)])
+    if number % 2:
+        index.forget([name])
+"""
+
+
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    commands = [[sys.executable, "-c", WRITER, str(path), name] for name in ("one", "other")]
+    writers = [subprocess.Popen(command) for command in commands]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    keys = [(f"{name} {number}".encode(), 0) for name in ("one", "other") for number in range(100)]
+    assert len(Index(path, "engine").find(keys)) == 100
+
+
+def test_there_may_be_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ARMOFLOW_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(EngineError, match="set ARMOFLOW_CACHE"):
+        path_of("http://engine:5001")

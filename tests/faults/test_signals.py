@@ -226,7 +226,13 @@ def test_ctrl_c_counts_at_any_moment(place: Place, phase: str) -> None:
                 assert line_of(process) == begin
             time.sleep(choice.uniform(0, 0.01 if begin else 0.5))
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=PATIENCE)
+            try:
+                output, errors = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired as late:
+                # Python itself loses one that comes in a callback of a garbage or an import lock.
+                assert b"Exception ignored in" in (late.stderr or b""), late.stderr
+                process.send_signal(signal.SIGINT)
+                output, errors = process.communicate(timeout=PATIENCE)
             assert process.returncode == -signal.SIGINT, errors
             assert output.split()[-1] == "interrupted", errors
             place.wait_until_clean()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow import config
@@ -19,7 +19,7 @@ from armoflow.codec.container import PREFIX_BYTES, Buffer, stranger, written_che
 from armoflow.codec.envelope import unpack_told
 from armoflow.codec.item_log import read_log
 from armoflow.errors import ArmoflowError, DataLostError, EngineError, EnvelopeError
-from armoflow.index import Data, Index, Key
+from armoflow.index import Data, Index, Key, Place
 from armoflow.orchestrator.planned import Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.transport import ResultState, Transport
@@ -97,13 +97,17 @@ class Cache:
         self._awaited: dict[Result, list[Made]] = {}
         self._come: list[Made] = []
         self._keeping: asyncio.Task[None] | None = None
+        self._refused = False
 
     async def begin(self, session_id: str, *, lasting: bool) -> None:
         """Find out whether the engine still has what the index says."""
         if not lasting:
             return  # the index is as old as the engine
         canary = self.index.fact(_CANARY)
-        if canary is not None and await self._import(session_id, [("cache/canary", canary)]) == []:
+        found = canary is None or await self._import(session_id, [("cache/canary", canary)])
+        if self._refused:
+            return
+        if not found:
             forgotten = await asyncio.to_thread(self.index.clear)
             if forgotten:
                 logger.warning(
@@ -123,6 +127,16 @@ class Cache:
             self.index.set_fact(_CANARY_MADE, repr(time.time()).encode())
 
     # --- what is known --------------------------------------------------------------------------
+
+    def find(self, keys: Iterable[Key]) -> dict[Key, Place]:
+        """Where values are, of those that are known; in any thread."""
+        if self._refused:
+            return {}
+        try:
+            return self.index.find(keys)
+        except EngineError as error:  # then nothing is known, and all is computed
+            logger.warning("%s", error)
+            return {}
 
     async def take(self, results: Sequence[Imported], read: Sequence[Imported]) -> set[bytes]:
         """Import results; returns the opaque ids of those whose data is not what was kept.
@@ -151,13 +165,20 @@ class Cache:
         for result in results:
             result.id = self._imported.get(result.stored.opaque_id, "")
         lost |= await self._read(session_id, [r for r in read if r.stored.opaque_id not in lost])
-        if lost:
-            await asyncio.to_thread(self.index.forget, lost)
+        if lost and not self._refused:
             logger.warning(
                 "%d results in the cache have lost their data: what was in them is computed anew",
                 len(lost),
             )
+            await self._spare(asyncio.to_thread(self.index.forget, lost))
         return lost
+
+    async def _spare(self, change: Coroutine[Any, Any, None]) -> None:
+        """Change the index; a run does not fail because that cannot be."""
+        try:
+            await change
+        except EngineError as error:
+            logger.warning("%s", error)
 
     async def _import(
         self, session_id: str, items: Sequence[tuple[str, bytes]]
@@ -167,13 +188,20 @@ class Cache:
             ids = await self._transport.import_data(session_id, items, lasting=True)
         except EngineError as error:
             if error.code != "NOT_FOUND":
-                raise
+                self._refuse(error)
+                return []
             if len(items) == 1:
                 return []
             half = len(items) // 2
             before = await self._import(session_id, items[:half])
             return before + await self._import(session_id, items[half:])
         return [(opaque_id, id_) for (_, opaque_id), id_ in zip(items, ids, strict=True)]
+
+    def _refuse(self, error: EngineError) -> None:
+        """The engine takes no imports of this client's: it computes, and says so once."""
+        if not self._refused:
+            self._refused = True
+            logger.warning("what is in the cache cannot be imported, and is computed: %s", error)
 
     async def _read(self, session_id: str, results: Sequence[Imported]) -> set[bytes]:
         """Fetch what the client reads itself; returns the opaque ids of what is not as it was."""

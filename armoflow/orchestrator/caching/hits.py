@@ -125,7 +125,7 @@ class CachedPlan:
                     behind.extend(node.inputs)
                 else:
                     keyed.append((node, own))
-            found = self._cache.index.find(
+            found = self._cache.find(
                 (key, output) for _, own in keyed for key in own.items for output in own.outputs
             )
             now = time.time()

@@ -1,0 +1,3 @@
+"""What is run in a process of its own is no test of this one."""
+
+collect_ignore = ["cpython_executor.py"]
