@@ -35,8 +35,12 @@ LEAST: Final = 100
 """Records of a slice, however slow the machine: below it, what a transaction costs prevails."""
 
 HOLD: Final = 0.0015
-"""Seconds for which a slice should hold the event loop; its rows and events take twice that, later,
-and a call of another client waits for the transactions of two slices or so."""
+"""Seconds for which a slice should hold the event loop; its rows and events take twice that,
+later."""
+
+COMMIT: Final = 0.010
+"""Seconds in which a slice should be committed: a call of another client waits for the transactions
+of two or three."""
 
 GROWTH: Final = 1.25
 """How much larger than the one before a slice may be."""
@@ -134,20 +138,21 @@ class Sweeper:
 
     async def _take(self, command: Callable[[], Changes], *, urgent: bool = True) -> None:
         """Run a slice; done when it is committed. Its time decides how large the next one is."""
-        started = time.thread_time()
+        started, began = time.thread_time(), time.monotonic()
         committed = self._apply(command(), urgent=urgent)
-        self.adapt(time.thread_time() - started)
+        held = time.thread_time() - started
         await asyncio.shield(committed)
+        self.adapt(held, time.monotonic() - began)
         await self._give_way()
 
     async def _give_way(self) -> None:
         """Have what others have changed meanwhile committed first, without the next slice."""
         await asyncio.shield(self._journal.committed())
 
-    def adapt(self, seconds: float) -> None:
-        """A slice of the present size has held the event loop for so long."""
+    def adapt(self, held: float, committed: float = 0.0) -> None:
+        """A slice of the present size has held the event loop, and was committed, in so long."""
         size = self._state.slice_size
-        wanted = min(HOLD / max(seconds, 1e-6), GROWTH) * size
+        wanted = min(HOLD / max(held, 1e-6), COMMIT / max(committed, 1e-6), GROWTH) * size
         self._state.slice_size = min(max(int(wanted), LEAST, size // 2), SLICE)
 
     async def _go_on(self) -> None:
