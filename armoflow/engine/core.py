@@ -97,7 +97,7 @@ class Engine:
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)
         self.kept_data = KeptData(self)
-        self.task_counts = TaskCounts(self.state.sessions.__contains__)
+        self.task_counts = TaskCounts(lambda session_id: session_id in self.state.sessions)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
