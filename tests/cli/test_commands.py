@@ -128,10 +128,10 @@ class Commanded:
             assert process.stdout is not None and process.stdin is not None
             said = [process.stdout.readline() for _ in range(3)]
             assert said == ["2\n", "no 3\n", "odd 1\n"]
-            if begun is not None:
+            if begun is not None:  # else it is gone by now
                 wait_for(begun.exists, "the long task does not begin")
-            process.stdin.write("x")
-            process.stdin.close()
+                process.stdin.write("x")
+                process.stdin.close()
         assert process.returncode == -signal.SIGKILL
         return self.sessions()[0]
 
