@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _STEADY = ATOMS - {bytearray, memoryview}
+_PLAIN = _STEADY | {Delayed, DelayedList}
 
 
 class Survey:
@@ -85,7 +86,7 @@ class Survey:
                 self._limits.check(node.name, merged)
                 self.cached = self.cached or bool(merged.cache)
         own = arguments(node)
-        if not _STEADY.issuperset(map(type, own)):
+        if not _PLAIN.issuperset(map(type, own)):
             self.changing = self.changing or _may_change(own)
             self._check_references(own)
         if isinstance(node, CollectionNode):

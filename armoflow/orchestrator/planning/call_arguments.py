@@ -55,6 +55,9 @@ class CallArguments:
         kwargs: dict[str, Any],
     ) -> Pickled:
         """The same for a call that is no node of the graph."""
+        plain = None if kwargs else draft.dumps_plain(args)
+        if plain is not None:
+            return plain
         shared = (
             tuple([self._share(value) for value in args]),
             {name: self._share(value) for name, value in kwargs.items()} if kwargs else kwargs,

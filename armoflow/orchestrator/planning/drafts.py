@@ -10,8 +10,9 @@ import pickle
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from armoflow.codec import plain_call
 from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
-from armoflow.codec.pickling import are_scalars, dumps
+from armoflow.codec.pickling import are_scalars, dumps, is_scalar
 from armoflow.errors import GraphError, SerializationError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -146,6 +147,30 @@ class Draft:
             raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
         return _copied(pickled) if self._copy and pickled.buffers else pickled
+
+    def dumps_plain(self, args: tuple[Any, ...]) -> Pickled | None:
+        """Pickle the positional arguments of a call that has no others.
+
+        Returns:
+            Nothing where :meth:`dumps` has to look closer: at a container, an object, a reference
+            that is not there.
+        """
+        if len(args) > plain_call.FEW:
+            return None
+        parts = []
+        for value in args:
+            if type(value) is Delayed:
+                reference = self._references.get((value.node, value.output))
+                if reference is None or reference[0] == "list":  # its pickle refers to itself
+                    return None
+                parts.append(plain_call.reference(reference))
+            elif is_scalar(value) and type(value) is not bytes:
+                parts.append(plain_call.part(value))
+            else:
+                return None
+        data = plain_call.join_call(parts)
+        self.size += len(data)
+        return Pickled(data)
 
     def dumps_named(self, value: Any, arguments: Iterable[tuple[str, Any]], task: str) -> Pickled:
         """Pickle the arguments of a task.

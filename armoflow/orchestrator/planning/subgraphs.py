@@ -19,6 +19,8 @@ from armoflow import config
 from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
+from armoflow.graph.task import BaseTask
+from armoflow.options import TaskOptions
 from armoflow.orchestrator.pack_sizes import TRUST
 from armoflow.orchestrator.planned import Result
 from armoflow.orchestrator.planning.call_arguments import CallArguments
@@ -49,12 +51,15 @@ class Subgraphs:
         self._arguments = arguments
         self._fusion = fusion
         self._weights: dict[CallNode, float] = {}
+        # By the ids of a task and options, which are held so that ids stay their own.
+        self._alone: dict[tuple[int, int], tuple[BaseTask[Any, Any], TaskOptions, float]] = {}
         self._heaviest = 0.0
         self._unknown: Any = None
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._weights.clear()
+        self._alone.clear()
 
     def of(self, node: CallNode) -> list[CallNode]:
         """The calls that become one task with this one, each after those that it reads.
@@ -169,19 +174,29 @@ class Subgraphs:
 
     def _own(self, node: CallNode) -> float | None:
         """Seconds that a call takes by itself, with what it costs to make it."""
-        emitter = self._emitter
-        settings = emitter.settings
-        rules = settings.rules.of(node)
         if (
-            not rules.fuse
-            or rules.cached
-            or rules.batch_size == 1
-            or node.outputs != 1
+            node.outputs != 1
             or node.block is not None
-            or node in emitter.tolerant
+            or node in self._emitter.tolerant
             or self._core.spent(node)
-            or self._arguments.refer_outside((*node.args, *node.kwargs.values()))
+            or self._arguments.refer_outside(node.args)
+            or (node.kwargs and self._arguments.refer_outside(node.kwargs.values()))
         ):
+            return _UNFIT
+        alike = id(node.task), id(node.options)
+        known = self._alone.get(alike)
+        if known is not None:
+            return known[2]
+        weight = self._of_all_alike(node)
+        if weight is not None:
+            self._alone[alike] = node.task, node.options, weight
+        return weight
+
+    def _of_all_alike(self, node: CallNode) -> float | None:
+        """What holds of all calls of a task with the same options."""
+        settings = self._emitter.settings
+        rules = settings.rules.of(node)
+        if not rules.fuse or rules.cached or rules.batch_size == 1:
             return _UNFIT
         function = node.task.function
         pace = settings.paces.of(function)

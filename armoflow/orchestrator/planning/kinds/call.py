@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from armoflow.codec.payload import Operation
-from armoflow.graph.nodes import CallNode
+from armoflow.graph.nodes import CallNode, Node
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.drafts import Draft
@@ -15,6 +15,10 @@ from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 
 class CallKind(ReadsOnce):
     """Plans calls."""
+
+    def reads(self, node: CallNode) -> Iterable[tuple[Node, int]]:
+        """The nodes of its arguments, once for each."""
+        return [(argument.node, 1) for argument in node.arguments]
 
     def plan(self, node: CallNode) -> Planning:
         """One task, of several steps where a chain ends here, or a quick subgraph does."""
