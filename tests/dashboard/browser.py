@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
@@ -24,3 +28,31 @@ def browser() -> Iterator[Any]:
             yield running
         finally:
             running.close()
+
+
+@contextmanager
+def site(directory: Path) -> Iterator[str]:
+    """Serves a directory; the origin of its pages."""
+
+    class Files(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Files, directory=str(directory))
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+def browse(url: str) -> str:
+    """What a page tells when its script is done."""
+    with browser() as chromium:
+        page = chromium.new_page()
+        page.goto(url)
+        page.wait_for_selector("#told.done", state="attached", timeout=100_000)
+        told: str = page.text_content("#told")
+        return told

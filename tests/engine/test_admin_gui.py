@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import re
 import struct
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import networkx
@@ -23,7 +18,7 @@ from serving import serve, task_options
 from armoflow import Client, task
 from armoflow.engine.address import Address
 from armoflow.protocol.permissions import all_permissions
-from tests.dashboard.browser import CHROMIUM, browser
+from tests.dashboard.browser import CHROMIUM, browse, site
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -97,34 +92,6 @@ class Reply:
     @property
     def well(self) -> bool:
         return self.status == 200 and "grpc-status: 0" in self.trailers
-
-
-@contextmanager
-def site(directory: Path) -> Iterator[str]:
-    """Serves a directory; the origin of its pages."""
-
-    class Files(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Files, directory=str(directory))
-    ) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-
-
-def browse(url: str) -> str:
-    """What a page tells when its script is done."""
-    with browser() as chromium:
-        page = chromium.new_page()
-        page.goto(url)
-        page.wait_for_selector("#told.done", state="attached", timeout=100_000)
-        told: str = page.text_content("#told")
-        return told
 
 
 @task

@@ -1,0 +1,174 @@
+"""A client that shares no code with ours: JavaScript, from a description of the API alone.
+
+It goes through the flows of an ArmoniK client over gRPC from Node, and over gRPC-Web from Node and
+from a page in a browser; the engines are processes as a user starts them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from armoflow.protocol.permissions import methods
+from tests.dashboard.browser import CHROMIUM, browse, site
+
+PROGRAMS = Path(__file__).with_name("javascript")
+WORKER = Path(__file__).parents[1] / "engine" / "workers" / "steps.py"
+NODE = shutil.which("node")
+PATIENCE = 120.0
+
+TRANSPORTS = {
+    "node-grpc": pytest.mark.skipif(NODE is None, reason="Node is not installed"),
+    "node-grpc-web": pytest.mark.skipif(NODE is None, reason="Node is not installed"),
+    "browser-grpc-web": pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+}
+ENGINES = {"default": (), "strict": ("--strict", "--no-extensions")}
+
+
+class Served(NamedTuple):
+    """Where an engine is, and the page that may call it."""
+
+    grpc: str
+    web: str
+    page: str
+    files: Path
+
+
+def described() -> list[dict[str, Any]]:
+    """The files that describe the API, those that others need first."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(file: Any) -> None:
+        if file.name in found:
+            return
+        for needed in file.dependencies:
+            add(needed)
+        message = FileDescriptorProto.FromString(file.serialized_pb)
+        found[file.name] = json_format.MessageToDict(message)
+
+    for method, _ in methods():
+        add(method.containing_service.file)
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The programs with the description, and where a browser finds them."""
+    directory = tmp_path_factory.mktemp("pages") / "javascript"
+    shutil.copytree(PROGRAMS, directory)
+    (directory / "files.json").write_text(json.dumps(described()))
+    with site(directory) as origin:
+        yield directory, origin
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def served(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pages: tuple[Path, str],
+) -> Iterator[Served]:
+    directory, origin = pages
+    state = tmp_path_factory.mktemp(request.param) / "state"
+    command = [
+        *(sys.executable, "-m", "armoflow.cli.main", "up", "--state", str(state)),
+        *("--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--web-origin", origin),
+        *("--worker", f"{sys.executable} {WORKER}", "--partition", "default=2"),
+        *("--log-level", "warning", *ENGINES[request.param]),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().partition(": ") for _ in range(2)]
+            told = {name: url.strip() for name, _, url in lines}
+            yield Served(told["ready"], told["web"], f"{origin}/page.html", directory)
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=mark) for name, mark in TRANSPORTS.items()],
+)
+def seen(request: pytest.FixtureRequest, served: Served) -> dict[str, Any]:
+    """What the flows have seen, by their names."""
+    if request.param == "browser-grpc-web":
+        return json.loads(browse(f"{served.page}#{served.web}"))  # type: ignore[no-any-return]
+    transport = request.param.removeprefix("node-")
+    url = served.grpc if transport == "grpc" else served.web
+    done = subprocess.run(
+        [str(NODE), "main.mjs", "files.json", transport, url],
+        cwd=served.files,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def flow(request: pytest.FixtureRequest, seen: dict[str, Any]) -> dict[str, Any]:
+    """What the flow has seen that a test is about."""
+    found: dict[str, Any] = seen[request.param]
+    assert "failed" not in found, found["failed"]
+    return found
+
+
+def about(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("flow", [name], indirect=True)
+
+
+@about("client")
+def test_a_session_from_its_beginning_to_its_end(flow: dict[str, Any]) -> None:
+    assert (flow["settled"], flow["ofTask"]) == ("RESULT_STATUS_COMPLETED", "TASK_STATUS_COMPLETED")
+    assert flow["value"] == "GRüßE, " * 20_000  # the worker knows bytes only
+    assert flow["parents"] == 1  # the session
+    options = flow["options"]
+    assert (options["maxDuration"], options["maxRetries"]) == ({"seconds": 300, "nanos": 0}, 2)
+    # After each of close, purge and delete: the codes of reading the session and the output.
+    assert flow["told"] == [0, 0, "RESULT_STATUS_DELETED", 0, 5, 5, 5]
+
+
+@about("payloadAndMetadata")
+def test_payloads_that_come_with_their_metadata(flow: dict[str, Any]) -> None:
+    assert flow["before"] == ["RESULT_STATUS_COMPLETED", "RESULT_STATUS_CREATED"]
+    assert flow["settled"] == "RESULT_STATUS_COMPLETED"
+    assert flow["owner"]
+    assert flow["value"] == "STORED"
+
+
+@about("delayedPayload")
+def test_a_payload_that_is_uploaded_after_its_task(flow: dict[str, Any]) -> None:
+    assert flow["waiting"] == "TASK_STATUS_PENDING"
+    assert flow["settled"] == "RESULT_STATUS_COMPLETED"
+    assert flow["value"] == "LATE"
+
+
+@about("importing")
+def test_data_of_a_session_that_has_ended(flow: dict[str, Any]) -> None:
+    assert flow["settled"] == "RESULT_STATUS_COMPLETED"
+    assert flow["value"] == "OLD"
+    assert flow["unknown"] == 5
+
+
+@about("agentAndWorker")
+def test_a_task_that_hands_its_output_on_and_one_that_fails(flow: dict[str, Any]) -> None:
+    assert flow["settled"] == "RESULT_STATUS_COMPLETED"
+    assert flow["length"] == len("HANDED ON") + 1 + 70_000
+    assert flow["isChild"]
+    assert flow["aborted"] == "RESULT_STATUS_ABORTED"
+    failure = flow["failure"]
+    assert (failure["status"], failure["success"]) == ("TASK_STATUS_ERROR", False)
+    assert "it went wrong" in failure["error"]
+    assert flow["counts"] == {"TASK_STATUS_COMPLETED": 3, "TASK_STATUS_ERROR": 1}
