@@ -1,13 +1,12 @@
 """Copies a state directory, whether an engine runs on it or not.
 
 Copied file by file, a journal that is written meanwhile would be neither of before nor of after. So
-it is copied by SQLite, as it is at one moment. Data in files comes before and after it: what the
-engine deletes in between is looked for again.
+it is copied by SQLite, as it is at one moment. Then comes the data in files, all that the copied
+journal names among them: the engine removes none of it until all is copied.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sqlite3
@@ -18,12 +17,11 @@ from typing import Final
 
 from armoflow.engine import files
 from armoflow.engine.checking import JOURNAL, Findings, check_state, open_to_read
+from armoflow.engine.holding import OBJECTS, held
 from armoflow.errors import OptionError
 
-_KEPT: Final = ("objects", "output", "web-token")
+_KEPT: Final = (OBJECTS, "output", "web-token")
 """What is copied besides the journal: the rest is of one run."""
-
-_TRIES: Final = 10
 
 
 def back_up(state: Path, target: Path) -> Findings:
@@ -50,18 +48,13 @@ def back_up(state: Path, target: Path) -> Findings:
 
 
 def _copy(journal: sqlite3.Connection, state: Path, target: Path) -> Findings:
-    for tries in itertools.count(1):
-        _copy_files(state, target)
+    with held(state / OBJECTS):
         _copy_journal(journal, target / JOURNAL)
         _copy_files(state, target)
-        findings = check_state(target)
-        if not findings.lost or tries == _TRIES:
-            break
-    return findings
+    return check_state(target)
 
 
 def _copy_journal(journal: sqlite3.Connection, path: Path) -> None:
-    path.unlink(missing_ok=True)
     files.create(path).close()
     with closing(sqlite3.connect(path)) as copy:
         journal.backup(copy)
@@ -70,14 +63,10 @@ def _copy_journal(journal: sqlite3.Connection, path: Path) -> None:
 def _copy_files(state: Path, target: Path) -> None:
     for source in _files(state):
         place = target / source.relative_to(state)
-        # Data never changes; what else there is grows.
-        if place.exists() and place.stat().st_size == _size(source):
-            continue
-        place.unlink(missing_ok=True)
         try:
             files.copy(source, place)
             shutil.copymode(source, place)
-        except FileNotFoundError:  # deleted meanwhile
+        except FileNotFoundError:  # a session's output, deleted meanwhile
             place.unlink(missing_ok=True)
 
 
@@ -87,10 +76,3 @@ def _files(state: Path) -> Iterator[Path]:
             yield state / name
         for directory, _, names in os.walk(state / name):
             yield from (Path(directory) / each for each in names)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1

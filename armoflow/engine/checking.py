@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.holding import OBJECTS, held
 from armoflow.engine.objects import data_key, data_path
 from armoflow.engine.records import FINAL, ResultStatus, TaskStatus
 from armoflow.engine.rows import split_ids
@@ -32,12 +33,10 @@ class Findings:
     Attributes:
         counts: How many sessions, tasks and results there are.
         problems: What is wrong, a line each.
-        lost: How many results lack their data.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    lost: int = 0
 
     def tell(self, what: str, problems: Sequence[str]) -> None:
         """Add problems of one kind; of many the first ones and how many there are."""
@@ -53,7 +52,7 @@ def check_state(directory: Path) -> Findings:
         EngineError: If there is none, or its journal cannot be read at all.
     """
     findings = Findings()
-    with open_to_read(directory) as connection:
+    with held(directory / OBJECTS), open_to_read(directory) as connection:
         connection.execute("BEGIN")  # all of it is of one moment
         version = check_journal(connection, directory / JOURNAL)
         if 0 < version < VERSION:
@@ -108,9 +107,7 @@ def _check(connection: sqlite3.Connection, directory: Path, findings: Findings) 
             f"{table[:-1]} {key} names {column} {value}, which is not there" for key, value in rows
         ]
         findings.tell("of these", lost)
-    missing = list(_missing_data(connection, directory))
-    findings.lost = len(missing)
-    findings.tell("results without their data", missing)
+    findings.tell("results without their data", list(_missing_data(connection, directory)))
     findings.tell("tasks that cannot run", list(_stuck_tasks(connection)))
 
 

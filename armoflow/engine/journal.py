@@ -27,7 +27,8 @@ from armoflow.engine import checkpoints, compaction, schema
 from armoflow.engine.compaction import Compaction
 from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import StorageError, passes
-from armoflow.engine.files import synchronize, unlink
+from armoflow.engine.files import synchronize
+from armoflow.engine.holding import OBJECTS, remove
 from armoflow.engine.records import Changes
 from armoflow.engine.transaction import Batch, OptionsRows
 from armoflow.errors import EngineError
@@ -115,6 +116,7 @@ class Journal:
         self._tried: asyncio.Future[None] = self._loop.create_future()
         self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
         self._inode = self._path.stat().st_ino
+        self._objects = self._path.with_name(OBJECTS)
         self._left_files: list[Path] = []
         self._stopping = False
         self._try_now = threading.Event()
@@ -301,7 +303,8 @@ class Journal:
             batch.rows <= OWN_ROWS
             and _data_bytes(batch) <= OWN_BYTES
             and self._durability != "full"
-            and not (batch.unlink or batch.removed or self._finishing or self._indexing)
+            and not (batch.unlink or self._left_files or batch.removed)
+            and not (self._finishing or self._indexing)
         )
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
@@ -463,7 +466,7 @@ class Journal:
             for table, values in batch.values.items():
                 batch.values[table] = [_encodable(value) for value in values]
             self._transact(batch)
-        self._left_files = unlink([*self._left_files, *batch.unlink])
+        self._left_files = remove(self._objects, [*self._left_files, *batch.unlink])
         self._freed = self._freed or bool(batch.removed or batch.deleted)
         if self._pages >= checkpoints.PAGES and not self._checkpoints.running:
             self._pages = 0

@@ -22,6 +22,7 @@ from typing import Final
 from armoflow.config import INLINE_DATA_LIMIT, MIB
 from armoflow.engine.faults import StorageError
 from armoflow.engine.files import copy, create, write_all
+from armoflow.engine.holding import OBJECTS
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
 from armoflow.engine.records import StateError, Stored
@@ -60,7 +61,7 @@ class ObjectStore:
         self, directory: Path, journal: Journal, reader: Reader, memory_limit: int = 64 * MIB
     ) -> None:
         self.staging = directory / "staging"
-        self._directory = directory / "objects"
+        self._directory = directory / OBJECTS
         self._journal = journal
         self._reader = reader
         self._memory_limit = memory_limit
@@ -364,7 +365,7 @@ def is_file(opaque_id: bytes) -> bool:
 def data_path(state: Path, key: int) -> Path:
     """The file of large data in a state directory."""
     name = f"{key:016x}"
-    return state / "objects" / name[-3:-1] / name
+    return state / OBJECTS / name[-3:-1] / name
 
 
 def data_key(opaque_id: bytes) -> int:

@@ -6,13 +6,16 @@ import asyncio
 import sqlite3
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_support import Running, in_loop
 
 from armoflow.cli.main import main
+from armoflow.engine import backup
 from armoflow.engine.backup import back_up
 from armoflow.engine.checking import check_state
+from armoflow.engine.records import TaskRecord
 from armoflow.errors import EngineError
 
 LARGE = 100_000
@@ -156,6 +159,44 @@ async def test_a_copy_of_a_state_that_an_engine_writes(tmp_path: Path) -> None:
             data = await again.engine.objects.read(payload.opaque_id)
             assert isinstance(data, Path)
             assert data.read_bytes() == bytes([number]) * LARGE
+
+
+@in_loop
+async def test_what_is_deleted_while_a_copy_is_made_goes_when_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data that is made just before the journal is copied, and deleted just after it."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    loop = asyncio.get_running_loop()
+    copy_journal = backup._copy_journal
+    async with Running(state) as running:
+        engine = running.engine
+        running.open_session()
+
+        async def make() -> TaskRecord:
+            task = running.submit(bytes(LARGE))
+            await engine.committed()
+            return task
+
+        async def delete(task: TaskRecord) -> None:
+            engine.apply(engine.state.cancel_tasks(engine.now(), [task.id]))
+            engine.apply(engine.state.delete_results(engine.now(), [task.payload_id]))
+            await engine.committed()
+
+        def between(*arguments: Any) -> None:
+            task = asyncio.run_coroutine_threadsafe(make(), loop).result()
+            copy_journal(*arguments)
+            asyncio.run_coroutine_threadsafe(delete(task), loop).result()
+
+        monkeypatch.setattr(backup, "_copy_journal", between)
+        findings = await asyncio.to_thread(back_up, state, copy)
+        assert findings.problems == []
+        (kept,) = (path for path in (copy / "objects").glob("*/*") if path.is_file())
+        assert kept.stat().st_size == LARGE
+        assert check_state(state).problems == []
+        running.submit()
+        await engine.committed()
+        assert not (state / kept.relative_to(copy)).exists()
 
 
 def test_a_copy_of_a_state_without_an_engine(
