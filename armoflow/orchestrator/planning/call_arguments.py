@@ -78,7 +78,7 @@ class CallArguments:
     def refer_outside(self, values: Iterable[Any]) -> bool:
         """Whether some of these arguments are futures or ``put`` references."""
         external = self.surroundings.external
-        return external is not None and any(type(value) in external.kinds for value in values)
+        return external is not None and not external.kinds.isdisjoint(map(type, values))
 
     def hold_references(self, values: Sequence[Any]) -> bool:
         """Whether some items hold lazy values, or are futures or ``put`` references."""
