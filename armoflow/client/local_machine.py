@@ -187,15 +187,20 @@ def next_slot(cursor: LocalCursor) -> Evaluation:
     return (yield cursor)
 
 
-def row(cursors: Sequence[LocalCursor]) -> Evaluation:
-    """Read one slot of each, as a tuple; None at the end of the shortest."""
+def row(cursors: Sequence[LocalCursor], *, whole: bool = False) -> Evaluation:
+    """Read one slot of each, as a tuple; None at the end of the shortest.
+
+    Args:
+        cursors: Where to read.
+        whole: At the end of the longest: ``END`` stands in the place of those that ended before.
+    """
     slots = []
     for cursor in cursors:
         slot = yield cursor
-        if slot is END:
+        if slot is END and not whole:
             return None
         slots.append(slot)
-    return tuple(slots)
+    return None if all(slot is END for slot in slots) else tuple(slots)
 
 
 def first_failure(slots: Iterable[Any]) -> LocalFailure | None:

@@ -44,6 +44,7 @@ from armoflow.graph.nodes import (
     Source,
     SourceNode,
     ZipNode,
+    uneven,
 )
 from armoflow.options import TaskOptions, as_block, merge_options
 from armoflow.running import running
@@ -362,9 +363,12 @@ class Scope:
     def _zip(self, node: ZipNode) -> Evaluation:
         """Stream: tuples."""
         cursors = [self.read(source) for source in node.sources]
-        while cursors:
-            slots = yield row(cursors)
+        for length in itertools.count() if cursors else ():
+            slots = yield row(cursors, whole=node.strict)
             if slots is None:
+                return
+            if any(slot is END for slot in slots):
+                yield (fail(uneven(length), node, node.name),)
                 return
             yield (ABSENT if slots[0] is ABSENT else first_failure(slots) or slots,)
 

@@ -146,9 +146,56 @@ class DelayedList(Lazy, Generic[T_co]):
         """All items as one list; what ``filter`` dropped is left out."""
         return Delayed(GatherNode(as_source(self)))
 
-    def zip(self, *others: Iterable[Any] | Lazy) -> DelayedList[tuple[Any, ...]]:
-        """Tuples of an item of this and one of each other, up to the shortest."""
-        return zip_items(self, *others)
+    def zip(
+        self, *others: Iterable[Any] | Lazy, strict: bool = False
+    ) -> DelayedList[tuple[Any, ...]]:
+        """Tuples of an item of this and one of each other, up to the shortest.
+
+        Args:
+            others: Collections, lazy values or local iterables.
+            strict: They must be of the same length: see :func:`zip_items`.
+        """
+        return zip_items(self, *others, strict=strict)
+
+    def enumerate(self, start: int = 0) -> DelayedList[tuple[int, T_co]]:
+        """Pairs of a number and an item, as Python's ``enumerate`` gives.
+
+        Args:
+            start: The first number.
+
+        Example:
+            >>> items("abc").enumerate(1)
+            <DelayedList zip, 3 items>
+        """
+        numbered: DelayedList[tuple[int, T_co]] = _rearranging().numbered(self, start)
+        return numbered
+
+    def batched(self, size: int) -> DelayedList[list[T_co]]:
+        """Lists of so many items each; the last one may be shorter.
+
+        Args:
+            size: How many items one holds.
+
+        Example:
+            >>> items(range(10)).map(abs).batched(4)
+            <DelayedList list, 3 items>
+        """
+        lists: DelayedList[list[T_co]] = _rearranging().batched(self, size)
+        return lists
+
+    def flatten(self: DelayedList[Iterable[U]]) -> DelayedList[U]:
+        """The items of all items, in their order, as ``itertools.chain.from_iterable`` gives.
+
+        How many there are is known only when the graph runs, as after :meth:`filter`. One task
+        takes all of them as a list, so together they have to fit into a worker's memory. An item
+        that holds none, or is a text, is a ``TypeError`` when it is computed.
+
+        Example:
+            >>> items(["to be", "or not"]).map(str.split).flatten().map(len)
+            <DelayedList len>
+        """
+        flat: DelayedList[U] = _rearranging().flatten(self)
+        return flat
 
     def compute(self, *, timeout: float | None = None) -> list[T_co]:
         """Run the graph that makes these values, and wait for them."""
@@ -223,23 +270,41 @@ def items(iterable: Iterable[T]) -> DelayedList[T]:
 
 
 @overload
-def zip_items(first: DelayedList[A], second: DelayedList[B], /) -> DelayedList[tuple[A, B]]: ...
+def zip_items(
+    first: DelayedList[A], second: DelayedList[B], /, *, strict: bool = ...
+) -> DelayedList[tuple[A, B]]: ...
 @overload
 def zip_items(
-    first: DelayedList[A], second: DelayedList[B], third: DelayedList[C], /
+    first: DelayedList[A],
+    second: DelayedList[B],
+    third: DelayedList[C],
+    /,
+    *,
+    strict: bool = ...,
 ) -> DelayedList[tuple[A, B, C]]: ...
 @overload
-def zip_items(*sources: Iterable[Any] | Lazy) -> DelayedList[tuple[Any, ...]]: ...
+def zip_items(
+    *sources: Iterable[Any] | Lazy, strict: bool = ...
+) -> DelayedList[tuple[Any, ...]]: ...
 
 
-def zip_items(*sources: Any) -> DelayedList[Any]:
+def zip_items(*sources: Any, strict: bool = False) -> DelayedList[Any]:
     """Tuples of the items of several collections or local iterables, up to the shortest.
+
+    Args:
+        sources: What to take items from.
+        strict: They must be of the same length. It is an error at once where the lengths are known,
+            else when one has come to its end before the others.
+
+    Raises:
+        CollectionError: If they are known to differ in length though they must not.
 
     Example:
         >>> zip_items(items("abc"), range(3))
         <DelayedList zip, 3 items>
     """
-    return DelayedList(ZipNode(tuple(as_source(source, "zip()") for source in sources)))
+    read = tuple(as_source(source, "zip()") for source in sources)
+    return DelayedList(ZipNode(read, strict=bool(strict)))
 
 
 def map_items(
@@ -275,6 +340,12 @@ def _as_task(function: Any) -> Task[..., Any] | MultiTask[..., Any, Any, Any]:
     from armoflow.graph.task import as_task  # that module stands on this one
 
     return as_task(function)
+
+
+def _rearranging() -> Any:
+    from armoflow.graph import rearranging  # it stands on this module
+
+    return rearranging
 
 
 def _single(

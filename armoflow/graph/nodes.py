@@ -301,13 +301,20 @@ class FilterNode(CollectionNode):
 
 
 class ZipNode(CollectionNode):
-    """Tuples of the items of several sources, up to the shortest."""
+    """Tuples of the items of several sources, up to the shortest.
 
-    __slots__ = ("sources",)
+    Attributes:
+        strict: They must all be of the same length.
+    """
 
-    def __init__(self, sources: tuple[Source, ...]) -> None:
+    __slots__ = ("sources", "strict")
+
+    def __init__(self, sources: tuple[Source, ...], *, strict: bool = False) -> None:
         self.sources = sources
+        self.strict = strict
         self.length, self.sparse = _shape(sources, "zip")
+        if strict:
+            _check_alike(sources)
         super().__init__("zip", _NO_OPTIONS, sources=sources)
 
 
@@ -366,6 +373,27 @@ def _shape(sources: tuple[Source, ...], what: str) -> tuple[int | None, bool]:
     lengths = [node.length if isinstance(node, CollectionNode) else None for node in nodes]
     known = [length for length in lengths if length is not None]
     return (min(known) if len(known) == len(lengths) else None), sparse
+
+
+def _check_alike(sources: tuple[Source, ...]) -> None:
+    lengths = [getattr(source_node(source), "length", None) for source in sources]
+    if len({length for length in lengths if length is not None}) > 1:
+        told = ", ".join("unknown" if length is None else str(length) for length in lengths)
+        raise CollectionError(
+            f"zip(strict=True) of collections of different lengths ({told}): leave strict out to "
+            "end with the shortest"
+        )
+
+
+def uneven(length: int) -> CollectionError:
+    """What a strict zip ends with that turned out to be uneven.
+
+    Args:
+        length: How many items the shortest has.
+    """
+    return CollectionError(
+        f"zip(strict=True): one collection has {length} items, and another has more"
+    )
 
 
 def _freeze(

@@ -166,6 +166,31 @@ class Task(BaseTask[P, R_co]):
         self.check(args, kwargs)
         return Delayed(CallNode(self, args, kwargs))
 
+    def when(self, condition: Any, *, otherwise: Any = None) -> Conditional[R_co]:
+        """The task, called only if a condition turns out to be true.
+
+        The call's arguments are made in any case: they are what the condition may depend on, too.
+
+        Args:
+            condition: A lazy value, or one that is known already.
+            otherwise: The value where it is not true; a task is called instead, with the same
+                arguments.
+
+        Returns:
+            What to call with the arguments; it gives a ``Delayed``.
+
+        Example:
+            >>> @task
+            ... def is_large(number: int) -> bool:
+            ...     return number > 100
+            >>> @task
+            ... def halve(number: int) -> int:
+            ...     return number // 2
+            >>> halve.when(is_large(140), otherwise=140)(140)
+            <Delayed halve>
+        """
+        return Conditional(self, condition, otherwise)
+
     def map(self, /, *iterables: Iterable[Any] | Lazy, **fixed: Any) -> DelayedList[R_co]:
         """Call the task for each item of one or several iterables, up to the shortest.
 
@@ -181,6 +206,42 @@ class Task(BaseTask[P, R_co]):
         """As :meth:`map`, of an iterable of tuples of positional arguments."""
         collection: DelayedList[R_co] = self._starmap(iterable, fixed)
         return collection
+
+
+class Conditional(Generic[R_co]):
+    """A task and a condition: made by :meth:`Task.when`."""
+
+    def __init__(self, called: Task[..., R_co], condition: Any, otherwise: Any) -> None:
+        if isinstance(otherwise, MultiTask):
+            raise GraphError(
+                f"otherwise needs a task of one output: {otherwise.name!r} has {otherwise.outputs}"
+            )
+        self._called = called
+        self._condition = condition
+        self._otherwise = otherwise
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed[Any]:
+        """A call of the task, if the condition is true then."""
+        called = self._called
+        called.check(args, kwargs)
+        if isinstance(self._otherwise, Task):
+            self._otherwise.check(args, kwargs)
+        decide = Task(_decide, name=called.name, options=called.options)
+        return decide(self._condition, called, self._otherwise, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Conditional {self._called.name}>"
+
+
+def _decide(
+    condition: Any, called: Task[..., Any], otherwise: Any, args: Any, kwargs: dict[str, Any]
+) -> Any:
+    """What a conditional call is, now that the condition is known."""
+    if not condition:
+        if not isinstance(otherwise, Task):
+            return otherwise
+        called = otherwise
+    return called(*args, **kwargs)
 
 
 class MultiTask(BaseTask[P, R_co], Generic[P, R_co, CallsT_co, ListsT_co]):

@@ -77,6 +77,8 @@ def run_zip(here: Here, node: ZipNode) -> Steps:
     columns = [here.row(source) for source in sources]
     if None in columns:
         return
+    if node.strict and len({len(column or ()) for column in columns}) > 1:
+        return  # the plan comes to it, and says so
     row: Row = []
     for entry in zip(*(column or () for column in columns), strict=False):
         parts = [here.last(part) for part in entry if part is not None]

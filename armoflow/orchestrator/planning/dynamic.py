@@ -29,6 +29,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.graph.rearranging import From
 from armoflow.graph.task import task
 from armoflow.options import as_block
 
@@ -84,6 +85,8 @@ def _source(source: Source) -> Description:
         return ("value", None, source)
     node = source if isinstance(source, SourceNode) else source.node
     if isinstance(node, SourceNode):
+        if isinstance(node.iterable, From):
+            return ("value", None, node.iterable)
         if node.length is None:
             raise CollectionError(
                 f"{node.name!r} has an unknown length and is combined with a value known only "
@@ -104,7 +107,7 @@ def _collection(node: CollectionNode) -> Description:
     if isinstance(node, FilterNode):
         return ("filter", block, node.task, _source(node.source), node.fixed)
     if isinstance(node, ZipNode):
-        return ("zip", block, [_source(source) for source in node.sources])
+        return ("zip", block, [_source(source) for source in node.sources], node.strict)
     if isinstance(node, SliceNode):
         raise CollectionError(
             f"a slice of {node.name!r} needs its length, known only when the graph runs"
@@ -127,7 +130,7 @@ def _build(description: Description) -> Any:
 def _build_kind(kind: str, rest: list[Any]) -> Any:
     if kind == "value":
         value = rest[0]
-        return value if isinstance(value, (DelayedList, list)) else list(value)
+        return value if isinstance(value, (DelayedList, list, From)) else list(value)
     if kind == "map":
         function, sources, fixed, star, output = rest
         built = _map(function, [_build(source) for source in sources], fixed, star)
@@ -136,7 +139,7 @@ def _build_kind(kind: str, rest: list[Any]) -> Any:
         function, source, fixed, _ = rest
         return collection.items(_build(source)).filter(function, **fixed)
     if kind == "zip":
-        return collection.zip_items(*map(_build, rest[0]))
+        return collection.zip_items(*map(_build, rest[0]), strict=rest[1])
     return _build_value(kind, rest)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from armoflow.graph.nodes import Node, ZipNode
+from armoflow.graph.nodes import Node, ZipNode, uneven
 from armoflow.orchestrator.planning.chunks import Chunk, Planning
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.kinds.batches import align
@@ -22,11 +22,18 @@ class ZipKind(ReadsOnce):
     def plan(self, node: ZipNode) -> Planning:
         """No task: the columns side by side; whoever reads the zip takes them together."""
         readers = [self.resolver.reader(source) for source in node.sources]
+        length = 0
         while (first := (yield from readers[0].chunk(self.core.hint(node)))) is not None:
             column = yield from self.resolver.single_of(first, node.sources[0])
             aligned = yield from align(self.resolver, node, Chunk([column], first.length), readers)
-            if aligned is None:
+            taken = 0 if aligned is None else aligned.length
+            length += taken
+            if node.strict and taken < first.length:
+                raise uneven(length)
+            if aligned is not None:
+                yield aligned
+            if taken < first.length:
                 return
-            yield aligned
-            if aligned.length < first.length:
-                return
+        for reader in readers[1:] if node.strict else ():
+            if (yield from reader.take(1)) is not None:
+                raise uneven(length)
