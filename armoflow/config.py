@@ -286,6 +286,14 @@ its file open elsewhere."""
 FIRST_FETCH_PAUSE, LAST_FETCH_PAUSE = 0.01, 1.0
 """Seconds between these questions; doubles each time."""
 
+CLIENT_LEASE = 3600.0
+"""Seconds that the client of a session may be away: longer than a network is usually, shorter than
+left data is a nuisance."""
+
+RETENTION = 86_400.0
+"""Seconds that ended sessions stay: as on clusters, so that what failed at night can be looked at
+in the morning."""
+
 DEFAULT_LISTEN = "127.0.0.1:5001"
 """Where `armoflow up` listens and commands look, unless they are told: ArmoniK's own port."""
 

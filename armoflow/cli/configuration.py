@@ -10,13 +10,15 @@ import rich_click as click
 
 from armoflow import config as tunables
 from armoflow.cli.printing import json_option, print_json, print_table
-from armoflow.protocol.resolve import FILE_VARIABLE, resolve
+from armoflow.protocol.resolve import FILE_VARIABLE, STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 
 SECRET = "client_p12_password"
 
 OTHERS: Mapping[str, str] = {
     "ARMOFLOW_EXTENSIONS": "1",
+    STATE_VARIABLE: "",
+    "ARMOFLOW_CACHE": "~/.cache/armoflow",
     "ARMOFLOW_GRACE": f"{tunables.WORKER_GRACE:g}",
     "XDG_STATE_HOME": "~/.local/state",
     "ComputePlane__WorkerChannel__Address": "/cache/armonik_worker.sock",

@@ -15,19 +15,13 @@ from pathlib import Path
 from armoflow.cli.dashboard_command import check_dashboard
 from armoflow.cli.parsers import ParserCommand
 from armoflow.cli.spans import span_or_none
-from armoflow.config import DASHBOARD_LISTEN, DEFAULT_LISTEN
+from armoflow.config import CLIENT_LEASE, DASHBOARD_LISTEN, DEFAULT_LISTEN, RETENTION
 from armoflow.engine.access.access_options import add_access_arguments
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.errors import OptionError
 from armoflow.system.interpreter import python_command
 
 logger = logging.getLogger(__name__)
-
-CLIENT_LEASE = 3600.0
-"""Seconds: longer than a network is usually away, shorter than left data is a nuisance."""
-
-RETENTION = 86_400.0
-"""Seconds: as clusters do, so that what failed at night can be looked at in the morning."""
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armoflow.cache.fingerprints import key_of
@@ -19,23 +20,32 @@ from armoflow.orchestrator.planned import Constant
 if TYPE_CHECKING:
     from armoflow.client.client import Client
 
+INDEX_NAME = "cache.sqlite"
+"""The file of the index in a state directory."""
+
 _told = False
 
 
-def open_index(endpoint: str | None) -> Index:
-    """The index of the engine at an endpoint; None: of a private one, which ends with its client.
+def open_index(endpoint: str | None, state: Path | None) -> Index:
+    """The index of an engine.
+
+    Args:
+        endpoint: Where it listens; None: it is a private one, which ends with its client.
+        state: Its state directory, where that is this client's to know: the index is in it.
 
     Raises:
         EngineError: If it cannot be opened.
     """
+    if state is not None:
+        return Index(state / INDEX_NAME, str(state))
     if endpoint is not None:
         return Index(path_of(endpoint), endpoint)
     global _told  # noqa: PLW0603 - said once in a process
     if not _told and sys.stderr is not None:
         _told = True
         print(
-            "armoflow: cached values go with this client's private engine: to keep them, run "
-            "`armoflow up` and say Client(endpoint)",
+            "armoflow: cached values go with this client's private engine: to keep them, say "
+            "Client(state='./state')",
             file=sys.stderr,
         )
     return Index(None)

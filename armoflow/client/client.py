@@ -15,6 +15,7 @@ from armoflow.client.client_options import (
     check_arguments,
     extensions_of_environment,
     find_engine,
+    find_state,
     make_client_options,
     refuse_inside_task,
     script_name,
@@ -89,6 +90,9 @@ class Client:
             and what is logged from WARNING on; by default all where the standard output is a
             terminal or a notebook and the engine tells it. A cluster does not: there it is stored
             where this argument asks for it, and shown as tasks end.
+        state: A directory: the engine's state is kept there, with the values in its cache, and
+            other clients of the same Python environment that name it share the engine, which ends
+            after the last of them. Scripts that say nothing ask the variable ``ARMOFLOW_STATE``.
         report: A file, such as ``run.html``: when the client ends, a page about what it has run is
             written there, which needs no other file.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
@@ -125,6 +129,7 @@ class Client:
         progress: bool | None = None,
         logs: Logs | None = None,
         report: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -143,6 +148,7 @@ class Client:
             logs=logs,
             connection=connection,
         )
+        directory = find_state(state, endpoint, connection, local=local)
         page = check_report(report, local=local)
         self._outer: Computer | None = None
         self.closed = False
@@ -158,8 +164,9 @@ class Client:
             refuse_inside_task()
             self._backend = EngineBackend(
                 self,
-                find_engine(endpoint, connection, workers),
+                find_engine(endpoint, connection, workers, directory),
                 defaults,
+                state=directory,
                 workers=workers,
                 payloads=payloads,
                 extensions=extensions_of_environment() if extensions is None else extensions,

@@ -13,7 +13,7 @@ from armoflow import config
 from armoflow.errors import GraphError, OptionError
 from armoflow.graph.context import INSIDE_TASK, find_current
 from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options, nearest
-from armoflow.protocol.resolve import FILE_VARIABLE, resolve
+from armoflow.protocol.resolve import ENDPOINT_VARIABLES, FILE_VARIABLE, STATE_VARIABLE, resolve
 from armoflow.protocol.settings import (
     CONNECTION_OPTIONS,
     ConnectionOptions,
@@ -27,7 +27,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report"),
+    *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report", "state"),
     *CONNECTION_OPTIONS,
 )
 
@@ -139,9 +139,9 @@ def check_arguments(
 
 
 def find_engine(
-    endpoint: str | None, connection: Mapping[str, Any], workers: int | None
+    endpoint: str | None, connection: Mapping[str, Any], workers: int | None, state: Path | None
 ) -> ConnectionSettings | None:
-    """Where the engine is, by arguments, variables and file; None: a private one is to be started.
+    """Where the engine is, by arguments, variables and file; None: one is to be started here.
 
     What was not said in the script is told once, on the standard error.
 
@@ -149,16 +149,59 @@ def find_engine(
         OptionError: If what is said of the connection is not what it may be, or a private engine is
             to have too many workers.
     """
-    settings = resolve(endpoint, connection, os.environ)
-    _tell(settings)
-    if settings.endpoint:
-        return settings
+    if state is None:
+        settings = resolve(endpoint, connection, os.environ)
+        _tell(settings)
+        if settings.endpoint:
+            return settings
     if workers is not None and workers > config.WORKERS_LIMIT:
         raise OptionError(
             f"workers must be at most {config.WORKERS_LIMIT}, not {workers!r}: each is a process "
             "of this machine, and one for each processor is the default"
         )
     return None
+
+
+def find_state(
+    state: object, endpoint: object, connection: Mapping[str, Any], *, local: bool
+) -> Path | None:
+    """The state directory of the engine to share; None: the client does not ask for one.
+
+    Raises:
+        OptionError: If the argument or the variable is no directory's name, or an endpoint is given
+            beside it.
+    """
+    if state is None:
+        said = os.environ.get(STATE_VARIABLE)
+        if local or endpoint is not None or not said:
+            return None
+        for variable in ENDPOINT_VARIABLES:
+            if os.environ.get(variable):
+                raise OptionError(
+                    f"{variable} names an engine, and {STATE_VARIABLE} the state of another: unset "
+                    "one of them"
+                )
+        _tell_once(f"the engine's state is {said} ({STATE_VARIABLE})")
+        name = f"the variable {STATE_VARIABLE}"
+    else:
+        if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
+            raise OptionError(f"state must be the name of a directory, not {state!r}")
+        if endpoint is not None:
+            raise OptionError(
+                f"state={os.fspath(state)!r} is for an engine of this client's own: leave out "
+                f"endpoint={endpoint!r}, or state"
+            )
+        if local:
+            raise OptionError("local=True runs in the caller's thread: leave out state, or local")
+        said, name = os.fspath(state), "state"
+    if connection:
+        raise OptionError(
+            f"{', '.join(connection)} is for an engine at an endpoint, and {name} names a directory"
+        )
+    path = Path(os.fsdecode(said)).expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"{name} must name a directory, not {str(path)!r}, which is a file")
+    return path
 
 
 def _tell(settings: ConnectionSettings) -> None:
@@ -169,6 +212,10 @@ def _tell(settings: ConnectionSettings) -> None:
         where = f"the engine is {settings.named('endpoint')}"
     else:
         return
+    _tell_once(where)
+
+
+def _tell_once(where: str) -> None:
     if where not in _told and sys.stderr is not None:
         _told.add(where)
         print(f"armoflow: {where}", file=sys.stderr)

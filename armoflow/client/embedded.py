@@ -205,11 +205,11 @@ class PrivateEngine:
     def _hold(self, alive: int | None) -> None:
         """Keep the pipe whose end is this process's for the engine; close the one before."""
         if self._alive is not None:
-            _held.discard(self._alive)
+            HELD.discard(self._alive)
             os.close(self._alive)
         self._alive = alive
         if alive is not None:
-            _held.add(alive)
+            HELD.add(alive)
 
     def _remove_directories(self) -> None:
         for directory in reversed(self._directories):
@@ -220,16 +220,26 @@ class PrivateEngine:
         return self._directory.path / "engine.log"
 
     def _error(self, what: str, failed: bytes) -> EngineError:
-        """What happened to it, with the cause in the first line, and what it logged after that."""
-        try:
-            lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        except OSError as error:
-            lines = [f"(no log: {error.strerror})"]
-        cause = failed.removeprefix(_FAILED).decode(errors="replace").strip()
-        if not cause:  # it could not say it: what it wrote last, of a traceback the error
-            last = next((line for line in reversed(lines) if line.strip()), "it has said nothing")
-            cause = last.removeprefix("armoflow: error: ")
-        return EngineError("\n".join([f"the engine on this machine {what}: {cause}", *lines]))
+        return engine_error(what, self._log, failed)
+
+
+def engine_error(what: str, log: Path, failed: bytes = b"") -> EngineError:
+    """What happened to an engine, with the cause in the first line, and what it logged after that.
+
+    Args:
+        what: What happened.
+        log: What it logged.
+        failed: What it said of it on its pipe.
+    """
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    except OSError as error:
+        lines = [f"(no log: {error.strerror})"]
+    cause = failed.removeprefix(_FAILED).decode(errors="replace").strip()
+    if not cause:  # it could not say it: what it wrote last, of a traceback the error
+        last = next((line for line in reversed(lines) if line.strip()), "it has said nothing")
+        cause = last.removeprefix("armoflow: error: ")
+    return EngineError("\n".join([f"the engine on this machine {what}: {cause}", *lines]))
 
 
 def _last_words(process: subprocess.Popen[bytes]) -> bytes:
@@ -240,14 +250,15 @@ def _last_words(process: subprocess.Popen[bytes]) -> bytes:
     return next((line for line in reversed(lines) if line.startswith(_FAILED)), b"")
 
 
-_held: set[int] = set()
-"""The pipes of this process's engines: a forked one closes them, lest they outlive their client."""
+HELD: set[int] = set()
+"""Descriptors that tell engines that this process lives: a forked one closes them, lest the engines
+outlive their client."""
 
 
 def _forked() -> None:
-    for alive in _held:
+    for alive in HELD:
         os.close(alive)
-    _held.clear()
+    HELD.clear()
 
 
 os.register_at_fork(after_in_child=_forked)

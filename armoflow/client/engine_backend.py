@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
+import logging
 import queue
 import threading
 import time
@@ -21,6 +22,7 @@ from armoflow.client.gathering import Gathering, late
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
+from armoflow.client.shared_engine import SharedEngine
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.client.watched import WatchedWork
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.templates import PlainCall
     from armoflow.protocol.transport import Transport
 
+logger = logging.getLogger(__name__)
+
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
 
@@ -89,6 +93,7 @@ class EngineBackend:
         settings: ConnectionSettings | None,
         options: TaskOptions,
         *,
+        state: Path | None,
         workers: int | None,
         payloads: PayloadMode,
         extensions: bool,
@@ -105,13 +110,19 @@ class EngineBackend:
         self._client = client
         self._name = name
         self._loop = shared_loop()
-        self._engine: PrivateEngine | None = None
+        self._engine: PrivateEngine | SharedEngine | None = None
         self.key = new_key()
-        if settings is None:
+        # The engine starts while this process imports gRPC.
+        if state is not None:
+            self._engine = SharedEngine(state, workers or processors())
+        elif settings is None:
             workers = workers or processors()
-            # The engine starts while this process imports gRPC.
             self._engine = PrivateEngine(workers, extensions)
+        if self._engine is not None:
             settings = ConnectionSettings(self._engine.endpoint)
+        assert settings is not None
+        self._state = state
+        self._lasting = not isinstance(self._engine, PrivateEngine)
         self._connection = settings
         self.endpoint = settings.endpoint
         self._settings = PlanSettings(
@@ -138,6 +149,11 @@ class EngineBackend:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
         info = self._orchestrator.transport.info
+        if state is not None and workers not in (None, info.pods_of("")):
+            logger.warning(
+                "the engine of %s has %d workers, which its first client asked for, not %d",
+                *(state, info.pods_of(""), workers),
+            )
         batched = "batch" in info.extensions
         self._settings = dataclasses.replace(
             self._settings,
@@ -388,10 +404,9 @@ class EngineBackend:
         from armoflow.client.caching import open_index, reference_keys
 
         orchestrator = self._orchestrator
-        lasting = self._engine is None
         if orchestrator.cache is None:
-            index = open_index(self.endpoint if lasting else None)
-            self._loop.call(orchestrator.open_cache(index, lasting=lasting))
+            index = open_index(self.endpoint if self._lasting else None, self._state)
+            self._loop.call(orchestrator.open_cache(index, lasting=self._lasting))
         assert orchestrator.cache is not None
         cached = CachedPlan(
             orchestrator.cache,
@@ -466,8 +481,7 @@ class EngineBackend:
                 options.partition or "",
                 self._name,
             )
-            lasting = self._engine is None
-            return Orchestrator(transport, session_options, self.key, lasting=lasting)
+            return Orchestrator(transport, session_options, self.key, lasting=self._lasting)
 
         return self._loop.call(open_())
 

@@ -1,6 +1,8 @@
 """A private engine: started by a client, ends with it.
 
 ``python -m armoflow.engine --listen unix:PATH --state DIRECTORY --alive-fd N``
+
+With ``--clients-fd`` instead it is shared by the clients of a state directory, and ends after them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 from armoflow.engine.command_line import add_engine_arguments, server_options
+from armoflow.engine.presence import Presence
 from armoflow.engine.serving import EXIT_USAGE, run_server
 from armoflow.errors import OptionError
 
@@ -28,6 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
         help="inherited descriptor of a pipe whose other end the parent holds open",
     )
     parser.add_argument(
+        "--clients-fd",
+        type=int,
+        metavar="N",
+        help="inherited descriptor of a bound socket that each client holds a connection to",
+    )
+    for name in ("--client-lease", "--retention"):
+        parser.add_argument(name, type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument(
         "--temporary",
         type=Path,
         action="append",
@@ -38,12 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(log_level="warning")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=chosen.log_level.upper(), format="%(levelname)s %(message)s")
+    presence = None if chosen.clients_fd is None else Presence(chosen.clients_fd)
     try:
         options = server_options(chosen, private=True)
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    return run_server(options, alive=chosen.alive_fd, temporary=chosen.temporary)
+    return run_server(options, alive=chosen.alive_fd, presence=presence, temporary=chosen.temporary)
 
 
 if __name__ == "__main__":

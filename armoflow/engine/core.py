@@ -204,6 +204,12 @@ class Engine:
         """How many tasks and results are in memory."""
         return len(self.state.tasks) + len(self.state.results)
 
+    def busy(self) -> bool:
+        """Whether tasks run, or will without anybody's doing."""
+        scheduler = self.scheduler
+        waiting = any(map(scheduler.queued, self.partitions))
+        return bool(waiting or scheduler.running or self.pauses.waiting)
+
     def committed(self) -> asyncio.Future[None]:
         """A future that is done when everything applied so far is committed."""
         return self._journal.committed()

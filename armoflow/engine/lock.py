@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from armoflow.errors import EngineError
+from armoflow.system.locks import try_lock
 
 
 class DirectoryLock:
     """A lock that the kernel frees when the process ends, however it ends.
 
     Raises:
-        EngineError: If another process holds it; names the directory and the process.
+        EngineError: If another process holds it; names the directory and the process. Also if the
+            file system has no locks.
     """
 
     def __init__(self, directory: Path) -> None:
         self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
+            if not try_lock(self._descriptor, directory):
+                holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
+                raise EngineError(
+                    f"the state directory {directory} is in use by another engine "
+                    f"(process {holder or 'unknown'}); stop it, or use another directory",
+                    "FAILED_PRECONDITION",
+                )
+        except BaseException:
             os.close(self._descriptor)
-            raise EngineError(
-                f"the state directory {directory} is in use by another engine "
-                f"(process {holder or 'unknown'}); stop it, or use another directory",
-                "FAILED_PRECONDITION",
-            ) from error
+            raise
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 

@@ -16,11 +16,13 @@ from typing import Any
 
 from armoflow.config import KIB
 from armoflow.engine.garbage import THRESHOLDS, Collector
+from armoflow.engine.presence import Presence
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import watch_signals
 from armoflow.system.guardian import Guardian
+from armoflow.system.interpreter import interpreter_identity
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -39,17 +41,19 @@ def run_server(
     options: ServerOptions,
     *,
     alive: int | None = None,
+    presence: Presence | None = None,
     temporary: Sequence[Path] = (),
     companion: Callable[[str], Sequence[str]] | None = None,
     tell: Callable[[str], None] = print_error,
 ) -> int:
-    """Serve until a signal comes, the parent is gone, or the journal fails.
+    """Serve until a signal comes, the parent or all clients are gone, or the journal fails.
 
     Prints ``ready: ADDRESS`` on the standard output once the server serves.
 
     Args:
         options: What to serve.
         alive: A descriptor, inherited from the parent, that is read to its end when it is gone.
+        presence: The clients for as long as which it serves.
         temporary: Directories to remove once neither this process nor its parent has them.
         companion: Makes of the server's address the command of a process that is there as long as
             the server is.
@@ -67,7 +71,7 @@ def run_server(
     guardian = Guardian(mark, temporary)
     options = replace(options, environment={**options.environment, MARK: mark})
     try:
-        return _run_loop(_run(options, alive, companion, tell))
+        return _run_loop(_run(options, alive, presence, companion, tell))
     finally:
         guardian.stop()
 
@@ -95,6 +99,7 @@ def _return_large_blocks() -> None:
 async def _run(
     options: ServerOptions,
     alive: int | None,
+    presence: Presence | None,
     companion: Callable[[str], Sequence[str]] | None,
     tell: Callable[[str], None],
 ) -> int:
@@ -110,6 +115,9 @@ async def _run(
         _say(error, alive, tell)
         return EXIT_USAGE
     collector.start()
+    if presence is not None:
+        told_of = {"endpoint": server.address.url, **interpreter_identity()}
+        presence.begin(told_of, server.engine.busy, told.set)
     try:
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):

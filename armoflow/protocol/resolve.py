@@ -32,12 +32,16 @@ FILE_VARIABLE = "AKCONFIG"
 
 ENDPOINT_VARIABLES = ("ARMOFLOW_ENDPOINT", "AK_ENDPOINT")
 
+STATE_VARIABLE = "ARMOFLOW_STATE"
+"""Names the state directory of an engine on this machine, where the script names nothing."""
+
 VARIABLES = (
     *ENDPOINT_VARIABLES,
+    STATE_VARIABLE,
     FILE_VARIABLE,
     *(f"ARMOFLOW_{name.upper()}" for name in CONNECTION_OPTIONS),
 )
-"""All variables that say something of it."""
+"""All variables that say which engine it is, or how it is reached."""
 
 _PEM = ("client_certificate", "client_key")
 _P12 = ("client_p12", "client_p12_password")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from armoflow.version import __version__
+
 _ROOT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = """import sys
 sys.path[:] = [path for path in sys.path if path]
@@ -38,3 +40,17 @@ def _present_options() -> list[str]:
     if flags.no_user_site:
         options.append("-s")
     return options
+
+
+def interpreter_identity() -> dict[str, str]:
+    """What two processes must have in common that run each other's code.
+
+    Example:
+        >>> sorted(interpreter_identity())
+        ['Python', 'armoflow', 'prefix']
+    """
+    return {
+        "Python": f"{sys.implementation.name} {sys.version.split()[0]}",
+        "prefix": sys.prefix,
+        "armoflow": __version__,
+    }

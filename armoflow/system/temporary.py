@@ -8,6 +8,7 @@ killed process has left behind is swept away by the next start, and nothing else
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -79,6 +80,28 @@ def socket_directory(near: Path, longest: str) -> TemporaryDirectory | None:
         f"there is no place for a Unix socket: paths in {near} are longer than "
         f"{SOCKET_PATH_LIMIT} bytes, and neither XDG_RUNTIME_DIR nor /tmp can be written to. Set "
         "TMPDIR to a directory with a short name"
+    )
+
+
+def steady_socket_directory(near: Path, longest: str) -> Path:
+    """Where sockets are whose directory is always the same, so that others find them.
+
+    Args:
+        near: The other directory, where they are if their paths are short enough there.
+        longest: The longest name of a socket in it.
+
+    Raises:
+        EngineError: If there is no place for it.
+    """
+    if _fits(near, longest):
+        return near
+    name = hashlib.blake2b(os.fsencode(near), digest_size=8).hexdigest()
+    for base in ("/tmp", "/var/tmp"):
+        if os.access(base, os.W_OK | os.X_OK):
+            return Path(base) / f"af-{os.geteuid()}-{name}"
+    raise EngineError(
+        f"there is no place for a Unix socket: paths in {near} are longer than "
+        f"{SOCKET_PATH_LIMIT} bytes, and /tmp cannot be written to: choose a shorter one"
     )
 
 

@@ -1,0 +1,256 @@
+"""The engine of a state directory: clients share it, and what it knows outlives them.
+
+The first client starts it, others join it. It ends after the last of them, once no task is left
+that can run without a client. Whoever finds it gone starts it again on what the state directory
+holds. See :mod:`armoflow.engine.presence` for how they know of each other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from armoflow import config
+from armoflow.client.embedded import HELD, RESTARTS, START_TIMEOUT, engine_error
+from armoflow.client.waiting import MOMENT, wait
+from armoflow.engine.directory import prepare_directory
+from armoflow.errors import EngineError
+from armoflow.system.interpreter import interpreter_identity, python_command
+from armoflow.system.locks import locked
+from armoflow.system.sockets import stream_path
+from armoflow.system.temporary import steady_socket_directory
+
+logger = logging.getLogger(__name__)
+
+LOG_BYTES = config.MIB
+"""Bytes of an engine's log from which on it is begun anew."""
+
+_SOCKET = "engine.sock"
+_CLIENTS = "clients.sock"
+_REMEDY = "another one needs another directory: Client(state=...), or the variable ARMOFLOW_STATE"
+
+
+class SharedEngine:
+    """Joins the engine of a state directory, or starts it.
+
+    Args:
+        state: The directory; made if it is missing.
+        workers: Worker processes, if it is started.
+
+    Raises:
+        EngineError: If the directory cannot be used.
+
+    Attributes:
+        endpoint: Where it listens.
+        state: The directory.
+    """
+
+    def __init__(self, state: Path, workers: int) -> None:
+        self.state = state
+        self._workers = workers
+        self._owner = os.getpid()
+        self._stopping = False
+        self._lock = threading.Lock()  # held where a connection is made or none may be any more
+        self._watcher: threading.Thread | None = None
+        self._told: Mapping[str, str] = {}
+        self._log = state / "engine.log"
+        try:
+            prepare_directory(state)
+            self._sockets = steady_socket_directory(state, stream_path(_SOCKET))
+            prepare_directory(self._sockets)
+            self._connection = self._join()
+        except OSError as error:
+            raise EngineError(
+                f"the state directory {state} cannot be used: {error.strerror} ({error.filename}); "
+                "choose another one"
+            ) from error
+        self.endpoint = f"unix:{self._sockets / _SOCKET}"
+        self._ending, self._end = socket.socketpair()
+        atexit.register(self.stop)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine."""
+        return int(self._told["process"])
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            EngineError: If it does not start, or is that of another Python or armoflow.
+        """
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._greeted(deadline):  # it was about to end, or did not start
+            with self._lock:
+                if self._stopping:
+                    raise EngineError("the client was closed while its engine started")
+                self._leave()
+                self._connection = self._join()
+        here = interpreter_identity()
+        others = {name: self._told.get(name, "?") for name in here}
+        if others != here:
+            differing = [name for name in here if here[name] != others[name]]
+            raise EngineError(
+                f"the engine of the state directory {self.state} (process {self.pid}) is that of "
+                f"{_named(others, differing)}, and this is {_named(here, differing)}: {_REMEDY}",
+                "FAILED_PRECONDITION",
+            )
+
+    def watch(self, lost: Callable[[EngineError], None]) -> None:
+        """Start it again when it dies.
+
+        Args:
+            lost: Called, in another thread, when it has died once too often.
+        """
+        self._watcher = threading.Thread(
+            target=self._watch, args=(lost,), name="armoflow-engine-watch", daemon=True
+        )
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Leave it, whereupon it ends unless others are there; may be called again."""
+        if self._owner != os.getpid():
+            return  # forked: it is the parent's
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+        atexit.unregister(self.stop)
+        self._end.shutdown(socket.SHUT_RDWR)  # a forked process may have it open, too
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        self._ending.close()
+        self._end.close()
+        self._leave()
+
+    # --- joining --------------------------------------------------------------------------------
+
+    def _join(self) -> int:
+        """A connection to the engine, which may not serve yet; one that is started if none is."""
+        with locked(self.state / "starting"):
+            connection = self._connect()
+            self._started = connection is None
+            if connection is None:
+                connection = self._start()
+        HELD.add(connection)
+        return connection
+
+    def _leave(self) -> None:
+        HELD.discard(self._connection)
+        os.close(self._connection)
+
+    def _connect(self) -> int | None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self._sockets / _CLIENTS))
+            except (FileNotFoundError, ConnectionError):
+                return None
+            return connection.detach()
+
+    def _start(self) -> int:
+        path = self._sockets / _CLIENTS
+        path.unlink(missing_ok=True)  # a dead engine's
+        if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
+            self._log.unlink()
+        with socket.socket(socket.AF_UNIX) as listening, self._log.open("ab") as log:
+            listening.bind(str(path))
+            path.chmod(0o600)
+            listening.listen(128)
+            connection = self._connect()
+            assert connection is not None
+            process = subprocess.Popen(
+                self._command(listening.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[listening.fileno()],
+                # Ctrl-C in the terminal is for the script, which tells the engine.
+                start_new_session=True,
+            )
+        # It may live longer than this client, or end before this process does.
+        threading.Thread(target=process.wait, name="armoflow-engine-end", daemon=True).start()
+        return connection
+
+    def _command(self, clients: int) -> list[str]:
+        arguments = [
+            *("--listen", f"unix:{self._sockets / _SOCKET}"),
+            *("--state", str(self.state)),
+            *("--workers", str(self._workers)),
+            *("--clients-fd", str(clients)),
+            *("--client-lease", str(config.CLIENT_LEASE)),
+            *("--retention", str(config.RETENTION)),
+        ]
+        return python_command("armoflow.engine.__main__", *arguments)
+
+    def _greeted(self, deadline: float) -> bool:
+        """Wait for the engine's greeting; False if it has ended, which another had started.
+
+        Raises:
+            EngineError: If it does not start.
+        """
+        said = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._ending, selectors.EVENT_READ)
+            while not said.endswith(b"\n"):
+                if wait(lambda seconds: bool(selector.select(seconds)), MOMENT):
+                    come = b"" if self._stopping else _read(self._connection)
+                    if not come and not self._started:
+                        return False
+                    said += come
+                    if come:
+                        continue
+                elif time.monotonic() < deadline:
+                    continue
+                raise engine_error("did not start", self._log)
+        self._told = json.loads(said)
+        return True
+
+    # --- its end --------------------------------------------------------------------------------
+
+    def _watch(self, lost: Callable[[EngineError], None]) -> None:
+        restarts = 0
+        while self._lives():
+            restarts += 1
+            try:
+                if restarts > RESTARTS:
+                    raise engine_error(f"(state {self.state}) died", self._log)
+                with self._lock:
+                    if self._stopping:
+                        return
+                    logger.warning("the engine of %s died: going on with another", self.state)
+                    self._leave()
+                    self._connection = self._join()
+                self.wait_until_ready()
+            except (EngineError, OSError) as error:
+                if not self._stopping:
+                    lost(error if isinstance(error, EngineError) else EngineError(str(error)))
+                return
+
+    def _lives(self) -> bool:
+        """Wait until it dies; False if this client leaves it before."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._ending, selectors.EVENT_READ)
+            selector.select()
+        return not self._stopping
+
+
+def _read(connection: int) -> bytes:
+    try:
+        return os.read(connection, 4096)
+    except ConnectionError:
+        return b""
+
+
+def _named(identity: Mapping[str, str], names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {identity[name]}" for name in names)
