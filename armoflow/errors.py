@@ -109,6 +109,10 @@ class SubmissionError(ArmoflowError, ValueError):
     """A graph cannot be submitted to this engine: unknown partition, priority too high."""
 
 
+class NamedRunError(ArmoflowError):
+    """A named run cannot be joined, gone on with or found; the message names the remedy."""
+
+
 class ForeignReferenceError(ArmoflowError, ValueError):
     """A Future or ``put`` reference belongs to another client."""
 

@@ -50,6 +50,15 @@ class Backend(Protocol):
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
 
+    def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
+        """Begin a named run, join it, or go on with it."""
+
+    def attach(self, name: str) -> Future[Any]:
+        """The future of a named run."""
+
+    def detach(self) -> list[str]:
+        """Wait until named runs are laid out; returns their names."""
+
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
 

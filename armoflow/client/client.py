@@ -13,6 +13,7 @@ from armoflow.client.backend import Backend
 from armoflow.client.client_options import (
     PayloadMode,
     check_arguments,
+    check_run,
     extensions_of_environment,
     find_engine,
     find_state,
@@ -247,9 +248,13 @@ class Client:
         return self._backend.compute(lazy, timeout)
 
     @overload
-    def submit(self, value: Delayed[A], /) -> Future[A]: ...
+    def submit(
+        self, value: Delayed[A], /, *, name: str | None = None, replace: bool = False
+    ) -> Future[A]: ...
     @overload
-    def submit(self, value: DelayedList[A], /) -> Future[list[A]]: ...
+    def submit(
+        self, value: DelayedList[A], /, *, name: str | None = None, replace: bool = False
+    ) -> Future[list[A]]: ...
     @overload
     def submit(self, function: BaseTask[..., R], /, *args: Any, **kwargs: Any) -> Future[R]: ...
     @overload
@@ -267,13 +272,19 @@ class Client:
         Args:
             value: A ``Delayed`` or ``DelayedList``; or a task or plain function, to be called.
             args: Positional arguments of the call; they may be or hold futures and lazy values.
-            kwargs: Its keyword arguments, all of them the function's.
+            kwargs: Its keyword arguments, all of them the function's. Of a ``Delayed`` or
+                ``DelayedList`` there may be ``name`` and ``replace`` instead: a named run goes on
+                without its client, and whoever submits the same graph under the same name joins it,
+                or goes on with what is missing of it. Another graph takes the place of one that
+                is under way with ``replace=True`` only. See :doc:`runs`.
 
         Returns:
             A future of its value; of a task of several outputs, of the tuple of them.
 
         Raises:
             GraphError: If it is neither, or if arguments are given to what was called already.
+            UnkeyableError: If a named run has an argument by which it cannot be told from others.
+            NamedRunError: If another graph is under way by that name.
 
         Example:
             >>> with Client(local=True) as client:
@@ -284,12 +295,48 @@ class Client:
             called: Any = call_function(value, args, kwargs)
             # Several outputs are several results: the tuple is put together by one more task.
             return self._submit([identity(called) if isinstance(called, tuple) else called])[0]
+        name, replace = kwargs.pop("name", None), kwargs.pop("replace", False)
         if args or kwargs:
             raise GraphError(
                 f"submit({value!r}) takes no further arguments: they were given when the task was "
                 "called. Options are the task's, task.with_options(...), or the client's"
             )
-        return self._submit([value])[0]
+        if name is None and not replace:
+            return self._submit([value])[0]
+        self._check_open()
+        return self._backend.submit_named(value, check_run(name, replace), replace=replace)
+
+    def attach(self, name: str) -> Future[Any]:
+        """The future of a named run, whoever has begun it: while it runs, or after.
+
+        What its client had laid out and not submitted is submitted. What that had not planned when
+        it ended is lost: the graph is submitted again for it, by the same name.
+
+        Args:
+            name: The run's name.
+
+        Returns:
+            What ``submit(graph, name=name)`` gave; if the plan is not whole, it says so.
+
+        Raises:
+            NamedRunError: If there is no such run.
+        """
+        self._check_open()
+        return self._backend.attach(check_run(name))
+
+    def detach(self) -> list[str]:
+        """Leave: named runs are laid out whole, and go on; all else ends, as with :meth:`close`.
+
+        Returns:
+            The names of the runs that go on.
+
+        Raises:
+            OptionError: If the engine is a private one, which ends with this client.
+        """
+        self._check_open()
+        names = self._backend.detach()
+        self.close()
+        return names
 
     def map(self, task: Any, /, *iterables: Any, **fixed: Any) -> list[Future[Any]]:
         """Start a task for each item of the iterables, up to the shortest.

@@ -36,6 +36,9 @@ class ClientOptions(Options, ConnectionOptions, total=False):
     """What a client takes by name only: options of tasks, and of its connection."""
 
 
+_RUN_NAME = 100
+"""Characters of a run's name."""
+
 _WORKERS = "write workers=..., the number of processes, each of which runs one task at a time"
 _ENDPOINT = "write endpoint='http://host:port' or 'unix:/path', or leave it out to run here"
 _AUTHORITY = "write certificate_authority='ca.crt'"
@@ -278,6 +281,28 @@ def _check_count(name: str, value: object) -> None:
 def _check_name(value: object) -> None:
     if value is not None and not isinstance(value, str):
         raise OptionError(f"name must be text, not {value!r}: it is what armoflow ps shows")
+
+
+def check_run(name: object, replace: object = False) -> str:
+    """The name of a run, checked.
+
+    Raises:
+        OptionError: If it cannot be one.
+
+    Example:
+        >>> check_run("")
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: name must be a text of 1 to 100 printable characters, not ''
+    """
+    if not isinstance(replace, bool):
+        raise OptionError(f"replace must be True or False, not {replace!r}")
+    if name is None:
+        raise OptionError("replace=True is for a named run: say name=..., or leave it out")
+    if not (isinstance(name, str) and 0 < len(name) <= _RUN_NAME and name.isprintable()):
+        raise OptionError(
+            f"name must be a text of 1 to {_RUN_NAME} printable characters, not {name!r}"
+        )
+    return name
 
 
 def script_name(arguments: Sequence[str] | None = None) -> str:

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,9 +29,8 @@ from armoflow.client.watched import WatchedWork
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError, SerializationError
+from armoflow.errors import EngineError, OptionError, SerializationError
 from armoflow.graph.collection import DelayedList
-from armoflow.graph.nodes import Node
 from armoflow.options import (
     MAX_RETRIES,
     PRIORITY,
@@ -70,6 +69,7 @@ from armoflow.tracing import Labels
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.client_options import PayloadMode
+    from armoflow.client.named_runs import NamedRuns
     from armoflow.client.output_display import Logs
     from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
@@ -284,7 +284,7 @@ class EngineBackend:
         targets = [WaitingTarget(value, fetch, done) for value in values]
         # The caller waits anyway: its own thread plans, unless that could take it too long.
         inline = None if survey.settled and timeout is None else 0
-        planner.surroundings = Surroundings(self._external(survey))
+        planner.surroundings = Surroundings(References(self._client, self, survey.pending))
         run = self._orchestrator.run(targets, planner, inline, trace)
         if not wait_for_event(ended, timeout, self.display):
             missing = left
@@ -378,6 +378,8 @@ class EngineBackend:
         """Cancel everything, end the session and the private engine; may be called again."""
         told = self._watched.end()
         try:
+            if "_named" in self.__dict__:
+                self._named.close()
             self._loop.call(self._orchestrator.close())
             self._watched.leave(self._connection, told)
         finally:
@@ -451,11 +453,8 @@ class EngineBackend:
 
     def _take(self, survey: Survey, planner: Planner) -> None:
         """Take what the graph refers to as it is now: the caller goes on while it is planned."""
-        taken: dict[Node, Iterable[Any]] = {node: node.take() for node in survey.containers}
-        planner.surroundings = Surroundings(self._external(survey), copy=True, taken=taken)
-
-    def _external(self, survey: Survey) -> References:
-        return References(self._client, self, survey.pending)
+        references = References(self._client, self, survey.pending)
+        planner.surroundings = survey.surroundings(references)
 
     def _connect(
         self, payloads: PayloadMode, extensions: bool, connect_timeout: float
@@ -468,22 +467,60 @@ class EngineBackend:
         if self._engine is not None:
             self._engine.wait_until_ready()
 
-        async def open_() -> Orchestrator:
+        async def open_() -> Transport:
             transport: Transport = await connect(
                 self._connection, payloads=payloads, extensions=extensions, timeout=connect_timeout
             )
             self._watched.listen(transport)
-            options = self._settings.options
-            session_options = WireOptions(
-                config.MAXIMUM_DURATION,
-                MAX_RETRIES if options.max_retries is None else options.max_retries,
-                options.priority or PRIORITY,
-                options.partition or "",
-                self._name,
-            )
-            return Orchestrator(transport, session_options, self.key, lasting=self._lasting)
+            return transport
 
-        return self._loop.call(open_())
+        self._open = open_
+        options = self._settings.options
+        self._session_options = WireOptions(
+            config.MAXIMUM_DURATION,
+            MAX_RETRIES if options.max_retries is None else options.max_retries,
+            options.priority or PRIORITY,
+            options.partition or "",
+            self._name,
+        )
+
+        async def begin() -> Orchestrator:
+            transport = await open_()
+            return Orchestrator(transport, self._session_options, self.key, lasting=self._lasting)
+
+        return self._loop.call(begin())
+
+    # --- named runs -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _named(self) -> NamedRuns:
+        from armoflow.client.named_runs import NamedRuns
+
+        return NamedRuns(
+            self._client,
+            self._loop,
+            self._callbacks,
+            connect=self._open,
+            read=self.fetch_put,
+            options=self._session_options,
+        )
+
+    def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
+        """Begin a named run, join it, or go on with it."""
+        return self._named.submit(value, name, self._settings_here(), replace=replace)
+
+    def attach(self, name: str) -> Future[Any]:
+        """The future of a named run."""
+        return self._named.attach(name)
+
+    def detach(self) -> list[str]:
+        """Wait until named runs are laid out; returns their names."""
+        if not self._lasting:
+            raise OptionError(
+                "the private engine of this client ends with it, and its runs do: start an engine "
+                "that stays, `armoflow up` and Client(endpoint), or say Client(state=...)"
+            )
+        return self._named.lay_out()
 
     def _engine_lost(self, error: EngineError) -> None:
         self._loop.loop.call_soon_threadsafe(self._orchestrator.engine_lost, error)
@@ -523,6 +560,7 @@ def _value(target: WaitingTarget, key: bytes) -> Any:
     """What a target that is done has come to; raises its first error."""
     if target.error is not None:
         raise_error(target)
+    assert target.value is not None
     names = Names.of(target.value.node)
     found = values(target.pieces, key, names, whole=target.whole)
     return found[0] if target.whole else found

@@ -11,7 +11,7 @@ from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, OptionError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
@@ -22,6 +22,11 @@ from armoflow.orchestrator.targets import ItemOutcome, Names
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.graph.render import Picture
+
+_NO_RUNS = (
+    "local=True runs everything in the caller's thread: {} needs an engine, Client(endpoint) or "
+    "Client()"
+)
 
 
 class LocalBackend:
@@ -64,6 +69,18 @@ class LocalBackend:
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Run a collection; a future for each of its items, done."""
         return self.submit(list(collection))
+
+    def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
+        """Run it: nothing outlives the caller, so a name makes no difference."""
+        return self.submit([value])[0]
+
+    def attach(self, name: str) -> Future[Any]:
+        """There is nothing to attach to."""
+        raise OptionError(_NO_RUNS.format(f"attach({name!r})"))
+
+    def detach(self) -> list[str]:
+        """Nothing goes on by itself."""
+        raise OptionError(_NO_RUNS.format("detach()"))
 
     def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""

@@ -133,12 +133,12 @@ class References:
         check_owner(value, self._client)
         if isinstance(value, Put):
             return self._put(value)
-        self._wait(value)
+        self.wait(value)
         if value.constant is None:
             place = self._place(value)
             if place is not None:
                 return place
-        assert value.constant is not None
+            value.constant = self.anew(value)
         constant: Constant = value.constant
         return constant
 
@@ -149,7 +149,12 @@ class References:
             )
         return value.constant
 
-    def _wait(self, future: Future[Any]) -> None:
+    def wait(self, future: Future[Any]) -> None:
+        """Wait until a future is done, which is not cancelled meanwhile.
+
+        Raises:
+            DependencyCancelledError: If it was.
+        """
         if not future.done():
             self._need(future)
             with self._lock:
@@ -162,7 +167,7 @@ class References:
             raise DependencyCancelledError(f"{future!r}, which is an argument, was cancelled")
 
     def _place(self, future: Future[Any]) -> SlotRange | Sequence[SlotRange] | None:
-        """Where a future's data is, or None after storing it anew."""
+        """Where a future's data is; None: it has to be stored anew."""
         if future.sessions_ended == self._engine.sessions_ended:
             ranges = [
                 piece
@@ -171,6 +176,10 @@ class References:
             ]
             if len(ranges) == len(future.pieces) and (ranges or future.is_collection):
                 return ranges if future.is_collection else ranges[0]
+        return None
+
+    def anew(self, future: Future[Any]) -> Constant:
+        """Store what a future that is done has come to."""
         error = future.exception()
         if error is None:
             parts = value_parts(dumps(future.result()))
@@ -178,8 +187,7 @@ class References:
             # Not an input that has failed: it would stop the others that a batch has.
             record = record_of(error, future.name)
             parts = pack_envelope([Slot(SlotKind.ERROR, record.encode(self._engine.key, WHOLE))])
-        future.constant = self._engine.store(future.name, parts)
-        return None
+        return self._engine.store(future.name, parts)
 
 
 def record_of(error: BaseException, name: str) -> ErrorRecord:

@@ -22,6 +22,8 @@ from armoflow.graph.nodes import (
     SourceNode,
 )
 from armoflow.options import Limits, TaskOptions, merge_options
+from armoflow.orchestrator.planning.drafts import External
+from armoflow.orchestrator.planning.plan_settings import Surroundings
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -69,6 +71,11 @@ class Survey:
     def only_calls(self) -> bool:
         """Whether it has no collections: its plan never waits for measurements."""
         return self._only_calls and not self.pending
+
+    def surroundings(self, external: External) -> Surroundings:
+        """What the graph refers to, as it is now: the caller goes on while it is planned."""
+        taken: dict[Node, Iterable[Any]] = {node: node.take() for node in self.containers}
+        return Surroundings(external, copy=True, taken=taken)
 
     def visit(self, node: Node) -> None:
         """Look at one node.

@@ -27,6 +27,7 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
+from armoflow.orchestrator.named.recorder import Recorder
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
@@ -53,6 +54,7 @@ class Orchestrator:
         session_options: Default task options of the session.
         key: What the errors of the tasks are sealed with.
         lasting: The engine outlives this client: what its sessions leave has to be seen to.
+        shared: A session that others come back to, and that this client does not end.
     """
 
     def __init__(
@@ -62,15 +64,16 @@ class Orchestrator:
         key: bytes = b"",
         *,
         lasting: bool = True,
+        shared: str | None = None,
     ) -> None:
         self.transport = transport
         self._key = key
         self._lasting = lasting
+        self._shared = shared
         self._durations = Durations(transport, lambda: self._session_id)
         info = transport.info
-        backlog = Backlog(
-            None if "batch" in info.extensions else info, round_trip=lambda: transport.round_trip
-        )
+        at_once = "batch" in info.extensions or shared is not None
+        backlog = Backlog(None if at_once else info, round_trip=lambda: transport.round_trip)
         self.tally = Tally()
 
         def ended(task: PlannedTask) -> None:
@@ -111,6 +114,7 @@ class Orchestrator:
             release=self.freeing.release,
             unfreed=lambda: unsettled.bytes,
             session_ended=self._session_ended,
+            whole=shared is not None,
         )
         self._watcher = Watching(
             transport,
@@ -159,12 +163,18 @@ class Orchestrator:
             if self._lost is not None:
                 raise self._lost
             if self._session_id is None:
-                partitions = self.transport.info.partitions
-                self._session_id = await self.transport.create_session(
-                    self._session_options, partitions
-                )
+                self._session_id = await self._open_session()
                 self._watching = self._start(self._watch(self._session_id))
             return self._session_id
+
+    async def _open_session(self) -> str:
+        if self._shared is None:
+            partitions = self.transport.info.partitions
+            return await self.transport.create_session(self._session_options, partitions)
+        if self._old_sessions:
+            raise SessionEndedError("the run was ended by another", "CANCELLED", self._shared)
+        self.transport.shared.begun(self._shared)
+        return self._shared
 
     @property
     def last_session(self) -> str | None:
@@ -202,7 +212,9 @@ class Orchestrator:
 
     async def _close(self) -> None:
         try:
-            if self._lost is None and await self._is_busy():
+            if self._shared is not None:
+                self._stop_runs(ClientClosedError("the client was closed; the run goes on"))
+            elif self._lost is None and await self._is_busy():
                 await self.interrupt()
             if self.cache is not None and self._lost is None:
                 await self.cache.close()
@@ -213,8 +225,8 @@ class Orchestrator:
             self.freeing.close()
             self.overview.close()
             sessions = [*self._old_sessions, *filter(None, [self._session_id])]
-            if self._lost is not None or not self._lasting:
-                sessions = []  # they go with the engine
+            if self._lost is not None or not self._lasting or self._shared is not None:
+                sessions = []  # they go with the engine, or go on
             for session_id in sessions:
                 await self._end(session_id)
         finally:
@@ -285,6 +297,7 @@ class Orchestrator:
         planner: Planner,
         inline: int | None = 0,
         trace: Labels = (),
+        recorder: Recorder | None = None,
     ) -> Run:
         """Plan and submit what the targets stand for; may be called in any thread.
 
@@ -294,19 +307,29 @@ class Orchestrator:
             inline: How much of the plan is made before this returns, in entries; None for all of
                 it. The rest is planned in a thread of its own.
             trace: The trace that its tasks belong to.
+            recorder: Notes what is planned.
         """
+        if recorder is not None:
+            planner.tell(recorder.made)
         run = Run(
             targets,
             planner,
-            self.pipeline,
+            self.pipeline if recorder is None else recorder,
             watch=self._watch_task,
             refuse=self.refuse,
-            ended=self.ended,
+            ended=self.ended if recorder is None else partial(self._recorded, recorder),
             trace=trace,
         )
         self._loop.call_soon_threadsafe(self._begin, run)
         run.start(inline)
         return run
+
+    def restore(self, tasks: Sequence[PlannedTask], changes: Sequence[ResultChange]) -> None:
+        """Take over tasks that others have submitted to the session, and what became of them."""
+        for task in tasks:
+            self.tally.planned(task)
+        self.tracker.add(tasks)
+        self._apply([change for change in changes if change.result_id in self.tracker.open])
 
     def _watch_task(self, task: PlannedTask) -> None:
         """A task will be submitted."""
@@ -326,6 +349,10 @@ class Orchestrator:
         """A run's plan was submitted whole, or given up."""
         self._runs.discard(run)
         self._canceller.planned(run)
+
+    def _recorded(self, recorder: Recorder, run: Run) -> None:
+        self.ended(run)
+        recorder.planned()
 
     def cancel(self, run: Run, target: WaitingTarget) -> bool:
         """Cancel what only this target needs.

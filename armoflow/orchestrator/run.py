@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from armoflow.codec.traces import drop_own_frames
 from armoflow.errors import ArmoflowError, ClientClosedError
@@ -15,12 +15,23 @@ from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.packs import ItemsTarget
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.submit import Pipeline
+from armoflow.orchestrator.queue import Entry
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.protocol.transport import labelled
 from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)
+
+
+class Taker(Protocol):
+    """Takes what a plan yields."""
+
+    def put(self, entry: Entry) -> None:
+        """Take an entry; may wait until there is room.
+
+        Raises:
+            ClientClosedError: If the client was closed meanwhile.
+        """
 
 
 class Run:
@@ -40,7 +51,7 @@ class Run:
         self,
         targets: Sequence[WaitingTarget | ItemsTarget],
         planner: Planner,
-        pipeline: Pipeline,
+        pipeline: Taker,
         *,
         watch: Callable[[PlannedTask], None],
         refuse: Callable[[Sequence[WaitingTarget | ItemsTarget], ArmoflowError], None],
@@ -111,7 +122,8 @@ class Run:
 class _QueuedTarget:
     """A target as the plan's thread sees it: what it is told takes the queue, in order."""
 
-    def __init__(self, target: WaitingTarget | ItemsTarget, pipeline: Pipeline) -> None:
+    def __init__(self, target: WaitingTarget | ItemsTarget, pipeline: Taker) -> None:
+        assert target.value is not None
         self.value: Delayed[Any] | DelayedList[Any] = target.value
         self._target = target
         self._pipeline = pipeline

@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 
 from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
@@ -20,6 +21,16 @@ from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
 from armoflow.protocol.transport import InputsAbortedError, Transport
+
+
+class Notes(Protocol):
+    """What the engine is told of tasks, for whoever goes on with them."""
+
+    def note(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
+        """A name, and what is to be stored under it with these tasks."""
+
+    def sent(self, tasks: Sequence[PlannedTask]) -> None:
+        """Tasks were submitted, or will not be."""
 
 
 class Pipeline:
@@ -35,6 +46,10 @@ class Pipeline:
         release: Called with id and size of a stored constant that nobody needs any more.
         unfreed: The bytes of data that nobody needs and that cannot be freed yet.
         session_ended: Called when the engine says that it has ended the session.
+        whole: Plans are taken as fast as the engine takes them, whatever is under way.
+
+    Attributes:
+        notes: What the engine is told of tasks.
     """
 
     def __init__(
@@ -49,7 +64,9 @@ class Pipeline:
         release: Callable[[str, int], None],
         unfreed: Callable[[], int],
         session_ended: Callable[[SessionEndedError], None],
+        whole: bool = False,
     ) -> None:
+        self.notes: Notes | None = None
         self._transport = transport
         self._session = session
         self._tracker = tracker
@@ -58,7 +75,7 @@ class Pipeline:
         self._cancel = cancel
         self._release = release
         self._session_ended = session_ended
-        self._queue = PlanQueue(tracker, unfreed)
+        self._queue = PlanQueue(() if whole else tracker, unfreed)
         backlog.on_room = self._queue.wake
         self._in_flight = asyncio.Semaphore(transport.batches)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
@@ -211,6 +228,8 @@ class Pipeline:
         finally:
             # Now, not in the loop's next turn: who cancels one until then tells the engine.
             self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            if self.notes is not None:
+                self.notes.sent(batch)
             for task in batch:
                 task.submitted()
 
@@ -275,7 +294,11 @@ class Pipeline:
                 ids[:] = _output_ids(batch)
                 self._tracker.add(batch)
             try:
-                await self._transport.submit(session_id, batch, on_named)
+                if self.notes is None:
+                    await self._transport.submit(session_id, batch, on_named)
+                else:
+                    note = functools.partial(self.notes.note, batch)
+                    await self._transport.submit(session_id, batch, on_named, note)
                 break
             except InputsAbortedError as error:
                 self._tracker.forget(batch, ids)

@@ -96,7 +96,7 @@ class WaitingTarget:
     """A value or collection that somebody waits for; lives in the loop's thread.
 
     Args:
-        value: What was asked for.
+        value: What was asked for; None: somebody else has asked, and it is said with the places.
         fetch: Called with a completed result whose data is not here yet; calls back when it is.
         done: Called once, when everything has come or failed.
         arrived: Called with each piece whose results have come, in the order of arrival; then
@@ -106,7 +106,7 @@ class WaitingTarget:
 
     def __init__(
         self,
-        value: Delayed[Any] | DelayedList[Any],
+        value: Delayed[Any] | DelayedList[Any] | None,
         fetch: Callable[[Result, Callable[[Result], None]], None],
         done: Callable[[WaitingTarget], None],
         arrived: Callable[[PlanPiece], None] | None = None,

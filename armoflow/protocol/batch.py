@@ -36,6 +36,7 @@ from armoflow.protocol.transport import (
     EngineInfo,
     Failure,
     InputsAbortedError,
+    Note,
     ResultChange,
     ResultState,
     Submission,
@@ -68,6 +69,7 @@ class BatchTransport:
     def __init__(self, channel: grpc.aio.Channel, standard: StandardTransport) -> None:
         self.info: EngineInfo = standard.info
         self.traffic = standard.traffic
+        self.shared = standard.shared
         self._standard = standard
         self._prefix = _random_prefix()
         self._next_id = 0
@@ -93,7 +95,11 @@ class BatchTransport:
         return await self._standard.create_session(options, partitions, leased=True)
 
     async def submit(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None = None,
     ) -> None:
         """Create the results, submit the tasks, send the payloads."""
         results = []
@@ -101,11 +107,7 @@ class BatchTransport:
         # what others submitted meanwhile names them.
         first_try = not submissions[0].task_id
         for task in submissions:
-            prefix = WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
-            if task.keep:
-                prefix = KEPT_PREFIX
-            if task.cached:
-                prefix = CACHED_PREFIX
+            prefix = _prefix(task)
             for handle in task.outputs:
                 if first_try:
                     handle.id = self._new_id()
@@ -120,6 +122,8 @@ class BatchTransport:
         if first_try:
             named()
         payloads, large = _lay_out(submissions)
+        if note is not None and (noted := note()) is not None:
+            await self._add_note(session_id, *noted, results, payloads)
         options: dict[WireOptions, int] = {}
         tasks = [
             (
@@ -144,6 +148,22 @@ class BatchTransport:
         if self.info.frees_payloads:
             for task in submissions:
                 task.payload_id = ""
+
+    async def _add_note(
+        self,
+        session_id: str,
+        name: str,
+        data: Buffer,
+        results: list[tuple[str, str]],
+        payloads: list[tuple[str, bytes]],
+    ) -> None:
+        """Let a note go with its tasks; one that is too large for that goes before them."""
+        if len(data) > config.BATCH_BYTES:
+            await self.store(session_id, name, [data])
+        else:
+            note_id = self._new_id()
+            results.append((note_id, CONSTANT_PREFIX + name))
+            payloads.append((note_id, bytes(data)))
 
     async def store(
         self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
@@ -375,6 +395,14 @@ class BatchTransport:
     def _new_id(self) -> str:
         self._next_id += 1
         return f"{self._prefix}{self._next_id:012x}"
+
+
+def _prefix(task: Submission) -> str:
+    if task.cached:
+        return CACHED_PREFIX
+    if task.keep:
+        return KEPT_PREFIX
+    return WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
 
 
 def _lay_out(

@@ -38,14 +38,17 @@ from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
+from armoflow.protocol.shared_sessions import StandardSharedSessions
 from armoflow.protocol.submission import PayloadMode, StandardSubmitter
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import (
     EndedTasks,
     EngineInfo,
     Failure,
+    Note,
     ResultChange,
     ResultState,
+    SharedSessions,
     Submission,
     TaskState,
     TaskUnderWay,
@@ -108,6 +111,7 @@ class StandardTransport:
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._watched: dict[str, Any] = {}
         self._unwatched: set[str] = set()
+        self.shared: SharedSessions = StandardSharedSessions(self, self._sessions, self._results)
         self.transfers = Transfers(self, self._results)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
         self._output: WrittenOutput | None = None
@@ -134,10 +138,14 @@ class StandardTransport:
         return str(reply.session_id)
 
     async def submit(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None = None,
     ) -> None:
         """Create the results, submit the tasks, upload the payloads."""
-        await self._submitter.submit(session_id, submissions, named)
+        await self._submitter.submit(session_id, submissions, named, note)
 
     def begun(self, session_id: str) -> None:
         """Tasks were submitted to a session: there is something to watch."""

@@ -28,7 +28,7 @@ from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CACHED_PREFIX, PAYLOAD_PREFIX
 from armoflow.protocol.late import read_again
-from armoflow.protocol.transport import InputsAbortedError, ResultState, Submission
+from armoflow.protocol.transport import InputsAbortedError, Note, ResultState, Submission
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -53,7 +53,11 @@ class StandardSubmitter:
         self._payloads = payloads
 
     async def submit(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None = None,
     ) -> None:
         """Submit a batch; see :meth:`Transport.submit`."""
         limit = self._inline_limit()
@@ -67,6 +71,10 @@ class StandardSubmitter:
         await self._create_payloads_with_data(session_id, after)
         if self._payloads == "eager":
             await self._upload(session_id, submissions)
+        noted = None if note is None else note()
+        if noted is not None:
+            name, data = noted
+            await self._transport.store(session_id, name, [data])
         await self._submit(session_id, submissions, named)
         self._transport.begun(session_id)
         await self._upload(session_id, submissions)

@@ -12,7 +12,7 @@ import enum
 import functools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow import config
 from armoflow.codec.container import Buffer
@@ -30,6 +30,10 @@ class ResultState(enum.Enum):
     COMPLETED = "completed"
     ABORTED = "aborted"
     DELETED = "deleted"
+
+
+Note: TypeAlias = "Callable[[], tuple[str, Buffer] | None]"
+"""What is to be known of tasks by whoever goes on with them."""
 
 
 class TaskState(enum.Enum):
@@ -266,6 +270,69 @@ class EndedTasks(NamedTuple):
     sizes: dict[str, int]
 
 
+class LabelledSession(NamedTuple):
+    """A session with a label.
+
+    Attributes:
+        id: Its id.
+        open: Tasks may be submitted to it.
+        created: When it was opened, in seconds since 1970.
+    """
+
+    id: str
+    open: bool
+    created: float
+
+
+class StoredPart(NamedTuple):
+    """Data that was stored under a name.
+
+    Attributes:
+        result_id: Where it is.
+        created: When it was stored, in seconds since 1970, by the engine's clock.
+    """
+
+    result_id: str
+    created: float
+
+
+class Owned(NamedTuple):
+    """What becomes of a result.
+
+    Attributes:
+        state: What it is.
+        owner: The task that will make it; empty: none was submitted.
+    """
+
+    state: ResultState
+    owner: str
+
+
+class SharedSessions(Protocol):
+    """Sessions that several clients come back to, one after the other: found by a label."""
+
+    async def open(self, options: WireOptions, label: tuple[str, str]) -> str:
+        """Open a session with a label, that no lease ends; returns its id."""
+
+    async def find(self, label: tuple[str, str]) -> list[LabelledSession]:
+        """The sessions with a label that are there still, the oldest first."""
+
+    async def parts(self, session_id: str, name: str) -> list[StoredPart]:
+        """What was stored under names that begin so, in a session; the oldest first."""
+
+    async def names(self, session_id: str, prefix: str) -> list[str]:
+        """The names that begin so of the results that are there, in a session."""
+
+    async def owned(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Owned]:
+        """What becomes of results, by id; those are left out that the engine does not know."""
+
+    async def forward(self, session_id: str, tasks: Sequence[Submission]) -> None:
+        """Submit tasks whose results and payloads are there already."""
+
+    def begun(self, session_id: str) -> None:
+        """Somebody has submitted tasks to a session: there is something to watch."""
+
+
 class Transport(Protocol):
     """The calls that the orchestrator needs; every one may be repeated safely by the transport.
 
@@ -277,6 +344,7 @@ class Transport(Protocol):
         collecting: Seconds in which tasks are collected into a batch while another is on its way.
         round_trip: Seconds that a call takes at least; 0 where nothing is called by itself, and
             before the first call.
+        shared: Sessions that several clients come back to.
     """
 
     info: EngineInfo
@@ -285,12 +353,17 @@ class Transport(Protocol):
     batches: int
     collecting: float
     round_trip: float
+    shared: SharedSessions
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""
 
     async def submit(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None = None,
     ) -> None:
         """Create the results, submit the tasks, upload the payloads.
 
@@ -298,6 +371,8 @@ class Transport(Protocol):
             session_id: Where.
             submissions: The tasks; inputs are outputs of earlier ones, or have their ids.
             named: Called as soon as every output has its id (again, if a batch is replaced).
+            note: Called once inputs, outputs and payloads have their ids: gives a name, and what is
+                stored under it before the tasks are submitted, or with them.
 
         Raises:
             InputsAbortedError: If the batch was refused for aborted inputs: no task was submitted.

@@ -1,0 +1,370 @@
+"""Named runs: graphs that go on without their client, and that another one goes on with.
+
+Each has a session of its own, and a connection of its own for as long as this client plans it or
+waits for it: what is not named knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from armoflow.client.caching import reference_keys
+from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.loop import CallbackThread, LoopThread
+from armoflow.client.run_references import NO_SESSION, RunReferences
+from armoflow.client.validate import Survey
+from armoflow.codec.container import Buffer
+from armoflow.codec.seal import new_key
+from armoflow.errors import ArmoflowError, ClientClosedError, NamedRunError
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
+from armoflow.graph.graph import Graph
+from armoflow.options import TaskOptions, merge_options
+from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.named.manifest import Head, Place
+from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.restored import KnownValues, RestoredTasks
+from armoflow.orchestrator.named.run_keys import RunKeys
+from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
+from armoflow.orchestrator.planned import Constant, Result, SlotRange
+from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
+from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.targets import Names, WaitingTarget
+from armoflow.orchestrator.tracker import blame_for
+from armoflow.protocol.transport import ResultState, Transport, WireOptions
+
+if TYPE_CHECKING:
+    from armoflow.client.client import Client
+    from armoflow.orchestrator.orchestrator import Orchestrator
+
+
+class Heir:
+    """A result that fails of what another one fails of.
+
+    Args:
+        result: The result.
+    """
+
+    cancelled = False
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+
+    def wait_for(self, other: Result) -> None:
+        """Fail when that one has failed, and why."""
+        if other.final:
+            self.arrive(other)
+        else:
+            other.add_waiter(self)
+
+    def arrive(self, result: Result) -> None:
+        """The other one has ended."""
+        self._result.blame = result.blame
+        self._result.end(ResultState.ABORTED)
+
+
+class OpenRun:
+    """A run that this client plans, or waits for; lives in the loop's thread.
+
+    Args:
+        name: Its name.
+        session: Its session.
+        orchestrator: Works on it.
+    """
+
+    def __init__(self, name: str, session: RunSession, orchestrator: Orchestrator) -> None:
+        self.name = name
+        self.session = session
+        self.orchestrator = orchestrator
+        self.tasks = RestoredTasks((), session.progress)
+        self.recorder: Recorder | None = None
+        self.target: WaitingTarget | None = None
+
+    @property
+    def head(self) -> Head:
+        """What was asked for."""
+        head = self.session.manifest.head
+        assert head is not None
+        return head
+
+    def piece(self, place: Place) -> SlotRange:
+        """Where values are."""
+        if self.session.was_submitted(place):
+            return self.tasks.piece(place)
+        # It was never submitted, for what it needs had failed before.
+        heir = Result(place.name)
+        first = next((key for key in self.session.lost()), None)
+        if first is None:
+            heir.blame = Blame(place.name, error=NamedRunError(f"{place.name!r} was not submitted"))
+            heir.end(ResultState.ABORTED)
+        else:
+            Heir(heir).wait_for(self.tasks.result(first, place.name))
+        return SlotRange(heir, place.start, place.stop)
+
+    async def close(self, error: ArmoflowError) -> None:
+        """Leave it to itself: whoever waits for it here is told."""
+        if self.recorder is not None:
+            self.recorder.stop(error)
+            await self.recorder.settle()
+        if self.target is not None and not self.target.ended:
+            self.target.fail(error)
+        await self.orchestrator.close()
+
+
+class NamedRuns:
+    """The named runs of one client.
+
+    Args:
+        client: The client.
+        loop: Its loop.
+        callbacks: Calls what is to be called when futures are done.
+        connect: Opens a connection to its engine.
+        read: Reads the data of what was put.
+        options: Default task options of its sessions.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        loop: LoopThread,
+        callbacks: CallbackThread,
+        *,
+        connect: Callable[[], Awaitable[Transport]],
+        read: Callable[[Constant], Any],
+        options: WireOptions,
+    ) -> None:
+        self._client = client
+        self._loop = loop
+        self._callbacks = callbacks
+        self._connect = connect
+        self._read = read
+        self._options = options
+        self._open: list[OpenRun] = []
+
+    # --- the caller's thread --------------------------------------------------------------------
+
+    def submit(
+        self,
+        value: Delayed[Any] | DelayedList[Any],
+        name: str,
+        settings: PlanSettings,
+        replace: bool,
+    ) -> Future[Any]:
+        """Begin a run, join it, or go on with it."""
+        keys = RunKeys(settings.options, reference_keys(self._client, self._read))
+        graph = keys.graph(value)
+        for node in Graph(value):
+            keys.of(node)  # what has no key is named before anything is sent
+        whole = isinstance(value, Delayed) or dynamic.is_dynamic(value.node)
+        head = Head(
+            *(graph, keys.root(value), value.output, value.node.name, whole),
+            new_key(),
+            this_planner(),
+        )
+        run, epoch = self._loop.call(self._begin_or_join(name, head, replace))
+        future = self._future(run, Names.of(value.node))
+        future.shows(value)
+        if epoch is None:
+            self._loop.run(lambda: self._wait_for(run, future))
+        else:
+            options = merge_options(TaskOptions(keep=True), settings.options)
+            seal = run.head.seal
+            settings = dataclasses.replace(settings, options=options, key=seal, caching=False)
+            self._plan(run, epoch, value, keys, settings=settings, future=future)
+        return future
+
+    def attach(self, name: str) -> Future[Any]:
+        """The future of a run that somebody has begun."""
+        run = self._loop.call(self._attach(name))
+        future = self._future(run, Names(run.head.name))
+        self._loop.run(lambda: self._wait_for(run, future))
+        return future
+
+    def lay_out(self) -> list[str]:
+        """Wait until the engine has all of these runs; returns their names.
+
+        Raises:
+            ArmoflowError: If a plan could not be made.
+        """
+
+        async def wait() -> list[str]:
+            for run in self._open:
+                if run.recorder is not None:
+                    await run.recorder.laid_out.wait()
+                    if run.recorder.error is not None:
+                        raise run.recorder.error
+            return [run.name for run in self._open]
+
+        return self._loop.call(wait())
+
+    def close(self) -> None:
+        """Leave all of them to themselves."""
+        open_, self._open = self._open, []
+
+        async def close() -> None:
+            for run in open_:
+                await run.close(
+                    ClientClosedError(
+                        f"the client was closed; Client.attach({run.name!r}) waits on"
+                    )
+                )
+
+        if open_:
+            self._loop.call(close())
+
+    # --- the loop's thread ----------------------------------------------------------------------
+
+    async def _begin_or_join(
+        self, name: str, head: Head, replace: bool
+    ) -> tuple[OpenRun, int | None]:
+        transport: Transport = await self._connect()
+        try:
+            session = await RunSession.find(transport, name)
+            if session is None:
+                session = await RunSession.open(transport, name, self._options)
+            epoch = await self._decide(session, name, head, replace)
+            return await self._enter(name, session, transport), epoch
+        except BaseException:
+            await transport.close()
+            raise
+
+    async def _decide(
+        self, session: RunSession, name: str, head: Head, replace: bool
+    ) -> int | None:
+        """Begin an epoch of a run, if it has to be planned; returns its number."""
+        while True:
+            await session.refresh()
+            before = session.manifest.head
+            if before is not None:
+                head = head._replace(seal=before.seal)
+                if before.graph == head.graph:
+                    planned = await session.wait_until_planned()
+                    await session.refresh()
+                    if planned and not session.failed:
+                        return None
+                elif session.running or await session.being_planned():
+                    if not replace:
+                        raise _under_way(name)
+                    await session.refresh()
+                    await session.cancel_open()
+            epoch = await session.begin(head)
+            if epoch is not None:
+                return epoch
+
+    async def _attach(self, name: str) -> OpenRun:
+        transport: Transport = await self._connect()
+        try:
+            session = await RunSession.find(transport, name)
+            if session is None:
+                ended = await sessions_of(transport, name)
+                how = "was cancelled, or has ended" if ended else "is not there"
+                raise NamedRunError(
+                    f"run {name!r} {how}: client.submit(graph, name={name!r}) begins it"
+                )
+            await session.refresh()
+            if session.manifest.head is not None and await session.wait_until_planned():
+                await session.refresh()
+            return await self._enter(name, session, transport)
+        except BaseException:
+            await transport.close()
+            raise
+
+    async def _enter(self, name: str, session: RunSession, transport: Transport) -> OpenRun:
+        """Work on a run from here on."""
+        from armoflow.orchestrator.orchestrator import Orchestrator
+
+        head = session.manifest.head
+        if head is None:
+            raise NamedRunError(f"run {name!r} has just been begun, and nothing is known of it yet")
+        orchestrator = Orchestrator(transport, self._options, head.seal, shared=session.id)
+        await orchestrator.session()
+        run = OpenRun(name, session, orchestrator)
+        await self._take_over(run)
+        self._open.append(run)
+        return run
+
+    async def _take_over(self, run: OpenRun) -> None:
+        """Take over the tasks that are there, and submit those that were laid out."""
+        session = run.session
+        run.tasks = RestoredTasks(session.manifest.tasks, session.progress)
+        lost = await session.submit_rest(run.tasks.open)
+        run.orchestrator.restore(run.tasks.open, session.progress.changes)
+        for task in lost:
+            error = NamedRunError(
+                f"what task {task.label!r} needs was not uploaded when its client ended: submit "
+                f"the graph again, client.submit(graph, name={run.name!r})"
+            )
+            run.orchestrator.tracker.fail(task, blame_for(task, error=error))
+
+    def _wait_for(self, run: OpenRun, future: Future[Any]) -> None:
+        """Let a future stand for what a run was asked for."""
+        end = run.session.asked_for()
+        fetch = run.orchestrator.fetcher.fetch
+        target = run.target = WaitingTarget(None, fetch, future.settle)
+        if end is None:
+            target.fail(_not_whole(run))
+        else:
+            target.place([run.piece(place) for place in end], run.head.whole)
+            target.seal()
+
+    # --- planning -------------------------------------------------------------------------------
+
+    def _plan(
+        self,
+        run: OpenRun,
+        epoch: int,
+        value: Delayed[Any] | DelayedList[Any],
+        keys: RunKeys,
+        *,
+        settings: PlanSettings,
+        future: Future[Any],
+    ) -> None:
+        orchestrator, session = run.orchestrator, run.session
+        known = KnownValues(keys, session.manifest.places(session.progress), run.tasks)
+        planner = Planner(orchestrator.book, settings, known)
+        assert settings.limits is not None
+        survey = Survey(self._client, settings.options, settings.limits)
+        planner.want([value], survey.visit)
+        store = functools.partial(self._store, run)
+        references = RunReferences(self._client, settings.key, store, self._read)
+        planner.surroundings = survey.surroundings(references)
+
+        def prepare() -> tuple[WaitingTarget, Recorder]:
+            target = WaitingTarget(value, orchestrator.fetcher.fetch, future.settle)
+            recorder = Recorder(keys, orchestrator.pipeline, epoch, session.store, target)
+            recorder.begin()
+            run.target, run.recorder = target, recorder
+            return target, recorder
+
+        target, recorder = self._loop.run(prepare)
+        orchestrator.run([target], planner, recorder=recorder)
+
+    def _store(self, run: OpenRun, name: str, parts: Sequence[Buffer]) -> Constant:
+        return self._loop.call(run.orchestrator.store(name, parts))
+
+    def _future(self, run: OpenRun, names: Names) -> Future[Any]:
+        tally, seal = run.orchestrator.tally, run.head.seal
+        origin = FutureOrigin(self._client, self._callbacks, NO_SESSION, seal, None, tally)
+        return Future(origin, names)
+
+
+def _under_way(name: str) -> NamedRunError:
+    return NamedRunError(
+        f"run {name!r} is under way with another graph: wait for it, client.attach({name!r}), say "
+        "replace=True to put this one in its place, or choose another name"
+    )
+
+
+def _not_whole(run: OpenRun) -> NamedRunError:
+    manifest = run.session.manifest
+    why = f" ({manifest.stopped})" if manifest.stopped else ""
+    return NamedRunError(
+        f"the plan of run {run.name!r} is not whole: its client ended{why} when "
+        f"{len(manifest.tasks):,} tasks were planned. These go on; the rest is planned where the "
+        f"graph is submitted again, client.submit(graph, name={run.name!r}) or armoflow resume "
+        f"{run.name} SCRIPT"
+    )

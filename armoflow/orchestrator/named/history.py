@@ -1,0 +1,192 @@
+"""What the engine knows of a named run: its manifest, and what became of the tasks in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from armoflow import config
+from armoflow.codec.envelope import unpack_cells
+from armoflow.codec.item_log import PREFIX as LOG_PREFIX
+from armoflow.codec.item_log import tells_of_failures
+from armoflow.errors import DataLostError, EnvelopeError
+from armoflow.orchestrator.named.manifest import (
+    KEY_BYTES,
+    PART_NAME,
+    Head,
+    Part,
+    Place,
+    TaskNote,
+    unpack_part,
+)
+from armoflow.orchestrator.targets import is_failure
+from armoflow.protocol.transport import ResultChange, ResultState, Transport
+
+ValueKey = tuple[bytes, int]
+"""The key of a node, and which of its outputs; -1: what a filter leaves."""
+
+
+class ValuePlace(NamedTuple):
+    """Where a value is."""
+
+    result_id: str
+    slot: int
+
+
+class Progress(NamedTuple):
+    """What became of the tasks of a run.
+
+    Attributes:
+        changes: What has ended.
+        done: Results that are there.
+        lost: Results that never come: their tasks failed, or need what has failed.
+        open: Results that are still to come.
+        bad: Slots of good results that hold failures, by result.
+    """
+
+    changes: Sequence[ResultChange]
+    done: set[str]
+    lost: set[str]
+    open: set[str]
+    bad: dict[str, set[int]]
+
+
+class Manifest:
+    """The parts of a run's manifest, as far as they were read.
+
+    Attributes:
+        epoch: That of the plan that was begun last; 0: none was.
+        head: What was asked for in it.
+        end: Where the values of that are; None: the plan is not whole.
+        stopped: Why it will never be.
+        tasks: All tasks of the run, in the order of its plans.
+        count: How many parts these are.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.head: Head | None = None
+        self.end: Sequence[Place] | None = None
+        self.stopped = ""
+        self.tasks: list[TaskNote] = []
+        self._values: list[tuple[str, int, int, bytes]] = []
+        self._seen: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """How many parts there are."""
+        return len(self._seen)
+
+    async def read(self, transport: Transport, session_id: str) -> int:
+        """Read the parts that are new; returns how many these are.
+
+        Raises:
+            MalformedError: If one is no part of a manifest.
+            DataLostError: If the engine has lost one.
+        """
+        stored = await transport.shared.parts(session_id, PART_NAME)
+        new = [part.result_id for part in stored if part.result_id not in self._seen]
+        for first in range(0, len(new), config.CACHE_BATCH):
+            batch = new[first : first + config.CACHE_BATCH]
+            for data in await transport.fetch(session_id, batch):
+                if isinstance(data, DataLostError):
+                    raise data
+                self._take(unpack_part(data))
+        self._seen.update(new)
+        return len(new)
+
+    def _take(self, part: Part) -> None:
+        self.tasks.extend(part.tasks)
+        self._values.extend(part.values)
+        if part.head is not None and part.epoch > self.epoch:
+            self.epoch, self.head = part.epoch, part.head
+            self.end, self.stopped = None, ""
+        if part.epoch == self.epoch:  # who was overtaken has no say any more
+            self.end = self.end if part.end is None else part.end
+            self.stopped = self.stopped or part.stopped
+
+    def places(self, progress: Progress) -> dict[ValueKey, ValuePlace]:
+        """Where values are, or will be, by their keys."""
+        found: dict[ValueKey, ValuePlace] = {}
+        good = progress.done | progress.open
+        for result_id, first, output, keys in self._values:
+            if result_id not in good:
+                continue
+            bad = progress.bad.get(result_id, ())
+            for number in range(len(keys) // KEY_BYTES):
+                slot = first + number
+                if slot not in bad:
+                    key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
+                    found[key, output] = ValuePlace(result_id, slot)
+        return found
+
+
+def without(progress: Progress, tasks: Sequence[TaskNote], lost: set[str]) -> Progress:
+    """The same, where some results never come, nor what needs them."""
+    lost = progress.lost | _with_dependents(tasks, lost, progress.done)
+    return progress._replace(lost=lost, open=progress.open - lost)
+
+
+async def look(transport: Transport, session_id: str, tasks: Sequence[TaskNote]) -> Progress:
+    """Ask what became of tasks.
+
+    Args:
+        transport: The way to the engine.
+        session_id: Their session.
+        tasks: All tasks of the run.
+    """
+    outputs = [output for task in tasks for output in task.outputs]
+    changes = await transport.poll(session_id, outputs) if outputs else ()
+    states = {change.result_id: change.state for change in changes}
+    done = {key for key, state in states.items() if state is ResultState.COMPLETED}
+    bad, gone = await _failed_slots(transport, session_id, sorted(done))
+    done -= gone
+    lost = _with_dependents(tasks, states.keys() - done, done)
+    open_ = set(outputs) - done - lost
+    return Progress(changes, done, lost, open_, bad)
+
+
+def _with_dependents(tasks: Iterable[TaskNote], lost: set[str], done: set[str]) -> set[str]:
+    """What is lost, and what needs it and will not come for that."""
+    if not lost:
+        return lost
+    consumers: defaultdict[str, list[TaskNote]] = defaultdict(list)
+    for task in tasks:
+        for needed in task.inputs:
+            consumers[needed].append(task)
+    closed, pending = set(lost), deque(lost)
+    while pending:
+        for task in consumers.get(pending.popleft(), ()):
+            for output in task.outputs:
+                if output not in closed and output not in done:
+                    closed.add(output)
+                    pending.append(output)
+    return closed
+
+
+async def _failed_slots(
+    transport: Transport, session_id: str, result_ids: Sequence[str]
+) -> tuple[dict[str, set[int]], set[str]]:
+    """The slots of completed results that hold failures, and the results without data.
+
+    Tasks of several items end well, and those with failed items leave a log each; where there is
+    none, nothing is read.
+    """
+    logs = await transport.shared.names(session_id, LOG_PREFIX)
+    if not any(map(tells_of_failures, logs)):
+        return {}, set()
+    bad: dict[str, set[int]] = {}
+    gone: set[str] = set()
+    for first in range(0, len(result_ids), config.CACHE_BATCH):
+        batch = result_ids[first : first + config.CACHE_BATCH]
+        for result_id, data in zip(batch, await transport.fetch(session_id, batch), strict=True):
+            try:
+                cells = () if isinstance(data, DataLostError) else unpack_cells(data)
+            except EnvelopeError:
+                cells = ()
+            if not cells:
+                gone.add(result_id)
+            elif failed := {number for number, cell in enumerate(cells) if is_failure(cell)}:
+                bad[result_id] = failed
+    return bad, gone

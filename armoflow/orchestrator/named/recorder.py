@@ -1,0 +1,239 @@
+"""What the plan of a named run makes, noted with the engine in the step that submits it.
+
+A plan says where values will be right after it has yielded the task that makes them. So a task is
+held back until then, a moment: what is submitted is known by its key to whoever goes on with the
+run, whenever this client dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import dumps
+from armoflow.errors import ArmoflowError
+from armoflow.graph.nodes import Node
+from armoflow.orchestrator.named.manifest import (
+    PART_NAME,
+    Part,
+    Place,
+    TaskNote,
+    ValueNote,
+    pack_part,
+)
+from armoflow.orchestrator.named.restored import RestoredResult
+from armoflow.orchestrator.named.run_keys import RunKeys
+from armoflow.orchestrator.planned import LocalItems, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.queue import Entry
+from armoflow.orchestrator.submit import Pipeline
+from armoflow.orchestrator.targets import WaitingTarget
+
+PULSE = 5.0
+"""Seconds without a part after which a planner says that it is still at work."""
+
+_HELD = 16
+"""Entries that are held back at most."""
+
+
+class Recorder:
+    """Notes one plan; stands between it and the pipeline.
+
+    Args:
+        keys: What values are known by.
+        pipeline: Takes what is planned.
+        epoch: Of this plan.
+        store: Stores data under a name.
+        target: What was asked for.
+
+    Attributes:
+        laid_out: The engine has the whole plan, or will never have it.
+        error: Why it will not.
+    """
+
+    def __init__(
+        self,
+        keys: RunKeys,
+        pipeline: Pipeline,
+        epoch: int,
+        store: Callable[[str, bytes], Awaitable[str]],
+        target: WaitingTarget,
+    ) -> None:
+        self._keys = keys
+        self._pipeline = pipeline
+        self._epoch = epoch
+        self._store = store
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._held: list[Entry] = []
+        self._values: dict[Result, list[ValueNote]] = {}
+        self._late: list[tuple[Result, ValueNote]] = []
+        self._lock = threading.Lock()
+        self._unsent = 0
+        self._planned = False
+        self._noted_at = self._loop.time()
+        self._ending: asyncio.Task[None] | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self.laid_out = asyncio.Event()
+        self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Planning begins; in the loop's thread."""
+        self._pipeline.notes = self
+        self._pulse = self._loop.create_task(self._beat())
+
+    # --- the plan's thread ----------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Take what the plan yielded."""
+        if isinstance(entry, PlannedTask):
+            with self._lock:
+                self._unsent += 1
+        self._held.append(entry)
+        if callable(entry) or len(self._held) >= _HELD:
+            self._let_go()
+
+    def made(self, node: Node, first: int, columns: Sequence[Sequence[PlanPiece]]) -> None:
+        """Take where values will be."""
+        keyed = self._keys.of(node)
+        if keyed is not None:
+            for output, column in zip(keyed.outputs, columns, strict=True):
+                position = first
+                for piece in column:
+                    if isinstance(piece, SlotRange):
+                        keys = keyed.items[position : position + piece.length]
+                        self._note(piece, output, keys)
+                    position += piece.length
+        self._let_go()
+
+    def _note(self, piece: SlotRange, output: int, keys: Sequence[bytes]) -> None:
+        note = ValueNote("", piece.start, output, b"".join(keys))
+        if isinstance(piece.result, RestoredResult):
+            return  # its note is there
+        if piece.result.id:  # it was planned before, for another node
+            with self._lock:
+                self._late.append((piece.result, note))
+        else:
+            self._values.setdefault(piece.result, []).append(note)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for entry in held:
+            self._pipeline.put(entry)
+
+    # --- the loop's thread ----------------------------------------------------------------------
+
+    def note(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
+        """What is to be stored with some tasks, whose results have their ids."""
+        values = [
+            note._replace(result_id=result.id)
+            for task in tasks
+            for result in task.outputs
+            for note in self._values.get(result, ())
+        ]
+        self._noted_at = self._loop.time()
+        return PART_NAME, pack_part(
+            Part(self._epoch, tasks=[_describe(task) for task in tasks], values=values)
+        )
+
+    def sent(self, tasks: Sequence[PlannedTask]) -> None:
+        """Tasks were submitted, or will not be."""
+        for task in tasks:
+            for result in task.outputs:
+                self._values.pop(result, None)
+        with self._lock:
+            self._unsent -= len(tasks)
+        self._look()
+
+    def planned(self) -> None:
+        """The plan was taken whole."""
+        self._planned = True
+        self._look()
+
+    def stop(self, why: BaseException) -> None:
+        """The plan will not be whole."""
+        if self.error is None and not self.laid_out.is_set():
+            self.error = why
+            self._end_with(self._tell_stopped(str(why) or type(why).__name__))
+
+    async def settle(self) -> None:
+        """Wait until the engine knows all that it is told."""
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+
+    def _look(self) -> None:
+        with self._lock:
+            over = self._planned and not self._unsent
+        if over and self._ending is None:
+            error = self._target.error
+            if error is not None:
+                self.stop(error)
+            else:
+                self._end_with(self._tell_end())
+
+    def _end_with(self, telling: Any) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+        before = self._ending
+
+        async def tell() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            try:
+                await telling
+            except ArmoflowError as error:
+                self.error = self.error or error
+            finally:
+                self.laid_out.set()
+
+        self._ending = self._loop.create_task(tell())
+
+    async def _tell_end(self) -> None:
+        places = [await self._place(piece) for piece in self._target.pieces]
+        late = [note._replace(result_id=result.id) for result, note in self._late]
+        await self._tell(Part(self._epoch, values=late, end=places))
+
+    async def _tell_stopped(self, why: str) -> None:
+        await self._tell(Part(self._epoch, stopped=why))
+
+    async def _place(self, piece: PlanPiece) -> Place:
+        if isinstance(piece, SlotRange):
+            result = piece.result
+            return Place(result.id, result.name, result.first, piece.start, piece.stop)
+        return Place(await self._keep(piece), "items", 0, 0, piece.length)
+
+    async def _keep(self, items: LocalItems) -> str:
+        """Store items that no task makes: who attaches has to find them."""
+        slots = [_slot(dumps(value)) for value in items.values]
+        return await self._store("items", b"".join(pack_envelope(slots)))
+
+    async def _tell(self, part: Part) -> None:
+        self._noted_at = self._loop.time()
+        await self._store(PART_NAME, pack_part(part))
+
+    async def _beat(self) -> None:
+        """Say that planning goes on, where it takes its time."""
+        while True:
+            await asyncio.sleep(max(0.0, self._noted_at + PULSE - self._loop.time()))
+            if self._loop.time() >= self._noted_at + PULSE:
+                await self._tell(Part(self._epoch))
+
+
+def _slot(pickled: Pickled) -> Slot:
+    return Slot(SlotKind.VALUE, pickled.data, pickled.buffers)
+
+
+def _describe(task: PlannedTask) -> TaskNote:
+    return TaskNote(
+        task.payload_id,
+        tuple(dict.fromkeys(result.id for result in task.inputs)),
+        tuple(result.id for result in task.outputs),
+        task.options,
+        task.operation,
+        tuple([task.name] if task.steps is None else task.steps.names),
+        task.start,
+        task.items,
+    )

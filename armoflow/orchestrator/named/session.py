@@ -1,0 +1,230 @@
+"""The session of a named run: found by its name, read, and gone on with.
+
+One session has all that was ever run under a name, until somebody removes it: so what is there
+already is named by its id, and nothing is imported. Whoever plans begins an *epoch*; who comes
+second in the same moment joins the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from armoflow import config
+from armoflow.orchestrator.named.history import Manifest, Progress, look, without
+from armoflow.orchestrator.named.manifest import (
+    PART_NAME,
+    Head,
+    Part,
+    Place,
+    PlanningProcess,
+    pack_part,
+)
+from armoflow.orchestrator.named.recorder import PULSE
+from armoflow.orchestrator.planned import PlannedTask
+from armoflow.protocol.messages import chunks
+from armoflow.protocol.transport import (
+    LabelledSession,
+    Owned,
+    ResultState,
+    Transport,
+    WireOptions,
+)
+from armoflow.system.this_process import lives, machine, started
+
+LABEL: Final = "armoflow_run"
+"""The option of a session that holds the name of its run."""
+
+_PAUSE = 0.2
+"""Seconds between two looks at a plan that another client makes."""
+
+_PATIENCE = 3 * PULSE
+"""Seconds without a word from a planner on another machine after which it counts as gone."""
+
+
+def this_planner() -> PlanningProcess:
+    """This process, as others are told of it."""
+    return PlanningProcess(machine(), os.getpid(), started(os.getpid()))
+
+
+async def sessions_of(transport: Transport, name: str) -> list[LabelledSession]:
+    """The sessions that have had a name, the oldest first."""
+    return await transport.shared.find((LABEL, name))
+
+
+class RunSession:
+    """The session of one run.
+
+    Args:
+        transport: The way to the engine.
+        session_id: The session.
+
+    Attributes:
+        manifest: What was read of its manifest.
+        progress: What became of its tasks.
+    """
+
+    def __init__(self, transport: Transport, session_id: str) -> None:
+        self.id = session_id
+        self.manifest = Manifest()
+        self.progress = Progress((), set(), set(), set(), {})
+        self._submitted: set[str] = set()
+        self._transport = transport
+
+    @classmethod
+    async def find(cls, transport: Transport, name: str) -> RunSession | None:
+        """The session of a run, if there is one that goes on."""
+        for session in await sessions_of(transport, name):
+            if session.open:
+                return cls(transport, session.id)
+        return None
+
+    @classmethod
+    async def open(cls, transport: Transport, name: str, options: WireOptions) -> RunSession:
+        """Open the session of a run, or find the one that somebody else has opened meanwhile."""
+        own = await transport.shared.open(options, (LABEL, name))
+        first = await cls.find(transport, name)
+        if first is None or first.id == own:
+            return cls(transport, own)
+        await transport.end_session(own)
+        return first
+
+    async def refresh(self) -> None:
+        """Find out what the engine knows now."""
+        await self.manifest.read(self._transport, self.id)
+        self.progress = await look(self._transport, self.id, self.manifest.tasks)
+        self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
+        places = {place.result_id for place in self.manifest.end or ()}
+        others = sorted(places - self._submitted - {""})
+        if others:  # items that no task makes, or what was refused
+            owned = await self._transport.shared.owned(self.id, others)
+            there = {key for key, it in owned.items() if it.state is ResultState.COMPLETED}
+            self.progress.done.update(there)
+            self.progress.lost.update(places - self._submitted - there)
+
+    @property
+    def planned(self) -> bool:
+        """Whether its plan is whole."""
+        return self.manifest.end is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether some of its tasks have not ended."""
+        return bool(self.progress.open)
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was asked for will not come."""
+        lost, bad = self.progress.lost, self.progress.bad
+        return any(
+            place.result_id in lost
+            or not bad.get(place.result_id, set()).isdisjoint(range(place.start, place.stop))
+            for place in self.manifest.end or ()
+        )
+
+    def asked_for(self) -> Sequence[Place] | None:
+        """Where the values are that were asked for; None: that was not planned."""
+        head, end = self.manifest.head, self.manifest.end
+        if end is not None or head is None or not head.whole:
+            return end
+        found = self.manifest.places(self.progress).get((head.root, head.output))
+        if found is None:
+            return None
+        return [Place(found.result_id, head.name, None, found.slot, found.slot + 1)]
+
+    def was_submitted(self, place: Place) -> bool:
+        """Whether somebody has made, or will make, what is at a place, or tried to."""
+        return place.result_id in self._submitted or place.result_id in self.progress.done
+
+    def lost(self) -> Sequence[str]:
+        """The results that never come, each after those that its task needs."""
+        return [
+            output
+            for task in self.manifest.tasks
+            for output in task.outputs
+            if output in self.progress.lost
+        ]
+
+    async def being_planned(self) -> bool:
+        """Whether somebody plans it now."""
+        if self.planned or self.manifest.stopped or self._planner_is_gone():
+            return False
+        head = self.manifest.head
+        if head is not None and head.planner.host == machine():
+            return True
+        return await self.wait_until_planned()
+
+    async def wait_until_planned(self) -> bool:
+        """Wait for the plan that somebody makes; False: nobody does.
+
+        A planner says that it is at work where there is nothing else to say.
+        """
+        loop = asyncio.get_running_loop()
+        news = loop.time()
+        while True:
+            gone = self._planner_is_gone()
+            if await self.manifest.read(self._transport, self.id):
+                news = loop.time()
+            manifest = self.manifest
+            if manifest.end is not None:
+                return True
+            if gone or manifest.stopped or loop.time() - news > _PATIENCE:
+                return False
+            await asyncio.sleep(_PAUSE)
+
+    def _planner_is_gone(self) -> bool:
+        head = self.manifest.head
+        if head is None:
+            return True
+        planner = head.planner
+        return planner.host == machine() and not lives(planner.process, planner.started)
+
+    async def begin(self, head: Head) -> int | None:
+        """Begin an epoch; returns its number, None if somebody else was first."""
+        epoch = self.manifest.epoch + 1
+        await self._transport.store(self.id, PART_NAME, [pack_part(Part(epoch, head=head))])
+        await self.manifest.read(self._transport, self.id)
+        won = self.manifest.epoch == epoch and self.manifest.head == head
+        return epoch if won else None
+
+    async def store(self, name: str, data: bytes) -> str:
+        """Store data in it; returns the id of the result."""
+        return await self._transport.store(self.id, name, [data])
+
+    async def cancel_open(self) -> None:
+        """Cancel the tasks that have not ended; what is there stays."""
+        owned = await self._transport.shared.owned(self.id, sorted(self.progress.open))
+        await self._transport.cancel_tasks(
+            self.id, sorted({result.owner for result in owned.values() if result.owner})
+        )
+        self.progress = without(self.progress, self.manifest.tasks, self.progress.open)
+
+    async def submit_rest(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+        """Submit what a client has laid out and not submitted; returns what cannot be.
+
+        On engines without the batch extension, payloads are there before their tasks, and large
+        ones may be missing after them.
+        """
+        if not tasks:
+            return []
+        ids = [output.id for task in tasks for output in task.outputs]
+        ids += [task.payload_id for task in tasks]
+        owned = await self._transport.shared.owned(self.id, ids)
+        absent = Owned(ResultState.DELETED, "")
+        ready, lost = [], []
+        for task in tasks:
+            payload = owned.get(task.payload_id, absent)
+            submitted = any(owned.get(output.id, absent).owner for output in task.outputs)
+            if payload.state is ResultState.CREATED or (
+                not submitted and payload.state is not ResultState.COMPLETED
+            ):
+                lost.append(task)
+            elif not submitted:
+                ready.append(task)
+        for batch in chunks(ready, config.BATCH_TASKS):
+            await self._transport.shared.forward(self.id, batch)
+        missing = {output.id for task in lost for output in task.outputs}
+        self.progress = without(self.progress, self.manifest.tasks, missing)
+        return lost

@@ -1,0 +1,128 @@
+"""Sessions that several clients come back to, one after the other: found by a label of theirs.
+
+By the calls that every ArmoniK serves: sessions are listed by an option of their default task
+options, which their opener has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from armonik.protogen.common import (
+    result_status_pb2,
+    session_status_pb2,
+    sessions_common_pb2,
+)
+
+from armoflow.protocol import messages
+from armoflow.protocol.filter_fields import GENERIC, SESSIONS, add_filters, sort_upwards
+from armoflow.protocol.frames import CONSTANT_PREFIX
+from armoflow.protocol.item_logs import list_pages
+from armoflow.protocol.transport import (
+    LabelledSession,
+    Owned,
+    ResultState,
+    StoredPart,
+    Submission,
+    WireOptions,
+    labelled,
+)
+
+if TYPE_CHECKING:
+    from armoflow.protocol.standard import StandardTransport
+
+PAGE = 500
+"""Rows of one list call."""
+
+_OPEN = (session_status_pb2.SESSION_STATUS_RUNNING, session_status_pb2.SESSION_STATUS_PAUSED)
+_COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
+_STATES = {
+    result_status_pb2.RESULT_STATUS_CREATED: ResultState.CREATED,
+    result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
+    result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
+}
+
+
+class StandardSharedSessions:
+    """Opens and finds them; see the module.
+
+    Args:
+        transport: Whose engine.
+        sessions: The stub of the sessions service.
+        results: The stub of the results service.
+    """
+
+    def __init__(self, transport: StandardTransport, sessions: Any, results: Any) -> None:
+        self._transport = transport
+        self._sessions = sessions
+        self._results = results
+
+    async def open(self, options: WireOptions, label: tuple[str, str]) -> str:
+        """Open a session with a label, that no lease ends; returns its id."""
+        partitions = self._transport.info.partitions
+        return await self._transport.create_session(labelled(options, (label,)), partitions)
+
+    async def find(self, label: tuple[str, str]) -> list[LabelledSession]:
+        """The sessions with a label that are there still, the oldest first."""
+        name, value = label
+        request = sessions_common_pb2.ListSessionsRequest(page_size=PAGE)
+        add_filters(request.filters, SESSIONS, [[(GENERIC + name, "==", value)]])
+        sort_upwards(request, SESSIONS, "created_at")
+        found = [
+            LabelledSession(raw.session_id, raw.status in _OPEN, _seconds(raw.created_at))
+            async for raw in list_pages(self._list_sessions, request, "sessions")
+            if raw.options.options.get(name) == value
+            and raw.status != session_status_pb2.SESSION_STATUS_DELETED
+        ]
+        return sorted(found, key=lambda session: (session.created, session.id))
+
+    async def parts(self, session_id: str, name: str) -> list[StoredPart]:
+        """What was stored under names that begin so, in a session; the oldest first."""
+        request = messages.results_in(session_id, _COMPLETED, PAGE, CONSTANT_PREFIX + name)
+        found = [
+            StoredPart(raw.result_id, _seconds(raw.created_at))
+            async for raw in list_pages(self._list_results, request, "results")
+        ]
+        return sorted(found, key=lambda part: (part.created, part.result_id))
+
+    async def names(self, session_id: str, prefix: str) -> list[str]:
+        """The names that begin so of the results that are there, in a session."""
+        request = messages.results_in(session_id, _COMPLETED, PAGE, prefix)
+        return [raw.name async for raw in list_pages(self._list_results, request, "results")]
+
+    async def owned(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Owned]:
+        """What becomes of results, by id; those are left out that the engine does not know."""
+        raws = await self._transport.list_results(session_id, result_ids)
+        return {
+            raw.result_id: Owned(
+                _STATES.get(raw.status, ResultState.DELETED), str(raw.owner_task_id)
+            )
+            for raw in raws
+        }
+
+    async def forward(self, session_id: str, tasks: Sequence[Submission]) -> None:
+        """Submit tasks whose results and payloads are there already."""
+        await self._transport.submit(session_id, tasks, _nothing)
+
+    def begun(self, session_id: str) -> None:
+        """Somebody has submitted tasks to a session: there is something to watch."""
+        self._transport.begun(session_id)
+
+    async def _list_sessions(self, request: Any) -> Any:
+        return await self._transport.call(
+            self._sessions.ListSessions, request, "listing sessions with a label"
+        )
+
+    async def _list_results(self, request: Any) -> Any:
+        return await self._transport.call(
+            self._results.ListResults, request, "listing what a run has left"
+        )
+
+
+def _nothing() -> None:
+    return None
+
+
+def _seconds(stamp: Any) -> float:
+    return float(stamp.seconds + stamp.nanos / 1e9)
