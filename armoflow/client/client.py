@@ -276,7 +276,7 @@ class Client:
                 ``DelayedList`` there may be ``name`` and ``replace`` instead: a named run goes on
                 without its client, and whoever submits the same graph under the same name joins it,
                 or goes on with what is missing of it. Another graph takes the place of one that
-                is under way with ``replace=True`` only. See :doc:`runs`.
+                is under way with ``replace=True`` only..
 
         Returns:
             A future of its value; of a task of several outputs, of the tuple of them.

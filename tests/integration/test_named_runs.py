@@ -174,6 +174,7 @@ def test_another_graph_takes_the_place_of_one_under_way_only_if_that_is_said(
 ) -> None:
     gate = Gate(tmp_path / "gate")
     kept = double(1, log.path)
+    assert client.submit(kept, name=name).result() == 2
     with gate.closed():
         client.submit(add(gated(1, log.path, gate.path), kept), name=name)
         with pytest.raises(NamedRunError, match=r"under way with another graph.*replace=True"):
