@@ -11,6 +11,9 @@ INLINE_DATA_LIMIT = 64 * KIB
 CACHE_BATCH = 500
 """Results that are imported, or told of, in one call."""
 
+CACHE_MAKINGS = 1000
+"""Of how many keys of a task it is kept what they were made of: of the newest."""
+
 CACHE_ENTRIES_ASKED = 500
 """Keys in one query of the index: SQLite takes 999 variables, or more."""
 

@@ -36,6 +36,15 @@ CREATE TABLE IF NOT EXISTS entries (
     key BLOB NOT NULL, item INTEGER NOT NULL, data INTEGER NOT NULL, slot INTEGER NOT NULL,
     PRIMARY KEY (key, item)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_of_data ON entries (data);
+CREATE TABLE IF NOT EXISTS codes (digest BLOB PRIMARY KEY, parts BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS makings (
+    id INTEGER PRIMARY KEY, parts BLOB NOT NULL UNIQUE, task TEXT NOT NULL, code BLOB,
+    made REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS makings_of_task ON makings (task, id);
+CREATE INDEX IF NOT EXISTS makings_of_code ON makings (code);
+CREATE TABLE IF NOT EXISTS making_of_data (
+    data INTEGER NOT NULL, making INTEGER NOT NULL, PRIMARY KEY (data, making)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS data_of_making ON making_of_data (making);
 """
 
 
@@ -66,6 +75,22 @@ class Place(NamedTuple):
 
     data: Data
     slot: int
+
+
+class Making(NamedTuple):
+    """What the keys of a node's values were made of, as it is kept to explain others by.
+
+    Attributes:
+        task: Module and qualified name of the function.
+        parts: All but the code, encoded; what is equal is kept once.
+        code: The digest of the code, if that is part of the keys.
+        code_parts: What the code is, encoded; kept once for all that have the digest.
+    """
+
+    task: str
+    parts: bytes
+    code: bytes | None = None
+    code_parts: bytes = b""
 
 
 Key = tuple[bytes, int]
@@ -168,8 +193,17 @@ class Index:
                     execute("UPDATE data SET used = ? WHERE id = ?", (now, number))
         return found
 
-    def add(self, entries: Iterable[tuple[Data, Sequence[tuple[Key, int]]]]) -> None:
-        """Enter data, each with its keys and their slots; what was known of these keys goes."""
+    def add(
+        self,
+        entries: Iterable[tuple[Data, Sequence[tuple[Key, int]]]],
+        makings: Iterable[tuple[bytes, Making]] = (),
+    ) -> None:
+        """Enter data, each with its keys and their slots; what was known of these keys goes.
+
+        Args:
+            entries: The data.
+            makings: What keys were made of, by the opaque ids of some of it.
+        """
         with self._using("IMMEDIATE") as execute:
             for data, keys in entries:
                 execute(
@@ -182,21 +216,39 @@ class Index:
                 for (key, item), slot in keys:
                     entry = (key, item, row[0], slot)
                     execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", entry)
+            _add_makings(execute, makings)
 
     def forget(self, opaque_ids: Iterable[bytes]) -> None:
-        """Data is gone: so are its entries."""
+        """Data is gone: so are its entries, and what explains only these."""
         with self._using("IMMEDIATE") as execute:
             for opaque_id in opaque_ids:
-                query = "DELETE FROM entries WHERE data IN (SELECT id FROM data WHERE opaque = ?)"
-                execute(query, (opaque_id,))
-                execute("DELETE FROM data WHERE opaque = ?", (opaque_id,))
+                row = execute("SELECT id FROM data WHERE opaque = ?", (opaque_id,)).fetchone()
+                if row is not None:
+                    execute("DELETE FROM entries WHERE data = ?", row)
+                    execute("DELETE FROM data WHERE id = ?", row)
+                    _forget_makings(execute, row[0])
 
     def clear(self) -> int:
         """The engine has lost everything: so does the index. Returns how many entries that were."""
         with self._using("IMMEDIATE") as execute:
             count = execute("DELETE FROM entries").rowcount
-            execute("DELETE FROM data")
+            for table in ("data", "makings", "codes", "making_of_data"):
+                execute(f"DELETE FROM {table}")
         return count
+
+    # --- what explains them ---------------------------------------------------------------------
+
+    def makings(self, task: str, before: float) -> list[Making]:
+        """What earlier keys of a task were made of, without the code's parts; the newest first."""
+        query = "SELECT task, parts, code FROM makings WHERE task = ? AND made < ? ORDER BY id DESC"
+        with self._using("DEFERRED") as execute:
+            return [Making(*row) for row in execute(query, (task, before)).fetchall()]
+
+    def code_parts(self, digest: bytes) -> bytes | None:
+        """What is kept of code, by its digest."""
+        with self._using("DEFERRED") as execute:
+            row = execute("SELECT parts FROM codes WHERE digest = ?", (digest,)).fetchone()
+        return None if row is None else row[0]
 
     @contextmanager
     def _using(self, kind: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -238,3 +290,44 @@ def _find_some(
             row = execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone()
             data = known[number] = Data(*row)
         found[key, item] = Place(data, slot)
+
+
+def _add_makings(
+    execute: Callable[..., sqlite3.Cursor], makings: Iterable[tuple[bytes, Making]]
+) -> None:
+    now = time.time()
+    tasks = set()
+    for opaque_id, making in makings:
+        tasks.add(making.task)
+        if making.code is not None:
+            code = (making.code, making.code_parts)
+            execute("INSERT OR IGNORE INTO codes VALUES (?, ?)", code)
+        row = (making.parts, making.task, making.code, now)
+        execute("INSERT OR IGNORE INTO makings (parts, task, code, made) VALUES (?, ?, ?, ?)", row)
+        execute(
+            "INSERT OR IGNORE INTO making_of_data SELECT data.id, makings.id FROM data, makings"
+            " WHERE data.opaque = ? AND makings.parts = ?",
+            (opaque_id, making.parts),
+        )
+    for task in tasks:
+        query = "SELECT id FROM makings WHERE task = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
+        for (making_id,) in execute(query, (task, config.CACHE_MAKINGS)).fetchall():
+            execute("DELETE FROM making_of_data WHERE making = ?", (making_id,))
+            _forget_making(execute, making_id)
+
+
+def _forget_makings(execute: Callable[..., sqlite3.Cursor], data: int) -> None:
+    """Data is gone; what explains other data stays."""
+    rows = execute("SELECT making FROM making_of_data WHERE data = ?", (data,)).fetchall()
+    execute("DELETE FROM making_of_data WHERE data = ?", (data,))
+    for (making,) in rows:
+        left = execute("SELECT 1 FROM making_of_data WHERE making = ? LIMIT 1", (making,))
+        if left.fetchone() is None:
+            _forget_making(execute, making)
+
+
+def _forget_making(execute: Callable[..., sqlite3.Cursor], making: int) -> None:
+    (code,) = execute("SELECT code FROM makings WHERE id = ?", (making,)).fetchone()
+    execute("DELETE FROM makings WHERE id = ?", (making,))
+    query = "DELETE FROM codes WHERE digest = ?1 AND NOT EXISTS"
+    execute(f"{query} (SELECT 1 FROM makings WHERE code = ?1)", (code,))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from armoflow import config
 from armoflow.errors import EngineError
-from armoflow.index import Data, Index, Place, directory, path_of
+from armoflow.index import Data, Index, Making, Place, directory, path_of
 
 ONE = Data(b"one", 100, 7, 1.5, "load", None, 10.0)
 TWO = Data(b"two", 200, 8, 0.5, "train", "2", 20.0)
@@ -44,6 +45,33 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
     index.set_fact("format", b"99")
     with pytest.raises(EngineError, match="index of another armoflow"):
         Index(tmp_path / "other.sqlite")
+
+
+def test_what_explains_entries_is_shared_and_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    first = Making("m:f", b"1", b"code", b"def f")
+    second, without = first._replace(parts=b"2"), Making("m:f", b"3")
+    entries = [(ONE, [((b"a", 0), 0)]), (TWO, [((b"b", 0), 0)])]
+    index.add(entries, [(ONE.opaque_id, first), (TWO.opaque_id, second), (TWO.opaque_id, without)])
+    index.add([], [(TWO.opaque_id, first)])
+    kept = [making._replace(code_parts=b"") for making in (without, second, first)]
+    assert index.makings("m:f", before=2e9 * 2) == kept
+    assert index.makings("m:f", before=0) == index.makings("m:g", before=4e9) == []
+    index.forget([ONE.opaque_id])
+    assert (len(index.makings("m:f", 4e9)), index.code_parts(b"code")) == (3, b"def f")
+    index.forget([TWO.opaque_id])
+    assert (index.makings("m:f", 4e9), index.code_parts(b"code")) == ([], None)
+
+
+def test_of_many_keys_the_newest_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_MAKINGS", 2)
+    index = Index(tmp_path / "index.sqlite")
+    makings = [Making("m:f", bytes([at]), bytes([at]), b"text") for at in range(4)]
+    index.add([(ONE, [])], [(ONE.opaque_id, making) for making in makings])
+    assert [making.parts for making in index.makings("m:f", 4e9)] == [b"\3", b"\2"]
+    assert [index.code_parts(bytes([at])) for at in range(4)] == [None, None, b"text", b"text"]
 
 
 def test_each_engine_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

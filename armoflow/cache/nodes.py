@@ -13,7 +13,7 @@ from armoflow.cache.calls import Arguments
 from armoflow.cache.columns import Columns, output_key, sources_of
 from armoflow.cache.environment import make_environment
 from armoflow.cache.parts import KeyParts
-from armoflow.cache.told import tell
+from armoflow.cache.told import tell, tell_shared
 from armoflow.cache.walk import NoKey, digest_of, is_plain, text_digest
 from armoflow.errors import UnkeyableError
 from armoflow.graph.collection import DelayedList
@@ -131,6 +131,16 @@ class Keys:
         """
         self._prepare(node, whole=index is None)
         return tell(node, index, self._arguments, self._columns, self._source)
+
+    def shared_parts(self, node: Node) -> KeyParts:
+        """What the keys of all calls of a node have in common, whichever item they are of.
+
+        Of what is read item by item, only the name is told: the digest is empty.
+        """
+        if not isinstance(node, (MapNode, FilterNode)):
+            return self.parts(node)
+        self._prepare(node, whole=False)
+        return tell_shared(node, self._arguments)
 
     # --- in order ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,6 +13,13 @@ import msgpack
 from armoflow.errors import EnvelopeError
 
 _FORMAT = 1
+_LONGEST = 32 * 1024
+"""Characters of a text that are kept."""
+
+_MOST = 512 * 1024
+"""Characters of all texts of one callable's code; further ones are left out."""
+
+_LEFT_OUT = "(its text is too long to be kept)"
 
 
 class Piece(NamedTuple):
@@ -55,15 +63,20 @@ class CodeParts:
     kept: bool = True
 
     def encode(self) -> bytes:
-        """As data.
+        """As data, compressed; long texts are left out.
 
         Example:
             >>> code = CodeParts(b"1", {"function m:f": Piece(b"2", "def f(): ...")}, ("numpy 2",))
             >>> decode_code(code.encode()) == code
             True
         """
-        pieces = {name: list(piece) for name, piece in self.pieces.items()}
-        return _pack([_FORMAT, self.digest, pieces, list(self.packages)])
+        pieces = {}
+        left = _MOST
+        for name, (digest, text) in self.pieces.items():
+            fits = len(text) <= min(_LONGEST, left)
+            left -= len(text) if fits else 0
+            pieces[name] = [digest, text if fits else _LEFT_OUT]
+        return zlib.compress(_pack([_FORMAT, self.digest, pieces, list(self.packages)]), 1)
 
 
 def decode_code(data: bytes | memoryview) -> CodeParts:
@@ -72,7 +85,11 @@ def decode_code(data: bytes | memoryview) -> CodeParts:
     Raises:
         EnvelopeError: If it is something else.
     """
-    digest, pieces, packages = _unpack(data, 3)
+    try:
+        unpacked = zlib.decompress(data)
+    except zlib.error as error:
+        raise EnvelopeError(f"stored data is not the parts of code: {error}") from error
+    digest, pieces, packages = _unpack(unpacked, 3)
     return CodeParts(
         digest, {name: Piece(*piece) for name, piece in pieces.items()}, tuple(packages)
     )

@@ -33,12 +33,7 @@ def tell(
 ) -> KeyParts:
     """What the key of a node that calls a task, or of an item of it, is made of."""
     called = arguments.called(node)
-    given = _given(node, called)
-    told = {
-        name: Argument(arguments.one(name, value), _text(value))
-        for name, value in given
-        if called.counts(name)
-    }
+    told = _told(node, called, arguments)
     for name, source in _read(node, called):
         if not called.counts(name):
             continue
@@ -46,14 +41,32 @@ def tell(
             told[name] = Argument(digest_of_source(source), _text_of_source(source, None))
         else:
             told[name] = Argument(columns.at(source, index), _text_of_source(source, index))
-    return KeyParts(
-        called.name,
-        "call" if index is not None else type(node).__name__.removesuffix("Node").lower(),
-        called.version,
-        None if called.code is None else called.code.told,
-        told,
-        called.environment,
-    )
+    operation = "call" if index is not None else type(node).__name__.removesuffix("Node").lower()
+    return _parts(operation, called, told)
+
+
+def tell_shared(node: MapNode | FilterNode, arguments: Arguments) -> KeyParts:
+    """What the keys of a map's calls, or a filter's, have in common."""
+    called = arguments.called(node)
+    told = _told(node, called, arguments)
+    for name, source in _read(node, called):
+        if called.counts(name):
+            told[name] = Argument(b"", f"each of {source_node(source).name!r}")
+    return _parts("call", called, told)
+
+
+def _parts(operation: str, called: Called, told: dict[str, Argument]) -> KeyParts:
+    code = None if called.code is None else called.code.told
+    return KeyParts(called.name, operation, called.version, code, told, called.environment)
+
+
+def _told(node: Any, called: Called, arguments: Arguments) -> dict[str, Argument]:
+    """The arguments that are written at the call, and are part of the key."""
+    return {
+        name: Argument(arguments.one(name, value), _text(value))
+        for name, value in _given(node, called)
+        if called.counts(name)
+    }
 
 
 def _given(node: Any, called: Called) -> Iterator[tuple[str, Any]]:

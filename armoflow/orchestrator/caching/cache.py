@@ -15,11 +15,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.cache.parts import KeyParts
 from armoflow.codec.container import PREFIX_BYTES, Buffer, stranger, written_checksum
 from armoflow.codec.envelope import unpack_told
 from armoflow.codec.item_log import read_log
 from armoflow.errors import ArmoflowError, DataLostError, EngineError, EnvelopeError
-from armoflow.index import Data, Index, Key, Place
+from armoflow.index import Data, Index, Key, Making, Place
 from armoflow.orchestrator.planned import Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.transport import ResultState, Transport
@@ -63,12 +64,14 @@ class Made(NamedTuple):
         keys: The keys of its slots.
         task: The name of the task.
         version: What stands for its code.
+        parts: What the keys were made of.
     """
 
     result: Result
     keys: Sequence[tuple[Key, int]]
     task: str
     version: str | None
+    parts: KeyParts
 
 
 class Cache:
@@ -98,6 +101,7 @@ class Cache:
         self._come: list[Made] = []
         self._keeping: asyncio.Task[None] | None = None
         self._refused = False
+        self._codes: dict[bytes, bytes] = {}
 
     async def begin(self, session_id: str, *, lasting: bool) -> None:
         """Find out whether the engine still has what the index says."""
@@ -271,6 +275,7 @@ class Cache:
         fetched = await self._transport.fetch(session_id, [result.id for result in absent])
         contents = dict(zip(absent, fetched, strict=True))
         entries = []
+        makings: dict[tuple[bytes, int], tuple[bytes, KeyParts]] = {}
         for made in batch:
             found = located.get(made.result.id)
             content = contents.get(made.result, made.result.data)
@@ -278,8 +283,30 @@ class Cache:
                 entry = _entry(made, *found, content)
                 if entry is not None:
                     entries.append(entry)
+                    makings[found[0], id(made.parts)] = found[0], made.parts
         if entries:
-            await asyncio.to_thread(self.index.add, entries)
+            await asyncio.to_thread(self._enter, entries, list(makings.values()))
+
+    def _enter(
+        self,
+        entries: Sequence[tuple[Data, Sequence[tuple[Key, int]]]],
+        parts: Sequence[tuple[bytes, KeyParts]],
+    ) -> None:
+        makings: dict[int, Making] = {}
+        for _, told in parts:
+            if id(told) not in makings:
+                makings[id(told)] = self._making(told)
+        self.index.add(entries, [(opaque_id, makings[id(told)]) for opaque_id, told in parts])
+
+    def _making(self, parts: KeyParts) -> Making:
+        """As the index keeps it; code is encoded once."""
+        code = parts.code
+        if code is None:
+            return Making(parts.task, parts.encode())
+        encoded = self._codes.get(code.digest)
+        if encoded is None:
+            encoded = self._codes[code.digest] = code.encode()
+        return Making(parts.task, parts.encode(), code.digest, encoded)
 
 
 def _entry(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.cache.nodes import Keys
+from armoflow.cache.parts import KeyParts
 from armoflow.graph.nodes import (
     CallNode,
     CollectionNode,
@@ -73,6 +74,7 @@ class CachedPlan:
         self._put = put
         self._keys = Keys(self._policy_of, references=references)
         self._keyed: dict[Node, _Keyed] = {}
+        self._parts: dict[Node, KeyParts] = {}
         self._values: dict[Node, list[SlotRange]] = {}
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
@@ -200,6 +202,13 @@ class CachedPlan:
         if runs:
             self._scattered[node] = runs
 
+    def _parts_of(self, node: Node) -> KeyParts:
+        """What a node's keys are made of."""
+        parts = self._parts.get(node)
+        if parts is None:
+            parts = self._parts[node] = self._keys.shared_parts(node)
+        return parts
+
     # --- what planning asks ---------------------------------------------------------------------
 
     def find(self, node: Node) -> Found | None:
@@ -225,13 +234,14 @@ class CachedPlan:
         own = self._keyed.get(node)
         if own is None:
             return
+        parts = self._parts_of(node)
         for output, column in zip(own.outputs, columns, strict=True):
             position = first
             for piece in column:
                 if isinstance(piece, SlotRange) and not isinstance(piece.result, Imported):
                     items = own.items[position : position + piece.length]
                     keys = [((key, output), piece.start + at) for at, key in enumerate(items)]
-                    made = Made(piece.result, keys, node.name, own.policy.version)
+                    made = Made(piece.result, keys, node.name, own.policy.version, parts)
                     self._put(lambda made=made: self._cache.expect(made))  # type: ignore[misc]
                 position += piece.length
 
