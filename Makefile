@@ -18,13 +18,14 @@ WORKERS ?= 3
 EXAMPLES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint campaign fuzz bench pictures docs clean
+.PHONY: help demo test lint campaign fuzz interop bench pictures docs clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
 	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
 	@echo "make lint    ruff, mypy and the layers alone"
 	@echo "make fuzz    throw $(EXAMPLES) odd messages at each door of the engine"
+	@echo "make interop  all of dask's own tests of its collections, and joblib's, on armoflow"
 	@echo "make campaign  kill processes in 200 rounds, play 100 on an engine as unruly as a"
 	@echo "               real one, and count what that costs"
 	@echo "make bench   measure, here and now"
@@ -69,6 +70,9 @@ test: lint
 # Every suite of the kind with many examples; each prints its counts.
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 -k fuzz tests/engine tests/worker
+
+interop: $(VENV)/.installed-dev
+	INTEROP=full $(BIN)/pytest -q tests/interop
 
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.campaign

@@ -101,6 +101,10 @@ class ReplayError(ArmoflowError):
     """A task cannot be run again here: what it was given is not there, or is none of armoflow's."""
 
 
+class MissingPackageError(ArmoflowError, ImportError):
+    """A package that only this takes is not installed; the message says how to install it."""
+
+
 class NoTaskError(ArmoflowError, RuntimeError):
     """Something was asked of the running task, and no task runs."""
 

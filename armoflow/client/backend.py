@@ -21,6 +21,10 @@ class Backend(Protocol):
     endpoint: str
 
     @property
+    def workers(self) -> int:
+        """About how many tasks run at once."""
+
+    @property
     def display(self) -> Display | None:
         """The bars, where they are shown."""
 

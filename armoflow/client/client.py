@@ -431,6 +431,11 @@ class Client:
         return ClientExecutor(self)
 
     @property
+    def workers(self) -> int:
+        """About how many tasks it runs at once."""
+        return self._backend.workers
+
+    @property
     def extensions(self) -> frozenset[str]:
         """What the engine offers beyond the ArmoniK API, and is used."""
         return self._backend.extensions

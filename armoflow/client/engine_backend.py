@@ -168,6 +168,11 @@ class EngineBackend:
         )
 
     @property
+    def workers(self) -> int:
+        """About how many tasks run at once."""
+        return self._settings.workers
+
+    @property
     def display(self) -> Display | None:
         """The bars, where they are shown."""
         return self._watched.display

@@ -34,6 +34,7 @@ class LocalBackend:
 
     display: Display | None = None  # the caller itself runs
     endpoint = "local"
+    workers = 1
 
     def __init__(self, client: Client, options: TaskOptions) -> None:
         self._client = client

@@ -16,8 +16,8 @@ OF_CLIENTS = {
     "run": "client.compute(lazy)",
     "cancel": "future.cancel() for each of them",
     "who_has": "future.done()",
-    "ncores": "client = Client(workers=...)",
-    "nthreads": "client = Client(workers=...)",
+    "ncores": "client.workers",
+    "nthreads": "client.workers",
     "restart": "client.close(), and make a new one",
 }
 """Methods of their clients and executors, and what to call instead."""

@@ -1,0 +1,29 @@
+"""dask's own tests of its collections pass with armoflow as the scheduler, but for those listed.
+
+``make interop`` runs all of them.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop.theirs import FULL, run_theirs
+
+SUITES = {
+    "delayed": ["dask.tests.test_delayed"],
+    # Those of groupby that are left out choose a scheduler of dask's.
+    "bag": ["dask.bag.tests.test_bag", "-k", "not groupby_none and not groupby_dataclass"],
+    "array": ["dask.array.tests.test_array_core"],
+}
+
+FULL_SUITES = {
+    "delayed": ["dask.tests.test_delayed"],
+    "bag": ["dask.bag"],
+    "array": ["dask.array"],
+}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.timeout(3600 if FULL else 120)
+def test_dasks_tests_pass(suite: str) -> None:
+    run_theirs("dask_on_armoflow", *(FULL_SUITES if FULL else SUITES)[suite])
