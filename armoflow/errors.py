@@ -144,6 +144,10 @@ class WorkerDiedError(TaskError):
     """The process that ran the task died (signal or exit) more often than ``crash_retries``."""
 
 
+class TooManyFailuresError(TaskError):
+    """More items of a map failed than its ``min_success`` lets fail."""
+
+
 class TaskCancelledError(TaskError):
     """The task was cancelled in the engine, not by this client."""
 

@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
 from armoflow.errors import OptionError, SubmissionError
+from armoflow.fallback import Fallback, make_fallback
 from armoflow.policies import CachePolicy, make_policy
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class TaskOptions:
         version: Stands for the task's code, for the cache.
         ignore: Arguments that make no difference to the value, for the cache.
         expires: Seconds, or a timedelta, for which a value in the cache is good; or until when.
+        on_failure: What stands in the place of a value that all attempts have failed to make:
+            ``"skip"``, of the items of a map or filter, leaves them out; a function is called with
+            the exception; anything else but a text is the value itself. Such values are not cached.
+            None, or ``"raise"``: the error.
+        min_success: The share of a map's items that have to succeed where the others are skipped.
     """
 
     retries: int | None = None
@@ -73,6 +79,8 @@ class TaskOptions:
     version: str | int | None = None
     ignore: tuple[str, ...] | None = None
     expires: float | timedelta | datetime | None = None
+    on_failure: Any = None
+    min_success: float | None = None
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0)
@@ -88,10 +96,19 @@ class TaskOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise OptionError(f"{name} must be True or False, not {value!r}")
+        if self.on_failure is not None and not isinstance(self.on_failure, Fallback):
+            object.__setattr__(self, "on_failure", make_fallback(self.on_failure))
+        if self.min_success is not None:
+            _check_share("min_success", self.min_success)
         if (self.cache, self.version, self.ignore, self.expires) != (None,) * 4:
             policy = cache_policy(self)
             if self.ignore is not None:  # hashed, as all options are
                 object.__setattr__(self, "ignore", tuple(sorted(policy.ignore)))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether something stands in the place of values that could not be made."""
+        return self.on_failure is not None and self.on_failure.replaces
 
     if not TYPE_CHECKING:  # a type checker finds this by itself
 
@@ -113,9 +130,12 @@ OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
 CACHE_OPTIONS = frozenset({"cache", "version", "ignore", "expires"})
 """They are the client's business: of a graph that a task returns, nothing is cached."""
 
+NOT_INHERITED = CACHE_OPTIONS | {"on_failure", "min_success"}
+"""What blocks and clients say of these does not hold in the graphs that tasks return."""
+
 
 def cache_policy(options: TaskOptions) -> CachePolicy:
-    """Whether values are kept, and what they are known by.
+    """Whether values are kept, and what they are known by; none that a failure may have left.
 
     Raises:
         OptionError: If it makes no sense.
@@ -124,9 +144,27 @@ def cache_policy(options: TaskOptions) -> CachePolicy:
         >>> cache_policy(TaskOptions(cache="inputs")).parts
         frozenset({'inputs'})
     """
+    kept = None if options.replaces else options.cache
     return make_policy(
-        options.cache, version=options.version, ignore=options.ignore, expires=options.expires
+        kept, version=options.version, ignore=options.ignore, expires=options.expires
     )
+
+
+def check_skipping(own: TaskOptions, base: TaskOptions) -> None:
+    """Refuse to leave out items of a map that was written without a word of it.
+
+    Args:
+        own: What the node says.
+        base: What the client and the blocks say in which it is computed.
+
+    Raises:
+        OptionError: If only these say so.
+    """
+    if own.on_failure is None and base.on_failure is not None and base.on_failure.skips:
+        raise OptionError(
+            "on_failure='skip' has to be said where a map is written, which then has items that "
+            "may be absent: of the task, or of a block around the call"
+        )
 
 
 class Options(TypedDict, total=False):
@@ -146,6 +184,8 @@ class Options(TypedDict, total=False):
     version: str | int | None
     ignore: Iterable[str]
     expires: float | timedelta | datetime | None
+    on_failure: Any
+    min_success: float | None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -225,6 +265,12 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
             f"{name} must be a {'positive' if positive else 'non-negative'} "
             f"number of seconds, not {value!r}"
         )
+
+
+def _check_share(name: str, value: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:  # type: ignore[operator]
+        raise OptionError(f"{name} must be a share from 0 to 1, not {value!r}")
 
 
 RETRIES = 0

@@ -46,7 +46,7 @@ from armoflow.graph.nodes import (
     ZipNode,
     uneven,
 )
-from armoflow.options import TaskOptions, as_block, merge_options
+from armoflow.options import TaskOptions, as_block, check_skipping, merge_options
 from armoflow.running import running
 from armoflow.worker.job import split_outputs
 
@@ -74,6 +74,7 @@ class Scope:
         self._kept: set[Node] = set()
         self._keeps_all = False
         for node in graph:
+            check_skipping(node.options, defaults)
             self._uses.update(node.inputs)
             if isinstance(node, (ItemNode, SourceNode)):
                 self._kept.update(node.inputs)
@@ -159,7 +160,7 @@ class Scope:
                 return LocalFailure(failed.root, node, name)
             except BaseException as error:
                 if attempt > attempts.retries:
-                    return fail(error, node, name, attempt)
+                    return self._fall_back(node, fail(error, node, name, attempt))
             finally:
                 current_client.reset(token)
             attempts.sleep(attempts.backoff * 2 ** (attempt - 1))
@@ -168,6 +169,21 @@ class Scope:
         if type(result) is not LocalFailure and contains_lazy(result):
             result = yield self._expand(node, name, result)
         return result
+
+    def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
+        """What stands for a value that could not be made."""
+        on_failure = merge_options(node.options, self._defaults).on_failure
+        if on_failure is None or not isinstance(node, (CallNode, MapNode, FilterNode)):
+            return failure
+        if on_failure.skips:
+            return failure if isinstance(node, CallNode) else ABSENT
+        if isinstance(node, FilterNode) or not on_failure.replaces:
+            return failure
+        try:
+            value = on_failure.of(lambda: failure.root.exception)
+        except Exception as error:
+            return fail(error, node, failure.name)
+        return _checked_outputs(node, failure.name, value) if node.outputs > 1 else value
 
     def _insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
         """A value with those of its references; or its failure, which skips the node."""
@@ -428,7 +444,7 @@ def _checked_outputs(node: Node, name: str, result: Any) -> Any:
 
 
 def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
-    if type(kept) is LocalFailure:
+    if type(kept) is LocalFailure or kept is ABSENT:
         return kept
     try:
         return slot if kept else ABSENT

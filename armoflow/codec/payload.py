@@ -125,6 +125,8 @@ class Settings:
         max_retries: The task's retries by the engine, or None.
         defaults: Options of children that say nothing, by name: those of the client and of the
             blocks around the call, where they differ from the usual.
+        on_failure: The pickle of what stands in the place of a value that could not be made:
+            ``"skip"``, a function, or a value; None: nothing does.
     """
 
     retries: int = RETRIES
@@ -137,6 +139,7 @@ class Settings:
     partition: str | None = None
     max_retries: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_failure: bytes | None = None
 
     @property
     def engine_retries(self) -> int:

@@ -236,9 +236,9 @@ class DelayedList(Lazy, Generic[T_co]):
     def _length(self, wish: str) -> int:
         if self.node.sparse:
             raise CollectionError(
-                f"{wish} of {self!r} is not possible: how many items filter() leaves is known "
-                "only after it ran. Use .gather() to have them as one list in a task, or "
-                ".compute() to have them here"
+                f"{wish} of {self!r} is not possible: how many items filter() or "
+                "on_failure='skip' leaves is known only after it ran. Use .gather() to have them "
+                "as one list in a task, or .compute() to have them here"
             )
         if self.node.length is None:
             raise CollectionError(
@@ -316,9 +316,10 @@ def map_items(
         raise SignatureError(f"{wish} needs at least one iterable")
     sources = tuple(as_source(iterable, wish) for iterable in iterables)
     node = MapNode(task, sources, fixed, star=star)
-    if task.outputs == 1:
-        return DelayedList(node)
-    return tuple(DelayedList(node, output) for output in range(task.outputs))
+    lists = [DelayedList[Any](node, output) for output in range(task.outputs)]
+    if node.options.min_success is not None:
+        lists = [_rearranging().enough(one, wish) for one in lists]
+    return lists[0] if task.outputs == 1 else tuple(lists)
 
 
 def as_source(iterable: Any, wish: str = "map()") -> Source:

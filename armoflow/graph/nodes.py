@@ -281,6 +281,8 @@ class MapNode(CollectionNode):
         super().__init__(
             task.name, task.options, sources=sources, arguments=found, outputs=task.outputs
         )
+        on_failure = self.options.on_failure
+        self.sparse = self.sparse or (on_failure is not None and on_failure.skips)
 
 
 class FilterNode(CollectionNode):
@@ -366,9 +368,9 @@ def _shape(sources: tuple[Source, ...], what: str) -> tuple[int | None, bool]:
     sparse = any(isinstance(node, CollectionNode) and node.sparse for node in nodes)
     if sparse and len(nodes) > 1:
         raise CollectionError(
-            f"{what}: what filter() leaves cannot be paired with other items, because which "
-            "positions are left is known only after it ran. Pair first and filter the pairs, or "
-            "give collection.gather(), which is the items left as one list"
+            f"{what}: what filter() or on_failure='skip' leaves cannot be paired with other items, "
+            "because which positions are left is known only after it ran. Pair first and filter "
+            "the pairs, or give collection.gather(), which is the items left as one list"
         )
     lengths = [node.length if isinstance(node, CollectionNode) else None for node in nodes]
     known = [length for length in lengths if length is not None]

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, TooManyFailuresError
 from armoflow.graph.collection import DelayedList, items, zip_items
-from armoflow.graph.nodes import SourceNode
+from armoflow.graph.nodes import CollectionNode, MapNode, SourceNode, source_node
 from armoflow.graph.task import task
 
 
@@ -53,6 +53,25 @@ def numbered(collection: DelayedList[Any], start: int) -> DelayedList[tuple[int,
     if node.length is not None:
         numbers = range(start, start + node.length)
     return zip_items(numbers, collection)
+
+
+def enough(collection: DelayedList[Any], wish: str) -> DelayedList[Any]:
+    """The items of a map some of which may fail, unless too many do.
+
+    Raises:
+        OptionError: If it cannot be told how many there are to be.
+    """
+    node = collection.node
+    share, on_failure = node.options.min_success, node.options.on_failure
+    if on_failure is None or not on_failure.skips:
+        raise OptionError(
+            f"{wish}: min_success={share} is about items that are left out: say "
+            "on_failure='skip' too"
+        )
+    source = source_node(node.sources[0]) if isinstance(node, MapNode) else node
+    if node.length is None or (isinstance(source, CollectionNode) and source.sparse):
+        raise OptionError(f"{wish}: min_success={share} needs a known number of items: give a list")
+    return item_of.map(check_share(collection.gather(), node.length, share, node.name))
 
 
 class From:
@@ -130,6 +149,18 @@ def cut(values: list[Any], size: int) -> list[list[Any]]:
 def number(values: list[Any], start: int) -> list[tuple[int, Any]]:
     """The items of a list with their numbers."""
     return list(enumerate(values, start))
+
+
+@task(name="min_success")
+def check_share(values: list[Any], count: int, share: float, name: str) -> list[Any]:
+    """The values of those that have succeeded."""
+    failed, may_fail = count - len(values), int(count - share * count + 1e-9)
+    if failed > may_fail:
+        raise TooManyFailuresError(
+            f"{failed} of {count} items of {name!r} failed: min_success={share} lets {may_fail} "
+            "fail"
+        )
+    return values
 
 
 @task(name="item")

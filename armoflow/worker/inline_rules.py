@@ -84,6 +84,7 @@ class CallRule:
         self.patient = pauses <= seconds
         self.here = (
             rules.fuse
+            and not rules.replaces
             and (own.partition, own.priority) == (parent.partition, parent.priority)
             and own.max_retries == parent.max_retries
             # The parent's own time must suffice for all.

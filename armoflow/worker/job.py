@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from armoflow import config
 from armoflow.codec.envelope import Cell, Slot, SlotKind
-from armoflow.codec.failure import WHOLE
+from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.item_log import ItemState, Section
 from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.errors import SerializationError, TaskError
+from armoflow.fallback import Fallback
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import Inputs, pickle_value
@@ -32,6 +34,10 @@ _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 STATES = {SlotKind.ERROR: ItemState.FAILED, SlotKind.SKIPPED: ItemState.SKIPPED}
 """How an item has ended that has such a slot; others have completed."""
+
+
+_REPLACING = (Operation.CALL, Operation.MAP, Operation.FILTER)
+"""What of a failed item something else may take the place of."""
 
 
 def _no_function(*args: Any, **kwargs: Any) -> Any:
@@ -97,6 +103,15 @@ class Job:
         self._error_bytes = 0
         self._nothing: list[Cell] = [None] * output_count
 
+    @functools.cached_property
+    def fallback(self) -> Fallback | None:
+        """What stands for values that could not be made; of reductions and choices nothing can."""
+        operation, pickled = self.payload.operation, self.payload.settings.on_failure
+        if pickled is None or operation not in _REPLACING:
+            return None
+        fallback = Fallback(pickle.loads(pickled))
+        return fallback if fallback.skips or operation is not Operation.FILTER else None
+
     @property
     def complete(self) -> bool:
         """Whether all items have run."""
@@ -132,6 +147,12 @@ class Job:
         cells = self.finished.get(item)
         if cells is None:
             return False
+        replaced = self.payload.settings.on_failure is not None
+        if replaced and _is_error(cells[0]):  # its process ended in it
+            failure = ItemFailure(ErrorRecord.decode(cells[0].data, self.payload.key))
+            self.fail(item, failure)
+            self.log.spend(item, 0.0)
+            return True
         self._put(item, cells)
         self.recorder.skip(item)
         self.log.spend(item, 0.0)
@@ -189,10 +210,29 @@ class Job:
             ItemFailure: Unless failures become slots.
         """
         failure = self._seen_from(item, failure)
-        if not self.tolerant:
-            raise failure
+        cells: Sequence[Cell] | None = None
+        if self.payload.settings.on_failure is not None and failure.kind is SlotKind.ERROR:
+            cells, failure = self._replace(item, failure)
+        if cells is None:
+            if not self.tolerant:
+                raise failure
+            cells = [self.slot(failure)] * len(self.cells)
         self.log.mark(item, STATES[failure.kind], self.attempts.made(item))
-        self.keep(item, [self.slot(failure)] * len(self.cells))
+        self.keep(item, cells)
+
+    def _replace(
+        self, item: int, failure: ItemFailure
+    ) -> tuple[Sequence[Cell] | None, ItemFailure]:
+        """What stands for an item that failed, if it can be made; else why it has no value."""
+        try:
+            fallback = self.fallback
+            if fallback is None:
+                return None, failure
+            if fallback.skips:
+                return (self._nothing if self.payload.collection else None), failure
+            return self._cells(fallback.of(failure.record.exception)), failure
+        except Exception as error:
+            return None, self._refuse(item, error)
 
     def fail_pending(self, item: int, error: Exception) -> None:
         """An item's graph cannot be run.
@@ -272,6 +312,10 @@ class Job:
         return [pickle_value(single, copy=self._lasting) for single in values]
 
 
+def _is_error(cell: Cell) -> TypeGuard[Slot]:
+    return isinstance(cell, Slot) and cell.kind is SlotKind.ERROR
+
+
 def unstorable(error: Exception, name: str) -> Exception:
     """What is told of an item whose value cannot be stored."""
     if not isinstance(error, SerializationError):
@@ -347,6 +391,7 @@ def options_of(settings: Settings) -> TaskOptions:
         partition=settings.partition,
         priority=settings.priority,
         max_retries=settings.max_retries,
+        on_failure=None if settings.on_failure is None else pickle.loads(settings.on_failure),
     )
 
 

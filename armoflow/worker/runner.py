@@ -226,7 +226,12 @@ class Runner:
         index = payload.start if payload.collection and payload.count == 1 else None
         record = record_death(0, node=payload.name, item=index, attempts=lost, reason=reason)
         job = self._job(task, payload, lasting=False)
-        job.fail_rest(ItemFailure(carry(record, list(payload.steps())[1:])))
+        failure = ItemFailure(carry(record, list(payload.steps())[1:]))
+        if payload.settings.on_failure is None:
+            job.fail_rest(failure)
+        else:
+            for item in range(payload.slot_count):
+                job.fail(item, failure)
         return job
 
     def _step(

@@ -36,6 +36,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "version": st.sampled_from(["1", 2]),
     "ignore": st.sampled_from([("level",), ("level", "quiet")]),
     "expires": st.floats(1, 2),
+    "on_failure": st.sampled_from(["raise", "skip", 0, False, 0.0]),
+    "min_success": st.floats(0, 1),
 }
 LEVELS = st.builds(TaskOptions, **{name: st.none() | values for name, values in VALUES.items()})
 

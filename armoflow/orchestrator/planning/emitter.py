@@ -118,7 +118,7 @@ class Emitter:
             final=final,
             collection=collection,
             settings=rules.packed
-            if (many and count > 1) or node in self.tolerant
+            if (many and count > 1) or node in self.tolerant or rules.replaces
             else rules.single,
             key=settings.key,
             limits=settings.limits,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from armoflow import config
 from armoflow.codec.payload import Settings
+from armoflow.codec.pickling import dumps_whole
+from armoflow.errors import SerializationError
 from armoflow.graph.nodes import Node
 from armoflow.options import (
     BACKOFF,
-    CACHE_OPTIONS,
     CRASH_RETRIES,
     DEFAULT_OPTIONS,
+    NOT_INHERITED,
     PRIORITY,
     RETRIES,
     Limits,
     TaskOptions,
     cache_policy,
+    check_skipping,
     merge_options,
 )
 from armoflow.orchestrator.planning import dynamic
@@ -39,8 +43,8 @@ class Rules:
     """
 
     __slots__ = (
-        *("batch_size", "cached", "defaults", "fuse", "keep", "options", "packed", "single"),
-        "wire",
+        *("batch_size", "cached", "defaults", "fuse", "keep", "options", "packed", "replaces"),
+        *("single", "wire"),
     )
 
     def __init__(
@@ -53,17 +57,19 @@ class Rules:
         caching: bool = False,
     ) -> None:
         self.options = options = merge_options(own, base)
+        check_skipping(own, base)
         usual = DEFAULT_OPTIONS.given()
         inherited = merge_options(block, base).given()
         self.defaults = {
             name: value
             for name, value in inherited.items()
-            if usual.get(name) != value and name not in CACHE_OPTIONS
+            if usual.get(name) != value and name not in NOT_INHERITED
         }
         self.cached = caching and options.cache is not None and cache_policy(options).enabled
         self.keep = bool(options.keep)
         self.fuse = options.fuse is not False and not self.keep
         self.batch_size = options.batch_size
+        self.replaces = options.replaces
         self.single = Settings(
             retries=options.retries or RETRIES,
             backoff=BACKOFF if options.backoff is None else options.backoff,
@@ -74,6 +80,7 @@ class Rules:
             partition=options.partition,
             max_retries=options.max_retries,
             defaults=self.defaults,
+            on_failure=_pickled(options.on_failure.value) if self.replaces else None,
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = wire_options(self.single, 1)
@@ -123,6 +130,13 @@ class RuleBook:
                 self._limits.check(node.name, rules.options)
             known = self._rules[key] = (own, block, rules)
         return known[2]
+
+
+def _pickled(on_failure: Any) -> bytes:
+    try:
+        return dumps_whole(on_failure)
+    except SerializationError as error:
+        raise SerializationError(f"on_failure={on_failure!r}: {error}") from error.__cause__
 
 
 def wire_options(settings: Settings, items: int) -> WireOptions:

@@ -196,7 +196,7 @@ class Subgraphs:
         """What holds of all calls of a task with the same options."""
         settings = self._emitter.settings
         rules = settings.rules.of(node)
-        if not rules.fuse or rules.cached or rules.batch_size == 1:
+        if not rules.fuse or rules.cached or rules.replaces or rules.batch_size == 1:
             return _UNFIT
         function = node.task.function
         pace = settings.paces.of(function)
