@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--counts", type=Path, help="a file that gets what was done, as JSON")
     parser.add_argument("--pods", type=int, help="what its partitions may have at most, they say")
     add_engine_arguments(parser)
-    parser.set_defaults(worker=[WORKER])
+    parser.set_defaults(worker=[WORKER], client_lease=0.0, retention=0.0)
     return parser.parse_args(arguments)
 
 
