@@ -57,6 +57,9 @@ MEMORY = 1_500.0
 PAGE = 200.0
 """Milliseconds that a page of a list may take."""
 
+HELD = 50.0
+"""Milliseconds that another client's call may take meanwhile."""
+
 CONSTANT = 100.0
 """Megabytes that large data, or readers that do not read, may add."""
 
@@ -149,15 +152,15 @@ def measure_tasks(arguments: argparse.Namespace) -> None:
         for _ in range(0, arguments.tasks, AT_ONCE):
             submit(engine, session_id, AT_ONCE)
         tell(f"{arguments.tasks:,} queued tasks, memory", MEMORY, engine.megabytes, "MB")
-        last = arguments.tasks // 100 - 1
-        for what, method, request in pages(session_id, last):
-            call = _call(engine, method, request)
-            begin = time.perf_counter()
-            call()
-            first = 1e3 * (time.perf_counter() - begin)
-            tell(
-                f"{method}: {what} (the first time {first:,.0f} ms)", PAGE, median_time(call), "ms"
-            )
+        with beside(engine) as waits:
+            for what, method, requests in lists(session_id, arguments.tasks):
+                call = getattr(engine.tasks if "Tasks" in method else engine.results, method)
+                first, usual = zip(
+                    *(first_and_median(call, each) for each in requests), strict=True
+                )
+                row = f"{method}: {what} (the first time {max(first):,.0f} ms)"
+                tell(row, PAGE, max(usual), "ms")
+        tell("the longest call to create a result meanwhile", HELD, 1e3 * max(waits), "ms")
         tell("the same, after all lists, memory", MEMORY, engine.megabytes, "MB")
 
 
@@ -173,60 +176,120 @@ def submit(engine: Engine, session_id: str, count: int) -> None:
     engine.tasks.SubmitTasks(request)
 
 
-SORTS = {
-    "CREATED_AT": ("all", "session", "session and status"),
-    "ID": ("all", "session"),
-    "STATUS": ("session",),
-}
-"""The columns that pages are sorted by, and what of the list is shown."""
+@contextlib.contextmanager
+def beside(engine: Engine) -> Iterator[list[float]]:
+    """Another client's calls, one after the other; the seconds that each took."""
+    waits: list[float] = []
+    done = threading.Event()
+
+    def call() -> None:
+        session_id = engine.create_session()
+        while not done.wait(PAUSE):
+            begin = time.perf_counter()
+            engine.create_results(session_id, 1)
+            waits.append(time.perf_counter() - begin)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        done.set()
+        thread.join()
 
 
-def pages(session_id: str, last: int) -> Iterator[tuple[str, str, Any]]:
-    """What a web interface asks for, in the JSON form of the API: lists of tasks and results."""
-    for method, kind, field, name, own_id in (
-        (
-            "ListTasks",
-            tasks_common_pb2.ListTasksRequest,
-            "taskSummaryField",
-            "TASK_SUMMARY",
-            "TASK",
-        ),
-        (
-            "ListResults",
-            results_common_pb2.ListResultsRequest,
-            "resultRawField",
-            "RESULT_RAW",
-            "RESULT",
-        ),
-    ):
+OFTEN = ("CREATED_AT", "ID", "STATUS")
+TASK_SORTS = (
+    *("SUBMITTED_AT", "STARTED_AT", "ENDED_AT", "SESSION_ID", "PAYLOAD_ID", "INITIAL_TASK_ID"),
+    *("OWNER_POD_ID", "POD_HOSTNAME", "ERROR", "CREATION_TO_END_DURATION"),
+    *("PROCESSING_TO_END_DURATION", "options PRIORITY", "options PARTITION_ID"),
+    *("options APPLICATION_NAME", "option name"),
+)
+RESULT_SORTS = ("NAME", "SIZE", "COMPLETED_AT", "OWNER_TASK_ID", "SESSION_ID", "CREATED_BY")
+"""The columns that pages are sorted by."""
 
-        def named(what: str, field: str = field, name: str = name, own_id: str = own_id) -> Any:
-            what = f"{own_id}_ID" if what == "ID" else what
-            return {field: {"field": f"{name}_ENUM_FIELD_{what}"}}
 
-        of_session = {
-            "field": named("SESSION_ID"),
-            "filterString": {"value": session_id, "operator": 0},
+class Table:
+    """A table of a web interface: its columns, in the JSON form of the API."""
+
+    def __init__(self, method: str, kind: Any, choice: str, enum: str, own_id: str) -> None:
+        self.method = method
+        self.kind = kind
+        self._choice = choice
+        self._enum = enum
+        self._own_id = own_id
+
+    def field(self, name: str) -> Any:
+        """A column."""
+        where, _, option = name.partition(" ")
+        if where == "options":
+            return {"taskOptionField": {"field": f"TASK_OPTION_ENUM_FIELD_{option}"}}
+        if where == "option":
+            return {"taskOptionGenericField": {"field": option}}
+        name = self._own_id if name == "ID" else name
+        return {self._choice: {"field": f"{self._enum}_{name}"}}
+
+    def test(self, name: str, kind: str, value: Any, operator: int = 0) -> Any:
+        """A condition on a column."""
+        return {"field": self.field(name), f"filter{kind}": {"value": value, "operator": operator}}
+
+    def request(self, tests: list[Any], sort: str, direction: int, page: int) -> Any:
+        """A page of a hundred."""
+        request = {
+            "page": page,
+            "pageSize": 100,
+            "sort": {"field": self.field(sort), "direction": direction},
+            "filters": {"or": [{"and": tests}]} if tests else {},
         }
-        queued = {"field": named("STATUS"), "filterStatus": {"value": 2, "operator": 0}}
-        filters = {"all": [], "session": [of_session], "session and status": [of_session, queued]}
-        for sort, direction, page in product(SORTS, (1, 2), (0, last)):
-            for filtered in SORTS[sort]:
-                conditions = filters[filtered]
-                request = {
-                    "page": page,
-                    "pageSize": 100,
-                    "sort": {"field": named(sort), "direction": direction},
-                    "filters": {"or": [{"and": conditions}]} if conditions else {},
-                }
-                way = "down" if direction == 2 else "up"
-                what = f"{filtered}, {sort} {way}, page {page}"
-                yield what, method, json_format.ParseDict(request, kind())
+        return json_format.ParseDict(request, self.kind())
 
 
-def _call(engine: Engine, method: str, request: Any) -> Callable[[], Any]:
-    stub = engine.tasks if "Tasks" in method else engine.results
-    return lambda: getattr(stub, method)(request)
+def lists(session_id: str, count: int) -> Iterator[tuple[str, str, list[Any]]]:
+    """What a web interface asks for: the first and the last page of all, up and down."""
+    tasks = Table(
+        "ListTasks",
+        tasks_common_pb2.ListTasksRequest,
+        *("taskSummaryField", "TASK_SUMMARY_ENUM_FIELD", "TASK_ID"),
+    )
+    results = Table(
+        "ListResults",
+        results_common_pb2.ListResultsRequest,
+        *("resultRawField", "RESULT_RAW_ENUM_FIELD", "RESULT_ID"),
+    )
+    long_ago = "2020-01-01T00:00:00Z"
+    for table, sorts, rows in ((tasks, TASK_SORTS, count), (results, RESULT_SORTS, 2 * count)):
+        of_session = table.test("SESSION_ID", "String", session_id)
+        shown = {
+            "all": [],
+            "of the session": [of_session],
+            "of the session and a status": [of_session, table.test("STATUS", "Status", 1)],
+            "of a rare status": [table.test("STATUS", "Status", 3)],
+            "since a date": [table.test("CREATED_AT", "Date", long_ago, 4)],
+        }
+        if table is tasks:
+            shown["of the session and a status"][1] = table.test("STATUS", "Status", 2)
+            shown["of a partition"] = [table.test("options PARTITION_ID", "String", "default")]
+            shown["of applications"] = [table.test("options APPLICATION_NAME", "String", "x", 2)]
+            shown["with an option"] = [table.test("option name", "String", "x")]
+        else:
+            shown["of a name"] = [table.test("NAME", "String", "output")]
+        for what, tests in shown.items():
+            for sort in (*OFTEN, *sorts) if len(tests) < 2 and what[0] in "ao" else OFTEN:
+                ways = product((1, 2), (0, rows // 100 - 1))
+                yield (
+                    f"{what}, by {sort}",
+                    table.method,
+                    [table.request(tests, sort, *w) for w in ways],
+                )
+    for what, tests in (("all", []), ("of a rare status", [tasks.test("STATUS", "Status", 3)])):
+        counted = {"filters": {"or": [{"and": tests}]} if tests else {}}
+        kind = tasks_common_pb2.CountTasksByStatusRequest
+        yield what, "CountTasksByStatus", [json_format.ParseDict(counted, kind())]
+
+
+def first_and_median(call: Callable[[Any], Any], request: Any) -> tuple[float, float]:
+    """Milliseconds of a call, the first time and later on."""
+    return median_time(lambda: call(request), 1), median_time(lambda: call(request))
 
 
 # --- data -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from armoflow.engine.output_store import TaskOutput
 from armoflow.engine.pauses import Kept, Pauses
 from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
-from armoflow.engine.reader import Reader
+from armoflow.engine.reader import Reader, Scanner
 from armoflow.engine.records import (
     FINAL,
     Changes,
@@ -133,6 +133,7 @@ class Engine:
         self._postponed.stop()
         await self._retention.stop()
         await self.sweeper.stop()
+        await self.queries.stop()
         try:
             await self.leases.stop()
             await self._journal.stop()
@@ -142,6 +143,7 @@ class Engine:
             self._watchers.close()
             # The last connection to close, which empties the write-ahead log, has to be a writer.
             self._reader.close()
+            self._scanner.close()
             self._connection.close()
             self._lock.release()
 
@@ -370,6 +372,7 @@ class Engine:
         self._faulty: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._postponed = Postponed(self.complete)
         self._reader = Reader(path)
+        self._scanner = Scanner(path)
         try:
             self.identity = loading.load_identity(connection)
             loading.write_partitions(connection, self.options.partitions)
@@ -380,7 +383,11 @@ class Engine:
             )
             journal = self._journal
             self.queries = Queries(
-                self._reader, self.partitions, journal.index, lambda: journal.removals
+                self._reader,
+                self._scanner,
+                self.partitions,
+                self.task_counts.total,
+                lambda: journal.removals,
             )
             self.objects = ObjectStore(
                 self.options.state_directory,

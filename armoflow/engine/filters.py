@@ -56,6 +56,11 @@ class Field(NamedTuple):
     get: Callable[[Any], Any]
     nullable: bool = False
 
+    @property
+    def of_options(self) -> bool:
+        """Whether it is one of the options ``o``, not of the row ``e``."""
+        return "o." in self.sql
+
     def order(self, *, descending: bool) -> str:
         """An ORDER BY term: unset values are last going up and first going down."""
         if not self.nullable:  # said of others, it would cost them their index
@@ -110,7 +115,8 @@ def _span(start: str) -> Field:
         begin = getattr(task, start)
         return None if begin is None or not task.has_durations else task.ended_at - begin
 
-    sql = f"(CASE WHEN {_STOPPED} THEN NULL ELSE NULLIF(e.ended_at,0.0)-NULLIF(e.{start},0.0) END)"
+    unset = f"e.ended_at=0.0 OR e.{start}=0.0 OR {_STOPPED}"
+    sql = f"(CASE WHEN {unset} THEN NULL ELSE e.ended_at-e.{start} END)"
     return Field("duration", sql, (), get, nullable=True)
 
 
@@ -179,14 +185,26 @@ def _check(entity: Entity, condition: Condition) -> Field:
 
 
 class Clause(NamedTuple):
-    """A condition in SQL, with its parameters."""
+    """A condition in SQL, with its parameters.
+
+    ``of_options``: it is one on the options ``o`` alone, not on rows ``e``.
+    """
 
     sql: str
     parameters: list[Any]
+    of_options: bool = False
+
+    @property
+    def of_rows(self) -> Clause:
+        """The condition on rows. Options are few: which of them match is found once."""
+        if not self.of_options:
+            return self
+        matching = f"SELECT o.id FROM options o WHERE {self.sql}"
+        return Clause(f"e.options_id IN ({matching})", self.parameters)
 
 
 def make_clause(entity: Entity, filters: Filters) -> Clause:
-    """The WHERE clause of filters: rows are ``e``, their options ``o``.
+    """The WHERE clause of filters on rows ``e``.
 
     Raises:
         StateError: INVALID_ARGUMENT, for an unknown field or an operator that it has not.
@@ -203,7 +221,7 @@ def make_clause(entity: Entity, filters: Filters) -> Clause:
     )
     if len(clause.parameters) > MAXIMUM_PARAMETERS:
         raise StateError("INVALID_ARGUMENT", "the conditions are too many: ask in several calls")
-    return clause
+    return clause.of_rows
 
 
 def _membership(entity: Entity, filters: Filters) -> Clause | None:
@@ -224,11 +242,12 @@ def _membership(entity: Entity, filters: Filters) -> Clause | None:
     field = [_check(entity, conditions[0]) for conditions in rest][-1]
     values = [conditions[0].value for conditions in rest]
     sql = f"{field.sql} IN ({','.join('?' * len(values))})"
-    parameters = [*field.parameters, *values]
-    if common:
-        others = _all_of(entity, sorted(common, key=repr))
-        return Clause(f"{sql} AND {others.sql}", [*parameters, *others.parameters])
-    return Clause(sql, parameters)
+    clause = Clause(sql, [*field.parameters, *values], field.of_options)
+    if not common:
+        return clause
+    others = _all_of(entity, sorted(common, key=repr)).of_rows
+    clause = clause.of_rows
+    return Clause(f"{clause.sql} AND {others.sql}", [*clause.parameters, *others.parameters])
 
 
 def _tree(word: str, clauses: list[Clause]) -> Clause:
@@ -237,13 +256,18 @@ def _tree(word: str, clauses: list[Clause]) -> Clause:
         return clauses[0]
     middle = len(clauses) // 2
     left, right = _tree(word, clauses[:middle]), _tree(word, clauses[middle:])
-    return Clause(f"({left.sql} {word} {right.sql})", left.parameters + right.parameters)
+    of_options = left.of_options and right.of_options
+    if not of_options:
+        left, right = left.of_rows, right.of_rows
+    parameters = left.parameters + right.parameters
+    return Clause(f"({left.sql} {word} {right.sql})", parameters, of_options)
 
 
 def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
     clauses = [_condition_clause(entity, condition) for condition in conditions]
     if len(clauses) == 1:
-        return Clause(f"({clauses[0].sql})", clauses[0].parameters)
+        (clause,) = clauses
+        return Clause(f"({clause.sql})", clause.parameters, clause.of_options)
     return _tree("AND", clauses)
 
 
@@ -271,10 +295,11 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
             clause = Clause(f"substr({sql},1,?)=?", [len(value), value])
         case "ends with":
             clause = Clause(f"substr({sql},max(1,length({sql})-?+1))=?", [len(value), value])
-            return Clause(clause.sql, [*field.parameters * 2, *clause.parameters])
+            parameters = [*field.parameters * 2, *clause.parameters]
+            return Clause(clause.sql, parameters, field.of_options)
         case order:
             clause = Clause(f"{sql}{order}?", [value])
-    return Clause(clause.sql, [*field.parameters, *clause.parameters])
+    return Clause(clause.sql, [*field.parameters, *clause.parameters], field.of_options)
 
 
 # --- as a predicate -----------------------------------------------------------------------------

@@ -19,7 +19,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +125,6 @@ class Journal:
         self._compaction = Compaction(connection)
         self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
-        self._indexing = False  # the same, for longer
         self._quiet: asyncio.TimerHandle | None = None
         self._queue: queue.SimpleQueue[Batch | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
@@ -219,11 +217,6 @@ class Journal:
         self._pending.removed.setdefault(table, []).extend(rows)
         return self.add(Changes())
 
-    def index(self, table: str) -> None:
-        """Make pages of a long table quick, after what is being written; commits wait meanwhile."""
-        self._indexing = True
-        self._queue.put(partial(self._make_index, table))
-
     def put_file(self, path: Path) -> None:
         """A new file that must be durable before the next changes are."""
         if self._durability == "full":
@@ -303,8 +296,7 @@ class Journal:
             batch.rows <= OWN_ROWS
             and _data_bytes(batch) <= OWN_BYTES
             and self._durability != "full"
-            and not (batch.unlink or self._left_files or batch.removed)
-            and not (self._finishing or self._indexing)
+            and not (batch.unlink or self._left_files or batch.removed or self._finishing)
         )
 
     def _written(self, batch: Batch, error: Exception | None) -> None:
@@ -404,15 +396,6 @@ class Journal:
     def _shorten(self) -> None:
         self._checkpoints.shorten(self._connection)
         self._finishing = False
-
-    def _make_index(self, table: str) -> None:
-        try:
-            for statement in schema.index_statements(table):
-                self._connection.execute(statement)
-        except sqlite3.Error as error:  # they are as slow as they were
-            logger.warning("pages of the %s stay slow: %s", table, error)
-        self._checkpoints.ask()
-        self._indexing = False
 
     def _compact(self) -> None:
         """Give room back, at least a slice of it, for as long as nothing is to be written."""

@@ -18,9 +18,6 @@ A float of today's seconds since the epoch has 22 bits after the point; SQLite w
 JSON with 15 digits, which is less.
 """
 
-SHARE: Final = 8
-"""One row of so many: a session with more is read in the table's order, not by its index."""
-
 
 class ListQuery:
     """A list call.
@@ -35,6 +32,13 @@ class ListQuery:
 
     Attributes:
         entity: What is listed.
+        filters: Which of them.
+        sort: By what.
+        descending: The largest first.
+        start: How many come before the page.
+        page_size: Rows of the page.
+        where: The filters as SQL.
+        names_rows: The filters name some rows by their ids: these are found by their index.
         key: Equal for all pages and orders of the same rows.
         is_fixed: What matches does so for ever.
 
@@ -53,80 +57,78 @@ class ListQuery:
         page_size: int = 100,
     ) -> None:
         check_page(page, page_size)
+        fields = {each.field for some in filters for each in some}
         self.entity: Entity = entity
-        self._where = make_clause(entity, filters)
-        self.key = (entity, self._where.sql, *self._where.parameters)
-        self.is_fixed = (
-            entity in FIXED and {each.field for some in filters for each in some} <= FIXED[entity]
-        )
-        self._names_rows = any(each.field == "id" for some in filters for each in some)
-        self._field = find_field(entity, sort)
-        self._descending = descending
-        self._sort = sort
-        self._page = page
-        self._page_size = page_size
+        self.filters = filters
+        self.where = make_clause(entity, filters)
+        self.key = (entity, self.where.sql, *self.where.parameters)
+        self.is_fixed = entity in FIXED and fields <= FIXED[entity]
+        self.names_rows = "id" in fields
+        self.field = find_field(entity, sort)
+        self.descending = descending
+        self.sort = sort
+        self.start = page * page_size
+        self.page_size = page_size
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all rows match."""
+        return self.where.sql == "1"
 
     def count(self, connection: sqlite3.Connection, after: int = 0) -> int:
         """How many rows match, of those after a row; 0: of all."""
-        joins = source(self.entity, "o." in self._where.sql)
-        where = self._any_session if self._names_rows or after else self._where.sql
-        where = f"e.rowid>{after} AND ({where})" if after else where
-        sql = f"SELECT count(*) {joins} WHERE {where}"
-        return int(connection.execute(sql, self._where.parameters).fetchone()[0])
+        where = f"e.rowid>{after} AND ({self.where.sql})" if after else self.where.sql
+        sql = f"SELECT count(*) FROM {self.entity} e WHERE {where}"
+        return int(connection.execute(sql, self.where.parameters).fetchone()[0])
 
-    @property
-    def gains(self) -> bool:
-        """Whether indexes (:func:`~armoflow.engine.schema.index_statements`) make it quick."""
-        return self._sort == "created_at" and self._page_size > 0
-
-    def length(self, connection: sqlite3.Connection) -> int:
-        """Rows of the table, at most."""
-        last = connection.execute(f"SELECT max(rowid) FROM {self.entity}").fetchone()[0]
-        return last or 0
-
-    @property
-    def _any_session(self) -> str:
-        """The condition in a form in which SQLite does not begin with the rows of a session."""
-        return self._where.sql.replace("e.session_id", "+e.session_id")
-
-    def _order(self, *, descending: bool) -> str:
-        direction = "DESC" if descending else "ASC"
-        return f"{self._field.order(descending=descending)}, e.id {direction}"
-
-    def rows(self, connection: sqlite3.Connection, total: int) -> list[list[Any]]:
-        """The rows of the page: which they are is found first, for what is sorted is copied.
+    def numbers(
+        self, connection: sqlite3.Connection, total: int, *, by_number: bool = False
+    ) -> str:
+        """The numbers of the rows of the page, in its order, as JSON.
 
         Args:
             connection: The journal.
             total: How many match.
+            by_number: The rows are in the order of what is sorted by.
         """
-        start = min(self._page * self._page_size, total)
-        count = min(self._page_size, total - start)
+        start = min(self.start, total)
+        count = min(self.page_size, total - start)
         backwards = start > total // 2  # the last pages are near the other end
         if backwards:
             start = total - start - count
-        order = self._order(descending=self._descending != backwards)
-        where = self._where.sql
-        if self._names_rows or (
-            self._sort != "created_at" and total * SHARE > self.length(connection)
-        ):
-            where = self._any_session
-        joins = source(self.entity, "o." in where or "o." in order)
-        found = connection.execute(
-            f"SELECT json_group_array(number) FROM (SELECT e.rowid AS number {joins} "
-            f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?)",
-            [*self._where.parameters, *self._field.parameters, count, start],
-        ).fetchone()[0]
+        down = self.descending != backwards
+        order = f"e.rowid {_direction(down)}" if by_number else self.order(descending=down)
+        found = f"SELECT e.rowid AS number {self.source} WHERE {self.where.sql} ORDER BY {order}"
+        sql = f"SELECT json_group_array(number) FROM ({found} LIMIT ? OFFSET ?)"
+        parameters = [*self.where.parameters, *([] if by_number else self.field.parameters)]
+        text = str(connection.execute(sql, [*parameters, count, start]).fetchone()[0])
+        return json.dumps(json.loads(text)[::-1]) if backwards else text
+
+    @property
+    def source(self) -> str:
+        """The rows ``e`` of the table, with their options where these are sorted by."""
+        return source(self.entity, "o." in self.field.sql)
+
+    def order(self, *, descending: bool) -> str:
+        """What the rows are ordered by."""
+        return f"{self.field.order(descending=descending)}, e.id {_direction(descending)}"
+
+    def rows(self, connection: sqlite3.Connection, numbers: str) -> list[list[Any]]:
+        """The rows of some numbers, in this order."""
         page = (
             f"FROM json_each(?) page CROSS JOIN {self.entity} e ON e.rowid=page.value "
-            f"ORDER BY page.key {'DESC' if backwards else 'ASC'} LIMIT ? OFFSET ?"
+            "ORDER BY page.key LIMIT ? OFFSET ?"
         )
         rows: list[list[Any]] = []
         while True:
-            part = fetch(connection, self.entity, page, [found, READ_AT_ONCE, len(rows)])
+            part = fetch(connection, self.entity, page, [numbers, READ_AT_ONCE, len(rows)])
             rows += part
             if len(part) < READ_AT_ONCE:
                 return rows
+
+
+def _direction(descending: bool) -> str:
+    return "DESC" if descending else "ASC"
 
 
 def check_page(page: int, page_size: int) -> None:

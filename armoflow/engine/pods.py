@@ -52,5 +52,6 @@ def pod_of(owner: str) -> Pod:
     return Pod(address, name)
 
 
-ADDRESS_SQL: Final = "substr(e.owner,1,max(instr(e.owner,'/')-1,0))"
-NAME_SQL: Final = "substr(e.owner,instr(e.owner,'/')+1)"
+_UNLESS_NONE: Final = "CASE e.owner WHEN '' THEN '' ELSE {} END"
+ADDRESS_SQL: Final = _UNLESS_NONE.format("substr(e.owner,1,max(instr(e.owner,'/')-1,0))")
+NAME_SQL: Final = _UNLESS_NONE.format("substr(e.owner,instr(e.owner,'/')+1)")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypedDict, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
 
 from armoflow.engine.filters import Entity, Filters, find_field, make_clause
 from armoflow.engine.lineage import Lineages
-from armoflow.engine.list_query import READ_AT_ONCE, ListQuery, check_page, fetch, source
-from armoflow.engine.reader import Reader
+from armoflow.engine.list_query import READ_AT_ONCE, ListQuery, check_page, fetch
+from armoflow.engine.pages import Page, Pages
+from armoflow.engine.reader import Reader, Scanner
 from armoflow.engine.records import (
     ApiOptions,
     Partition,
@@ -27,19 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONG: Final = 20_000
-"""Rows of a table of which pages are asked for: from so many on they have indexes."""
-
 KNOWN_OPTIONS: Final = 10_000
 KNOWN_COUNTS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A page of matches, and how many matches there are on all pages."""
-
-    items: list[T]
-    total: int
 
 
 class Order(TypedDict, total=False):
@@ -81,43 +73,49 @@ class Queries:
 
     Args:
         reader: Runs what reads.
+        scanner: Goes over whole tables.
         partitions: The engine's, by id.
-        index: Makes pages of a long table quick; called once for each.
+        total: How many tasks match, where that is known without reading.
         removals: How often rows were removed: then what was counted is counted anew.
     """
 
     def __init__(
         self,
         reader: Reader,
+        scanner: Scanner,
         partitions: Mapping[str, Partition],
-        index: Callable[[str], None] = lambda table: None,
-        removals: Callable[[], int] = lambda: 0,
+        total: Callable[[Filters], int | None],
+        removals: Callable[[], int],
     ) -> None:
         self._reader = reader
+        self._scanner = scanner
+        self._pages = Pages(reader, scanner, total, removals)
         self._partitions = partitions
-        self._index = index
-        self._removals = removals
-        self._short = {"tasks", "results"}
-        self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
         self._options: dict[int, ApiOptions] = {}
         self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
+    async def stop(self) -> None:
+        """Begin nothing any more."""
+        await self._pages.stop()
+
     async def sessions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[SessionRecord]:
         """Sessions that match."""
-        return await self._page(ListQuery("sessions", filters, **order), self._make_sessions)
+        return await self._pages.read(ListQuery("sessions", filters, **order), self._make_sessions)
 
     async def tasks(self, filters: Filters = (), **order: Unpack[Order]) -> Page[TaskRecord]:
         """Tasks that match."""
-        return await self._page(ListQuery("tasks", filters, **order), self._make_tasks)
+        return await self._pages.read(ListQuery("tasks", filters, **order), self._make_tasks)
 
     async def results(self, filters: Filters = (), **order: Unpack[Order]) -> Page[ResultRecord]:
         """Results that match."""
-        return await self._page(ListQuery("results", filters, **order), _make_results)
+        return await self._pages.read(ListQuery("results", filters, **order), _make_results)
 
     async def partitions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[Partition]:
         """Partitions that match."""
-        return await self._page(ListQuery("partitions", filters, **order), self._make_partitions)
+        return await self._pages.read(
+            ListQuery("partitions", filters, **order), self._make_partitions
+        )
 
     async def applications(
         self,
@@ -137,15 +135,25 @@ class Queries:
         columns = (
             "o.application_name,o.application_namespace,o.application_version,o.application_service"
         )
-        # ApiOptions are few and tasks many: which options match is found first.
-        distinct = f"SELECT DISTINCT {columns} {source('tasks')} WHERE {where.sql}"
+        # Options are few and tasks many: which options tasks have is found first.
+        used = (
+            "SELECT json_group_array(options_id) FROM (SELECT DISTINCT e.options_id FROM tasks e "
+            f"WHERE e.rowid BETWEEN ? AND ? AND ({where.sql}))"
+        )
+
+        def find(connection: sqlite3.Connection, first: int, last: int) -> list[int]:
+            row = connection.execute(used, [first, last, *where.parameters]).fetchone()
+            found: list[int] = json.loads(row[0])
+            return found
+
+        ids = json.dumps([*chain.from_iterable(await self._scanner.scan("tasks", find))])
+        known = "SELECT value FROM json_each(?)"
+        distinct = f"SELECT DISTINCT {columns} FROM options o WHERE o.id IN ({known})"
 
         def read(connection: sqlite3.Connection) -> Page[Application]:
-            count = f"SELECT count(*) FROM ({distinct})"
-            total = connection.execute(count, where.parameters).fetchone()[0]
+            total = connection.execute(f"SELECT count(*) FROM ({distinct})", (ids,)).fetchone()[0]
             sql = f"{distinct} ORDER BY {','.join([*order, columns])} LIMIT ? OFFSET ?"
-            parameters = [*where.parameters, *ordered, page_size, page * page_size]
-            rows = connection.execute(sql, parameters)
+            rows = connection.execute(sql, [ids, *ordered, page_size, page * page_size])
             return Page([Application(*row) for row in rows], total)
 
         return await self._reader.run(read)
@@ -161,11 +169,17 @@ class Queries:
         if ended in self._counts:
             return self._counts[ended]
         where = make_clause("tasks", filters)
-        sql = f"SELECT e.status, count(*) {source('tasks')} WHERE {where.sql} GROUP BY e.status"
-        rows = await self._reader.run(
-            lambda connection: connection.execute(sql, where.parameters).fetchall()
+        sql = (
+            "SELECT e.status,count(*) FROM tasks e "
+            f"WHERE e.rowid BETWEEN ? AND ? AND ({where.sql}) GROUP BY e.status"
         )
-        counts = {TaskStatus(status): count for status, count in rows}
+
+        def read(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[int, int]]:
+            return connection.execute(sql, [first, last, *where.parameters]).fetchall()
+
+        counts: Counter[TaskStatus] = Counter()
+        for part in await self._scanner.scan("tasks", read):
+            counts.update({TaskStatus(status): count for status, count in part})
         if ended:
             if len(self._counts) >= KNOWN_COUNTS:
                 self._counts.clear()
@@ -199,35 +213,6 @@ class Queries:
         return await self._reader.run(read)
 
     # --- in the reader's threads ---
-
-    async def _page(
-        self, query: ListQuery, make: Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
-    ) -> Page[T]:
-        removals = self._removals()
-
-        def read(connection: sqlite3.Connection) -> tuple[Page[T], bool]:
-            total = self._count(connection, query, removals)
-            page = Page(make(connection, query.rows(connection, total)) if total else [], total)
-            return page, query.gains and query.length(connection) >= LONG
-
-        page, is_long = await self._reader.run(read)
-        if is_long and query.entity in self._short:
-            self._short.discard(query.entity)
-            self._index(query.entity)
-        return page
-
-    def _count(self, connection: sqlite3.Connection, query: ListQuery, removals: int) -> int:
-        """How many match; where they do for ever, only what came since the last time is counted."""
-        last = query.length(connection)
-        if last < LONG or not query.is_fixed:
-            return query.count(connection)
-        known = self._totals.get(query.key)
-        before = known[:2] if known is not None and known[2] == removals else (0, 0)
-        total = before[1] + query.count(connection, before[0])
-        if len(self._totals) >= KNOWN_COUNTS:
-            self._totals = {}
-        self._totals[query.key] = last, total, removals
-        return total
 
     def _make_sessions(
         self, connection: sqlite3.Connection, rows: list[list[Any]]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,16 +21,31 @@ T = TypeVar("T")
 THREADS: Final = 2
 """One long list call must not hold up the reads of data."""
 
+SCANNERS: Final = min(os.cpu_count() or 1, 4)
+"""Threads that go over whole tables, each over a part."""
+
+SHORT: Final = 20_000
+"""Rows that one thread goes over in some milliseconds."""
+
 
 class Reader:
-    """Runs functions with a read-only connection, away from the event loop."""
+    """Runs functions with a read-only connection, away from the event loop.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The journal.
+        threads: How many functions run at once.
+
+    Attributes:
+        threads: As given.
+    """
+
+    def __init__(self, path: Path, threads: int = THREADS) -> None:
+        self.threads = threads
         self._path = path
         self._uri = f"{path.absolute().as_uri()}?mode=ro"
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="armoflow-reader")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="armoflow-reader")
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``function`` in a thread; all its reads see one state of the journal.
@@ -69,3 +87,49 @@ class Reader:
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         self._connections.append(connection)
         return connection
+
+
+class Scanner(Reader):
+    """Goes over whole tables, in several threads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SCANNERS)
+
+    async def scan(
+        self, table: str, read: Callable[[sqlite3.Connection, int, int], T], last: int | None = None
+    ) -> list[T]:
+        """What a function reads of the rows of some numbers, for all parts of a table.
+
+        Args:
+            table: Its name.
+            read: Gets a connection, the first number and the last one.
+            last: The last number of all, if it is known already.
+
+        Raises:
+            StorageError: If the journal cannot be read now.
+        """
+        if last is None:
+            last = await self.run(lambda connection: last_number(connection, table))
+        parts = self.threads if last > SHORT else 1
+        ends = [last * number // parts for number in range(parts + 1)]
+        return await asyncio.gather(
+            *(
+                self.run(functools.partial(_read_part, read, first + 1, end))
+                for first, end in pairwise(ends)
+            )
+        )
+
+
+def last_number(connection: sqlite3.Connection, table: str) -> int:
+    """The number of a table's last row; it has as many rows, or fewer."""
+    last = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]
+    return last or 0
+
+
+def _read_part(
+    read: Callable[[sqlite3.Connection, int, int], T],
+    first: int,
+    last: int,
+    connection: sqlite3.Connection,
+) -> T:
+    return read(connection, first, last)

@@ -2,8 +2,8 @@
 
 Rows hold no NULL (an unset date is 0.0): the driver binds exact ``str``, ``int`` and ``float``
 several times faster than anything else. No index but the ids: one on ``session_id`` would cost a
-third of the time of an insert, and what it would speed up runs outside of the event loop. So a
-table has more only when pages of it are asked for while it is long (:func:`index_statements`).
+third of the time of an insert, and what it would speed up runs outside of the event loop: lists go
+over whole tables (:mod:`armoflow.engine.selection`).
 """
 
 from __future__ import annotations
@@ -143,20 +143,6 @@ def create_statements() -> list[str]:
         for table in ("sessions", "tasks", "results")
     ]
     return statements
-
-
-def index_statements(table: str) -> list[str]:
-    """What makes pages of a long table quick: in the order of creation, of all and of a session.
-
-    No column of these changes, so that only new rows cost more.
-    """
-    return [
-        f"CREATE INDEX IF NOT EXISTS {table}_{name} ON {table}({columns})"
-        for name, columns in (
-            ("of_session", "session_id,created_at,id"),
-            ("by_creation", "created_at,id"),
-        )
-    ]
 
 
 def write_statement(table: str, rows: int) -> str:

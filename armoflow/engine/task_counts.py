@@ -60,6 +60,19 @@ class TaskCounts:
                 if before is not None:
                     part[before] -= count
 
+    def total(self, filters: Filters) -> int | None:
+        """How many tasks filters let through, whose status they may name; None if not known."""
+        status = next(
+            (each for some in filters[:1] for each in some if each.field == "status"), None
+        )
+        if status is None:
+            counts = self.find(filters)
+            return None if counts is None else sum(counts.values())
+        if status.operator != "==" or len(filters) > 1:
+            return None
+        counts = self.find([[each for each in filters[0] if each is not status]])
+        return None if counts is None else counts.get(status.value, 0)
+
     def find(self, filters: Filters) -> dict[TaskStatus, int] | None:
         """The counts of the tasks that filters let through; None if the journal must tell.
 

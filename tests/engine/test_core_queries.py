@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,19 @@ PARTITIONS = (
     Partition("gpu", ("default",), priority=3),
     Partition("gpu-large", ("default", "gpu")),
 )
+
+
+@pytest.fixture(params=["short", "long", "misled"], autouse=True)
+def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are short, or taken for long ones; then samples tell right, or wrong now and then."""
+    if request.param != "short":
+        monkeypatch.setattr("armoflow.engine.pages.SHORT", 0)
+        monkeypatch.setattr("armoflow.engine.reader.SHORT", 0)
+        monkeypatch.setattr("armoflow.engine.creation_order.AT_ONCE", 30)
+        monkeypatch.setattr("armoflow.engine.selection.SAMPLE", 40)
+        monkeypatch.setattr("armoflow.engine.selection.FEW", 2)
+        doubt = 1.0 if request.param == "long" else 0.0
+        monkeypatch.setattr("armoflow.engine.selection.DOUBT", doubt)
 
 
 async def fill(running: Running) -> None:
@@ -139,9 +151,11 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
         results = (await queries.results(page_size=1000)).items
         assert (len(tasks), len(results)) == (60, 120)
 
-        def check(entity: Any, records: list[Any], filters: Any, sort: str, down: bool) -> None:
+        def check(
+            entity: Any, records: list[Any], filters: Any, sort: str, down: bool, number: int
+        ) -> None:
             list_call = getattr(queries, entity)(
-                filters, sort=sort, descending=down, page_size=1000
+                filters, sort=sort, descending=down, page=number, page_size=9
             )
             page = asyncio.run_coroutine_threadsafe(list_call, loop).result(30)
             expected = list(filter(make_predicate(entity, filters), records))
@@ -155,27 +169,33 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
                 reverse=down,
             )
             assert page.total == len(expected)
-            assert [record.id for record in page.items] == [record.id for record in expected]
+            wanted = expected[9 * number : 9 * number + 9]
+            assert [record.id for record in page.items] == [record.id for record in wanted]
 
         @settings(max_examples=150)
         @given(
             conditions(TASK_FIELDS, tasks, "tasks"),
             st.sampled_from(
-                ["id", "created_at", "ended_at", "options.application_name", "pod_hostname"]
+                [
+                    *("id", "created_at", "ended_at", "pod_hostname", "status"),
+                    *("options.application_name", "options.options.k", "creation_to_end"),
+                ]
             ),
             st.booleans(),
+            st.integers(0, 7),
         )
-        def check_tasks(filters: Any, sort: str, down: bool) -> None:
-            check("tasks", tasks, filters, sort, down)
+        def check_tasks(filters: Any, sort: str, down: bool, number: int) -> None:
+            check("tasks", tasks, filters, sort, down, number)
 
         @settings(max_examples=100)
         @given(
             conditions(RESULT_FIELDS, results, "results"),
             st.sampled_from(["id", "name", "size", "completed_at", "opaque_id"]),
             st.booleans(),
+            st.integers(0, 14),
         )
-        def check_results(filters: Any, sort: str, down: bool) -> None:
-            check("results", results, filters, sort, down)
+        def check_results(filters: Any, sort: str, down: bool, number: int) -> None:
+            check("results", results, filters, sort, down, number)
 
         await asyncio.to_thread(check_tasks)
         await asyncio.to_thread(check_results)
@@ -236,52 +256,45 @@ async def test_pages(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_long_table_has_indexes_once_pages_of_it_are_asked_for(tmp_path: Path) -> None:
-    """They change nothing but the time; rows that come and go after that are found, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("armoflow.engine.queries.LONG", 1)
-        async with Running(tmp_path, partitions=PARTITIONS) as running:
-            await fill(running)
-            queries, session = running.engine.queries, running.session
-            of_session = [[Condition("session_id", "==", session)]]
-            asked = [
-                ((), "created_at", True, 3),
-                (of_session, "created_at", False, 1),
-                (of_session, "created_at", True, 2),
-                ([[*of_session[0], Condition("status", ">", 0)]], "created_at", True, 0),
-                (of_session, "status", True, 1),
-            ]
+async def test_pages_in_the_order_of_creation(tmp_path: Path) -> None:
+    """That of a long table's rows, but where the clock was set back; rows come and go."""
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        queries, engine = running.engine.queries, running.engine
+        sessions = [running.open_session() for _ in range(2)]
+        created: list[str] = []
 
-            async def ids(kind: Any) -> list[list[str]]:
-                pages = [
-                    await kind(filters, sort=sort, descending=down, page=page, page_size=7)
-                    for filters, sort, down, page in asked
-                ]
-                return [[item.id for item in page.items] + [page.total] for page in pages]
+        async def create(now: float, count: int) -> None:
+            for number in range(count):
+                result = NewResult(engine.new_id(), str(number % 2))
+                session = sessions[number % 2]
+                engine.apply(engine.state.create_results(now + number / 8, session, [result]))
+                created.append(result.id)
+            await engine.committed()
 
-            await queries.tasks(page_size=0, sort="created_at")
-            assert await queries.run(_indexes) == set()  # nobody looks at them
-            before = [await ids(queries.tasks), await ids(queries.results)]
-            other = running.open_session()  # is written after what is made for these pages
-            await running.engine.committed()
-            assert await queries.run(_indexes) == {
-                *("tasks_of_session", "tasks_by_creation"),
-                *("results_of_session", "results_by_creation"),
-            }
-            assert [await ids(queries.tasks), await ids(queries.results)] == before
-            new = running.submit()
-            await running.engine.committed()
-            newest = (await queries.tasks(sort="created_at", descending=True)).items[0]
-            assert (newest.id, newest.session_id) == (new.id, other)
-            running.engine.apply(running.engine.state.delete_session(running.engine.now(), session))
-            while (await queries.tasks(of_session, sort="created_at")).total:
-                await asyncio.sleep(0.001)
-            assert len((await queries.tasks(sort="created_at")).items) == 41
+        async def listed(*filters: Condition, size: int, down: bool = False) -> list[str]:
+            order: Any = {"sort": "created_at", "descending": down, "page_size": size}
+            first = await queries.results([filters] if filters else (), **order)
+            found = [item.id for item in first.items]
+            for page in range(1, -(-first.total // size)):
+                order["page"] = page
+                found += [item.id for item in (await queries.results(filters, **order)).items]
+            return found
 
-
-def _indexes(connection: sqlite3.Connection) -> set[str]:
-    rows = connection.execute("SELECT name FROM sqlite_master WHERE type='index' AND sql<>''")
-    return {name for (name,) in rows}
+        for now in (1_700_000_000.0, 1_700_000_100.0):
+            await create(now, 100)
+            for _ in range(2):  # what one has found out, the next one knows
+                assert await listed(size=30) == created
+                assert await listed(size=30, down=True) == created[::-1]
+            (mine,) = (Condition("session_id", "==", sessions[1]),)
+            assert await listed(mine, size=1000) == created[1::2]
+            assert await listed(mine, Condition("name", "==", "0"), size=10) == []
+        await create(1_600_000_000.0, 50)
+        assert await listed(size=1000) == created[200:] + created[:200]
+        engine.apply(engine.state.delete_session(engine.now(), sessions[0]))
+        while (total := (await queries.results(page_size=0)).total) > 125:
+            await asyncio.sleep(0.001)
+        assert total == 125
+        assert await listed(size=1000) == created[201::2] + created[1:200:2]
 
 
 @in_loop

@@ -1,0 +1,161 @@
+"""Pages of lists: how their rows are found, which depends on how long the table is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from armoflow.engine.creation_order import CreationOrder
+from armoflow.engine.faults import StorageError
+from armoflow.engine.filters import Filters
+from armoflow.engine.list_query import ListQuery
+from armoflow.engine.reader import SHORT, Reader, Scanner, last_number
+from armoflow.engine.selection import Selection
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Make = Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
+
+KNOWN_TOTALS: Final = 10_000
+
+DENSE: Final = 100
+"""Where one row of so many matches, those of a page are found by going through the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of matches, and how many matches there are on all pages."""
+
+    items: list[T]
+    total: int
+
+
+class Pages:
+    """Finds pages.
+
+    Args:
+        reader: Runs what is short.
+        scanner: Goes over whole tables.
+        total: How many tasks match, where the engine knows without its journal.
+        removals: How often rows were removed: then what was counted is counted anew.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        scanner: Scanner,
+        total: Callable[[Filters], int | None],
+        removals: Callable[[], int],
+    ) -> None:
+        self._reader = reader
+        self._scanner = scanner
+        self._find_total = total
+        self._removals = removals
+        self._orders = {table: CreationOrder(table) for table in ("tasks", "results")}
+        self._loop = asyncio.get_running_loop()
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
+
+    async def read(self, query: ListQuery, make: Make[T]) -> Page[T]:
+        """The page of a list call; ``make`` makes its items of rows."""
+        removals = self._removals()
+        total = self._find_total(query.filters) if query.entity == "tasks" else None
+
+        def begin(connection: sqlite3.Connection) -> Page[T] | Selection:
+            last = last_number(connection, query.entity)
+            if last <= SHORT or query.names_rows or query.entity not in self._orders:
+                return _read_page(connection, query, make, query.count(connection))
+            known = self._count(connection, query, last, removals) if total is None else total
+            by_number = query.sort == "created_at" and self._in_order(
+                connection, query.entity, last, removals
+            )
+            by_index = query.sort == "id" and query.takes_all
+            if known is not None and (by_index or (by_number and known * DENSE > last)):
+                return _read_page(connection, query, make, known, by_number=by_number)
+            selection = Selection(query, last, known, by_number=by_number)
+            selection.find_span(connection)
+            return selection
+
+        begun = await self._reader.run(begin)
+        if isinstance(begun, Page):
+            return begun
+        parts = await self._scanner.scan(query.entity, begun.scan, begun.last)
+
+        def end(connection: sqlite3.Connection) -> Page[T]:
+            total = begun.count(parts)
+            self._note(query, begun.last, total, removals)
+            numbers = begun.choose(connection, parts)
+            if numbers is None:
+                return _read_page(connection, query, make, total)
+            return Page(make(connection, query.rows(connection, numbers)), total)
+
+        return await self._reader.run(end)
+
+    async def stop(self) -> None:
+        """Look at nothing any more."""
+        for task in self._looking.values():
+            task.cancel()
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+
+    async def _look(self, table: str) -> None:
+        """See whether a table is in the order of its creation, for pages to come."""
+        try:
+            while await self._scanner.run(self._orders[table].look):
+                pass
+        except StorageError as error:  # pages take longer, and the next one tries again
+            logger.debug("the order of the %s is not known: %s", table, error)
+        finally:
+            del self._looking[table]
+
+    # --- in the reader's threads ---
+
+    def _count(
+        self, connection: sqlite3.Connection, query: ListQuery, last: int, removals: int
+    ) -> int | None:
+        """How many match, if that is quickly told: what matches for ever is counted once."""
+        if query.takes_all:
+            return query.count(connection)
+        known = self._totals.get(query.key)
+        if known is None or known[2] != removals or last - known[0] > SHORT:
+            return None
+        total = known[1] + query.count(connection, known[0])
+        self._note(query, last, total, removals)
+        return total
+
+    def _note(self, query: ListQuery, last: int, total: int, removals: int) -> None:
+        if query.is_fixed:
+            if len(self._totals) >= KNOWN_TOTALS:
+                self._totals = {}
+            self._totals[query.key] = last, total, removals
+
+    def _in_order(
+        self, connection: sqlite3.Connection, table: str, last: int, removals: int
+    ) -> bool:
+        known = self._orders[table].holds(connection, last, removals)
+        if known is None:
+            self._loop.call_soon_threadsafe(self._look_soon, table)
+        return bool(known)
+
+    def _look_soon(self, table: str) -> None:
+        if table not in self._looking:
+            self._looking[table] = self._loop.create_task(self._look(table))
+
+
+def _read_page(
+    connection: sqlite3.Connection,
+    query: ListQuery,
+    make: Make[T],
+    total: int,
+    *,
+    by_number: bool = False,
+) -> Page[T]:
+    """A page of so many rows, found without a selection."""
+    if not total:
+        return Page([], 0)
+    numbers = query.numbers(connection, total, by_number=by_number)
+    return Page(make(connection, query.rows(connection, numbers)), total)

@@ -1,0 +1,214 @@
+"""Which rows of a long table a page has, found by one scan in several threads.
+
+A sample of some thousand rows tells between which two of them the page must be. Then all rows are
+gone over, a part of them by each thread: those that match are counted, and so are those before that
+span; the numbers of those in it are gathered. Only these are sorted: some hundreds for the first
+and last pages, a twentieth of the table for one in the middle. So it takes about as long as reading
+the table does, whatever is filtered and sorted by, and rows cost no index when they are written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from armoflow.engine.list_query import ListQuery
+
+SAMPLE: Final = 4096
+"""Rows of a sample: about 10 ms."""
+
+FEW: Final = 64
+"""Rows of a sample that match: with fewer of them, all that match are few enough to be sorted."""
+
+DOUBT: Final = 4.0
+"""Standard deviations by which a sample may be wrong."""
+
+
+class Part(NamedTuple):
+    """What was found in a part of the table.
+
+    Attributes:
+        matching: How many rows match.
+        before: How many of them come before the span.
+        numbers: The numbers of those in the span, as the inside of a JSON list.
+    """
+
+    matching: int
+    before: int
+    numbers: str
+
+
+class Selection:
+    """The search for the rows of one page.
+
+    Args:
+        query: The list call.
+        last: The number of the table's last row.
+        total: How many match, if that is known.
+        by_number: What is sorted by has the order of the rows' numbers.
+
+    Attributes:
+        last: As given.
+    """
+
+    def __init__(
+        self, query: ListQuery, last: int, total: int | None, *, by_number: bool = False
+    ) -> None:
+        self._query = query
+        self.last = last
+        self._total = total
+        self._keys, self._key_parameters = _keys(query, by_number)
+        self._join, self._join_parameters = _join(query)
+        self._low: Sequence[Any] | None = None
+        self._high: Sequence[Any] | None = None
+
+    # --- what is asked of the journal ---
+
+    def find_span(self, connection: sqlite3.Connection) -> None:
+        """Between which rows the page must be."""
+        stride = max(self.last / SAMPLE, 1.0)
+        sample = [
+            int(number * stride + random.random() * stride) + 1
+            for number in range(int(self.last / stride))
+        ]
+        numbers = json.loads(self._sort(connection, json.dumps(sample)))
+        found = len(numbers)
+        if found < FEW or not self._query.page_size:
+            return
+        low, high = self._span(found, found / len(sample))
+        if low > 0:
+            self._low = self._read_keys(connection, numbers[min(low, found - 1)])
+        if high < found:
+            self._high = self._read_keys(connection, numbers[high])
+
+    def scan(self, connection: sqlite3.Connection, first: int, last: int) -> Part:
+        """Go over the rows of some numbers."""
+        query, where = self._query, self._query.where
+        down = query.descending
+        from_low, low = self._compare("<=" if down else ">=", self._low)
+        to_high, high = self._compare(">=" if down else "<=", self._high)
+        inside = f"{from_low} AND {to_high}" if query.page_size else "0"
+        rows = f"FROM {query.entity} e {self._join} WHERE e.rowid BETWEEN ? AND ? AND ({where.sql})"
+        among = [*self._join_parameters, first, last, *where.parameters]
+        if self._is_counted:
+            sql = f"SELECT group_concat(e.rowid),0,0 {rows} AND {inside}"
+            parameters = [*among, *low, *high]
+        else:
+            before, below = self._compare(">" if down else "<", self._low)
+            sql = (
+                f"SELECT group_concat(e.rowid) FILTER (WHERE {inside}),count(*),"
+                f"count(*) FILTER (WHERE {before}) {rows}"
+            )
+            parameters = [*low, *high, *below, *among]
+        text, matching, count = connection.execute(sql, parameters).fetchone()
+        return Part(matching, count, text or "")
+
+    def count(self, parts: Sequence[Part]) -> int:
+        """How many rows match."""
+        return sum(part.matching for part in parts) if self._total is None else self._total
+
+    def choose(self, connection: sqlite3.Connection, parts: Sequence[Part]) -> str | None:
+        """The numbers of the page's rows, in its order; None if the sample misled."""
+        query, total = self._query, self.count(parts)
+        text = ",".join(part.numbers for part in parts if part.numbers)
+        found = text.count(",") + 1 if text else 0
+        before = sum(part.before for part in parts)
+        if self._low is None:
+            before = 0
+        elif self._is_counted:
+            before = total - found
+        end = min(query.start + query.page_size, total)
+        if query.start >= end:
+            return "[]"
+        if query.start < before or end > before + found:
+            return None
+        limit, offset = end - query.start, query.start - before
+        return self._sort(connection, f"[{text}]", f"LIMIT {limit} OFFSET {offset}")
+
+    # --- its parts ---
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether the rows in the span tell how many there are elsewhere."""
+        return self._total is not None and (self._low is None or self._high is None)
+
+    def _span(self, found: int, share: float) -> tuple[int, int]:
+        """The places in the sample, in its order, between which the page must be."""
+        doubt, total = 0.0, self._total
+        if total is None:  # it is estimated by the sample, too
+            total = max(int(share * self.last), 1)
+            doubt = DOUBT * math.sqrt((1 - share) / found)
+
+        def place(rank: int, sign: float) -> float:
+            exact = min(rank / total * found, float(found))
+            spread = DOUBT * math.sqrt(exact * (1 - exact / found)) + exact * doubt + DOUBT
+            return exact + sign * spread
+
+        query = self._query
+        return int(place(query.start, -1)), math.ceil(place(query.start + query.page_size, 1))
+
+    def _sort(self, connection: sqlite3.Connection, numbers: str, limit: str = "") -> str:
+        """Those of the rows of some numbers that match, as JSON, in the page's order."""
+        direction = "DESC" if self._query.descending else "ASC"
+        order = ",".join(f"{key} {direction}" for key in self._keys)
+        where = self._query.where
+        sql = (
+            f"SELECT json_group_array(number) FROM (SELECT e.rowid AS number FROM json_each(?) n "
+            f"CROSS JOIN {self._query.entity} e ON e.rowid=n.value {self._join} "
+            f"WHERE {where.sql} ORDER BY {order} {limit})"
+        )
+        parameters = [
+            *(numbers, *self._join_parameters, *where.parameters),
+            *self._key_parameters,
+        ]
+        return str(connection.execute(sql, parameters).fetchone()[0])
+
+    def _read_keys(self, connection: sqlite3.Connection, number: int) -> Sequence[Any]:
+        """What a row is sorted by."""
+        sql = (
+            f"SELECT {','.join(self._keys)} FROM {self._query.entity} e {self._join} "
+            "WHERE e.rowid=?"
+        )
+        parameters = [*self._key_parameters, *self._join_parameters, number]
+        keys: Sequence[Any] = connection.execute(sql, parameters).fetchone()
+        return keys
+
+    def _compare(self, sign: str, keys: Sequence[Any] | None) -> tuple[str, list[Any]]:
+        """How a row compares with one of the sample, as SQL and its parameters."""
+        if keys is None:
+            return "1", []
+        sql = f"({','.join(self._keys)}) {sign} ({','.join('?' * len(keys))})"
+        return sql, [*self._key_parameters, *keys]
+
+
+def _keys(query: ListQuery, by_number: bool) -> tuple[list[str], tuple[Any, ...]]:
+    """What rows are sorted by: no two have the same, and none is NULL. With its parameters."""
+    if by_number:
+        return ["e.rowid"], ()
+    if query.sort == "id":
+        return ["e.id"], ()
+    field = query.field
+    if field.of_options:
+        return ["keys.value", "e.id"], ()
+    return [_never_null(query), "e.id"], field.parameters
+
+
+def _never_null(query: ListQuery) -> str:
+    """The field, and where it is unset something greater than all values of its kind."""
+    field = query.field
+    if not field.nullable:
+        return field.sql
+    return f"ifnull({field.sql},{'''x'' ''' if field.kind == 'string' else '9e999'})"
+
+
+def _join(query: ListQuery) -> tuple[str, tuple[Any, ...]]:
+    """What is sorted by of the options, which are few: it is read once for all rows."""
+    if not query.field.of_options:
+        return "", ()
+    # SQLite would put what has no limit into the place where it is used, for each row.
+    keys = f"SELECT o.id,{_never_null(query)} AS value FROM options o LIMIT -1"
+    return f"CROSS JOIN ({keys}) keys ON keys.id=e.options_id", query.field.parameters
