@@ -14,6 +14,19 @@ CACHE_BATCH = 500
 CACHE_MAKINGS = 1000
 """Of how many keys of a task it is kept what they were made of: of the newest."""
 
+CACHE_LIMIT = 10 * 1024 * MIB
+"""Bytes that a cache may have, where nobody says: a disk has several times as many."""
+
+CACHE_SHARE_KEPT = 0.9
+"""Of this limit so much is left when something has to go: not each new value shall remove one."""
+
+CACHE_SPARED = 3600.0
+"""Seconds for which what was used is spared, whatever the limit: it may be in use still."""
+
+CACHE_PATIENCE = 7 * 24 * 3600.0
+"""Seconds after which a result is not expected any more: its client was killed, its session is
+gone."""
+
 CACHE_ENTRIES_ASKED = 500
 """Keys in one query of the index: SQLite takes 999 variables, or more."""
 

@@ -18,6 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgpack
+
 from armoflow import config
 from armoflow.errors import EngineError
 
@@ -45,6 +47,10 @@ CREATE INDEX IF NOT EXISTS makings_of_code ON makings (code);
 CREATE TABLE IF NOT EXISTS making_of_data (
     data INTEGER NOT NULL, making INTEGER NOT NULL, PRIMARY KEY (data, making)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS data_of_making ON making_of_data (making);
+CREATE TABLE IF NOT EXISTS expected (
+    session TEXT NOT NULL, result TEXT NOT NULL, task TEXT NOT NULL, version TEXT,
+    keys BLOB NOT NULL, since REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS expected_results ON expected (session, result);
 """
 
 
@@ -68,6 +74,26 @@ class Data(NamedTuple):
     task: str
     version: str | None
     made: float
+
+
+class Expected(NamedTuple):
+    """A result that will be entered once it is there, by its client or by a later one.
+
+    Attributes:
+        session: Id of its session.
+        result: Its id.
+        keys: The keys of its slots.
+        task: The name of the task.
+        version: What stands for the task's code.
+        since: Since when, in seconds since 1970.
+    """
+
+    session: str
+    result: str
+    keys: Sequence[tuple[Key, int]]
+    task: str
+    version: str | None
+    since: float
 
 
 class Place(NamedTuple):
@@ -232,7 +258,7 @@ class Index:
         """The engine has lost everything: so does the index. Returns how many entries that were."""
         with self._using("IMMEDIATE") as execute:
             count = execute("DELETE FROM entries").rowcount
-            for table in ("data", "makings", "codes", "making_of_data"):
+            for table in ("data", "makings", "codes", "making_of_data", "expected"):
                 execute(f"DELETE FROM {table}")
         return count
 
@@ -249,6 +275,58 @@ class Index:
         with self._using("DEFERRED") as execute:
             row = execute("SELECT parts FROM codes WHERE digest = ?", (digest,)).fetchone()
         return None if row is None else row[0]
+
+    # --- what is under way ----------------------------------------------------------------------
+
+    def expect(self, expected: Iterable[Expected]) -> None:
+        """Note results that are not there yet."""
+        rows = [
+            (each.session, each.result, each.task, each.version, _packed(each.keys), each.since)
+            for each in expected
+        ]
+        with self._using("IMMEDIATE") as execute:
+            for row in rows:
+                execute("INSERT INTO expected VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def expected(self, *, besides: str) -> list[Expected]:
+        """The results that were noted, but for those of one session."""
+        columns = "session, result, keys, task, version, since"
+        with self._using("DEFERRED") as execute:
+            query = f"SELECT {columns} FROM expected WHERE session != ?"
+            rows = execute(query, (besides,)).fetchall()
+        return [Expected(row[0], row[1], _unpacked(row[2]), *row[3:]) for row in rows]
+
+    def settle(self, results: Iterable[tuple[str, str]]) -> None:
+        """Results, by session and id, that were entered or will not come."""
+        with self._using("IMMEDIATE") as execute:
+            for pair in results:
+                execute("DELETE FROM expected WHERE session = ? AND result = ?", pair)
+
+    # --- size -----------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """The bytes of all data."""
+        with self._using("DEFERRED") as execute:
+            return int(execute("SELECT coalesce(sum(size), 0) FROM data").fetchone()[0])
+
+    def cheapest(self, size: int, used_before: float) -> list[Data]:
+        """Data of so many bytes: first what took the fewest seconds for a byte, and the oldest.
+
+        Args:
+            size: Bytes, at least; less where there is no more.
+            used_before: What was used since then is spared; in seconds since 1970.
+        """
+        columns = "opaque, size, checksum, seconds, task, version, made"
+        query = f"""SELECT {columns} FROM data WHERE used < ?
+            ORDER BY seconds / max(size, 1), used"""
+        chosen: list[Data] = []
+        with self._using("DEFERRED") as execute:
+            for row in execute(query, (used_before,)):
+                if size <= 0:
+                    break
+                chosen.append(Data(*row))
+                size -= chosen[-1].size
+        return chosen
 
     @contextmanager
     def _using(self, kind: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -270,6 +348,18 @@ class Index:
                     f"the index of the cache at {self.path} cannot be used: {error}; the variable "
                     f"{VARIABLE} may name another directory"
                 ) from error
+
+
+def _packed(keys: Sequence[tuple[Key, int]]) -> bytes:
+    return bytes(msgpack.packb([part for key, slot in keys for part in (*key, slot)]))
+
+
+def _unpacked(data: bytes) -> list[tuple[Key, int]]:
+    parts = msgpack.unpackb(data)
+    return [
+        ((key, item), slot)
+        for key, item, slot in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
 
 
 def _find_some(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from armoflow import config
 from armoflow.errors import EngineError
-from armoflow.index import Data, Index, Making, Place, directory, path_of
+from armoflow.index import Data, Expected, Index, Making, Place, directory, path_of
 
 ONE = Data(b"one", 100, 7, 1.5, "load", None, 10.0)
 TWO = Data(b"two", 200, 8, 0.5, "train", "2", 20.0)
@@ -34,6 +35,33 @@ def test_a_key_leads_to_what_was_entered_last(tmp_path: Path) -> None:
     index.add([(TWO, [((b"a", 0), 3)]), (ONE, [((b"b", 0), 1)])])
     found = index.find((bytes([letter]), 0) for letter in b"ab" * 600)
     assert found == {(b"a", 0): Place(TWO, 3), (b"b", 0): Place(ONE, 1)}
+
+
+def test_what_is_expected_is_known_to_others_until_it_is_settled(tmp_path: Path) -> None:
+    mine, other = (Index(tmp_path / "index.sqlite") for _ in range(2))
+    one = Expected("mine", "r1", [((b"a", 0), 3), ((b"b", -1), 4)], "load", None, 10.0)
+    two = Expected("other", "r2", [((b"c", 0), 0)], "train", "2", 20.0)
+    mine.expect([one, two])
+    assert other.expected(besides="other") == [one]
+    assert other.expected(besides="") == [one, two]
+    other.settle([("mine", "r1"), ("mine", "r2")])
+    assert mine.expected(besides="") == [two]
+
+
+def test_what_took_the_fewest_seconds_for_a_byte_is_the_cheapest(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    quick, slow, large = (
+        ONE._replace(opaque_id=name, size=size, seconds=seconds)
+        for name, size, seconds in ((b"q", 100, 0.1), (b"s", 100, 10.0), (b"l", 1000, 0.5))
+    )
+    index.add([(data, [((data.opaque_id, 0), 0)]) for data in (quick, slow, large)])
+    assert index.size() == 1200
+    assert index.cheapest(1, time.time()) == [large]
+    assert index.cheapest(1001, time.time()) == [large, quick]
+    assert index.cheapest(5000, time.time()) == [large, quick, slow]
+    index.find([(b"l", 0)])  # which counts as a use
+    assert index.cheapest(5000, time.time() - 60) == [quick, slow]
+    assert index.cheapest(0, time.time()) == []
 
 
 def test_what_is_no_index_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from armoflow.client.backend import Backend
+from armoflow.client.cache_limit import find_cache_limit
 from armoflow.client.client_options import (
     PayloadMode,
     check_arguments,
@@ -94,6 +95,9 @@ class Client:
         state: A directory: the engine's state is kept there, with the values in its cache, and
             other clients of the same Python environment that name it share the engine, which ends
             after the last of them. Scripts that say nothing ask the variable ``ARMOFLOW_STATE``.
+        cache_limit: Bytes that the cache of the engine may have, a number or text such as "20GB"
+            (default: 10 GiB, or what the variable ``ARMOFLOW_CACHE_LIMIT`` says; "none": any). What
+            took the fewest seconds for a byte goes first.
         report: A file, such as ``run.html``: when the client ends, a page about what it has run is
             written there, which needs no other file.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
@@ -131,6 +135,7 @@ class Client:
         logs: Logs | None = None,
         report: str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | None = None,
+        cache_limit: int | str | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -150,6 +155,7 @@ class Client:
             connection=connection,
         )
         directory = find_state(state, endpoint, connection, local=local)
+        limit = find_cache_limit(cache_limit)
         page = check_report(report, local=local)
         self._outer: Computer | None = None
         self.closed = False
@@ -168,6 +174,7 @@ class Client:
                 find_engine(endpoint, connection, workers, directory),
                 defaults,
                 state=directory,
+                cache_limit=limit,
                 workers=workers,
                 payloads=payloads,
                 extensions=extensions_of_environment() if extensions is None else extensions,

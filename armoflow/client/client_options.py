@@ -27,7 +27,16 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report", "state"),
+    *(
+        "connect_timeout",
+        "inline_seconds",
+        "name",
+        "progress",
+        "logs",
+        "report",
+        "state",
+        "cache_limit",
+    ),
     *CONNECTION_OPTIONS,
 )
 

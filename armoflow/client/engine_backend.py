@@ -94,6 +94,7 @@ class EngineBackend:
         options: TaskOptions,
         *,
         state: Path | None,
+        cache_limit: int | None,
         workers: int | None,
         payloads: PayloadMode,
         extensions: bool,
@@ -122,6 +123,7 @@ class EngineBackend:
             settings = ConnectionSettings(self._engine.endpoint)
         assert settings is not None
         self._state = state
+        self._cache_limit = cache_limit
         self._lasting = not isinstance(self._engine, PrivateEngine)
         self._connection = settings
         self.endpoint = settings.endpoint
@@ -413,7 +415,9 @@ class EngineBackend:
         orchestrator = self._orchestrator
         if orchestrator.cache is None:
             index = open_index(self.endpoint if self._lasting else None, self._state)
-            self._loop.call(orchestrator.open_cache(index, lasting=self._lasting))
+            self._loop.call(
+                orchestrator.open_cache(index, lasting=self._lasting, limit=self._cache_limit)
+            )
         assert orchestrator.cache is not None
         cached = CachedPlan(
             orchestrator.cache,
@@ -423,7 +427,7 @@ class EngineBackend:
             orchestrator.pipeline.put,
         )
         self._loop.call(orchestrator.session())  # what is known is imported into it
-        self._loop.call(orchestrator.cache.settle())
+        self._loop.call(orchestrator.cache.keeper.settle())
         cached.look_up(value.node for value in values)
         return orchestrator.planner(settings, cached)
 

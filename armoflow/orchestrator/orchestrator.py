@@ -279,15 +279,18 @@ class Orchestrator:
         planner.tell(cached.made)
         return planner
 
-    async def open_cache(self, index: Index, *, lasting: bool) -> Cache:
+    async def open_cache(self, index: Index, *, lasting: bool, limit: int | None) -> Cache:
         """The cache of the engine, ready to be asked.
 
         Args:
             index: What says where values are; it is closed with the client.
             lasting: The engine outlives this client.
+            limit: Bytes that it may have; None: as many as there are.
         """
         if self.cache is None:
-            self.cache = Cache(self.transport, index, lambda: self.last_session, self._start)
+            start = self._start
+            self.cache = Cache(self.transport, index, lambda: self.last_session, start, limit)
+            self.pipeline.on_named = self.cache.keeper.named
             await self.cache.begin(await self.session(), lasting=lasting)
         return self.cache
 

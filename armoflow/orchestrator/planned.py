@@ -38,11 +38,12 @@ class Result(ResultHandle):
         data: Its data, once it is here.
         cells: Its data's slots, once they were read.
         seconds: How long it took to make them, once they were read, where its data says so.
+        ran: How long its task ran, where the engine says so.
         blame: Why it was aborted.
         first: The position of its first item, if it holds items of a collection.
     """
 
-    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "seconds")
+    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "ran", "seconds")
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
@@ -51,6 +52,7 @@ class Result(ResultHandle):
         self.data: Buffer | None = None
         self.cells: list[Cell] | None = None
         self.seconds: float | None = None
+        self.ran: float | None = None
         self.blame: Blame | None = None
         self.first: int | None = None
 

@@ -81,6 +81,7 @@ class Pipeline:
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._unnamed: set[asyncio.Event] = set()  # of batches whose results may have no ids yet
         self._storing: dict[Constant, asyncio.Task[None]] = {}
+        self.on_named: Callable[[Sequence[PlannedTask]], None] | None = None
 
     # --- the plan's thread ----------------------------------------------------------------------
 
@@ -287,6 +288,8 @@ class Pipeline:
                 self._tracker.forget(batch, ids)
             ids[:] = _output_ids(batch)
             self._tracker.add(batch)
+            if self.on_named is not None:
+                self.on_named(batch)
             named.set()
 
         while batch := self._runnable(batch):

@@ -80,6 +80,7 @@ class Tracker:
                 if data is not None and not stranger(data):  # else it is fetched, and looked at
                     result.data = data
                 result.size = change.size
+                result.ran = change.seconds
                 self._end(task, result, ResultState.COMPLETED)
                 self._measure(task, result, change.seconds)
             elif change.state is ResultState.ABORTED or not task.held:

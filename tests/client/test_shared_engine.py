@@ -119,6 +119,8 @@ def test_a_variable_names_it(
         ({"state": ""}, "state must be the name of a directory, not ''"),
         ({"state": __file__}, "state must name a directory, not .*, which is a file"),
         ({"state": "s", "endpoint": "http://x:1"}, "leave out endpoint='http://x:1', or state"),
+        ({"cache_limit": "much"}, "cache_limit must be a number of bytes, .* not 'much'"),
+        ({"cache_limit": -1}, "cache_limit must be a number of bytes"),
         ({"state": "s", "local": True}, "leave out state, or local"),
         ({"state": "s", "target_name": "x"}, "target_name is for an engine at an endpoint"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import armoflow
-from armoflow import Client, task
+from armoflow import Client, config, task
 from armoflow.errors import UnkeyableError
 from armoflow.index import Index, path_of
 from tests.integration.engines import Up
@@ -228,6 +230,83 @@ def test_an_engine_that_has_lost_everything_begins_anew(
         assert counter.new() == ran
     assert len(caplog.records) == 1
     assert "1 values are computed anew" in caplog.text
+
+
+@task(cache=True, batch_size=1)
+def slow(number: int, seconds: float, counter: Counter) -> bytes:
+    counter.ran(number)
+    time.sleep(seconds)
+    return bytes([number]) * 100_000
+
+
+def test_how_long_it_took_is_known(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(slow(0, 0.02, counter))
+        client.submit(slow(1, 0.03, counter)).result()
+        client.compute(slow.map([2, 3], seconds=0.04, counter=counter))
+    with sqlite3.connect(path_of(engine.endpoint)) as database:
+        took = [row[0] for row in database.execute("SELECT seconds FROM data ORDER BY seconds")]
+    database.close()
+    assert [least <= seconds for seconds, least in zip(took, (0.02, 0.03, 0.04, 0.04), strict=True)]
+
+
+def test_what_is_worth_least_goes_where_it_is_too_much(
+    engine: Up, counter: Counter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(client: Client) -> int:
+        client.compute(slow.map(range(4), seconds=0.0, counter=counter))
+        client.compute(slow.map(range(4, 8), seconds=0.2, counter=counter))
+        return counter.new()
+
+    with Client(engine.endpoint, workers=2, cache_limit="650kB") as client:
+        assert ask(client) == 8
+    assert "more than its limit of 650000" in caplog.text  # it was used just now
+    monkeypatch.setattr(config, "CACHE_SPARED", 0.0)
+    with Client(engine.endpoint, workers=2, cache_limit="650kB") as client:
+        client.compute(double(1, counter))  # what is entered has others removed
+    index = Index(path_of(engine.endpoint))
+    assert 400_000 < index.size() < 650_000
+    index.close()
+    counter.new()
+    caplog.clear()
+    with Client(engine.endpoint, workers=2, cache_limit="none") as client:
+        client.compute(slow.map(range(4, 8), seconds=0.2, counter=counter))
+        assert counter.new() == 0
+        client.compute(slow.map(range(4), seconds=0.0, counter=counter))
+        assert counter.new() == 3
+    assert not caplog.records
+
+
+KILLED = """
+import asyncio, sys, time
+from pathlib import Path
+from armoflow import Client
+from armoflow.orchestrator.caching.keeping import Keeper
+from tests.integration.test_caching import Counter, double
+
+async def keep(self, session_id, batch):
+    await asyncio.sleep(1000)
+
+Keeper._keep = keep
+client = Client(sys.argv[1], workers=2)
+print(client.compute(double.map(range(10), counter=Counter(Path(sys.argv[2])))), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_what_a_killed_client_did_not_enter_another_one_does(engine: Up, counter: Counter) -> None:
+    command = [sys.executable, "-c", KILLED, engine.endpoint, str(counter.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{list(range(0, 20, 2))}\n"
+        process.kill()
+    assert counter.new() == 10
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(double.map(range(10), counter=counter)) == list(range(0, 20, 2))
+    assert counter.new() == 0
+    index = Index(path_of(engine.endpoint))
+    assert index.expected(besides="") == []
+    index.close()
 
 
 @dataclasses.dataclass

@@ -12,17 +12,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from armoflow import config
-from armoflow.cache.parts import KeyParts
 from armoflow.codec.container import PREFIX_BYTES, Buffer, stranger, written_checksum
-from armoflow.codec.envelope import unpack_told
-from armoflow.codec.item_log import read_log
-from armoflow.errors import ArmoflowError, DataLostError, EngineError, EnvelopeError
-from armoflow.index import Data, Index, Key, Making, Place
+from armoflow.errors import DataLostError, EngineError
+from armoflow.index import Data, Index, Key, Place
+from armoflow.orchestrator.caching.eviction import Eviction
+from armoflow.orchestrator.caching.keeping import Keeper
 from armoflow.orchestrator.planned import Result
-from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.transport import ResultState, Transport
 
 logger = logging.getLogger(__name__)
@@ -56,24 +54,6 @@ class Imported(Result):
         return written_checksum(data) == stored.checksum
 
 
-class Made(NamedTuple):
-    """What is to be kept of a result.
-
-    Attributes:
-        result: The result.
-        keys: The keys of its slots.
-        task: The name of the task.
-        version: What stands for its code.
-        parts: What the keys were made of.
-    """
-
-    result: Result
-    keys: Sequence[tuple[Key, int]]
-    task: str
-    version: str | None
-    parts: KeyParts
-
-
 class Cache:
     """Lives in the loop's thread; see the module.
 
@@ -82,6 +62,10 @@ class Cache:
         index: Says where values are.
         session: Gives the id of the session that was opened last.
         start: Starts a coroutine.
+        limit: Bytes that it may have; None: as many as there are.
+
+    Attributes:
+        keeper: Keeps what is new.
     """
 
     def __init__(
@@ -90,18 +74,18 @@ class Cache:
         index: Index,
         session: Callable[[], str | None],
         start: Callable[[Any], asyncio.Task[Any]],
+        limit: int | None,
     ) -> None:
         self.index = index
         self._transport = transport
         self._session = session
-        self._start = start
         self._imported: dict[bytes, str] = {}
         self._imported_into: str | None = None
-        self._awaited: dict[Result, list[Made]] = {}
-        self._come: list[Made] = []
-        self._keeping: asyncio.Task[None] | None = None
         self._refused = False
-        self._codes: dict[bytes, bytes] = {}
+        self._eviction: Eviction | None = None
+        if limit is not None:
+            self._eviction = Eviction(index, limit, self._delete, self._imported)
+        self.keeper = Keeper(transport, index, session, start, self._evict)
 
     async def begin(self, session_id: str, *, lasting: bool) -> None:
         """Find out whether the engine still has what the index says."""
@@ -122,6 +106,12 @@ class Cache:
         made = float(self.index.fact(_CANARY_MADE) or 0)
         if canary is None or not 0 <= time.time() - made < _CANARY_AGE:
             await self._store_canary(session_id)
+        await self.keeper.adopt(session_id)
+
+    async def close(self) -> None:
+        """Wait until what has come is kept, and close the index."""
+        await self.keeper.settle()
+        self.index.close()
 
     async def _store_canary(self, session_id: str) -> None:
         result_id = await self._transport.store(session_id, "canary", [b"canary"], lasting=True)
@@ -185,11 +175,11 @@ class Cache:
             logger.warning("%s", error)
 
     async def _import(
-        self, session_id: str, items: Sequence[tuple[str, bytes]]
+        self, session_id: str, items: Sequence[tuple[str, bytes]], *, lasting: bool = True
     ) -> list[tuple[bytes, str]]:
         """Import data; returns opaque id and result id of what is there, found by halving."""
         try:
-            ids = await self._transport.import_data(session_id, items, lasting=True)
+            ids = await self._transport.import_data(session_id, items, lasting=lasting)
         except EngineError as error:
             if error.code != "NOT_FOUND":
                 self._refuse(error)
@@ -197,8 +187,8 @@ class Cache:
             if len(items) == 1:
                 return []
             half = len(items) // 2
-            before = await self._import(session_id, items[:half])
-            return before + await self._import(session_id, items[half:])
+            before = await self._import(session_id, items[:half], lasting=lasting)
+            return before + await self._import(session_id, items[half:], lasting=lasting)
         return [(opaque_id, id_) for (_, opaque_id), id_ in zip(items, ids, strict=True)]
 
     def _refuse(self, error: EngineError) -> None:
@@ -220,110 +210,20 @@ class Cache:
                     result.data = content
         return wrong
 
-    # --- what is new ----------------------------------------------------------------------------
+    # --- what must go ---------------------------------------------------------------------------
 
-    @property
-    def cancelled(self) -> bool:
-        """It holds up no cancelling: what nobody else wants is not computed for it."""
-        return True
+    async def _evict(self) -> None:
+        if self._eviction is not None and not self._refused:
+            await self._eviction.run()
 
-    def expect(self, made: Made) -> None:
-        """Keep a result when it comes."""
-        result = made.result
-        if result not in self._awaited and not result.final:
-            result.add_waiter(self)
-        self._awaited.setdefault(result, []).append(made)
-        if result.final:
-            self.arrive(result)
-
-    def arrive(self, result: Result) -> None:
-        """A result was completed or aborted."""
-        made = self._awaited.pop(result, [])
-        if result.state is not ResultState.COMPLETED or result.blame is not None:
-            return
-        self._come.extend(made)
-        if self._keeping is None:
-            self._keeping = self._start(self._keep_all())
-
-    async def settle(self) -> None:
-        """Wait until what has come is kept."""
-        if self._keeping is not None:
-            await asyncio.wait([self._keeping])
-
-    async def close(self) -> None:
-        """Wait until what has come is kept, and close the index."""
-        await self.settle()
-        self.index.close()
-
-    async def _keep_all(self) -> None:
-        try:
-            while self._come:
-                batch, self._come = self._come, []
-                for first in range(0, len(batch), config.CACHE_BATCH):
-                    await self._keep(batch[first : first + config.CACHE_BATCH])
-        except ArmoflowError as error:
-            logger.warning("what was computed is not kept in the cache: %s", error)
-        finally:
-            self._keeping = None
-
-    async def _keep(self, batch: Sequence[Made]) -> None:
+    async def _delete(self, opaque_ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Delete data; returns the opaque ids of what is gone now."""
         session_id = self._session()
         if session_id is None:
-            return
-        located = await self._transport.located(session_id, [made.result.id for made in batch])
-        absent = [made.result for made in batch if made.result.data is None]
-        fetched = await self._transport.fetch(session_id, [result.id for result in absent])
-        contents = dict(zip(absent, fetched, strict=True))
-        entries = []
-        makings: dict[tuple[bytes, int], tuple[bytes, KeyParts]] = {}
-        for made in batch:
-            found = located.get(made.result.id)
-            content = contents.get(made.result, made.result.data)
-            if found is not None and content is not None and not isinstance(content, DataLostError):
-                entry = _entry(made, *found, content)
-                if entry is not None:
-                    entries.append(entry)
-                    makings[found[0], id(made.parts)] = found[0], made.parts
-        if entries:
-            await asyncio.to_thread(self._enter, entries, list(makings.values()))
-
-    def _enter(
-        self,
-        entries: Sequence[tuple[Data, Sequence[tuple[Key, int]]]],
-        parts: Sequence[tuple[bytes, KeyParts]],
-    ) -> None:
-        makings: dict[int, Making] = {}
-        for _, told in parts:
-            if id(told) not in makings:
-                makings[id(told)] = self._making(told)
-        self.index.add(entries, [(opaque_id, makings[id(told)]) for opaque_id, told in parts])
-
-    def _making(self, parts: KeyParts) -> Making:
-        """As the index keeps it; code is encoded once."""
-        code = parts.code
-        if code is None:
-            return Making(parts.task, parts.encode())
-        encoded = self._codes.get(code.digest)
-        if encoded is None:
-            encoded = self._codes[code.digest] = code.encode()
-        return Making(parts.task, parts.encode(), code.digest, encoded)
-
-
-def _entry(
-    made: Made, opaque_id: bytes, size: int, content: Buffer
-) -> tuple[Data, list[tuple[Key, int]]] | None:
-    """What the index is told of a result; failed items are left out."""
-    try:
-        cells, told = unpack_told(content)
-    except EnvelopeError as error:
-        logger.warning("a result of %r is not kept in the cache: %s", made.task, error)
-        return None
-    good = [(key, slot) for key, slot in made.keys if not is_failure(cells[slot])]
-    if not good:
-        return None
-    seconds = told.get("seconds")
-    if seconds is None:
-        seconds = sum(record.seconds for record in read_log(told.get("log", ())))
-    checksum = written_checksum(content)
-    data = Data(opaque_id, size, checksum, seconds, made.task, made.version, time.time())
-    return data, good
+            return ()
+        named = [("cache/evicted", opaque_id) for opaque_id in opaque_ids]
+        imported = await self._import(session_id, named, lasting=False)
+        if self._refused:
+            return ()
+        await self._transport.delete(session_id, [result_id for _, result_id in imported])
+        return opaque_ids

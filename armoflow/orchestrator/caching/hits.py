@@ -23,7 +23,8 @@ from armoflow.graph.nodes import (
 )
 from armoflow.index import Key, Place
 from armoflow.options import TaskOptions, cache_policy, merge_options
-from armoflow.orchestrator.caching.cache import Cache, Imported, Made
+from armoflow.orchestrator.caching.cache import Cache, Imported
+from armoflow.orchestrator.caching.keeping import Made
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import join
@@ -242,7 +243,7 @@ class CachedPlan:
                     items = own.items[position : position + piece.length]
                     keys = [((key, output), piece.start + at) for at, key in enumerate(items)]
                     made = Made(piece.result, keys, node.name, own.policy.version, parts)
-                    self._put(lambda made=made: self._cache.expect(made))  # type: ignore[misc]
+                    self._put(lambda made=made: self._cache.keeper.expect(made))  # type: ignore[misc]
                 position += piece.length
 
 
