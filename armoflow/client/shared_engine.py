@@ -186,8 +186,6 @@ class SharedEngine:
             *("--state", str(self.state)),
             *("--workers", str(self._workers)),
             *("--clients-fd", str(clients)),
-            *("--client-lease", str(config.CLIENT_LEASE)),
-            *("--retention", str(config.RETENTION)),
         ]
         return python_command("armoflow.engine.__main__", *arguments)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from armoflow import config
 from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.engine.presence import Presence
 from armoflow.engine.serving import EXIT_USAGE, run_server
@@ -36,8 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="N",
         help="inherited descriptor of a bound socket that each client holds a connection to",
     )
-    for name in ("--client-lease", "--retention"):
-        parser.add_argument(name, type=float, default=0.0, metavar="SECONDS")
     parser.add_argument(
         "--temporary",
         type=Path,
@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     presence = None if chosen.clients_fd is None else Presence(chosen.clients_fd)
     try:
         options = server_options(chosen, private=True)
+        if presence is not None:  # its state stays, as that of `armoflow up`
+            lasting = {"client_lease": config.CLIENT_LEASE, "retention": config.RETENTION}
+            options = replace(options, engine=replace(options.engine, **lasting))
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE
