@@ -253,14 +253,14 @@ def test_how_long_it_took_is_known(engine: Up, counter: Counter) -> None:
 def test_what_is_worth_least_goes_where_it_is_too_much(
     engine: Up, counter: Counter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def ask(client: Client) -> int:
-        client.compute(slow.map(range(4), seconds=0.0, counter=counter))
-        client.compute(slow.map(range(4, 8), seconds=0.2, counter=counter))
-        return counter.new()
-
+    quick = slow.with_options(version="quick").map(range(4), seconds=0.0, counter=counter)
+    long = slow.with_options(version="long").map(range(4), seconds=0.0, counter=counter)
     with Client(engine.endpoint, workers=2, cache_limit="650kB") as client:
-        assert ask(client) == 8
+        client.compute(quick, long)
     assert "more than its limit of 650000" in caplog.text  # it was used just now
+    with sqlite3.connect(path_of(engine.endpoint)) as database:
+        database.execute("UPDATE data SET seconds = CASE version WHEN 'quick' THEN 1 ELSE 9 END")
+    database.close()
     monkeypatch.setattr(config, "CACHE_SPARED", 0.0)
     with Client(engine.endpoint, workers=2, cache_limit="650kB") as client:
         client.compute(double(1, counter))  # what is entered has others removed
@@ -270,9 +270,9 @@ def test_what_is_worth_least_goes_where_it_is_too_much(
     counter.new()
     caplog.clear()
     with Client(engine.endpoint, workers=2, cache_limit="none") as client:
-        client.compute(slow.map(range(4, 8), seconds=0.2, counter=counter))
+        client.compute(long)
         assert counter.new() == 0
-        client.compute(slow.map(range(4), seconds=0.0, counter=counter))
+        client.compute(quick)
         assert counter.new() == 3
     assert not caplog.records
 
