@@ -92,6 +92,7 @@ class Keeper:
         self._come: list[_Come] = []
         self._settled: list[tuple[str, str]] = []
         self._keeping: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
         self._codes: dict[bytes, bytes] = {}
 
     @property
@@ -138,8 +139,8 @@ class Keeper:
 
     async def settle(self) -> None:
         """Wait until what has come is kept."""
-        if self._keeping is not None:
-            await asyncio.wait([self._keeping])
+        while running := [task for task in (self._noting, self._keeping) if task is not None]:
+            await asyncio.wait(running)
 
     async def adopt(self, besides: str) -> None:
         """Enter what other clients have left, as far as it is there.
@@ -155,18 +156,32 @@ class Keeper:
         await self.settle()
 
     def _wake(self) -> None:
-        if self._keeping is None:
+        if self._new and self._noting is None:
+            self._noting = self._start(self._note_all())
+        if (self._come or self._settled) and self._keeping is None:
             self._keeping = self._start(self._keep_all())
+
+    async def _note_all(self) -> None:
+        """Note what is under way, here already or not: it is not entered yet."""
+        try:
+            while self._new:
+                new, self._new = self._new, []
+                await asyncio.to_thread(self._index.expect, new)
+        except ArmoflowError as error:
+            logger.warning("what is being computed is not noted in the cache: %s", error)
+        finally:
+            self._noting = None
 
     async def _keep_all(self) -> None:
         try:
-            while self._new or self._come or self._settled:
-                await self._note()
+            while self._come or self._settled:
                 come, self._come = self._come, []
                 for session_id, ofone in groupby(come, attrgetter("expected.session")):
                     batch = list(ofone)
                     for first in range(0, len(batch), config.CACHE_BATCH):
                         await self._keep(session_id, batch[first : first + config.CACHE_BATCH])
+                if self._noting is not None:  # a note of what is settled would stay
+                    await asyncio.wait([self._noting])
                 settled, self._settled = self._settled, []
                 if settled:
                     await asyncio.to_thread(self._index.settle, settled)
@@ -175,12 +190,6 @@ class Keeper:
             logger.warning("what was computed is not kept in the cache: %s", error)
         finally:
             self._keeping = None
-
-    async def _note(self) -> None:
-        """Note what is under way, here already or not: it is not entered yet."""
-        new, self._new = self._new, []
-        if new:
-            await asyncio.to_thread(self._index.expect, new)
 
     async def _keep(self, session_id: str, batch: Sequence[_Come]) -> None:
         """Enter some results of one session; those that are not there stay noted."""
