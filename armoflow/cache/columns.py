@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from armoflow.cache.calls import Arguments
 from armoflow.cache.fingerprints import placed
-from armoflow.cache.walk import NoKey, digest_of
+from armoflow.cache.walk import NoKey, digest_of, text_digest
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import (
@@ -21,6 +21,7 @@ from armoflow.graph.nodes import (
     ZipNode,
     source_node,
 )
+from armoflow.graph.stepwise import IterateNode
 
 _DEEPEST: Final = 50
 """Collections that read one another item by item, each on Python's stack; the next one is kept."""
@@ -33,6 +34,11 @@ def sources_of(node: Node) -> tuple[Source, ...]:
         return tuple(sources)
     source = getattr(node, "source", None)
     return () if source is None else (source,)
+
+
+def rule_of(node: IterateNode) -> bytes:
+    """How cells change, but for what the task does."""
+    return text_digest("iterate", *map(str, (node.steps, node.wrap, *node.neighbours)))
 
 
 def output_key(key: bytes, node: Node, output: int) -> bytes:
@@ -127,6 +133,11 @@ class Columns:
             yield from self.calls(node)
         elif isinstance(node, FilterNode):  # what it leaves are its source's items
             yield from self.column(node.source)
+        elif isinstance(node, IterateNode):  # each cell may come of all others
+            called = self._arguments.called(node)
+            fixed = called.key(self._arguments.of(called, (), node.fixed))
+            whole = digest_of(b"iterate", fixed, rule_of(node), *self.column(node.source))
+            yield from (digest_of(whole, b"%d" % place) for place in range(node.length or 0))
         elif isinstance(node, ZipNode):
             for row in zip(*map(self.column, node.sources), strict=False):
                 yield digest_of(b"zip", *row)

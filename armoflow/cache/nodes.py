@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from armoflow.cache.calls import Arguments
-from armoflow.cache.columns import Columns, output_key, sources_of
+from armoflow.cache.columns import Columns, output_key, rule_of, sources_of
 from armoflow.cache.environment import make_environment
 from armoflow.cache.parts import KeyParts
 from armoflow.cache.told import tell, tell_shared
@@ -33,6 +33,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     source_node,
 )
+from armoflow.graph.stepwise import IterateNode
 from armoflow.policies import CachePolicy
 
 
@@ -200,6 +201,10 @@ class Keys:
                 return
             if node.initial is not MISSING:
                 yield self._arguments.one("initial", node.initial)
+        elif isinstance(node, IterateNode):
+            called = self._arguments.called(node)
+            yield rule_of(node)
+            yield called.key(self._arguments.of(called, (), node.fixed))
         elif isinstance(node, (MapNode, FilterNode)):
             called = self._arguments.called(node)
             yield text_digest("star", str(isinstance(node, MapNode) and node.star))

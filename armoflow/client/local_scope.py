@@ -46,6 +46,7 @@ from armoflow.graph.nodes import (
     ZipNode,
     uneven,
 )
+from armoflow.graph.stepwise import IterateNode
 from armoflow.options import TaskOptions, as_block, check_skipping, merge_options
 from armoflow.running import running
 from armoflow.worker.job import split_outputs
@@ -405,7 +406,28 @@ class Scope:
         if slot is END:
             yield (slots[-1],)  # early: the last slot is the failure that ended it
 
-    def _fixed(self, node: MapNode | FilterNode) -> Evaluation:
+    def _iterate(self, node: IterateNode) -> Evaluation:
+        """Stream: the cells after the last step."""
+        fixed = yield self._fixed(node)
+        cells = yield self._slots(node.source)
+        attempts = self._attempts(node)
+        for _ in range(node.steps):
+            before, cells = cells, []
+            for position in range(len(before)):
+                places = node.places(position, len(before))
+                slots = [None if place is None else before[place] for place in places]
+                name = node.item_name(position)
+                failure = first_failure((fixed, *slots))
+                if failure is not None:
+                    failure.root.skipped += 1
+                    cells.append(LocalFailure(failure.root, node, name, failure))
+                    continue
+                call = _bind(node.task.function, slots, fixed)
+                cells.append((yield self._run(node, name, call, attempts)))
+        for cell in cells:
+            yield (cell,)
+
+    def _fixed(self, node: MapNode | FilterNode | IterateNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
         return self._insert(node.fixed, values, node, node.name)
 
@@ -421,6 +443,7 @@ _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
     FilterNode: Scope._filter,
     ZipNode: Scope._zip,
     SliceNode: Scope._slice,
+    IterateNode: Scope._iterate,
 }
 
 

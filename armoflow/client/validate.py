@@ -21,6 +21,7 @@ from armoflow.graph.nodes import (
     ReduceNode,
     SourceNode,
 )
+from armoflow.graph.stepwise import IterateNode
 from armoflow.options import Limits, TaskOptions, merge_options
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.plan_settings import Surroundings
@@ -130,7 +131,7 @@ def arguments(node: Node) -> Iterable[Any]:
     """What of a node's arguments can be looked into before it is planned."""
     if isinstance(node, CallNode):
         return (*node.args, *node.kwargs.values()) if node.kwargs else node.args
-    if isinstance(node, (MapNode, FilterNode)):
+    if isinstance(node, (MapNode, FilterNode, IterateNode)):
         return tuple(node.fixed.values())
     if isinstance(node, (ReduceNode, FoldNode)):
         return (node.initial,)

@@ -398,6 +398,12 @@ def uneven(length: int) -> CollectionError:
     )
 
 
+def find_lazy(task: AnyTask, fixed: dict[str, Any]) -> tuple[dict[str, Any], tuple[Reference, ...]]:
+    """Keyword arguments as a node keeps them, and the lazy values in them."""
+    _, frozen, found = _freeze(task, (), fixed)
+    return frozen, found
+
+
 def _freeze(
     task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Reference, ...]]:

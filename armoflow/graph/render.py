@@ -24,6 +24,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.graph.stepwise import IterateNode
 
 if TYPE_CHECKING:
     import networkx
@@ -132,6 +133,7 @@ def _shape(node: Node, target: bool, state: str) -> NodeShape:
 _KINDS: dict[type[Node], str] = {
     SourceNode: "data",
     MapNode: "map",
+    IterateNode: "map",
     FilterNode: "filter",
     ReduceNode: "reduce",
     FoldNode: "reduce",
@@ -157,6 +159,8 @@ def _caption(node: Node) -> str:
     word = _WORDS.get(type(node), "")
     if isinstance(node, MapNode):
         word = "starmap" if node.star else "map"
+    elif isinstance(node, IterateNode):
+        word = f"{node.steps:,} steps"
     if not isinstance(node, CollectionNode):
         return word
     count = "n" if node.length is None else f"{node.length:,}"

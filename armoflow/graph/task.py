@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Self, Unpack
@@ -206,6 +206,47 @@ class Task(BaseTask[P, R_co]):
         """As :meth:`map`, of an iterable of tuples of positional arguments."""
         collection: DelayedList[R_co] = self._starmap(iterable, fixed)
         return collection
+
+    def iterate(
+        self,
+        cells: Iterable[Any] | Lazy,
+        /,
+        *,
+        steps: int,
+        neighbours: Sequence[int] = (-1, 0, 1),
+        wrap: bool = False,
+        **fixed: Any,
+    ) -> DelayedList[R_co]:
+        """Change cells step by step: each becomes what the task makes of it and its neighbours.
+
+        One node, however many cells and steps there are. Each step is divided among all workers.
+
+        Args:
+            cells: What they are at first: as many as they stay.
+            steps: How often each is changed.
+            neighbours: Which cells of the step before a call gets, as distances, in the order of
+                its arguments.
+            wrap: The last cell is a neighbour of the first. If not, None stands for those that
+                would be beyond the ends.
+            fixed: Keyword arguments that are the same for every call.
+
+        Returns:
+            The cells after the last step.
+
+        Example:
+            >>> @task
+            ... def smooth(left: float | None, own: float, right: float | None) -> float:
+            ...     known = [value for value in (left, own, right) if value is not None]
+            ...     return sum(known) / len(known)
+            >>> smooth.iterate([0.0, 8.0, 0.0, 0.0], steps=10)
+            <DelayedList smooth, 4 items>
+        """
+        from armoflow.graph.stepwise import iterate  # it stands on this module
+
+        cells_then: DelayedList[R_co] = iterate(
+            self, cells, neighbours, steps=steps, wrap=wrap, fixed=fixed
+        )
+        return cells_then
 
 
 class Conditional(Generic[R_co]):

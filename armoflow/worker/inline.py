@@ -33,6 +33,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.graph.stepwise import IterateNode
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.known import Begun, Found
 from armoflow.worker.failures import ItemFailure
@@ -42,6 +43,7 @@ from armoflow.worker.inline_iterators import Taken
 from armoflow.worker.inline_reductions import run_reduction
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.inline_sources import (
+    run_elsewhere,
     run_gather,
     run_item,
     run_slice,
@@ -69,6 +71,7 @@ _KINDS: dict[type[Node], Callable[[Any, Any], Steps]] = {
     GatherNode: run_gather,
     ReduceNode: run_reduction,
     FoldNode: run_reduction,
+    IterateNode: run_elsewhere,
 }
 """What runs each kind of node but calls."""
 

@@ -126,6 +126,11 @@ def run_gather(here: Here, node: GatherNode) -> Steps:
     here.set_value(node, made)
 
 
+def run_elsewhere(_here: Here, _node: Node) -> Steps:
+    """Nothing: it is left to the plan."""
+    yield from ()
+
+
 def run_dynamic(here: Here, node: Node) -> Steps:
     """What is made of a collection over a value that only a task makes: see ``dynamic``."""
     try:

@@ -30,6 +30,7 @@ from armoflow.graph.nodes import (
     ZipNode,
 )
 from armoflow.graph.rearranging import From
+from armoflow.graph.stepwise import IterateNode
 from armoflow.graph.task import task
 from armoflow.options import as_block
 
@@ -37,11 +38,14 @@ Source: TypeAlias = "SourceNode | DelayedList[Any] | Delayed[Any]"
 Description: TypeAlias = "tuple[Any, ...]"
 
 
+_OF_ONE = (FilterNode, SliceNode, ReduceNode, FoldNode, GatherNode, ItemNode, IterateNode)
+
+
 def sources_of(node: Node) -> tuple[Source, ...]:
     """The collections that a node reads."""
     if isinstance(node, (MapNode, ZipNode)):
         return tuple(node.sources)
-    if isinstance(node, (FilterNode, SliceNode, ReduceNode, FoldNode, GatherNode, ItemNode)):
+    if isinstance(node, _OF_ONE):
         return (node.source,)
     return ()
 
@@ -108,6 +112,9 @@ def _collection(node: CollectionNode) -> Description:
         return ("filter", block, node.task, _source(node.source), node.fixed)
     if isinstance(node, ZipNode):
         return ("zip", block, [_source(source) for source in node.sources], node.strict)
+    if isinstance(node, IterateNode):
+        how = {"neighbours": node.neighbours, "steps": node.steps, "wrap": node.wrap}
+        return ("iterate", block, node.task, _source(node.source), how | node.fixed)
     if isinstance(node, SliceNode):
         raise CollectionError(
             f"a slice of {node.name!r} needs its length, known only when the graph runs"
@@ -138,6 +145,9 @@ def _build_kind(kind: str, rest: list[Any]) -> Any:
     if kind == "filter":
         function, source, fixed, _ = rest
         return collection.items(_build(source)).filter(function, **fixed)
+    if kind == "iterate":
+        function, source, how, _ = rest
+        return function.iterate(_build(source), **how)
     if kind == "zip":
         return collection.zip_items(*map(_build, rest[0]), strict=rest[1])
     return _build_value(kind, rest)

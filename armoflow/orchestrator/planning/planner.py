@@ -26,6 +26,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.graph.stepwise import IterateNode
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result
 from armoflow.orchestrator.planning import dynamic
@@ -36,6 +37,7 @@ from armoflow.orchestrator.planning.kinds.filter import FilterKind
 from armoflow.orchestrator.planning.kinds.fold import FoldKind
 from armoflow.orchestrator.planning.kinds.gather import GatherKind
 from armoflow.orchestrator.planning.kinds.item import ItemKind
+from armoflow.orchestrator.planning.kinds.iterate import IterateKind
 from armoflow.orchestrator.planning.kinds.map import MapKind
 from armoflow.orchestrator.planning.kinds.reduce import ReduceKind
 from armoflow.orchestrator.planning.kinds.slice import SliceKind
@@ -57,6 +59,7 @@ KINDS: Final[Mapping[type[Node | Begun], Callable[[PlanContext], NodeKind]]] = {
     FilterNode: FilterKind,
     ZipNode: ZipKind,
     SliceNode: SliceKind,
+    IterateNode: IterateKind,
     Begun: BegunCollections,
 }
 """What plans each kind of node."""
