@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from armoflow.agent.passages import STDERR, Passage, Writer
 from armoflow.agent.throttle import Throttle
-from armoflow.client.progress import Display, is_notebook, is_terminal, write
+from armoflow.client.progress import Display
+from armoflow.client.streams import is_notebook, is_terminal, write
 from armoflow.codec.unprintable import printable
 from armoflow.system.printer import Printer
 

@@ -1,7 +1,8 @@
 """Bars for who waits, in a terminal or a notebook: drawn by the waiting thread itself.
 
-So nothing runs beside the user's program, nothing is drawn over what it prints, and a wait of less
-than a second shows nothing.
+So a wait of less than a second shows nothing. Who takes one value after the other waits often and
+never for long: between such waits the bars stand where they are, as long as work is left, and what
+the program prints meanwhile comes above them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from armoflow.client.streams import is_notebook, is_terminal, write
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ PATIENCE = 1.0
 
 PAUSE = 0.5
 """Seconds between two waits that are taken for one: as of who takes one value after the other."""
+
+LOOK = 0.1
+"""Seconds after which is looked whether bars that nobody waits under are to go."""
 
 SHARE = 0.04
 """Of the time: what drawing may take where values come one after the other."""
@@ -40,19 +45,6 @@ def is_wanted(progress: bool | None) -> bool:
     if progress is not None:
         return progress
     return (is_notebook(sys.stdout) or is_terminal(sys.stderr)) and not os.environ.get("CI")
-
-
-def is_notebook(stream: Any) -> bool:
-    """Whether what is written to a standard stream is shown in a notebook."""
-    return type(stream).__module__.startswith("ipykernel.")
-
-
-def is_terminal(stream: Any) -> bool:
-    """Whether it is shown in a terminal."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, one of the user's own, or it is closed
-        return False
 
 
 class Waiting:
@@ -72,9 +64,9 @@ class Waiting:
         self.glance()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object = None, *_: object) -> None:
         if self._display is not None:
-            self._display.hide(self)
+            self._display.hide(self, for_good=error is not None)
 
     def glance(self) -> None:
         """Something has come, or is waited for next: it is shown now and then."""
@@ -160,6 +152,7 @@ class Display:
         self._used = False
         self._bars: Bars | None = None
         self._lasting: tuple[float, Bars] | None = None  # of a notebook, and of which row of waits
+        self._closer: threading.Thread | None = None
         self._since = self._left = -PAUSE
         self.due = 0.0
         self._rates = Rates()
@@ -174,26 +167,34 @@ class Display:
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
         with self._lock:
-            begun = time.monotonic()
             if self._owner is None:
-                self._owner, self._bars = waiting, self._start()
+                self._owner, self._bars = waiting, self._bars or self._start()
             if self._owner is waiting and self._bars is not None:
+                begun = time.monotonic()
                 self._refresh()
                 self._draw(self._bars)
                 now = time.monotonic()
                 self.due = now + (now - begun) / SHARE
 
-    def hide(self, waiting: Waiting) -> None:
-        """The caller goes on."""
+    def hide(self, waiting: Waiting, *, for_good: bool = False) -> None:
+        """The caller goes on; ``for_good``: it is not about to wait for the next value."""
         self._left = time.monotonic()
         with self._lock:
             if self._owner is waiting:
                 self._owner = None
-                bars, self._bars = self._bars, None
-                if bars is not None:
-                    if self._lasting is not None:  # it stays as it is now
-                        self._draw(bars)
-                    bars.close()
+                if for_good or not self._may_stand():
+                    self._close()
+                elif self._closer is None:
+                    self._closer = threading.Thread(target=self._take_away, daemon=True)
+                    self._closer.start()
+            elif for_good and self._owner is None:
+                self._close()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._lock:
+            self._owner = None
+            self._close()
 
     def write(self, stream: Any, text: str) -> None:
         """Write whole lines: above the bars, if there are any now."""
@@ -212,6 +213,31 @@ class Display:
         seconds = time.monotonic() - self._begun
         failures = f", {failed:,} failed" if failed else ""
         return f"armoflow: {ended:,} done in {seconds:.1f} s{failures}"
+
+    def _may_stand(self) -> bool:
+        """Whether bars may stand while nobody waits: not where a prompt comes, or all is done."""
+        prompting = self._lasting is not None or hasattr(sys, "ps1")
+        return not prompting and any(count.left for count in self._counts().values())
+
+    def _take_away(self) -> None:
+        """Close bars that stand, once no wait follows soon."""
+        gone = False
+        while not gone:
+            time.sleep(LOOK)
+            with self._lock:
+                late = time.monotonic() - self._left >= PAUSE
+                if self._owner is None and (late or not self._may_stand()):
+                    self._close()
+                gone = self._bars is None
+                if gone:
+                    self._closer = None
+
+    def _close(self) -> None:
+        bars, self._bars = self._bars, None
+        if bars is not None:
+            if self._lasting is not None:  # it stays as it is now
+                self._draw(bars)
+            bars.close()
 
     def _start(self) -> Bars:
         self._used = True
@@ -233,11 +259,3 @@ class Display:
             left = [name for name, count in counts.items() if count.left][-SHOWN:]
             counts = {name: counts[name] for name in left}
         bars.draw(counts, rates, self._reason())
-
-
-def write(stream: Any, text: str) -> None:
-    """Write to a standard stream, whatever it is and can encode."""
-    if stream is not None:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "replace").decode(encoding, "replace"))
-        stream.flush()

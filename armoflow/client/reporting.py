@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from armoflow.client.progress import is_notebook
+from armoflow.client.streams import is_notebook
 from armoflow.errors import ArmoflowError, OptionError
 from armoflow.protocol.settings import ConnectionSettings
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.streams import is_terminal
 from armoflow.orchestrator.tally import Count
 from armoflow.report.wording import pace
 
@@ -33,6 +35,9 @@ class TerminalBars:
             console=console or Console(stderr=True),
             transient=True,
             auto_refresh=False,
+            # What the program prints comes above the bars, unless it goes elsewhere.
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
         )
         self._rows: dict[str, TaskID] = {}
         self._bars.start()
@@ -61,8 +66,14 @@ class TerminalBars:
         console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave nothing on the screen."""
+        """Leave nothing on the screen, and standard streams as the program has set them."""
+        from rich.file_proxy import FileProxy
+
+        found = sys.stdout, sys.stderr
         self._bars.stop()
+        for name, stream in zip(("stdout", "stderr"), found, strict=True):
+            if not isinstance(stream, FileProxy):
+                setattr(sys, name, stream)
 
     def _row(self, name: str) -> TaskID:
         row = self._rows.get(name)

@@ -98,7 +98,10 @@ class WatchedWork:
     def end(self) -> str:
         """No more bars; returns what is to be said at the end."""
         display, self.display = self.display, None
-        return "" if display is None else display.summary()
+        if display is None:
+            return ""
+        display.close()
+        return display.summary()
 
     def leave(self, connection: ConnectionSettings, told: str) -> None:
         """Leave the report, if there is to be one, and say the last line."""

@@ -83,7 +83,7 @@ def test_lines_stand_above_the_bars() -> None:
     waiting = Waiting(display)
     display.show(waiting)
     display.write(None, "f[1] | a line of [bold]more[/] than sixty characters" + "." * 20 + "\n")
-    display.hide(waiting)
+    display.close()
     drawn = file.getvalue()
     assert "f[1] | a line of [bold]more[/] than sixty characters" + "." * 20 in drawn
     stream = io.StringIO()

@@ -29,6 +29,9 @@ from tests.faults.scripts import wait_for
 
 PATIENCE = 60
 
+ERASED = "\x1b[2K"
+"""What a terminal is told where lines are to go, and in front of each that is drawn anew."""
+
 
 class Screen:
     """A terminal, and work that goes on."""
@@ -68,7 +71,46 @@ def test_bars_follow_the_work_and_leave_nothing(monkeypatch: pytest.MonkeyPatch)
             for part in ("900/1200", "7 failed", "4 running", "2 retried", "total", "0/1")
         )
         assert screen.looked == 3  # when it began, too
-    assert "\x1b[2K" in screen.read()  # the lines are erased
+        screen.counts = {"load": Count(1200, 1200), "total": Count(1, 1)}
+    assert ERASED in screen.read()
+
+
+def test_bars_stand_between_the_waits_of_who_takes_one_value_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen(monkeypatch)
+    for ended in range(20):
+        screen.counts["load"] = Count(planned=20, ended=ended)
+        screen.display.due = 0.0
+        with Waiting(screen.display):
+            assert f"{ended}/20" in screen.read()
+        assert screen.read() == ""
+        screen.display.write(screen.file, "load | a line\n")  # above them
+        assert "load | a line" in (drawn := screen.read()) and f"{ended}/20" in drawn
+    screen.counts["load"] = Count(planned=20, ended=20)
+    wait_for(lambda: ERASED in screen.read(), "the bars stand when all is done")
+
+
+def test_bars_go_when_no_wait_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch)
+    screen.counts["load"] = Count(planned=12, ended=3)
+    with Waiting(screen.display):
+        pass
+    wait_for(lambda: ERASED in screen.read(), "the bars stand though nobody waits")
+    with pytest.raises(KeyboardInterrupt), Waiting(screen.display):  # they come again, and
+        raise KeyboardInterrupt  # the user leaves
+    assert ERASED in screen.read()
+    screen.display.due = 0.0
+    with Waiting(screen.display):
+        screen.read()
+    screen.display.close()
+    assert ERASED in screen.read()
+    with monkeypatch.context() as prompting:  # a person types the next line
+        prompting.setattr(sys, "ps1", ">>> ", raising=False)
+        screen.display.due = 0.0
+        with Waiting(screen.display):
+            screen.read()
+        assert ERASED in screen.read()
 
 
 def test_a_short_wait_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +179,7 @@ def test_one_of_those_who_wait_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     second.tick()
     assert screen.read() != ""
     second.__exit__()
+    screen.display.close()
 
 
 def test_of_many_names_those_that_are_left_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +316,11 @@ def nap(seconds):
 
 with Client(workers=1) as client:
     print(client.compute(nap(2.5)))
+    for future in [client.submit(nap(0.3)) for _ in range(8)]:
+        print(future.result())
 """
+
+PRINTED = "2.5\n" + "0.3\n" * 8
 
 
 def test_a_terminal_shows_bars_and_a_pipe_does_not(tmp_path: Path) -> None:
@@ -303,9 +350,9 @@ def test_a_terminal_shows_bars_and_a_pipe_does_not(tmp_path: Path) -> None:
             break
         drawn += more
     os.close(ours)
-    assert shown.communicate(timeout=PATIENCE)[0] == b"2.5\n"
-    assert b"nap" in drawn and b"0/1" in drawn and b"armoflow: 1 done in" in drawn
-    assert piped.communicate(timeout=PATIENCE) == ("2.5\n", "")
+    assert shown.communicate(timeout=PATIENCE)[0] == PRINTED.encode()
+    assert b"nap" in drawn and b"0/1" in drawn and b"armoflow: 9 done in" in drawn
+    assert piped.communicate(timeout=PATIENCE) == (PRINTED, "")
 
 
 class Notebook(io.StringIO):

@@ -1,0 +1,26 @@
+"""The standard streams of the user's program: who reads them, and what they can encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_notebook(stream: Any) -> bool:
+    """Whether what is written to a standard stream is shown in a notebook."""
+    return type(stream).__module__.startswith("ipykernel.")
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether it is shown in a terminal."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, one of the user's own, or it is closed
+        return False
+
+
+def write(stream: Any, text: str) -> None:
+    """Write to a standard stream, whatever it is and can encode."""
+    if stream is not None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(text.encode(encoding, "replace").decode(encoding, "replace"))
+        stream.flush()
