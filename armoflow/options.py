@@ -18,16 +18,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from armoflow.errors import OptionError, SubmissionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.policies import CachePolicy, make_policy
+from armoflow.retrying import RetryOn, make_retry_on
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,6 +44,11 @@ class TaskOptions:
     Attributes:
         retries: How often an attempt that raised or timed out is tried again.
         backoff: Seconds before the first retry; doubles with each further one.
+        max_backoff: The most that it becomes.
+        jitter: The part of each pause, from 0 to 1, by which it may be shorter, by chance.
+        retry_on: What is tried again: an exception type, several, or a function that is called with
+            the exception, on the worker. None: whatever was raised. A timeout is tried again unless
+            types are given, none of which is ``TimeoutError``.
         timeout: Seconds that one attempt of one item may take before its process is killed.
         crash_retries: How often an item is tried again after its process died.
         partition: Partition that runs the task.
@@ -62,11 +68,16 @@ class TaskOptions:
             ``"skip"``, of the items of a map or filter, leaves them out; a function is called with
             the exception; anything else but a text is the value itself. Such values are not cached.
             None, or ``"raise"``: the error.
+        options: Further options of the task for ArmoniK, by name, all of them texts: for engines,
+            for workers of other kinds, and for who looks.
         min_success: The share of a map's items that have to succeed where the others are skipped.
     """
 
     retries: int | None = None
     backoff: float | None = None
+    max_backoff: float | None = None
+    jitter: float | None = None
+    retry_on: RetryOn | None = None
     timeout: float | None = None
     crash_retries: int | None = None
     partition: str | None = None
@@ -81,6 +92,7 @@ class TaskOptions:
     expires: float | timedelta | datetime | None = None
     on_failure: Any = None
     min_success: float | None = None
+    options: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0)
@@ -90,6 +102,13 @@ class TaskOptions:
         _check_integer("max_retries", self.max_retries, 0)
         _check_seconds("timeout", self.timeout, positive=True)
         _check_seconds("backoff", self.backoff, positive=False)
+        _check_seconds("max_backoff", self.max_backoff, positive=False)
+        if self.jitter is not None:
+            _check_share("jitter", self.jitter)
+        if self.retry_on is not None:
+            object.__setattr__(self, "retry_on", make_retry_on(self.retry_on))
+        if self.options is not None:
+            object.__setattr__(self, "options", _texts(self.options))
         if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
             raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
         for name in ("keep", "fuse"):
@@ -109,15 +128,6 @@ class TaskOptions:
     def replaces(self) -> bool:
         """Whether something stands in the place of values that could not be made."""
         return self.on_failure is not None and self.on_failure.replaces
-
-    if not TYPE_CHECKING:  # a type checker finds this by itself
-
-        def __call__(self, **values: Any) -> NoReturn:
-            """Refuse ``task.options(...)``, which is Ray's."""
-            raise OptionError(
-                "a task's options are not called: write task.with_options(...), which gives the "
-                "same task with others"
-            )
 
     def given(self) -> dict[str, Any]:
         """What these options say, by name: nothing for those that leave it to others."""
@@ -172,6 +182,9 @@ class Options(TypedDict, total=False):
 
     retries: int
     backoff: float
+    max_backoff: float | None
+    jitter: float
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | Callable[[Any], bool] | None
     timeout: float | None
     crash_retries: int
     partition: str | None
@@ -186,6 +199,7 @@ class Options(TypedDict, total=False):
     expires: float | timedelta | datetime | None
     on_failure: Any
     min_success: float | None
+    options: Mapping[str, str]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -265,6 +279,14 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
             f"{name} must be a {'positive' if positive else 'non-negative'} "
             f"number of seconds, not {value!r}"
         )
+
+
+def _texts(value: Any) -> tuple[tuple[str, str], ...]:
+    """A mapping of texts, as it can be hashed."""
+    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
+    if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
+        raise OptionError(f"options must be a dict of texts, not {value!r}")
+    return tuple(sorted(found.items()))
 
 
 def _check_share(name: str, value: object) -> None:

@@ -26,6 +26,7 @@ from armoflow.client.local_machine import (
 )
 from armoflow.client.local_scope import Scope
 from armoflow.codec.exceptions import is_raisable
+from armoflow.codec.payload import Settings
 from armoflow.codec.traces import drop_own_frames
 from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
@@ -131,7 +132,13 @@ class LocalRunner:
                 "timeouts are ignored when tasks run in the caller's thread (local=True)",
                 stacklevel=2,
             )
-        return LocalAttempts(options.retries or RETRIES, options.backoff or 0.0, self._sleep)
+        settings = Settings(
+            retries=options.retries or RETRIES,
+            backoff=options.backoff or 0.0,
+            max_backoff=options.max_backoff,
+            jitter=options.jitter or 0.0,
+        )
+        return LocalAttempts(settings, options.retry_on, self._sleep)
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
         """Put values, by the ids of their references, into arguments."""

@@ -11,9 +11,11 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from armoflow.codec.payload import Settings
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions
+from armoflow.retrying import RetryOn
 
 Evaluation: TypeAlias = Generator[Any, Any, Any]
 """Yields an evaluation to have it run, a cursor to read from, or (a stream's) ``(slot,)``.
@@ -25,8 +27,8 @@ A slot is a value, a ``LocalFailure``, or ``ABSENT``.
 class LocalAttempts(NamedTuple):
     """How often a task is tried again after it raised, and how long it waits before."""
 
-    retries: int
-    backoff: float
+    settings: Settings
+    retry_on: RetryOn | None
     sleep: Callable[[float], None]
 
 

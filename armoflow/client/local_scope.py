@@ -48,6 +48,7 @@ from armoflow.graph.nodes import (
 )
 from armoflow.graph.stepwise import IterateNode
 from armoflow.options import TaskOptions, as_block, check_skipping, merge_options
+from armoflow.retrying import final_error
 from armoflow.running import running
 from armoflow.worker.job import split_outputs
 
@@ -160,11 +161,13 @@ class Scope:
                 failed.root.skipped += 1
                 return LocalFailure(failed.root, node, name)
             except BaseException as error:
-                if attempt > attempts.retries:
-                    return self._fall_back(node, fail(error, node, name, attempt))
+                used_up = attempt > attempts.settings.retries
+                final = error if used_up else final_error(attempts.retry_on, error)
+                if final is not None:
+                    return self._fall_back(node, fail(final, node, name, attempt))
             finally:
                 current_client.reset(token)
-            attempts.sleep(attempts.backoff * 2 ** (attempt - 1))
+            attempts.sleep(attempts.settings.draw_pause(attempt))
         if node.outputs > 1:
             result = _checked_outputs(node, name, result)
         if type(result) is not LocalFailure and contains_lazy(result):

@@ -25,6 +25,7 @@ from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES, Limits
+from armoflow.retrying import shorten
 from armoflow.version import __version__
 
 FORMAT = 3
@@ -116,6 +117,8 @@ class Settings:
     Attributes:
         retries: Further attempts after an exception or a timeout, per item.
         backoff: Seconds before the first retry, doubling.
+        max_backoff: The most that they become, or None.
+        jitter: The part of a pause that chance may take away.
         timeout: Seconds per attempt, or None.
         crash_retries: Further attempts after the process died, per item.
         packed: Failures become error slots; the task ends in success.
@@ -127,6 +130,9 @@ class Settings:
             blocks around the call, where they differ from the usual.
         on_failure: The pickle of what stands in the place of a value that could not be made:
             ``"skip"``, a function, or a value; None: nothing does.
+        retry_on: The pickle of what is tried again; None: everything.
+        retry_timeouts: What has run into its timeout is.
+        options: Further options of the task for ArmoniK, by name.
     """
 
     retries: int = RETRIES
@@ -140,6 +146,11 @@ class Settings:
     max_retries: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     on_failure: bytes | None = None
+    max_backoff: float | None = None
+    jitter: float = 0.0
+    retry_on: bytes | None = None
+    retry_timeouts: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def engine_retries(self) -> int:
@@ -147,14 +158,31 @@ class Settings:
         return MAX_RETRIES if self.max_retries is None else self.max_retries
 
     def pause_after(self, attempt: int) -> float:
-        """Seconds between an attempt that failed and the next; never more than a task may take.
+        """Most seconds between an attempt that failed and the next, and than a task may take.
 
         Example:
             >>> Settings(backoff=0.5).pause_after(3)
             2.0
         """
         doublings = min(attempt - 1, 64)
-        return min(self.backoff * 2.0**doublings, config.MAXIMUM_DURATION)
+        most = config.MAXIMUM_DURATION if self.max_backoff is None else self.max_backoff
+        return min(self.backoff * 2.0**doublings, most, config.MAXIMUM_DURATION)
+
+    def draw_pause(self, attempt: int) -> float:
+        """The same, but for what chance takes away."""
+        return shorten(self.pause_after(attempt), self.jitter)
+
+    @property
+    def pauses(self) -> float:
+        """Most seconds that all pauses of an item take together.
+
+        Example:
+            >>> Settings(retries=100, backoff=1, max_backoff=4).pauses
+            395.0
+        """
+        growing = min(self.retries, 64)
+        rest = (self.retries - growing) * self.pause_after(self.retries)
+        return sum(map(self.pause_after, range(1, growing + 1))) + rest
 
 
 @dataclass(slots=True)

@@ -110,7 +110,7 @@ class CallNode(Node):
     def __init__(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.task = task
         self.args, self.kwargs, found = _freeze(task, args, kwargs)
-        super().__init__(task.name, task.options, arguments=found, outputs=task.outputs)
+        super().__init__(task.name, task.task_options, arguments=found, outputs=task.outputs)
 
 
 class ReduceNode(Node):
@@ -123,7 +123,7 @@ class ReduceNode(Node):
         self.source = source
         self.fan_in = fan_in
         (self.initial,), _, found = _freeze(task, (initial,), {})
-        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+        super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
 class FoldNode(Node):
@@ -135,7 +135,7 @@ class FoldNode(Node):
         self.task = task
         self.source = source
         (self.initial,), _, found = _freeze(task, (initial,), {})
-        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+        super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
 class GatherNode(Node):
@@ -279,7 +279,7 @@ class MapNode(CollectionNode):
         self.length, self.sparse = _shape(sources, f"map of {task.name!r}")
         _, self.fixed, found = _freeze(task, (), fixed)
         super().__init__(
-            task.name, task.options, sources=sources, arguments=found, outputs=task.outputs
+            task.name, task.task_options, sources=sources, arguments=found, outputs=task.outputs
         )
         on_failure = self.options.on_failure
         self.sparse = self.sparse or (on_failure is not None and on_failure.skips)
@@ -299,7 +299,7 @@ class FilterNode(CollectionNode):
         self.length, _ = _shape((source,), f"filter of {task.name!r}")
         self.sparse = True
         _, self.fixed, found = _freeze(task, (), fixed)
-        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+        super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
 class ZipNode(CollectionNode):

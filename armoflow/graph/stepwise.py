@@ -47,7 +47,7 @@ class IterateNode(CollectionNode):
         self.length = cells.length if isinstance(cells, CollectionNode) else None
         self.sparse = False
         self.fixed, found = find_lazy(task, fixed)
-        super().__init__(task.name, task.options, sources=(source,), arguments=found)
+        super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
     def places(self, position: int, count: int) -> list[int | None]:
         """The positions of the neighbours of one cell among so many; None beyond the ends.

@@ -33,13 +33,13 @@ class BaseTask(Generic[P, R_co]):
     Attributes:
         function: The plain function.
         name: What errors and pictures call it.
-        options: How it runs.
+        task_options: How it runs.
         outputs: How many results a call has.
     """
 
     function: Callable[P, R_co]
     name: str
-    options: TaskOptions
+    task_options: TaskOptions
     outputs: int
 
     def __init__(
@@ -58,7 +58,7 @@ class BaseTask(Generic[P, R_co]):
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
         self.function = function
         self.name = name
-        self.options = options
+        self.task_options = options
         self.outputs = outputs
         self._signature = signature_of(function)
         self._least, self._most = arity(self._signature)
@@ -71,16 +71,25 @@ class BaseTask(Generic[P, R_co]):
         """The same task with other options; those not named stay.
 
         Example:
-            >>> task(abs).with_options(retries=2).options.retries
+            >>> task(abs).with_options(retries=2).task_options.retries
             2
         """
-        changed = merge_options(make_options(options), self.options)
+        changed = merge_options(make_options(options), self.task_options)
         return type(self)(
             self.function,
             name=self.name if name is None else _checked_name(name),
             options=changed,
             outputs=self.outputs,
         )
+
+    def options(self, *, name: str | None = None, **options: Unpack[Options]) -> Self:
+        """As :meth:`with_options`: ``load.options(retries=3)(path)``.
+
+        Example:
+            >>> task(abs).options(priority=5, retries=2)(-1)
+            <Delayed abs>
+        """
+        return self.with_options(name=name, **options)
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Check a call's arguments against the signature.
@@ -127,7 +136,7 @@ class BaseTask(Generic[P, R_co]):
     def reduce_by_value(self) -> tuple[Any, ...]:
         """What pickle makes the task of, where it is not found by its name."""
         # In two steps, because a recursive function refers to its own task.
-        state = (self.function, self.name, self.options, self.outputs)
+        state = (self.function, self.name, self.task_options, self.outputs)
         return type(self).__new__, (type(self),), state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -267,7 +276,7 @@ class Conditional(Generic[R_co]):
         called.check(args, kwargs)
         if isinstance(self._otherwise, Task):
             self._otherwise.check(args, kwargs)
-        decide = Task(_decide, name=called.name, options=called.options)
+        decide = Task(_decide, name=called.name, options=called.task_options)
         return decide(self._condition, called, self._otherwise, args, kwargs)
 
     def __repr__(self) -> str:

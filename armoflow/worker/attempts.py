@@ -5,6 +5,7 @@ A pause holds nothing: an item that failed is put aside, and the others of its t
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from armoflow.codec.payload import Payload
 from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
+from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
 from armoflow.worker.mark import Recorder
@@ -83,11 +85,20 @@ class Attempts:
                 raise self.failure(item, lost, attempt) from lost
             except BaseException as raised:
                 error = raised
-        if attempt > self._settings.retries:
-            raise self.failure(item, error, attempt) from error
+        final = error if attempt > self._settings.retries else self._final(error)
+        if final is not None:
+            raise self.failure(item, final, attempt) from error
         self.spent[item] = attempt
-        self.due[item] = time.monotonic_ns() + int(self._settings.pause_after(attempt) * 1e9)
+        self.due[item] = time.monotonic_ns() + int(self._settings.draw_pause(attempt) * 1e9)
         raise ItemWaits from error
+
+    def _final(self, error: BaseException) -> BaseException | None:
+        """What is told of an attempt that failed, unless another one may be made."""
+        pickled = self._settings.retry_on
+        try:
+            return None if pickled is None else final_error(pickle.loads(pickled), error)
+        except Exception as unreadable:
+            return unreadable
 
     def _begin_again(self, item: int) -> None:
         if self.due.get(item, 0) > time.monotonic_ns():

@@ -9,6 +9,7 @@ to capture their failures, and a last child puts the slots together.
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -269,4 +270,7 @@ def _merge(
 
 def _options(defaults: tuple[tuple[str, Any], ...]) -> TaskOptions:
     """What holds for the tasks of a graph that say nothing."""
-    return merge_options(TaskOptions(**dict(defaults)), DEFAULT_OPTIONS)
+    values = {
+        name: pickle.loads(value) if isinstance(value, bytes) else value for name, value in defaults
+    }
+    return merge_options(TaskOptions(**values), DEFAULT_OPTIONS)

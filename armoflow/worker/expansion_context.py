@@ -233,7 +233,8 @@ def _payload_name(task: Submission) -> str:
 
 def encode_options(options: WireOptions, trace: Labels = ()) -> dict[str, Any]:
     """A child's ArmoniK options as :class:`ChildTask` carries them: names as in the API."""
-    labels = {"options": dict(trace)} if trace else {}
+    further = (*options.labels, *trace)
+    labels = {"options": dict(further)} if further else {}
     return {
         "max_duration": options.max_duration,
         # Inside a task, 0 means inherit and -1 none.

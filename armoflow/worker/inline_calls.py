@@ -14,6 +14,7 @@ from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
+from armoflow.retrying import final_error
 from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
@@ -138,11 +139,13 @@ class InlineCaller:
             except BaseException as error:
                 spent += time.perf_counter() - began
                 lost = isinstance(error, (UnreadableDataError, EnvelopeError))
-                if lost or attempt > rule.settings.retries:
+                used_up = lost or attempt > rule.settings.retries
+                final = error if used_up else final_error(rule.retry_on, error)
+                if final is not None:
                     self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
                     output = recorder.last_lines()
-                    raise describe(error, node.name, item, attempt, output) from None
-                pause = rule.settings.pause_after(attempt)
+                    raise describe(final, node.name, item, attempt, output) from None
+                pause = rule.settings.draw_pause(attempt)
                 # Of a collection the other items go on meanwhile: where the rest of it runs.
                 if not rule.patient or (pause and item is not None):
                     raise TriedLaterError(attempt) from error

@@ -64,10 +64,11 @@ class CallRule:
         settings: How it is tried.
         here: Whether such calls may run here.
         patient: Whether all their pauses may be spent here.
+        retry_on: What is tried again.
         refusal: Why the session does not allow them.
     """
 
-    __slots__ = ("here", "options", "patient", "refusal", "settings", "timeout")
+    __slots__ = ("here", "options", "patient", "refusal", "retry_on", "settings", "timeout")
 
     def __init__(self, node: Node, plan: PlanSettings, parent: Settings, seconds: float) -> None:
         rules = Rules(node.options, None, plan.options, plan.capture)
@@ -80,8 +81,8 @@ class CallRule:
                 plan.limits.check(node.name, rules.options)
             except ArmoflowError as error:
                 self.refusal = error
-        pauses = sum(map(own.pause_after, range(1, min(own.retries, 64) + 1)))
-        self.patient = pauses <= seconds
+        self.patient = own.pauses <= seconds
+        self.retry_on = rules.options.retry_on
         self.here = (
             rules.fuse
             and not rules.replaces

@@ -282,7 +282,7 @@ class Runner:
             )
         attempts = Attempts(step, self._recorder, inputs)
         if before is None and step.spent:  # where the graph was that it is of
-            pause = step.settings.pause_after(step.spent)
+            pause = step.settings.draw_pause(step.spent)
             attempts.resume({0: (step.spent, time.monotonic_ns() + int(pause * 1e9))})
         rest = functools.partial(self._rest, task, before)
         log = self._log.section(step.name, step.start if step.collection else None)

@@ -296,12 +296,13 @@ class _Account:
             history.crashes[key] = history.crashes.get(key, 0) + 1
             allowed = history.crashes[key] <= settings.crash_retries
         else:
-            allowed = cause is Cause.OWNER or attempt <= settings.retries
+            again = settings.retry_timeouts and attempt <= settings.retries
+            allowed = cause is Cause.OWNER or again
         if not allowed:
             return self._quarantine(self._record(attempt))
         if item is not None:
             if cause is Cause.TIMEOUT:
-                due = time.monotonic_ns() + int(settings.pause_after(attempt) * 1e9)
+                due = time.monotonic_ns() + int(settings.draw_pause(attempt) * 1e9)
                 history.spent[item] = (attempt, due)
             elif attempt > 1:
                 history.spent[item] = (attempt - 1, 0)

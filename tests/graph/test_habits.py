@@ -125,10 +125,12 @@ def test_methods_of_other_tasks(name: str, remedy: str) -> None:
         getattr(double, name)
 
 
-def test_options_are_not_called() -> None:
-    assert double.options.retries is None
-    with pytest.raises(OptionError, match=r"task\.with_options"):
-        double.options(retries=2)  # type: ignore[operator]
+def test_options_of_a_call_as_in_ray() -> None:
+    changed = double.options(retries=2, name="twice")
+    assert (changed.name, changed.task_options.retries) == ("twice", 2)
+    assert double.task_options.retries is None
+    with pytest.raises(OptionError, match="did you mean 'retries'"):
+        double.options(retrys=2)  # type: ignore[call-arg]
 
 
 # --- what a lazy value is asked for ---------------------------------------------------------------

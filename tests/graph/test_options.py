@@ -24,6 +24,9 @@ from armoflow.options import (
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "retries": st.integers(0, 3),
     "backoff": st.floats(0, 1),
+    "max_backoff": st.floats(0, 1),
+    "jitter": st.floats(0, 1),
+    "retry_on": st.sampled_from([(OSError,), (ValueError, KeyError), callable]),
     "timeout": st.floats(1, 2),
     "crash_retries": st.integers(0, 3),
     "partition": st.sampled_from(["cpu", "gpu"]),
@@ -38,6 +41,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "expires": st.floats(1, 2),
     "on_failure": st.sampled_from(["raise", "skip", 0, False, 0.0]),
     "min_success": st.floats(0, 1),
+    "options": st.sampled_from([(("k", "v"),), (("a", "1"), ("b", "2"))]),
 }
 LEVELS = st.builds(TaskOptions, **{name: st.none() | values for name, values in VALUES.items()})
 

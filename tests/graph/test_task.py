@@ -46,17 +46,14 @@ def test_a_task_looks_like_its_function() -> None:
 
 def test_options() -> None:
     assert load.name == "loader"
-    assert load.options.retries == 2
+    assert load.task_options.retries == 2
     changed = load.with_options(priority=4, retries=0)
-    assert (changed.options.priority, changed.options.retries, changed.options.timeout) == (
-        4,
-        0,
-        60,
-    )
-    assert load.options.priority is None
+    kept = changed.task_options
+    assert (kept.priority, kept.retries, kept.timeout) == (4, 0, 60)
+    assert load.task_options.priority is None
     assert changed.name == "loader"
     assert load.with_options(name="other").name == "other"
-    assert changed("a").node.options is changed.options
+    assert changed("a").node.options is changed.task_options
 
 
 @pytest.mark.parametrize(
@@ -215,7 +212,7 @@ def test_other_tasks_are_pickled_by_value() -> None:
 
     copied = pickle.loads(cloudpickle.dumps(count))
     assert isinstance(copied, Task)
-    assert (copied.name, copied.options.retries) == ("recursive", 3)
+    assert (copied.name, copied.task_options.retries) == ("recursive", 3)
     assert copied.local(0) == 10
     inner = copied.local(1)
     assert inner.node.task.local(0) == 10

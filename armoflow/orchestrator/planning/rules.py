@@ -26,9 +26,14 @@ from armoflow.options import (
 )
 from armoflow.orchestrator.planning import dynamic
 from armoflow.protocol.transport import WireOptions
+from armoflow.retrying import retries_timeouts
 
 KEPT_RULES = 10_000
 """Sets of options whose rules are kept between plans."""
+
+
+_PLAIN = (int, float, str)
+"""Values of options that are written into payloads as they are; others are pickled."""
 
 
 class Rules:
@@ -61,7 +66,7 @@ class Rules:
         usual = DEFAULT_OPTIONS.given()
         inherited = merge_options(block, base).given()
         self.defaults = {
-            name: value
+            name: value if isinstance(value, _PLAIN) else _pickled(name, value)
             for name, value in inherited.items()
             if usual.get(name) != value and name not in NOT_INHERITED
         }
@@ -80,7 +85,12 @@ class Rules:
             partition=options.partition,
             max_retries=options.max_retries,
             defaults=self.defaults,
-            on_failure=_pickled(options.on_failure.value) if self.replaces else None,
+            on_failure=_pickled("on_failure", options.on_failure.value) if self.replaces else None,
+            max_backoff=options.max_backoff,
+            jitter=options.jitter or 0.0,
+            retry_on=_pickled("retry_on", options.retry_on) if options.retry_on else None,
+            retry_timeouts=retries_timeouts(options.retry_on),
+            options=dict(options.options or ()),
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = wire_options(self.single, 1)
@@ -132,11 +142,11 @@ class RuleBook:
         return known[2]
 
 
-def _pickled(on_failure: Any) -> bytes:
+def _pickled(name: str, value: Any) -> bytes:
     try:
-        return dumps_whole(on_failure)
+        return dumps_whole(value)
     except SerializationError as error:
-        raise SerializationError(f"on_failure={on_failure!r}: {error}") from error.__cause__
+        raise SerializationError(f"{name}={value!r}: {error}") from error.__cause__
 
 
 def wire_options(settings: Settings, items: int) -> WireOptions:
@@ -146,6 +156,7 @@ def wire_options(settings: Settings, items: int) -> WireOptions:
         max_retries=settings.engine_retries,
         priority=settings.priority or PRIORITY,
         partition=settings.partition or "",
+        labels=tuple(settings.options.items()),
     )
 
 
@@ -154,9 +165,7 @@ def longest(settings: Settings) -> float:
     if settings.timeout is None:
         return math.inf
     attempts = settings.retries + settings.crash_retries + 1
-    # Pauses double: beyond some dozens the sum is more than a task may take, or nothing.
-    backoffs = settings.backoff * (2.0 ** min(settings.retries, 64) - 1)
-    return attempts * settings.timeout + backoffs
+    return attempts * settings.timeout + settings.pauses
 
 
 def _max_duration(settings: Settings, items: int) -> float:

@@ -1,0 +1,83 @@
+"""Which failures of an attempt are tried again, and after what pause."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from armoflow.errors import OptionError, TaskTimeoutError
+
+RetryOn: TypeAlias = "tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
+"""The types of what is tried again, or a function that says so of an exception."""
+
+# Not the process's own generator: tasks may have seeded it, and count on what comes next.
+_draw = random.SystemRandom().random
+
+
+def make_retry_on(value: Any) -> RetryOn:
+    """Check what is said.
+
+    Raises:
+        OptionError: Says what may be said.
+
+    Example:
+        >>> make_retry_on(OSError)
+        (<class 'OSError'>,)
+        >>> make_retry_on("OSError")
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: retry_on must be an exception type, several, or a function ...
+    """
+    types = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    if types and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
+        return tuple(types)
+    if callable(value) and not isinstance(value, type):
+        function: Callable[[BaseException], bool] = value
+        return function
+    raise OptionError(
+        "retry_on must be an exception type, several, or a function of the exception, not "
+        f"{value!r}"
+    )
+
+
+def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException | None:
+    """What is told of an attempt that failed and is not tried again, or None if it may be.
+
+    Args:
+        retry_on: What is said; None: everything is tried again.
+        error: What was raised. If the function that says so raises itself, that is told.
+
+    Example:
+        >>> final_error((OSError,), FileNotFoundError())
+        >>> final_error((OSError,), ValueError("no"))
+        ValueError('no')
+        >>> final_error(lambda error: error.code == 503, ValueError("no"))
+        AttributeError("'ValueError' object has no attribute 'code'")
+    """
+    if retry_on is None:
+        return None
+    try:
+        again = isinstance(error, retry_on) if isinstance(retry_on, tuple) else retry_on(error)
+    except Exception as broken:
+        return broken
+    return None if again else error
+
+
+def retries_timeouts(retry_on: RetryOn | None) -> bool:
+    """Whether attempts that took too long are: whoever ends them runs no code of the user's.
+
+    Example:
+        >>> retries_timeouts((TimeoutError,)), retries_timeouts((ValueError,))
+        (True, False)
+    """
+    return not isinstance(retry_on, tuple) or issubclass(TaskTimeoutError, retry_on)
+
+
+def shorten(pause: float, jitter: float) -> float:
+    """A pause, less a part of it by chance.
+
+    Args:
+        pause: Seconds.
+        jitter: The largest part, from 0 to 1.
+    """
+    return pause * (1.0 - jitter * _draw()) if jitter else pause
