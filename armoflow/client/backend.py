@@ -51,7 +51,9 @@ class Backend(Protocol):
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Start a collection of known length; a future for each of its items."""
 
-    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+    def compute(
+        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+    ) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
 
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:

@@ -37,7 +37,7 @@ from armoflow.client.put import Put
 from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
-from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
 from armoflow.graph.arguments import find_dependencies, substitute
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
@@ -210,11 +210,19 @@ class Client:
     ) -> tuple[A, B, C]: ...
     @overload
     def compute(
-        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+        fail_fast: bool = False,
     ) -> Any: ...
 
     def compute(
-        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+        fail_fast: bool = False,
     ) -> Any:
         """Run graphs and wait for their values; what several share runs once.
 
@@ -224,6 +232,8 @@ class Client:
                 mode (``local=True``) nothing can be: there it is ignored.
             return_exceptions: Put what a task raised in the place of its value, of a collection in
                 the place of its item, and do not raise it.
+            fail_fast: Raise the first error as soon as it is known, and cancel what is left. If
+                not, everything that can still run does, though its values may be lost.
 
         Returns:
             The value of one; a tuple of the values of several. What holds nothing lazy is given
@@ -231,6 +241,7 @@ class Client:
 
         Raises:
             GraphError: If one only looks computable: a task that was not called, a generator.
+            OptionError: If errors are to be given back and to be raised at once.
             TimeoutError: If not all of it has ended in time.
             BaseException: What a task raised; its ``__cause__`` says where.
         """
@@ -238,8 +249,12 @@ class Client:
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
+        if return_exceptions and fail_fast:
+            raise OptionError(
+                "return_exceptions=True waits for all, fail_fast=True does not: say one of them"
+            )
         try:
-            results = self._compute(lazy, timeout, return_exceptions) if lazy else []
+            results = self._compute(lazy, timeout, return_exceptions, fail_fast) if lazy else []
         except KeyboardInterrupt:
             self._interrupt()
             raise
@@ -248,11 +263,11 @@ class Client:
         return computed[0] if len(computed) == 1 else computed
 
     def _compute(
-        self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool
+        self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool, fail_fast: bool
     ) -> list[Any]:
         if return_exceptions:
             return outcomes_of(self._backend.submit(lazy), timeout)
-        return self._backend.compute(lazy, timeout)
+        return self._backend.compute(lazy, timeout, fail_fast=fail_fast)
 
     @overload
     def submit(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from armoflow import config
 from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
+from armoflow.client.eager_target import EagerTarget, Failed
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering, late
@@ -230,11 +231,13 @@ class EngineBackend:
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
-    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+    def compute(
+        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+    ) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
         with COLLECTOR.rarely(), self._watched.span("compute", values) as trace:
             try:
-                return self._compute(values, timeout, trace)
+                return self._compute(values, timeout, trace, fail_fast=fail_fast)
             finally:
                 self._watched.catch_up(self._loop)
 
@@ -266,9 +269,13 @@ class EngineBackend:
             return None
         return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
 
-    def _compute(self, values: Sequence[Any], timeout: float | None, trace: Labels) -> list[Any]:
+    def _compute(
+        self, values: Sequence[Any], timeout: float | None, trace: Labels, *, fail_fast: bool
+    ) -> list[Any]:
         settings = self._settings_here()
-        calls = self._prepare(values, settings)
+        if fail_fast:
+            settings = dataclasses.replace(settings, fail_fast=True)
+        calls = None if fail_fast else self._prepare(values, settings)
         if calls is not None:
             gathering = Gathering(len(values))
             self._orchestrator.calls.start(calls, gathering.receivers, trace)
@@ -287,18 +294,35 @@ class EngineBackend:
             if not left:
                 ended.set()
 
+        failures: list[Failed] = []
+
+        def failed(failure: Failed) -> None:
+            failures.append(failure)
+            ended.set()
+
         fetch = self._orchestrator.fetcher.fetch
-        targets = [WaitingTarget(value, fetch, done) for value in values]
+        targets = [
+            EagerTarget(value, fetch, done, failed)
+            if fail_fast
+            else WaitingTarget(value, fetch, done)
+            for value in values
+        ]
         # The caller waits anyway: its own thread plans, unless that could take it too long.
         inline = None if survey.settled and timeout is None else 0
         planner.surroundings = Surroundings(References(self._client, self, survey.pending))
         run = self._orchestrator.run(targets, planner, inline, trace)
         if not wait_for_event(ended, timeout, self.display):
             missing = left
-            for target in targets:
-                self._loop.run(_Wait(self._orchestrator, run, target).cancel)
+            self._cancel(run, targets)
             raise late(missing, len(values), timeout)
+        if failures:
+            self._cancel(run, targets)
+            failures[0].reraise(self.key)
         return [_value(target, self.key) for target in targets]
+
+    def _cancel(self, run: Run, targets: Sequence[WaitingTarget]) -> None:
+        for target in targets:
+            self._loop.run(_Wait(self._orchestrator, run, target).cancel)
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""

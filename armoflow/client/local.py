@@ -17,6 +17,7 @@ from armoflow.client.local_machine import (
     ABSENT,
     END,
     FailedReference,
+    FirstFailure,
     LocalAttempts,
     LocalCursor,
     LocalFailure,
@@ -97,10 +98,25 @@ class LocalRunner:
         """
         return self.run_all([value])[0]
 
-    def run_all(self, values: Sequence[Reference]) -> list[LocalOutcome | list[LocalOutcome]]:
-        """As :meth:`run`, for several values; what they share runs once."""
-        scope = Scope(values, self, self._defaults())
-        ended = [drive(scope.target(value)) for value in values]
+    def run_all(
+        self, values: Sequence[Reference], *, fail_fast: bool = False
+    ) -> list[LocalOutcome | list[LocalOutcome]]:
+        """As :meth:`run`, for several values; what they share runs once.
+
+        Args:
+            values: What is asked for.
+            fail_fast: Raise what the first call raises that fails; nothing more is run.
+        """
+        scope = Scope(values, self, self._defaults(), eager=fail_fast)
+        try:
+            ended = [drive(scope.target(value)) for value in values]
+        except FirstFailure as first:
+            failed = _outcome(first.failure, set()).exception
+            assert failed is not None
+        else:
+            failed = None
+        if failed is not None:
+            raise failed
         # Only now, because how many items an error skipped is known at the end.
         delivered: set[int] = set()
         return [

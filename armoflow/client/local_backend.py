@@ -63,8 +63,11 @@ class LocalBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""
+        return self._submit(values)
+
+    def _submit(self, values: Sequence[Any], *, fail_fast: bool = False) -> list[Future[Any]]:
         self._check(values)
-        ended = self._runner.run_all(values)
+        ended = self._runner.run_all(values, fail_fast=fail_fast)
         return [self._future(value, end) for value, end in zip(values, ended, strict=True)]
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
@@ -83,9 +86,11 @@ class LocalBackend:
         """Nothing goes on by itself."""
         raise OptionError(_NO_RUNS.format("detach()"))
 
-    def compute(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+    def compute(
+        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+    ) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
-        left = self.submit(values)[::-1]
+        left = self._submit(values, fail_fast=fail_fast)[::-1]
         found = []
         while left:  # what is raised holds this frame: that must not hold its future
             found.append(left.pop().result())

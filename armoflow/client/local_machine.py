@@ -144,6 +144,18 @@ class LocalFailure:
         return [*self.root.before, *filter(None, names[::-1])]
 
 
+class FirstFailure(Exception):
+    """A call failed, and nothing more is to be run. Never leaves the runner.
+
+    Attributes:
+        failure: Which.
+    """
+
+    def __init__(self, failure: LocalFailure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
 def fail(error: BaseException, node: Node, name: str, attempts: int = 1) -> LocalFailure:
     """A node's own failure."""
     return LocalFailure(Root(error, name, attempts), node, name)

@@ -14,6 +14,7 @@ from armoflow.client.local_machine import (
     END,
     Evaluation,
     FailedReference,
+    FirstFailure,
     LocalAttempts,
     LocalCursor,
     LocalFailure,
@@ -60,10 +61,19 @@ class Scope:
         values: What is asked for: lazy values, or containers holding some.
         rules: How its tasks are run.
         defaults: Options of the tasks that say nothing.
+        eager: The first call that fails ends all.
     """
 
-    def __init__(self, values: Sequence[Any], rules: LocalRules, defaults: TaskOptions) -> None:
+    def __init__(
+        self,
+        values: Sequence[Any],
+        rules: LocalRules,
+        defaults: TaskOptions,
+        *,
+        eager: bool = False,
+    ) -> None:
         graph = Graph(*values)
+        self._eager = eager
         self.targets = graph.targets
         self._rules = rules
         self._defaults = defaults
@@ -164,7 +174,7 @@ class Scope:
                 used_up = attempt > attempts.settings.retries
                 final = error if used_up else final_error(attempts.retry_on, error)
                 if final is not None:
-                    return self._fall_back(node, fail(final, node, name, attempt))
+                    return self._failed(node, fail(final, node, name, attempt))
             finally:
                 current_client.reset(token)
             attempts.sleep(attempts.settings.draw_pause(attempt))
@@ -173,6 +183,12 @@ class Scope:
         if type(result) is not LocalFailure and contains_lazy(result):
             result = yield self._expand(node, name, result)
         return result
+
+    def _failed(self, node: Node, failure: LocalFailure) -> Any:
+        instead = self._fall_back(node, failure)
+        if self._eager and type(instead) is LocalFailure:
+            raise FirstFailure(instead)
+        return instead
 
     def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
         """What stands for a value that could not be made."""
@@ -201,7 +217,8 @@ class Scope:
     def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
         """Run the graph that a task returned; each of several outputs may fail alone."""
         try:
-            inner = Scope([result], self._rules, merge_options(node.block, self._defaults))
+            defaults = merge_options(node.block, self._defaults)
+            inner = Scope([result], self._rules, defaults, eager=self._eager)
         except GraphError as error:
             return fail(error, node, name)
         values = {}

@@ -106,6 +106,7 @@ class Emitter:
         many = operation in _MANY
         settings = self.settings
         rules = settings.rules.of(node)
+        tolerant = not settings.fail_fast and ((many and count > 1) or node in self.tolerant)
         payload = Payload(
             operation,
             name or node.name,
@@ -117,9 +118,7 @@ class Emitter:
             calls=calls,
             final=final,
             collection=collection,
-            settings=rules.packed
-            if (many and count > 1) or node in self.tolerant or rules.replaces
-            else rules.single,
+            settings=rules.packed if tolerant or rules.replaces else rules.single,
             key=settings.key,
             limits=settings.limits,
             inline=settings.inline,

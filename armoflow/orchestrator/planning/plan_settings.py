@@ -68,6 +68,7 @@ class PlanSettings:
             usual there.
         paces: How long functions take.
         caching: Values of tasks that say so are kept for later runs.
+        fail_fast: A task ends with the first of its items that fails.
     """
 
     options: TaskOptions = DEFAULT_OPTIONS
@@ -82,6 +83,7 @@ class PlanSettings:
     inline: float | None = None
     paces: Paces = field(default_factory=Paces, repr=False, compare=False)
     caching: bool = False
+    fail_fast: bool = False
 
     @cached_property
     def rules(self) -> RuleBook:
