@@ -117,6 +117,30 @@ class NamedRunError(ArmoflowError):
     """A named run cannot be joined, gone on with or found; the message names the remedy."""
 
 
+class DryRunError(ArmoflowError):
+    """There is no value: the client is told to run nothing.
+
+    Attributes:
+        explanation: What the cache has of the graph, and why it has not the rest.
+    """
+
+    def __init__(self, explanation: object) -> None:
+        super().__init__(f"dry_run=True: nothing is run, and there is no value\n{explanation}")
+        self.explanation = explanation
+
+
+class BudgetError(SubmissionError):
+    """A graph is expected to take more than the client's budget.
+
+    Attributes:
+        estimate: What it is expected to take.
+    """
+
+    def __init__(self, message: str, estimate: object) -> None:
+        super().__init__(message)
+        self.estimate = estimate
+
+
 class ForeignReferenceError(ArmoflowError, ValueError):
     """A Future or ``put`` reference belongs to another client."""
 

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS entries (
     key BLOB NOT NULL, item INTEGER NOT NULL, data INTEGER NOT NULL, slot INTEGER NOT NULL,
     PRIMARY KEY (key, item)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_of_data ON entries (data);
+CREATE INDEX IF NOT EXISTS data_of_task ON data (task, id);
 CREATE TABLE IF NOT EXISTS codes (digest BLOB PRIMARY KEY, parts BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS makings (
     id INTEGER PRIMARY KEY, parts BLOB NOT NULL UNIQUE, task TEXT NOT NULL, code BLOB,
@@ -103,6 +104,18 @@ class Place(NamedTuple):
     slot: int
 
 
+class Measured(NamedTuple):
+    """What calls of a task took, on average.
+
+    Attributes:
+        seconds: Each; None: it is not known.
+        size: Bytes of the value of each; None: it is not known.
+    """
+
+    seconds: float | None = None
+    size: float | None = None
+
+
 class Making(NamedTuple):
     """What the keys of a node's values were made of, as it is kept to explain others by.
 
@@ -150,6 +163,10 @@ def path_of(engine: str) -> Path:
 class Index:
     """An index file, open; used by any thread.
 
+    Attributes:
+        path: The file, if it is one.
+        closed: It was closed.
+
     Args:
         path: The file; None: one in memory, which goes with this object.
         engine: What its engine is told by, to be shown.
@@ -160,6 +177,7 @@ class Index:
 
     def __init__(self, path: Path | None, engine: str = "") -> None:
         self.path = path
+        self.closed = False
         self._lock = threading.Lock()
         try:
             if path is not None:
@@ -187,6 +205,7 @@ class Index:
     def close(self) -> None:
         """Close it."""
         with self._lock:
+            self.closed = True
             self._connection.close()
 
     # --- facts ----------------------------------------------------------------------------------
@@ -261,6 +280,20 @@ class Index:
             for table in ("data", "makings", "codes", "making_of_data", "expected"):
                 execute(f"DELETE FROM {table}")
         return count
+
+    def measured(self, task: str) -> Measured:
+        """What calls of a task took, of those whose values were kept last."""
+        query = (
+            "SELECT SUM(seconds), SUM(size), SUM("
+            "(SELECT COUNT(DISTINCT slot) FROM entries WHERE entries.data = latest.id))"
+            " FROM (SELECT id, seconds, size FROM data WHERE task = ? ORDER BY id DESC LIMIT 100)"
+            " AS latest"
+        )
+        with self._using("DEFERRED") as execute:
+            seconds, size, values = execute(query, (task,)).fetchone()
+        if not values:
+            return Measured()
+        return Measured(seconds / values or None, size / values)
 
     # --- what explains them ---------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
+    from armoflow.client.inquiry import Inquiry
+    from armoflow.estimate import Estimate
     from armoflow.graph.render import Picture
 
 
@@ -44,6 +46,19 @@ class Backend(Protocol):
         Raises:
             GraphError: If nothing was.
         """
+
+    def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:
+        """Look some values up, and run nothing.
+
+        Raises:
+            GraphError: If they read iterators; says what was asked.
+        """
+
+    def inquired(self) -> Inquiry:
+        """What was found of what was asked for last."""
+
+    def estimate(self, values: Sequence[Any], inquiry: Inquiry) -> Estimate:
+        """What some values will take, of which that was found."""
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""

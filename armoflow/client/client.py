@@ -22,6 +22,7 @@ from armoflow.client.client_options import (
     refuse_inside_task,
     script_name,
 )
+from armoflow.client.dry_run import DryRunBackend, is_dry
 from armoflow.client.future import Future
 from armoflow.client.gathering import gather_values, outcomes_of
 from armoflow.client.habits import (
@@ -31,6 +32,7 @@ from armoflow.client.habits import (
     check_timeout,
     map_function,
 )
+from armoflow.client.inquiry import check_budget
 from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
@@ -47,11 +49,15 @@ from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from typing_extensions import Unpack
 
     from armoflow.client.client_options import ClientOptions
     from armoflow.client.executor import ClientExecutor
     from armoflow.client.output_display import Logs
+    from armoflow.estimate import Estimate
+    from armoflow.explanation import Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +104,11 @@ class Client:
         cache_limit: Bytes that the cache of the engine may have, a number or text such as "20GB"
             (default: 10 GiB, or what the variable ``ARMOFLOW_CACHE_LIMIT`` says; "none": any). What
             took the fewest seconds for a byte goes first.
+        dry_run: Run nothing: ``compute`` raises :class:`~armoflow.errors.DryRunError`, which
+            explains what the cache has of the graph and why it has not the rest, and so do the
+            futures of ``submit`` and ``map``.
+        budget: Seconds of work, or a ``timedelta``: a graph whose calls are expected to take more
+            together, as far as they were measured, is refused with what it would take.
         report: A file, such as ``run.html``: when the client ends, a page about what it has run is
             written there, which needs no other file.
         options: Task options that hold where a task says nothing, such as ``retries=2``; and how
@@ -134,6 +145,8 @@ class Client:
         progress: bool | None = None,
         logs: Logs | None = None,
         report: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
+        budget: float | timedelta | None = None,
         state: str | os.PathLike[str] | None = None,
         cache_limit: int | str | None = None,
         **options: Unpack[ClientOptions],
@@ -157,6 +170,8 @@ class Client:
         directory = find_state(state, endpoint, connection, local=local)
         limit = find_cache_limit(cache_limit)
         page = check_report(report, local=local)
+        seconds = check_budget(budget, local=local)
+        dry = is_dry(dry_run)
         self._outer: Computer | None = None
         self.closed = False
         self._process = os.getpid()
@@ -185,7 +200,10 @@ class Client:
                 progress=progress,
                 logs=logs,
                 report=page,
+                budget=seconds,
             )
+        if dry:
+            self._backend = DryRunBackend(self, self._backend)
         atexit.register(self.close)  # before the loop and the private engine end
 
     # --- running graphs -------------------------------------------------------------------------
@@ -438,6 +456,58 @@ class Client:
         """
         self._check_open()
         return self._backend.put(value)
+
+    def explain(self, *values: Any) -> Explanation:
+        """What the cache has of a graph, and why it has not the rest; nothing runs.
+
+        Args:
+            values: Lazy values, or containers holding some, that are about to be computed; without
+                any, it is told of what was asked for last that is cached.
+
+        Returns:
+            By the names of tasks, hits and misses, and for these which part of the key was another
+            than at the nearest earlier time; ``print`` it, or ``as_dict()``.
+
+        Raises:
+            GraphError: If a graph reads an iterator, which could be read only once.
+
+        Example:
+            >>> from armoflow import task
+            >>> with Client(local=True) as client:
+            ...     print(client.explain(task(abs).map([1, -1])))
+            abs: 2 not cached
+              not cached: local=True keeps nothing (2 calls)
+        """
+        self._check_open()
+        if not values:
+            return self._backend.inquired().explain()
+        lazy = find_dependencies(values)
+        check_computable(values, deep=not lazy)
+        return self._backend.inquire(lazy, "explain()").explain()
+
+    def plan(self, *values: Any) -> Estimate:
+        """What a graph is expected to take, from what was measured before; nothing runs.
+
+        Args:
+            values: Lazy values, or containers holding some.
+
+        Returns:
+            Calls, engine tasks, bytes, seconds, by the names of tasks; the critical path, and which
+            share is known; ``print`` it, or ``as_dict()``.
+
+        Raises:
+            GraphError: If a graph reads an iterator, which could be read only once.
+
+        Example:
+            >>> from armoflow import task
+            >>> with Client(local=True) as client:
+            ...     client.plan(task(abs).map([1, -1])).tasks[0].to_run
+            2
+        """
+        self._check_open()
+        lazy = find_dependencies(values)
+        check_computable(values, deep=not lazy)
+        return self._backend.estimate(lazy, self._backend.inquire(lazy, "plan()"))
 
     def executor(self) -> ClientExecutor:
         """This client as a :class:`concurrent.futures.Executor`, for code that wants one.

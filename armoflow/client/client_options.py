@@ -27,16 +27,8 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
-    *(
-        "connect_timeout",
-        "inline_seconds",
-        "name",
-        "progress",
-        "logs",
-        "report",
-        "state",
-        "cache_limit",
-    ),
+    *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report", "state"),
+    *("cache_limit", "dry_run", "budget"),
     *CONNECTION_OPTIONS,
 )
 

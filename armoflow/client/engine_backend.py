@@ -20,6 +20,7 @@ from armoflow.client.eager_target import EagerTarget, Failed
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering, late
+from armoflow.client.inquiry import NOTHING_SAID, Inquiry, keep_to_budget, refuse_iterators
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
@@ -31,7 +32,9 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError, OptionError, SerializationError
+from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
+from armoflow.graph.graph import Graph
 from armoflow.options import (
     MAX_RETRIES,
     PRIORITY,
@@ -42,6 +45,7 @@ from armoflow.options import (
 )
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.caching.hits import CachedPlan
+from armoflow.orchestrator.caching.uncached import account_uncached, calls_of
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
@@ -106,11 +110,14 @@ class EngineBackend:
         progress: bool | None,
         logs: Logs | None,
         report: Path | None,
+        budget: float | None,
     ) -> None:
         open_standard_streams()
         prepare_grpc()
         self._client = client
         self._name = name
+        self._budget = budget
+        self._inquiry = Inquiry(account_uncached((), ""))
         self._loop = shared_loop()
         self._engine: PrivateEngine | SharedEngine | None = None
         self.key = new_key()
@@ -228,6 +235,7 @@ class EngineBackend:
         run = self._orchestrator.run(targets, planner, inline, trace)
         for future, value, target in zip(futures, values, targets, strict=True):
             future.shows(value)
+            future.found(survey.inquiry)
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
@@ -257,12 +265,13 @@ class EngineBackend:
             run = self._orchestrator.run([target], planner, trace=trace)
         target.on_unwanted = functools.partial(self._orchestrator.unwanted, run)
         for future, item in zip(futures, target.places, strict=True):
+            future.found(survey.inquiry)
             future.stands_for(item)
         return futures
 
     def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[PlainCall] | None:
         """Values that are plain calls, ready to start; None if they must be planned as a graph."""
-        if not all(map(is_plain, values)):
+        if self._budget is not None or not all(map(is_plain, values)):
             return None
         nodes = [value.node for value in values]
         if len(nodes) > 1 and len(set(nodes)) < len(nodes):
@@ -422,18 +431,34 @@ class EngineBackend:
 
     def _survey(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Planner, Survey]:
         """A planner that knows what the values need, and what was seen on the way."""
-        assert settings.limits is not None
-        survey = Survey(self._client, settings.options, settings.limits)
-        planner = self._orchestrator.planner(settings)
-        planner.want(values, survey.visit)
+        survey, planner = self._look_over(values, settings)
+        inquiry, to_run = Inquiry(account_uncached((), "")), calls_of
         if survey.cached:
-            planner = self._look_up(values, settings)
-            survey = Survey(self._client, settings.options, settings.limits)
+            cached, inquiry = self._look_up(values, settings)
+            planner, to_run = self._orchestrator.planner(settings, cached), cached.to_run
+            survey = self._new_survey(settings)
             planner.want(values, survey.visit)
+            survey.inquiry = self._inquiry = inquiry
+        if self._budget is not None:
+            refuse_iterators(values, "Client(budget=...)")
+            estimate = inquiry._replace(to_run=to_run).estimate(values, settings)
+            keep_to_budget(estimate, self._budget)
         return planner, survey
 
-    def _look_up(self, values: Sequence[Any], settings: PlanSettings) -> Planner:
-        """A planner that knows what the cache has of some values."""
+    def _look_over(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Survey, Planner]:
+        """Check the values, before anything of them is looked up or sent."""
+        survey, planner = self._new_survey(settings), self._orchestrator.planner(settings)
+        planner.want(values, survey.visit)
+        return survey, planner
+
+    def _new_survey(self, settings: PlanSettings) -> Survey:
+        assert settings.limits is not None
+        return Survey(self._client, settings.options, settings.limits)
+
+    def _look_up(
+        self, values: Sequence[Any], settings: PlanSettings, *, forget: bool = True
+    ) -> tuple[CachedPlan, Inquiry]:
+        """What the cache has of some values."""
         from armoflow.client.caching import open_index, reference_keys
 
         orchestrator = self._orchestrator
@@ -452,8 +477,28 @@ class EngineBackend:
         )
         self._loop.call(orchestrator.session())  # what is known is imported into it
         self._loop.call(orchestrator.cache.keeper.settle())
-        cached.look_up(value.node for value in values)
-        return orchestrator.planner(settings, cached)
+        account = cached.look_up((value.node for value in values), forget=forget)
+        return cached, Inquiry(account, orchestrator.cache.index)
+
+    # --- without running anything ---------------------------------------------------------------
+
+    def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:
+        """Look some values up, and run nothing."""
+        refuse_iterators(values, asked)
+        settings = self._settings_here()
+        survey, _ = self._look_over(values, settings)
+        if not survey.cached:
+            return Inquiry(account_uncached(Graph(*values), NOTHING_SAID))
+        cached, inquiry = self._look_up(values, settings, forget=False)
+        return inquiry._replace(to_run=cached.to_run)
+
+    def inquired(self) -> Inquiry:
+        """What was found of what was asked for last."""
+        return self._inquiry
+
+    def estimate(self, values: Sequence[Any], inquiry: Inquiry) -> Estimate:
+        """What some values will take, of which that was found."""
+        return inquiry.estimate(values, self._settings_here())
 
     def fetch_put(self, constant: Constant) -> Any:
         """The value of a constant that was put, read back."""
@@ -540,7 +585,13 @@ class EngineBackend:
 
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
         """Begin a named run, join it, or go on with it."""
-        return self._named.submit(value, name, self._settings_here(), replace=replace)
+        settings = self._settings_here()
+        if self._budget is not None:
+            keep_to_budget(
+                self.estimate([value], self.inquire([value], f"submit(name={name!r})")),
+                self._budget,
+            )
+        return self._named.submit(value, name, settings, replace=replace)
 
     def attach(self, name: str) -> Future[Any]:
         """The future of a named run."""

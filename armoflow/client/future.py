@@ -32,6 +32,8 @@ from armoflow.orchestrator.targets import (
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.client.inquiry import Inquiry
+    from armoflow.explanation import Explanation
     from armoflow.graph.collection import DelayedList
     from armoflow.graph.delayed import Delayed
 
@@ -96,6 +98,7 @@ class Future(LeanFuture[T]):
     _number = 0
     _whole = True
     _outcomes: list[ItemOutcome] | None = None
+    _inquiry: Inquiry | None = None
     _asked: weakref.ref[Delayed[T] | DelayedList[Any]] | None = None
 
     def __init__(self, origin: FutureOrigin, names: Names, index: int | None = None) -> None:
@@ -234,6 +237,35 @@ class Future(LeanFuture[T]):
     def asked(self) -> Delayed[T] | DelayedList[Any] | None:
         """What was asked for, where that is a graph, and is still there."""
         return None if self._asked is None else self._asked()
+
+    def found(self, inquiry: Inquiry | None) -> None:
+        """Say what was found when its graph was looked up."""
+        if inquiry is not None:
+            self._inquiry = inquiry
+
+    def explain(self) -> Explanation:
+        """Why its graph was run, or was not: what the cache had of it when it was asked for.
+
+        Returns:
+            By the names of tasks, hits and misses, and for these which part of the key was another
+            than at the nearest earlier time; ``print`` it, or ``as_dict()``.
+
+        Raises:
+            ClientClosedError: If the cache went with its client.
+
+        Example:
+            >>> from armoflow import Client, task
+            >>> with Client(local=True) as client:
+            ...     print(client.submit(task(abs)(-1)).explain())
+            abs: 1 not cached
+              not cached: nothing says cache=True
+        """
+        from armoflow.client.inquiry import NOTHING_SAID
+        from armoflow.explanation import uncached
+
+        if self._inquiry is None:
+            return uncached(self.name, NOTHING_SAID)
+        return self._inquiry.explain()
 
     def counts(self) -> Mapping[str, Count]:
         """How far the work of its client is, by the names of tasks."""

@@ -7,15 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.inquiry import Inquiry, refuse_iterators
 from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
 from armoflow.errors import GraphError, OptionError
+from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
+from armoflow.orchestrator.caching.account import Account
+from armoflow.orchestrator.caching.uncached import account_uncached
 from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.tally import Count
 from armoflow.orchestrator.targets import ItemOutcome, Names
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.graph.render import Picture
 
+_NOTHING_KEPT = "local=True keeps nothing"
 _NO_RUNS = (
     "local=True runs everything in the caller's thread: {} needs an engine, Client(endpoint) or "
     "Client()"
@@ -40,6 +46,7 @@ class LocalBackend:
         self._client = client
         self._runner = LocalRunner(options, kinds=(Future, Put), resolve=self._resolve)
         self._numbers = itertools.count(1)
+        self._inquiry = Inquiry(Account(0.0))
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -60,6 +67,20 @@ class LocalBackend:
             "local=True remembers nothing of what it has run: name the values, "
             "client.visualize(value)"
         )
+
+    def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:
+        """Nothing is kept: all of it is run."""
+        refuse_iterators(values, asked)
+        self._inquiry = Inquiry(account_uncached(Graph(*values), _NOTHING_KEPT))
+        return self._inquiry
+
+    def inquired(self) -> Inquiry:
+        """What was found of what was asked about last."""
+        return self._inquiry
+
+    def estimate(self, values: Sequence[Any], inquiry: Inquiry) -> Estimate:
+        """What some values will take: nothing is measured."""
+        return inquiry.estimate(values, PlanSettings(workers=1))
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future
+from armoflow.client.inquiry import Inquiry
 from armoflow.client.put import Put, check_owner
 from armoflow.graph.arguments import ATOMS
 from armoflow.graph.collection import DelayedList
@@ -50,12 +51,14 @@ class Survey:
         changing: The user may change an argument of a call.
         containers: Sources of items that the user may change.
         cached: Values are kept for later runs, or taken from earlier ones.
+        inquiry: What was found when they were looked for.
     """
 
     def __init__(self, client: Client, defaults: TaskOptions, limits: Limits) -> None:
         self.pending: list[Future[Any]] = []
         self.changing = False
         self.cached = False
+        self.inquiry: Inquiry | None = None
         self.containers: list[SourceNode] = []
         self._client = client
         self._defaults = defaults

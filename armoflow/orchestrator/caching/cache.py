@@ -57,6 +57,10 @@ class Imported(Result):
 class Cache:
     """Lives in the loop's thread; see the module.
 
+    Attributes:
+        index: Says where values are.
+        refused: The engine takes no imports of this client's.
+
     Args:
         transport: The way to the engine.
         index: Says where values are.
@@ -81,7 +85,7 @@ class Cache:
         self._session = session
         self._imported: dict[bytes, str] = {}
         self._imported_into: str | None = None
-        self._refused = False
+        self.refused = False
         self._eviction: Eviction | None = None
         if limit is not None:
             self._eviction = Eviction(index, limit, self._delete, self._imported)
@@ -93,7 +97,7 @@ class Cache:
             return  # the index is as old as the engine
         canary = self.index.fact(_CANARY)
         found = canary is None or await self._import(session_id, [("cache/canary", canary)])
-        if self._refused:
+        if self.refused:
             return
         if not found:
             forgotten = await asyncio.to_thread(self.index.clear)
@@ -124,7 +128,7 @@ class Cache:
 
     def find(self, keys: Iterable[Key]) -> dict[Key, Place]:
         """Where values are, of those that are known; in any thread."""
-        if self._refused:
+        if self.refused:
             return {}
         try:
             return self.index.find(keys)
@@ -132,12 +136,15 @@ class Cache:
             logger.warning("%s", error)
             return {}
 
-    async def take(self, results: Sequence[Imported], read: Sequence[Imported]) -> set[bytes]:
+    async def take(
+        self, results: Sequence[Imported], read: Sequence[Imported], *, forget: bool = True
+    ) -> set[bytes]:
         """Import results; returns the opaque ids of those whose data is not what was kept.
 
         Args:
             results: What is needed.
             read: Those among them that the client will read itself: these are fetched.
+            forget: What is lost is taken out of the index.
         """
         session_id = self._session()
         if session_id is None:
@@ -159,7 +166,7 @@ class Cache:
         for result in results:
             result.id = self._imported.get(result.stored.opaque_id, "")
         lost |= await self._read(session_id, [r for r in read if r.stored.opaque_id not in lost])
-        if lost and not self._refused:
+        if lost and forget and not self.refused:
             logger.warning(
                 "%d results in the cache have lost their data: what was in them is computed anew",
                 len(lost),
@@ -193,8 +200,8 @@ class Cache:
 
     def _refuse(self, error: EngineError) -> None:
         """The engine takes no imports of this client's: it computes, and says so once."""
-        if not self._refused:
-            self._refused = True
+        if not self.refused:
+            self.refused = True
             logger.warning("what is in the cache cannot be imported, and is computed: %s", error)
 
     async def _read(self, session_id: str, results: Sequence[Imported]) -> set[bytes]:
@@ -213,7 +220,7 @@ class Cache:
     # --- what must go ---------------------------------------------------------------------------
 
     async def _evict(self) -> None:
-        if self._eviction is not None and not self._refused:
+        if self._eviction is not None and not self.refused:
             await self._eviction.run()
 
     async def _delete(self, opaque_ids: Sequence[bytes]) -> Sequence[bytes]:
@@ -223,7 +230,7 @@ class Cache:
             return ()
         named = [("cache/evicted", opaque_id) for opaque_id in opaque_ids]
         imported = await self._import(session_id, named, lasting=False)
-        if self._refused:
+        if self.refused:
             return ()
         await self._transport.delete(session_id, [result_id for _, result_id in imported])
         return opaque_ids

@@ -7,31 +7,30 @@ looked at; of a collection, item by item. What turns out to be lost is missed, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.cache.nodes import Keys
-from armoflow.cache.parts import KeyParts
+from armoflow.cache.parts import Argument, KeyParts
 from armoflow.graph.nodes import (
     CallNode,
     CollectionNode,
     FilterNode,
-    FoldNode,
-    MapNode,
     Node,
-    ReduceNode,
 )
 from armoflow.index import Key, Place
 from armoflow.options import TaskOptions, cache_policy, merge_options
+from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
 from armoflow.orchestrator.caching.keeping import Made
+from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import join
 from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered
 from armoflow.policies import NOT_CACHED, CachePolicy
 
-_CALLING = (CallNode, MapNode, FilterNode, ReduceNode, FoldNode)
 _KEPT_ITEMS = -1
 """In place of an output's number: what a filter leaves is its source's item."""
 
@@ -76,16 +75,25 @@ class CachedPlan:
         self._keys = Keys(self._policy_of, references=references)
         self._keyed: dict[Node, _Keyed] = {}
         self._parts: dict[Node, KeyParts] = {}
+        self._visited: dict[Node, None] = {}
+        self._gone: set[bytes] = set()
+        self._lost: defaultdict[Node, set[bytes]] = defaultdict(set)
+        self._expired: dict[Node, set[bytes]] = {}
         self._values: dict[Node, list[SlotRange]] = {}
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
 
-    def look_up(self, asked: Iterable[Node]) -> None:
-        """Find what is known, and import it.
+    def look_up(self, asked: Iterable[Node], *, forget: bool = True) -> Account:
+        """Find what is known, and import it; says what was found.
+
+        Args:
+            asked: The nodes whose values are asked for.
+            forget: What turns out to be lost is taken out of the index.
 
         Raises:
             UnkeyableError: If an argument has no key; names it.
         """
+        account = Account(time.time())
         roots = set(asked)
         pending = list(roots)
         while pending:
@@ -101,13 +109,22 @@ class CachedPlan:
                         read[stored.opaque_id] = results[stored.opaque_id]
             lost: set[bytes] = set()
             if results:
-                lost = self._wait(self._cache.take(list(results.values()), list(read.values())))
+                lost = self._wait(
+                    self._cache.take(list(results.values()), list(read.values()), forget=forget)
+                )
             pending = []
             for node, places in hits.items():
-                if any(place.data.opaque_id in lost for place in places.values()):
+                kept = {
+                    key: place for key, place in places.items() if place.data.opaque_id not in lost
+                }
+                if len(kept) < len(places):
+                    self._lost[node].update(key for key, _ in places.keys() - kept.keys())
                     pending.append(node)
                 else:
                     self._note(node, places, results)
+            self._gone |= lost
+        self._account(account, roots)
+        return account
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -123,6 +140,7 @@ class CachedPlan:
                 if node in seen:
                     continue
                 seen.add(node)
+                self._visited[node] = None
                 own = self._key(node)
                 if own is None:
                     behind.extend(node.inputs)
@@ -138,8 +156,14 @@ class CachedPlan:
                     for key in own.items
                     for output in own.outputs
                     if (place := found.get((key, output))) is not None
-                    and not own.policy.expired(place.data.made, now)
+                    and place.data.opaque_id not in self._gone
                 }
+                late = {
+                    place for place in places if own.policy.expired(places[place].data.made, now)
+                }
+                if late:
+                    self._expired[node] = {key for key, _ in late}
+                    places = {key: place for key, place in places.items() if key not in late}
                 if places:
                     hits[node] = places
                 if len(places) < len(set(own.items)) * len(own.outputs):
@@ -168,7 +192,7 @@ class CachedPlan:
         return None if key is None else _Keyed([key.digest], range(node.outputs), policy)
 
     def _policy_of(self, node: Node) -> CachePolicy:
-        if not isinstance(node, _CALLING) or (
+        if not isinstance(node, KEPT) or (
             not isinstance(node, CallNode) and dynamic.is_dynamic(node)
         ):
             return NOT_CACHED
@@ -210,6 +234,67 @@ class CachedPlan:
             parts = self._parts[node] = self._keys.shared_parts(node)
         return parts
 
+    # --- what was found -------------------------------------------------------------------------
+
+    def _account(self, account: Account, roots: Iterable[Node]) -> None:
+        """Say what was found of each node; those before others that need them."""
+        for node in reversed(self._visited):
+            if node in self._keyed:
+                account.nodes.append(self._accounted(node))
+            elif isinstance(node, CALLING):
+                account.uncached[node.name, self._why_uncached(node)] += calls_of(node)
+        if self._cache.refused:
+            account.note = "the engine takes no imports of this client's: all is computed"
+        if any(found.hits for found in account.nodes):
+            for node in _behind(roots):
+                if isinstance(node, CALLING) and node not in self._visited:
+                    account.unneeded[node.name] += calls_of(node)
+
+    def _accounted(self, node: Node) -> Accounted:
+        own = self._keyed[node]
+        missing = self._missing(node, own)
+        if not missing:
+            return Accounted(node.name, len(own.items))
+        keys = [own.items[position] for position in missing]
+        lost, late = self._lost.get(node, set()), self._expired.get(node, set())
+        gone = sum(key in lost for key in keys)
+        expired = sum(key in late and key not in lost for key in keys)
+        example: dict[str, Argument] = {}
+        unknown = (at for at in missing if own.items[at] not in lost and own.items[at] not in late)
+        if isinstance(node, CollectionNode) and (first := next(unknown, None)) is not None:
+            example = dict(self._keys.parts(node, first).arguments)
+        left = len(missing) - gone - expired
+        hits = len(own.items) - len(missing)
+        return Accounted(node.name, hits, expired, gone, left, self._parts_of(node), example)
+
+    def _missing(self, node: Node, own: _Keyed) -> Sequence[int]:
+        """The positions of the calls that are not known."""
+        if node in self._values or node in self._begun:
+            return ()
+        missing: list[int] = []
+        at = 0
+        for run in self._scattered.get(node, ()):
+            missing.extend(range(at, run.start))
+            at = run.start + run.length
+        missing.extend(range(at, len(own.items)))
+        return missing
+
+    def _why_uncached(self, node: Node) -> str:
+        if not isinstance(node, KEPT):
+            return "cells of iterate() are not kept"
+        if not isinstance(node, CallNode) and dynamic.is_dynamic(node):
+            return "its items are known only when it runs"
+        if merge_options(node.options, self._base).cache is None:
+            return "nothing says cache="
+        return "it says cache=False"
+
+    def to_run(self, node: Node) -> int:
+        """How many calls of a node are to run: what only known values need is not looked at."""
+        if node not in self._visited:
+            return 0
+        own = self._keyed.get(node)
+        return calls_of(node) if own is None else len(self._missing(node, own))
+
     # --- what planning asks ---------------------------------------------------------------------
 
     def find(self, node: Node) -> Found | None:
@@ -245,6 +330,19 @@ class CachedPlan:
                     made = Made(piece.result, keys, node.name, own.policy.version, parts)
                     self._put(lambda made=made: self._cache.keeper.expect(made))  # type: ignore[misc]
                 position += piece.length
+
+
+def _behind(roots: Iterable[Node]) -> Iterator[Node]:
+    """All nodes that some need, and these."""
+    seen = set(roots)
+    todo = list(seen)
+    while todo:
+        node = todo.pop()
+        yield node
+        for below in node.inputs:
+            if below not in seen:
+                seen.add(below)
+                todo.append(below)
 
 
 def _run(
