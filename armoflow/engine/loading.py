@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,6 @@ from armoflow.engine.objects import ObjectStore
 from armoflow.engine.queries import Given, read_given, read_options
 from armoflow.engine.records import (
     FINAL,
-    ApiOptions,
     Partition,
     ResultRecord,
     ResultStatus,
@@ -53,10 +53,11 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
     ``with_deleted`` reads the results, too, whose data was deleted.
     """
     final = ",".join(str(int(status)) for status in FINAL)
-    task_rows = connection.execute(f"SELECT * FROM tasks WHERE status NOT IN ({final})").fetchall()
+    unfinished = f"FROM tasks WHERE status NOT IN ({final})"
     session_rows = connection.execute("SELECT * FROM sessions").fetchall()
-    options = _load_options(connection, [row[3] for row in task_rows], session_rows)
-    tasks = [make_task(row, options) for row in task_rows]
+    used = {row[0] for row in connection.execute(f"SELECT DISTINCT options_id {unfinished}")}
+    options = read_options(connection, used.union(row[2] for row in session_rows))
+    tasks = [make_task(row, options) for row in connection.execute(f"SELECT * {unfinished}")]
     results = {
         row[0]: make_result(row)
         for row in connection.execute(
@@ -73,6 +74,7 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
                 ).fetchone()
                 if row is not None:
                     results[result_id] = make_result(row)
+    _share_texts(tasks, results)
     sessions = [make_session(row, options) for row in session_rows]
     deleted = [
         (session_id, result_id)
@@ -85,6 +87,31 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
         if result_id not in results
     ]
     return Recovered(sessions, tasks, list(results.values()), deleted)
+
+
+def _share_texts(tasks: Iterable[TaskRecord], results: Mapping[str, ResultRecord]) -> None:
+    """Have each id and name in memory once: every row has copies of its own."""
+    names: dict[str, str] = {}  # of sessions, and of tasks that made others or own results
+    share = names.setdefault
+
+    def result_id(named: str) -> str:
+        result = results.get(named)
+        return named if result is None else result.id
+
+    for task in tasks:
+        # Our client names tasks after their first output.
+        task.id = share(result_id(task.id), result_id(task.id))
+        task.session_id = share(task.session_id, task.session_id)
+        task.payload_id = result_id(task.payload_id)
+        task.initial_id = share(task.initial_id, task.initial_id)
+        task.created_by = share(task.created_by, task.created_by)
+        task.dependencies = tuple(map(result_id, task.dependencies))
+        task.outputs = tuple(map(result_id, task.outputs))
+    for result in results.values():
+        result.session_id = share(result.session_id, result.session_id)
+        result.owner_task_id = share(result.owner_task_id, result.owner_task_id)
+        result.created_by = share(result.created_by, result.created_by)
+        result.name = sys.intern(result.name)
 
 
 def finish_deletions(connection: sqlite3.Connection) -> None:
@@ -157,9 +184,3 @@ def write_partitions(connection: sqlite3.Connection, partitions: Iterable[Partit
         ],
     )
     connection.execute("COMMIT")
-
-
-def _load_options(
-    connection: sqlite3.Connection, task_options: list[int], session_rows: list[tuple[int, ...]]
-) -> dict[int, ApiOptions]:
-    return read_options(connection, {*task_options, *(row[2] for row in session_rows)})

@@ -82,6 +82,26 @@ async def test_a_restart_goes_on_where_the_last_run_stopped(tmp_path: Path) -> N
 
 
 @in_loop
+async def test_each_id_and_name_is_in_memory_once_after_a_restart(tmp_path: Path) -> None:
+    async with Running(tmp_path) as running:
+        running.open_session()
+        for _ in range(2):
+            running.submit()
+    async with Running(tmp_path) as running:
+        state = running.engine.state
+        results = list(state.results.values())
+        assert len(state.tasks) == 2
+        for task in state.tasks.values():
+            assert task.session_id is results[0].session_id
+            for result_id in (task.payload_id, *task.outputs):
+                assert result_id is state.results[result_id].id
+            (output,) = (state.results[result_id] for result_id in task.outputs)
+            assert output.owner_task_id is task.id is task.initial_id
+        for name in {result.name for result in results}:
+            assert len({id(result.name) for result in results if result.name == name}) == 1
+
+
+@in_loop
 async def test_children_get_real_ids_and_the_parents_output(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:
         engine = running.engine

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -41,8 +42,9 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
         self._check_new(request)
+        # Names are few, and the message has one for each result.
         new = [
-            NewResult(self._engine.new_id(), item.name, item.manual_deletion)
+            NewResult(self._engine.new_id(), sys.intern(item.name), item.manual_deletion)
             for item in request.results
         ]
         changes = self._engine.state.create_results(self._engine.now(), request.session_id, new)
@@ -56,7 +58,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         stored = await store_all(engine.objects, [item.data for item in request.results])
         try:
             new = [
-                NewResult(engine.new_id(), item.name, item.manual_deletion, data)
+                NewResult(engine.new_id(), sys.intern(item.name), item.manual_deletion, data)
                 for item, data in zip(request.results, stored, strict=True)
             ]
             changes = engine.state.create_results(engine.now(), request.session_id, new)
