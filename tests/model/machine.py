@@ -233,8 +233,12 @@ class Machine(RuleBasedStateMachine):
 
     def _end(self, session_id: str, verb: str) -> None:
         seen = self.referee.seen
+        results = [each for each in seen.results.values() if each.session_id == session_id]
         if verb in ("Purge", "Delete"):
-            self._gone([each for each in seen.results.values() if each.session_id == session_id])
+            self._gone(results)
+        if verb == "Cancel":
+            waited_for = (one.result_id for one in results if one.status == ResultStatus.CREATED)
+            self.waivers.give(Cause.OTHER_CANCELLED, *waited_for)
         self._never_queued([each for each in seen.tasks.values() if each.session_id == session_id])
         self.calls.on_session(verb, session_id)
 

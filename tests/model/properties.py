@@ -21,8 +21,8 @@ class Property(Enum):
     THERE = "the data of a completed result can be read"
     CREATED = "a result is completed only if it was created, with data that somebody gave it"
     EFFECTS = "of a task that does not end well nothing holds"
-    INPUTS = "a task is queued only if all its inputs are completed"
-    DELETED = "what is deleted never comes back, and nothing unfinished needs it"
+    INPUTS = "a task is queued only if all its inputs are completed, and keeps them until it ends"
+    DELETED = "what is deleted never comes back"
     SUCCESSOR = "a retried task has exactly one successor"
     OWNER = "an output that is open has exactly one owner, which has not ended"
     ENDS = "a task whose inputs are completed runs to its end, and one that lost them ends"
@@ -44,7 +44,7 @@ class Cause(Enum):
     """All exceptions that are made."""
 
     INPUT_DELETED = Waiver(
-        False, frozenset({P.INPUTS, P.DELETED}), "a client may delete what its own tasks need"
+        False, frozenset({P.INPUTS}), "a client may delete what its own tasks need"
     )
     SHARED = Waiver(
         False,
@@ -64,13 +64,19 @@ class Cause(Enum):
     DISOWNED = Waiver(
         True,
         frozenset({P.OWNER, P.ENDS}),
-        "a refused submission takes outputs from their owner, two tasks may have one output",
+        "a refused submission takes outputs from their owner, two tasks may have one output; a "
+        "batch of such tasks that is sent again after they have ended runs again",
     )
     FORGOTTEN = Waiver(True, frozenset({P.OWNER, P.ENDS}), "a task may end well without its output")
     NEVER_QUEUED = Waiver(
         True,
         frozenset({P.ENDS, P.DRAINS}),
         "a task that is cancelled and that no agent takes from a queue is cancelling for ever",
+    )
+    OTHER_CANCELLED = Waiver(
+        True,
+        frozenset({P.ENDS}),
+        "a task that waits for a result of another session, which is cancelled, waits for ever",
     )
     CHILD_REFUSED = Waiver(
         True,
@@ -80,7 +86,11 @@ class Cause(Enum):
 
 
 class Waivers:
-    """Which properties are not asked of which objects."""
+    """Which properties are not asked of which objects.
+
+    Args:
+        strict: Whether the engine repeats what the reference engine does.
+    """
 
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict

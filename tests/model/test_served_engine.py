@@ -80,4 +80,4 @@ def test_each_exception_is_of_properties_that_there_are() -> None:
     for cause in Cause:
         assert cause.value.properties and cause.value.why
     always = {each for cause in Cause if not cause.value.strict for each in cause.value.properties}
-    assert always == {Property.INPUTS, Property.DELETED, Property.THERE}
+    assert always == {Property.INPUTS, Property.THERE}

@@ -155,7 +155,8 @@ class Base:
     ) -> None:
         self.results.update(results)
         sweep = self._sweeps.get(session_id)
-        if sweep is not None and created_by:
+        # Strict: clients may create some in a session that is being deleted; they go with it.
+        if sweep is not None and (created_by or sweep.session.status is SESSION_DELETED):
             sweep.results.add(results)
         else:
             self._members.setdefault(session_id, Members()).results.add(results)

@@ -1,4 +1,8 @@
-"""What must always hold of the state machine, checked from outside after every command."""
+"""What must always hold of the state machine, checked from outside after every command.
+
+The properties are those of ``tests.model.properties``, and so is the one list of what is excepted:
+by default what a client does to its own data, in strict mode what ArmoniK.Core does.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,9 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from tests.model.properties import Property, Waivers
 
+P = Property
 T = TaskStatus
 R = ResultStatus
 S = SessionStatus
@@ -71,7 +77,8 @@ class Properties:
         self.deleted: set[bytes] = set()
         self.told: set[bytes] = set()
         self.imported: set[bytes] = set()
-        self.removed_by_client: set[str] = set()
+        self.strict: bool = driver.options.get("strict", False)
+        self.waivers = Waivers(strict=self.strict)
 
     def crashed(self) -> None:
         """A new engine does not know which shared objects were deleted already."""
@@ -89,7 +96,9 @@ class Properties:
         for session in changes.sessions.values():
             before = self.sessions.get(session.id)
             if before is not session.status:
-                assert session.status in SESSION_MOVES[before], (session.id, before)
+                # Strict: results may be created in a session that never was, and deleted with it.
+                is_first = before is None and self.strict and session.status is S.DELETED
+                assert is_first or session.status in SESSION_MOVES[before], (session.id, before)
                 self.sessions[session.id] = session.status
         for task in changes.ready:
             assert self._inputs(task) <= {R.COMPLETED}, task
@@ -116,7 +125,9 @@ class Properties:
     def _result_moved(self, result: ResultRecord, status: ResultStatus, kind: EventKind) -> None:
         before = self.results.get(result.id)
         assert (before is None) == (kind is EventKind.NEW_RESULT), result.id
-        assert status in RESULT_MOVES[before], (result.id, before, status)
+        if status not in RESULT_MOVES[before]:
+            broken = _broken_by(before, status)
+            assert self.waivers.cover(broken, result.id), (broken.value, result.id, before, status)
         self.results[result.id] = status
         if status is R.COMPLETED and result.status is R.COMPLETED:
             self.data[result.id] = (result.opaque_id, result.size)
@@ -124,10 +135,10 @@ class Properties:
     def _inputs(self, task: TaskRecord) -> set[ResultStatus | None]:
         """The statuses of a task's inputs, without those that a client removed."""
         found = set()
-        for result_id in (task.payload_id, *task.dependencies):
+        for result_id in _input_ids(task):
             result = self.driver.state.results.get(result_id)
             status = None if result is None else result.status
-            if status in (None, R.DELETED) and result_id in self.removed_by_client:
+            if status in (None, R.DELETED) and self.waivers.cover(P.INPUTS, result_id):
                 continue
             found.add(status)
         return found
@@ -135,7 +146,9 @@ class Properties:
     def _is_orphan(self, task: TaskRecord) -> bool:
         """Whether an input was aborted; what is purged is deleted in the same step."""
         results = self.driver.state.results
-        inputs = [results.get(id) for id in (task.payload_id, *task.dependencies)]
+        inputs = [results.get(id) for id in _input_ids(task)]
+        if self.waivers.cover(P.FINAL, *_input_ids(task)):
+            return True  # or it was, and was brought back
         return any(r is not None and r.status in (R.ABORTED, R.DELETED) for r in inputs)
 
     def _check_state(self) -> None:
@@ -146,6 +159,8 @@ class Properties:
         for result in state.results.values():
             assert self.results[result.id] is result.status, "an event is missing"
             self._check_result(result)
+        if self.strict:
+            return  # what is replaced, and what a deleted session had, stays, as in ArmoniK.Core
         named = {result.opaque_id for result in state.results.values()}
         leaked = self.given - self.deleted - named
         assert not leaked, f"nobody names or deletes {leaked}"
@@ -158,23 +173,34 @@ class Properties:
         if task.status is T.PENDING and state.unfinished and self._is_orphan(task):
             return  # its turn comes
         if task.status is T.PENDING:
-            inputs = [state.results.get(i) for i in (task.payload_id, *task.dependencies)]
-            waiting = [r for r in inputs if r is not None and r.status is R.CREATED]
-            assert task.remaining == len(waiting) > 0
-            assert all((r.dependents or []).count(task.id) == 1 for r in waiting)
-            assert R.ABORTED not in self._inputs(task)
-            assert session not in (S.CANCELLED, S.PURGED)
+            self._check_waiting(task, session)
         elif task.status in HAS_INPUTS:
             # A task is queued only with all its inputs; nothing unfinished needs what was deleted.
             assert self._inputs(task) <= {R.COMPLETED}, task
         if task.status is T.SUBMITTED:
-            assert session is S.RUNNING
+            # Strict: who takes a task of a session that has ended cancels it.
+            assert session is S.RUNNING or (self.strict and session is not S.PAUSED)
             assert task.owner == ""
         if task.status is T.PAUSED:
             assert session is S.PAUSED
+        self._check_outputs(task)
+
+    def _check_waiting(self, task: TaskRecord, session: SessionStatus) -> None:
+        state = self.driver.state
+        assert session is not S.CANCELLED
+        assert session is not S.PURGED or self.strict
+        if self.waivers.cover(P.ENDS, task.id, *_input_ids(task)):
+            return
+        inputs = [state.results.get(i) for i in _input_ids(task)]
+        waiting = [r for r in inputs if r is not None and r.status is R.CREATED]
+        assert task.remaining == len(waiting) > 0
+        assert all((r.dependents or []).count(task.id) == 1 for r in waiting)
+        assert R.ABORTED not in self._inputs(task)
+
+    def _check_outputs(self, task: TaskRecord) -> None:
         for output in task.outputs:
-            result = state.results.get(output)
-            if result is None:
+            result = self.driver.state.results.get(output)
+            if result is None or self.waivers.cover(P.OWNER, output, task.id):
                 continue
             if task.status in FINAL:
                 # Every output of a final task is completed, aborted, or somebody else's.
@@ -188,8 +214,9 @@ class Properties:
             pass  # its turn comes
         elif result.status is R.CREATED:
             owner = result.owner_task_id
-            assert not owner or state.tasks[owner].status in UNFINISHED
-        else:
+            if owner and not self.waivers.cover(P.OWNER, result.id, owner):
+                assert state.tasks[owner].status in UNFINISHED
+        elif not self.waivers.cover(P.ENDS, result.id):
             assert result.dependents is None
         if result.status is R.COMPLETED:
             # Completed data never changes under a reader, and is not deleted under it.
@@ -197,3 +224,14 @@ class Properties:
             assert result.opaque_id not in self.deleted or result.opaque_id in self.imported
         else:
             assert result.opaque_id == b""
+
+
+def _input_ids(task: TaskRecord) -> tuple[str, ...]:
+    return (task.payload_id, *task.dependencies)
+
+
+def _broken_by(before: ResultStatus | None, status: ResultStatus) -> Property:
+    """Which property a change of a result breaks that must not be."""
+    if before is R.DELETED:
+        return P.DELETED
+    return P.DATA if before is status is R.COMPLETED else P.FINAL

@@ -140,8 +140,9 @@ class Driver:
         self.state = self._new_state()
         deleted = ResultStatus.DELETED
         journal = self.journal
+        strict = self.options.get("strict", False)  # what is deleted may come back
         copies = [
-            [replace(record) for record in rows.values() if record.status is not deleted]
+            [replace(record) for record in rows.values() if strict or record.status is not deleted]
             for rows in (journal.sessions, journal.tasks, journal.results)
         ]
         open_sessions = {row.id for row in journal.sessions.values() if row.client_submission}

@@ -2,395 +2,54 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
 
+from any_commands import AnyCommands
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from properties import Properties
-from state_driver import OPTIONS, Driver
+from hypothesis.stateful import precondition, rule
 
-from armoflow.agent.effects import CreatedResult
-from armoflow.engine.records import (
-    FINAL,
-    ApiOptions,
-    Changes,
-    NewResult,
-    NewTask,
-    ResultRecord,
-    ResultStatus,
-    SessionStatus,
-    StateError,
-    Stored,
-    TaskRecord,
-    TaskStatus,
-)
-
-SOME_OPTIONS = st.sampled_from(
-    [None, None, ApiOptions(priority=3), ApiOptions(max_retries=-1), ApiOptions(priority=99)]
-)
+from armoflow.engine.records import Changes, SessionStatus
 
 
-class Engine(RuleBasedStateMachine):
-    """One state under random clients and agents; ``delete_payload`` comes with the subclass."""
+class StrictEngine(AnyCommands):
+    """The same with what ArmoniK.Core does to work and data: the exceptions are listed."""
 
-    delete_payload = False
-    slice_size = sys.maxsize
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.driver = Driver(delete_payload=self.delete_payload, slice_size=self.slice_size)
-        self.properties = Properties(self.driver)
-        self.numbers = count()
-        self.batches: list[tuple[Any, ...]] = []
-        self.running: dict[str, str] = {}
-        self.payloads: set[str] = set()
-
-    @property
-    def state(self) -> Any:
-        return self.driver.state
+    strict = True
 
     def do(self, command: str, *arguments: Any, **options: Any) -> Changes | None:
-        """Run a command; a refusal must have changed nothing."""
-        try:
-            changes = self.driver.do(command, *arguments, **options)
-        except StateError:
-            self.properties.observe(Changes())
-            return None
-        self.properties.observe(changes)
-        return changes
-
-    def new_id(self, prefix: str) -> str:
-        return f"{prefix}{next(self.numbers)}"
-
-    def new_data(self) -> Stored:
-        return Stored(self.new_id("object").encode(), 1)
-
-    def give(self, *stored: Stored) -> None:
-        """Data that the state machine now answers for."""
-        self.properties.given |= {data.opaque_id for data in stored}
-
-    def tasks(self, *statuses: TaskStatus) -> list[str]:
-        return sorted(i for i, task in self.state.tasks.items() if task.status in statuses)
-
-    def results(self, wanted: Callable[[ResultRecord], bool]) -> list[str]:
-        return sorted(i for i, result in self.state.results.items() if wanted(result))
-
-    def pick(
-        self, data: st.DataObject, ids: Sequence[str], most: int = 1, *, least: int = 1
-    ) -> list[str]:
-        """Some of these, where there are any."""
-        if not ids:
-            return []
-        ids = list(dict.fromkeys(ids))
-        size = {"min_size": min(least, len(ids)), "max_size": most}
-        return data.draw(st.lists(st.sampled_from(ids), unique=True, **size))
-
-    def a_session(self, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from(sorted(self.state.sessions) or ["nobody"]))
-
-    # --- clients ---
-
-    @initialize()
-    def first_session(self) -> None:
-        self.do("create_session", "first", OPTIONS, [])
-
-    @precondition(lambda self: len(self.state.sessions) < 3)
-    @rule()
-    def create_session(self) -> None:
-        self.do("create_session", self.new_id("s"), OPTIONS, [])
-
-    @rule(data=st.data(), manual=st.booleans())
-    def create_data(self, data: st.DataObject, manual: bool) -> None:
-        stored = self.new_data()
-        new = NewResult(self.new_id("d"), "data", manual, stored)
-        if self.do("create_results", self.a_session(data), [new]) is not None:
-            self.give(stored)
-            self.properties.observe(Changes())
-
-    @rule(data=st.data(), together=st.booleans(), uploaded=st.booleans())
-    def submit(self, data: st.DataObject, together: bool, uploaded: bool) -> None:
-        """A few tasks, which may need anything that exists and the outputs of those before."""
-        session = self.a_session(data)
-        results: list[NewResult] = []
-        tasks: list[NewTask] = []
-        existing = self.results(self._may_be_shared)
-        for _ in range(data.draw(st.integers(1, 3))):
-            payload, *outputs = (self.new_id("r") for _ in range(data.draw(st.integers(1, 3))))
-            self.payloads.add(payload)
-            before = [output for task in tasks for output in task.outputs]
-            needs = self.pick(data, existing + before, most=2, least=0)
-            manual = data.draw(st.booleans())
-            results += [NewResult(i, "r", manual) for i in (payload, *outputs)]
-            task_id, options = self.new_id("t"), data.draw(SOME_OPTIONS)
-            tasks.append(NewTask(task_id, payload, tuple(needs), tuple(outputs), options))
-        payloads = [(task.payload_id, self.new_data()) for task in tasks if uploaded]
-        self._submit(together, session, results, tasks, payloads)
-
-    def _may_be_shared(self, result: ResultRecord) -> bool:
-        """Where payloads go with their task, nothing else may need them."""
-        return not self.delete_payload or result.id not in self.payloads
-
-    def _submit(
-        self, together: bool, session: str, results: Any, tasks: Any, payloads: Any
-    ) -> None:
-        data = [stored for _, stored in payloads]
-        if together:
-            changes = self.do("submit_with_data", session, results, tasks, payloads)
-            if changes is not None:
-                self.give(*data)
-                self.batches.append((session, results, tasks, payloads))
-        elif (
-            self.do("create_results", session, results) is not None
-            and self.do("submit_tasks", session, None, tasks) is not None
-            and self.do("complete_results", session, payloads) is not None
-        ):
-            self.give(*data)
-        self.properties.observe(Changes())
-
-    @precondition(lambda self: self.batches)
-    @rule(data=st.data())
-    def repeat_a_batch(self, data: st.DataObject) -> None:
-        """After an unknown outcome: nothing new comes of it, whatever happened since."""
-        session, results, tasks, payloads = data.draw(st.sampled_from(self.batches))
-        stored = [(result_id, self.new_data()) for result_id, _ in payloads]
-        known = set(self.properties.tasks)
-        if self.do("submit_with_data", session, results, tasks, stored) is not None:
-            self.give(*(each for _, each in stored))
-        self.properties.observe(Changes())
-        assert set(self.properties.tasks) == known
+        """What is created in a session that is being ended goes with the others."""
+        for session in self.state.sessions.values():
+            members = [r for r in self.state.results.values() if r.session_id == session.id]
+            if session.status is SessionStatus.DELETED:
+                self._gone(members)
+            elif session.status is SessionStatus.CANCELLED:
+                self._aborted(members)
+        return super().do(command, *arguments, **options)
 
     @precondition(lambda self: self.state.results)
     @rule(data=st.data())
-    def upload(self, data: st.DataObject) -> None:
-        for result_id in self.pick(data, sorted(self.state.results)):
-            stored = self.new_data()
-            session = self.state.results[result_id].session_id
-            if self.do("complete_results", session, [(result_id, stored)]) is not None:
-                self.give(stored)
-                self.properties.observe(Changes())
-
-    @precondition(lambda self: self.results(lambda result: bool(result.opaque_id)))
-    @rule(data=st.data())
-    def import_data(self, data: st.DataObject) -> None:
-        sources = self.results(lambda result: bool(result.opaque_id))
-        targets = self.results(lambda result: result.status is ResultStatus.CREATED)
-        if sources and targets:
-            source = self.state.results[data.draw(st.sampled_from(sources))]
-            target = self.state.results[data.draw(st.sampled_from(targets))]
-            stored = Stored(source.opaque_id, source.size)
-            self.properties.imported.add(source.opaque_id)
-            self.do("import_results", target.session_id, [(target.id, stored)])
-
-    @precondition(lambda self: self.state.results)
-    @rule(data=st.data())
-    def delete_results(self, data: st.DataObject) -> None:
-        ids = self.pick(data, sorted(self.state.results), most=2)
-        self.properties.removed_by_client |= set(ids)
-        self.do("delete_results", ids)
-
-    @precondition(lambda self: self.state.tasks)
-    @rule(data=st.data())
-    def cancel_tasks(self, data: st.DataObject) -> None:
-        self.do("cancel_tasks", self.pick(data, sorted(self.properties.tasks), most=2))
-
-    @rule(data=st.data(), client=st.sampled_from([False, False, True]), worker=st.booleans())
-    def stop_submission(self, data: st.DataObject, client: bool, worker: bool) -> None:
-        self.do("stop_submission", self.a_session(data), client, worker)
-
-    @rule(data=st.data(), command=st.sampled_from(["pause_session", "resume_session"]))
-    def hold(self, data: st.DataObject, command: str) -> None:
-        self.do(command, self.a_session(data))
-
-    @rule(
-        data=st.data(),
-        command=st.sampled_from(
-            ["close_session", "cancel_session", "purge_session", "delete_session"]
-        ),
-        chance=st.integers(0, 4),
-    )
-    def end_session(self, data: st.DataObject, command: str, chance: int) -> None:
-        """Seldom, or there would be little left to do."""
-        if chance < 4:
-            return
-        session_id = self.a_session(data)
-        members = [r for r in self.state.results.values() if r.session_id == session_id]
-        if command in ("purge_session", "delete_session"):
-            self.properties.removed_by_client |= {result.id for result in members}
-        manual = {result.opaque_id for result in members if result.manual_deletion}
-        if command == "delete_session":
-            # Nobody but their importers can reach them any more.
-            self.properties.given -= manual
-        self.do(command, session_id)
-
-    # --- agents ---
-
-    @precondition(lambda self: self.tasks(TaskStatus.SUBMITTED))
-    @rule(data=st.data())
-    def run(self, data: st.DataObject) -> None:
-        ids = self.pick(data, self.tasks(TaskStatus.SUBMITTED, TaskStatus.PENDING), most=3)
-        changes = self.do("run", ids, agent := self.new_id("agent"))
-        assert changes is not None
-        for task in changes.tasks.values():
-            if task.status is TaskStatus.PROCESSING:
-                self._starts(task, agent)
-
-    @precondition(lambda self: self.tasks(TaskStatus.SUBMITTED))
-    @rule(data=st.data())
-    def acquire(self, data: st.DataObject) -> None:
-        for task_id in self.pick(data, sorted(self.state.tasks)):
-            self.do("acquire", task_id, self.new_id("agent"))
-
-    @precondition(lambda self: self.tasks(TaskStatus.DISPATCHED))
-    @rule(data=st.data())
-    def start(self, data: st.DataObject) -> None:
-        for task_id in self.pick(data, sorted(self.state.tasks)):
-            if self.do("start", task_id) is not None:
-                task = self.state.tasks[task_id]
-                self._starts(task, task.owner)
-
-    def _starts(self, task: TaskRecord, agent: str) -> None:
-        assert task.id not in self.running, "a task runs on one agent at a time"
-        self.running[task.id] = agent
-
-    @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        for task_id in self.pick(data, sorted(self.running) + self.tasks(TaskStatus.DISPATCHED)):
-            self.do("release", task_id)
-            self.running.pop(task_id, None)
-
-    @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
-    @rule(data=st.data(), retry=st.sampled_from([True, True, False]), timeout=st.booleans())
-    def fail(self, data: st.DataObject, retry: bool, timeout: bool) -> None:
-        status = TaskStatus.TIMEOUT if timeout and not retry else TaskStatus.ERROR
-        for task_id in self.pick(data, sorted(self.running) + self.tasks(TaskStatus.DISPATCHED)):
-            self.do("fail_task", task_id, "boom", status=status, retry=retry)
-            self.running.pop(task_id, None)
-
-    @precondition(lambda self: self.running)
-    @rule(data=st.data())
-    def stop(self, data: st.DataObject) -> None:
-        for task_id in self.pick(data, sorted(self.running)):
-            task = self.state.tasks.get(task_id)
-            if task is None or task.status is TaskStatus.CANCELLING:
-                self.do("stopped", [task_id])
-                del self.running[task_id]
-
-    @precondition(lambda self: self.running)
-    @rule(data=st.data(), together=st.booleans())
-    def complete(self, data: st.DataObject, together: bool) -> None:
-        ids = self.pick(data, sorted(self.running), most=3 if together else 1)
-        commits = [self._commit(data, task_id) for task_id in ids]
-        stored = [each for commit in commits for each in commit[2].values()]
-        if together:
-            self.do("complete_tasks", commits)
-        elif commits and self.do("complete_task", *commits[0]) is None:
-            return
-        self.give(*stored)
-        self.properties.observe(Changes())
-        for task_id in ids:
-            del self.running[task_id]
-
-    def _commit(self, data: st.DataObject, task_id: str) -> tuple[str, Any, Any, Any]:
-        """A success that produces, hands on or forgets each output, with children at will."""
-        task = self.state.tasks.get(task_id)
-        outputs = list(task.outputs) if task is not None else []
-        handed = self.pick(data, outputs, most=2, least=0)
-        forgotten = self.pick(data, outputs) if data.draw(st.integers(0, 4)) == 0 else []
-        produced = [i for i in outputs if i not in handed and i not in forgotten]
-        created: list[str] = []
-        children: list[NewTask] = []
-        ready = [
-            result_id
-            for result_id in self.results(self._may_be_shared)
-            if self.state.results[result_id].status is ResultStatus.COMPLETED
-        ]
-        for output in handed:
-            payload = self.new_id("r")
-            self.payloads.add(payload)
-            created.append(payload)
-            produced.append(payload)
-            needs = self.pick(data, ready, least=0)
-            options = data.draw(SOME_OPTIONS)
-            child = NewTask(self.new_id("t"), payload, tuple(needs), (output,), options)
-            ready.append(output)
-            children.append(child)
-        named = [CreatedResult(result_id, "made") for result_id in created]
-        return task_id, named, {i: self.new_data() for i in produced}, children
-
-    # --- the engine ---
-
-    @precondition(lambda self: self.state.unfinished)
-    @rule()
-    def go_on(self) -> None:
-        self.do("go_on")
-
-    @rule()
-    def crash(self) -> None:
-        self.running.clear()
-        self.properties.crashed()
-        self.properties.given -= self.driver.journal.remove_deleted_sessions()
-        changes = self.driver.crash()
-        self.properties.observe(changes)
-
-    @rule()
-    def evict(self) -> None:
-        for task_id in self.tasks(*FINAL):
-            self.state.evict(task_id)
-            del self.driver.journal.tasks[task_id]
-        for result_id in self.results(lambda result: result.status is ResultStatus.DELETED):
-            self.state.evict_result(result_id)
-
-    # --- progress ---
-
-    def teardown(self) -> None:
-        """Clients upload what is waited for and agents run what is queued: all must end."""
-        while self.state.unfinished:
-            self.do("go_on")
-        for _ in range(10 * len(self.state.tasks) + 10):
-            live = [task for task in self.state.tasks.values() if task.status not in FINAL]
-            if not live:
-                break
-            self._advance(live)
-        left = [task for task in self.state.tasks.values() if task.status not in FINAL]
-        assert not left, "some tasks never end"
-        assert not self.results(
-            lambda result: result.status is ResultStatus.CREATED and bool(result.owner_task_id)
-        )
-
-    def _advance(self, live: Sequence[TaskRecord]) -> None:
-        while self.state.unfinished:
-            self.do("go_on")
-        for session in list(self.state.sessions.values()):
-            if session.status is SessionStatus.PAUSED:
-                self.do("resume_session", session.id)
-        self.do("stopped", self.tasks(TaskStatus.CANCELLING))
-        for task_id in self.tasks(TaskStatus.DISPATCHED):
-            self.do("start", task_id)
-        for task_id in self.tasks(TaskStatus.PROCESSING):
-            outputs = {i: self.new_data() for i in self.state.tasks[task_id].outputs}
-            self.do("complete_task", task_id, [], outputs, [])
-        for task in live:
-            for result_id in (task.payload_id, *task.dependencies):
-                result = self.state.results.get(result_id)
-                if result and result.status is ResultStatus.CREATED and not result.owner_task_id:
-                    data = [(result_id, self.new_data())]
-                    self.do("complete_results", result.session_id, data)
-        self.do("run", self.tasks(TaskStatus.SUBMITTED), "the last agent")
+    def refuse_for_inputs(self, data: st.DataObject) -> None:
+        """A submission that is refused for its inputs leaves the outputs it names without owner."""
+        outputs = self.pick(data, sorted(self.state.results), most=2)
+        self._disowned(outputs)
+        self.do("disown", outputs)
 
 
-class DeletingEngine(Engine):
+class DeletingEngine(AnyCommands):
     """The same with payloads deleted when their task has ended."""
 
     delete_payload = True
 
 
-class SlicedEngine(Engine):
+class SlicedEngine(AnyCommands):
     """The same where commands leave most of their work for later, and anything comes between."""
+
+    slice_size = 1
+
+
+class SlicedStrictEngine(StrictEngine):
+    """Both."""
 
     slice_size = 1
 
@@ -401,9 +60,13 @@ SETTINGS = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestEngine = Engine.TestCase
+TestEngine = AnyCommands.TestCase
 TestEngine.settings = SETTINGS
 TestDeletingEngine = DeletingEngine.TestCase
 TestDeletingEngine.settings = SETTINGS
 TestSlicedEngine = SlicedEngine.TestCase
 TestSlicedEngine.settings = SETTINGS
+TestStrictEngine = StrictEngine.TestCase
+TestStrictEngine.settings = SETTINGS
+TestSlicedStrictEngine = SlicedStrictEngine.TestCase
+TestSlicedStrictEngine.settings = SETTINGS

@@ -292,3 +292,16 @@ def test_a_pause_holds_what_a_resume_in_slices_had_still_to_queue() -> None:
     driver.do("resume_session", "s")
     paused = driver.do("pause_session", "s")
     assert all(task.status.name == "SUBMITTED" for task in paused.ready)
+
+
+def test_strict_what_is_created_in_a_session_that_is_being_deleted_goes_with_it() -> None:
+    driver = Driver(strict=True, slice_size=1)
+    driver.session()
+    driver.results("first", "second")
+    driver.do("delete_session", "s")
+    driver.results("late")
+    while driver.state.unfinished:
+        driver.do("go_on")
+    assert not driver.state.results
+    driver.results("of a session that is gone")
+    assert list(driver.state.results) == ["of a session that is gone"]
