@@ -13,7 +13,7 @@ from armoflow.engine.records import Changes, SessionStatus
 
 
 class StrictEngine(AnyCommands):
-    """The same with what ArmoniK.Core does to work and data: the exceptions are listed."""
+    """A state that does to work and data what ArmoniK.Core does; the exceptions are listed."""
 
     strict = True
 
@@ -67,6 +67,6 @@ TestDeletingEngine.settings = SETTINGS
 TestSlicedEngine = SlicedEngine.TestCase
 TestSlicedEngine.settings = SETTINGS
 TestStrictEngine = StrictEngine.TestCase
-TestStrictEngine.settings = SETTINGS
+TestStrictEngine.settings = settings(SETTINGS, max_examples=60)
 TestSlicedStrictEngine = SlicedStrictEngine.TestCase
-TestSlicedStrictEngine.settings = SETTINGS
+TestSlicedStrictEngine.settings = settings(SETTINGS, max_examples=60)
