@@ -23,8 +23,7 @@ from pathlib import Path
 import psutil
 from armonik.common import Result
 
-from armoflow.orchestrator.named.session import LABEL
-from armoflow.protocol.frames import KEPT_PREFIX
+from armoflow.protocol.frames import KEPT_PREFIX, RUN_LABEL
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from tests.campaign.named_workload import expected
@@ -116,9 +115,7 @@ class Campaign:
             missing = self._tasks + 1 - self._committed(killed_at)
             began = counts.total() - before.total()
             if began != missing:
-                verdict.problems.append(
-                    f"{began} tasks began then, {missing} were missing"
-                )
+                verdict.problems.append(f"{began} tasks began then, {missing} were missing")
         return verdict
 
     def _kill_engine(self) -> None:
@@ -132,7 +129,7 @@ class Campaign:
             (session,) = (
                 session
                 for session in inspection.sessions(1_000)[1]
-                if session.options.options.get(LABEL) == f"run-{self._number}"
+                if session.options.options.get(RUN_LABEL) == f"run-{self._number}"
             )
             results = inspection.listed(Result.session_id == session.session_id)
             return sum(
