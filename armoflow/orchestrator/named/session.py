@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from armoflow import config
 from armoflow.orchestrator.named.history import Manifest, Progress, look, without
@@ -26,6 +26,7 @@ from armoflow.orchestrator.planned import PlannedTask
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.messages import chunks
 from armoflow.protocol.transport import (
+    InputsAbortedError,
     LabelledSession,
     Owned,
     ResultState,
@@ -206,6 +207,7 @@ class RunSession:
         On engines without the batch extension, payloads are there before their tasks, and large
         ones may be missing after them.
         """
+        tasks = self._hopeful(tasks)
         if not tasks:
             return []
         ids = [output.id for task in tasks for output in task.outputs]
@@ -222,8 +224,28 @@ class RunSession:
                 lost.append(task)
             elif not submitted:
                 ready.append(task)
+        self._lose({output.id for task in lost for output in task.outputs})
         for batch in chunks(ready, config.BATCH_TASKS):
-            await self._transport.shared.forward(self.id, batch)
-        missing = {output.id for task in lost for output in task.outputs}
-        self.progress = without(self.progress, self.manifest.tasks, missing)
+            await self._forward(batch)
         return lost
+
+    async def _forward(self, tasks: Sequence[PlannedTask]) -> None:
+        """Submit tasks as they were laid out, but those whose inputs fail meanwhile."""
+        hopeful = self._hopeful(tasks)
+        if not hopeful:
+            return
+        try:
+            await self._transport.shared.forward(self.id, hopeful)
+        except InputsAbortedError as error:
+            self._lose(error.result_ids)
+            if len(self._hopeful(hopeful)) == len(hopeful):
+                raise
+            await self._forward(hopeful)
+
+    def _hopeful(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+        """Those tasks that nothing keeps from ending well."""
+        lost = self.progress.lost
+        return [task for task in tasks if not any(output.id in lost for output in task.outputs)]
+
+    def _lose(self, result_ids: Set[str]) -> None:
+        self.progress = without(self.progress, self.manifest.tasks, set(result_ids))
