@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
     from armoflow.graph.task import Task, task
+    from armoflow.resources import WorkerResource, worker_resource
     from armoflow.running import CurrentTask, current_task
 
 __all__ = [
@@ -31,12 +32,14 @@ __all__ = [
     "Future",
     "Put",
     "Task",
+    "WorkerResource",
     "__version__",
     "compute",
     "current_task",
     "items",
     "options",
     "task",
+    "worker_resource",
     "zip_items",
 ]
 
@@ -49,10 +52,12 @@ _MODULES = {
     "Future": "armoflow.client.future",
     "Put": "armoflow.client.put",
     "Task": "armoflow.graph.task",
+    "WorkerResource": "armoflow.resources",
     "compute": "armoflow.graph.context",
     "current_task": "armoflow.running",
     "items": "armoflow.graph.collection",
     "task": "armoflow.graph.task",
+    "worker_resource": "armoflow.resources",
     "zip_items": "armoflow.graph.collection",
 }
 

@@ -10,9 +10,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsFloat
 
-from armoflow.errors import NoTaskError
+from armoflow.errors import NoTaskError, OptionError
+
+if TYPE_CHECKING:
+    from armoflow.options import TaskOptions
+    from armoflow.resources import Resources
+
+PROGRESS = "armoflow.progress"
+"""The logger of lines that tell how far a task is."""
 
 
 class CheckpointStore(Protocol):
@@ -23,6 +30,20 @@ class CheckpointStore(Protocol):
 
     def read(self) -> tuple[Any] | None:
         """What was kept last, alone in a tuple; None: nothing was."""
+
+
+class TaskPlace(Protocol):
+    """What a task has of the place where it runs."""
+
+    @property
+    def resources(self) -> Resources:
+        """What tasks share here."""
+
+    def options(self) -> TaskOptions:
+        """The options that the task runs with."""
+
+    def tell(self, line: str, *, last: bool) -> None:
+        """Tell how far the task is; lines that come too quickly are left out, but for the last."""
 
 
 class CurrentTask(NamedTuple):
@@ -37,6 +58,7 @@ class CurrentTask(NamedTuple):
         deadline: When the attempt is ended, in seconds since the epoch (as ``time.time()``), if it
             has a timeout.
         checkpoints: Where its checkpoint is.
+        place: What it has of the place where it runs.
     """
 
     id: str
@@ -46,6 +68,7 @@ class CurrentTask(NamedTuple):
     attempt: int
     deadline: float | None
     checkpoints: CheckpointStore
+    place: TaskPlace
 
     @property
     def label(self) -> str:
@@ -56,6 +79,44 @@ class CurrentTask(NamedTuple):
     def logger(self) -> logging.Logger:
         """A logger of the task's name."""
         return logging.getLogger(self.name)
+
+    @property
+    def options(self) -> TaskOptions:
+        """The options that it runs with, as they were merged: retries, timeout and so on."""
+        return self.place.options()
+
+    def progress(self, done: SupportsFloat, text: str = "") -> None:
+        """Tell how far this item is, for who watches.
+
+        It is a line of the task's output, of the logger ``armoflow.progress``; the client's bars
+        take it up where the engine tells output at once, as the embedded engine does. More than ten
+        in a second are left out.
+
+        Args:
+            done: The part that is done, from 0 to 1.
+            text: What is being done; one line.
+
+        Raises:
+            OptionError: If it is no such number, or no text.
+
+        Example:
+            >>> from armoflow import Client, current_task, task
+            >>> @task
+            ... def load(pages):
+            ...     for page in range(pages):
+            ...         current_task().progress(page / pages, f"page {page + 1} of {pages}")
+            ...     return pages
+            >>> with Client(local=True) as client:
+            ...     client.compute(load(3))
+            3
+        """
+        number = isinstance(done, SupportsFloat) and not isinstance(done, bool)
+        if not number or not 0 <= float(done) <= 1:
+            raise OptionError(f"progress takes the part that is done, from 0 to 1, not {done!r}")
+        if not isinstance(text, str):
+            raise OptionError(f"progress takes a text to show, not {text!r}")
+        line = f"{int(float(done) * 100)}% {' '.join(text.split())}".strip()
+        self.place.tell(line, last=float(done) == 1)
 
     def checkpoint(self, value: Any) -> None:
         """Keep how far this item has come: a later attempt of it begins there.

@@ -34,6 +34,7 @@ from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.options import DEFAULT_OPTIONS, RETRIES, TaskOptions, current_block, merge_options
+from armoflow.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class LocalRunner:
         resolve: The value of an instance of ``kinds``.
         sleep: Waits between attempts.
 
+    Attributes:
+        resources: What its tasks share.
+
     Example:
         >>> from armoflow.graph.task import task
         >>> double = task(lambda number: 2 * number)
@@ -84,6 +88,7 @@ class LocalRunner:
         self._resolve = resolve
         self._sleep = sleep
         self._warned = False
+        self.resources = Resources()
 
     @overload
     def run(self, value: Delayed[Any]) -> LocalOutcome: ...

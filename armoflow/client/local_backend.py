@@ -130,7 +130,8 @@ class LocalBackend:
         """Nothing runs behind the caller's back."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Close what tasks have shared."""
+        self._runner.resources.close()
 
     def _resolve(self, reference: Any) -> Any:
         """The value of a future or ``put`` reference inside arguments."""

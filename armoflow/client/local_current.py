@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 from armoflow.graph.nodes import Node
-from armoflow.running import CurrentTask
+from armoflow.options import TaskOptions
+from armoflow.resources import Resources
+from armoflow.running import PROGRESS, CurrentTask
 
 
 class LocalCheckpoint:
@@ -24,22 +27,47 @@ class LocalCheckpoint:
         return copy.deepcopy(self._kept)
 
 
-def local_task(node: Node, label: str, attempt: int, checkpoint: LocalCheckpoint) -> CurrentTask:
+class LocalPlace:
+    """The caller's process, for one task.
+
+    Args:
+        resources: What its tasks share.
+        options: Those that it runs with.
+    """
+
+    def __init__(self, resources: Resources, options: TaskOptions) -> None:
+        self.resources = resources
+        self._options = options
+
+    def options(self) -> TaskOptions:
+        """The options that it runs with."""
+        return self._options
+
+    def tell(self, line: str, *, last: bool) -> None:
+        """Log it: who debugs sees what the log is set to."""
+        logging.getLogger(PROGRESS).info(line)
+
+
+def local_task(
+    node: Node, label: str, attempt: int, checkpoint: LocalCheckpoint, place: LocalPlace
+) -> CurrentTask:
     """An attempt; ``label`` is what errors call the item.
 
     Example:
         >>> from armoflow import task
         >>> node = task(len)("ab").node
-        >>> local_task(node, "len[3]", 1, LocalCheckpoint()).item
+        >>> place = LocalPlace(Resources(), TaskOptions())
+        >>> local_task(node, "len[3]", 1, LocalCheckpoint(), place).item
         3
     """
-    place = label.removeprefix(node.name)
+    brackets = label.removeprefix(node.name)
     return CurrentTask(
         id="local",
         session_id="local",
         name=node.name,
-        item=int(place[1:-1]) if place else None,
+        item=int(brackets[1:-1]) if brackets else None,
         attempt=attempt,
         deadline=None,
         checkpoints=checkpoint,
+        place=place,
     )

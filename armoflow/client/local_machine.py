@@ -15,6 +15,7 @@ from armoflow.codec.payload import Settings
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions
+from armoflow.resources import Resources
 from armoflow.retrying import RetryOn
 
 Evaluation: TypeAlias = Generator[Any, Any, Any]
@@ -34,6 +35,10 @@ class LocalAttempts(NamedTuple):
 
 class LocalRules(Protocol):
     """What does not depend on the graph."""
+
+    @property
+    def resources(self) -> Resources:
+        """What tasks share."""
 
     def attempts(self, options: TaskOptions) -> LocalAttempts:
         """How often a task with these options is tried."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from armoflow.client.local_current import LocalCheckpoint, local_task
+from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -158,11 +158,14 @@ class Scope:
     ) -> Evaluation:
         """Call a task's function, again if it raises, and run the graph that it returns."""
         checkpoint = LocalCheckpoint()
+        options = merge_options(node.options, self._defaults)
+        place = LocalPlace(self._rules.resources, options)
         for attempt in itertools.count(1):
             token = current_client.set(INSIDE_TASK)
             try:
                 # As in a worker, where the caller's blocks are not entered.
-                with as_block(None), running(local_task(node, name, attempt, checkpoint)):
+                here = local_task(node, name, attempt, checkpoint, place)
+                with as_block(None), running(here):
                     result = function()
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):

@@ -45,14 +45,15 @@ def bars_html(
 
 
 def _bar(name: str, count: Count) -> Html:
-    share = count.ended / count.planned if count.planned else 0.0
+    share = (count.ended + count.part) / count.planned if count.planned else 0.0
     value = f"{share:.4f}"
     return tag("progress", f"{share:.0%}", value=value, max=1, style=_BAR, aria_label=name)
 
 
 def _more(count: Count) -> str:
     parts = ((count.running, "running"), (count.failed, "failed"), (count.repeated, "retried"))
-    return ", ".join(f"{number:,} {word}" for number, word in parts if number)
+    words = [f"{number:,} {word}" for number, word in parts if number]
+    return ", ".join([*words, count.told] if count.told else words)
 
 
 def facts_html(title: str, facts: Mapping[str, object], below: Html | None = None) -> Html:

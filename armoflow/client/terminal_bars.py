@@ -24,12 +24,12 @@ class TerminalBars:
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("[progress.download]{task.fields[done]}"),
             TextColumn("{task.fields[more]}"),
             TextColumn("{task.fields[pace]}"),
             console=console or Console(stderr=True),
@@ -51,7 +51,8 @@ class TerminalBars:
             bars.update(
                 self._row(name),
                 total=count.planned,
-                completed=count.ended,
+                completed=count.ended + count.part,
+                done=f"{count.ended}/{count.planned}",
                 visible=True,
                 more=_more(count),
                 pace=pace(count.left, rates.get(name, 0.0)),
@@ -84,14 +85,17 @@ class TerminalBars:
 
 def _more(count: Count) -> str:
     """What else is known of a name, in rich's markup."""
+    from rich.markup import escape
+
     parts = (
         (count.running, "running", "cyan"),
         (count.failed, "failed", "red"),
         (count.repeated, "retried", "yellow"),
     )
-    return " ".join(f"[{style}]{number:,} {word}[/]" for number, word, style in parts if number)
+    words = [f"[{style}]{number:,} {word}[/]" for number, word, style in parts if number]
+    return " ".join([*words, escape(count.told)] if count.told else words)
 
 
 def _hidden_row(bars: Progress, name: str) -> TaskID:
     """A new row; it is shown once it says something."""
-    return bars.add_task(name, total=None, visible=False, more="", pace="")
+    return bars.add_task(name, total=None, visible=False, done="", more="", pace="")

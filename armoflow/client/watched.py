@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.item_progress import ItemProgress
 from armoflow.client.loop import LoopThread
 from armoflow.client.output_display import Logs, ShownOutput, least_level
 from armoflow.client.progress import Display, is_wanted
@@ -45,25 +46,27 @@ class WatchedWork:
     ) -> None:
         self.display: Display | None = None
         self._name = name
-        self._progress = progress
+        self._shows_bars = is_wanted(progress)
+        self._items = ItemProgress()
         self._report = report
         least = least_level(logs)
         self._stored = None if logs is None else least
         self._output = None if least is None else ShownOutput(least, lambda: self.display)
-        self._late = False
+        self._live = self._late = False
 
     def listen(self, transport: Transport) -> None:
         """Have what tasks write told, before there is a session."""
-        if self._output is not None:
-            transport.listen(self._output.hear, self._stored)
-            self._late = self._stored is not None and "batch" not in transport.info.extensions
+        if self._output is not None or self._shows_bars:
+            transport.listen(self._hear, self._stored)
+            self._live = "batch" in transport.info.extensions
+            self._late = self._stored is not None and not self._live
 
     def begin(self, orchestrator: Orchestrator) -> None:
         """The work begins."""
         self._orchestrator = orchestrator
-        if is_wanted(self._progress):
+        if self._shows_bars:
             overview = orchestrator.overview
-            self.display = Display(overview.counts, overview.reason, overview.refresh)
+            self.display = Display(self.counts, overview.reason, overview.refresh)
 
     def span(self, what: str, values: Sequence[Any]) -> AbstractContextManager[Labels]:
         """What a call does as a span, where the program traces; gives the trace of its tasks."""
@@ -82,7 +85,15 @@ class WatchedWork:
 
     def counts(self) -> dict[str, Count]:
         """How far it is, by the names of tasks."""
-        return self._orchestrator.overview.counts()
+        counts = self._orchestrator.overview.counts()
+        if self._live:
+            self._items.fill(counts)
+        return counts
+
+    def _hear(self, passages: Sequence[Sequence[Any]]) -> None:
+        rest = self._items.take(passages) if self._shows_bars else passages
+        if rest and self._output is not None:
+            self._output.hear(rest)
 
     def picture(self, connection: ConnectionSettings) -> Picture:
         """What was run so far, of the session that was opened last.

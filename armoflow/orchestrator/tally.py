@@ -20,6 +20,8 @@ class Count:
         running: How many engine tasks run now, as far as the engine was asked.
         repeated: How often items were tried again, as far as logs of ended tasks were read, and
             engine tasks that were lost.
+        part: How many of those that run are done already, if their parts are added.
+        told: What one of those has told last of how far it is.
     """
 
     planned: int = 0
@@ -27,6 +29,8 @@ class Count:
     failed: int = 0
     running: int = 0
     repeated: int = 0
+    part: float = 0.0
+    told: str = ""
 
     @property
     def left(self) -> int:

@@ -27,6 +27,7 @@ from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
 from armoflow.running import CurrentTask, answer_for_process
 from armoflow.worker.checkpoints import Checkpoints
+from armoflow.worker.child_place import ChildPlace
 from armoflow.worker.data import Source
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
@@ -263,6 +264,7 @@ class Child:
         Script(self._runner.code).install()
         self._output.install()
         self._surroundings = ProcessState(self._owner, self._output)
+        self._place = ChildPlace(self._output, self._surroundings)
         answer_for_process(self._current)
         self._runner.code.loading = self._surroundings.loading
         while True:
@@ -274,6 +276,7 @@ class Child:
                 continue
             if task is None:
                 outbox.flush()
+                self._place.close()
                 return
             if outbox.waiting and monotonic_ns() - outbox.since > _HOLD_NANOSECONDS:
                 outbox.flush()
@@ -353,6 +356,7 @@ class Child:
         assert surroundings is not None
         if not surroundings.restore(runner.name, now, thorough=runner.touched):
             self._outbox.flush()
+            self._place.close()
             os._exit(1)  # another process takes over what was not started
 
     def _run_traced(self, task: EngineTask) -> Effects:
@@ -388,6 +392,7 @@ class Child:
             checkpoints=self._checkpoints.of_item(
                 task.task_id, f"{position.inline}-{position.item}"
             ),
+            place=self._place.of(self._recorder.settings if position.inline else step.settings),
         )
 
     def _ship(self, serial: int, base: int, lengths: bytes, spool: bytes) -> None:

@@ -126,6 +126,7 @@ class InlineCaller:
         function, recorder = self._functions.of(task), self._recorder
         name = node.name if item is None else f"{node.name}[{item}]"
         self._functions.enter(task.function)
+        recorder.settings = rule.settings
         attempt, spent = 0, 0.0
         while True:
             attempt += 1

@@ -19,11 +19,14 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
 from armoflow.codec.envelope import Cell, Slot, SlotKind
+
+if TYPE_CHECKING:
+    from armoflow.codec.payload import Settings
 
 _HEADER = 512
 ENTRIES = 16384
@@ -176,7 +179,10 @@ class Recorder:
         shift: What is added to the items' numbers: in a task of several steps, the items of the
             steps before.
         last_lines: What the running item has written last.
+        settings: What the running call of a task's own graph runs with.
     """
+
+    settings: Settings
 
     def __init__(self, mark: Mark, ship: Callable[[int, int, bytes, bytes], None]) -> None:
         self.mark = mark

@@ -101,6 +101,12 @@ class Output:
         self._opened = None
         self._end = self._size()
 
+    def tell(self, line: str, logger: str) -> None:
+        """Write a line of the running item, as a record of a log."""
+        text = f"{line}\n".encode(errors="replace")
+        self._put(open_mark(self._token, self._who(), logging.INFO, logger) + text)
+        self._opened = None
+
     def last_lines(self) -> str:
         """What the running item has written last."""
         self._flush()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from armoflow import Client, CurrentTask, current_task, task
-from armoflow.errors import NoTaskError, SerializationError, WorkerDiedError
+from armoflow.errors import NoTaskError, OptionError, SerializationError, WorkerDiedError
 from tests.faults.scripts import wait_for
 
 
@@ -176,6 +176,99 @@ def test_the_debug_mode_tells_the_same() -> None:
         assert client.compute(following(label(1))) == ("label", "following")
 
 
+@task(retries=2, timeout=50)
+def own_options() -> tuple[int | None, float | None]:
+    options = current_task().options
+    return options.retries, options.timeout
+
+
+@task
+def called_inside() -> Any:
+    return own_options.with_options(retries=1)()
+
+
+@task(timeout=60)
+def own_options_of(number: int) -> float | None:
+    return current_task().options.timeout
+
+
+def check_options(client: Client) -> None:
+    assert client.compute(own_options()) == (2, 50)
+    assert client.submit(own_options.with_options(retries=3)).result() == (3, 50)
+    assert client.compute(called_inside()) == (1, 50)
+    assert client.compute(own_options_of.map(range(3))) == [60, 60, 60]
+
+
+def test_a_task_knows_its_options(client: Client) -> None:
+    check_options(client)
+
+
+def test_a_task_knows_its_options_in_the_debug_mode() -> None:
+    with Client(local=True) as client:
+        check_options(client)
+
+
+@task
+def telling(steps: int) -> int:
+    for step in range(steps):
+        current_task().progress(step / steps, f"step {step}\nof {steps}")
+    current_task().progress(1.0)
+    return steps
+
+
+@task
+def telling_wrongly(done: Any, text: Any) -> None:
+    current_task().progress(done, text)
+
+
+def check_progress(client: Client) -> None:
+    assert client.compute(telling(1000)) == 1000
+    assert client.compute(telling.map([1, 2, 3])) == [1, 2, 3]
+    for done in (40, -0.1, float("nan"), True, "0.4"):
+        with pytest.raises(OptionError, match="from 0 to 1, not"):
+            client.compute(telling_wrongly(done, ""))
+    with pytest.raises(OptionError, match="a text to show, not 3"):
+        client.compute(telling_wrongly(0.5, 3))
+
+
+def test_a_task_tells_how_far_it_is(client: Client) -> None:
+    check_progress(client)
+
+
+def test_a_task_tells_how_far_it_is_in_the_debug_mode(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "armoflow.progress")
+    with Client(local=True) as client:
+        check_progress(client)
+    assert caplog.messages[0] == "0% step 0 of 1000"
+
+
+@task
+def half_way(number: int, go_on: str) -> int:
+    current_task().progress(0.25 * number, f"page {number}")
+    wait_for(Path(go_on).exists, "the test does not go on")
+    return number
+
+
+def test_who_watches_sees_how_far_items_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go_on = tmp_path / "go_on"
+    with Client(workers=2, progress=True, logs=True) as client:
+        futures = [client.submit(half_way(number, str(go_on))) for number in (1, 2)]
+        counts = client._backend.counts
+
+        def told() -> bool:
+            count = counts()["half_way"]
+            return count.part == 0.75 and count.told in {"25% page 1", "50% page 2"}
+
+        wait_for(told, "nobody sees how far the tasks are")
+        assert "page" in client._repr_html_() and 'value="0.3750"' in client._repr_html_()
+        go_on.touch()
+        assert [future.result() for future in futures] == [1, 2]
+        assert counts()["half_way"].part == 0
+    assert "page" not in capsys.readouterr().out  # it is no output
+
+
 def test_its_logger_has_the_tasks_name() -> None:
-    here = CurrentTask("id", "session", "load", 3, 1, None, None)  # type: ignore[arg-type]
+    here = CurrentTask("id", "session", "load", 3, 1, None, None, None)  # type: ignore[arg-type]
     assert here.logger is logging.getLogger("load") and here.label == "load[3]"
