@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import rich_click as click
 from armonik.common import Task
@@ -50,13 +51,33 @@ def pause(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> No
     _each(settings, ids, Inspection.pause, "paused", as_json)
 
 
-@click.command()
-@_ids
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("ids", nargs=-1, required=True, metavar="ID...|NAME [SCRIPT [ARGUMENT...]]")
 @engine_options
 @json_option
 def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
-    """Go on with paused sessions."""
-    _each(settings, ids, Inspection.resume, "resumed", as_json)
+    """Go on with paused sessions, or with a named run.
+
+    What a client of the run has laid out and not submitted is submitted. With the SCRIPT that
+    submits the graph by that name, it is run, and what is missing of the run is planned anew.
+    """
+    from armoflow.cli.run_script import run_script
+    from armoflow.cli.runs_command import describe_run, is_run, take_up
+
+    name, *rest = ids
+    if rest and Path(rest[0]).is_file():
+        if not is_run(settings, name):
+            raise UnknownIdError(f"there is no run {name!r}: armoflow run {rest[0]} begins it")
+        run_script(settings.endpoint, rest)
+    elif not rest and is_run(settings, name):
+        run = take_up(settings, name)
+        if as_json:
+            print_json({"run": describe_run(run)})
+            return
+        left = "" if run.planned else "; what was not planned needs the script: resume NAME SCRIPT"
+        click.echo(f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{left}")
+    else:
+        _each(settings, ids, Inspection.resume, "resumed", as_json)
 
 
 @click.command()

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "worker": "armoflow.cli.worker_command:worker",
     "run": "armoflow.cli.run_script:run",
     "ps": "armoflow.cli.ps:ps",
+    "runs": "armoflow.cli.runs_command:runs",
+    "attach": "armoflow.cli.runs_command:attach",
     "show": "armoflow.cli.show:show",
     "logs": "armoflow.cli.logs:logs",
     "top": "armoflow.cli.top:top",

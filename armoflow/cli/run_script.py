@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import rich_click as click
+
+from armoflow.client.client_options import DETACH_VARIABLE
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -16,15 +19,34 @@ import rich_click as click
     help="The engine that the script's clients use, unless the script names one. Without it, and "
     "without variables that name one, they start a private engine.",
 )
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Leave when the script waits for a named run: what it has begun by a name is laid out "
+    "whole first, and goes on.",
+)
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(endpoint: str | None, script: str, arguments: Sequence[str]) -> None:
+def run(endpoint: str | None, detach: bool, script: str, arguments: Sequence[str]) -> None:
     """Run a Python script with the interpreter that armoflow is installed in.
 
     Its exit code and its signals are the script's own.
     """
+    run_script(endpoint, [script, *arguments], detach=detach)
+
+
+def run_script(endpoint: str | None, script: Sequence[str], *, detach: bool = False) -> NoReturn:
+    """Become a script.
+
+    Args:
+        endpoint: The engine of its clients, unless it names one.
+        script: Its path and its arguments.
+        detach: It leaves its named runs.
+    """
     environment = dict(os.environ)
     if endpoint:
         environment["ARMOFLOW_ENDPOINT"] = endpoint
+    if detach:
+        environment[DETACH_VARIABLE] = "1"
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, script, *arguments], environment)
+    os.execve(sys.executable, [sys.executable, *script], environment)

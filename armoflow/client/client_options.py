@@ -37,6 +37,9 @@ class ClientOptions(Options, ConnectionOptions, total=False):
     """What a client takes by name only: options of tasks, and of its connection."""
 
 
+DETACH_VARIABLE = "ARMOFLOW_DETACH"
+"""Lets a script leave its named runs where it would wait for them."""
+
 _RUN_NAME = 100
 """Characters of a run's name."""
 

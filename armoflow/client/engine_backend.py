@@ -419,6 +419,8 @@ class EngineBackend:
         told = self._watched.end()
         try:
             if "_named" in self.__dict__:
+                if self._lasting:
+                    self._named.leave()
                 self._named.close()
             self._loop.call(self._orchestrator.close())
             self._watched.leave(self._connection, told)

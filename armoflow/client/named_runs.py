@@ -6,12 +6,18 @@ waits for it: what is not named knows nothing of it.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
+import logging
+import os
+import shlex
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.caching import reference_keys
+from armoflow.client.client_options import DETACH_VARIABLE
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.loop import CallbackThread, LoopThread
 from armoflow.client.run_references import NO_SESSION, RunReferences
@@ -42,6 +48,9 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.orchestrator import Orchestrator
 
 
+logger = logging.getLogger(__name__)
+
+
 class Heir:
     """A result that fails of what another one fails of.
 
@@ -67,6 +76,19 @@ class Heir:
         self._result.end(ResultState.ABORTED)
 
 
+class LeavingFuture(Future[Any]):
+    """A future of ``armoflow run --detach``: who waits for it leaves."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What :meth:`result` would raise, if it is done; else the program ends."""
+        if not self.done():
+            names = self.client.detach()
+            left = ", ".join(f"armoflow attach {shlex.quote(name)}" for name in names)
+            print(f"armoflow: left to the engine; to wait for it: {left}", file=sys.stderr)
+            raise SystemExit(0)
+        return super().exception(timeout)
+
+
 class OpenRun:
     """A run that this client plans, or waits for; lives in the loop's thread.
 
@@ -83,6 +105,7 @@ class OpenRun:
         self.tasks = RestoredTasks((), session.progress)
         self.recorder: Recorder | None = None
         self.target: WaitingTarget | None = None
+        self.following: asyncio.Task[None] | None = None
 
     @property
     def head(self) -> Head:
@@ -110,6 +133,8 @@ class OpenRun:
         if self.recorder is not None:
             self.recorder.stop(error)
             await self.recorder.settle()
+        if self.following is not None:
+            await asyncio.wait([self.following])
         if self.target is not None and not self.target.ended:
             self.target.fail(error)
         await self.orchestrator.close()
@@ -144,6 +169,7 @@ class NamedRuns:
         self._read = read
         self._options = options
         self._open: list[OpenRun] = []
+        self._retiring: set[asyncio.Task[None]] = set()
 
     # --- the caller's thread --------------------------------------------------------------------
 
@@ -192,7 +218,7 @@ class NamedRuns:
         """
 
         async def wait() -> list[str]:
-            for run in self._open:
+            for run in list(self._open):
                 if run.recorder is not None:
                     await run.recorder.laid_out.wait()
                     if run.recorder.error is not None:
@@ -201,11 +227,20 @@ class NamedRuns:
 
         return self._loop.call(wait())
 
+    def leave(self) -> None:
+        """Wait until the engine has all of these runs, as far as their plans can be made."""
+        try:
+            self.lay_out()
+        except Exception as error:  # whatever an argument raises when it is pickled
+            logger.warning("a named run is not laid out whole: %s", error)
+
     def close(self) -> None:
         """Leave all of them to themselves."""
-        open_, self._open = self._open, []
 
         async def close() -> None:
+            if self._retiring:
+                await asyncio.wait(set(self._retiring))
+            open_, self._open = self._open, []
             for run in open_:
                 await run.close(
                     ClientClosedError(
@@ -213,8 +248,7 @@ class NamedRuns:
                     )
                 )
 
-        if open_:
-            self._loop.call(close())
+        self._loop.call(close())
 
     # --- the loop's thread ----------------------------------------------------------------------
 
@@ -250,7 +284,6 @@ class NamedRuns:
                     if not replace:
                         raise _under_way(name)
                     await session.refresh()
-                    await session.cancel_open()
             epoch = await session.begin(head)
             if epoch is not None:
                 return epoch
@@ -304,7 +337,7 @@ class NamedRuns:
         """Let a future stand for what a run was asked for."""
         end = run.session.asked_for()
         fetch = run.orchestrator.fetcher.fetch
-        target = run.target = WaitingTarget(None, fetch, future.settle)
+        target = run.target = WaitingTarget(None, fetch, self._settling(run, future))
         if end is None:
             target.fail(_not_whole(run))
         else:
@@ -334,14 +367,35 @@ class NamedRuns:
         planner.surroundings = survey.surroundings(references)
 
         def prepare() -> tuple[WaitingTarget, Recorder]:
-            target = WaitingTarget(value, orchestrator.fetcher.fetch, future.settle)
+            settle = self._settling(run, future)
+            target = WaitingTarget(value, orchestrator.fetcher.fetch, settle)
             recorder = Recorder(keys, orchestrator.pipeline, epoch, session.store, target)
             recorder.begin()
             run.target, run.recorder = target, recorder
+            if run.session.running:
+                run.following = asyncio.create_task(_cancel_unneeded(run, recorder, known))
             return target, recorder
 
         target, recorder = self._loop.run(prepare)
         orchestrator.run([target], planner, recorder=recorder)
+
+    def _settling(self, run: OpenRun, future: Future[Any]) -> Callable[[WaitingTarget], None]:
+        """Tell a future; then nobody needs the connection any more."""
+
+        def settle(target: WaitingTarget) -> None:
+            future.settle(target)
+            if run in self._open:
+                self._retiring.add(task := asyncio.create_task(self._retire(run)))
+                task.add_done_callback(self._retiring.discard)
+
+        return settle
+
+    async def _retire(self, run: OpenRun) -> None:
+        if run.recorder is not None:
+            await run.recorder.laid_out.wait()
+        if run in self._open:
+            self._open.remove(run)
+            await run.close(ClientClosedError("the run has ended"))
 
     def _store(self, run: OpenRun, name: str, parts: Sequence[Buffer]) -> Constant:
         return self._loop.call(run.orchestrator.store(name, parts))
@@ -349,7 +403,18 @@ class NamedRuns:
     def _future(self, run: OpenRun, names: Names) -> Future[Any]:
         tally, seal = run.orchestrator.tally, run.head.seal
         origin = FutureOrigin(self._client, self._callbacks, NO_SESSION, seal, None, tally)
-        return Future(origin, names)
+        kind = LeavingFuture if os.environ.get(DETACH_VARIABLE) else Future
+        return kind(origin, names)
+
+
+async def _cancel_unneeded(run: OpenRun, recorder: Recorder, known: KnownValues) -> None:
+    """Once a graph is laid out, cancel what runs of those before it and is no part of it."""
+    await recorder.laid_out.wait()
+    if recorder.error is None:
+        try:
+            await run.session.cancel_unneeded(known.taken)
+        except ArmoflowError as error:
+            logger.warning("what run %r does not need any more runs on: %s", run.name, error)
 
 
 def _under_way(name: str) -> NamedRunError:

@@ -1,7 +1,8 @@
 """Retention: what is known of a session that has ended, and what data it kept, goes after a time.
 
 Counted from the session's end. A session that nobody has ended stays, and so does one whose tasks
-still run. At the next start the time goes on.
+still run. At the next start the time goes on. That of a named run, which no client ends, counts as
+ended from when all its tasks have; at the next start its time begins anew.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from armoflow.engine.records import SessionRecord, SessionStatus, StateError
 from armoflow.errors import EngineError
+from armoflow.protocol.frames import RUN_LABEL
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -35,6 +37,7 @@ class Retention:
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
         self._seconds = seconds
+        self._idle: dict[str, float] = {}  # since when, of sessions of named runs
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -56,17 +59,34 @@ class Retention:
 
     def _due(self) -> list[SessionRecord]:
         state, before = self._engine.state, self._engine.now() - self._seconds
+        self._look_at_runs()
         return [
             session
             for session in state.sessions.values()
-            if session.status in _ENDED
-            and ended_at(session) <= before
+            if (ended := self._ended(session)) is not None
+            and ended <= before
             and not state.has_tasks(session.id)
         ]
 
+    def _ended(self, session: SessionRecord) -> float | None:
+        """When a session has ended; None: it has not."""
+        return ended_at(session) if session.status in _ENDED else self._idle.get(session.id)
+
+    def _look_at_runs(self) -> None:
+        """Find out which named runs have no tasks under way."""
+        state, now = self._engine.state, self._engine.now()
+        self._idle = {
+            session.id: self._idle.get(session.id, now)
+            for session in state.sessions.values()
+            if session.status is SessionStatus.RUNNING
+            and RUN_LABEL in session.options.options
+            and not state.has_tasks(session.id)
+        }
+
     def _pause(self) -> float:
         """Seconds until the next session is due, as far as that is known now."""
-        ends = [ended_at(s) for s in self._engine.state.sessions.values() if s.status in _ENDED]
+        sessions = self._engine.state.sessions.values()
+        ends = [ended for ended in map(self._ended, sessions) if ended is not None]
         if not ends:
             return min(self._seconds, PERIOD)
         due = min(ends) + self._seconds - self._engine.now()

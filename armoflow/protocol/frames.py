@@ -148,6 +148,9 @@ PAYLOAD_PREFIX = "payload/"
 CONSTANT_PREFIX = "shared/"
 """Of what is stored once for many tasks: code, large arguments, values that were put."""
 
+RUN_LABEL = "armoflow_run"
+"""The option of a session that holds the name of its run: nobody ends it but by its age."""
+
 PASSING_PREFIXES = (OUTPUT, CHILD_PREFIX, KEPT_CHILD_PREFIX, PAYLOAD_PREFIX)
 """Results that are on the way to other tasks, unless they are wanted: nobody waits for the news."""
 

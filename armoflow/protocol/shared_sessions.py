@@ -16,7 +16,7 @@ from armonik.protogen.common import (
 )
 
 from armoflow.protocol import messages
-from armoflow.protocol.filter_fields import GENERIC, SESSIONS, add_filters, sort_upwards
+from armoflow.protocol.filter_fields import GENERIC, SESSIONS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CONSTANT_PREFIX
 from armoflow.protocol.item_logs import list_pages
 from armoflow.protocol.transport import (
@@ -63,18 +63,21 @@ class StandardSharedSessions:
         partitions = self._transport.info.partitions
         return await self._transport.create_session(labelled(options, (label,)), partitions)
 
-    async def find(self, label: tuple[str, str]) -> list[LabelledSession]:
+    async def find(self, name: str, value: str | None = None) -> list[LabelledSession]:
         """The sessions with a label that are there still, the oldest first."""
-        name, value = label
         request = sessions_common_pb2.ListSessionsRequest(page_size=PAGE)
-        add_filters(request.filters, SESSIONS, [[(GENERIC + name, "==", value)]])
+        test: Test = (GENERIC + name, "==", value)
+        if value is None:
+            test = (GENERIC + name, "contains", "")
+        add_filters(request.filters, SESSIONS, [[test]])
         sort_upwards(request, SESSIONS, "created_at")
-        found = [
-            LabelledSession(raw.session_id, raw.status in _OPEN, _seconds(raw.created_at))
-            async for raw in list_pages(self._list_sessions, request, "sessions")
-            if raw.options.options.get(name) == value
-            and raw.status != session_status_pb2.SESSION_STATUS_DELETED
-        ]
+        found = []
+        async for raw in list_pages(self._list_sessions, request, "sessions"):
+            said = raw.options.options.get(name)
+            deleted = raw.status == session_status_pb2.SESSION_STATUS_DELETED
+            if said is not None and value in (None, said) and not deleted:
+                created = _seconds(raw.created_at)
+                found.append(LabelledSession(said, raw.session_id, raw.status in _OPEN, created))
         return sorted(found, key=lambda session: (session.created, session.id))
 
     async def parts(self, session_id: str, name: str) -> list[StoredPart]:

@@ -274,11 +274,13 @@ class LabelledSession(NamedTuple):
     """A session with a label.
 
     Attributes:
+        value: What its label says.
         id: Its id.
         open: Tasks may be submitted to it.
         created: When it was opened, in seconds since 1970.
     """
 
+    value: str
     id: str
     open: bool
     created: float
@@ -314,8 +316,13 @@ class SharedSessions(Protocol):
     async def open(self, options: WireOptions, label: tuple[str, str]) -> str:
         """Open a session with a label, that no lease ends; returns its id."""
 
-    async def find(self, label: tuple[str, str]) -> list[LabelledSession]:
-        """The sessions with a label that are there still, the oldest first."""
+    async def find(self, name: str, value: str | None = None) -> list[LabelledSession]:
+        """The sessions with a label that are there still, the oldest first.
+
+        Args:
+            name: The label's.
+            value: What it says; None: whatever it says.
+        """
 
     async def parts(self, session_id: str, name: str) -> list[StoredPart]:
         """What was stored under names that begin so, in a session; the oldest first."""

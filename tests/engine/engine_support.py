@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.wait_for(self.engine.stop(), 30)
 
-    def open_session(self) -> str:
+    def open_session(self, labels: Mapping[str, str] | None = None) -> str:
         engine = self.engine
         self.session = engine.new_id()
-        options = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
+        options = ApiOptions(max_duration=60.0, max_retries=2, priority=1, options=labels or {})
         engine.apply(engine.state.create_session(engine.now(), self.session, options, ()))
         return self.session
 

@@ -14,6 +14,7 @@ from serving import serve, task_options
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import SessionStatus
 from armoflow.errors import OptionError
+from armoflow.protocol.frames import RUN_LABEL
 
 
 async def until_gone(running: Running, session_id: str) -> None:
@@ -120,3 +121,27 @@ def test_tasks_of_an_ended_session_are_counted_once(tmp_path: Path) -> None:
 def test_a_retention_is_a_number_of_seconds() -> None:
     with pytest.raises(OptionError, match="retention must be a number of seconds"):
         EngineOptions(Path("unused"), retention=-1.0)
+
+
+@in_loop
+async def test_the_session_of_a_named_run_goes_some_time_after_its_last_task(
+    tmp_path: Path,
+) -> None:
+    async with Running(tmp_path, retention=0.05) as running:
+        engine = running.engine
+        named = running.open_session({RUN_LABEL: "nightly"})
+        task = running.submit()
+        running.take()
+        running.open_session()
+        engine.fail(task.id, "broken")
+        await until_gone(running, named)
+        assert list(engine.state.sessions) == [running.session]
+
+
+@in_loop
+async def test_a_named_run_stays_while_it_has_tasks(tmp_path: Path) -> None:
+    async with Running(tmp_path, retention=0.01) as running:
+        named = running.open_session({RUN_LABEL: "nightly"})
+        running.submit()
+        await until_gone(running, await end(running))
+        assert list(running.engine.state.sessions) == [named]

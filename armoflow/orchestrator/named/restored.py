@@ -93,6 +93,9 @@ class KnownValues:
         keys: What the values of the graph are known by.
         places: Where values are, or will be.
         tasks: Gives the results.
+
+    Attributes:
+        taken: The results of which something was said.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class KnownValues:
         self._places = places
         self._tasks = tasks
         self._begun: dict[Node, Begun | None] = {}
+        self.taken: set[str] = set()
 
     def find(self, node: Node) -> Found | None:
         """What is known of a node that makes single values."""
@@ -157,6 +161,7 @@ class KnownValues:
 
     def _piece(self, node: Any, keyed: KeyedNode, number: int, output: int) -> SlotRange:
         place = self._places[keyed.items[number], output]
+        self.taken.add(place.result_id)
         result = self._tasks.result(place.result_id, node.name)
         return SlotRange(result, place.slot, place.slot + 1)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Sequence, Set
 
 from armoflow import config
 from armoflow.orchestrator.named.history import Manifest, Progress, look, without
@@ -24,8 +23,10 @@ from armoflow.orchestrator.named.manifest import (
 )
 from armoflow.orchestrator.named.recorder import PULSE
 from armoflow.orchestrator.planned import PlannedTask
+from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.messages import chunks
 from armoflow.protocol.transport import (
+    InputsAbortedError,
     LabelledSession,
     Owned,
     ResultState,
@@ -33,9 +34,6 @@ from armoflow.protocol.transport import (
     WireOptions,
 )
 from armoflow.system.this_process import lives, machine, started
-
-LABEL: Final = "armoflow_run"
-"""The option of a session that holds the name of its run."""
 
 _PAUSE = 0.2
 """Seconds between two looks at a plan that another client makes."""
@@ -51,7 +49,7 @@ def this_planner() -> PlanningProcess:
 
 async def sessions_of(transport: Transport, name: str) -> list[LabelledSession]:
     """The sessions that have had a name, the oldest first."""
-    return await transport.shared.find((LABEL, name))
+    return await transport.shared.find(RUN_LABEL, name)
 
 
 class RunSession:
@@ -84,7 +82,7 @@ class RunSession:
     @classmethod
     async def open(cls, transport: Transport, name: str, options: WireOptions) -> RunSession:
         """Open the session of a run, or find the one that somebody else has opened meanwhile."""
-        own = await transport.shared.open(options, (LABEL, name))
+        own = await transport.shared.open(options, (RUN_LABEL, name))
         first = await cls.find(transport, name)
         if first is None or first.id == own:
             return cls(transport, own)
@@ -193,13 +191,15 @@ class RunSession:
         """Store data in it; returns the id of the result."""
         return await self._transport.store(self.id, name, [data])
 
-    async def cancel_open(self) -> None:
-        """Cancel the tasks that have not ended; what is there stays."""
-        owned = await self._transport.shared.owned(self.id, sorted(self.progress.open))
-        await self._transport.cancel_tasks(
-            self.id, sorted({result.owner for result in owned.values() if result.owner})
-        )
-        self.progress = without(self.progress, self.manifest.tasks, self.progress.open)
+    async def cancel_unneeded(self, needed: set[str]) -> None:
+        """Cancel the tasks that had not ended when this was read, but what some results need."""
+        open_ = self.progress.open
+        for task in reversed(self.manifest.tasks):
+            if not needed.isdisjoint(task.outputs):
+                needed = needed.union(task.inputs)
+        owned = await self._transport.shared.owned(self.id, sorted(open_ - needed))
+        owners = {result.owner for result in owned.values() if result.owner}
+        await self._transport.cancel_tasks(self.id, sorted(owners))
 
     async def submit_rest(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
         """Submit what a client has laid out and not submitted; returns what cannot be.
@@ -207,6 +207,7 @@ class RunSession:
         On engines without the batch extension, payloads are there before their tasks, and large
         ones may be missing after them.
         """
+        tasks = self._hopeful(tasks)
         if not tasks:
             return []
         ids = [output.id for task in tasks for output in task.outputs]
@@ -223,8 +224,28 @@ class RunSession:
                 lost.append(task)
             elif not submitted:
                 ready.append(task)
+        self._lose({output.id for task in lost for output in task.outputs})
         for batch in chunks(ready, config.BATCH_TASKS):
-            await self._transport.shared.forward(self.id, batch)
-        missing = {output.id for task in lost for output in task.outputs}
-        self.progress = without(self.progress, self.manifest.tasks, missing)
+            await self._forward(batch)
         return lost
+
+    async def _forward(self, tasks: Sequence[PlannedTask]) -> None:
+        """Submit tasks as they were laid out, but those whose inputs fail meanwhile."""
+        hopeful = self._hopeful(tasks)
+        if not hopeful:
+            return
+        try:
+            await self._transport.shared.forward(self.id, hopeful)
+        except InputsAbortedError as error:
+            self._lose(error.result_ids)
+            if len(self._hopeful(hopeful)) == len(hopeful):
+                raise
+            await self._forward(hopeful)
+
+    def _hopeful(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+        """Those tasks that nothing keeps from ending well."""
+        lost = self.progress.lost
+        return [task for task in tasks if not any(output.id in lost for output in task.outputs)]
+
+    def _lose(self, result_ids: Set[str]) -> None:
+        self.progress = without(self.progress, self.manifest.tasks, set(result_ids))

@@ -1,0 +1,136 @@
+"""``armoflow runs`` and ``armoflow attach``: named runs, and their values."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from armoflow.cli.endpoint import engine_options
+from armoflow.cli.printing import json_option, print_json, print_table
+from armoflow.client.client import Client
+from armoflow.config import CONNECT_TIMEOUT
+from armoflow.errors import NamedRunError, UnknownIdError
+from armoflow.orchestrator.named.facts import RunFacts, list_runs
+from armoflow.orchestrator.named.session import RunSession
+from armoflow.protocol.connect import connect
+from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
+from armoflow.protocol.transport import Transport
+from armoflow.report.wording import age
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+
+
+def ask(settings: ConnectionSettings, question: Callable[[Transport], Awaitable[T]]) -> T:
+    """Ask an engine something, by the calls that every ArmoniK serves."""
+
+    async def connected() -> T:
+        transport = await connect(
+            settings, payloads="auto", extensions=False, timeout=CONNECT_TIMEOUT
+        )
+        try:
+            return await question(transport)
+        finally:
+            await transport.close()
+
+    return asyncio.run(connected())
+
+
+def client_of(settings: ConnectionSettings) -> Client:
+    """A client of the engine that a command looks at."""
+    options: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in CONNECTION_OPTIONS
+        if name in settings.origins and name != "client_p12_password"
+    }
+    return Client(settings.endpoint, **options)
+
+
+def describe_run(run: RunFacts) -> dict[str, Any]:
+    """What is known of a run, for programs."""
+    facts = run._asdict()
+    facts["created"] = datetime.fromtimestamp(run.created, timezone.utc)
+    return facts
+
+
+@click.command()
+@engine_options
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    help="Show the newest N.",
+)
+@json_option
+def runs(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
+    """List the named runs of an engine, the newest first."""
+    total, found = ask(settings, lambda transport: list_runs(transport, limit))
+    rows = [describe_run(run) for run in found]
+    if as_json:
+        print_json({"total": total, "runs": rows})
+        return
+    columns = ["name", "state", "asked", "done", "open", "failed", "created", "session"]
+    print_table(
+        list(map(str.upper, columns)),
+        [
+            [*(row[name] for name in columns[:6]), f"{age(row['created'])} ago", row["session"]]
+            for row in rows
+        ],
+    )
+    if total > len(rows):
+        click.echo(f"... and {total - len(rows):,} older; --limit N shows more")
+
+
+@click.command()
+@click.argument("name")
+@engine_options
+@json_option
+def attach(settings: ConnectionSettings, name: str, as_json: bool) -> int:
+    """Wait for a named run, and print its value; what its client left undone is taken over.
+
+    The value is unpickled, which runs code of whoever could write to the run's session. Ctrl-C
+    leaves the run as it is.
+    """
+    sys.path.insert(0, str(Path.cwd()))  # where a script here finds classes
+    with client_of(settings) as client:
+        try:
+            failure = (future := client.attach(name)).exception()
+        except NamedRunError as error:
+            raise UnknownIdError(str(error)) from error
+        if isinstance(failure, NamedRunError):
+            raise UnknownIdError(str(failure)) from failure
+        value = repr(future.result()) if failure is None else None
+    told = None if failure is None else f"{type(failure).__name__}: {failure}"
+    if as_json:
+        print_json({"name": name, "value": value, "error": told})
+    elif told is not None:
+        print(told, file=sys.stderr)
+    else:
+        print(value)
+    return 0 if failure is None else EXIT_FAILED
+
+
+def take_up(settings: ConnectionSettings, name: str) -> RunFacts:
+    """Submit what a run's client has laid out and not submitted; returns what is known then."""
+    with client_of(settings) as client:
+        client.attach(name)
+    _, found = ask(settings, lambda transport: list_runs(transport, 1_000))
+    return next(run for run in found if run.name == name and run.state != "ended")
+
+
+def is_run(settings: ConnectionSettings, name: str) -> bool:
+    """Whether an engine has a run of a name."""
+
+    async def found(transport: Transport) -> bool:
+        return await RunSession.find(transport, name) is not None
+
+    return ask(settings, found)

@@ -1,0 +1,71 @@
+"""What is to be said of the named runs of an engine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from armoflow.orchestrator.named.session import RunSession
+from armoflow.protocol.frames import RUN_LABEL
+from armoflow.protocol.transport import LabelledSession, Transport
+
+
+class RunFacts(NamedTuple):
+    """What is known of a run.
+
+    Attributes:
+        name: Its name.
+        session: The id of its session.
+        state: ``running``, ``done``, ``failed``; ``unfinished`` where its client ended before it
+            had planned all and nothing runs any more; ``ended`` where its session was ended.
+        created: When it was begun first, in seconds since 1970.
+        asked: The task whose value was asked for.
+        planned: The plan is whole.
+        done: How many results of its tasks are there.
+        open: How many are to come.
+        failed: How many will not come.
+    """
+
+    name: str
+    session: str
+    state: str
+    created: float
+    asked: str
+    planned: bool
+    done: int = 0
+    open: int = 0
+    failed: int = 0
+
+
+async def list_runs(transport: Transport, limit: int) -> tuple[int, list[RunFacts]]:
+    """The newest runs of an engine, and how many there are."""
+    found = await transport.shared.find(RUN_LABEL)
+    chosen = found[: -limit - 1 : -1]
+    return len(found), [await describe(transport, session) for session in chosen]
+
+
+async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
+    """What is known of the run of a session."""
+    session = RunSession(transport, labelled.id)
+    await session.refresh()
+    progress, head = session.progress, session.manifest.head
+    return RunFacts(
+        labelled.value,
+        labelled.id,
+        await _state(session) if labelled.open else "ended",
+        labelled.created,
+        "" if head is None else head.name,
+        session.planned,
+        len(progress.done),
+        len(progress.open),
+        len(progress.lost),
+    )
+
+
+async def _state(session: RunSession) -> str:
+    if session.planned and session.failed:
+        return "failed"
+    if session.running:
+        return "running"
+    if session.planned:
+        return "done"
+    return "running" if await session.being_planned() else "unfinished"

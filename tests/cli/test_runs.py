@@ -1,0 +1,136 @@
+"""``armoflow runs``, ``attach``, ``resume`` and ``run --detach``, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.engines import ARMOFLOW, EMBEDDED, STOCK, Up, up
+from tests.integration.gates import Gate, Log
+
+SCRIPT = """
+import os, sys
+from armoflow import Client, task
+
+@task
+def load(number: int, log: str, gate: str) -> int:
+    import fcntl
+    with open(log, "a") as file:
+        file.write(f"load-{number} ")
+    with open(gate, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    if number == 2 and not os.path.exists(gate + ".mended"):
+        raise ValueError("broken")
+    return number
+
+@task
+def total(numbers: list[int], log: str) -> int:
+    with open(log, "a") as file:
+        file.write("total ")
+    return sum(numbers)
+
+name, log, gate = sys.argv[1:]
+items = load.with_options(batch_size=1).map(range(4), log=log, gate=gate)
+with Client() as client:
+    print(client.submit(total(items, log), name=name).result())
+"""
+
+
+class Runs:
+    """An engine, a script, and commands for them."""
+
+    def __init__(self, engine: Up, directory: Path) -> None:
+        self._engine = engine
+        self.script = directory / "nightly.py"
+        self.script.write_text(SCRIPT)
+        self.log = Log(directory / "log")
+        self.gate = Gate(directory / "gate")
+        self._cwd = directory
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "ARMOFLOW_ENDPOINT": self._engine.endpoint}
+        return subprocess.run(
+            [*ARMOFLOW, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env=environment,
+            cwd=self._cwd,
+        )
+
+    def arguments(self, name: str) -> list[str]:
+        """What the script takes."""
+        return [str(self.script), name, self.log.path, self.gate.path]
+
+    def mend(self) -> None:
+        """Let what was broken go well."""
+        Path(f"{self.gate.path}.mended").touch()
+
+
+@pytest.fixture(scope="module", params=["embedded", "stock"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    arguments = EMBEDDED if request.param == "embedded" else STOCK
+    with up(tmp_path_factory.mktemp("runs"), *arguments) as started:
+        yield started
+
+
+@pytest.fixture
+def runs(engine: Up, tmp_path: Path) -> Runs:
+    return Runs(engine, tmp_path)
+
+
+def listed(runs: Runs, name: str) -> dict[str, object]:
+    """What ``armoflow runs`` says of a run."""
+    told = runs("runs", "--json")
+    assert told.returncode == 0, told.stderr
+    (run,) = (run for run in json.loads(told.stdout)["runs"] if run["name"] == name)
+    return dict(run)
+
+
+def test_a_script_is_left_and_attached_to(runs: Runs) -> None:
+    runs.mend()
+    with runs.gate.closed():
+        left = runs("run", "--detach", *runs.arguments("detached"))
+        assert left.returncode == 0 and "armoflow attach detached" in left.stderr
+        run = listed(runs, "detached")
+        assert (run["state"], run["planned"], run["asked"]) == ("running", True, "total")
+        assert run["open"] == 5
+    attached = runs("attach", "detached")
+    assert (attached.stdout, attached.returncode) == ("6\n", 0), attached.stderr
+    assert json.loads(runs("attach", "detached", "--json").stdout)["value"] == "6"
+    run = listed(runs, "detached")
+    assert (run["state"], run["done"], run["open"], run["failed"]) == ("done", 5, 0, 0)
+    assert "detached" in runs("runs").stdout
+
+
+def test_a_run_that_failed_is_resumed_with_its_script(runs: Runs) -> None:
+    assert runs("run", *runs.arguments("mended")).returncode == 1
+    failed = runs("attach", "mended")
+    assert (failed.stderr, failed.returncode) == ("ValueError: broken\n", 1)
+    assert listed(runs, "mended")["state"] == "failed"
+    runs.mend()
+    resumed = runs("resume", "mended", *runs.arguments("mended"))
+    assert resumed.stdout == "6\n", resumed.stderr
+    counts = runs.log.counts()
+    assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
+
+
+def test_resume_says_where_a_run_is(runs: Runs) -> None:
+    runs.mend()
+    assert runs("run", *runs.arguments("told")).stdout == "6\n"
+    told = runs("resume", "told")
+    assert told.stdout == "run told: done, 5 done, 0 to come\n", told.stderr
+
+
+@pytest.mark.parametrize("command", ["attach", "resume"])
+def test_a_name_that_nobody_knows_is_told(runs: Runs, command: str) -> None:
+    told = runs(command, "nobody-knows")
+    assert told.returncode == 1 and "nobody-knows" in told.stderr
