@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -286,8 +286,8 @@ class Index:
         query = (
             "SELECT SUM(seconds), SUM(size), SUM("
             "(SELECT COUNT(DISTINCT slot) FROM entries WHERE entries.data = latest.id))"
-            " FROM (SELECT id, seconds, size FROM data WHERE task = ? ORDER BY id DESC LIMIT 100)"
-            " AS latest"
+            " FROM (SELECT id, seconds, size FROM data WHERE task = ? AND seconds > 0"
+            " ORDER BY id DESC LIMIT 100) AS latest"
         )
         with self._using("DEFERRED") as execute:
             seconds, size, values = execute(query, (task,)).fetchone()
@@ -360,6 +360,34 @@ class Index:
                 chosen.append(Data(*row))
                 size -= chosen[-1].size
         return chosen
+
+    # --- transactions ---------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[Callable[..., sqlite3.Cursor]]:
+        """A transaction that reads: all of it is as at one moment.
+
+        Raises:
+            EngineError: Says what went wrong with the file.
+        """
+        return self._using("DEFERRED")
+
+    def copy(self, path: Path) -> None:
+        """Write a copy, as it is at one moment, whoever uses it.
+
+        Raises:
+            EngineError: If that cannot be.
+        """
+        try:
+            copied = sqlite3.connect(path)
+            try:
+                with self._lock:
+                    self._connection.backup(copied)
+            finally:
+                copied.close()
+        except sqlite3.Error as error:
+            raise EngineError(
+                f"a copy of the index cannot be written to {path}: {error}"
+            ) from error
 
     @contextmanager
     def _using(self, kind: str) -> Iterator[Callable[..., sqlite3.Cursor]]:

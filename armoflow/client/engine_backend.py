@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from armoflow.client.named_runs import NamedRuns
     from armoflow.client.output_display import Logs
     from armoflow.graph.render import Picture
+    from armoflow.orchestrator.caching.cache import Cache
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
@@ -461,7 +462,23 @@ class EngineBackend:
         self, values: Sequence[Any], settings: PlanSettings, *, forget: bool = True
     ) -> tuple[CachedPlan, Inquiry]:
         """What the cache has of some values."""
-        from armoflow.client.caching import open_index, reference_keys
+        from armoflow.client.caching import reference_keys
+
+        orchestrator, cache = self._orchestrator, self._open_cache()
+        cached = CachedPlan(
+            cache,
+            settings.options,
+            reference_keys(self._client, self.fetch_put),
+            self._loop.call,
+            orchestrator.pipeline.put,
+        )
+        self._loop.call(orchestrator.session())  # what is known is imported into it
+        self._loop.call(cache.keeper.settle())
+        account = cached.look_up((value.node for value in values), forget=forget)
+        return cached, Inquiry(account, cache.index)
+
+    def _open_cache(self) -> Cache:
+        from armoflow.client.caching import open_index
 
         orchestrator = self._orchestrator
         if orchestrator.cache is None:
@@ -470,17 +487,11 @@ class EngineBackend:
                 orchestrator.open_cache(index, lasting=self._lasting, limit=self._cache_limit)
             )
         assert orchestrator.cache is not None
-        cached = CachedPlan(
-            orchestrator.cache,
-            settings.options,
-            reference_keys(self._client, self.fetch_put),
-            self._loop.call,
-            orchestrator.pipeline.put,
-        )
-        self._loop.call(orchestrator.session())  # what is known is imported into it
-        self._loop.call(orchestrator.cache.keeper.settle())
-        account = cached.look_up((value.node for value in values), forget=forget)
-        return cached, Inquiry(account, orchestrator.cache.index)
+        return orchestrator.cache
+
+    def remove_cached(self, opaque_ids: Sequence[bytes]) -> int:
+        """Delete data of the cache, and what the index says of it; returns how much is gone."""
+        return self._loop.call(self._open_cache().remove(opaque_ids))
 
     # --- without running anything ---------------------------------------------------------------
 

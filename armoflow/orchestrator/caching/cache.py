@@ -223,6 +223,23 @@ class Cache:
         if self._eviction is not None and not self.refused:
             await self._eviction.run()
 
+    async def remove(self, opaque_ids: Sequence[bytes]) -> int:
+        """Delete data, and what the index says of it; returns how much is gone now.
+
+        Raises:
+            EngineError: If the engine takes no imports, by which data is deleted.
+        """
+        removed = 0
+        for first in range(0, len(opaque_ids), config.CACHE_BATCH):
+            gone = await self._delete(opaque_ids[first : first + config.CACHE_BATCH])
+            if not gone:
+                raise EngineError(
+                    "the engine takes no imports: data of the cache cannot be deleted"
+                )
+            await asyncio.to_thread(self.index.forget, gone)
+            removed += len(gone)
+        return removed
+
     async def _delete(self, opaque_ids: Sequence[bytes]) -> Sequence[bytes]:
         """Delete data; returns the opaque ids of what is gone now."""
         session_id = self._session()

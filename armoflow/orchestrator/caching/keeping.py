@@ -94,6 +94,7 @@ class Keeper:
         self._keeping: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._codes: dict[bytes, bytes] = {}
+        self._each: dict[str, float] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -210,7 +211,7 @@ class Keeper:
                 continue
             self._settled.append((session_id, id_))
             if not isinstance(content, DataLostError):
-                entry = _entry(come, *located[id_], content)
+                entry = _entry(come, *located[id_], content, self._each)
                 if entry is not None:
                     entries.append(entry)
                     if come.parts is not None:
@@ -246,9 +247,18 @@ def _expected(result: Result, session_id: str, made: Made) -> Expected:
 
 
 def _entry(
-    come: _Come, opaque_id: bytes, size: int, content: Buffer
+    come: _Come, opaque_id: bytes, size: int, content: Buffer, each: dict[str, float]
 ) -> tuple[Data, list[tuple[Key, int]]] | None:
-    """What the index is told of a result; failed items are left out."""
+    """What the index is told of a result; failed items are left out.
+
+    Args:
+        come: The result.
+        opaque_id: The engine's name for its data.
+        size: Its bytes.
+        content: Its data.
+        each: Seconds that a value of a task took, by the task's name: once the calls of one are
+            measured, workers tell no more what each pack took.
+    """
     expected = come.expected
     try:
         cells, told = unpack_told(content)
@@ -261,6 +271,10 @@ def _entry(
     seconds = told.get("seconds", come.seconds)
     if seconds is None:
         seconds = sum(record.seconds for record in read_log(told.get("log", ())))
+    if seconds:
+        each[expected.task] = seconds / len(cells)
+    else:
+        seconds = each.get(expected.task, 0.0) * len(cells)
     checksum = written_checksum(content)
     data = Data(opaque_id, size, checksum, seconds, expected.task, expected.version, time.time())
     return data, good

@@ -1,0 +1,162 @@
+"""What is kept of earlier runs, and why a script runs again, as processes tell it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import Commanded
+from tests.cli.test_up import PATIENCE, started
+
+SCRIPT = """
+import pathlib, sys, time
+from armoflow import Client, task
+
+FACTOR = 2
+
+@task(cache=True)
+def load(number):
+    time.sleep(0.01)
+    return FACTOR * number
+
+@task(cache=True, version="1")
+def total(numbers):
+    return sum(numbers)
+
+if __name__ == "__main__":
+    print("begun")
+    with Client() as client:
+        print(client.compute(total(load.map(range(int(sys.argv[1]))))))
+    print("ended")
+"""
+
+
+@pytest.fixture(scope="module", params=[(), ("--strict", "--no-extensions")], ids=["own", "stock"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Commanded]:
+    state = str(tmp_path_factory.mktemp("state"))
+    up = ("up", "--listen", "127.0.0.1:0", "--state", state, "--workers", "1")
+    with started(*up, *request.param) as (_, url):
+        yield Commanded(url)
+
+
+OWN = pytest.mark.parametrize("engine", [()], ids=["own"], indirect=True)
+"""What is told is of the index, or by the same calls."""
+
+
+@pytest.fixture
+def kept(
+    engine: Commanded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Commanded, Path]:
+    """An engine, and a script that has run there with its values kept."""
+    engine.environment["ARMOFLOW_CACHE"] = str(tmp_path / "cache")
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    assert run(engine, script, "6") == "begun\n30\nended\n"
+    return engine, script
+
+
+def run(engine: Commanded, script: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        env=engine.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout
+
+
+def test_what_a_script_would_run_is_explained_and_nothing_of_it_runs(
+    kept: tuple[Commanded, Path],
+) -> None:
+    engine, script = kept
+    assert engine.process("explain", str(script), "6") == ("total: 1 hits\nload: 6 not needed\n")
+    (told,) = json.loads(engine.process("explain", "--json", str(script), "8"))
+    tasks = {found["task"]: found for found in told["tasks"]}
+    assert (tasks["load"]["hits"], tasks["load"]["misses"]) == (6, 2)
+    assert tasks["load"]["reasons"][0]["text"] == "such as 6 is new"
+    script.write_text(SCRIPT.replace("FACTOR = 2", "FACTOR = 3"))
+    assert "  code global __main__:FACTOR: 2 -> 3 (6 calls)" in engine.process(
+        "explain", str(script), "6"
+    )
+    script.write_text(SCRIPT.replace("client.compute(", "str("))
+    assert "asked for no graph" in engine.process("explain", str(script), "6", code=2)
+
+
+@OWN
+def test_what_a_script_would_take_is_estimated(kept: tuple[Commanded, Path]) -> None:
+    engine, script = kept
+    (told,) = json.loads(engine.process("plan", "--json", str(script), "8"))
+    assert told["tasks"][0]["task"] == "load"
+    assert 0.01 <= told["tasks"][0]["seconds_each"] < 1
+    assert told["cached_share"] == 6 / 9
+
+
+@OWN
+def test_what_is_kept_is_listed_and_shown(kept: tuple[Commanded, Path]) -> None:
+    engine, _ = kept
+    listed = engine.process("cache", "ls")
+    assert listed.splitlines()[0].split()[:4] == ["TASK", "VERSION", "VALUES", "RESULTS"]
+    told = engine.json("cache", "ls")
+    assert {found["task"]: found["values"] for found in told["tasks"]} == {"load": 6, "total": 1}
+    shown = engine.process("cache", "show", "load")
+    assert "__main__:load" in shown and "call" in shown
+    (only,) = engine.json("cache", "show", "total@1")["results"]
+    assert only["keys"][0]["arguments"] == {"numbers": "what 'load' gives"}
+    assert "nothing of 'train'" in engine.run("cache", "show", "train", code=1)
+
+
+def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None:
+    engine, script = kept
+    numbers = [
+        str(found["number"])
+        for name in ("load", "total")
+        for found in engine.json("cache", "show", name)["results"]
+    ]
+    told = json.loads(engine.process("cache", "rm", *numbers, "--json"))
+    assert (told["removed"], told["values"]) == (len(numbers), 7)
+    assert engine.json("cache", "ls")["tasks"] == []
+    assert "no result 1" in engine.run("cache", "rm", "1", code=1)
+    assert run(engine, script, "6") == "begun\n30\nended\n"
+    assert engine.process("cache", "invalidate", "total@1").startswith("1 values in 1 results")
+    explained = engine.process("explain", str(script), "6")
+    assert "total: 1 misses\n  new: it was never kept before" in explained
+    assert "load: 6 hits" in explained
+
+
+@OWN
+def test_the_index_goes_to_other_machines(
+    kept: tuple[Commanded, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, script = kept
+    copy = tmp_path / "copy"
+    told = json.loads(engine.process("cache", "export", "-o", str(copy), "--json"))
+    assert told["values"] == 7 and Path(told["output"]).parent == copy
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "nothing"))
+    assert "nothing is kept" in engine.run("cache", "show", "load", code=1)
+    assert engine.json("cache", "ls")["tasks"] == []
+    engine.environment["ARMOFLOW_CACHE"] = str(copy)
+    assert engine.process("explain", str(script), "6").startswith("total: 1 hits")
+
+
+def test_the_cache_of_a_state_directory_is_told_by_its_name(tmp_path: Path) -> None:
+    here = Commanded("")
+    state = tmp_path / "state"
+    here.environment["ARMOFLOW_STATE"] = str(state)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    assert run(here, script, "3") == "begun\n6\nended\n"
+    del here.environment["ARMOFLOW_STATE"]
+    told = here.json("cache", "ls", "--state", str(state))
+    assert {found["task"]: found["values"] for found in told["tasks"]} == {"load": 3, "total": 1}
+    assert "3 values" in here.process("cache", "invalidate", "load", "--state", str(state))
+    left = here.json("cache", "ls", "--state", str(state))["tasks"]
+    assert [found["task"] for found in left] == ["total"]
