@@ -12,6 +12,7 @@ from armoflow.options import options
 from armoflow.version import __version__
 
 if TYPE_CHECKING:
+    from armoflow.client.async_client import AsyncClient
     from armoflow.client.client import Client
     from armoflow.client.future import Future
     from armoflow.client.put import Put
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from armoflow.running import CurrentTask, current_task
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "CurrentTask",
     "Delayed",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncClient": "armoflow.client.async_client",
     "Client": "armoflow.client.client",
     "CurrentTask": "armoflow.running",
     "Delayed": "armoflow.graph.delayed",

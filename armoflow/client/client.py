@@ -24,7 +24,7 @@ from armoflow.client.client_options import (
 )
 from armoflow.client.dry_run import DryRunBackend, is_dry
 from armoflow.client.future import Future
-from armoflow.client.gathering import gather_values, outcomes_of
+from armoflow.client.gathering import assemble, gather_values, outcomes_of
 from armoflow.client.habits import (
     call_function,
     check_computable,
@@ -40,7 +40,7 @@ from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
-from armoflow.graph.arguments import find_dependencies, substitute
+from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
@@ -276,9 +276,7 @@ class Client:
         except KeyboardInterrupt:
             self._interrupt()
             raise
-        found = dict(zip(map(id, lazy), results, strict=True))
-        computed = tuple(substitute(value, lambda part: found[id(part)]) for value in values)
-        return computed[0] if len(computed) == 1 else computed
+        return assemble(values, lazy, results)
 
     def _compute(
         self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool, fail_fast: bool
@@ -377,6 +375,10 @@ class Client:
         names = self._backend.detach()
         self.close()
         return names
+
+    def submit_all(self, values: Sequence[Any]) -> list[Future[Any]]:
+        """Start some lazy values, a future each; what they share runs once."""
+        return self._submit(values)
 
     def map(self, task: Any, /, *iterables: Any, **fixed: Any) -> list[Future[Any]]:
         """Start a task for each item of the iterables, up to the shortest.

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering, late
 from armoflow.client.inquiry import NOTHING_SAID, Inquiry, keep_to_budget, refuse_iterators
+from armoflow.client.iteration import Iteration
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
@@ -338,13 +339,18 @@ class EngineBackend:
         """Run a collection, no further ahead than the iteration follows."""
         planner, survey = self._survey([collection], self._settings_here())
         self._take(survey, planner)
-        return self._iterate(collection, timeout, planner)
+        arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
+        futures = self._iterate(collection, timeout, planner, arrivals)
+        return Iteration(futures, functools.partial(arrivals.put, None))
 
     def _iterate(
-        self, collection: DelayedList[Any], timeout: float | None, planner: Planner
-    ) -> Iterator[Future[Any]]:
+        self,
+        collection: DelayedList[Any],
+        timeout: float | None,
+        planner: Planner,
+        arrivals: queue.SimpleQueue[PlanPiece | None],
+    ) -> Generator[Future[Any], None, None]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
-        arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
         window = IterationWindow(config.ITERATION_WINDOW)
         target = WaitingTarget(
             collection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import os
 import weakref
@@ -215,13 +216,27 @@ class Future(LeanFuture[T]):
         """Call a function with this future when it is done.
 
         The client calls it in a thread that is there for callbacks, so it may wait for other
-        futures; if this one is done already, it is called at once.
+        futures; given in a coroutine, it is called in that one's event loop. If this future is done
+        already, it is called at once.
         """
         callbacks = self._origin.callbacks
-        if callbacks is None or self.done():
+        loop = asyncio._get_running_loop()
+        if self.done():
+            super().add_done_callback(fn)
+        elif loop is not None:
+            super().add_done_callback(_InLoop(fn, loop))
+        elif callbacks is None:
             super().add_done_callback(fn)
         else:
             super().add_done_callback(functools.partial(_call_later, callbacks, fn))
+
+    def remove_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> int:
+        """Forget callbacks that were given in a coroutine, as ``asyncio.wait`` does; how many."""
+        with LOCK:
+            kept = [each for each in self._callbacks or () if getattr(each, "callback", None) != fn]
+            removed = len(self._callbacks or ()) - len(kept)
+            self._callbacks = kept or None
+        return removed
 
     def stands_for(self, work: Cancellable) -> None:
         """Say what it stands for, so that it can be cancelled."""
@@ -388,6 +403,20 @@ class Future(LeanFuture[T]):
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "
             "pickle the value that result() gives"
         )
+
+
+class _InLoop:
+    """A callback for an event loop; one that was closed meanwhile has nobody left who waits."""
+
+    __slots__ = ("_loop", "callback")
+
+    def __init__(self, callback: Callable[..., object], loop: asyncio.AbstractEventLoop) -> None:
+        self.callback = callback
+        self._loop = loop
+
+    def __call__(self, future: concurrent.futures.Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.callback, future)
 
 
 def _call_later(

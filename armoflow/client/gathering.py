@@ -11,6 +11,7 @@ from typing import Any
 from armoflow.client.future import Future
 from armoflow.client.habits import check_future
 from armoflow.codec.envelope import Slot
+from armoflow.graph.arguments import substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import Result, SlotRange
@@ -37,6 +38,19 @@ def gather_values(futures: Any, return_exceptions: bool) -> Any:
     while left:
         values.append(gather_values(left.pop(), return_exceptions))
     return values
+
+
+def assemble(values: Sequence[Any], lazy: Sequence[Any], results: Sequence[Any]) -> Any:
+    """What was given to compute, with results in the place of what is lazy in it.
+
+    Args:
+        values: What was given.
+        lazy: What is lazy in it.
+        results: What these have come to.
+    """
+    found = dict(zip(map(id, lazy), results, strict=True))
+    computed = tuple(substitute(value, lambda part: found[id(part)]) for value in values)
+    return computed[0] if len(computed) == 1 else computed
 
 
 def outcomes_of(futures: Sequence[Future[Any]], timeout: float | None) -> list[Any]:

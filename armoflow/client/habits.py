@@ -115,7 +115,7 @@ def _remedy(value: Any) -> str:
     if isinstance(value, (Generator, Iterator)):
         return "give a list of the lazy values, or task.map(iterable)"
     if isinstance(value, Coroutine):
-        return "write the function with def, and make a task of it"
+        return "make a task of the function, compute(task(function)(...))"
     if inspect.isroutine(value):
         return "make a task of it and call it, compute(task(function)(...))"
     return ""

@@ -51,6 +51,7 @@ from armoflow.graph.stepwise import IterateNode
 from armoflow.options import TaskOptions, as_block, check_skipping, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
+from armoflow.system.coroutines import finish
 from armoflow.worker.job import split_outputs
 
 
@@ -166,7 +167,7 @@ class Scope:
                 # As in a worker, where the caller's blocks are not entered.
                 here = local_task(node, name, attempt, checkpoint, place)
                 with as_block(None), running(here):
-                    result = function()
+                    result = finish(function())
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):
                 raise  # the user left
@@ -176,8 +177,11 @@ class Scope:
             except BaseException as error:
                 used_up = attempt > attempts.settings.retries
                 final = error if used_up else final_error(attempts.retry_on, error)
-                if final is not None:
-                    return self._failed(node, fail(final, node, name, attempt))
+                try:
+                    if final is not None:
+                        return self._failed(node, fail(final, node, name, attempt))
+                finally:
+                    del final  # its traceback holds this frame
             finally:
                 current_client.reset(token)
             attempts.sleep(attempts.settings.draw_pause(attempt))

@@ -43,11 +43,6 @@ def check_function(function: Any, outputs: int = 1) -> None:
             f"{function.__qualname__!r} is a method, which a task cannot be: write a function "
             "outside of the class, which takes the object as its first argument"
         )
-    if inspect.iscoroutinefunction(function):
-        raise GraphError(
-            f"{name_of(function)!r} is a coroutine function (async def), which a task cannot run: "
-            "write it with def, and asyncio.run(...) inside if it needs a loop"
-        )
     if inspect.isasyncgenfunction(function) or (
         outputs == 1 and inspect.isgeneratorfunction(function)
     ):

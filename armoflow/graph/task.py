@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Self, Unpack
 
@@ -329,15 +329,29 @@ class MultiTask(BaseTask[P, R_co], Generic[P, R_co, CallsT_co, ListsT_co]):
         return lists
 
 
-# A task that returns a graph has that graph's value: its Delayed is taken off the type.
+class Decorator(Protocol):
+    """What makes a task of a function: ``@task(retries=2)``."""
+
+    @overload
+    def __call__(self, function: Callable[P, Delayed[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R | Delayed[R]], /) -> Task[P, R]: ...
+
+
+# A task that returns a graph has that graph's value: its Delayed is taken off the type. So is the
+# coroutine of one that is written with async def.
 @overload
 def task(function: Callable[P, Delayed[R]], /) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 @overload
 def task(function: Callable[P, R | Delayed[R]], /) -> Task[P, R]: ...
 @overload
 def task(  # type: ignore[overload-overlap]
     *, name: str | None = None, outputs: Literal[1] = 1, **options: Unpack[Options]
-) -> Callable[[Callable[P, R | Delayed[R]]], Task[P, R]]: ...
+) -> Decorator: ...
 @overload
 def task(  # type: ignore[overload-overlap]
     *, outputs: Literal[2], name: str | None = None, **options: Unpack[Options]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.errors import TaskError
+from armoflow.system.coroutines import as_plain
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import code_bytes
 from armoflow.worker.reach import Reach
@@ -24,7 +24,6 @@ Function = Callable[..., Any]
 
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
 _GENERATOR = inspect.CO_GENERATOR
-_COROUTINE = inspect.CO_COROUTINE
 
 
 class Loaded(NamedTuple):
@@ -182,14 +181,4 @@ def prepare(function: Function, name: str) -> Function:
             f"the task {name!r} is a generator function: a task's result is a value, "
             "return a list instead"
         )
-    return _run_coroutine(function) if flags & _COROUTINE else function
-
-
-def _run_coroutine(function: Function) -> Function:
-    import asyncio
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return asyncio.run(function(*args, **kwargs))
-
-    return run
+    return as_plain(function)

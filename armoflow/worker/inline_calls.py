@@ -142,10 +142,13 @@ class InlineCaller:
                 lost = isinstance(error, (UnreadableDataError, EnvelopeError))
                 used_up = lost or attempt > rule.settings.retries
                 final = error if used_up else final_error(rule.retry_on, error)
-                if final is not None:
-                    self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
-                    output = recorder.last_lines()
-                    raise describe(final, node.name, item, attempt, output) from None
+                try:
+                    if final is not None:
+                        self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
+                        output = recorder.last_lines()
+                        raise describe(final, node.name, item, attempt, output) from None
+                finally:
+                    del final  # its traceback holds this frame
                 pause = rule.settings.draw_pause(attempt)
                 # Of a collection the other items go on meanwhile: where the rest of it runs.
                 if not rule.patient or (pause and item is not None):

@@ -61,9 +61,7 @@ def test_static_methods_and_functions_in_the_body_of_a_class_are_tasks() -> None
     assert Tools.one(Tools.two(1)).node.name == "one"
 
 
-def test_coroutine_and_generator_functions_are_refused() -> None:
-    async def coroutine() -> None: ...
-
+def test_generator_functions_are_refused() -> None:
     async def ticks() -> AsyncIterator[int]:
         yield 1
 
@@ -71,8 +69,6 @@ def test_coroutine_and_generator_functions_are_refused() -> None:
         yield 1
 
     for function, says in (
-        (coroutine, "coroutine function"),
-        (functools.partial(coroutine), "coroutine function"),
         (ticks, "generator function"),
         (numbers, "generator function, whose value cannot be stored: return a list"),
     ):

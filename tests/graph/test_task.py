@@ -151,12 +151,6 @@ def test_what_is_no_task() -> None:
     with pytest.raises(GraphError, match="made of a function"):
         task(5)  # type: ignore[call-overload]
 
-    async def later() -> int:
-        return 1
-
-    with pytest.raises(GraphError, match="coroutine"):
-        task(later)
-
 
 def test_names() -> None:
     assert task(functools.partial(operator.add, 1)).name == "add"

@@ -88,7 +88,7 @@ def test_options_are_keywords_and_annotations(client: Client) -> None:
 
 def test_an_unknown_keyword_names_the_nearest_option() -> None:
     with pytest.raises(OptionError, match="did you mean 'retries'"):
-        get({"a": 1}, "a", retry=1)
+        get({"a": 1}, "a", retrys=1)
 
 
 @pytest.mark.parametrize("extra", ["dask", "joblib"])

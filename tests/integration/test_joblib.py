@@ -101,7 +101,7 @@ def test_values_as_they_come(client: Client) -> None:
 
 def test_an_unknown_argument_names_the_nearest_option(client: Client) -> None:
     with pytest.raises(OptionError, match="did you mean 'retries'"):
-        joblib.parallel_config("armoflow", client=client, retry=1)
+        joblib.parallel_config("armoflow", client=client, retrys=1)
     with pytest.raises(OptionError, match="initializer"):
         joblib.Parallel(n_jobs=2, backend="armoflow", initializer=print)([])
 

@@ -99,6 +99,34 @@ GOOD = {
         assert_type(many.fold(double), Delayed[int])
         assert_type(items(["a"]), DelayedList[str])
     """,
+    "coroutines": """
+        from armoflow import AsyncClient, Future
+
+        @task
+        async def later(number: int) -> int:
+            return number
+
+        @task(retries=2)
+        async def retried(number: int) -> Table:
+            return Table()
+
+        @task(retries=2)
+        def plainly(number: int) -> int | Delayed[int]:
+            return number
+
+        assert_type(later(1), Delayed[int])
+        assert_type(retried(1), Delayed[Table])
+        assert_type(plainly(1), Delayed[int])
+        assert_type(later.map([1]), DelayedList[int])
+
+        async def main() -> None:
+            async with AsyncClient() as client:
+                assert_type(await client.compute(later(1)), int)
+                assert_type(await client.compute(later.map([1])), list[int])
+                async for future in client.as_completed(later.map([1])):
+                    assert_type(future, Future[int])
+                    assert_type(await future, int)
+    """,
     "client": """
         from armoflow import Client, Future, options
 

@@ -1,0 +1,260 @@
+"""The client for coroutines: what would wait is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from armoflow.client.client import Client
+from armoflow.client.future import Future
+from armoflow.client.gathering import assemble, gather_values, late
+from armoflow.client.habits import check_computable, check_future, check_timeout
+from armoflow.client.iteration import Iteration
+from armoflow.client.put import Put
+from armoflow.errors import ClientClosedError
+from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.context import Computer, enter, leave
+from armoflow.graph.delayed import Delayed
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+_END: Any = object()
+
+
+class AsyncClient:
+    """Runs graphs, for coroutines: ``async with AsyncClient(...) as client``.
+
+    Its futures are those of a :class:`Client`: they may be given to tasks, awaited, and waited for
+    with ``asyncio.wait``, ``asyncio.wait_for`` and ``asyncio.gather``. Who is cancelled while he
+    awaits a future cancels what only this future needs; who awaits a future that is cancelled gets
+    ``CancelledError``.
+
+    Args:
+        endpoint: As that of :class:`Client`.
+        arguments: Its further arguments, and options of tasks.
+
+    Example:
+        >>> import asyncio
+        >>> from armoflow import AsyncClient, task
+        >>> @task
+        ... async def double(number: int) -> int:
+        ...     return 2 * number
+        >>> async def main():
+        ...     async with AsyncClient(local=True) as client:
+        ...         return await client.compute(double.map([1, 2]))
+        >>> asyncio.run(main())
+        [2, 4]
+    """
+
+    def __init__(self, endpoint: str | None = None, **arguments: Any) -> None:
+        self._arguments = {"endpoint": endpoint, **arguments}
+        # There the caller's own thread runs the tasks, so that they can be stepped through.
+        self._here = arguments.get("local") is True
+        self._client: Client | None = None
+        self._outer: Computer | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client that it is of, for what would not wait.
+
+        Raises:
+            ClientClosedError: Outside of ``async with``.
+        """
+        if self._client is None:
+            raise ClientClosedError("this client is not open: `async with` opens it")
+        return self._client
+
+    @overload
+    async def compute(self, value: Delayed[A], /, *, timeout: float | None = None) -> A: ...
+    @overload
+    async def compute(
+        self, value: DelayedList[A], /, *, timeout: float | None = None
+    ) -> list[A]: ...
+    @overload
+    async def compute(
+        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+    ) -> Any: ...
+
+    async def compute(
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> Any:
+        """Run graphs and await their values; see :meth:`Client.compute`.
+
+        Who is cancelled meanwhile cancels them.
+        """
+        lazy = find_dependencies(values)
+        check_computable(values, deep=not lazy)
+        check_timeout(timeout)
+        futures = await self._started(self.client.submit_all, lazy)
+        results = await self._values(futures, timeout, return_exceptions)
+        return assemble(values, lazy, results)
+
+    async def submit(self, value: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a graph or a call; see :meth:`Client.submit`."""
+
+        def start() -> list[Future[Any]]:
+            return [self.client.submit(value, *args, **kwargs)]
+
+        return (await self._started(start))[0]
+
+    async def map(self, task: Any, /, *iterables: Any, **fixed: Any) -> list[Future[Any]]:
+        """Start a task for each item of the iterables; see :meth:`Client.map`."""
+        return await self._started(lambda: self.client.map(task, *iterables, **fixed))
+
+    async def gather(self, futures: Any, *, return_exceptions: bool = False) -> Any:
+        """Await futures; see :meth:`Client.gather`. Who is cancelled meanwhile cancels none."""
+        waited = list(_futures_in(futures))
+        if waited:
+            await asyncio.wait(waited)
+        return await self._call(lambda: gather_values(futures, return_exceptions))
+
+    @overload
+    def as_completed(
+        self, futures: DelayedList[A], *, timeout: float | None = None
+    ) -> AsyncIterator[Future[A]]: ...
+    @overload
+    def as_completed(
+        self, futures: Iterable[Future[A]], *, timeout: float | None = None
+    ) -> AsyncIterator[Future[A]]: ...
+
+    def as_completed(
+        self, futures: Any, *, timeout: float | None = None
+    ) -> AsyncIterator[Future[Any]]:
+        """Futures in the order in which they end; see :meth:`Client.as_completed`.
+
+        A ``DelayedList`` is cancelled when the iteration ends early.
+        """
+        check_timeout(timeout)
+        if isinstance(futures, DelayedList):
+            return self._iterate(futures, timeout)
+        waited = list(dict.fromkeys(futures))
+        for future in waited:
+            check_future(future, "as_completed")
+        return _as_completed(waited, timeout)
+
+    async def put(self, value: T) -> Put[T]:
+        """Upload a value once, for many tasks."""
+        return await self._call(lambda: self.client.put(value))
+
+    async def close(self) -> None:
+        """Cancel what runs, end the session and the private engine; may be called again."""
+        if self._client is not None:
+            await self._call(self._client.close)
+
+    async def __aenter__(self) -> AsyncClient:
+        if self._client is None:
+            self._client = await self._call(lambda: Client(**self._arguments))
+        self._outer = enter(self._client)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        leave(self.client, self._outer)
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._client or 'not open'}>"
+
+    # --------------------------------------------------------------------------------------------
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        """Call what may wait, in a thread, with this task's blocks of options."""
+        return function() if self._here else await asyncio.to_thread(function)
+
+    async def _started(
+        self, start: Callable[..., list[Future[Any]]], *args: Any
+    ) -> list[Future[Any]]:
+        """Futures of what is started; if this is cancelled meanwhile, so are they."""
+        starting = asyncio.ensure_future(self._call(lambda: start(*args)))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_cancel_started)
+            raise
+
+    async def _values(
+        self, futures: list[Future[Any]], timeout: float | None, return_exceptions: bool
+    ) -> list[Any]:
+        if not futures:
+            return []
+        try:
+            _, left = await asyncio.wait(futures, timeout=timeout)
+        except asyncio.CancelledError:
+            _cancel(futures)
+            raise
+        if left:
+            _cancel(left)
+            raise late(len(left), len(futures), timeout)
+        values: list[Any] = await self._call(lambda: gather_values(futures, return_exceptions))
+        return values
+
+    async def _iterate(
+        self, collection: DelayedList[Any], timeout: float | None
+    ) -> AsyncIterator[Future[Any]]:
+        iterator = self.client.as_completed(collection, timeout=timeout)
+        coming: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                coming = asyncio.ensure_future(self._call(lambda: next(iterator, _END)))
+                future = await asyncio.shield(coming)
+                if future is _END:
+                    return
+                yield future
+        finally:
+            if isinstance(iterator, Iteration):
+                iterator.stop()
+                if coming is not None:
+                    await asyncio.wait([coming])  # a thread is in it until then
+                await self._call(iterator.close)
+
+
+async def _as_completed(
+    futures: list[Future[Any]], timeout: float | None
+) -> AsyncIterator[Future[Any]]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    arrivals: asyncio.Queue[Any] = asyncio.Queue()
+    count = len(futures)
+    while futures:  # they are held no longer than it takes
+        futures.pop().add_done_callback(arrivals.put_nowait)
+    for left in range(count, 0, -1):
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            arrived = await asyncio.wait_for(arrivals.get(), seconds)
+        except asyncio.TimeoutError:
+            message = f"{left} (of {count}) futures unfinished"
+            raise concurrent.futures.TimeoutError(message) from None
+        yield arrived
+
+
+def _futures_in(value: Any) -> Iterable[Future[Any]]:
+    """The futures in nested lists and dicts."""
+    if isinstance(value, Future):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _futures_in(list(value.values()))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for part in value:
+            yield from _futures_in(part)
+
+
+def _cancel(futures: Iterable[Any]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+def _cancel_started(starting: asyncio.Future[list[Future[Any]]]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        _cancel(starting.result())
