@@ -15,7 +15,7 @@ from armoflow.cache.parts import KeyParts, decode_parts
 from armoflow.catalogue import KeptResult, numbered, parts_of, results_of, summaries
 from armoflow.cli.endpoint import engine_options
 from armoflow.cli.printing import json_option, print_facts, print_json, print_table
-from armoflow.client.caching import find_index, remove_cached
+from armoflow.client.caching import find_index
 from armoflow.errors import OptionError, UnknownIdError
 from armoflow.index import Index
 from armoflow.protocol.settings import ConnectionSettings
@@ -50,6 +50,8 @@ class _Place(NamedTuple):
             index.close()
 
     def remove(self, results: Sequence[KeptResult]) -> int:
+        from armoflow.client.cache_removal import remove_cached
+
         return remove_cached(self.settings, self.state, [found.opaque_id for found in results])
 
 

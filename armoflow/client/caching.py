@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from armoflow.codec.pickling import loads
 from armoflow.errors import UnkeyableError
 from armoflow.index import Index, path_of
 from armoflow.orchestrator.planned import Constant
-from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -55,32 +54,6 @@ def open_index(endpoint: str | None, state: Path | None) -> Index:
 def find_index(endpoint: str, state: Path | None) -> Path:
     """The file of the index of an engine, whether it is there or not."""
     return path_of(endpoint) if state is None else state / INDEX_NAME
-
-
-def remove_cached(
-    settings: ConnectionSettings, state: Path | None, opaque_ids: Sequence[bytes]
-) -> int:
-    """Delete data of a cache at its engine, and what the index says of it.
-
-    Args:
-        settings: How the engine is reached.
-        state: The state directory, where it is an engine of its clients.
-        opaque_ids: The data.
-
-    Returns:
-        How much is gone now.
-    """
-    from armoflow.client.client import Client
-    from armoflow.client.engine_backend import EngineBackend
-
-    options: dict[str, Any] = {"state": state}
-    if state is None:
-        given = {name: getattr(settings, name) for name in ("endpoint", *CONNECTION_OPTIONS)}
-        options = {name: value for name, value in given.items() if value}
-    with Client(progress=False, name="armoflow cache", cache_limit="none", **options) as client:
-        backend = client._backend
-        assert isinstance(backend, EngineBackend)
-        return backend.remove_cached(opaque_ids)
 
 
 def reference_keys(
