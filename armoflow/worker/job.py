@@ -392,7 +392,7 @@ def options_of(settings: Settings) -> TaskOptions:
         priority=settings.priority,
         max_retries=settings.max_retries,
         max_backoff=settings.max_backoff,
-        jitter=settings.jitter,
+        jitter=settings.jitter or None,
         options=tuple(settings.options.items()) or None,
         retry_on=None if settings.retry_on is None else pickle.loads(settings.retry_on),
         on_failure=None if settings.on_failure is None else pickle.loads(settings.on_failure),

@@ -35,6 +35,7 @@ REASONS = {
     "test_from_array_with_lock": LOCK,
     "test_nanquantile_all_nan": WARNING,
     "test_array_cumreduction_axis": WARNING,
+    "test_average_raises": WARNING,
     "test_binary_operator_delegation": "takes a plugin of pytest's that is not installed",
 }
 
