@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.future import Future
     from armoflow.client.put import Put
-    from armoflow.files import File
+    from armoflow.files import File, FileCopy, FolderCopy, file, folder
     from armoflow.graph.collection import DelayedList, items, zip_items
     from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
@@ -31,6 +31,8 @@ __all__ = [
     "Delayed",
     "DelayedList",
     "File",
+    "FileCopy",
+    "FolderCopy",
     "Future",
     "Put",
     "Task",
@@ -38,6 +40,8 @@ __all__ = [
     "__version__",
     "compute",
     "current_task",
+    "file",
+    "folder",
     "items",
     "options",
     "task",
@@ -52,12 +56,16 @@ _MODULES = {
     "Delayed": "armoflow.graph.delayed",
     "DelayedList": "armoflow.graph.collection",
     "File": "armoflow.files",
+    "FileCopy": "armoflow.files",
+    "FolderCopy": "armoflow.files",
     "Future": "armoflow.client.future",
     "Put": "armoflow.client.put",
     "Task": "armoflow.graph.task",
     "WorkerResource": "armoflow.resources",
     "compute": "armoflow.graph.context",
     "current_task": "armoflow.running",
+    "file": "armoflow.files",
+    "folder": "armoflow.files",
     "items": "armoflow.graph.collection",
     "task": "armoflow.graph.task",
     "worker_resource": "armoflow.resources",

@@ -1,0 +1,139 @@
+"""Files that travel, by every door."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import armoflow
+from armoflow import Client, FileCopy, FolderCopy, task
+from armoflow.codec.pickling import dumps, loads
+from armoflow.errors import SerializationError
+from armoflow.files import _folder_arrives
+
+LARGE = os.urandom(300_000)
+
+
+@task
+def held(path: FileCopy) -> tuple[str, str, bytes]:
+    return str(path), path.name, Path(path).read_bytes()
+
+
+@task
+def there(path: str) -> bool:
+    return Path(path).exists()
+
+
+@task
+def names(root: FolderCopy) -> list[str]:
+    return sorted(str(path.relative_to(root.path)) for path in root.path.rglob("*"))
+
+
+@task
+def written(content: bytes) -> FileCopy:
+    with tempfile.NamedTemporaryFile(delete=False) as made:
+        made.write(content)
+    return armoflow.file(made.name)
+
+
+@task
+def both(path: FileCopy) -> Any:
+    return [held(path), held(armoflow.file(path))]
+
+
+@task
+def passed(path: FileCopy) -> FileCopy:
+    return armoflow.file(path)
+
+
+def make(root: Path) -> list[FileCopy]:
+    contents = {"small.txt": b"small", "empty.txt": b"", "large.bin": LARGE}
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    return [armoflow.file(root / name) for name in contents]
+
+
+def test_a_map_over_files_gets_copies_of_them(client: Client, tmp_path: Path) -> None:
+    found = client.compute(held.map(make(tmp_path)))
+    assert [content for _, _, content in found] == [b"small", b"", LARGE]
+    assert [name for _, name, _ in found] == ["small.txt", "empty.txt", "large.bin"]
+    assert all(Path(path).parent != tmp_path for path, _, _ in found)
+
+
+def test_copies_are_removed_after_their_task(client: Client, tmp_path: Path) -> None:
+    path, _, _ = client.compute(held(make(tmp_path)[2]))
+    assert client.compute(there(path)) is False
+
+
+@pytest.mark.parametrize("content", [b"", b"few", LARGE])
+def test_a_task_returns_a_file(client: Client, tmp_path: Path, content: bytes) -> None:
+    found = client.compute(written(content))
+    assert found.save(tmp_path / "saved").read_bytes() == content
+    assert client.compute(held(written(content)))[2] == content
+    assert client.compute(passed(written(content))).path.read_bytes() == content
+
+
+def test_a_returned_graph_takes_files(client: Client, tmp_path: Path) -> None:
+    found = client.compute(both(make(tmp_path)[2]))
+    assert [content for _, _, content in found] == [LARGE, LARGE]
+
+
+def test_a_folder_travels_with_all_that_is_in_it(client: Client, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "deep" / "empty").mkdir(parents=True)
+    (root / "deep" / "large.bin").write_bytes(LARGE)
+    (tmp_path / "elsewhere").write_text("linked")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    expected = ["deep", "deep/empty", "deep/large.bin", "link"]
+    assert client.compute(names(armoflow.folder(root))) == expected
+
+
+def test_in_local_mode_it_is_the_path(tmp_path: Path) -> None:
+    with Client(local=True) as client:
+        assert client.compute(held(make(tmp_path)[0]))[0] == str(tmp_path / "small.txt")
+
+
+def test_a_copy_is_read_only_and_goes_with_its_last_reference(tmp_path: Path) -> None:
+    copied = loads(dumps(make(tmp_path)[2]))
+    where = copied.path
+    assert where.read_bytes() == LARGE
+    assert not where.stat().st_mode & 0o222
+    del copied
+    gc.collect()
+    assert not where.parent.exists()
+
+
+@pytest.mark.parametrize("part", ["..", ".", "", "a/b", "/etc", "a\0"])
+def test_names_that_lead_elsewhere_are_refused(part: str) -> None:
+    with pytest.raises(SerializationError, match="no name of a file that arrives"):
+        _folder_arrives("data", [(("deep", part), b"")])
+
+
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "around").symlink_to(tmp_path)
+    with pytest.raises(SerializationError, match="neither a file nor a folder"):
+        dumps(armoflow.folder(tmp_path / "data"))
+
+
+def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"armoflow.file\(.*there is no file"):
+        armoflow.file(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=r"armoflow.folder\(.*there is no folder"):
+        armoflow.folder(tmp_path / "nowhere")
+
+
+def test_keys_are_of_name_and_content(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for root in (one, other):
+        root.mkdir()
+        (root / "data.bin").write_bytes(LARGE)
+    key = armoflow.file(one / "data.bin").__armoflow_key__()
+    assert armoflow.file(other / "data.bin").__armoflow_key__() == key
+    (other / "data.bin").write_bytes(b"other")
+    assert armoflow.file(other / "data.bin").__armoflow_key__() != key
