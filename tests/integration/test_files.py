@@ -137,3 +137,15 @@ def test_keys_are_of_name_and_content(tmp_path: Path) -> None:
     assert armoflow.file(other / "data.bin").__armoflow_key__() == key
     (other / "data.bin").write_bytes(b"other")
     assert armoflow.file(other / "data.bin").__armoflow_key__() != key
+
+
+def test_what_was_put_is_read_once_for_many_calls(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    content = armoflow.files._content  # type: ignore[attr-defined]
+    monkeypatch.setattr("armoflow.files._content", lambda at: (read.append(at), content(at))[1])
+    data: Any = client.put(make(tmp_path)[2])
+    assert [found[2] for found in client.compute([held(data), held(data)])] == [LARGE, LARGE]
+    assert client.compute(held(data))[2] == LARGE
+    assert len(read) == 1
