@@ -7,11 +7,17 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 from serving import PATIENCE, Serving, serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+VERSIONS = "armonik.api.grpc.v1.versions.Versions.ListVersions"
 TASKS = "armonik.api.grpc.v1.tasks.Tasks"
 
 
@@ -36,6 +42,25 @@ def test_the_services_describe_themselves(serving: Serving, version: str) -> Non
     names = {service.name for service in listed.list_services_response.service}
     assert {TASKS, "grpc.health.v1.Health"} <= names
     assert described.file_descriptor_response.file_descriptor_proto
+
+
+def test_every_method_can_be_called_by_its_description(serving: Serving) -> None:
+    """What generic tools do: gRPC's own client reads all that is listed, and calls by that."""
+    database = ProtoReflectionDescriptorDatabase(serving.channel)
+    pool = DescriptorPool(database)
+    services = [pool.FindServiceByName(name) for name in database.get_services()]
+    assert len(services) == 12
+    methods = {each.full_name: each for service in services for each in service.methods}
+    kinds = [(each.input_type, each.output_type) for each in methods.values()]
+    assert all(GetMessageClass(kind)() is not None for pair in kinds for kind in pair)
+    request, reply = map(GetMessageClass, kinds[[*methods].index(VERSIONS)])
+    service, _, name = VERSIONS.rpartition(".")
+    call = serving.channel.unary_unary(
+        f"/{service}/{name}",
+        request_serializer=request.SerializeToString,
+        response_deserializer=reply.FromString,
+    )
+    assert call(request(), timeout=PATIENCE).api
 
 
 def test_a_service_of_the_engine_serves(serving: Serving) -> None:

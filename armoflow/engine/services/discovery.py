@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from functools import cached_property
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool, json_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -35,7 +39,7 @@ def register_discovery(server: Any, engine: Engine, services: Iterable[str]) -> 
     serving = ServingService(engine, names)
     health_pb2_grpc.add_HealthServicer_to_server(serving, server)
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        Reflection(names).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
@@ -46,6 +50,53 @@ def register_discovery(server: Any, engine: Engine, services: Iterable[str]) -> 
         )
     )
     return serving
+
+
+class Reflection:
+    """Which services there are, and what they are made of.
+
+    Args:
+        names: The services.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+
+    @cached_property
+    def _servicer(self) -> Any:
+        # Made when somebody asks: few engines are.
+        return reflection.aio.ReflectionServicer(self._names, pool=_described(self._names))
+
+    async def ServerReflectionInfo(  # noqa: N802
+        self, requests: Any, context: Any
+    ) -> AsyncIterator[Any]:
+        """Answer what is asked about services, files and messages."""
+        async for reply in self._servicer.ServerReflectionInfo(requests, context):
+            yield reply
+
+
+def _described(names: Iterable[str]) -> DescriptorPool:
+    """The files of services, with all that they stand on."""
+    pool, known = DescriptorPool(), descriptor_pool.Default()
+
+    def add(file: Any) -> None:
+        for each in file.dependencies:
+            add(each)
+        pool.AddSerializedFile(file.serialized_pb)
+
+    for name in names:
+        if name not in REFLECTION:
+            add(known.FindFileContainingSymbol(name))
+    alpha = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(alpha)
+    pool.Add(_as_v1(alpha))
+    return pool
+
+
+def _as_v1(alpha: FileDescriptorProto) -> FileDescriptorProto:
+    """The description of v1, which gRPC's package lacks: the messages are those of v1alpha."""
+    text = json_format.MessageToJson(alpha)
+    return json_format.Parse(text.replace("v1alpha", "v1"), FileDescriptorProto())
 
 
 class ServingService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
