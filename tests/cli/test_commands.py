@@ -182,6 +182,31 @@ def test_what_a_killed_client_leaves_can_be_looked_at(
     assert result["kind"] in ("result", "task") and result["session"] == left["id"]
 
 
+@pytest.mark.parametrize("ending", ["raise SystemExit(3)", "raise RuntimeError('mine')", ""])
+def test_what_a_client_leaves_that_has_ended_can_be_looked_at(
+    engine: Commanded, tmp_path: Path, ending: str
+) -> None:
+    script = tmp_path / "ended.py"
+    script.write_text(SCRIPT.replace("os.kill(os.getpid(), signal.SIGKILL)", ending))
+    done = subprocess.run(
+        [sys.executable, script],
+        check=False,
+        capture_output=True,
+        env=engine.environment,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == (3 if "Exit" in ending else 1 if ending else 0), done.stderr
+    session = engine.sessions()[0]
+    assert session["application"] == "ended" and session["id"] in engine.run("ps")
+    (failure,) = engine.json("show", session["id"])["failures"]
+    assert 'raise ValueError(f"no {x}")' in engine.json("show", failure["first"])["traceback"]
+    if engine.keeps_output:
+        assert "about to fail" in engine.run("logs", session["id"])
+    page = tmp_path / "run.html"
+    engine.run("report", session["id"], "-o", str(page))
+    assert "ValueError: no 3" in page.read_text()
+
+
 def test_failed_items_of_tasks_that_ended_well_are_counted_and_named(
     engine: Commanded, left: dict[str, Any]
 ) -> None:
@@ -455,6 +480,13 @@ def test_every_command_says_what_it_does() -> None:
     for name in COMMANDS:
         command = commands.get_command(context, name)
         assert command is not None and command.get_short_help_str(), name
+
+
+def test_the_page_lists_the_commands_that_there_are() -> None:
+    table = (Path(__file__).parents[2] / "docs/cli.md").read_text().partition("\nAll but")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    names = [re.findall(r"[a-z]+", words)[0] for cell in cells for words in cell.split("`, `")]
+    assert set(names) == set(COMMANDS)
 
 
 def test_unknown_commands_and_options_are_refused() -> None:
