@@ -1,0 +1,112 @@
+"""A script that is run again: from a fresh interpreter it runs nothing and moves next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.integration.engines import Up
+
+SCRIPT = """
+    import sys, time
+    from pathlib import Path
+    from armoflow import Client, task
+
+    ran = Path(sys.argv[2])
+
+    class Place:
+        def __armoflow_key__(self):
+            return "place"
+
+        def mark(self):
+            (ran / str(time.monotonic_ns())).touch()
+
+    @task(cache=True)
+    def start(number: int, place: Place) -> int:
+        place.mark()
+        return number
+
+    @task(cache=True)
+    def add(first: int, second: int, place: Place) -> int:
+        place.mark()
+        return first + second
+
+    place = Place()
+    layer = [start(number, place) for number in range(100)]
+    for _ in range(9):
+        layer = [add(layer[i], layer[i - 1], place) for i in range(100)]
+    with Client(sys.argv[1], workers=2) as client:
+        print(sum(client.compute(*layer)))
+"""
+
+
+class Relay(threading.Thread):
+    """Passes bytes on to an engine, and counts them.
+
+    Attributes:
+        endpoint: Where it listens.
+        moved: Bytes, in both directions.
+    """
+
+    def __init__(self, upstream: str, directory: str) -> None:
+        super().__init__(daemon=True)
+        self.endpoint = f"unix:{directory}/relay"
+        self.moved = 0
+        self._upstream = upstream.removeprefix("unix:")
+        self._loop = asyncio.new_event_loop()
+        self._served = threading.Event()
+        self.start()
+        self._served.wait()
+
+    def run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.run_forever()
+
+    def stop(self) -> None:
+        """Pass nothing on any more."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.join()
+
+    async def _serve(self) -> None:
+        path = self.endpoint.removeprefix("unix:")
+        self._server = await asyncio.start_unix_server(self._connect, path)
+        self._served.set()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._upstream)
+        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.moved += len(data)
+            writer.write(data)
+        writer.close()
+
+
+def test_a_graph_of_1000_calls_that_was_computed_moves_less_than_100_kilobytes(
+    engine: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    script, ran = tmp_path / "script.py", tmp_path / "ran"
+    script.write_text(textwrap.dedent(SCRIPT))
+    ran.mkdir()
+    printed, counts = [], []
+    with tempfile.TemporaryDirectory(prefix="af-") as directory:
+        relay = Relay(engine.endpoint, directory)
+        for _ in range(2):
+            relay.moved = 0
+            command = [sys.executable, str(script), relay.endpoint, str(ran)]
+            completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            printed.append(completed.stdout)
+            counts.append(len(list(ran.iterdir())))
+        relay.stop()
+    assert counts[0] == counts[1] >= 1000  # what is late is given away, and may run twice
+    assert printed == [f"{4950 * 2**9}\n"] * 2
+    assert relay.moved < 100_000
