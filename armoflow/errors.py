@@ -180,6 +180,23 @@ class DataLostError(TaskError):
     """Data that a task or the caller needs is no longer stored."""
 
 
+class StaleCacheError(DataLostError):
+    """What was taken from the cache is not what was kept, or cannot be read any more.
+
+    Whoever sees it first is the client, which computes the value anew.
+
+    Attributes:
+        result_id: The result that the cache gave.
+    """
+
+    def __init__(self, message: str, result_id: str = "") -> None:
+        super().__init__(message, result_id)
+        self.result_id = result_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RemoteTaskError(TaskError):
     """Stands for a remote exception whose type cannot be rebuilt here; ``type_name`` names it."""
 

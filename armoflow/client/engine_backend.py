@@ -32,7 +32,7 @@ from armoflow.client.watched import WatchedWork
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError, OptionError, SerializationError
+from armoflow.errors import EngineError, OptionError, SerializationError, StaleCacheError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
@@ -57,6 +57,7 @@ from armoflow.orchestrator.planning.plan_settings import (
 )
 from armoflow.orchestrator.tally import Count
 from armoflow.orchestrator.targets import (
+    ItemOutcome,
     IterationWindow,
     Names,
     WaitingTarget,
@@ -238,6 +239,8 @@ class EngineBackend:
         for future, value, target in zip(futures, values, targets, strict=True):
             future.shows(value)
             future.found(survey.inquiry)
+            if survey.cached:
+                future.may_be_stale(functools.partial(self._anew, value, settings))
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
@@ -245,9 +248,12 @@ class EngineBackend:
         self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
     ) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
+        settings = self._settings_here()
+        if fail_fast:
+            settings = dataclasses.replace(settings, fail_fast=True)
         with COLLECTOR.rarely(), self._watched.span("compute", values) as trace:
             try:
-                return self._compute(values, timeout, trace, fail_fast=fail_fast)
+                return self._compute(values, timeout, trace, settings)
             finally:
                 self._watched.catch_up(self._loop)
 
@@ -261,6 +267,9 @@ class EngineBackend:
         futures: list[Future[Any]] = [
             Future(origin, names, index) for index in range(len(collection))
         ]
+        if survey.cached:
+            for index, future in enumerate(futures):
+                future.may_be_stale(functools.partial(self._anew_item, collection, index, settings))
         target = self._orchestrator.items(collection, futures)
         self._take(survey, planner)
         with self._watched.span("map", [collection]) as trace:
@@ -281,12 +290,48 @@ class EngineBackend:
         return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
 
     def _compute(
-        self, values: Sequence[Any], timeout: float | None, trace: Labels, *, fail_fast: bool
+        self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
     ) -> list[Any]:
-        settings = self._settings_here()
-        if fail_fast:
-            settings = dataclasses.replace(settings, fail_fast=True)
-        calls = None if fail_fast else self._prepare(values, settings)
+        try:
+            return self._compute_once(values, timeout, trace, settings)
+        except StaleCacheError as error:
+            if not self._disown(error):
+                raise
+        return self._compute(values, timeout, trace, settings)  # without what was wrong
+
+    def _disown(self, error: StaleCacheError) -> bool:
+        """The cache is not asked for that any more; False if it was not."""
+        cache = self._orchestrator.cache
+        return cache is not None and self._loop.call(cache.disown(error.result_id, str(error)))
+
+    def _anew(
+        self, value: Any, settings: PlanSettings, decoded: list[ItemOutcome]
+    ) -> list[ItemOutcome]:
+        """What has come of a value, computed anew where the cache was wrong."""
+        error = next((one.error for one in decoded if isinstance(one.error, StaleCacheError)), None)
+        if error is None or not self._disown(error):
+            return decoded
+        try:
+            (found,) = self._compute([value], None, (), settings)
+        except Exception as raised:  # whatever a task raises
+            return [ItemOutcome(error=raised)]
+        whole = not isinstance(value, DelayedList)
+        return [ItemOutcome(one) for one in ([found] if whole else found)]
+
+    def _anew_item(
+        self,
+        collection: DelayedList[Any],
+        index: int,
+        settings: PlanSettings,
+        decoded: list[ItemOutcome],
+    ) -> list[ItemOutcome]:
+        """The same of one item of a collection."""
+        return self._anew(collection[index], settings, decoded)
+
+    def _compute_once(
+        self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
+    ) -> list[Any]:
+        calls = None if settings.fail_fast else self._prepare(values, settings)
         if calls is not None:
             gathering = Gathering(len(values))
             self._orchestrator.calls.start(calls, gathering.receivers, trace)
@@ -314,7 +359,7 @@ class EngineBackend:
         fetch = self._orchestrator.fetcher.fetch
         targets = [
             EagerTarget(value, fetch, done, failed)
-            if fail_fast
+            if settings.fail_fast
             else WaitingTarget(value, fetch, done)
             for value in values
         ]
@@ -447,6 +492,7 @@ class EngineBackend:
             planner, to_run = self._orchestrator.planner(settings, cached), cached.to_run
             survey = self._new_survey(settings)
             planner.want(values, survey.visit)
+            survey.cached = True
             survey.inquiry = self._inquiry = inquiry
         if self._budget is not None:
             refuse_iterators(values, "Client(budget=...)")

@@ -100,6 +100,7 @@ class Future(LeanFuture[T]):
     _whole = True
     _outcomes: list[ItemOutcome] | None = None
     _inquiry: Inquiry | None = None
+    _anew: Callable[[list[ItemOutcome]], list[ItemOutcome]] | None = None
     _asked: weakref.ref[Delayed[T] | DelayedList[Any]] | None = None
 
     def __init__(self, origin: FutureOrigin, names: Names, index: int | None = None) -> None:
@@ -175,7 +176,11 @@ class Future(LeanFuture[T]):
         """How each item ended; of a single value, a list of one. Only when it is done."""
         known = self._outcomes
         if known is None:
-            decoded = [outcome for outcome in self._decode() if outcome.present]
+            decoded = self._decode()
+            if self._anew is not None:
+                decoded = self._anew(decoded)
+                self._anew = None
+            decoded = [outcome for outcome in decoded if outcome.present]
             with LOCK:  # who comes second takes what the first one has made
                 known = self._outcomes = self._outcomes or decoded
         return known
@@ -243,6 +248,10 @@ class Future(LeanFuture[T]):
         self._work = work
         if self.done():  # meanwhile
             self._work = None
+
+    def may_be_stale(self, anew: Callable[[list[ItemOutcome]], list[ItemOutcome]]) -> None:
+        """Something of it comes from a cache: say what computes it anew where that was wrong."""
+        self._anew = anew
 
     def shows(self, value: Delayed[T] | DelayedList[Any]) -> None:
         """Say which graph it is the value of; it is drawn as long as somebody else holds it."""

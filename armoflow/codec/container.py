@@ -100,6 +100,19 @@ def written_checksum(prefix: Buffer) -> int:
     return checksum
 
 
+def keeps_promise(data: Buffer, size: int, checksum: int) -> bool:
+    """Whether data has this size, and says that it has this checksum.
+
+    Example:
+        >>> data = b"".join(pack({"a": 1}))
+        >>> keeps_promise(data, len(data), written_checksum(data)), keeps_promise(data, 5, 0)
+        (True, False)
+    """
+    if len(data) != size or size < PREFIX_BYTES or stranger(data):
+        return False
+    return written_checksum(data) == checksum
+
+
 def stranger(data: Buffer) -> str:
     """Why data cannot be a container that this armoflow reads, by its beginning; empty: it may be.
 

@@ -221,6 +221,8 @@ class Payload:
         target: Seconds that it should take: if it takes far more, it gives away what it has not
             begun; 0: it runs all of it.
         lost: How many tasks that were to run its items were lost with their workers.
+        promised: Size and checksum of what some inputs must be, by their numbers: of those that a
+            cache gave.
         versions: What its pickles were written with (see :mod:`armoflow.codec.compatibility`).
     """
 
@@ -248,6 +250,7 @@ class Payload:
     spent: int = 0
     target: float = 0.0
     lost: int = 0
+    promised: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     versions: str = OWN
 
     @property
@@ -357,6 +360,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.spent,
         payload.target,
         payload.lost,
+        [[number, *promised] for number, promised in payload.promised.items()],
     ]
     return pack(header, buffers)
 
@@ -446,6 +450,9 @@ def unpack_payload(data: Buffer) -> Payload:
             spent=header[23] if len(header) > 23 else 0,
             target=header[24] if len(header) > 24 else 0.0,
             lost=header[25] if len(header) > 25 else 0,
+            promised={number: (size, sum_) for number, size, sum_ in header[26]}
+            if len(header) > 26
+            else {},
         )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error

@@ -65,6 +65,11 @@ class Result(ResultHandle):
         result.first = first
         return result
 
+    @property
+    def promised(self) -> tuple[int, int] | None:
+        """Size and checksum that its data must have, where that is known before it is read."""
+        return None
+
     def item_name(self, slot: int) -> str:
         """What errors call the item in one of its slots."""
         return self.name if self.first is None else f"{self.name}[{self.first + slot}]"
@@ -314,6 +319,11 @@ class PlannedTask(Submission):
             raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
         payload.inputs = [handle.id for handle in self.inputs]
         payload.origins = [(handle.name, handle.first) for handle in self.inputs]
+        payload.promised = {
+            number: promised
+            for number, handle in enumerate(self.inputs)
+            if (promised := handle.promised) is not None
+        }
         payload.constants = [constant.result_id for constant in self.constants]
         if self.function is not None and payload.function is not None:
             payload.function = CodeReference(payload.function.digest, None, self.function.result_id)

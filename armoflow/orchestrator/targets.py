@@ -17,7 +17,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
 from armoflow.codec.unreadable import unreadable
-from armoflow.errors import EnvelopeError, RemoteTraceback
+from armoflow.errors import EnvelopeError, RemoteTraceback, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node, SliceNode
@@ -413,7 +413,10 @@ def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> ItemOutco
             return ItemOutcome(loads(Pickled(data, buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
             what = f"the value of task {result.item_name(position)!r}"
-            return ItemOutcome(error=unreadable(what, data, error))
+            told: Exception = unreadable(what, data, error)
+            if result.promised is not None:
+                told = StaleCacheError(str(told), result.id)
+            return ItemOutcome(error=told)
     record = ErrorRecord.decode(slot.data, key)
     return ItemOutcome(
         error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from armoflow.codec.container import MAGIC, Buffer
+from armoflow.codec.container import MAGIC, Buffer, keeps_promise
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
-from armoflow.errors import ArmoflowError, EnvelopeError
+from armoflow.errors import ArmoflowError, EnvelopeError, StaleCacheError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, skip
 
@@ -81,6 +81,7 @@ class Inputs:
         self._origins = payload.origins
         self._ids = payload.inputs
         self._constants = payload.constants
+        self._promised = payload.promised
         self._sources = sources
         self._fetch = fetch
         self._cells: dict[int, list[Cell]] = {}
@@ -115,6 +116,11 @@ class Inputs:
             if source is None:
                 raise UnreadableDataError(
                     f"the data of input {result_id} did not come with the task"
+                )
+            promised = self._promised.get(index)
+            if promised is not None and not keeps_promise(data.read(source), *promised):
+                raise StaleCacheError(
+                    f"{self._origin(index, 0)} is not what was kept in the cache", result_id
                 )
             try:
                 cells = self._cells[index] = self._cache.read(result_id, source)
@@ -179,7 +185,10 @@ class Inputs:
         except Exception as error:
             what = f"the value of {self._origin(index, slot)}, an input of task {self._task!r}"
             data = cell.data if isinstance(cell, Slot) else cell or b""
-            raise unreadable(what, data, error) from error
+            told = unreadable(what, data, error)
+            if index is not None and index in self._promised:
+                raise StaleCacheError(str(told), self._ids[index]) from error
+            raise told from error
 
     def _origin(self, index: int | None, slot: int) -> str:
         """What errors call a slot of an input: the item that made it."""

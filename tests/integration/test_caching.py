@@ -232,6 +232,83 @@ def test_an_engine_that_has_lost_everything_begins_anew(
     assert "1 values are computed anew" in caplog.text
 
 
+def _spoil(engine: Up, task_name: str, change: str) -> None:
+    with sqlite3.connect(path_of(engine.endpoint)) as database:
+        database.execute(f"UPDATE data SET {change} WHERE task = ?", (task_name,))
+    database.close()
+
+
+@pytest.mark.parametrize("change", ["checksum = checksum + 1", "size = size + 1"])
+def test_a_worker_that_is_given_something_else_has_it_computed_anew(
+    engine: Up, counter: Counter, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    doors: dict[str, Callable[[Client], object]] = {
+        "compute": lambda client: client.compute(plain(double(1, counter), counter)),
+        "submit": lambda client: client.submit(plain(double(1, counter), counter)).result(),
+        "side by side": lambda client: client.compute(
+            *[plain(double(1, counter), counter) for _ in range(3)]
+        )[0],
+        "map": lambda client: client.compute(plain.map([double(1, counter)], counter=counter))[0],
+        "futures": lambda client: client.map(plain, [double(1, counter)], [counter])[0].result(),
+    }
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(double(1, counter))
+    for door, ask in doors.items():
+        _spoil(engine, "double", change)
+        caplog.clear()
+        with Client(engine.endpoint, workers=2) as client:
+            assert (door, ask(client)) == (door, 3)
+        assert (door, caplog.text.count("is not what was kept in the cache")) == (door, 1)
+
+
+class Fleeting:
+    """Cannot be read back while there is a file at some place."""
+
+    def __init__(self, number: int, place: Path) -> None:
+        self.number, self.place = number, place
+
+    def __reduce__(self) -> object:
+        return read_back, (self.number, self.place)
+
+
+def read_back(number: int, place: Path) -> Fleeting:
+    if place.exists():
+        raise AttributeError("there is no such class any more")
+    return Fleeting(number, place)
+
+
+@task(cache=True, ignore=["place"], version=1)
+def make_fleeting(number: int, place: Path) -> Fleeting:
+    place.unlink(missing_ok=True)
+    return Fleeting(number, place)
+
+
+@task
+def read_fleeting(value: Fleeting) -> int:
+    return value.number
+
+
+def test_what_cannot_be_read_any_more_is_computed_anew(
+    engine: Up, counter: Counter, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    place = tmp_path / "gone"
+    doors: dict[str, Callable[[Client], object]] = {
+        "a task reads it": lambda client: client.compute(read_fleeting(make_fleeting(1, place))),
+        "compute": lambda client: client.compute(make_fleeting(1, place)).number,
+        "submit": lambda client: client.submit(make_fleeting(1, place)).result().number,
+        "map": lambda client: client.compute(make_fleeting.map([1], place=place))[0].number,
+        "futures": lambda client: client.map(make_fleeting, [1], [place])[0].result().number,
+    }
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(make_fleeting(1, place))
+    for door, ask in doors.items():
+        place.touch()
+        caplog.clear()
+        with Client(engine.endpoint, workers=2) as client:
+            assert (door, ask(client)) == (door, 1)
+        assert (door, caplog.text.count("and is computed anew")) == (door, 1)
+
+
 @task(cache=True, batch_size=1)
 def slow(number: int, seconds: float, counter: Counter) -> bytes:
     counter.ran(number)

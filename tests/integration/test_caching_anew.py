@@ -1,4 +1,4 @@
-"""A script that is run again: from a fresh interpreter it runs nothing and moves next to nothing."""
+"""A script that is run again, from a fresh interpreter: it runs nothing and moves little."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.container import PREFIX_BYTES, Buffer, stranger, written_checksum
+from armoflow.codec.container import Buffer, keeps_promise
 from armoflow.errors import DataLostError, EngineError
 from armoflow.index import Data, Index, Key, Place
 from armoflow.orchestrator.caching.eviction import Eviction
@@ -46,12 +46,14 @@ class Imported(Result):
         self.size = stored.size
         self.state = ResultState.COMPLETED
 
+    @property
+    def promised(self) -> tuple[int, int]:
+        """What the index says of its data: size and checksum."""
+        return self.stored.size, self.stored.checksum
+
     def vouched(self, data: Buffer) -> bool:
         """Whether data is what the index says that it is."""
-        stored = self.stored
-        if len(data) != stored.size or stored.size < PREFIX_BYTES or stranger(data):
-            return False
-        return written_checksum(data) == stored.checksum
+        return keeps_promise(data, *self.promised)
 
 
 class Cache:
@@ -216,6 +218,17 @@ class Cache:
                 else:
                     result.data = content
         return wrong
+
+    async def disown(self, result_id: str, reason: str) -> bool:
+        """Forget what an imported result is of; False if there is nothing more to forget."""
+        found = [opaque for opaque, id_ in self._imported.items() if id_ == result_id]
+        if not found:
+            return False
+        for opaque_id in found:
+            del self._imported[opaque_id]
+        logger.warning("a result in the cache cannot be used, and is computed anew: %s", reason)
+        await self._spare(asyncio.to_thread(self.index.forget, found))
+        return True
 
     # --- what must go ---------------------------------------------------------------------------
 
