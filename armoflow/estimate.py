@@ -92,9 +92,15 @@ class Estimate:
         """The names of tasks that run, and were never measured."""
         return [task.task for task in self.tasks if task.to_run and task.seconds_each is None]
 
+    @property
+    def unsized(self) -> list[str]:
+        """The names of tasks that run, and the size of whose values was never measured."""
+        return [task.task for task in self.tasks if task.to_run and task.bytes_each is None]
+
     def as_dict(self) -> dict[str, Any]:
         """As what JSON can say."""
-        names = ("seconds", "duration", "engine_tasks", "bytes", "cached_share", "unmeasured")
+        sums = ("seconds", "duration", "engine_tasks", "bytes", "cached_share")
+        names = (*sums, "unmeasured", "unsized")
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
     def __str__(self) -> str:
@@ -107,11 +113,19 @@ class Estimate:
             f"{self.cached_share:.0%} is known".replace("%", " %")
             + f"; {self.seconds:,.3g} s of work, about {self.duration:,.3g} s with "
             f"{self.workers:,} workers, {self.critical_path:,.3g} s at least; "
-            f"{self.bytes:,.0f} bytes of values, {self.memory:,.0f} at once"
+            f"{self._told_bytes()}"
         )
         if self.unmeasured:
             lines.append(f"never measured, and not in these sums: {', '.join(self.unmeasured)}")
+        values = [name for name in self.unsized if name not in self.unmeasured]
+        if values:
+            lines.append(f"values never measured, and not in these bytes: {', '.join(values)}")
         return "\n".join(lines)
+
+    def _told_bytes(self) -> str:
+        if self.unsized and not self.bytes:
+            return "how large the values are is not known"
+        return f"{self.bytes:,.0f} bytes of values, {self.memory:,.0f} at once"
 
 
 def _each(task: TaskEstimate) -> str:

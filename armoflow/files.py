@@ -83,7 +83,9 @@ def file(path: str | os.PathLike[str]) -> FileCopy:
         return path
     found = Path(path).absolute()
     if not found.is_file():
-        raise FileNotFoundError(f"armoflow.file({os.fspath(path)!r}): there is no file {found}")
+        remedy = ", but a folder: write armoflow.folder(...)" if found.is_dir() else ""
+        told = os.fspath(path)
+        raise FileNotFoundError(f"armoflow.file({told!r}): there is no file {found}{remedy}")
     return FileCopy(found)
 
 
@@ -107,7 +109,8 @@ def folder(path: str | os.PathLike[str]) -> FolderCopy:
     found = Path(path).absolute()
     if not found.is_dir():
         told = os.fspath(path)
-        raise NotADirectoryError(f"armoflow.folder({told!r}): there is no folder {found}")
+        remedy = ", but a file: write armoflow.file(...)" if found.is_file() else ""
+        raise NotADirectoryError(f"armoflow.folder({told!r}): there is no folder {found}{remedy}")
     return FolderCopy(found)
 
 

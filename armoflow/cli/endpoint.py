@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
 from armoflow.config import DEFAULT_LISTEN
 from armoflow.protocol.inspection import Inspection
-from armoflow.protocol.resolve import resolve
+from armoflow.protocol.resolve import STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
+from armoflow.system.temporary import shared_endpoint
 
 OPTIONS = {
     "certificate_authority": "Authorities that the server's certificate may be from (PEM file).",
@@ -40,8 +42,9 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--endpoint",
         metavar="URL",
         help="The engine: http://host:port, https://host:port or unix:/path. Else what "
-        "ARMOFLOW_ENDPOINT, AK_ENDPOINT or the file of AKCONFIG says; else where armoflow up "
-        f"listens by itself, http://{DEFAULT_LISTEN}.",
+        "ARMOFLOW_ENDPOINT, AK_ENDPOINT or the file of AKCONFIG says; else the one that clients "
+        "share in the directory of ARMOFLOW_STATE; else where armoflow up listens by itself, "
+        f"http://{DEFAULT_LISTEN}.",
     )(with_settings)
 
 
@@ -50,7 +53,8 @@ def settings_of(endpoint: str | None, options: dict[str, Any]) -> ConnectionSett
     environment = dict(os.environ)
     settings = resolve(endpoint, {}, environment)
     if not settings.endpoint:
-        endpoint = f"http://{DEFAULT_LISTEN}"
+        state = environment.get(STATE_VARIABLE)
+        endpoint = shared_endpoint(Path(state)) if state else f"http://{DEFAULT_LISTEN}"
     return resolve(endpoint, options, environment)
 
 

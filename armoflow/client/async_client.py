@@ -16,6 +16,8 @@ from armoflow.client.habits import check_computable, check_future, check_timeout
 from armoflow.client.iteration import Iteration
 from armoflow.client.put import Put
 from armoflow.errors import ClientClosedError
+from armoflow.estimate import Estimate
+from armoflow.explanation import Explanation
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import Computer, enter, leave
@@ -144,6 +146,22 @@ class AsyncClient:
     async def put(self, value: T) -> Put[T]:
         """Upload a value once, for many tasks."""
         return await self._call(lambda: self.client.put(value))
+
+    async def attach(self, name: str) -> Future[Any]:
+        """The future of a named run; see :meth:`Client.attach`."""
+        return (await self._started(lambda: [self.client.attach(name)]))[0]
+
+    async def explain(self, *values: Any) -> Explanation:
+        """What the cache has of a graph; see :meth:`Client.explain`."""
+        return await self._call(lambda: self.client.explain(*values))
+
+    async def plan(self, *values: Any) -> Estimate:
+        """What a graph is expected to take; see :meth:`Client.plan`."""
+        return await self._call(lambda: self.client.plan(*values))
+
+    async def detach(self) -> list[str]:
+        """Leave named runs to the engine; see :meth:`Client.detach`."""
+        return await self._call(self.client.detach)
 
     async def close(self) -> None:
         """Cancel what runs, end the session and the private engine; may be called again."""

@@ -483,9 +483,7 @@ class Client:
         self._check_open()
         if not values:
             return self._backend.inquired().explain()
-        lazy = find_dependencies(values)
-        check_computable(values, deep=not lazy)
-        return self._backend.inquire(lazy, "explain()").explain()
+        return self._backend.inquire(self._lazy(values, "explain()"), "explain()").explain()
 
     def plan(self, *values: Any) -> Estimate:
         """What a graph is expected to take, from what was measured before; nothing runs.
@@ -507,9 +505,17 @@ class Client:
             2
         """
         self._check_open()
+        lazy = self._lazy(values, "plan()")
+        return self._backend.estimate(lazy, self._backend.inquire(lazy, "plan()"))
+
+    def _lazy(self, values: Sequence[Any], asked: str) -> Sequence[Any]:
+        """What of some values is lazy, which something must be."""
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
-        return self._backend.estimate(lazy, self._backend.inquire(lazy, "plan()"))
+        if not lazy:
+            given = ", ".join(map(repr, values)) or "nothing"
+            raise GraphError(f"{asked} looks at a graph, and there is none in what it got: {given}")
+        return lazy
 
     def executor(self) -> ClientExecutor:
         """This client as a :class:`concurrent.futures.Executor`, for code that wants one.

@@ -20,7 +20,7 @@ from armoflow.client.eager_target import EagerTarget, Failed
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering, late
-from armoflow.client.inquiry import NOTHING_SAID, Inquiry, keep_to_budget, refuse_iterators
+from armoflow.client.inquiry import Inquiry, keep_to_budget, refuse_iterators
 from armoflow.client.iteration import Iteration
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
@@ -46,7 +46,7 @@ from armoflow.options import (
 )
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.caching.hits import CachedPlan
-from armoflow.orchestrator.caching.uncached import account_uncached, calls_of
+from armoflow.orchestrator.caching.uncached import account_uncached, calls_of, why_uncached
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
@@ -120,7 +120,7 @@ class EngineBackend:
         self._client = client
         self._name = name
         self._budget = budget
-        self._inquiry = Inquiry(account_uncached((), ""))
+        self._inquiry = Inquiry(account_uncached((), str))
         self._loop = shared_loop()
         self._engine: PrivateEngine | SharedEngine | None = None
         self.key = new_key()
@@ -486,7 +486,7 @@ class EngineBackend:
     def _survey(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Planner, Survey]:
         """A planner that knows what the values need, and what was seen on the way."""
         survey, planner = self._look_over(values, settings)
-        inquiry, to_run = Inquiry(account_uncached((), "")), calls_of
+        inquiry, to_run = Inquiry(account_uncached((), str)), calls_of
         if survey.cached:
             cached, inquiry = self._look_up(values, settings)
             planner, to_run = self._orchestrator.planner(settings, cached), cached.to_run
@@ -553,7 +553,8 @@ class EngineBackend:
         settings = self._settings_here()
         survey, _ = self._look_over(values, settings)
         if not survey.cached:
-            return Inquiry(account_uncached(Graph(*values), NOTHING_SAID))
+            why = functools.partial(why_uncached, base=settings.options)
+            return Inquiry(account_uncached(Graph(*values), why))
         cached, inquiry = self._look_up(values, settings, forget=False)
         return inquiry._replace(to_run=cached.to_run)
 

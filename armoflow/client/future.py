@@ -284,8 +284,8 @@ class Future(LeanFuture[T]):
             abs: 1 not cached
               not cached: nothing says cache=True
         """
-        from armoflow.client.inquiry import NOTHING_SAID
         from armoflow.explanation import uncached
+        from armoflow.orchestrator.caching.uncached import NOTHING_SAID
 
         if self._inquiry is None:
             return uncached(self.name, NOTHING_SAID)

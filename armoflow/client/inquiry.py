@@ -18,9 +18,6 @@ from armoflow.orchestrator.caching.uncached import calls_of
 from armoflow.orchestrator.estimating import Estimator
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
-NOTHING_SAID = "nothing says cache=True"
-"""Why the calls of a graph are not looked for, where no cache is asked."""
-
 
 class Inquiry(NamedTuple):
     """What was found when a graph was looked up.

@@ -71,7 +71,7 @@ class LocalBackend:
     def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:
         """Nothing is kept: all of it is run."""
         refuse_iterators(values, asked)
-        self._inquiry = Inquiry(account_uncached(Graph(*values), _NOTHING_KEPT))
+        self._inquiry = Inquiry(account_uncached(Graph(*values), lambda _: _NOTHING_KEPT))
         return self._inquiry
 
     def inquired(self) -> Inquiry:

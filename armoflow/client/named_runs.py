@@ -13,12 +13,15 @@ import logging
 import os
 import shlex
 import sys
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.caching import reference_keys
 from armoflow.client.client_options import DETACH_VARIABLE
 from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, LoopThread
 from armoflow.client.run_references import NO_SESSION, RunReferences
 from armoflow.client.validate import Survey
@@ -30,6 +33,7 @@ from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.named.manifest import Head, Place
 from armoflow.orchestrator.named.recorder import Recorder
 from armoflow.orchestrator.named.restored import KnownValues, RestoredTasks
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+
+_NOT_ASKED = "a named run takes what has ended under its name, and asks no cache"
+"""What :meth:`Future.explain` says of it."""
 
 
 class Heir:
@@ -404,7 +412,10 @@ class NamedRuns:
         tally, seal = run.orchestrator.tally, run.head.seal
         origin = FutureOrigin(self._client, self._callbacks, NO_SESSION, seal, None, tally)
         kind = LeavingFuture if os.environ.get(DETACH_VARIABLE) else Future
-        return kind(origin, names)
+        future: Future[Any] = kind(origin, names)
+        account = Account(time.time(), uncached=Counter({(names.name, _NOT_ASKED): 1}))
+        future.found(Inquiry(account))
+        return future
 
 
 async def _cancel_unneeded(run: OpenRun, recorder: Recorder, known: KnownValues) -> None:

@@ -27,14 +27,13 @@ from armoflow.errors import EngineError
 from armoflow.system.interpreter import interpreter_identity, python_command
 from armoflow.system.locks import locked
 from armoflow.system.sockets import stream_path
-from armoflow.system.temporary import steady_socket_directory
+from armoflow.system.temporary import SHARED_SOCKET, steady_socket_directory
 
 logger = logging.getLogger(__name__)
 
 LOG_BYTES = config.MIB
 """Bytes of an engine's log from which on it is begun anew."""
 
-_SOCKET = "engine.sock"
 _CLIENTS = "clients.sock"
 _REMEDY = "another one needs another directory: Client(state=...), or the variable ARMOFLOW_STATE"
 
@@ -65,7 +64,7 @@ class SharedEngine:
         self._log = state / "engine.log"
         try:
             prepare_directory(state)
-            self._sockets = steady_socket_directory(state, stream_path(_SOCKET))
+            self._sockets = steady_socket_directory(state, stream_path(SHARED_SOCKET))
             prepare_directory(self._sockets)
             self._connection = self._join()
         except OSError as error:
@@ -73,7 +72,7 @@ class SharedEngine:
                 f"the state directory {state} cannot be used: {error.strerror} ({error.filename}); "
                 "choose another one"
             ) from error
-        self.endpoint = f"unix:{self._sockets / _SOCKET}"
+        self.endpoint = f"unix:{self._sockets / SHARED_SOCKET}"
         self._ending, self._end = socket.socketpair()
         atexit.register(self.stop)
 
@@ -182,7 +181,7 @@ class SharedEngine:
 
     def _command(self, clients: int) -> list[str]:
         arguments = [
-            *("--listen", f"unix:{self._sockets / _SOCKET}"),
+            *("--listen", f"unix:{self._sockets / SHARED_SOCKET}"),
             *("--state", str(self.state)),
             *("--workers", str(self._workers)),
             *("--clients-fd", str(clients)),

@@ -95,7 +95,13 @@ def iterate(
         raise SignatureError(
             f"iterate() needs a task of one output: {task.name!r} has {task.outputs}"
         )
-    task.check((None,) * len(distances), fixed)
+    try:
+        task.check((None,) * len(distances), fixed)
+    except SignatureError as error:
+        raise SignatureError(
+            f"iterate() calls it with a cell for each of neighbours={distances} and with the "
+            f"keyword arguments that are not its own (steps, neighbours, wrap): {error}"
+        ) from None
     source = as_source(cells, f"{task.name}.iterate()")
     node = IterateNode(task, source, fixed, neighbours=distances, steps=steps, wrap=bool(wrap))
     start = source_node(source)

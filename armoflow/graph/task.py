@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -15,7 +16,7 @@ from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
-from armoflow.options import Options, TaskOptions, make_options, merge_options
+from armoflow.options import Options, TaskOptions, cache_policy, make_options, merge_options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +52,8 @@ class BaseTask(Generic[P, R_co]):
         outputs: int = 1,
     ) -> None:
         self._set(function, name or name_of(function), options or TaskOptions(), outputs)
+        if self.task_options.ignore is not None:
+            cache_policy(self.task_options).check(self.name, self._signature)
 
     def _set(
         self, function: Callable[P, R_co], name: str, options: TaskOptions, outputs: int
@@ -276,7 +279,9 @@ class Conditional(Generic[R_co]):
         called.check(args, kwargs)
         if isinstance(self._otherwise, Task):
             self._otherwise.check(args, kwargs)
-        decide = Task(_decide, name=called.name, options=called.task_options)
+        # What is ignored are arguments of the task: here they are one of several, and count.
+        options = dataclasses.replace(called.task_options, ignore=None)
+        decide = Task(_decide, name=called.name, options=options)
         return decide(self._condition, called, self._otherwise, args, kwargs)
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from armoflow.errors import EngineError
+from armoflow.system.sockets import stream_path
 
 PREFIX = "armoflow-"
 SOCKET_PATH_LIMIT = 100
@@ -103,6 +104,21 @@ def steady_socket_directory(near: Path, longest: str) -> Path:
         f"there is no place for a Unix socket: paths in {near} are longer than "
         f"{SOCKET_PATH_LIMIT} bytes, and /tmp cannot be written to: choose a shorter one"
     )
+
+
+SHARED_SOCKET = "engine.sock"
+"""Where the engine listens that the clients of a state directory share."""
+
+
+def shared_endpoint(state: Path) -> str:
+    """The endpoint of the engine that the clients of a state directory share, if it runs.
+
+    Example:
+        >>> shared_endpoint(Path("/srv/state"))
+        'unix:/srv/state/engine.sock'
+    """
+    near = state.expanduser().resolve()
+    return f"unix:{steady_socket_directory(near, stream_path(SHARED_SOCKET)) / SHARED_SOCKET}"
 
 
 def temporary_root() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from armoflow import Client, task
 from tests.integration.engines import ARMOFLOW, EMBEDDED, STOCK, Up, up
 from tests.integration.gates import Gate, Log
 
@@ -134,3 +135,20 @@ def test_resume_says_where_a_run_is(runs: Runs) -> None:
 def test_a_name_that_nobody_knows_is_told(runs: Runs, command: str) -> None:
     told = runs(command, "nobody-knows")
     assert told.returncode == 1 and "nobody-knows" in told.stderr
+
+
+def test_the_engine_of_a_state_directory_is_asked(tmp_path: Path) -> None:
+    environment = {**os.environ, "ARMOFLOW_STATE": str(tmp_path / "state")}
+    for variable in ("ARMOFLOW_ENDPOINT", "AK_ENDPOINT", "AKCONFIG"):
+        environment.pop(variable, None)
+    with Client(state=tmp_path / "state", workers=1) as client:
+        assert client.submit(task(abs)(-3), name="shared").result() == 3
+        done = subprocess.run(
+            [*ARMOFLOW, "runs", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    assert [run["name"] for run in json.loads(done.stdout)["runs"]] == ["shared"]

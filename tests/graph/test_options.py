@@ -37,7 +37,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "fuse": st.booleans(),
     "cache": st.booleans() | st.sampled_from(["inputs", "code + inputs"]),
     "version": st.sampled_from(["1", 2]),
-    "ignore": st.sampled_from([("level",), ("level", "quiet")]),
+    "ignore": st.just(("number",)),
     "expires": st.floats(1, 2),
     "on_failure": st.sampled_from(["raise", "skip", 0, False, 0.0]),
     "min_success": st.floats(0, 1),

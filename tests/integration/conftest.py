@@ -34,3 +34,20 @@ def engine(
 def client(engine: Up) -> Iterator[Client]:
     with Client(engine.endpoint, workers=2) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module", params=["local", "embedded", "stock"])
+def anywhere(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """A client of each kind: the debug mode, the embedded engine, one like a stock cluster."""
+    if request.param == "local":
+        with Client(local=True) as here:
+            yield here
+        return
+    arguments = EMBEDDED if request.param == "embedded" else STOCK
+    with (
+        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
+        Client(engine.endpoint, workers=2) as connected,
+    ):
+        yield connected

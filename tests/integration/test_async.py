@@ -307,3 +307,18 @@ def test_a_client_has_to_be_opened() -> None:
             await client.compute(double(1))
 
     run(main())
+
+
+def test_named_runs_are_asked_about_and_attached_to(engine: Up) -> None:
+    async def run() -> tuple[int, int, str]:
+        async with AsyncClient(engine.endpoint, workers=2) as client:
+            graph = task(abs)(-5)
+            await (await client.submit(graph, name="awaited"))
+            attached = await client.attach("awaited")
+            estimate = await client.plan(graph)
+            return await attached, estimate.tasks[0].calls, str(await client.explain(graph))
+
+    value, calls, told = asyncio.run(run())
+
+    assert (value, calls) == (5, 1)
+    assert told.startswith("abs: 1 not cached")

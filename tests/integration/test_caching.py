@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import armoflow
 from armoflow import Client, config, task
-from armoflow.errors import UnkeyableError
+from armoflow.errors import OptionError, UnkeyableError
 from armoflow.index import Index, path_of
 from tests.integration.engines import Up
 
@@ -384,6 +385,41 @@ def test_what_a_killed_client_did_not_enter_another_one_does(engine: Up, counter
     index = Index(path_of(engine.endpoint))
     assert index.expected(besides="") == []
     index.close()
+
+
+NOT_CLOSED = """
+from armoflow import task
+
+@task(cache=True)
+def double(number):
+    return 2 * number
+
+print(double(3).compute())
+"""
+
+
+def test_a_client_that_ends_with_its_script_keeps_what_it_has_computed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(NOT_CLOSED)
+    state = tmp_path / "state"
+    environment = {**os.environ, "ARMOFLOW_STATE": str(state)}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "6\n"
+    assert "Traceback" not in done.stderr
+    index = Index(state / "cache.sqlite")
+    assert index.measured("double").size is not None
+    assert index.expected(besides="") == []
+    index.close()
+
+
+def test_what_is_ignored_has_to_be_an_argument() -> None:
+    with pytest.raises(OptionError, match="no argument 'level' to ignore: did you mean 'levels'"):
+        task(cache=True, ignore=["level"])(lambda number, levels=(): number)
+    with pytest.raises(OptionError, match="'double' has no argument 'level'"):
+        double.with_options(ignore=["level"])
 
 
 @dataclasses.dataclass

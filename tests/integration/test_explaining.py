@@ -226,3 +226,40 @@ def test_iterators_are_refused_and_not_read(client: Client) -> None:
         with pytest.raises(GraphError, match=r"list\(\.\.\.\)"):
             ask(script.report(script.load.map(numbers)))
     assert list(numbers) == [1, 2]
+
+
+def test_why_a_task_is_not_cached_is_said_in_the_same_words(engine: Up) -> None:
+    plain = task(name="plain")(lambda number: number)
+    refuses = plain.with_options(name="refuses", cache=False)
+    kept = plain.with_options(name="kept", cache=True)
+    words = ["nothing says cache=True", "it says cache=False"]
+
+    with Client(engine.endpoint, workers=2) as client:
+        alone = client.explain(plain(1), refuses(1))
+        beside = client.explain(plain(1), refuses(1), kept(1))
+        named = client.submit(kept(1), name="explained").explain()
+
+    for explanation in (alone, beside):
+        told = {one.task: [reason.text for reason in one.reasons] for one in explanation.tasks}
+        assert [told["plain"], told["refuses"]] == [[word] for word in words]
+    assert "asks no cache" in str(named)
+
+
+def test_how_large_values_are_is_not_made_up(engine: Up) -> None:
+    make = task(name="make")(lambda number: b"x" * number)
+
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(make.map([100_000] * 4))
+        estimate = client.plan(make.map([100_000] * 40))
+
+    assert estimate.unsized == ["make"]
+    assert "how large the values are is not known" in str(estimate)
+
+
+@pytest.mark.parametrize("ask", ["explain", "plan"])
+def test_what_holds_nothing_lazy_cannot_be_looked_at(engine: Up, ask: str) -> None:
+    with (
+        Client(engine.endpoint, workers=2) as client,
+        pytest.raises(GraphError, match=r"looks at a graph, and there is none in what it got: 3"),
+    ):
+        getattr(client, ask)(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,16 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.errors import OptionError, RemoteTraceback
-from tests.integration.engines import EMBEDDED, STOCK, up
 
 
-@pytest.fixture(scope="module", params=["local", "embedded", "stock"])
-def client(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
-    if request.param == "local":
-        with Client(local=True) as here:
-            yield here
-        return
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with (
-        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
-        Client(engine.endpoint, workers=2) as connected,
-    ):
-        yield connected
+@pytest.fixture
+def client(anywhere: Client) -> Client:
+    return anywhere
 
 
 @pytest.fixture
 def engine_client(client: Client, request: pytest.FixtureRequest) -> Client:
-    if request.node.callspec.params["client"] == "local":
+    if request.node.callspec.params["anywhere"] == "local":
         pytest.skip("one task runs after the other")
     return client
 

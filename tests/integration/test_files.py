@@ -149,3 +149,12 @@ def test_what_was_put_is_read_once_for_many_calls(
     assert [found[2] for found in client.compute([held(data), held(data)])] == [LARGE, LARGE]
     assert client.compute(held(data))[2] == LARGE
     assert len(read) == 1
+
+
+def test_a_file_and_a_folder_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("it")
+    with pytest.raises(FileNotFoundError, match=r"but a folder: write armoflow\.folder"):
+        armoflow.file(tmp_path)
+    with pytest.raises(NotADirectoryError, match=r"but a file: write armoflow\.file"):
+        armoflow.folder(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,23 +11,11 @@ from hypothesis import strategies as st
 
 from armoflow import Client, task
 from armoflow.errors import CollectionError, OptionError, RemoteTraceback, SignatureError
-from tests.integration.engines import EMBEDDED, STOCK, up
 
 
-@pytest.fixture(scope="module", params=["local", "embedded", "stock"])
-def client(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
-    if request.param == "local":
-        with Client(local=True) as here:
-            yield here
-        return
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with (
-        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
-        Client(engine.endpoint, workers=2) as connected,
-    ):
-        yield connected
+@pytest.fixture
+def client(anywhere: Client) -> Client:
+    return anywhere
 
 
 @task
@@ -175,7 +163,12 @@ WORDS: Any = ["left", "right"]
         (lambda: total.iterate([1], steps=-1), OptionError, "steps of at least 0, not -1"),
         (lambda: total.iterate([1], steps=1, neighbours=()), OptionError, "as distances"),
         (lambda: total.iterate([1], steps=1, neighbours=WORDS), OptionError, "as distances"),
-        (lambda: inc.iterate([1], steps=1), SignatureError, "task 'inc'"),
+        (lambda: inc.iterate([1], steps=1), SignatureError, r"each of neighbours=\(-1, 0, 1\)"),
+        (
+            lambda: inc.iterate([1], steps=1, neighbors=(0,)),
+            SignatureError,
+            "keyword arguments that are not its own .steps, neighbours, wrap.: task 'inc'",
+        ),
         (lambda: total.iterate((n for n in [1]), steps=1), CollectionError, "give a list"),
         (
             lambda: total.iterate(inc.map([1]).filter(inc), steps=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,29 +17,17 @@ from armoflow.errors import (
     TooManyFailuresError,
 )
 from armoflow.graph.task import Task
-from tests.integration.engines import EMBEDDED, STOCK, up
 
 
-@pytest.fixture(scope="module", params=["local", "embedded", "stock"])
-def client(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
-    if request.param == "local":
-        with Client(local=True) as here:
-            yield here
-        return
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with (
-        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
-        Client(engine.endpoint, workers=2) as connected,
-    ):
-        yield connected
+@pytest.fixture
+def client(anywhere: Client) -> Client:
+    return anywhere
 
 
 @pytest.fixture
 def processes(client: Client, request: pytest.FixtureRequest) -> Client:
     """A client whose tasks run in processes that may end."""
-    if request.node.callspec.params["client"] == "local":
+    if request.node.callspec.params["anywhere"] == "local":
         pytest.skip("tasks run in this process")
     return client
 

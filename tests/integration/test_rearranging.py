@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from armoflow import Client, DelayedList, items, task, zip_items
 from armoflow.errors import CollectionError, OptionError, RemoteTraceback, SignatureError
-from tests.integration.engines import EMBEDDED, STOCK, up
 
 
-@pytest.fixture(scope="module", params=["local", "embedded", "stock"])
-def client(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
-    if request.param == "local":
-        with Client(local=True) as here:
-            yield here
-        return
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with (
-        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
-        Client(engine.endpoint, workers=2) as connected,
-    ):
-        yield connected
+@pytest.fixture
+def client(anywhere: Client) -> Client:
+    return anywhere
 
 
 @task
@@ -237,3 +225,9 @@ def test_a_conditional_call_is_checked_where_it_is_written() -> None:
         halve.when(True)(1, 2, 3)
     with pytest.raises(SignatureError, match="task 'is_large'"):
         halve.when(True, otherwise=is_large)(1, note="a note")
+
+
+def test_a_conditional_call_may_be_of_a_task_that_ignores_an_argument(client: Client) -> None:
+    quiet = halve.with_options(cache=True, ignore=["note"])
+
+    assert client.compute(quiet.when(is_large(140), otherwise=0)(140, note="a note")) == 70

@@ -22,6 +22,7 @@ from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import ResultState, Transport
+from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Cache:
         if self.refused:
             return
         if not found:
-            forgotten = await asyncio.to_thread(self.index.clear)
+            forgotten = await in_thread(self.index.clear)
             if forgotten:
                 logger.warning(
                     "the engine no longer has the data of the cache: %d values are computed anew",
@@ -173,7 +174,7 @@ class Cache:
                 "%d results in the cache have lost their data: what was in them is computed anew",
                 len(lost),
             )
-            await self._spare(asyncio.to_thread(self.index.forget, lost))
+            await self._spare(in_thread(self.index.forget, lost))
         return lost
 
     async def _spare(self, change: Coroutine[Any, Any, None]) -> None:
@@ -227,7 +228,7 @@ class Cache:
         for opaque_id in found:
             del self._imported[opaque_id]
         logger.warning("a result in the cache cannot be used, and is computed anew: %s", reason)
-        await self._spare(asyncio.to_thread(self.index.forget, found))
+        await self._spare(in_thread(self.index.forget, found))
         return True
 
     # --- what must go ---------------------------------------------------------------------------
@@ -249,7 +250,7 @@ class Cache:
                 raise EngineError(
                     "the engine takes no imports: data of the cache cannot be deleted"
                 )
-            await asyncio.to_thread(self.index.forget, gone)
+            await in_thread(self.index.forget, gone)
             removed += len(gone)
         return removed
 

@@ -6,13 +6,13 @@ destroys it for all who have it. So what was used of late stays, for another cli
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Container, Sequence
 
 from armoflow import config
 from armoflow.index import Data, Index
+from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ class Eviction:
 
     async def run(self) -> None:
         """Remove as much as must go, if it is too much."""
-        size = await asyncio.to_thread(self._index.size)
+        size = await in_thread(self._index.size)
         if size <= self._limit:
             return
         excess = size - int(self._limit * config.CACHE_SHARE_KEPT)
         before = time.time() - config.CACHE_SPARED
-        chosen = await asyncio.to_thread(self._index.cheapest, excess, before)
+        chosen = await in_thread(self._index.cheapest, excess, before)
         going = [data for data in chosen if data.opaque_id not in self._used]
         for first in range(0, len(going), config.CACHE_BATCH):
             await self._remove(going[first : first + config.CACHE_BATCH])
@@ -63,4 +63,4 @@ class Eviction:
     async def _remove(self, batch: Sequence[Data]) -> None:
         gone = await self._delete([data.opaque_id for data in batch])
         if gone:  # only now: an entry without data is a miss, data without an entry is lost room
-            await asyncio.to_thread(self._index.forget, gone)
+            await in_thread(self._index.forget, gone)

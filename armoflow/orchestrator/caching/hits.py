@@ -24,7 +24,7 @@ from armoflow.options import TaskOptions, cache_policy, merge_options
 from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
 from armoflow.orchestrator.caching.keeping import Made
-from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of
+from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of, why_uncached
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import join
@@ -242,7 +242,7 @@ class CachedPlan:
             if node in self._keyed:
                 account.nodes.append(self._accounted(node))
             elif isinstance(node, CALLING):
-                account.uncached[node.name, self._why_uncached(node)] += calls_of(node)
+                account.uncached[node.name, why_uncached(node, self._base)] += calls_of(node)
         if self._cache.refused:
             account.note = "the engine takes no imports of this client's: all is computed"
         if any(found.hits for found in account.nodes):
@@ -278,15 +278,6 @@ class CachedPlan:
             at = run.start + run.length
         missing.extend(range(at, len(own.items)))
         return missing
-
-    def _why_uncached(self, node: Node) -> str:
-        if not isinstance(node, KEPT):
-            return "cells of iterate() are not kept"
-        if not isinstance(node, CallNode) and dynamic.is_dynamic(node):
-            return "its items are known only when it runs"
-        if merge_options(node.options, self._base).cache is None:
-            return "nothing says cache="
-        return "it says cache=False"
 
     def to_run(self, node: Node) -> int:
         """How many calls of a node are to run: what only known values need is not looked at."""

@@ -25,6 +25,7 @@ from armoflow.index import Data, Expected, Index, Key, Making
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.transport import ResultState, Transport
+from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Keeper:
         Args:
             besides: The session of this one.
         """
-        found = await asyncio.to_thread(self._index.expected, besides=besides)
+        found = await in_thread(self._index.expected, besides=besides)
         old = time.time() - config.CACHE_PATIENCE
         self._come += [_Come(each) for each in found]
         self._settled += [(each.session, each.result) for each in found if each.since < old]
@@ -167,7 +168,7 @@ class Keeper:
         try:
             while self._new:
                 new, self._new = self._new, []
-                await asyncio.to_thread(self._index.expect, new)
+                await in_thread(self._index.expect, new)
         except ArmoflowError as error:
             logger.warning("what is being computed is not noted in the cache: %s", error)
         finally:
@@ -185,7 +186,7 @@ class Keeper:
                     await asyncio.wait([self._noting])
                 settled, self._settled = self._settled, []
                 if settled:
-                    await asyncio.to_thread(self._index.settle, settled)
+                    await in_thread(self._index.settle, settled)
                 await self._kept()
         except ArmoflowError as error:
             logger.warning("what was computed is not kept in the cache: %s", error)
@@ -218,7 +219,7 @@ class Keeper:
                         opaque_id = located[id_][0]
                         makings[opaque_id, id(come.parts)] = opaque_id, come.parts
         if entries:
-            await asyncio.to_thread(self._enter, entries, list(makings.values()))
+            await in_thread(self._enter, entries, list(makings.values()))
 
     def _enter(
         self,

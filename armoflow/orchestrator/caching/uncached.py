@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from armoflow.graph.nodes import (
     CallNode,
@@ -15,6 +15,7 @@ from armoflow.graph.nodes import (
     source_node,
 )
 from armoflow.graph.stepwise import IterateNode
+from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.planning import dynamic
 
@@ -23,6 +24,10 @@ KEPT = (CallNode, MapNode, FilterNode, ReduceNode, FoldNode)
 
 CALLING = (*KEPT, IterateNode)
 """Nodes that call a task."""
+
+
+NOTHING_SAID = "nothing says cache=True"
+"""Why the calls of most graphs are not looked for."""
 
 
 def calls_of(node: Node) -> int:
@@ -36,10 +41,29 @@ def calls_of(node: Node) -> int:
     return min(known, default=1)
 
 
-def account_uncached(nodes: Iterable[Node], why: str) -> Account:
+def why_uncached(node: Node, base: TaskOptions) -> str:
+    """Why a node's calls are not looked for.
+
+    Args:
+        node: It.
+        base: What holds where its task says nothing.
+    """
+    if not isinstance(node, KEPT):
+        return "cells of iterate() are not kept"
+    options = merge_options(node.options, base)
+    if options.cache is None:
+        return NOTHING_SAID
+    if not options.cache:
+        return "it says cache=False"
+    if options.replaces:
+        return "it says on_failure=, and what stands for a failure is not kept"
+    return "its items are known only when it runs"
+
+
+def account_uncached(nodes: Iterable[Node], why: Callable[[Node], str]) -> Account:
     """What is said of a graph for which no cache is asked."""
     account = Account(time.time())
     for node in nodes:
         if isinstance(node, CALLING):
-            account.uncached[node.name, why] += calls_of(node)
+            account.uncached[node.name, why(node)] += calls_of(node)
     return account
