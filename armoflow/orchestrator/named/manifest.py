@@ -291,7 +291,8 @@ def _options(value: Any) -> WireOptions:
 def _task(value: Any, options: Sequence[WireOptions]) -> TaskNote:
     payload_id, inputs, outputs, option, operation, names, start, items = _row(value, 8)
     _expect(_number(option) < len(options), "options that are not there")
-    _expect(operation in Operation._value2member_map_, f"operation {operation!r}")
+    known = type(operation) is int and operation in Operation._value2member_map_
+    _expect(known, f"operation {operation!r}")
     note = TaskNote(
         _id(payload_id),
         tuple(map(_id, _list(inputs))),
