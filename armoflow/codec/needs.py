@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from armoflow.codec.container import Buffer
-from armoflow.codec.payload import unpack_payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.errors import EnvelopeError
 
 
@@ -16,7 +16,8 @@ def constants_of(payload: Buffer) -> list[str]:
     What is no payload names none.
 
     Example:
-        >>> from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
+        >>> from armoflow.codec.payload import CodeReference, Operation, Payload
+        >>> from armoflow.codec.payload_layout import pack_payload
         >>> code = CodeReference("hash", None, "code-id")
         >>> payload = Payload(Operation.CALL, "f", code, constants=["put-id"])
         >>> constants_of(b"".join(pack_payload(payload)))

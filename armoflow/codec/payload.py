@@ -16,20 +16,15 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.compatibility import OWN
-from armoflow.codec.container import Buffer, pack, unpack
-from armoflow.errors import EnvelopeError
+from armoflow.codec.container import Buffer
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES, Limits
 from armoflow.retrying import shorten
-from armoflow.version import __version__
-
-FORMAT = 3
-_new = tuple.__new__
 
 
 class Pickled(NamedTuple):
@@ -298,166 +293,3 @@ class Payload:
         """Whether it has items that other tasks may run as well, each with a slot of its own."""
         settings, many = self.settings, self.operation in (Operation.MAP, Operation.FILTER)
         return many and self.count > 1 and (settings.packed or settings.capture)
-
-
-_SETTINGS = tuple(Settings.__dataclass_fields__)
-_OPERATIONS = {int(operation): operation for operation in Operation}
-
-
-def pack_payload(payload: Payload) -> list[Buffer]:
-    """Lay out a payload; returns the parts to write one after the other.
-
-    Example:
-        >>> payload = Payload(Operation.CALL, "f", CodeReference("hash", b"code"))
-        >>> unpack_payload(b"".join(pack_payload(payload))).name
-        'f'
-    """
-    buffers: list[Buffer] = []
-
-    def pickled(value: Pickled) -> Any:
-        data, own = value
-        first = len(buffers)
-        if len(data) >= config.OUT_OF_BAND_LIMIT:  # not copied into the header: the first buffer
-            buffers.append(data)
-            data = None  # type: ignore[assignment]
-        elif not own:
-            return data
-        buffers.extend(own)
-        return [data, first, len(buffers) - first]
-
-    def piece(value: Piece) -> Any:
-        if isinstance(value, Slots):
-            return [0, *value]
-        if isinstance(value, Values):
-            return [1, pickled(Pickled(value.pickled)), value.length]
-        return [2, [pickled(item) for item in value.pickles]]
-
-    settings = payload.settings
-    header = [
-        FORMAT,
-        int(payload.operation),
-        payload.name,
-        payload.function,
-        payload.modules,
-        payload.inputs,
-        payload.constants,
-        None if payload.arguments is None else pickled(payload.arguments),
-        [[piece(value) for value in column] for column in payload.columns],
-        payload.start,
-        payload.count,
-        payload.star,
-        payload.calls,
-        payload.final,
-        payload.collection,
-        [getattr(settings, name) for name in _SETTINGS],
-        _pack_stages(payload, pickled) if payload.stages else [],
-        payload.key,
-        payload.origins,
-        payload.versions,
-        payload.limits,
-        payload.inline,
-        payload.paces,
-        payload.spent,
-        payload.target,
-        payload.lost,
-        [[number, *promised] for number, promised in payload.promised.items()],
-    ]
-    return pack(header, buffers)
-
-
-def _pack_stages(payload: Payload, pickled: Callable[[Pickled], Any]) -> list[Any]:
-    """Stages with their code; what stands in the payload already is named by its digest."""
-    known = {payload.function.digest} if payload.function is not None else set()
-    packed: list[Any] = []
-    for name, function, arguments in payload.stages:
-        code = function.digest if function.digest in known else function
-        known.add(function.digest)
-        packed.append([name, code, None if arguments is None else pickled(arguments)])
-    return packed
-
-
-def _unpack_stages(
-    first: Any, packed: Sequence[Any], pickled: Callable[[Any], Pickled]
-) -> list[Stage]:
-    known = {} if first is None else {first[0]: CodeReference(*first)}
-    stages = []
-    for name, code, arguments in packed:
-        reference = known[code] if isinstance(code, str) else CodeReference(*code)
-        known[reference.digest] = reference
-        stages.append(Stage(name, reference, None if arguments is None else pickled(arguments)))
-    return stages
-
-
-def unpack_payload(data: Buffer) -> Payload:
-    """Read a payload back; its pickles' buffers are views of ``data``.
-
-    Raises:
-        EnvelopeError: If the data is truncated, corrupt or not a payload.
-    """
-    header, buffers = unpack(data)
-
-    def pickled(value: Any) -> Pickled:
-        if isinstance(value, bytes):
-            return _new(Pickled, (value, ()))
-        encoded, first, count = value
-        own = buffers[first : first + count]
-        if len(own) != count:
-            raise ValueError("buffers are missing")
-        if encoded is None:
-            encoded, *own = own
-        return Pickled(encoded, tuple(own))
-
-    def piece(value: Any) -> Piece:
-        kind, *rest = value
-        if kind == 0:
-            return Slots(*rest)
-        if kind == 1:
-            return Values(pickled(rest[0]).data, rest[1])
-        return Items([pickled(entry) for entry in rest[0]])
-
-    def code(value: Any) -> CodeReference | None:
-        return None if value is None else CodeReference(*value)
-
-    try:
-        if header[0] != FORMAT:
-            raise EnvelopeError(
-                f"payload has format {header[0]!r}, this armoflow ({__version__}) reads {FORMAT}: "
-                "install the same version of armoflow where the client runs and for the workers"
-            )
-        return Payload(
-            operation=_OPERATIONS[header[1]],
-            name=header[2],
-            function=code(header[3]),
-            modules=code(header[4]),
-            inputs=header[5],
-            constants=header[6],
-            arguments=None if header[7] is None else pickled(header[7]),
-            columns=[[piece(value) for value in column] for column in header[8]],
-            start=header[9],
-            count=header[10],
-            star=header[11],
-            calls=header[12],
-            final=header[13],
-            collection=header[14],
-            settings=Settings(*header[15]),
-            stages=_unpack_stages(header[3], header[16], pickled) if header[16] else [],
-            key=header[17],
-            origins=header[18],
-            versions=header[19] if len(header) > 19 else "",
-            limits=_limits(header[20]) if len(header) > 20 and header[20] else None,
-            inline=header[21] if len(header) > 21 else None,
-            paces=header[22] if len(header) > 22 else (),
-            spent=header[23] if len(header) > 23 else 0,
-            target=header[24] if len(header) > 24 else 0.0,
-            lost=header[25] if len(header) > 25 else 0,
-            promised={number: (size, sum_) for number, size, sum_ in header[26]}
-            if len(header) > 26
-            else {},
-        )
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise EnvelopeError(f"stored data is not a payload: {error}") from error
-
-
-def _limits(packed: Sequence[Any]) -> Limits:
-    partitions, max_priority = packed
-    return Limits(tuple(partitions), max_priority)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell
-from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
+from armoflow.codec.payload import CodeReference, Operation, Payload
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.paces import Paces

@@ -15,7 +15,8 @@ from armoflow.agent.effects import Data, Effects, StagedFile
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import Operation, Payload, Pickled, unpack_payload
+from armoflow.codec.payload import Operation, Payload, Pickled
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.pickling import loads
 from armoflow.errors import EnvelopeError, ReplayError
 from armoflow.replay.dump import TaskDump

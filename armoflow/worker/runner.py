@@ -18,7 +18,8 @@ from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.item_log import ItemLog
-from armoflow.codec.payload import Operation, Payload, unpack_payload
+from armoflow.codec.payload import Operation, Payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.recording import record_death
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces

@@ -16,7 +16,8 @@ from typing import Any
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import Writer
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import Payload, unpack_payload
+from armoflow.codec.payload import Payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.recording import record_death, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.protocol.shared_files import remove_file

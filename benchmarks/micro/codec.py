@@ -28,9 +28,8 @@ from armoflow.codec.payload import (
     Settings,
     Slots,
     Values,
-    pack_payload,
-    unpack_payload,
 )
+from armoflow.codec.payload_layout import pack_payload, unpack_payload
 from armoflow.codec.pickling import are_scalars, dumps, is_scalar, loads
 from armoflow.codec.recording import record_exception
 

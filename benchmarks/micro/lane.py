@@ -19,17 +19,12 @@ from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.codec.functions import encode_function
-from armoflow.codec.payload import (
-    CodeReference,
-    Operation,
-    Payload,
-    Settings,
-    Values,
-    pack_payload,
-)
+from armoflow.codec.payload import CodeReference, Operation, Payload, Settings, Values
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.pickling import dumps
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
+from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, TaskEnding
 
@@ -82,7 +77,8 @@ class Bench:
     """A host that feeds one supervisor within its window."""
 
     def __init__(self, directory: Path) -> None:
-        self.supervisor = ChildSupervisor(self, directory, spare_delay=None)
+        self.spares = Spares(directory, os.environ, delay=None)
+        self.supervisor = ChildSupervisor(self, self.spares)
         self._works: list[Assignment] = []
         self._left = 0
         self._done = asyncio.Event()
@@ -145,6 +141,7 @@ async def measure_child(report: Callable[[str, float, str], None]) -> None:
             report("tasks per second, wall", count / (time.perf_counter() - wall), "/s")
         finally:
             await bench.supervisor.stop()
+            await bench.spares.stop()
 
 
 def main() -> None:

@@ -25,9 +25,8 @@ from armoflow.codec.payload import (
     Settings,
     Slots,
     Values,
-    pack_payload,
-    unpack_payload,
 )
+from armoflow.codec.payload_layout import pack_payload, unpack_payload
 from armoflow.errors import EnvelopeError
 from armoflow.options import Limits
 
@@ -140,10 +139,21 @@ def test_payload_round_trip(payload):
     assert plain(unpack_payload(join(pack_payload(payload)))) == plain(payload)
 
 
-def test_payloads_from_before_versions_were_noted_are_read():
-    header, buffers = unpack(join(pack_payload(Payload(Operation.GATHER, "g"))))
-    older = unpack_payload(join(pack(header[:19], buffers)))
-    assert (older.name, older.versions, older.limits) == ("g", "", None)
+def test_payloads_of_one_node_share_what_they_say_of_it():
+    many = [
+        Payload(Operation.CALL, "f", CodeReference("hash", b"code"), arguments=Pickled(b"%d" % n))
+        for n in range(3)
+    ]
+    first, *others = (unpack_payload(join(pack_payload(payload))) for payload in many)
+    assert [bytes(one.arguments.data) for one in others] == [b"1", b"2"]
+    assert all(one.settings is first.settings for one in others)
+
+
+def test_what_payloads_share_is_told_apart_by_all_of_it():
+    one = Payload(Operation.CALL, "f", settings=Settings(retries=1))
+    other = Payload(Operation.CALL, "f", settings=Settings(retries=2), key=b"key")
+    for payload in (one, other, one):
+        assert plain(unpack_payload(join(pack_payload(payload)))) == plain(payload)
 
 
 def test_large_pickles_are_viewed_in_place():

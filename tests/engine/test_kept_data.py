@@ -8,7 +8,8 @@ import pytest
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import CreatedResult, Data, Effects
-from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
+from armoflow.codec.payload import CodeReference, Operation, Payload
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.engine import kept_data
 from armoflow.engine.records import NewResult, NewTask, ResultStatus
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from armoflow import Client, task
-from armoflow.codec.payload import Payload, pack_payload
+from armoflow.codec.payload import Payload
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import RemoteTraceback, SubmissionError, VersionMismatchError
 from armoflow.orchestrator import planned
 from tests.integration.engines import Up

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow import task
-from armoflow.codec.payload import unpack_payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.targets import ItemOutcome

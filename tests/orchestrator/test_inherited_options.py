@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import armoflow
 from armoflow import task
-from armoflow.codec.payload import Payload, unpack_payload
+from armoflow.codec.payload import Payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.worker.runner import EngineTask
 from tests.orchestrator.simulated import Simulation

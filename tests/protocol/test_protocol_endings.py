@@ -11,7 +11,8 @@ import pytest
 from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow import config
-from armoflow.codec.payload import CodeReference, Operation, Payload, pack_payload
+from armoflow.codec.payload import CodeReference, Operation, Payload
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import EngineError
 from armoflow.protocol import remains
 from armoflow.protocol.transport import Failure

@@ -23,8 +23,8 @@ from armoflow.codec.payload import (
     Piece,
     Settings,
     Values,
-    pack_payload,
 )
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.pickling import dumps, loads
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares

@@ -14,14 +14,8 @@ from seats import KEY, call, code, collection, envelope, items, read, values
 from armoflow.agent.effects import Effects
 from armoflow.codec.envelope import SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import (
-    Operation,
-    Payload,
-    Settings,
-    Slots,
-    Stage,
-    unpack_payload,
-)
+from armoflow.codec.payload import Operation, Payload, Settings, Slots, Stage
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.worker.handing_out import PARTS
 from armoflow.worker.job import Job
 
