@@ -77,7 +77,7 @@ def compare(
 
 def measure(checkout: Path, name: str, key: str) -> float:
     """A number of one trial of a workload in a checkout."""
-    command = [checkout / ".venv" / "bin" / "python", "-m", "benchmarks"]
+    command = [str(checkout / ".venv" / "bin" / "python"), "-m", "benchmarks"]
     with tempfile.TemporaryDirectory(prefix="armoflow-compare-") as results:
         options = ["--system", "armoflow", "--workload", name, "--repeats", "1"]
         ended = subprocess.run(

@@ -83,7 +83,7 @@ def serve() -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         address = f"unix:{directory}/engine.sock"
         holds_file = Path(directory) / "holds"
-        command = [sys.executable, "-m", "benchmarks.holds", holds_file, "up"]
+        command = [sys.executable, "-m", "benchmarks.holds", str(holds_file), "up"]
         arguments = ["--listen", address, "--state", f"{directory}/state", "--workers", "2"]
         engine = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, cwd=ROOT)
         try:
@@ -126,7 +126,8 @@ class Scene:
 
     def _count(self) -> int:
         wanted = Task.session_id == self.session_id
-        return self._tasks.list_tasks(wanted, page_size=0)[0]
+        count: int = self._tasks.list_tasks(wanted, page_size=0)[0]
+        return count
 
     def do(self, name: str) -> Callable[[], object]:
         """A command on the session, by its name; "tidy" is the last one of a client that leaves."""
@@ -142,7 +143,7 @@ class Scene:
         thread = threading.Thread(target=action)
         started = time.perf_counter()
         thread.start()
-        calls = []
+        calls: list[float] = []
         while thread.is_alive() or len(calls) < 5:
             begin = time.perf_counter()
             self._client.compute(touch(len(calls)))

@@ -37,7 +37,7 @@ class Meter:
             if spent > self._longest:
                 self._longest, self._what = spent, repr(handle)
 
-        Handle._run = measured  # type: ignore[method-assign]
+        Handle._run = measured  # type: ignore[method-assign, assignment]
         signal.signal(signal.SIGUSR1, lambda *_: self.tell())
 
     def tell(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import statistics
 import subprocess
 import sys
@@ -375,7 +376,7 @@ def measure_sessions(arguments: argparse.Namespace) -> None:
                 },
                 sessions_common_pb2.ListSessionsRequest(),
             )
-            found = median_time(lambda request=request: engine.sessions.ListSessions(request))
+            found = median_time(functools.partial(engine.sessions.ListSessions, request))
             tell(f"ListSessions, by creation descending, page {page}", PAGE, found, "ms")
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda session_id: _remove(engine, session_id), ids))

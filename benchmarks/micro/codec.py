@@ -5,6 +5,7 @@ Run: ``python benchmarks/micro/codec.py [part of a name ...]``
 
 from __future__ import annotations
 
+import functools
 import pickle
 import statistics
 import sys
@@ -84,12 +85,12 @@ def pickling() -> Iterator[tuple[str, Callable[[], Any]]]:
     }
     for name, value in values.items():
         if name != "lambda":
-            yield f"pickle.dumps, {name}", lambda v=value: pickle.dumps(v, 5)
-        yield f"dumps, {name}", lambda v=value: dumps(v)
-        yield f"dumps with hook, {name}", lambda v=value: dumps(v, refer)
+            yield f"pickle.dumps, {name}", functools.partial(pickle.dumps, value, 5)
+        yield f"dumps, {name}", functools.partial(dumps, value)
+        yield f"dumps with hook, {name}", functools.partial(dumps, value, refer)
         pickled = dumps(value)
-        yield f"loads, {name}", lambda p=pickled: loads(p)
-    referring = ((Reference(), 1), {})
+        yield f"loads, {name}", functools.partial(loads, pickled)
+    referring: Any = ((Reference(), 1), {})
     yield "dumps with hook, a reference", lambda: dumps(referring, refer)
     pickled = dumps(referring, refer)
     yield "loads, a reference", lambda: loads(pickled, lambda reference: 1)
@@ -113,9 +114,9 @@ def stored_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     for count in (1, 1000):
         cells = [pickle.dumps(n, 5) for n in range(count)]
         data = b"".join(pack_envelope(cells))
-        yield f"pack_envelope, {count} cells", lambda c=cells: pack_envelope(c)
-        yield f"unpack_cells, {count} cells", lambda d=data: unpack_cells(d)
-        yield f"unpack_envelope, {count} slots", lambda d=data: unpack_envelope(d)
+        yield f"pack_envelope, {count} cells", functools.partial(pack_envelope, cells)
+        yield f"unpack_cells, {count} cells", functools.partial(unpack_cells, data)
+        yield f"unpack_envelope, {count} slots", functools.partial(unpack_envelope, data)
     code = CodeReference("d" * 32, b"c" * 600)
     call = Payload(
         Operation.CALL, "f", code, inputs=["i" * 36], arguments=dumps(((1, 2), {})), start=3
@@ -134,8 +135,8 @@ def stored_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     )
     for name, payload in [("call", call), ("map", mapped), ("100 items", separate)]:
         data = b"".join(pack_payload(payload))
-        yield f"pack_payload, {name}", lambda p=payload: pack_payload(p)
-        yield f"unpack_payload, {name}", lambda d=data: unpack_payload(d)
+        yield f"pack_payload, {name}", functools.partial(pack_payload, payload)
+        yield f"unpack_payload, {name}", functools.partial(unpack_payload, data)
 
 
 def code() -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -83,7 +83,7 @@ class Costs:
 
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
 def chain(length: int, step: Any = inc) -> object:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.agent.effects import Effects
+from armoflow.agent.passages import Passage
 from armoflow.codec.functions import encode_function
-from armoflow.codec.payload import CodeReference, Operation, Payload, Settings, Values
+from armoflow.codec.payload import CodeReference, Operation, Payload, Piece, Settings, Values
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.pickling import dumps
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
@@ -38,7 +39,7 @@ def code() -> CodeReference:
 
 
 def packed(count: int) -> bytes:
-    column = [Values(dumps(list(range(count))).data, count)]
+    column: list[Piece] = [Values(dumps(list(range(count))).data, count)]
     payload = Payload(
         Operation.MAP,
         "same",
@@ -56,10 +57,20 @@ def single(value: int) -> bytes:
     return b"".join(pack_payload(payload))
 
 
+class NoAgent(RunnerAgent):
+    """Of tasks that ask for nothing."""
+
+    def new_results(self, names: Sequence[str]) -> list[str]:
+        raise NotImplementedError(names)
+
+    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
+        raise NotImplementedError
+
+
 def measure_runner(payloads: Sequence[bytes]) -> float:
     """CPU seconds to run these in this process, the best of five."""
     recorder = Recorder(Mark(create_mark_file(tempfile.gettempdir())), lambda *_: None)
-    runner = Runner(RunnerAgent(), recorder, tempfile.gettempdir())
+    runner = Runner(NoAgent(), recorder, tempfile.gettempdir())
     tasks = [EngineTask(1, "task", "session", ["output"], payload, {}) for payload in payloads]
 
     def run() -> float:
@@ -96,6 +107,12 @@ class Bench:
         self._works.extend(works)
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
+        pass
+
+    def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
+        raise NotImplementedError
+
+    def printed(self, passages: Sequence[Passage]) -> None:
         pass
 
     async def answer(self, work: Assignment, method: str, argument: Any) -> Any:

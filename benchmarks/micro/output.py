@@ -41,7 +41,7 @@ def seconds() -> float:
     """CPU time of this process and of those that it has started."""
     me = psutil.Process()
     times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
 
 
 def cost(run: Callable[[], object]) -> float:

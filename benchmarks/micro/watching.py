@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -53,9 +53,10 @@ class Watched(NamedTuple):
     process: psutil.Process
     page: str
 
-    def seconds(self) -> Counter[str]:
+    def seconds(self) -> dict[str, float]:
         """CPU time of its processes and of this one, by what they are there for."""
-        found = Counter(client=_seconds(psutil.Process()), engine=_seconds(self.process))
+        found: defaultdict[str, float] = defaultdict(float)
+        found |= {"client": _seconds(psutil.Process()), "engine": _seconds(self.process)}
         for process in self.process.children(recursive=True):
             role = "dashboard" if "dashboard" in process.cmdline() else "workers"
             found[role] += _seconds(process)
@@ -107,15 +108,15 @@ def viewer(page: str, session: str) -> Iterator[None]:
 
 def settle(watched: Watched) -> None:
     """Wait until the dashboard has read what it had put off."""
-    before, rested = watched.seconds().total(), 0
+    before, rested = sum(watched.seconds().values()), 0
     while rested < 2:
         time.sleep(SETTLED)
-        now = watched.seconds().total()
+        now = sum(watched.seconds().values())
         rested = rested + 1 if now - before < 0.1 else 0
         before = now
 
 
-def run(watched: Watched, parts: frozenset[str]) -> tuple[Counter[str], float]:
+def run(watched: Watched, parts: frozenset[str]) -> tuple[dict[str, float], float]:
     """CPU time of a run, and what the dashboard's process took after it."""
     with Client(watched.url, progress="progress" in parts, logs="output" in parts) as client:
         client.compute(nothing.map(range(100)))
@@ -130,7 +131,7 @@ def run(watched: Watched, parts: frozenset[str]) -> tuple[Counter[str], float]:
             if "dashboard" in parts:
                 settle(watched)
             after = watched.seconds()
-            spent = Counter({role: ended[role] - begun[role] for role in ended})
+            spent = {role: ended[role] - begun[role] for role in ended}
             return spent, after["dashboard"] - ended["dashboard"]
 
 
@@ -159,9 +160,9 @@ def main() -> None:
             if not pair:
                 continue  # the first warms up
             (with_it, after), (without, _) = found[watched], found[alone]
-            shares.append(with_it.total() / without.total() - 1)
+            shares.append(sum(with_it.values()) / sum(without.values()) - 1)
             later.append(after)
-            own.append(with_it["dashboard"] / without.total())
+            own.append(with_it["dashboard"] / sum(without.values()))
             told = ", ".join(
                 f"{role} {with_it[role]:.2f} ({without[role]:.2f})" for role in with_it
             )
