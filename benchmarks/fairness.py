@@ -72,8 +72,8 @@ class Engine:
         self._process_id = process_id
         self._path = path
 
-    def longest_hold(self) -> tuple[float, str]:
-        """Milliseconds since the last question, and what it was."""
+    def longest_holds(self) -> list[holds.Longest]:
+        """Since the last question: of its loop, and of its journal."""
         return holds.ask(self._process_id, self._path)
 
 
@@ -139,7 +139,7 @@ class Scene:
 
     def measure(self, name: str, action: Callable[[], object], what: bool) -> None:
         """Make single calls while something is done; print how long each took."""
-        self._engine.longest_hold()  # of what was before
+        self._engine.longest_holds()  # of what was before
         thread = threading.Thread(target=action)
         started = time.perf_counter()
         thread.start()
@@ -150,20 +150,23 @@ class Scene:
             calls.append(1e3 * (time.perf_counter() - begin))
         thread.join()
         ended = time.perf_counter() - started
-        hold, longest = self._engine.longest_hold()
+        loop, journal = self._engine.longest_holds()
         print(
-            f"| {name} | {ended:.1f} s | {hold:.1f} ms | {len(calls)} | "
+            f"| {name} | {ended:.1f} s | {loop.milliseconds:.1f} ms | "
+            f"{journal.milliseconds:.1f} ms | {len(calls)} | "
             f"{statistics.median(calls):.1f} ms | {max(calls):.0f} ms |",
             flush=True,
         )
         if what:
-            print(f"  longest: {longest}")
+            print(f"  longest: {loop.what}; {journal.what}")
 
 
 def measure_sessions(tasks: int, seconds: float, what: bool) -> None:
     """The ways in which a session ends."""
-    print("| phase | takes | longest hold (CPU) | calls beside | median | longest |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| phase | takes | longest hold (CPU) | journal | calls beside | median | longest |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for steps in (
         ("pause", "resume", "cancel", "purge", "delete"),
         ("close", "purge", "delete"),
