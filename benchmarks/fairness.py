@@ -163,9 +163,7 @@ class Scene:
 
 def measure_sessions(tasks: int, seconds: float, what: bool) -> None:
     """The ways in which a session ends."""
-    print(
-        "| phase | takes | longest hold (CPU) | journal | calls beside | median | longest |"
-    )
+    print("| phase | takes | longest hold (CPU) | journal | calls beside | median | longest |")
     print("|---|---|---|---|---|---|---|")
     for steps in (
         ("pause", "resume", "cancel", "purge", "delete"),
