@@ -68,7 +68,7 @@ def pack(header: Any, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
 
 def size(parts: Sequence[Buffer]) -> int:
     """Bytes of a packed container."""
-    return sum(len(part) for part in parts)
+    return sum(map(len, parts))
 
 
 PREFIX_BYTES = _PREFIX.size

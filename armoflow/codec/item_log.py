@@ -205,9 +205,12 @@ class ItemLog:
     @property
     def tells(self) -> bool:
         """Whether it says more than an engine knows of the task."""
-        sections = self._sections
-        items = sum(section.length for section in sections)
-        return items > 1 or any(section.special for section in sections)
+        items = 0
+        for section in self._sections:  # asked of every task
+            if section.special:
+                return True
+            items += section.length
+        return items > 1
 
     @property
     def lasts(self) -> bool:

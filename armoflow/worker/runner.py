@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
@@ -187,10 +188,12 @@ class Runner:
             # On the lane the engine tells it; and who only copies has not made them.
             copied = payload.operation is Operation.GATHER
             seconds = None if copied or task.folder is None else self._seconds
-            log = self._log.pack() if self._log.tells else ()
-            if self._log.lasts:
-                self._context(task, job, effects).leave_log()
-                log = ()
+            log: Sequence[Any] = ()
+            if self._log.tells:
+                if self._log.lasts:
+                    self._context(task, job, effects).leave_log()
+                else:
+                    log = self._log.pack()
             for output, cells in zip(task.outputs, job.cells, strict=True):
                 self._store(task, effects, output, pack_envelope(cells, seconds, log))
                 log = ()  # the first one has it
