@@ -21,7 +21,7 @@ from raw_stream import RawSocket, RawStream
 from serving import PATIENCE, Serving, serve, task_options
 
 from armoflow.config import CHUNK_BYTES
-from armoflow.engine.services import connection as connections
+from armoflow.engine.services import replies
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.extension import ExtensionService
 from armoflow.engine.services.guard import Guard
@@ -115,7 +115,7 @@ def test_a_download_that_nobody_reads_is_not_read_from_the_disk_either(tmp_path:
 def test_a_batch_stream_that_nobody_reads_is_ended_and_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "OUTBOX_BYTES", 100_000)
+    monkeypatch.setattr(replies, "OUTBOX_BYTES", 100_000)
     with serve(tmp_path) as serving:
         session = create_session(serving)
         stream = RawStream(serving.channel)
@@ -126,12 +126,12 @@ def test_a_batch_stream_that_nobody_reads_is_ended_and_holds_nothing(
             (connection,) = service._connections
 
             async def tell_much() -> None:
-                while not connection.overflowed:  # without a turn for whoever sends
+                while not connection.replies.overflowed:  # without a turn for whoever sends
                     change = ["result", 2, 1_000, b"x" * 1_000, None, None]
-                    connection._send([0, Kind.CHANGES, session, [change]])
+                    connection.replies.send([0, Kind.CHANGES, session, [change]])
 
             serving.run(tell_much())
-            assert not connection._outbox and not connection._listeners
+            assert not connection.replies.waiting and not connection._listeners
             assert stream.end() is grpc.StatusCode.UNAVAILABLE
             assert "does not read" in stream.call.details()
             wait_until(serving, lambda: not service._connections)
@@ -142,7 +142,7 @@ def test_a_batch_stream_that_nobody_reads_is_ended_and_holds_nothing(
 def test_a_socket_that_nobody_reads_is_cut_off_and_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "OUTBOX_BYTES", 100_000)
+    monkeypatch.setattr(replies, "OUTBOX_BYTES", 100_000)
     with serve(tmp_path) as serving:
         session = create_session(serving)
         stream = RawSocket(serving.server.address.stream_path)
@@ -154,13 +154,13 @@ def test_a_socket_that_nobody_reads_is_cut_off_and_holds_nothing(
             connection = peer._connection
 
             async def tell_much() -> None:
-                while not connection.overflowed:
+                while not connection.replies.overflowed:
                     change = ["result", 2, 1_000, b"x" * 1_000, None, None]
-                    connection._send([0, Kind.CHANGES, session, [change]])
+                    connection.replies.send([0, Kind.CHANGES, session, [change]])
                     await asyncio.sleep(0)  # what the connection takes is written
 
             serving.run(tell_much())
-            assert not connection._outbox and not connection._listeners
+            assert not connection.replies.waiting and not connection._listeners
             wait_until(serving, lambda: not beside._streams)
         finally:
             stream.close()

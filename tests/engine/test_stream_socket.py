@@ -19,7 +19,7 @@ from serving import PATIENCE, Serving, serve, task_options
 from armoflow.config import MIB, REQUEST_LIMIT
 from armoflow.engine.address import parse_address
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.services import connection as connections
+from armoflow.engine.services import replies
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.stream_socket import StreamSocket
 from armoflow.protocol.frames import VERSION, Kind, framed
@@ -71,7 +71,7 @@ def test_a_message_that_is_too_long_ends_the_stream(stream: RawSocket, length: i
 def test_a_client_that_waits_for_many_answers_is_answered_by_and_by(
     stream: RawSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "ANSWERS_AT_ONCE", 2)
+    monkeypatch.setattr(replies, "ANSWERS_AT_ONCE", 2)
     stream.greet()
     for number in range(1, 100):
         stream.send_frames(*([number, Kind.POLL, ["x"]] for _ in range(3)))

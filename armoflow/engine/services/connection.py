@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgpack
-
 from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import short_error
-from armoflow.config import INLINE_DATA_LIMIT, MIB, OUTPUT_WAITING, STATUS_TEXT_LIMIT
+from armoflow.config import INLINE_DATA_LIMIT, OUTPUT_WAITING
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import decode_options
-from armoflow.engine.faults import StorageError
 from armoflow.engine.files import unlink
 from armoflow.engine.objects import is_file
 from armoflow.engine.records import (
@@ -35,6 +32,7 @@ from armoflow.engine.records import (
     TaskRecord,
 )
 from armoflow.engine.services.answers import Answers, status_name
+from armoflow.engine.services.replies import Replies
 from armoflow.engine.sweeper import SLICE
 from armoflow.engine.uploads import places_of_much
 from armoflow.engine.watchers import EndedResult, Listener
@@ -51,15 +49,6 @@ from armoflow.protocol.frames import (
 from armoflow.protocol.shapes import SIZE
 
 logger = logging.getLogger(__name__)
-
-OUTBOX_BYTES = 64 * MIB
-"""Bytes that wait for a client that does not read, before its stream is ended."""
-
-ANSWERS_BYTES = 16 * MIB
-"""Bytes that wait for a client, before no more of its requests are taken."""
-
-ANSWERS_AT_ONCE = 64
-"""Requests whose answers are being read, before no more are taken."""
 
 _NAMES = {int(kind): kind.name for kind in Kind}
 
@@ -87,33 +76,20 @@ class Connection:
         on_room: Called when requests are taken again after they were not.
 
     Attributes:
-        closed: No more frames will come.
-        overflowed: It was closed because its client does not read.
-        has_room: Whether requests are taken.
+        replies: What goes back to the client.
     """
 
     def __init__(
         self, engine: Engine, on_frames: Callable[[], None], on_room: Callable[[], None]
     ) -> None:
         self._engine = engine
-        self._on_frames = on_frames
-        self._on_room = on_room
-        self._packer = msgpack.Packer(use_bin_type=True)
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
-        self.closed = False
-        self.overflowed = False
-        self.has_room = True
+        self.replies = Replies(engine, on_frames, on_room, self.close)
         self._local = False
         self._answers = Answers(engine)
         self._listeners: dict[str, Listener] = {}
         self._outputs: dict[str, Callable[[], None]] = {}
         self._untold = 0
         self._held: list[str] = []
-        self._running: set[asyncio.Task[None]] = set()
-        self._writing: set[asyncio.Task[None]] = set()
-        self._promised: dict[object, int] = {}
-        engine.fault_listeners.add(self._on_fault)
         self._handlers: dict[int, Callable[..., Any]] = {
             Kind.HELLO: self._hello,
             Kind.WATCH: self._watch,
@@ -136,35 +112,19 @@ class Connection:
         """
         for frame in frames:
             self._take(frame)
-            if not self.has_room:
+            if not self.replies.has_room:
                 return False
         return True
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are frames to send."""
-        return bool(self._outbox)
-
-    def gathered(self) -> list[bytes]:
-        """What is to be sent now."""
-        frames, self._outbox = self._outbox, []
-        self._outbox_bytes = 0
-        self._make_room()
-        return frames
-
     def close(self) -> None:
         """End the stream once what waits has been sent."""
-        self.closed = True
-        self._engine.fault_listeners.discard(self._on_fault)
+        self.replies.close()
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.close()
         for end in self._outputs.values():
             end()
         self._outputs.clear()
-        for task in self._running:
-            task.cancel()
-        self._on_frames()
 
     def leave(self) -> None:
         """The stream has ended: the leases of its sessions run."""
@@ -185,7 +145,7 @@ class Connection:
         handler = self._handlers.get(kind) if type(kind) is int else None
         if handler is None:
             text = f"request {number} is of an unknown kind, {repr(kind)[:SHOWN]}"
-            self._refuse(number, StateError("INVALID_ARGUMENT", text))
+            self.replies.refuse(number, StateError("INVALID_ARGUMENT", text))
             return
         self._carry_out(number, frame, handler, checked=False)
 
@@ -197,7 +157,7 @@ class Connection:
             if not checked:
                 REQUESTS[kind].check(arguments, _NAMES[kind])
                 if kind == Kind.SUBMIT and self._engine.fault is not None:
-                    self._run(self._take_if_admitted(number, frame))
+                    self.replies.run(self._take_if_admitted(number, frame))
                     return
                 if kind == Kind.SUBMIT and (
                     large := places_of_much([data for _, data in arguments[-1]])
@@ -206,13 +166,13 @@ class Connection:
                     return
             handler(number, *arguments)
         except StateError as error:
-            self._refuse(number, error)
+            self.replies.refuse(number, error)
         except (MalformedError, OptionError) as error:
-            self._refuse(number, StateError("INVALID_ARGUMENT", str(error)))
+            self.replies.refuse(number, StateError("INVALID_ARGUMENT", str(error)))
         except Exception as error:
             logger.exception("%s failed", _NAMES[kind])
             text = f"{_NAMES[kind]} failed: {type(error).__name__}: {error}"
-            self._refuse(number, StateError("INTERNAL", text))
+            self.replies.refuse(number, StateError("INTERNAL", text))
 
     def _write_first(self, number: int, frame: Any, large: Sequence[int]) -> None:
         """Carry out a SUBMIT once a thread has written its large data; others wait behind it."""
@@ -228,110 +188,22 @@ class Connection:
         async def write_and_submit() -> None:
             try:
                 await asyncio.to_thread(write)
-                if not self.closed:
+                if not self.replies.closed:
                     self._carry_out(number, frame, self._submit, checked=True)
             except StateError as error:
-                self._refuse(number, error)
+                self.replies.refuse(number, error)
             finally:
                 unlink(written)  # those that were adopted are elsewhere
-                self._writing.discard(writing)
-                self._make_room()
 
-        self.has_room = False
-        writing = asyncio.create_task(write_and_submit())
-        self._writing.add(writing)
+        self.replies.run_first(write_and_submit())
 
     async def _take_if_admitted(self, number: int, frame: Any) -> None:
         try:
             await self._engine.admit()
         except StateError as error:
-            self._refuse(number, error)
+            self.replies.refuse(number, error)
         else:
             self._take(frame)
-
-    def _send(self, frame: Any) -> None:
-        if self.closed:
-            return  # nobody reads it any more
-        data = self._packer.pack(frame)
-        self._outbox.append(data)
-        self._outbox_bytes += len(data)
-        self._on_frames()
-        if self._outbox_bytes > ANSWERS_BYTES:
-            self.has_room = False
-        if self._outbox_bytes > OUTBOX_BYTES:
-            logger.warning("a client does not read: its stream is ended")
-            self._overflow()
-
-    def _overflow(self) -> None:
-        """End the stream of a client that does not read; what waits is told again on the next."""
-        self.overflowed = True
-        self._outbox.clear()
-        self._outbox_bytes = 0
-        self.close()
-
-    def _reply(self, number: int, value: Any = None) -> None:
-        self._send([number, Kind.OK, value])
-
-    def _refuse(self, number: int, error: StateError) -> None:
-        ids = list(getattr(error, "result_ids", None) or ())
-        self._send([number, Kind.REFUSED, error.code, str(error)[:STATUS_TEXT_LIMIT], ids])
-
-    def _reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
-        if self._engine.fault is not None:
-            self._refuse(number, self._engine.fault)
-            return
-        promise = object()  # a client may use a number twice
-        self._promised[promise] = number
-
-        def done(future: asyncio.Future[None]) -> None:
-            if self._promised.pop(promise, None) is None:
-                return
-            if future.cancelled() or future.exception() is not None:
-                self._refuse(number, StateError("INTERNAL", "the journal could not be written"))
-            else:
-                self._reply(number, value)
-
-        committed.add_done_callback(done)
-
-    def _on_fault(self, fault: StorageError) -> None:
-        """What was promised to be told when it is committed may not be for long: say so."""
-        promised, self._promised = self._promised, {}
-        for number in promised.values():
-            self._refuse(number, fault)
-
-    def _start(self, number: int, work: Any) -> None:
-        async def run() -> None:
-            try:
-                self._reply(number, await work)
-            except StateError as error:
-                self._refuse(number, error)
-            except Exception as error:
-                logger.exception("an answer failed")
-                text = f"the answer cannot be given: {type(error).__name__}: {error}"
-                self._refuse(number, StateError("INTERNAL", text))
-
-        self._run(run())
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ran)
-        if len(self._running) >= ANSWERS_AT_ONCE:
-            self.has_room = False
-
-    def _ran(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._make_room()
-
-    def _make_room(self) -> None:
-        if (
-            not self.has_room
-            and not self._writing
-            and len(self._running) < ANSWERS_AT_ONCE
-            and self._outbox_bytes <= ANSWERS_BYTES
-        ):
-            self.has_room = True
-            self._on_room()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -346,7 +218,7 @@ class Connection:
         said: dict[str, Any] = {"frees_payloads": engine.options.delete_payload}
         if local:
             said["staging"] = str(engine.objects.staging)
-        self._reply(number, said)
+        self.replies.reply(number, said)
 
     def _watch(self, number: int, session_id: str) -> None:
         if session_id not in self._engine.state.sessions:
@@ -356,7 +228,7 @@ class Connection:
             self._held.append(session_id)
             self._engine.leases.hold(session_id)
             self._listeners[session_id] = self._engine.listen(session_id, self._tell)
-        self._reply(number)
+        self.replies.reply(number)
 
     def _submit(  # noqa: PLR0917 - a frame's elements, in order
         self,
@@ -402,7 +274,7 @@ class Connection:
             engine.objects.delete([data.opaque_id for _, data in stored])
             raise
         # A submission is news to nobody: its commit may wait for that of its first results.
-        self._reply_when(number, engine.apply(changes, urgent=not tasks))
+        self.replies.reply_when(number, engine.apply(changes, urgent=not tasks))
 
     def _check_lease(self, session_id: str) -> None:
         refusal = self._engine.leases.refusal(session_id)
@@ -427,23 +299,23 @@ class Connection:
             return None
 
     def _fetch(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._answers.fetch(result_ids, local=self._local))
+        self.replies.answer(number, self._answers.fetch(result_ids, local=self._local))
 
     def _poll(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._answers.poll(result_ids))
+        self.replies.answer(number, self._answers.poll(result_ids))
 
     def _failures(self, number: int, result_ids: Sequence[str]) -> None:
-        self._start(number, self._answers.failures(result_ids))
+        self.replies.answer(number, self._answers.failures(result_ids))
 
     def _delete(self, number: int, result_ids: Sequence[str]) -> None:
         engine = self._engine
         if len(result_ids) > SLICE or engine.kept_data.spares:
-            self._start(number, self._delete_going(result_ids))
+            self.replies.answer(number, self._delete_going(result_ids))
             return
         changes = engine.state.delete_results(engine.now(), result_ids)
         # Files take room until the commit; the rest may wait for other changes.
         urgent = any(map(is_file, changes.deleted))
-        self._reply_when(number, engine.apply(changes, urgent=urgent))
+        self.replies.reply_when(number, engine.apply(changes, urgent=urgent))
 
     async def _delete_going(self, result_ids: Sequence[str]) -> None:
         going = await self._engine.kept_data.going(result_ids)
@@ -452,10 +324,10 @@ class Connection:
     def _cancel(self, number: int, task_ids: Sequence[str]) -> None:
         engine = self._engine
         if len(task_ids) > SLICE:
-            self._start(number, self._in_slices(task_ids, engine.state.cancel_tasks))
+            self.replies.answer(number, self._in_slices(task_ids, engine.state.cancel_tasks))
             return
         changes = engine.state.cancel_tasks(engine.now(), task_ids)
-        self._reply_when(number, engine.apply(changes))
+        self.replies.reply_when(number, engine.apply(changes))
 
     async def _in_slices(
         self, ids: Sequence[str], command: Callable[[float, Sequence[str]], Changes]
@@ -472,11 +344,11 @@ class Connection:
         if session_id not in self._outputs:
             tell = partial(self._tell_output, session_id)
             self._outputs[session_id] = self._engine.task_output.listen(session_id, tell)
-        self._reply(number)
+        self.replies.reply(number)
 
     def _tell_output(self, session_id: str, passages: Sequence[Passage]) -> None:
         """Tell what tasks have written, unless the client is behind already."""
-        if self._outbox_bytes > OUTPUT_WAITING:
+        if self.replies.waiting_bytes > OUTPUT_WAITING:
             self._untold += sum(one.text.count("\n") + 1 for one in passages)
             return
         told: list[list[Any]] = [
@@ -487,7 +359,7 @@ class Connection:
             text = f"[{self._untold:,} lines left out: the client reads too slowly]"
             told.insert(0, ["", "", logging.WARNING, "armoflow", text])
             self._untold = 0
-        self._send([0, Kind.PASSAGES, session_id, told])
+        self.replies.send([0, Kind.PASSAGES, session_id, told])
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -499,10 +371,10 @@ class Connection:
                 if record.name.startswith(OUTPUT)
             ]
             if changes:
-                self._send([0, Kind.CHANGES, session_id, changes])
+                self.replies.send([0, Kind.CHANGES, session_id, changes])
         except Exception:  # that is no fault of the commit that is told of: the client asks again
             logger.exception("changes could not be told: the stream is ended")
-            self._overflow()
+            self.replies.overflow()
 
     def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
         data = failure = seconds = None

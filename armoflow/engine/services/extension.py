@@ -46,16 +46,16 @@ class ExtensionService:
         reading = asyncio.create_task(_read(requests, connection, room))
         reading.add_done_callback(lambda _: connection.close())
         try:
-            while not connection.closed or connection.waiting:
+            while not connection.replies.closed or connection.replies.waiting:
                 await news.wait()
                 news.clear()
-                if connection.waiting:
-                    yield b"".join(connection.gathered())
+                if connection.replies.waiting:
+                    yield b"".join(connection.replies.gathered())
             if reading.done() and not reading.cancelled():
                 reading.result()  # what could not be read ends this stream, with that status
             if self._closing:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDING)
-            if connection.overflowed:
+            if connection.replies.overflowed:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, NOT_READING)
         finally:
             self._connections.discard(connection)
@@ -79,7 +79,7 @@ async def _read(
             frames = unpack(message)
             while not connection.take(frames):
                 room.clear()
-                if not connection.has_room:
+                if not connection.replies.has_room:
                     await room.wait()
         except MalformedError as error:
             raise StateError("INVALID_ARGUMENT", str(error)) from error

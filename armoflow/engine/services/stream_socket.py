@@ -129,7 +129,7 @@ class _Stream(asyncio.Protocol):
         connection = self._connection
         try:
             while connection.take(self._frames):
-                if not self._messages or connection.closed:
+                if not self._messages or connection.replies.closed:
                     return
                 self._frames = unpack(self._messages.popleft())
         except MalformedError as error:
@@ -140,7 +140,7 @@ class _Stream(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """There is room again."""
-        if self._paused and not self._connection.closed:
+        if self._paused and not self._connection.replies.closed:
             self._paused = False
             self._transport.resume_reading()
             self._loop.call_soon(self._take)
@@ -165,8 +165,8 @@ class _Stream(asyncio.Protocol):
     def _send(self) -> None:
         self._sending = False
         connection = self._connection
-        if connection.overflowed:
+        if connection.replies.overflowed:
             logger.info("a stream is cut off: %s", NOT_READING)
             self._transport.abort()
-        elif self._writable and connection.waiting:
-            self._transport.write(framed(connection.gathered()))
+        elif self._writable and connection.replies.waiting:
+            self._transport.write(framed(connection.replies.gathered()))
