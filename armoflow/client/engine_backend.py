@@ -25,6 +25,7 @@ from armoflow.client.iteration import Iteration
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
+from armoflow.client.renewing import RenewedItems, Renewing
 from armoflow.client.shared_engine import SharedEngine
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
@@ -32,7 +33,7 @@ from armoflow.client.watched import WatchedWork
 from armoflow.codec.container import Buffer
 from armoflow.codec.pickling import dumps
 from armoflow.codec.seal import new_key
-from armoflow.errors import EngineError, OptionError, SerializationError, StaleCacheError
+from armoflow.errors import DataLostError, EngineError, OptionError, SerializationError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
@@ -57,7 +58,6 @@ from armoflow.orchestrator.planning.plan_settings import (
 )
 from armoflow.orchestrator.tally import Count
 from armoflow.orchestrator.targets import (
-    ItemOutcome,
     IterationWindow,
     Names,
     WaitingTarget,
@@ -87,6 +87,9 @@ if TYPE_CHECKING:
     from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)
+
+_Arrivals = queue.SimpleQueue["tuple[PlanPiece, int] | None"]
+"""Pieces of a collection, as they come, and the positions of their first items."""
 
 INLINE_ENTRIES = 64
 """Tasks of a submitted graph that are planned before submit() returns: often all of them."""
@@ -154,6 +157,7 @@ class EngineBackend:
                 self._engine.stop()
             raise
         self._watched.begin(self._orchestrator)
+        self.renewing = Renewing(self._loop, self._orchestrator, self._again, self._start_again)
         tally = self._orchestrator.tally
         self._origin = FutureOrigin(
             client, self._callbacks, 0, self.key, self.display, tally, self.counts
@@ -215,10 +219,11 @@ class EngineBackend:
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start the graphs of these lazy values as one; a future each."""
         with self._watched.span("submit", values) as trace:
-            return self._submit(values, trace)
+            return self._submit(values, trace, self._settings_here())
 
-    def _submit(self, values: Sequence[Any], trace: Labels) -> list[Future[Any]]:
-        settings = self._settings_here()
+    def _submit(
+        self, values: Sequence[Any], trace: Labels, settings: PlanSettings
+    ) -> list[Future[Any]]:
         calls = self._prepare(values, settings)
         origin = self._origin_now()
         if calls is not None:
@@ -239,8 +244,7 @@ class EngineBackend:
         for future, value, target in zip(futures, values, targets, strict=True):
             future.shows(value)
             future.found(survey.inquiry)
-            if survey.cached:
-                future.may_be_stale(functools.partial(self._anew, value, settings))
+            self.renewing.watch(future, value, settings)
             future.stands_for(_Wait(self._orchestrator, run, target))
         return futures
 
@@ -267,9 +271,9 @@ class EngineBackend:
         futures: list[Future[Any]] = [
             Future(origin, names, index) for index in range(len(collection))
         ]
-        if survey.cached:
-            for index, future in enumerate(futures):
-                future.may_be_stale(functools.partial(self._anew_item, collection, index, settings))
+        renewed = self.renewing.items(collection, settings)
+        for index, future in enumerate(futures):
+            renewed.watch(future, index)
         target = self._orchestrator.items(collection, futures)
         self._take(survey, planner)
         with self._watched.span("map", [collection]) as trace:
@@ -292,41 +296,21 @@ class EngineBackend:
     def _compute(
         self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
     ) -> list[Any]:
-        try:
-            return self._compute_once(values, timeout, trace, settings)
-        except StaleCacheError as error:
-            if not self._disown(error):
-                raise
-        return self._compute(values, timeout, trace, settings)  # without what was wrong
+        while True:
+            before = self.renewing.found
+            try:
+                return self._compute_once(values, timeout, trace, settings)
+            except DataLostError as error:
+                if not self.renewing.was_wrong(error, before):
+                    raise
 
-    def _disown(self, error: StaleCacheError) -> bool:
-        """The cache is not asked for that any more; False if it was not."""
-        cache = self._orchestrator.cache
-        return cache is not None and self._loop.call(cache.disown(error.result_id, str(error)))
+    def _again(self, value: Any, settings: PlanSettings) -> Any:
+        (found,) = self._compute([value], None, (), settings)
+        return found
 
-    def _anew(
-        self, value: Any, settings: PlanSettings, decoded: list[ItemOutcome]
-    ) -> list[ItemOutcome]:
-        """What has come of a value, computed anew where the cache was wrong."""
-        error = next((one.error for one in decoded if isinstance(one.error, StaleCacheError)), None)
-        if error is None or not self._disown(error):
-            return decoded
-        try:
-            (found,) = self._compute([value], None, (), settings)
-        except Exception as raised:  # whatever a task raises
-            return [ItemOutcome(error=raised)]
-        whole = not isinstance(value, DelayedList)
-        return [ItemOutcome(one) for one in ([found] if whole else found)]
-
-    def _anew_item(
-        self,
-        collection: DelayedList[Any],
-        index: int,
-        settings: PlanSettings,
-        decoded: list[ItemOutcome],
-    ) -> list[ItemOutcome]:
-        """The same of one item of a collection."""
-        return self._anew(collection[index], settings, decoded)
+    def _start_again(self, value: Any, settings: PlanSettings) -> Future[Any]:
+        (future,) = self._submit([value], (), settings)
+        return future
 
     def _compute_once(
         self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
@@ -382,10 +366,12 @@ class EngineBackend:
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""
-        planner, survey = self._survey([collection], self._settings_here())
+        settings = self._settings_here()
+        planner, survey = self._survey([collection], settings)
         self._take(survey, planner)
-        arrivals: queue.SimpleQueue[PlanPiece | None] = queue.SimpleQueue()
-        futures = self._iterate(collection, timeout, planner, arrivals)
+        arrivals: _Arrivals = queue.SimpleQueue()
+        renewed = self.renewing.items(collection, settings)
+        futures = self._iterate(collection, timeout, planner, arrivals, renewed)
         return Iteration(futures, functools.partial(arrivals.put, None))
 
     def _iterate(
@@ -393,7 +379,8 @@ class EngineBackend:
         collection: DelayedList[Any],
         timeout: float | None,
         planner: Planner,
-        arrivals: queue.SimpleQueue[PlanPiece | None],
+        arrivals: _Arrivals,
+        renewed: RenewedItems,
     ) -> Generator[Future[Any], None, None]:
         # Started at the first item that is asked for: an iterator that nobody uses is not closed.
         window = IterationWindow(config.ITERATION_WINDOW)
@@ -401,7 +388,7 @@ class EngineBackend:
             collection,
             self._orchestrator.fetcher.fetch,
             lambda _: arrivals.put(None),
-            arrivals.put,
+            lambda piece, position: arrivals.put((piece, position)),
             window,
         )
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -411,10 +398,13 @@ class EngineBackend:
             with Waiting(self.display) as waiting:
                 while (arrival := _next(arrivals, deadline, waiting.tick)) is not None:
                     waiting.glance()
-                    for future in self._arrived(arrival, collection, whole=target.whole):
+                    piece, position = arrival
+                    for future in self._arrived(
+                        *(piece, position, collection, renewed), whole=target.whole
+                    ):
                         if future.outcomes():
                             yield future
-                    window.consume(arrival.length)
+                    window.consume(piece.length)
             if target.error is not None:
                 raise_error(target)
         finally:
@@ -422,13 +412,22 @@ class EngineBackend:
             window.close()
 
     def _arrived(
-        self, piece: PlanPiece, collection: DelayedList[Any], *, whole: bool
+        self,
+        piece: PlanPiece,
+        position: int,
+        collection: DelayedList[Any],
+        renewed: RenewedItems,
+        *,
+        whole: bool,
     ) -> Iterator[Future[Any]]:
         """A future for each item of a piece; where it is ``whole``, of the one list in it."""
         origin, names = self._origin_now(), Names.of(collection.node)
         if whole:
-            (outcome,) = outcomes([piece], self.key)
-            if outcome.error is None:
+            (outcome,) = decoded = outcomes([piece], self.key)
+            again = renewed.whole(decoded)
+            if again is not decoded:
+                piece = LocalItems([one.value for one in again])
+            elif outcome.error is None:
                 piece = LocalItems(outcome.value)
         if isinstance(piece, LocalItems):
             for value in piece.values:
@@ -437,8 +436,10 @@ class EngineBackend:
                 yield future
         else:
             numbers = range(piece.start, piece.stop)
-            for number, cell in zip(numbers, cut_cells(piece.result, numbers), strict=True):
+            cells = cut_cells(piece.result, numbers)
+            for at, (number, cell) in enumerate(zip(numbers, cells, strict=True), position):
                 future = Future(origin, names)
+                renewed.watch(future, at)
                 future.settle_slot(piece.result, number, cell)
                 yield future
 
@@ -456,6 +457,10 @@ class EngineBackend:
     def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
         """Store data in the open session."""
         return self._loop.call(self._orchestrator.store(name, parts))
+
+    def holds(self, future: Future[Any]) -> bool:
+        """Whether what a future that is done stands for is right, as far as it is known."""
+        return self.renewing.holds(future)
 
     @property
     def sessions_ended(self) -> int:
@@ -488,7 +493,7 @@ class EngineBackend:
         survey, planner = self._look_over(values, settings)
         inquiry, to_run = Inquiry(account_uncached((), str)), calls_of
         if survey.cached:
-            cached, inquiry = self._look_up(values, settings)
+            cached, inquiry = self._look_up(values, settings, verify=survey.once)
             planner, to_run = self._orchestrator.planner(settings, cached), cached.to_run
             survey = self._new_survey(settings)
             planner.want(values, survey.visit)
@@ -511,7 +516,12 @@ class EngineBackend:
         return Survey(self._client, settings.options, settings.limits)
 
     def _look_up(
-        self, values: Sequence[Any], settings: PlanSettings, *, forget: bool = True
+        self,
+        values: Sequence[Any],
+        settings: PlanSettings,
+        *,
+        forget: bool = True,
+        verify: bool = False,
     ) -> tuple[CachedPlan, Inquiry]:
         """What the cache has of some values."""
         from armoflow.client.caching import reference_keys
@@ -526,7 +536,8 @@ class EngineBackend:
         )
         self._loop.call(orchestrator.session())  # what is known is imported into it
         self._loop.call(cache.keeper.settle())
-        account = cached.look_up((value.node for value in values), forget=forget)
+        nodes = (value.node for value in values)
+        account = cached.look_up(nodes, forget=forget, verify=verify)
         return cached, Inquiry(account, cache.index)
 
     def _open_cache(self) -> Cache:
@@ -696,10 +707,8 @@ def _planned_at_once(survey: Survey) -> int | None:
 
 
 def _next(
-    arrivals: queue.SimpleQueue[PlanPiece | None],
-    deadline: float | None,
-    tick: Callable[[], None],
-) -> PlanPiece | None:
+    arrivals: _Arrivals, deadline: float | None, tick: Callable[[], None]
+) -> tuple[PlanPiece, int] | None:
     try:
         return take(arrivals, deadline, tick)
     except queue.Empty:

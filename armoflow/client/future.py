@@ -101,6 +101,7 @@ class Future(LeanFuture[T]):
     _outcomes: list[ItemOutcome] | None = None
     _inquiry: Inquiry | None = None
     _anew: Callable[[list[ItemOutcome]], list[ItemOutcome]] | None = None
+    _renewed = False
     _asked: weakref.ref[Delayed[T] | DelayedList[Any]] | None = None
 
     def __init__(self, origin: FutureOrigin, names: Names, index: int | None = None) -> None:
@@ -178,8 +179,9 @@ class Future(LeanFuture[T]):
         if known is None:
             decoded = self._decode()
             if self._anew is not None:
-                decoded = self._anew(decoded)
-                self._anew = None
+                again = self._anew(decoded)
+                self._renewed = again is not decoded
+                self._anew, decoded = None, again
             decoded = [outcome for outcome in decoded if outcome.present]
             with LOCK:  # who comes second takes what the first one has made
                 known = self._outcomes = self._outcomes or decoded
@@ -252,6 +254,11 @@ class Future(LeanFuture[T]):
     def may_be_stale(self, anew: Callable[[list[ItemOutcome]], list[ItemOutcome]]) -> None:
         """Something of it comes from a cache: say what computes it anew where that was wrong."""
         self._anew = anew
+
+    def renewed(self) -> bool:
+        """Whether what it stood for was wrong, and was computed anew; only when it is done."""
+        self.outcomes()
+        return self._renewed
 
     def shows(self, value: Delayed[T] | DelayedList[Any]) -> None:
         """Say which graph it is the value of; it is drawn as long as somebody else holds it."""

@@ -82,6 +82,9 @@ class Store(Protocol):
     def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
         """Store data in the open session."""
 
+    def holds(self, future: Future[Any]) -> bool:
+        """Whether what a future that is done stands for is right, as far as it is known."""
+
 
 class References:
     """Resolves the futures and ``put`` references of one client inside arguments of one plan.
@@ -168,7 +171,7 @@ class References:
 
     def _place(self, future: Future[Any]) -> SlotRange | Sequence[SlotRange] | None:
         """Where a future's data is; None: it has to be stored anew."""
-        if future.sessions_ended == self._engine.sessions_ended:
+        if future.sessions_ended == self._engine.sessions_ended and self._engine.holds(future):
             ranges = [
                 piece
                 for piece in future.pieces

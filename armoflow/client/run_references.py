@@ -31,6 +31,10 @@ class RunStore:
         self.key = key
         self.store = store
 
+    def holds(self, future: Future[Any]) -> bool:
+        """Its value is stored anew anyway."""
+        return False
+
 
 class RunReferences(References):
     """Resolves them: what they stand for is stored in the run's own session.

@@ -50,6 +50,7 @@ class Survey:
         pending: Futures in its arguments that are not done.
         changing: The user may change an argument of a call.
         containers: Sources of items that the user may change.
+        once: It reads an iterator, and so cannot be planned a second time.
         cached: Values are kept for later runs, or taken from earlier ones.
         inquiry: What was found when they were looked for.
     """
@@ -57,6 +58,7 @@ class Survey:
     def __init__(self, client: Client, defaults: TaskOptions, limits: Limits) -> None:
         self.pending: list[Future[Any]] = []
         self.changing = False
+        self.once = False
         self.cached = False
         self.inquiry: Inquiry | None = None
         self.containers: list[SourceNode] = []
@@ -104,6 +106,7 @@ class Survey:
             self._only_calls = False
             if isinstance(node, SourceNode):
                 self._settled = self._settled and node.settled
+                self.once = self.once or node.once
                 if node.changing:
                     self.containers.append(node)
 

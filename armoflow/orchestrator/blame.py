@@ -21,7 +21,12 @@ from armoflow.protocol.transport import Failure, Transport
 
 logger = logging.getLogger(__name__)
 
-_DATA_GONE = ("Key not found", "data was not found", "was deleted before the task ran")
+_DATA_GONE = (
+    "Key not found",
+    "data was not found",
+    "was deleted before the task ran",
+    "no data is stored",
+)
 """What engines say of a task whose inputs have no data (any more)."""
 
 _SHOWN = 3

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from armoflow import config
-from armoflow.codec.container import stranger
+from armoflow.codec.container import keeps_promise, stranger
 from armoflow.errors import (
     ArmoflowError,
     ClientClosedError,
     DataLostError,
     EngineUnreachableError,
     EnvelopeError,
+    StaleCacheError,
 )
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.credit import Credit
@@ -110,9 +111,13 @@ class Fetcher:
             if isinstance(content, DataLostError):
                 lost = DataLostError(f"task {result.name!r} has ended well, but {content}")
                 result.blame = Blame(result.name, first=result.first, error=lost)
-            elif why := stranger(content):
-                error = await self._foreign(result, why)
+            elif result.promised is not None and not keeps_promise(content, *result.promised):
+                told = f"the value of {result.name!r} is not what was kept in the cache"
+                error = StaleCacheError(told, result.id)
                 result.blame = Blame(result.name, first=result.first, error=error)
+            elif why := stranger(content):
+                foreign = await self._foreign(result, why)
+                result.blame = Blame(result.name, first=result.first, error=foreign)
             else:
                 result.data = content
                 result.size = result.size or len(content)

@@ -99,8 +99,8 @@ class WaitingTarget:
         value: What was asked for; None: somebody else has asked, and it is said with the places.
         fetch: Called with a completed result whose data is not here yet; calls back when it is.
         done: Called once, when everything has come or failed.
-        arrived: Called with each piece whose results have come, in the order of arrival; then
-            the target itself keeps none.
+        arrived: Called with each piece whose results have come, and the position of its first item,
+            in the order of arrival; then the target itself keeps none.
         window: Holds the plan back while the caller lags behind.
     """
 
@@ -109,7 +109,7 @@ class WaitingTarget:
         value: Delayed[Any] | DelayedList[Any] | None,
         fetch: Callable[[Result, Callable[[Result], None]], None],
         done: Callable[[WaitingTarget], None],
-        arrived: Callable[[PlanPiece], None] | None = None,
+        arrived: Callable[[PlanPiece, int], None] | None = None,
         window: IterationWindow | None = None,
     ) -> None:
         self.value = value
@@ -121,7 +121,8 @@ class WaitingTarget:
         self._fetch = fetch
         self._done = done
         self._arrived = arrived
-        self._awaited: dict[Result, list[SlotRange]] = {}  # only where arrivals are told
+        self._awaited: dict[Result, list[tuple[SlotRange, int]]] = {}  # where arrivals are told
+        self._placed = 0
         self._open = 0
         self._sealed = False
 
@@ -130,13 +131,17 @@ class WaitingTarget:
         self.whole = whole
         waited = [piece for piece in column if isinstance(piece, SlotRange)]
         self._open += len(waited)
+        positions: list[int] = []
         for piece in column:
             if self._arrived is None:
                 self.pieces.append(piece)
             if isinstance(piece, LocalItems):
-                self._tell(piece)
-        for place in waited:
-            self._wait(place)
+                self._tell(piece, self._placed)
+            else:
+                positions.append(self._placed)
+            self._placed += piece.length
+        for place, position in zip(waited, positions, strict=True):
+            self._wait(place, position)
 
     def place_all(self, column: Sequence[PlanPiece]) -> None:
         """The one value will be here, and that was all."""
@@ -177,10 +182,10 @@ class WaitingTarget:
         else:
             self._here(result)
 
-    def _wait(self, piece: SlotRange) -> None:
+    def _wait(self, piece: SlotRange, position: int) -> None:
         result = piece.result
         if self._arrived is not None:
-            self._awaited.setdefault(result, []).append(piece)
+            self._awaited.setdefault(result, []).append((piece, position))
         if result.final:
             self.arrive(result)
         else:
@@ -189,16 +194,16 @@ class WaitingTarget:
     def _here(self, result: Result) -> None:
         if self._arrived is not None:
             pieces = self._awaited[result]
-            self._tell(pieces.pop(0))
+            self._tell(*pieces.pop(0))
             if not pieces:
                 del self._awaited[result]
         if self._open:
             self._open -= 1
             self._check()
 
-    def _tell(self, piece: PlanPiece) -> None:
+    def _tell(self, piece: PlanPiece, position: int) -> None:
         if self._arrived is not None and not self.cancelled:
-            self._arrived(piece)
+            self._arrived(piece, position)
 
     def _check(self) -> None:
         if self._sealed and not self._open:

@@ -34,25 +34,28 @@ def test_waiters_are_told_once_for_each_time_that_they_were_added() -> None:
 
 
 def test_pieces_of_one_result_arrive_once_each() -> None:
-    arrived: list[PlanPiece] = []
+    arrived: list[tuple[PlanPiece, int]] = []
     done: list[WaitingTarget] = []
     fetched: list[Callable[[Result], None]] = []
 
     def fetch(result: Result, here: Callable[[Result], None]) -> None:
         fetched.append(here)
 
-    target = WaitingTarget(items([1, 2, 3]).map(task(abs)), fetch, done.append, arrived.append)
+    def take(piece: PlanPiece, position: int) -> None:
+        arrived.append((piece, position))
+
+    target = WaitingTarget(items([1, 2, 3]).map(task(abs)), fetch, done.append, take)
     first, second = Result("first"), Result("second")
     pieces = [SlotRange(first, 0, 1), SlotRange(second, 0, 1), SlotRange(first, 2, 3)]
     target.place(pieces, False)
     target.seal()
     second.data = b""
     second.end(ResultState.COMPLETED)
-    assert arrived == [pieces[1]]
+    assert arrived == [(pieces[1], 1)]
     first.end(ResultState.COMPLETED)
     assert len(fetched) == 2
     for here in fetched:
         assert not done
         here(first)
-    assert arrived == [pieces[1], pieces[0], pieces[2]]
+    assert arrived == [(pieces[1], 1), (pieces[0], 0), (pieces[2], 2)]
     assert done == [target]

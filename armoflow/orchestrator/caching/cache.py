@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer, keeps_promise
-from armoflow.errors import DataLostError, EngineError
+from armoflow.errors import DataLostError, EngineError, StaleCacheError
 from armoflow.index import Data, Index, Key, Place
 from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
@@ -25,6 +26,13 @@ from armoflow.protocol.transport import ResultState, Transport
 from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)
+
+_IDS = re.compile(r"[\w-]{16,}")
+"""What may be the id of a result in an error's text."""
+
+_LOST = "%d results in the cache have lost their data: what was in them is computed anew"
+
+_UNUSABLE = "a result in the cache cannot be used, and is computed anew: %s"
 
 _CANARY = "canary"
 _CANARY_MADE = "canary made"
@@ -63,6 +71,7 @@ class Cache:
     Attributes:
         index: Says where values are.
         refused: The engine takes no imports of this client's.
+        wrong: The results that it has given, and that turned out to be something else, or gone.
 
     Args:
         transport: The way to the engine.
@@ -86,6 +95,7 @@ class Cache:
         self.index = index
         self._transport = transport
         self._session = session
+        self.wrong: set[str] = set()
         self._imported: dict[bytes, str] = {}
         self._imported_into: str | None = None
         self.refused = False
@@ -160,20 +170,14 @@ class Cache:
             for result in results
             if result.stored.opaque_id not in self._imported
         }
-        ids = list(missing)
-        for first in range(0, len(ids), config.CACHE_BATCH):
-            batch = ids[first : first + config.CACHE_BATCH]
-            named = [(f"cache/{missing[opaque_id].name}", opaque_id) for opaque_id in batch]
-            self._imported.update(await self._import(session_id, named))
+        named = [(f"cache/{result.name}", opaque_id) for opaque_id, result in missing.items()]
+        self._imported.update(await self._import_all(session_id, named))
         lost = {r.stored.opaque_id for r in results if r.stored.opaque_id not in self._imported}
         for result in results:
             result.id = self._imported.get(result.stored.opaque_id, "")
         lost |= await self._read(session_id, [r for r in read if r.stored.opaque_id not in lost])
         if lost and forget and not self.refused:
-            logger.warning(
-                "%d results in the cache have lost their data: what was in them is computed anew",
-                len(lost),
-            )
+            logger.warning(_LOST, len(lost))
             await self._spare(in_thread(self.index.forget, lost))
         return lost
 
@@ -183,6 +187,15 @@ class Cache:
             await change
         except EngineError as error:
             logger.warning("%s", error)
+
+    async def _import_all(
+        self, session_id: str, items: Sequence[tuple[str, bytes]]
+    ) -> dict[bytes, str]:
+        """Import any amount of data; the result ids of what is there, by opaque id."""
+        there: dict[bytes, str] = {}
+        for first in range(0, len(items), config.CACHE_BATCH):
+            there.update(await self._import(session_id, items[first : first + config.CACHE_BATCH]))
+        return there
 
     async def _import(
         self, session_id: str, items: Sequence[tuple[str, bytes]], *, lasting: bool = True
@@ -220,16 +233,30 @@ class Cache:
                     result.data = content
         return wrong
 
-    async def disown(self, result_id: str, reason: str) -> bool:
-        """Forget what an imported result is of; False if there is nothing more to forget."""
-        found = [opaque for opaque, id_ in self._imported.items() if id_ == result_id]
-        if not found:
-            return False
-        for opaque_id in found:
-            del self._imported[opaque_id]
-        logger.warning("a result in the cache cannot be used, and is computed anew: %s", reason)
-        await self._spare(in_thread(self.index.forget, found))
-        return True
+    async def doubt(self, error: DataLostError) -> None:
+        """Find out whether an error comes from what it has given, and forget what was wrong."""
+        if isinstance(error, StaleCacheError):
+            found = [opaque for opaque, id_ in self._imported.items() if id_ == error.result_id]
+            await self._disown(found, _UNUSABLE % error)
+            return
+        session_id = self._session()
+        mentioned = _IDS.findall(str(error))
+        own = set(self._imported.values())
+        if session_id is None or not own or (mentioned and own.isdisjoint(mentioned)):
+            return
+        # What the engine has deleted is mostly not alone.
+        named = [("cache/doubted", opaque_id) for opaque_id in self._imported]
+        there = await self._import_all(session_id, named)
+        gone = [opaque for opaque in self._imported if opaque not in there]
+        if not self.refused:
+            await self._disown(gone, _LOST % len(gone))
+
+    async def _disown(self, opaque_ids: Sequence[bytes], told: str) -> None:
+        if not opaque_ids:  # it is known already, or was never of the cache
+            return
+        self.wrong.update(self._imported.pop(opaque_id) for opaque_id in opaque_ids)
+        logger.warning("%s", told)
+        await self._spare(in_thread(self.index.forget, opaque_ids))
 
     # --- what must go ---------------------------------------------------------------------------
 

@@ -83,12 +83,15 @@ class CachedPlan:
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
 
-    def look_up(self, asked: Iterable[Node], *, forget: bool = True) -> Account:
+    def look_up(
+        self, asked: Iterable[Node], *, forget: bool = True, verify: bool = False
+    ) -> Account:
         """Find what is known, and import it; says what was found.
 
         Args:
             asked: The nodes whose values are asked for.
             forget: What turns out to be lost is taken out of the index.
+            verify: Read all of it: it cannot be computed anew where it turns out to be wrong later.
 
         Raises:
             UnkeyableError: If an argument has no key; names it.
@@ -105,7 +108,7 @@ class CachedPlan:
                     stored = place.data
                     if stored.opaque_id not in results:
                         results[stored.opaque_id] = Imported(node.name, stored)
-                    if node in roots:
+                    if verify or node in roots:
                         read[stored.opaque_id] = results[stored.opaque_id]
             lost: set[bytes] = set()
             if results:
