@@ -39,6 +39,13 @@ INLINE_FUNCTION_LIMIT = 16 * KIB
 SHARED_ARGUMENT_LIMIT = 64 * KIB
 """Bytes of an argument used by several tasks above which it is uploaded once."""
 
+SHARED_BUFFER_LIMIT = 1 * MIB
+"""Bytes of binary data inside arguments (an array, ``bytes``, a file) from which on it is known by
+its content and uploaded once for all that a session sends: a call more, and 0.6 ms for a digest."""
+
+SHARED_DATA_KEPT = 2048 * MIB
+"""Bytes of such data that stay in the engine though no task needs them just now."""
+
 MESSAGE_LIMIT = 4 * MIB
 """gRPC's default receive limit, which agents and many deployments keep."""
 

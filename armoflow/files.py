@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
 import pickle
 import shutil
+import stat
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from armoflow import config
-from armoflow.errors import SerializationError
+from armoflow.content import PIECE, FileContent, view_pieces, write_new
+from armoflow.errors import DataLostError, SerializationError
 
-_PIECE: Final = config.MIB
 _OUTSIDE: Final = frozenset("/\\\0")
 
 
@@ -86,6 +89,9 @@ def file(path: str | os.PathLike[str]) -> FileCopy:
         remedy = ", but a folder: write armoflow.folder(...)" if found.is_dir() else ""
         told = os.fspath(path)
         raise FileNotFoundError(f"armoflow.file({told!r}): there is no file {found}{remedy}")
+    if not os.access(found, os.R_OK):
+        told = os.fspath(path)
+        raise PermissionError(f"armoflow.file({told!r}): {found} may not be read by this user")
     return FileCopy(found)
 
 
@@ -145,6 +151,26 @@ class _Copy(os.PathLike[str]):
 class FileCopy(_Copy):
     """A file that travels with what it holds: what :func:`file` returns, and what arrives."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._content: FileContent | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it holds."""
+        return self.path.stat().st_size
+
+    @property
+    def executable(self) -> bool:
+        """Whether its owner may run it."""
+        return bool(self.path.stat().st_mode & stat.S_IXUSR)
+
+    def content(self) -> FileContent:
+        """What it holds now."""
+        if self._content is None or not self._content.is_current():
+            self._content = FileContent(str(self.path))
+        return self._content
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy it to a path, piece by piece; what is there is replaced.
 
@@ -163,7 +189,11 @@ class FileCopy(_Copy):
         return self.name, _digest(self.path)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        return _file_arrives, (self.name, _content(self.path))
+        if self.nbytes < config.OUT_OF_BAND_LIMIT:
+            return _file_arrives, (self.name, self.path.read_bytes(), self.executable)
+        content = self.content()
+        mapped = pickle.PickleBuffer(_mapped(self.path))
+        return _file_arrives, (self.name, mapped, self.executable, content.digest)
 
 
 class FolderCopy(_Copy):
@@ -190,14 +220,27 @@ class FolderCopy(_Copy):
         return self.name, [(part, None if at.is_dir() else _digest(at)) for part, at in entries]
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        entries = _entries(self.path)
-        told = [(part, None if at.is_dir() else _content(at)) for part, at in entries]
-        return _folder_arrives, (self.name, told)
+        # Large files are files of their own, so that each is sent once; all others go together.
+        told: list[tuple[tuple[str, ...], Any]] = []
+        small: list[bytes] = []
+        for parts, at in _entries(self.path):
+            if at.is_dir():
+                told.append((parts, None))
+            elif (found := FileCopy(at)).nbytes >= config.SHARED_BUFFER_LIMIT:
+                told.append((parts, found))
+            else:
+                small.append(at.read_bytes())
+                told.append((parts, (len(small[-1]), found.executable)))
+        joined: Any = b"".join(small)
+        if len(joined) >= config.OUT_OF_BAND_LIMIT:
+            joined = pickle.PickleBuffer(joined)
+        return _folder_arrives, (self.name, told, joined)
 
 
 def _entries(root: Path) -> list[tuple[tuple[str, ...], Path]]:
     """What is in a folder, at any depth: folders before what is in them."""
-    found = sorted(root.rglob("*"))
+    found: list[Path] = []
+    _walk(root, found)
     for path in found:
         if not (path.is_file() or (path.is_dir() and not path.is_symlink())):
             raise SerializationError(
@@ -207,45 +250,91 @@ def _entries(root: Path) -> list[tuple[tuple[str, ...], Path]]:
     return [(path.relative_to(root).parts, path) for path in found]
 
 
+def _walk(folder: Path, found: list[Path]) -> None:
+    """List what is in a folder; one that cannot be listed is an error, not an empty one."""
+    for path in sorted(folder.iterdir()):
+        found.append(path)
+        if path.is_dir() and not path.is_symlink():
+            _walk(path, found)
+
+
 def _digest(path: Path) -> bytes:
-    """Of what a file holds."""
+    """Of what a file holds, for a key."""
     hasher = hashlib.blake2b(digest_size=32)
     with path.open("rb") as opened:
-        while piece := opened.read(_PIECE):
+        while piece := opened.read(PIECE):
             hasher.update(piece)
     return hasher.digest()
 
 
-def _content(path: Path) -> Any:
-    """What a file holds, for a pickle: what is large is mapped, not read as a whole."""
-    with path.open("rb") as opened:
-        if os.fstat(opened.fileno()).st_size < config.OUT_OF_BAND_LIMIT:
-            return opened.read()
-        return pickle.PickleBuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+def _mapped(path: Path) -> mmap.mmap:
+    """What a file holds, for a pickle: not read as a whole."""
+    try:
+        with path.open("rb") as opened:
+            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise SerializationError(
+            f"{path} cannot be sent: too many files are open at once (ulimit -n); return fewer "
+            "large files from one task, or one archive of them"
+        ) from error
 
 
-def _file_arrives(name: str, content: Any) -> FileCopy:
+def _file_arrives(
+    name: str, content: Any, executable: bool = False, digest: bytes | None = None
+) -> FileCopy:
     """Called by pickles."""
+
+    def write(path: str) -> None:
+        found = write_new(path, view_pieces(content), executable=executable)
+        if digest not in (None, found):
+            raise DataLostError(
+                f"file {name!r} has arrived with other content than it was sent with: its "
+                f"SHA-256 is {found.hex()}, not {digest.hex()}"
+            )
+
+    return receive_file(name, write)
+
+
+def receive_file(name: str, write: Callable[[str], object]) -> FileCopy:
+    """A file that arrives: a copy of its own, removed when nobody refers to it any more.
+
+    Args:
+        name: What it is called.
+        write: Writes it, to a path where nothing is yet.
+
+    Raises:
+        SerializationError: If the name would lead elsewhere.
+    """
     _check((name,))
     arrived = FileCopy(_place() / name)
     _remove_after(arrived)
-    _write(arrived.path, content)
+    write(str(arrived.path))
     return arrived
 
 
-def _folder_arrives(name: str, entries: list[tuple[tuple[str, ...], Any]]) -> FolderCopy:
+def _folder_arrives(
+    name: str, entries: list[tuple[tuple[str, ...], Any]], joined: Any = b""
+) -> FolderCopy:
     """Called by pickles."""
     for parts in ((name,), *(parts for parts, _ in entries)):
         _check(parts)
     arrived = FolderCopy(_place() / name)
     _remove_after(arrived)
     arrived.path.mkdir()
-    for parts, content in entries:
-        path = arrived.path.joinpath(*parts)
-        if content is None:
-            path.mkdir()
-        else:
-            _write(path, content)
+    start = 0
+    with memoryview(joined) as view:
+        for parts, content in entries:
+            path = arrived.path.joinpath(*parts)
+            if content is None:
+                path.mkdir()
+            elif isinstance(content, FileCopy):
+                os.link(content.path, path)
+            else:
+                size, executable = content
+                write_new(str(path), [view[start : start + size]], executable=executable)
+                start += size
     return arrived
 
 
@@ -258,13 +347,6 @@ def _check(parts: tuple[str, ...]) -> None:
 
 def _place() -> Path:
     return Path(tempfile.mkdtemp(prefix="armoflow-file-"))
-
-
-def _write(path: Path, content: Any) -> None:
-    with memoryview(content) as view, path.open("xb") as opened:
-        for start in range(0, view.nbytes, _PIECE):
-            opened.write(view[start : start + _PIECE])
-    path.chmod(0o400)
 
 
 def _remove_after(arrived: _Copy) -> None:

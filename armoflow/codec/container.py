@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any, TypeAlias
 
 import msgpack
@@ -66,8 +66,8 @@ def pack(header: Any, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
     return [prefix + encoded, *body]
 
 
-def size(parts: Sequence[Buffer]) -> int:
-    """Bytes of a packed container."""
+def size(parts: Iterable[Sized]) -> int:
+    """Bytes of a packed container, or of other parts."""
     return sum(map(len, parts))
 
 

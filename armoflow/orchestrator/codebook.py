@@ -20,6 +20,7 @@ from armoflow.codec.modules import MAIN
 from armoflow.codec.payload import CodeReference
 from armoflow.codec.references import uses_nothing
 from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.shared_data import SharedData
 
 
 class _Piece:
@@ -49,6 +50,9 @@ class CodeBook:
 
     Args:
         known: In a worker, the code that came with its tasks.
+
+    Attributes:
+        data: The large data that it has sent; None: in a worker, where nobody frees what is stored.
     """
 
     def __init__(self, known: KnownCode | None = None) -> None:
@@ -57,6 +61,7 @@ class CodeBook:
         self._pieces: OrderedDict[str, _Piece] = OrderedDict()
         self._size = 0
         self._used: WeakSet[_Piece] = WeakSet()  # with those that plans still hold
+        self.data = None if known is not None else SharedData()
         self._bundle = ModuleBundle()
         self._live = LiveState(self._bundle)
         self._bundle_names: frozenset[str] = frozenset()
@@ -147,6 +152,8 @@ class CodeBook:
 
     def forget_stored(self) -> None:
         """A new session holds nothing: code is sent again."""
+        if self.data is not None:
+            self.data.forget_stored()
         with self._lock:
             for piece in self._used:
                 piece.constant = None

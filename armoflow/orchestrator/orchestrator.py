@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.container import Buffer
+from armoflow.content import Part
 from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.graph.collection import DelayedList
 from armoflow.index import Index
@@ -249,12 +249,11 @@ class Orchestrator:
         except ArmoflowError as error:
             logger.warning("a session could not be ended: %s", error)
 
-    async def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
+    async def store(self, name: str, parts: Sequence[Part]) -> Constant:
         """Store data, until the constant that stands for it goes or the session ends."""
         constant = Constant(name, parts)
-        constant.result_id = await self.transport.store(await self.session(), name, parts)
-        constant.on_release = self.freeing.release
-        constant.parts = None
+        result_id = await self.transport.store(await self.session(), name, parts)
+        constant.stored_as(result_id, self.freeing.release)
         return constant
 
     def engine_lost(self, error: ArmoflowError) -> None:

@@ -11,6 +11,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
+from armoflow.content import FileContent, Part
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.paces import Paces
@@ -123,21 +124,44 @@ class Constant:
 
     Tasks that need it hold it until they have ended, as whoever may need it again does; when the
     last of them lets go, ``on_release`` is called with the result's id and the size.
+
+    Attributes:
+        name: What it is called.
+        parts: The data, until it is stored.
+        size: Its bytes.
+        held: Those of them that are in memory until it is stored.
+        result_id: Where it is stored.
+        error: Why it could not be stored.
+        on_release: See above.
+        on_stored: Called with it once it is stored.
     """
 
-    __slots__ = ("__weakref__", "error", "name", "on_release", "parts", "result_id", "size")
+    __slots__ = (
+        *("__weakref__", "error", "held", "name", "on_release", "on_stored", "parts"),
+        *("result_id", "size"),
+    )
 
-    def __init__(self, name: str, parts: Sequence[Buffer]) -> None:
+    def __init__(self, name: str, parts: Sequence[Part]) -> None:
         self.name = name
-        self.parts: Sequence[Buffer] | None = parts
+        self.parts: Sequence[Part] | None = parts
+        self.held = sum(len(part) for part in parts if not isinstance(part, FileContent))
         self.size = sum(len(part) for part in parts)
         self.result_id = ""
         self.error: BaseException | None = None
         self.on_release: Callable[[str, int], None] | None = None
+        self.on_stored: Callable[[Constant], None] | None = None
 
     def __del__(self) -> None:
         if self.on_release is not None and self.result_id:
             self.on_release(self.result_id, self.size)
+
+    def stored_as(self, result_id: str, on_release: Callable[[str, int], None]) -> None:
+        """It is stored now."""
+        self.result_id, self.on_release = result_id, on_release
+        self.parts = None
+        if self.on_stored is not None:
+            self.on_stored(self)
+            self.on_stored = None
 
     @classmethod
     def stored(cls, name: str, result_id: str) -> Constant:

@@ -50,12 +50,11 @@ class PlanQueue:
             ClientClosedError: If the client was closed meanwhile.
         """
         with self._lock:
-            if isinstance(entry, PlannedTask):
+            if isinstance(entry, (PlannedTask, Constant)):
                 # Room before it, not for it: what alone is larger than the queue must get through.
                 if not self._has_room():
                     self._wait_for_room()
-                self._bytes += entry.size
-                self._items += entry.items
+                self._count(entry)
             if self._closed:
                 raise ClientClosedError("the client was closed while a graph was being submitted")
             self._entries.append(entry)
@@ -99,17 +98,22 @@ class PlanQueue:
             return None
         with self._lock:
             entry = self._entries.popleft()
-            self._forget(entry)
+            if isinstance(entry, PlannedTask):
+                self._forget(entry)
             return entry
+
+    def stored(self, constant: Constant) -> None:
+        """A constant that was taken is stored, or will not be: until then it took room."""
+        with self._lock:
+            self._forget(constant)
+        self.freed()
 
     def put_now(self, entry: Entry) -> None:
         """Add an entry, whether there is room or not; see :meth:`has_room`."""
         with self._lock:
             if self._closed:
                 return
-            if isinstance(entry, PlannedTask):
-                self._bytes += entry.size
-                self._items += entry.items
+            self._count(entry)
             self._entries.append(entry)
         self._arrived.set()
 
@@ -157,7 +161,16 @@ class PlanQueue:
         """Whether it was closed."""
         return self._closed
 
+    def _count(self, entry: Entry) -> None:
+        if isinstance(entry, PlannedTask):
+            self._bytes += entry.size
+            self._items += entry.items
+        elif isinstance(entry, Constant):
+            self._bytes += entry.held
+
     def _forget(self, entry: Entry) -> None:
         if isinstance(entry, PlannedTask):
             self._bytes -= entry.size
             self._items -= entry.items
+        elif isinstance(entry, Constant):
+            self._bytes -= entry.held

@@ -189,18 +189,22 @@ class Pipeline:
 
     def _store(self, constant: Constant) -> None:
         if constant.result_id or constant in self._storing:
+            self._queue.stored(constant)
             return
         task = asyncio.create_task(self._store_now(constant))
         self._storing[constant] = task
-        task.add_done_callback(lambda _: self._storing.pop(constant, None))
+        task.add_done_callback(functools.partial(self._stored, constant))
+
+    def _stored(self, constant: Constant, _: asyncio.Task[None]) -> None:
+        self._storing.pop(constant, None)
+        self._queue.stored(constant)
 
     async def _store_now(self, constant: Constant) -> None:
         try:
             session_id = await self._session()
             parts = constant.parts or ()
-            constant.result_id = await self._transport.store(session_id, constant.name, parts)
-            constant.on_release = self._release
-            constant.parts = None
+            result_id = await self._transport.store(session_id, constant.name, parts)
+            constant.stored_as(result_id, self._release)
         except Exception as error:  # told to every task that needs it
             constant.error = error
             if isinstance(error, SessionEndedError):

@@ -24,6 +24,7 @@ from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.packs import PackPlace
+from armoflow.orchestrator.planning.call_arguments import nbytes
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
@@ -141,6 +142,10 @@ class Template:
         """Whether a call's name and options are the very same, as those of one task mostly are."""
         node = self.node
         return node.name is call.name and node.options is call.options and node.block is call.block
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) not in _FIXED_SIZE and nbytes(value) > config.SHARED_ARGUMENT_LIMIT
 
 
 def is_plain(value: Any) -> bool:
@@ -272,6 +277,8 @@ class Templates:
             if not kwargs and _FIXED_SIZE.issuperset(map(type, args)):
                 pickles.append(Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL)))
                 continue
+            if any(map(_is_large, args)) or (kwargs and any(map(_is_large, kwargs.values()))):
+                raise _PlanInsteadError  # before it is copied
             if draft is None:
                 draft = Draft(None, _NoReferences(references), copy=True)
             pickles.append(draft.dumps((args, kwargs), node.name))

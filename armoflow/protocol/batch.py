@@ -16,6 +16,7 @@ import grpc
 
 from armoflow import config
 from armoflow.codec.container import Buffer
+from armoflow.content import Part
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.frames import (
@@ -166,7 +167,7 @@ class BatchTransport:
             payloads.append((note_id, bytes(data)))
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id."""
         if lasting:
@@ -177,11 +178,11 @@ class BatchTransport:
             if await self._hand_over(session_id, result_id, parts, results):
                 return result_id
             return await self._standard.store(session_id, name, parts)
-        payloads = [(result_id, b"".join(parts))]
+        payloads = [(result_id, b"".join([part[:] for part in parts]))]
         await self._ask(Kind.SUBMIT, session_id, results, [], [], payloads)
         return result_id
 
-    async def _upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
+    async def _upload(self, session_id: str, result_id: str, parts: Sequence[Part]) -> None:
         if not await self._hand_over(session_id, result_id, parts, ()):
             await self._standard.transfers.upload(session_id, result_id, parts)
 
@@ -189,7 +190,7 @@ class BatchTransport:
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Buffer],
+        parts: Sequence[Part],
         results: Sequence[tuple[str, str]],
     ) -> bool:
         """Complete a result with a file that the engine takes over; False if that cannot be done.

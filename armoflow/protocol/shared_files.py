@@ -6,15 +6,16 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from armoflow.codec.container import Buffer
+from armoflow.content import PIECE, FileContent, Part, view_pieces
 
 _PARTS_PER_CALL = 512
 
 
-def write_parts(path: str, parts: Sequence[Buffer]) -> int:
+def write_parts(path: str, parts: Sequence[Part]) -> int:
     """Write the parts one after the other into a new file, without joining them.
 
     Returns:
@@ -27,7 +28,7 @@ def write_parts(path: str, parts: Sequence[Buffer]) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             return sum(
-                _write_all(fd, parts[first : first + _PARTS_PER_CALL])
+                _write(fd, parts[first : first + _PARTS_PER_CALL])
                 for first in range(0, len(parts), _PARTS_PER_CALL)
             )
         finally:
@@ -43,6 +44,30 @@ def write_parts(path: str, parts: Sequence[Buffer]) -> int:
     except BaseException:
         remove_file(path)
         raise
+
+
+def _write(fd: int, parts: Sequence[Part]) -> int:
+    """Write parts; those of large files one after the other, that no more of them is in memory."""
+    total = 0
+    together: list[Buffer] = []
+    for part in parts:
+        pieces = _pieces(part)
+        if pieces is not None:
+            total += _write_all(fd, together)
+            together = []
+            total += sum(_write_all(fd, [piece]) for piece in pieces)
+        elif not isinstance(part, FileContent):
+            together.append(part)
+    return total + _write_all(fd, together)
+
+
+def _pieces(part: Part) -> Iterator[Buffer] | None:
+    """The pieces of a file, read or mapped; None: it is in memory already."""
+    if isinstance(part, FileContent):
+        return (part[start : start + PIECE] for start in range(0, len(part), PIECE))
+    if type(part) is memoryview and part.readonly and isinstance(part.obj, mmap.mmap):
+        return view_pieces(part)
+    return None
 
 
 def _write_all(fd: int, parts: Sequence[Buffer]) -> int:

@@ -28,6 +28,7 @@ from armonik.protogen.common import (
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
+from armoflow.content import Part
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
@@ -152,13 +153,15 @@ class StandardTransport:
         self._begun[session_id].set()
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id."""
         name = CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             request = results_common_pb2.CreateResultsRequest(session_id=session_id)
-            request.results.add(name=name, data=b"".join(parts), manual_deletion=lasting)
+            request.results.add(
+                name=name, data=b"".join([part[:] for part in parts]), manual_deletion=lasting
+            )
             reply = await self.call(self._results.CreateResults, request, "storing data")
             return str(reply.results[0].result_id)
         created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)

@@ -10,8 +10,9 @@ import grpc
 from armonik.protogen.common import result_status_pb2, results_common_pb2
 
 from armoflow import config
-from armoflow.codec.container import Buffer, size
-from armoflow.errors import DataLostError
+from armoflow.codec.container import Buffer
+from armoflow.content import FileContent, Part
+from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
 from armoflow.protocol.repeat import CALL_DEADLINE, repeat
 
@@ -42,27 +43,34 @@ class Transfers:
         self._streams = asyncio.Semaphore(config.TRANSFERS)
         self._questions: dict[str, tuple[set[str], asyncio.Task[dict[str, int]]]] = {}
 
-    async def upload(self, session_id: str, result_id: str, parts: Sequence[Buffer]) -> None:
+    async def upload(self, session_id: str, result_id: str, parts: Sequence[Part]) -> None:
         """Upload a result's data by chunks; again after an unknown outcome.
 
         Data that was stored and then deleted, with the task that needed it, is not stored again.
         """
-        with self._transport.traffic.uploading(size(parts)) as sent:
+        with self._transport.traffic.uploading(sum(map(len, parts))) as sent:
             await self._upload(session_id, result_id, parts, sent)
 
     async def _upload(
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Buffer],
+        parts: Sequence[Part],
         sent: Callable[[int], None],
     ) -> None:
         repeated = False
-        deadline = CALL_DEADLINE + size(parts) / SLOWEST_UPLOAD
+        deadline = CALL_DEADLINE + sum(map(len, parts)) / SLOWEST_UPLOAD
+
+        unreadable: list[SerializationError] = []
 
         async def call() -> Any:
-            messages = self._messages(session_id, result_id, parts, sent)
-            return await _answer(self._results.UploadResultData(messages, timeout=deadline))
+            messages = self._messages(session_id, result_id, parts, sent, unreadable)
+            try:
+                return await _answer(self._results.UploadResultData(messages, timeout=deadline))
+            except grpc.RpcError:
+                if unreadable:  # then the call was given up here
+                    raise unreadable[0] from None
+                raise
 
         async def settled() -> bool | None:
             nonlocal repeated
@@ -82,8 +90,9 @@ class Transfers:
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Buffer],
+        parts: Sequence[Part],
         sent: Callable[[int], None],
+        unreadable: list[SerializationError],
     ) -> AsyncIterator[Any]:
         identifier = results_common_pb2.UploadResultDataRequest.ResultIdentifier(
             session_id=session_id, result_id=result_id
@@ -92,7 +101,11 @@ class Transfers:
         length = self._transport.info.chunk_bytes
         for part in parts:
             for first in range(0, len(part), length):
-                chunk = bytes(part[first : first + length])
+                try:
+                    chunk = await _chunk(part, slice(first, first + length))
+                except SerializationError as error:
+                    unreadable.append(error)
+                    raise
                 yield results_common_pb2.UploadResultDataRequest(data_chunk=chunk)
                 sent(len(chunk))
 
@@ -152,6 +165,12 @@ class Transfers:
             f"the data of result {result_id} is no longer stored: it was deleted, or kept for too "
             "short a time by the cluster"
         ) from missing
+
+
+async def _chunk(part: Part, piece: slice) -> bytes:
+    if isinstance(part, FileContent):
+        return await asyncio.to_thread(part.__getitem__, piece)
+    return bytes(part[piece])
 
 
 async def _collect(stream: Any) -> Buffer:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow import config
 from armoflow.codec.container import Buffer
+from armoflow.content import Part
 from armoflow.errors import ArmoflowError, DataLostError
 from armoflow.options import MAX_RETRIES, PRIORITY
 from armoflow.protocol.traffic import Traffic
@@ -389,7 +390,7 @@ class Transport(Protocol):
         """
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Buffer], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
-from armoflow.protocol.shared_files import write_parts
+from armoflow.content import Part, digest_of, digest_of_pieces, read_pieces, write_new
+from armoflow.errors import DataLostError
+from armoflow.protocol.shared_files import remove_file, write_parts
 from armoflow.worker.failures import UnreadableDataError
 
 Source: TypeAlias = "bytes | Sequence[object]"
@@ -45,7 +47,7 @@ def map_file(fd: int) -> Buffer:
     return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
 
 
-def write(path: str, parts: Sequence[Buffer]) -> StagedFile:
+def write(path: str, parts: Sequence[Part]) -> StagedFile:
     """Write the parts one after the other, without joining them.
 
     The owner is told of the file only when it is complete.
@@ -65,20 +67,58 @@ class FetchedData:
         self._fetch = fetch
         self._limit = limit
         self._size = 0
-        self._kept: OrderedDict[str, bytes | _OpenFile] = OrderedDict()
+        self._kept: OrderedDict[str, _Bytes | _OpenFile] = OrderedDict()
 
-    def read(self, result_id: str) -> Buffer:
-        """The data of a result; a file is mapped anew each time."""
+    def read(self, result_id: str, digest: bytes | None = None) -> Buffer:
+        """The data of a result; a file is mapped anew each time.
+
+        Args:
+            result_id: The result.
+            digest: What the data must be, where that is known.
+
+        Raises:
+            DataLostError: If it is not, and is not either when it is fetched again.
+        """
+        kept = self._find(result_id)
+        if digest is not None and digest not in (kept.digest, kept.digest_now()):
+            kept = self._find_again(result_id)
+            if kept.digest_now() != digest:
+                raise _corrupt(result_id, digest, kept.digest)
+        return kept.map()
+
+    def write_file(
+        self, result_id: str, digest: bytes, path: str, *, executable: bool = False
+    ) -> None:
+        """Write the data of a result to a new file, piece by piece.
+
+        Raises:
+            DataLostError: If it is not what it must be, and is not either when it is fetched again.
+        """
+        kept = self._find(result_id)
+        kept.digest = write_new(path, kept.pieces(), executable=executable)
+        if kept.digest != digest:
+            remove_file(path)
+            kept = self._find_again(result_id)
+            kept.digest = write_new(path, kept.pieces(), executable=executable)
+        if kept.digest != digest:
+            remove_file(path)
+            raise _corrupt(result_id, digest, kept.digest)
+
+    def _find(self, result_id: str) -> _Bytes | _OpenFile:
         kept = self._kept.get(result_id)
         if kept is None:
             source = self._fetch(result_id)
-            kept = source if isinstance(source, bytes) else _keepable(str(source[0]))
+            kept = _Bytes(source) if isinstance(source, bytes) else _keepable(str(source[0]))
             self._keep(result_id, kept)
         else:
             self._kept.move_to_end(result_id)
-        return kept if isinstance(kept, bytes) else kept.map()
+        return kept
 
-    def _keep(self, result_id: str, kept: bytes | _OpenFile) -> None:
+    def _find_again(self, result_id: str) -> _Bytes | _OpenFile:
+        self._size -= len(self._kept.pop(result_id))
+        return self._find(result_id)
+
+    def _keep(self, result_id: str, kept: _Bytes | _OpenFile) -> None:
         self._kept[result_id] = kept
         self._size += len(kept)
         while self._size > self._limit and len(self._kept) > 1:
@@ -86,16 +126,50 @@ class FetchedData:
             self._size -= len(oldest)
 
 
-def _keepable(path: str) -> bytes | _OpenFile:
+def _corrupt(result_id: str, digest: bytes, found: bytes | None) -> DataLostError:
+    told = "" if found is None else f" ({found.hex()})"
+    return DataLostError(
+        f"what the engine has handed over of result {result_id} is not what was sent: its SHA-256"
+        f"{told} is not {digest.hex()}, and neither was it when it was fetched again"
+    )
+
+
+def _keepable(path: str) -> _Bytes | _OpenFile:
     """A file's content, or the file itself: the agent removes what was fetched for a task."""
     file = _OpenFile(path)
-    return file if len(file) > _SMALL_FILE else bytes(file.map())
+    return file if len(file) > _SMALL_FILE else _Bytes(bytes(file.map()))
+
+
+class _Bytes:
+    """Data in memory.
+
+    Attributes:
+        digest: Of it, once it was asked for.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.digest: bytes | None = None
+        self._content = content
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def map(self) -> Buffer:
+        return self._content
+
+    def pieces(self) -> Iterable[bytes]:
+        return (self._content,)
+
+    def digest_now(self) -> bytes:
+        self.digest = digest_of(self._content)
+        return self.digest
 
 
 class _OpenFile:
-    """A file held open, whether it still has a name or not."""
+    """A file held open, whether it still has a name or not; otherwise as above."""
 
     def __init__(self, path: str) -> None:
+        self.digest: bytes | None = None
         try:
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as error:
@@ -111,3 +185,10 @@ class _OpenFile:
 
     def map(self) -> Buffer:
         return map_file(self._fd)
+
+    def pieces(self) -> Iterable[bytes]:
+        return read_pieces(self._fd)
+
+    def digest_now(self) -> bytes:
+        self.digest = digest_of_pieces(self.pieces())
+        return self.digest

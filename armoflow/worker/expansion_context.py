@@ -16,6 +16,7 @@ from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell, Slot, pack_envelope
 from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Payload
+from armoflow.content import Part
 from armoflow.protocol.frames import (
     CHILD_PREFIX,
     CONSTANT_PREFIX,
@@ -84,7 +85,7 @@ class ExpansionContext:
         function: Callable[..., Any] | None,
         outputs: Sequence[str],
         agent: TaskAgent,
-        stage: Callable[[str, Sequence[Buffer]], StagedFile],
+        stage: Callable[[str, Sequence[Part]], StagedFile],
         effects: Effects,
         local: bool,
         seconds: float,
@@ -107,7 +108,7 @@ class ExpansionContext:
         self.ran: float | None = None
         self._submissions: list[Submission] = []
 
-    def store(self, name: str, parts: Sequence[Buffer]) -> str:
+    def store(self, name: str, parts: Sequence[Part]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""
         return self._store_one((CONSTANT_PREFIX + name)[:_NAME], parts)
 
@@ -208,9 +209,9 @@ class ExpansionContext:
             self.effects.created.extend(map(CreatedResult, ids, names))
         return ids
 
-    def _store_one(self, name: str, parts: Sequence[Buffer]) -> str:
+    def _store_one(self, name: str, parts: Sequence[Part]) -> str:
         if size(parts) <= config.INLINE_DATA_LIMIT:
-            return self._store([(name, b"".join(parts))])[0]
+            return self._store([(name, b"".join([part[:] for part in parts]))])[0]
         result_id = self._create([name])[0]
         self.effects.data[result_id] = self._stage(result_id, parts)
         return result_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -53,7 +54,7 @@ class Inputs:
     Args:
         payload: The task's payload.
         sources: Data of the dependencies by result id.
-        fetch: Reads the data of a constant.
+        stored: Reads the data of constants.
         cache: Slots that earlier tasks have read.
         previous: In a task of several steps, the slots that the step before has made.
         name_before: What errors call an item of that step.
@@ -64,7 +65,7 @@ class Inputs:
         self,
         payload: Payload,
         sources: Mapping[str, data.Source],
-        fetch: Callable[[str], Buffer],
+        stored: data.FetchedData,
         cache: CellCache,
         *,
         previous: list[Cell] | None = None,
@@ -83,10 +84,11 @@ class Inputs:
         self._constants = payload.constants
         self._promised = payload.promised
         self._sources = sources
-        self._fetch = fetch
+        self._stored = stored
         self._cells: dict[int, list[Cell]] = {}
         self._values: dict[tuple[int, int], Any] = {}
         self._fetched: dict[int, Any] = {}
+        self._files: dict[tuple[str, str, bool], Any] = {}
         self._skips: dict[int, tuple[Slot, ItemFailure]] = {}
 
     @property
@@ -99,6 +101,7 @@ class Inputs:
         self._cells.clear()
         self._values.clear()
         self._fetched.clear()
+        self._files.clear()
 
     def cells(self, index: int) -> list[Cell]:
         """All slots of one dependency.
@@ -221,6 +224,10 @@ class Inputs:
             return list(self._list(reference[1]))
         if kind == "constant":
             return self._constant(reference[1])
+        if kind == "buffer":
+            return self._buffer(*reference[1:])
+        if kind == "file":
+            return self._file(*reference[1:])
         if kind == "previous":
             return self.graphs[0] if self.graphs else self._slot(PREVIOUS, 0)
         raise pickle.UnpicklingError(f"unknown reference {reference!r}")
@@ -249,9 +256,26 @@ class Inputs:
 
     def _constant(self, index: int) -> Any:
         if index not in self._fetched:
-            content = self._fetch(self._constants[index])
+            content = self._stored.read(self._constants[index])
             self._fetched[index] = self.value(unpack_cells(content)[0])
         return self._fetched[index]
+
+    def _buffer(self, index: int, digest: bytes, readonly: bool) -> Buffer:
+        """Binary data, anew for each value that is made of it: it may be written to."""
+        content = memoryview(self._stored.read(self._constants[index], digest))
+        if readonly:
+            return content.toreadonly()
+        return bytearray(content) if content.readonly else content
+
+    def _file(self, index: int, digest: bytes, name: str, executable: bool) -> Any:
+        from armoflow.files import receive_file  # most tasks have none
+
+        result_id = self._constants[index]
+        known = self._files.get((result_id, name, executable))
+        if known is None:
+            write = partial(self._stored.write_file, result_id, digest, executable=executable)
+            known = self._files[result_id, name, executable] = receive_file(name, write)
+        return known
 
 
 def writable(pickled: Pickled) -> Pickled:

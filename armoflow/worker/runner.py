@@ -22,6 +22,7 @@ from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Operation, Payload
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.recording import record_death
+from armoflow.content import Part
 from armoflow.errors import ArmoflowError, EnvelopeError
 from armoflow.orchestrator.paces import Paces
 from armoflow.protocol.shared_files import remove_file
@@ -271,14 +272,14 @@ class Runner:
     def _job(
         self, task: EngineTask, step: Payload, before: Job | None = None, *, lasting: bool
     ) -> Job:
-        fetch, cells = self._fetched.read, self._cells
+        stored, cells = self._fetched, self._cells
         if before is None:
-            inputs = Inputs(step, task.inputs, fetch, cells)
+            inputs = Inputs(step, task.inputs, stored, cells)
         else:
             inputs = Inputs(
                 step,
                 task.inputs,
-                fetch,
+                stored,
                 cells,
                 previous=before.cells[0],
                 name_before=before.name,
@@ -392,7 +393,7 @@ class Runner:
         else:
             effects.data[output] = self._stage(task, output, parts)
 
-    def _stage(self, task: EngineTask, result_id: str, parts: Sequence[Buffer]) -> StagedFile:
+    def _stage(self, task: EngineTask, result_id: str, parts: Sequence[Part]) -> StagedFile:
         folder = self._directory if task.folder is None else task.folder
         return data.write(f"{folder}/{result_id}", parts)
 

@@ -107,7 +107,7 @@ def test_what_is_dropped_is_not_counted_and_what_is_to_be_told_stays_in_order() 
             queue.put(planned("task", size=5))
             queue.put(Constant("constant", [b"data"]))
             queue.put(lambda number=number: told.append(number))  # type: ignore[misc]
-        assert counted(queue) == (9, 15, 3)
+        assert counted(queue) == (9, 27, 3)
         queue.drop()
         assert counted(queue) == (3, 0, 0)
         while (entry := queue.take()) is not None:

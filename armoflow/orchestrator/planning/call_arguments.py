@@ -10,12 +10,14 @@ from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import are_scalars
+from armoflow.files import FileCopy
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
+from armoflow.orchestrator.shared_data import PlanData, SharedData
 
 _SMALL = frozenset({int, float, bool, type(None), complex})
 
@@ -25,19 +27,26 @@ class CallArguments:
 
     Attributes:
         surroundings: What arguments may refer to.
+
+    Args:
+        data: The large data that the session has sent, where it is known by its content.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, data: SharedData | None = None) -> None:
         self.surroundings = NO_SURROUNDINGS
+        self._data = None if data is None else PlanData(data)
         self._sightings: dict[int, tuple[Any, Constant | None]] = {}
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._sightings.clear()
+        if self._data is not None:
+            self._data.clear()
 
     def draft(self, base: Draft | None = None) -> Draft:
         """A new draft, after a base if there is one."""
-        return Draft(base, self.surroundings.external, copy=self.surroundings.copy)
+        external, copy = self.surroundings.external, self.surroundings.copy
+        return Draft(base, external, self._data, copy=copy)
 
     def of_call(self, draft: Draft, node: CallNode) -> Pickled:
         """The arguments of a call.
@@ -71,7 +80,7 @@ class CallArguments:
         values = {}
         for name, value in fixed.items():
             values[name] = value
-            if _nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
+            if self._is_large(value):
                 values[name] = ConstantValue(self._constant(value, f"argument {name!r}"))
         return draft.dumps_named(values, values.items(), node.name)
 
@@ -90,7 +99,7 @@ class CallArguments:
 
     def _share(self, value: Any) -> Any:
         """A large argument that was seen before becomes a constant."""
-        if type(value) in _SMALL or _nbytes(value) <= config.SHARED_ARGUMENT_LIMIT:
+        if type(value) in _SMALL or not self._is_large(value):
             return value
         if id(value) not in self._sightings:
             self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
@@ -101,6 +110,15 @@ class CallArguments:
             self._sightings[id(value)] = (value, constant)
         return ConstantValue(constant)
 
+    def _is_large(self, value: Any) -> bool:
+        """Whether it shall be a constant as a whole, and not what is large in it."""
+        size = nbytes(value)
+        if self._data is not None and type(value) is FileCopy:
+            return False
+        if self._data is not None and size >= config.SHARED_BUFFER_LIMIT and is_buffer(value):
+            return False
+        return size > config.SHARED_ARGUMENT_LIMIT
+
     def _constant(self, value: Any, name: str) -> Constant:
         return Constant(name, value_parts(self.draft().dumps(value, name)))
 
@@ -110,7 +128,13 @@ def value_parts(pickled: Pickled) -> list[Any]:
     return pack_envelope([Slot(SlotKind.VALUE, pickled.data, pickled.buffers)])
 
 
-def _nbytes(value: Any) -> int:
+def is_buffer(value: Any) -> bool:
+    """Whether all that is large in a value is kept out of its pickle."""
+    return isinstance(value, (bytes, bytearray)) or type(value).__module__ == "numpy"
+
+
+def nbytes(value: Any) -> int:
+    """The size of an argument, as far as it is easily told."""
     if isinstance(value, (bytes, bytearray, str)):
         return len(value)
     size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0

@@ -14,6 +14,7 @@ from armoflow.codec import plain_call
 from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import are_scalars, dumps, is_scalar
 from armoflow.errors import GraphError, SerializationError
+from armoflow.files import FileCopy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
@@ -24,6 +25,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
+from armoflow.orchestrator.shared_data import KINDS, PlanData
 
 
 class ConstantValue:
@@ -57,18 +59,26 @@ class Draft:
     Args:
         base: A draft whose inputs and constants come first (the fixed arguments of a map).
         external: Resolves futures and ``put`` references.
+        data: Large data that the plan sends once.
         copy: Copy the memory of what is pickled where it can be written to.
     """
 
     __slots__ = (
-        *("_copy", "_external", "_inputs", "_references", "constants", "inputs", "modules"),
-        "size",
+        *("_copy", "_data", "_external", "_inputs", "_recall", "_references", "constants"),
+        *("inputs", "modules", "size"),
     )
 
     def __init__(
-        self, base: Draft | None = None, external: External | None = None, *, copy: bool = False
+        self,
+        base: Draft | None = None,
+        external: External | None = None,
+        data: PlanData | None = None,
+        *,
+        copy: bool = False,
     ) -> None:
         self._external = external
+        self._data = data
+        self._recall = True
         self._copy = copy
         self.inputs: list[Result] = list(base.inputs) if base else []
         self._inputs: dict[Result, int] = dict(base._inputs) if base else {}
@@ -120,7 +130,18 @@ class Draft:
             return self.constant(value.constant)  # type: ignore[attr-defined]
         if self._external is not None and kind in self._external.kinds:
             return self._refer_to(self._external.resolve(value))
+        if kind in KINDS and self._data is not None:
+            return self._refer_to_data(value, self._data)
         return None
+
+    def _refer_to_data(self, value: Any, data: PlanData) -> tuple[Any, ...] | None:
+        shared = data.refer(value, copy=self._copy, recall=self._recall)
+        if shared is None:
+            return None
+        place = self.constant(shared.constant)[1]
+        if type(value) is FileCopy:
+            return ("file", place, shared.digest, value.name, value.executable)
+        return ("buffer", place, shared.digest, shared.readonly)
 
     def _refer_to(self, place: SlotRange | Sequence[SlotRange] | Constant) -> tuple[Any, ...]:
         if isinstance(place, Constant):
@@ -201,10 +222,12 @@ class Draft:
             start: Position of the first one, for errors.
         """
         column = []
+        self._recall = False  # whoever makes items may make them of the same memory
         for piece in pieces:
             column.append(self._piece(piece, name, start))
             if start is not None:
                 start += piece.length
+        self._recall = True
         return column
 
     def _piece(self, piece: PlanPiece, name: str, start: int | None) -> Piece:

@@ -45,7 +45,7 @@ class PlanContext:
     def __init__(self, core: Core, book: CodeBook, settings: PlanSettings, owner: object) -> None:
         self.core = core
         self.settings = settings
-        self.arguments = CallArguments()
+        self.arguments = CallArguments(book.data)
         self.emitter = Emitter(book, settings, owner)
         self.fusion = Fusion(core, settings.rules, self.arguments)
         self.siblings = Siblings(core, self.emitter, self.arguments, self.fusion)

@@ -1,0 +1,190 @@
+"""What files and buffers hold: told apart by digests, and moved piece by piece.
+
+A large file is never in memory as a whole: it is read where its bytes are needed, and has to be
+then what it was when it was looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from armoflow import config
+from armoflow.errors import SerializationError
+
+PIECE: Final = config.MIB
+
+Part: TypeAlias = "bytes | bytearray | memoryview | FileContent"
+"""Data to be stored, or a part of it; slices of it are bytes, or views of them."""
+
+
+def digest_of(content: bytes | bytearray | memoryview) -> bytes:
+    """What tells content from any other.
+
+    Example:
+        >>> digest_of(b"one") == digest_of(bytearray(b"one")) != digest_of(b"other")
+        True
+    """
+    return digest_of_pieces((content,))
+
+
+def digest_of_pieces(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
+    """The same of content in pieces."""
+    hasher = hashlib.sha256()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.digest()
+
+
+class _Signature(NamedTuple):
+    """What changes when a file is written to or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, file: int | str) -> _Signature:
+        found = os.stat(file)  # noqa: PTH116 - pathlib is not imported in children
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class FileContent:
+    """What a file holds, as it was when it was looked at; slices of it are read from the file.
+
+    Args:
+        path: The file's.
+
+    Attributes:
+        digest: Of all that it holds.
+        path: The file's.
+
+    Raises:
+        SerializationError: If the file changes meanwhile.
+    """
+
+    __slots__ = ("_signature", "digest", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._signature = _Signature.of(file)
+            self.digest = digest_of_pieces(read_pieces(file))
+            self._check(file)
+        finally:
+            os.close(file)
+
+    def is_current(self) -> bool:
+        """Whether the file is as it was."""
+        with suppress(OSError):
+            return _Signature.of(self.path) == self._signature
+        return False
+
+    def __len__(self) -> int:
+        return self._signature.size
+
+    def __getitem__(self, piece: slice) -> bytes:
+        """Read a piece of it.
+
+        Raises:
+            SerializationError: If the file is not what it was.
+        """
+        start, stop, _ = piece.indices(len(self))
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SerializationError(
+                f"{self.path} cannot be sent: {error.strerror}; a file must stay until the tasks "
+                "that take it have begun"
+            ) from error
+        try:
+            self._check(file)
+            read = b"".join(_read_range(file, start, stop))
+            self._check(file)
+        finally:
+            os.close(file)
+        return read
+
+    def _check(self, file: int) -> None:
+        if _Signature.of(file) != self._signature:
+            raise SerializationError(
+                f"{self.path} cannot be sent: it has changed since it was looked at; a file must "
+                "stay as it is until the tasks that take it have begun"
+            )
+
+
+def read_pieces(file: int) -> Iterator[bytes]:
+    """All that an open file holds, piece by piece."""
+    position = 0
+    while piece := os.pread(file, PIECE, position):
+        position += len(piece)
+        yield piece
+
+
+def _read_range(file: int, start: int, stop: int) -> Iterator[bytes]:
+    while start < stop and (read := os.pread(file, stop - start, start)):
+        start += len(read)
+        yield read
+
+
+def view_pieces(content: bytes | bytearray | memoryview) -> Iterator[memoryview]:
+    """Views of content, one after the other; of a mapped file no more stays in memory than one.
+
+    What was written to a private map is lost: only for who alone has views of this content.
+    """
+    with memoryview(content) as view:
+        for start in range(0, view.nbytes, PIECE):
+            with view[start : start + PIECE] as piece:
+                yield piece
+                _forget(piece)
+
+
+def _forget(piece: memoryview) -> None:
+    """Let go of the pages of a mapped file that a piece of it lies on."""
+    mapped: Any = piece.obj
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+        return
+    if piece.readonly:  # nobody can have written to it
+        mapped.madvise(mmap.MADV_DONTNEED)
+        return
+    first = _address(piece) - _address(mapped)
+    last = first + piece.nbytes
+    first += -first % mmap.PAGESIZE
+    last -= last % mmap.PAGESIZE
+    if first < last:
+        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def _address(content: Any) -> int:
+    import ctypes  # few processes ever need it
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(content))
+
+
+def write_new(path: str, pieces: Iterable[bytes | memoryview], *, executable: bool) -> bytes:
+    """Write a new file, that nobody writes to by accident.
+
+    Returns:
+        The digest of what was written.
+
+    Raises:
+        OSError: If it is there already, or cannot be written.
+    """
+    hasher = hashlib.sha256()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        for piece in pieces:
+            hasher.update(piece)
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        os.fchmod(file, 0o500 if executable else 0o400)
+    finally:
+        os.close(file)
+    return hasher.digest()
