@@ -302,6 +302,13 @@ MEMORY_MARGIN = 16, 16 * MIB, 128 * MIB
 """What must be left of a container's memory, or the process that takes most of it is ended: this
 part, but at least, and at most. The kernel would end the container, with worker and agent."""
 
+MEMORY_LEAST = 64 * MIB
+"""The least that a task's ``memory`` may be: a worker process has some 15 to 40 MiB of its own."""
+
+MEMORY_PACE = 4 * 1024 * MIB
+"""Bytes that a process takes in a second at most, about: the nearer it is to its limit, the sooner
+it is looked at again."""
+
 FETCH_PATIENCE = 5.0
 """Seconds for which a worker asks its agent again for data that it cannot get: its row may be late,
 its file open elsewhere."""

@@ -164,6 +164,10 @@ class TaskTimeoutError(TaskError, TimeoutError):
     """An attempt of a task ran longer than its ``timeout`` and was killed."""
 
 
+class MemoryLimitError(TaskError, MemoryError):
+    """The process of a task took more memory than its ``memory`` and was killed."""
+
+
 class WorkerDiedError(TaskError):
     """The process that ran the task died (signal or exit) more often than ``crash_retries``."""
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from armoflow.errors import OptionError, SubmissionError
+from armoflow.byte_sizes import read_size
+from armoflow.config import MEMORY_LEAST
+from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.policies import CachePolicy, make_policy
 from armoflow.retrying import RetryOn, make_retry_on
@@ -51,7 +53,13 @@ class TaskOptions:
             types are given, none of which is ``TimeoutError``.
         timeout: Seconds that one attempt of one item may take before its process is killed.
         crash_retries: How often an item is tried again after its process died.
-        partition: Partition that runs the task.
+        partition: Partition that runs the task. Where none is said, it is the smallest one that
+            offers what the task wants; see :mod:`armoflow.placement`.
+        cpus: Processors that an attempt uses: numerical libraries start as many threads. On the
+            embedded engine it takes as many workers' places.
+        memory: Bytes, or text such as "2 GiB", that the process of an attempt may have: one that
+            takes more is ended, with :class:`~armoflow.errors.MemoryLimitError`.
+        gpus: Graphics processors that its partition must have.
         priority: 1 (last) to the engine's maximum (10 on stock clusters; first).
         batch_size: Items of a collection per ArmoniK task; ``None`` lets armoflow choose.
         max_retries: Engine-level retries, for lost agents.
@@ -81,6 +89,9 @@ class TaskOptions:
     timeout: float | None = None
     crash_retries: int | None = None
     partition: str | None = None
+    cpus: int | None = None
+    memory: int | None = None
+    gpus: int | None = None
     priority: int | None = None
     batch_size: int | None = None
     max_retries: int | None = None
@@ -100,6 +111,10 @@ class TaskOptions:
         _check_integer("priority", self.priority, 1, MAXIMUM_PRIORITY)
         _check_integer("batch_size", self.batch_size, 1)
         _check_integer("max_retries", self.max_retries, 0)
+        _check_integer("cpus", self.cpus, 1)
+        _check_integer("gpus", self.gpus, 0)
+        if self.memory is not None:
+            object.__setattr__(self, "memory", read_size("memory", self.memory, least=MEMORY_LEAST))
         _check_seconds("timeout", self.timeout, positive=True)
         _check_seconds("backoff", self.backoff, positive=False)
         _check_seconds("max_backoff", self.max_backoff, positive=False)
@@ -188,6 +203,9 @@ class Options(TypedDict, total=False):
     timeout: float | None
     crash_retries: int
     partition: str | None
+    cpus: int | None
+    memory: int | str | None
+    gpus: int | None
     priority: int
     batch_size: int | None
     max_retries: int
@@ -357,42 +375,3 @@ def as_block(block: TaskOptions | None) -> Iterator[None]:
         yield
     finally:
         _block.reset(token)
-
-
-class Limits(NamedTuple):
-    """What a session allows its tasks to ask for, those that tasks return too.
-
-    Engines do not check it for each task: one in a partition that nobody serves waits for ever.
-
-    Attributes:
-        partitions: Where its tasks may run.
-        max_priority: The highest priority that queues take.
-    """
-
-    partitions: Sequence[str]
-    max_priority: int
-
-    def check(self, name: str, options: TaskOptions) -> None:
-        """Refuse options that ask for more.
-
-        Args:
-            name: Names the task.
-            options: All that is said about it.
-
-        Raises:
-            SubmissionError: Names what is asked for and what there is.
-
-        Example:
-            >>> Limits(["cpu", "gpu"], 10).check("train", TaskOptions(partition="gpu", priority=5))
-        """
-        if options.partition is not None and options.partition not in self.partitions:
-            raise SubmissionError(
-                f"task {name!r} asks for partition {options.partition!r}, which this engine does "
-                f"not have: it has {', '.join(map(repr, self.partitions)) or 'none'}"
-            )
-        if options.priority is not None and options.priority > self.max_priority:
-            raise SubmissionError(
-                f"task {name!r} asks for priority {options.priority}, but the engine's queues go "
-                f"up to {self.max_priority}: lower it, or say Client(max_priority=...) if they "
-                "allow more"
-            )

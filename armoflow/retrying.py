@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from armoflow.errors import OptionError, TaskTimeoutError
+from armoflow.errors import OptionError
 
 RetryOn: TypeAlias = "tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
 """The types of what is tried again, or a function that says so of an exception."""
@@ -63,14 +63,17 @@ def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException
     return None if again else error
 
 
-def retries_timeouts(retry_on: RetryOn | None) -> bool:
-    """Whether attempts that took too long are: whoever ends them runs no code of the user's.
+def retries_error(retry_on: RetryOn | None, kind: type[BaseException]) -> bool:
+    """Whether attempts are that their owner ended so: it runs no code of the user's.
 
     Example:
-        >>> retries_timeouts((TimeoutError,)), retries_timeouts((ValueError,))
-        (True, False)
+        >>> from armoflow.errors import TaskTimeoutError
+        >>> retries_error((TimeoutError,), TaskTimeoutError)
+        True
+        >>> retries_error((ValueError,), TaskTimeoutError)
+        False
     """
-    return not isinstance(retry_on, tuple) or issubclass(TaskTimeoutError, retry_on)
+    return not isinstance(retry_on, tuple) or issubclass(kind, retry_on)
 
 
 def shorten(pause: float, jitter: float) -> float:

@@ -11,6 +11,7 @@ import rich_click as click
 from armoflow import config as tunables
 from armoflow.cli.printing import json_option, print_json, print_table
 from armoflow.client.cache_limit import LIMIT_VARIABLE
+from armoflow.placement import OFFERS_VARIABLE
 from armoflow.protocol.resolve import FILE_VARIABLE, STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 
@@ -20,6 +21,7 @@ OTHERS: Mapping[str, str] = {
     "ARMOFLOW_EXTENSIONS": "1",
     STATE_VARIABLE: "",
     "ARMOFLOW_CACHE": "~/.cache/armoflow",
+    OFFERS_VARIABLE: "",
     LIMIT_VARIABLE: f"{tunables.CACHE_LIMIT / tunables.MIB / 1024:g}GiB",
     "ARMOFLOW_GRACE": f"{tunables.WORKER_GRACE:g}",
     "XDG_STATE_HOME": "~/.local/state",

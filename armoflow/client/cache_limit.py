@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 
 from armoflow import config
-from armoflow.errors import OptionError
+from armoflow.byte_sizes import read_size
 
 LIMIT_VARIABLE = "ARMOFLOW_CACHE_LIMIT"
 """Says it for scripts that say nothing."""
 
 NO_LIMIT = "none"
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 
 
 def find_cache_limit(value: object, environment: Mapping[str, str] = os.environ) -> int | None:
@@ -35,14 +32,4 @@ def find_cache_limit(value: object, environment: Mapping[str, str] = os.environ)
         name = f"the variable {LIMIT_VARIABLE}"
     if value == NO_LIMIT:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise OptionError(
-            f"{name} must be a number of bytes, text such as '20GB' or '512MiB', or 'none', not "
-            f"{value!r}"
-        )
-    number, unit, binary = found.groups()
-    power = "kmgt".index(unit.lower()) + 1 if unit else 0
-    return int(float(number) * (1024 if binary else 1000) ** power)
+    return read_size(name, value, other=", or 'none'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -35,6 +35,7 @@ from armoflow.client.habits import (
 from armoflow.client.inquiry import check_budget
 from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
+from armoflow.client.offers import make_offers
 from armoflow.client.put import Put
 from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed
@@ -104,6 +105,10 @@ class Client:
         cache_limit: Bytes that the cache of the engine may have, a number or text such as "20GB"
             (default: 10 GiB, or what the variable ``ARMOFLOW_CACHE_LIMIT`` says; "none": any). What
             took the fewest seconds for a byte goes first.
+        partitions: What tasks may have in each partition, such as ``{"gpu": {"cpus": 8, "memory":
+            "32 GiB", "gpus": 1}}``: a task that says ``cpus``, ``memory`` or ``gpus`` runs in the
+            smallest that has it. The variable ``ARMOFLOW_PARTITIONS`` names a file of YAML with the
+            same. By default a private engine offers this machine; of others nothing is known.
         dry_run: Run nothing: ``compute`` raises :class:`~armoflow.errors.DryRunError`, which
             explains what the cache has of the graph and why it has not the rest, and so do the
             futures of ``submit`` and ``map``.
@@ -149,6 +154,7 @@ class Client:
         budget: float | timedelta | None = None,
         state: str | os.PathLike[str] | None = None,
         cache_limit: int | str | None = None,
+        partitions: Mapping[str, Mapping[str, int | str]] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         task_options, connection = make_client_options(options)
@@ -169,6 +175,7 @@ class Client:
         )
         directory = find_state(state, endpoint, connection, local=local)
         limit = find_cache_limit(cache_limit)
+        offers = () if partitions is None else make_offers(partitions)
         page = check_report(report, local=local)
         seconds = check_budget(budget, local=local)
         dry = is_dry(dry_run)
@@ -190,6 +197,7 @@ class Client:
                 defaults,
                 state=directory,
                 cache_limit=limit,
+                offers=offers,
                 workers=workers,
                 payloads=payloads,
                 extensions=extensions_of_environment() if extensions is None else extensions,

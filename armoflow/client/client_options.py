@@ -28,7 +28,7 @@ PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
     *("connect_timeout", "inline_seconds", "name", "progress", "logs", "report", "state"),
-    *("cache_limit", "dry_run", "budget"),
+    *("cache_limit", "dry_run", "budget", "partitions"),
     *CONNECTION_OPTIONS,
 )
 

@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import logging
+import os
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from armoflow.client.gathering import Gathering, late
 from armoflow.client.inquiry import Inquiry, keep_to_budget, refuse_iterators
 from armoflow.client.iteration import Iteration
 from armoflow.client.loop import CallbackThread, shared_loop
+from armoflow.client.offers import offer_here, offers_of, read_offers
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.put import Put, References
 from armoflow.client.renewing import RenewedItems, Renewing
@@ -40,7 +42,6 @@ from armoflow.graph.graph import Graph
 from armoflow.options import (
     MAX_RETRIES,
     PRIORITY,
-    Limits,
     TaskOptions,
     current_block,
     merge_options,
@@ -67,6 +68,7 @@ from armoflow.orchestrator.targets import (
     values,
 )
 from armoflow.orchestrator.templates import is_plain
+from armoflow.placement import Limits, Offer
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.descriptors import open_standard_streams
@@ -106,6 +108,7 @@ class EngineBackend:
         *,
         state: Path | None,
         cache_limit: int | None,
+        offers: Sequence[Offer],
         workers: int | None,
         payloads: PayloadMode,
         extensions: bool,
@@ -166,6 +169,7 @@ class EngineBackend:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
         info = self._orchestrator.transport.info
+        offered = self._offered(offers)
         if state is not None and workers not in (None, info.pods_of("")):
             logger.warning(
                 "the engine of %s has %d workers, which its first client asked for, not %d",
@@ -180,9 +184,21 @@ class EngineBackend:
             packing=PACKING if batched else CLUSTER_PACKING,
             subgraph_seconds=subgraph_seconds(batched, inline_seconds),
             patience=sizes.PATIENCE if batched else sizes.CLUSTER_PATIENCE,
-            limits=Limits(info.partitions, max_priority),
+            limits=Limits(info.partitions, max_priority, offered),
             caching=True,
         )
+
+    def _offered(self, said: Sequence[Offer]) -> tuple[Offer, ...]:
+        """What the engine's partitions have; of one on this machine it is known.
+
+        Raises:
+            OptionError: If the script says it of one that there is not.
+        """
+        info = self._orchestrator.transport.info
+        known = offers_of(said, read_offers(os.environ), info.partitions)
+        if known or self._engine is None:
+            return known
+        return offer_here(info.partitions, info.pods_of(""))
 
     @property
     def workers(self) -> int:

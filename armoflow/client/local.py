@@ -147,10 +147,11 @@ class LocalRunner:
 
     def attempts(self, options: TaskOptions) -> LocalAttempts:
         """How often a task with these options is tried."""
-        if options.timeout is not None and not self._warned:
+        if (options.timeout or options.memory) and not self._warned:
             self._warned = True
             warnings.warn(
-                "timeouts are ignored when tasks run in the caller's thread (local=True)",
+                "timeouts are ignored, and so are limits of memory, when tasks run in the caller's "
+                "thread (local=True)",
                 stacklevel=2,
             )
         settings = Settings(

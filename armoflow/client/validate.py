@@ -23,9 +23,10 @@ from armoflow.graph.nodes import (
     SourceNode,
 )
 from armoflow.graph.stepwise import IterateNode
-from armoflow.options import Limits, TaskOptions, merge_options
+from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.plan_settings import Surroundings
+from armoflow.placement import Limits
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

@@ -29,6 +29,7 @@ from armoflow.codec.traces import Earlier, TraceFrame, format_trace
 from armoflow.errors import (
     DataLostError,
     EnvelopeError,
+    MemoryLimitError,
     RemoteTaskError,
     RemoteTraceback,
     TaskCancelledError,
@@ -48,10 +49,11 @@ WHOLE = config.ERROR_TEXT_LIMIT - 2 * config.ERROR_RECORD_LIMIT
 _UNSEALED_READ = 8  # records without a valid seal that are looked at in one text
 _NO_SEAL = bytes(SEAL_BYTES)
 
-KINDS = ("raised", "timeout", "died", "lost", "skipped", "cancelled")
+KINDS = ("raised", "timeout", "memory", "died", "lost", "skipped", "cancelled")
 
 _ERRORS: dict[str, type[TaskError]] = {
     "timeout": TaskTimeoutError,
+    "memory": MemoryLimitError,
     "died": WorkerDiedError,
     "lost": DataLostError,
     "skipped": TaskError,
@@ -64,8 +66,9 @@ class ErrorRecord:
     """Why an item failed.
 
     Attributes:
-        kind: ``raised`` (by the task), ``timeout``, ``died`` (its process), ``lost`` (its data),
-            ``skipped`` (something that it needs), ``cancelled`` (in the engine).
+        kind: ``raised`` (by the task), ``timeout``, ``memory`` (it took more than it may),
+            ``died`` (its process), ``lost`` (its data), ``skipped`` (something that it needs),
+            ``cancelled`` (in the engine).
         type_name: Import path of the exception's type.
         message: The exception's text, or what happened.
         frames: The traceback's frames in the user's code, outermost first.

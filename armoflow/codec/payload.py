@@ -26,8 +26,12 @@ from typing import Any, NamedTuple
 from armoflow import config
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer
-from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES, Limits
+from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
+from armoflow.placement import Limits
 from armoflow.retrying import shorten
+
+CPUS_LABEL, MEMORY_LABEL = "armoflow.cpus", "armoflow.memory"
+"""Options of a task for ArmoniK: the embedded engine gives it so much of the machine."""
 
 
 class Pickled(NamedTuple):
@@ -131,6 +135,10 @@ class Settings:
         retry_on: The pickle of what is tried again; None: everything.
         retry_timeouts: What has run into its timeout is.
         options: Further options of the task for ArmoniK, by name.
+        cpus: Processors that it uses, or None.
+        memory: Bytes that its process may have, or None.
+        gpus: Graphics processors that it wants, or None.
+        retry_memory: What has taken more memory than it may is tried again.
     """
 
     retries: int = RETRIES
@@ -149,6 +157,16 @@ class Settings:
     retry_on: bytes | None = None
     retry_timeouts: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
+    cpus: int | None = None
+    memory: int | None = None
+    gpus: int | None = None
+    retry_memory: bool = True
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The task's further options for ArmoniK: the user's, and what it takes of a machine."""
+        wants = {CPUS_LABEL: self.cpus, MEMORY_LABEL: self.memory}
+        return {**self.options, **{name: str(value) for name, value in wants.items() if value}}
 
     @property
     def engine_retries(self) -> int:

@@ -26,7 +26,7 @@ from armoflow.codec.payload import (
     Values,
 )
 from armoflow.errors import EnvelopeError
-from armoflow.options import Limits
+from armoflow.placement import Limits, Offer
 from armoflow.version import __version__
 
 FORMAT = 4
@@ -281,5 +281,5 @@ _shared = functools.lru_cache(_KEPT)(_unpack_shared)
 
 
 def _limits(packed: Sequence[Any]) -> Limits:
-    partitions, max_priority = packed
-    return Limits(tuple(partitions), max_priority)
+    partitions, max_priority, offers = packed
+    return Limits(tuple(partitions), max_priority, tuple(Offer(*offer) for offer in offers))

@@ -10,7 +10,7 @@ from armoflow.codec.exceptions import forms_of
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.shortening import few_frames
 from armoflow.codec.traces import chain_of, describe, frames_of, message_of, type_name
-from armoflow.errors import DataLostError, TaskTimeoutError, WorkerDiedError
+from armoflow.errors import DataLostError, MemoryLimitError, TaskTimeoutError, WorkerDiedError
 
 _FAULT = "Fatal Python error: "  # how faulthandler begins
 
@@ -74,6 +74,27 @@ def record_timeout(
         "timeout",
         _path_of(TaskTimeoutError),
         f"task {_named(node, item)!r} ran longer than its timeout of {seconds:g} s and was killed",
+        node=node,
+        item=item,
+        attempts=attempts,
+        output=_last_lines(output),
+    )
+
+
+def record_overrun(
+    reason: str,
+    *,
+    node: str,
+    item: int | None = None,
+    attempts: int = 1,
+    output: str = "",
+) -> ErrorRecord:
+    """The process of a task took more memory than it may and was killed; ``reason`` has both."""
+    return ErrorRecord(
+        "memory",
+        _path_of(MemoryLimitError),
+        f"task {_named(node, item)!r} {reason}, and was killed: give it more, or less to do at a "
+        "time",
         node=node,
         item=item,
         attempts=attempts,

@@ -1,4 +1,8 @@
-"""How much memory the container around this process grants, and how much of it is taken."""
+"""How much memory the container around this process grants, and how much of it is taken, by whom.
+
+What a process maps of files is not counted as its own: the kernel takes that back where memory runs
+short. What it shares with those that it has forked is counted once.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +86,48 @@ class ContainerMemory:
         for directory, _, _ in os.walk(self._group):
             with suppress(OSError):
                 yield from map(int, (Path(directory) / "cgroup.procs").read_text().split())
+
+
+def machine_memory() -> int | None:
+    """What programs of this process may have together; None where that cannot be told."""
+    memory = container_memory()
+    if memory is not None:
+        return memory.limit
+    with suppress(ValueError, OSError):
+        return os.sysconf("SC_PHYS_PAGES") * _PAGE
+    return None
+
+
+def memory_of(pid: int, enough: int = 0) -> int:
+    """Bytes that a process has of its own, with those that it has started.
+
+    Args:
+        pid: The process.
+        enough: A number of bytes below which nobody needs to know better.
+
+    Returns:
+        0 where it cannot be told.
+    """
+    family = (pid, *descendants_of(pid))
+    own = sum(map(_own, family))
+    return own if own < enough or len(family) == 1 else sum(map(_share, family))
+
+
+def _own(pid: int) -> int:
+    """Bytes of a process that are no file's; what it shares with others, too."""
+    return _sum_of(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
+
+
+def _share(pid: int) -> int:
+    """The same, of what it shares with others only its part: that takes long to find out."""
+    return _sum_of(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def _sum_of(path: str, names: tuple[str, ...]) -> int:
+    with suppress(OSError, ValueError, IndexError):  # it has ended, or this is no Linux
+        lines = Path(path).read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
+    return 0
 
 
 def container_memory(root: Path = Path("/")) -> ContainerMemory | None:

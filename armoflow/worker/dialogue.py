@@ -71,6 +71,7 @@ class Dialogue:
         cancelled: The numbers of tasks of which nothing more is told.
         killing: Why the child was killed, if it was.
         over: The child is gone, or as good as gone: only what it had said is still heard.
+        heard: How many of its tasks have left it.
     """
 
     def __init__(self, seat: ChildOwner, child: ChildProcess) -> None:
@@ -79,6 +80,7 @@ class Dialogue:
         self.cancelled: set[int] = set()
         self.killing = Killing()
         self.over = False
+        self.heard = 0
         self._seat = seat
         self._child = child
         self._pack = lane_frames.packer().pack
@@ -222,6 +224,7 @@ class Dialogue:
                 kind, error = message[3:]
         serial = message[1]
         del sent[serial]
+        self.heard += 1
         if self.partial:
             self.partial.pop(serial, None)
         return TaskEnding(work, effects, error, kind, message[2] * 1e-9)
@@ -279,6 +282,7 @@ class Dialogue:
             return
         check_places({"saved": saved}, self._child.directory, serial)
         del self.sent[serial]
+        self.heard += 1
         self.partial.pop(serial, None)
         attempts = {item: (count, moment) for item, count, moment in spent}
         seconds = work.pause(ran * 1e-9, due, attempts, saved)

@@ -9,6 +9,7 @@ from armoflow.codec.payload import Settings
 from armoflow.errors import ArmoflowError
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
+from armoflow.options import merge_options
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planning import dynamic
@@ -71,16 +72,19 @@ class CallRule:
     __slots__ = ("here", "options", "patient", "refusal", "retry_on", "settings", "timeout")
 
     def __init__(self, node: Node, plan: PlanSettings, parent: Settings, seconds: float) -> None:
-        rules = Rules(node.options, None, plan.options, plan.capture)
         self.options = node.options  # held, so that its id stays its own
+        self.refusal: ArmoflowError | None = None
+        limits = plan.limits
+        if limits is not None:
+            try:
+                limits.check(node.name, merge_options(node.options, plan.options))
+            except ArmoflowError as error:
+                self.refusal, limits = error, None
+        rules = Rules(
+            *(node.options, None, plan.options, plan.capture), name=node.name, limits=limits
+        )
         self.settings = own = rules.single
         self.timeout = int(own.timeout * 1e9) if own.timeout else 0
-        self.refusal: ArmoflowError | None = None
-        if plan.limits is not None:
-            try:
-                plan.limits.check(node.name, rules.options)
-            except ArmoflowError as error:
-                self.refusal = error
         self.patient = own.pauses <= seconds
         self.retry_on = rules.options.retry_on
         self.here = (
@@ -88,6 +92,7 @@ class CallRule:
             and not rules.replaces
             and (own.partition, own.priority) == (parent.partition, parent.priority)
             and own.max_retries == parent.max_retries
+            and (own.cpus, own.memory) == (parent.cpus, parent.memory)
             # The parent's own time must suffice for all.
             and (parent.timeout is None or longest(own) <= longest(parent))
         )

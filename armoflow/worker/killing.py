@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from armoflow import config
+from armoflow.byte_sizes import show_size
 from armoflow.config import MIB
-from armoflow.system.memory import ContainerMemory
+from armoflow.system.memory import ContainerMemory, memory_of
 from armoflow.worker.child_process import ChildProcess
-from armoflow.worker.mark import Position
+from armoflow.worker.mark import MEMORY, Position
 from armoflow.worker.work import Cause
 
 
@@ -36,7 +37,7 @@ class Killing:
         """Why a child ended that was in this position at last."""
         if self._at is None:
             return Cause.CRASH
-        if self._cause is Cause.TIMEOUT and self._at != position:
+        if self._cause in (Cause.TIMEOUT, Cause.LIMIT) and self._at != position:
             return Cause.OWNER  # it had just come to something else
         return self._cause
 
@@ -52,3 +53,21 @@ def memory_is_short(memory: ContainerMemory, child: ChildProcess) -> str:
         f"was ended because the memory of its container is used up: {taken // MIB} of "
         f"{memory.limit // MIB} MiB. Give the worker more, or the task less at a time"
     )
+
+
+_NO_LIMIT = float("inf")
+
+
+def memory_left(child: ChildProcess) -> tuple[float, str]:
+    """How much more memory a child may take now, and how that is told if it has taken too much.
+
+    The kernel tells nobody of a process's memory but through cgroups, which workers in pods may not
+    make; and a limit of addresses (RLIMIT_AS) ends programs for what they reserve and never touch,
+    as numerical libraries do. So it is looked at.
+    """
+    limit = child.mark.words[MEMORY]
+    if not limit:
+        return _NO_LIMIT, ""
+    taken = memory_of(child.pid, limit)
+    told = f"took {show_size(taken)} of memory, more than its limit, memory={show_size(limit)}"
+    return limit - taken, told

@@ -3,7 +3,8 @@
 When a child is killed, whatever it kept for itself is lost. So it keeps in this file-backed memory
 what its owner needs to go on without it:
 
-* the **mark**: the task and the item that run, the attempt, and when that attempt must have ended;
+* the **mark**: the task and the item that run, the attempt, when that attempt must have ended, and
+  how much memory this process may have meanwhile;
 * the **spool**: the finished slots of the running task, one entry per item; an item that waits for
   its next attempt says how many it has spent;
 * the **outbox**: completions that were not sent yet.
@@ -46,6 +47,7 @@ BASE = 4
 WAITING = 5
 INLINE = 6
 NAME = 7
+MEMORY = 8
 
 _NAME = slice(128, _HEADER)
 """Bytes of the header: the name of the call that runs, NAME of them."""
@@ -202,6 +204,7 @@ class Recorder:
         words[BASE] = 0
         words[ATTEMPT] = 1
         words[INLINE] = 0
+        words[MEMORY] = 0
         words[SERIAL] = serial
         self.position = self.count = self.shift = 0
 

@@ -11,7 +11,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
@@ -34,9 +34,12 @@ from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
-from armoflow.worker.mark import Recorder
+from armoflow.worker.mark import MEMORY, Recorder
 from armoflow.worker.saved import Fold
 from armoflow.worker.task_progress import Progress, TaskPaused, save
+
+if TYPE_CHECKING:
+    from armoflow.worker.thread_counts import ThreadCounts
 
 _RETRIED = "###"
 """Stands in the id of a task that the engine tries again."""
@@ -130,6 +133,7 @@ class Runner:
         self._log = ItemLog()
         self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
+        self._threads: ThreadCounts | None = None
         self.name = ""
         self.payload: Payload | None = None
         self.touched = True
@@ -144,7 +148,10 @@ class Runner:
         payload = self._payload(task)
         effects = Effects()
         try:
-            self._run(task, payload, effects)
+            if payload.settings.cpus is None and self._threads is None:
+                self._run(task, payload, effects)
+            else:
+                self._run_with_threads(task, payload, effects)
         except Exception as error:
             for staged in effects.staged_files():
                 remove_file(staged.path)
@@ -165,8 +172,19 @@ class Runner:
                 "invalid", f"armoflow's worker cannot run task {task.task_id}: {error}"
             ) from error
 
+    def _run_with_threads(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
+        if self._threads is None:
+            from armoflow.worker.thread_counts import ThreadCounts  # few tasks say anything of it
+
+            self._threads = ThreadCounts()
+        with self._threads.of_task(payload.settings.cpus):
+            self._run(task, payload, effects)
+
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
         self.name, self.payload, self.touched = payload.name, payload, False
+        settings = payload.settings
+        if settings.memory is not None:
+            self._recorder.words[MEMORY] = settings.memory
         check_versions(payload.versions, node=payload.name)  # before anything else is read of it
         self._paces.hear(payload.paces)
         self._seconds = 0.0

@@ -15,13 +15,14 @@ from typing import Any
 
 from armoflow.agent.lane_shapes import BrokenStreamError
 from armoflow.agent.passages import NOBODY, Writer
+from armoflow.config import MEMORY_PACE
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.heard import kept
 from armoflow.worker.host import Host
-from armoflow.worker.killing import memory_is_short
+from armoflow.worker.killing import memory_is_short, memory_left
 from armoflow.worker.mark import NO_ITEM, WAITING, Position
 from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
@@ -31,6 +32,9 @@ from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, 
 logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.02
+
+_SHORTEST_CHECK = 0.001
+"""How soon is looked again at what is about to have too much memory."""
 
 _IDLE_SECONDS = 1.0
 """How often is looked whether a process without work writes: what its tasks have left may."""
@@ -272,7 +276,7 @@ class ChildSupervisor:
             dialogue.killing.kill(child, position, Cause.OWNER)
         elif self._memory is not None and (reason := memory_is_short(self._memory, child)):
             dialogue.killing.kill(child, position, Cause.MEMORY, reason)
-        delay = _CHECK_SECONDS
+        delay = min(_CHECK_SECONDS, self._check_memory(child, dialogue, position))
         if position.deadline and position.serial in dialogue.sent:
             left = (position.deadline - time.monotonic_ns()) * 1e-9
             if left <= 0 and child.mark.position() == position:
@@ -283,6 +287,13 @@ class ChildSupervisor:
             self._hurry(child, dialogue, position.serial)
         else:
             self._running, self._running_since = position.serial, self._loop.time()
+
+    def _check_memory(self, child: ChildProcess, dialogue: Dialogue, position: Position) -> float:
+        """End what takes more memory than it may; in how many seconds to look again."""
+        left, told = memory_left(child)
+        if left < 0 and position.serial in dialogue.sent and child.mark.position() == position:
+            dialogue.killing.kill(child, position, Cause.LIMIT, told)
+        return max(left / MEMORY_PACE, _SHORTEST_CHECK)
 
     def _hurry(self, child: ChildProcess, dialogue: Dialogue, serial: int) -> None:
         """The same task has run for a while: look after it, and those before and behind it."""
@@ -362,7 +373,8 @@ class ChildSupervisor:
         reason = killing.reason
         if child.broken is not None:
             reason = f"was ended by armoflow: what it sent made no sense: {child.broken}"
-        death = Death(position, status, child.output.last.of(writer), cause, reason)
+        output, alone = child.output.last.of(writer), not dialogue.heard
+        death = Death(position, status, output, cause, reason, alone)
         child.close()
         sent, cancelled = dialogue.sent, dialogue.cancelled
         self._stop_checking()

@@ -18,7 +18,7 @@ from armoflow.agent.passages import Writer
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
 from armoflow.codec.payload_layout import unpack_payload
-from armoflow.codec.recording import record_death, record_timeout
+from armoflow.codec.recording import record_death, record_overrun, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
@@ -40,6 +40,8 @@ class History:
         spent: Attempts that items have spent, and when they are tried again (CLOCK_MONOTONIC
             nanoseconds; 0: at once).
         crashes: How often the process died, by item.
+        overfull: Items that took too much memory in a process that others had used before: they
+            are run again, first, in a new one.
         saved: Further finished items, as a child saved them before a pause.
         inline: The graph that it returns may be begun in its process.
         ran: Seconds that it ran.
@@ -50,6 +52,7 @@ class History:
     finished: dict[int, list[Any]] = field(default_factory=dict)
     spent: dict[int, Sequence[int]] = field(default_factory=dict)
     crashes: dict[int, int] = field(default_factory=dict)
+    overfull: set[int] = field(default_factory=set)
     saved: data.Source | None = None
     inline: bool = True
     ran: float = 0.0
@@ -201,6 +204,7 @@ class Cause(enum.Enum):
     CRASH = "crash"  # for a reason of its own
     TIMEOUT = "timeout"  # killed by its owner: the attempt that it ran took too long
     MEMORY = "memory"  # killed by its owner: it took the memory that is left
+    LIMIT = "limit"  # killed by its owner: it took more memory than the task may
     OWNER = "owner"  # killed by its owner for another reason: what it ran is not to blame
 
 
@@ -214,6 +218,7 @@ class Death:
         output: The end of what it wrote.
         cause: Why it ended.
         reason: What its owner has to say about that.
+        alone: It had run nothing before that task.
     """
 
     position: Position
@@ -221,6 +226,7 @@ class Death:
     output: str
     cause: Cause
     reason: str = ""
+    alone: bool = False
 
     def describe(self, what: str) -> str:
         """A text: what ended, how, and its last output.
@@ -242,12 +248,13 @@ def account(work: Assignment, entries: Iterable[Entry], death: Death) -> TaskEnd
     Returns:
         None if the task is to run again, in another process; else how it ended.
     """
+    before = set(range(death.position.item)) - work.history.finished.keys()
     work.history.note(entries)
     try:
         payload = unpack_payload(data.read(work.payload))
     except (EnvelopeError, UnreadableDataError) as error:
         return TaskEnding(work, error=f"the task cannot be read any more: {error}", kind="invalid")
-    return _Account(work, payload, death).settle()
+    return _Account(work, payload, death, alone=death.alone and not before).settle()
 
 
 def refuse(work: Assignment, text: str) -> TaskEnding:
@@ -270,9 +277,17 @@ def overran(work: Assignment, output: str = "") -> TaskEnding:
 
 
 class _Account:
-    """What the death of a child costs the task that it ran."""
+    """What the death of a child costs the task that it ran.
 
-    def __init__(self, work: Assignment, payload: Payload, death: Death) -> None:
+    Args:
+        work: The task.
+        payload: What it was to do.
+        death: Why and where the child ended.
+        alone: The child had run nothing before that item.
+    """
+
+    def __init__(self, work: Assignment, payload: Payload, death: Death, *, alone: bool) -> None:
+        self._alone = alone
         self._work = work
         self._payload = payload
         self._death = death
@@ -296,22 +311,37 @@ class _Account:
             key = -1 if item is None else item
             history.crashes[key] = history.crashes.get(key, 0) + 1
             allowed = history.crashes[key] <= settings.crash_retries
+        elif cause is Cause.LIMIT:
+            if self._may_have_been_another():
+                cause, allowed = Cause.OWNER, True
+            else:
+                again = settings.retry_memory and attempt <= settings.retries
+                allowed = item is not None and again
         else:
             again = settings.retry_timeouts and attempt <= settings.retries
             allowed = cause is Cause.OWNER or again
         if not allowed:
             return self._quarantine(self._record(attempt))
         if item is not None:
-            if cause is Cause.TIMEOUT:
+            if cause in (Cause.TIMEOUT, Cause.LIMIT):
                 due = time.monotonic_ns() + int(settings.draw_pause(attempt) * 1e9)
                 history.spent[item] = (attempt, due)
             elif attempt > 1:
                 history.spent[item] = (attempt - 1, 0)
         return None
 
+    def _may_have_been_another(self) -> bool:
+        """Whether what ran before has left the memory taken: then it is seen in a new process."""
+        overfull = self._work.history.overfull
+        key = -1 if self._item is None else self._item
+        if self._alone or key in overfull:
+            return False
+        overfull.add(key)
+        return True
+
     def _tell_of_call(self) -> None:
         """Nothing fails yet: what the process has left would be told nowhere."""
-        if self._death.cause in (Cause.CRASH, Cause.MEMORY):
+        if self._death.cause in (Cause.CRASH, Cause.MEMORY, Cause.LIMIT):
             what = (
                 f"the process of task {self._payload.name!r} ended in {self._death.position.name!r}"
                 ", a call of the graph that it returned; it is run again, and that call alone"
@@ -325,6 +355,10 @@ class _Account:
             seconds = payload.settings.timeout or 0.0
             return record_timeout(
                 seconds, node=payload.name, item=index, attempts=attempt, output=output
+            )
+        if self._death.cause is Cause.LIMIT:
+            return record_overrun(
+                self._death.reason, node=payload.name, item=index, attempts=attempt, output=output
             )
         crashes = self._work.history.crashes[-1 if item is None else item]
         return record_death(

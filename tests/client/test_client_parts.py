@@ -13,11 +13,12 @@ from armoflow import Client, items, task
 from armoflow.client.loop import CallbackThread, LoopThread, shared_loop
 from armoflow.client.validate import Survey, references
 from armoflow.errors import ForeignReferenceError, SubmissionError
-from armoflow.options import DEFAULT_OPTIONS, Limits
+from armoflow.options import DEFAULT_OPTIONS
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import IterationWindow, Names
+from armoflow.placement import Limits
 
 
 @task

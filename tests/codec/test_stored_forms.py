@@ -28,7 +28,7 @@ from armoflow.codec.payload import (
 )
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
 from armoflow.errors import EnvelopeError
-from armoflow.options import Limits
+from armoflow.placement import Limits, Offer
 
 SHORT = st.binary(max_size=50)
 BINARY = SHORT | st.integers(0, 5).map(lambda n: bytes([n]) * (40_000 * n))
@@ -52,6 +52,7 @@ PIECES = (
     | st.builds(Slots, NUMBERS, NUMBERS, NUMBERS)
 )
 SECONDS = st.floats(0, 1e6)
+OFFERS = st.builds(Offer, st.text(), NUMBERS, st.none() | NUMBERS, NUMBERS)
 SETTINGS = st.builds(
     Settings,
     retries=NUMBERS,
@@ -83,7 +84,8 @@ PAYLOADS = st.builds(
     final=st.booleans(),
     collection=st.booleans(),
     settings=SETTINGS,
-    limits=st.none() | st.builds(Limits, st.lists(st.text(), max_size=2), NUMBERS),
+    limits=st.none()
+    | st.builds(Limits, st.lists(st.text(), max_size=2), NUMBERS, st.lists(OFFERS, max_size=2)),
     versions=st.text(),
 )
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from armoflow import task
 from armoflow.codec.payload import Items
-from armoflow.options import Limits
 from armoflow.orchestrator.calls import CLUSTER, LOCAL, Pace
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING, Packing
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
+from armoflow.placement import Limits
 from tests.orchestrator.desk import Desk
 
 TASK = 0.015

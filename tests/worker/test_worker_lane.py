@@ -327,3 +327,75 @@ async def test_another_sessions_call_runs_before_what_was_sent_ahead(lane: Lane)
     lane.session = first
     await lane.ended(queued)
     assert log.read_text().splitlines() == [*names[:7], "single", *names[7:]]
+
+
+def noting_in(log: str) -> Callable[[str], str]:
+    def noting(name: str) -> str:
+        import os
+        import time as clock
+
+        for moment in ("+", "-"):
+            fd = os.open(log, os.O_WRONLY | os.O_APPEND)
+            os.write(fd, f"{moment}{name} ".encode())
+            os.close(fd)
+            clock.sleep(0.05 if moment == "+" else 0)
+        return name
+
+    return noting
+
+
+@pytest.mark.parametrize(
+    "wants", [{"armoflow.cpus": "2"}, {"armoflow.cpus": "99"}, {"armoflow.memory": str(2**60)}]
+)
+def test_a_task_of_several_slots_runs_while_the_others_are_idle(
+    tmp_path: Path, wants: dict[str, str]
+) -> None:
+    @on_a_lane()
+    async def check(lane: Lane) -> None:
+        log = tmp_path / "log"
+        log.touch()
+        names = ["a", "b", "LARGE", "c", "d", "LARGER", "e"]
+        tasks = []
+        for name in names:
+            options = ApiOptions(options=wants) if name.isupper() else None
+            tasks += lane.submit(call(noting_in(str(log)), name), options=options)
+        assert await lane.ended(tasks) == names
+        order = log.read_text().split()
+        for name in ("LARGE", "LARGER"):
+            begun = order.index(f"+{name}")
+            assert order[begun + 1] == f"-{name}"
+            ended = {one[1:] for one in order[:begun] if one[0] == "-"}
+            assert {one[1:] for one in order[:begun] if one[0] == "+"} == ended
+        assert order.index("+LARGE") < order.index("+e")  # nobody keeps it waiting
+
+    check(tmp_path)
+
+
+def test_a_task_of_several_slots_that_is_cancelled_leaves_them(tmp_path: Path) -> None:
+    @on_a_lane()
+    async def check(lane: Lane) -> None:
+        begun = tmp_path / "begun"
+
+        def hang(path: str) -> None:
+            import time as clock
+            from pathlib import Path as Place
+
+            Place(path).touch()
+            clock.sleep(3600)
+
+        def fine() -> str:
+            return "fine"
+
+        two = ApiOptions(options={"armoflow.cpus": "2"})
+        running, waiting = lane.submit(
+            call(hang, str(begun)), call(hang, str(tmp_path / "never")), options=two
+        )
+        after = lane.submit(call(fine), call(fine))
+        await file_appears(begun)
+        state = lane.engine.state
+        changes = state.cancel_tasks(lane.engine.now(), [waiting.id, running.id])
+        lane.engine.apply(changes)
+        assert await lane.ended(after) == ["fine", "fine"]
+        assert not (tmp_path / "never").exists()
+
+    check(tmp_path)

@@ -21,13 +21,14 @@ from armoflow.agent.effects import CreatedResult, Effects
 from armoflow.agent.passages import Passage
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
+from armoflow.engine.agents.slots import Slots
 from armoflow.engine.commits import discard
 from armoflow.engine.core import Engine
 from armoflow.engine.pods import pods
 from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
-from armoflow.system.memory import container_memory
+from armoflow.system.memory import container_memory, machine_memory
 from armoflow.tracing import trace_of
 from armoflow.worker.data import Source
 from armoflow.worker.output_keeper import Written, WrittenResult
@@ -80,13 +81,17 @@ class LaneAgent:
         if threads is not None:
             environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
         self._spares = Spares(self._directory, environment, spare_delay, container_memory())
+        self._slots = Slots(workers, machine_memory())
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}
         self._unread: dict[str, TaskRecord] = {}
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
-        self._followers = Followers(engine.state, partition, self._peek, _work, self._is_running)
+        self._followers = Followers(
+            *(engine.state, partition, self._peek, _work, self._is_running),
+            slots=self._slots.wanted,
+        )
         self._written = Written(self._options)
         self._loop = asyncio.get_running_loop()
         self._awake = False
@@ -130,7 +135,7 @@ class LaneAgent:
         """Stop running a task."""
         self._stop_followers(task.id)
         self._written.take(task.id)
-        place = self._running.pop(task.id, None)
+        place = self._stop_running(task.id)
         if place is not None:
             seat, work = place
             seat.cancel(work)
@@ -154,13 +159,29 @@ class LaneAgent:
         self._awake = False
         if self._stopping:
             return
+        if not self._begin_large():
+            self._move_to_idle()
+            return  # until its children are idle: that is its turn
         queued = self._engine.scheduler.queued(self._partition)
         shares = self._shares(queued + len(self._waiting))
         wanted = sum(count for _, count in shares) - len(self._waiting) - len(self._unread)
         if wanted > 0 and queued:
             self._take(wanted)
+        self._give(shares)
+        if self._large_is_next() and self._begin_large() and self._waiting:
+            self.wake()  # for those behind it
+        for seat in self._slots.free(self._seats):
+            if works := self._followers.more(seat):
+                seat.send(works)
+        if not self._waiting:
+            self._move_to_idle()
+        if self._engine.scheduler.contended(self._partition):
+            self._give_way()
+
+    def _give(self, shares: Sequence[tuple[ChildSupervisor, int]]) -> None:
+        """Send each child its share of what waits."""
         for seat, count in shares:
-            batch = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+            batch = self._next(count)
             works = [work for work in batch if work.key.status is TaskStatus.PROCESSING]
             if len(works) < len(batch):
                 for work in batch:
@@ -174,19 +195,50 @@ class LaneAgent:
                     self._running[work.task_id] = (seat, work)
                 self._followers.extend(seat, works, seat.room)
                 seat.send(works)
-        for seat in self._seats:
-            if works := self._followers.more(seat):
-                seat.send(works)
-        if not self._waiting:
-            self._move_to_idle()
-        if self._engine.scheduler.contended(self._partition):
-            self._give_way()
+
+    def _large_is_next(self) -> bool:
+        return bool(self._waiting) and self._slots.wanted(self._waiting[0].key) > 1
+
+    def _next(self, count: int) -> list[Assignment]:
+        """The next tasks that wait, up to one that takes several children."""
+        batch: list[Assignment] = []
+        while self._waiting and len(batch) < count and not self._large_is_next():
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _begin_large(self) -> bool:
+        """Begin the tasks at the head of the queue that take several children; False if one waits.
+
+        Those are idle then: what they had has ended, and nothing more was given to them.
+        """
+        while self._large_is_next():
+            work = self._waiting[0]
+            wanted = self._slots.wanted(work.key)
+            if work.key.status is TaskStatus.PROCESSING:
+                seats = [seat for seat in self._slots.free(self._seats) if not seat.load][:wanted]
+                if len(seats) < wanted:
+                    return False
+                self._slots.lend(work.task_id, seats)
+                work.key.owner = self._owners[seats[0]]
+                self._running[work.task_id] = (seats[0], work)
+                seats[0].send([work])
+            else:
+                work.history.discard()
+            self._waiting.popleft()
+        return True
+
+    def _stop_running(self, task_id: str) -> tuple[ChildSupervisor, Assignment] | None:
+        """A task does not run any more: what it took is free."""
+        self._slots.release(task_id)
+        return self._running.pop(task_id, None)
 
     def _shares(self, ready: int) -> list[tuple[ChildSupervisor, int]]:
         """How many of the ready tasks each child gets, the idlest first."""
         if not ready:
             return []
-        seats = sorted(self._seats, key=_load)
+        seats = sorted(self._slots.free(self._seats), key=_load)
+        if not seats:
+            return []
         fair = -(-(ready + sum(map(_load, seats))) // len(seats))
         shares = []
         contended = self._engine.scheduler.contended(self._partition)
@@ -285,7 +337,7 @@ class LaneAgent:
 
     def _move_to_idle(self) -> None:
         """Take back tasks that wait in one child while another has nothing."""
-        idle = sum(not seat.load for seat in self._seats)
+        idle = sum(not seat.load for seat in self._slots.free(self._seats))
         if not idle:
             return
         for seat in self._seats:
@@ -326,7 +378,7 @@ class LaneAgent:
                     discard(outcome.effects)
                 self._followers.after(task_id)
                 continue
-            del self._running[task_id]
+            self._stop_running(task_id)
             # It started when its child came to it, not when it was sent ahead; and what a child
             # tells together it has run one after the other.
             task: TaskRecord = outcome.work.key
@@ -388,7 +440,7 @@ class LaneAgent:
         for work in reversed(works):
             self._followers.forget(work.task_id)
             if self._is_running(work):
-                del self._running[work.task_id]
+                self._stop_running(work.task_id)
                 if contended:
                     engine.scheduler.forget([work.task_id])
                     engine.apply(engine.state.release(engine.now(), work.task_id), urgent=False)
@@ -399,7 +451,7 @@ class LaneAgent:
     def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """A task waits for a retry: it is queued again then, and its child is free."""
         if self._is_running(work):
-            del self._running[work.task_id]
+            self._stop_running(work.task_id)
             self._followers.after(work.task_id)  # the child gives it back
             work.history.keep_in(self._directory)
             self._engine.delay(work.task_id, seconds, work.history)
@@ -409,8 +461,8 @@ class LaneAgent:
 
     def lagging(self, supervisor: ChildSupervisor) -> None:
         """Tasks wait behind one that takes long."""
-        idle = sum(not seat.load for seat in self._seats)
-        if idle and not self._waiting:
+        idle = sum(not seat.load for seat in self._slots.free(self._seats))
+        if idle and (not self._waiting or self._large_is_next()):
             self._recall(supervisor, idle)
 
     def printed(self, passages: Sequence[Passage]) -> None:

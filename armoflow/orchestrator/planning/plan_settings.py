@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from armoflow import config
 from armoflow.graph.nodes import Node
-from armoflow.options import DEFAULT_OPTIONS, Limits, TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.pack_sizes import PACKING, Packing
 from armoflow.orchestrator.planning.drafts import External
 from armoflow.orchestrator.planning.rules import RuleBook
+from armoflow.placement import Limits
 
 
 class SubgraphSeconds(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.payload import Settings
 from armoflow.codec.pickling import dumps_whole
-from armoflow.errors import SerializationError
+from armoflow.errors import MemoryLimitError, SerializationError, TaskTimeoutError
 from armoflow.graph.nodes import Node
 from armoflow.options import (
     BACKOFF,
@@ -18,15 +18,15 @@ from armoflow.options import (
     NOT_INHERITED,
     PRIORITY,
     RETRIES,
-    Limits,
     TaskOptions,
     cache_policy,
     check_skipping,
     merge_options,
 )
 from armoflow.orchestrator.planning import dynamic
+from armoflow.placement import Limits
 from armoflow.protocol.transport import WireOptions
-from armoflow.retrying import retries_timeouts
+from armoflow.retrying import retries_error
 
 KEPT_RULES = 10_000
 """Sets of options whose rules are kept between plans."""
@@ -44,7 +44,12 @@ class Rules:
         block: What the blocks around the call say, for the graph that its task may return.
         base: What holds in the plan for tasks that do not say otherwise.
         capture: Failures become error slots.
+        name: Names the task.
+        limits: What it may ask for, if that is known.
         caching: Values may be kept for later runs.
+
+    Raises:
+        SubmissionError: If it asks for more.
     """
 
     __slots__ = (
@@ -59,6 +64,8 @@ class Rules:
         base: TaskOptions,
         capture: bool,
         *,
+        name: str = "",
+        limits: Limits | None = None,
         caching: bool = False,
     ) -> None:
         self.options = options = merge_options(own, base)
@@ -82,15 +89,19 @@ class Rules:
             crash_retries=CRASH_RETRIES if options.crash_retries is None else options.crash_retries,
             capture=capture,
             priority=options.priority,
-            partition=options.partition,
+            partition=options.partition if limits is None else limits.place(name, options),
             max_retries=options.max_retries,
             defaults=self.defaults,
             on_failure=_pickled("on_failure", options.on_failure.value) if self.replaces else None,
             max_backoff=options.max_backoff,
             jitter=options.jitter or 0.0,
             retry_on=_pickled("retry_on", options.retry_on) if options.retry_on else None,
-            retry_timeouts=retries_timeouts(options.retry_on),
+            retry_timeouts=retries_error(options.retry_on, TaskTimeoutError),
             options=dict(options.options or ()),
+            cpus=options.cpus,
+            memory=options.memory,
+            gpus=options.gpus,
+            retry_memory=retries_error(options.retry_on, MemoryLimitError),
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = wire_options(self.single, 1)
@@ -135,9 +146,15 @@ class RuleBook:
         if known is None:
             if len(self._rules) >= KEPT_RULES:
                 self._rules.clear()
-            rules = Rules(own, block, self._base, self._capture, caching=self._caching)
-            if self._limits is not None:
-                self._limits.check(node.name, rules.options)
+            limits = self._limits
+            if limits is not None:
+                limits.check(node.name, merge_options(own, self._base))
+            rules = Rules(
+                *(own, block, self._base, self._capture),
+                name=node.name,
+                limits=limits,
+                caching=self._caching,
+            )
             known = self._rules[key] = (own, block, rules)
         return known[2]
 
@@ -156,7 +173,7 @@ def wire_options(settings: Settings, items: int) -> WireOptions:
         max_retries=settings.engine_retries,
         priority=settings.priority or PRIORITY,
         partition=settings.partition or "",
-        labels=tuple(settings.options.items()),
+        labels=tuple(settings.labels.items()),
     )
 
 
