@@ -99,6 +99,12 @@ def results_of(index: Index, name: str) -> list[KeptResult]:
     raise UnknownIdError(f"the cache has nothing of {name!r}: {there}")
 
 
+def every_result(index: Index) -> list[int]:
+    """The numbers of all results."""
+    with index.reading() as execute:
+        return [row[0] for row in execute("SELECT id FROM data ORDER BY id")]
+
+
 def numbered(index: Index, numbers: Sequence[int]) -> list[KeptResult]:
     """Results by their numbers.
 

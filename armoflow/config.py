@@ -14,6 +14,18 @@ CACHE_BATCH = 500
 CACHE_MAKINGS = 1000
 """Of how many keys of a task it is kept what they were made of: of the newest."""
 
+CACHE_RECIPES = 32
+"""Of so many results of a task it is kept what they can be computed again from: of the newest."""
+
+CACHE_RECIPES_TAKEN = 8
+"""Results of a task of which a client takes it down: the first ones; of n more, 8 times log n."""
+
+CACHE_RECIPE_BYTES = 64 * KIB
+"""Bytes of a payload with its constants, and of small inputs, up to which it is taken down."""
+
+CACHE_RECIPE_MODULES = 4 * MIB
+"""Bytes of the user's modules up to which they are kept for it, once for all that have them."""
+
 CACHE_LIMIT = 10 * 1024 * MIB
 """Bytes that a cache may have, where nobody says: a disk has several times as many."""
 

@@ -52,6 +52,15 @@ CREATE TABLE IF NOT EXISTS expected (
     session TEXT NOT NULL, result TEXT NOT NULL, task TEXT NOT NULL, version TEXT,
     keys BLOB NOT NULL, since REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS expected_results ON expected (session, result);
+CREATE TABLE IF NOT EXISTS recipes (
+    data INTEGER PRIMARY KEY, output INTEGER NOT NULL, recipe BLOB NOT NULL, modules TEXT);
+CREATE INDEX IF NOT EXISTS recipes_of_modules ON recipes (modules);
+CREATE TABLE IF NOT EXISTS bundles (modules TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS recipes_go AFTER DELETE ON data BEGIN
+    DELETE FROM recipes WHERE data = OLD.id; END;
+CREATE TRIGGER IF NOT EXISTS bundles_go AFTER DELETE ON recipes BEGIN
+    DELETE FROM bundles WHERE modules = OLD.modules
+    AND NOT EXISTS (SELECT 1 FROM recipes WHERE modules = OLD.modules); END;
 """
 
 
@@ -370,6 +379,14 @@ class Index:
             EngineError: Says what went wrong with the file.
         """
         return self._using("DEFERRED")
+
+    def writing(self) -> AbstractContextManager[Callable[..., sqlite3.Cursor]]:
+        """A transaction that changes something: all of it, or nothing.
+
+        Raises:
+            EngineError: Says what went wrong with the file.
+        """
+        return self._using("IMMEDIATE")
 
     def copy(self, path: Path) -> None:
         """Write a copy, as it is at one moment, whoever uses it.

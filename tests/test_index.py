@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from armoflow import config
+from armoflow.catalogue import every_result
 from armoflow.errors import EngineError
 from armoflow.index import Data, Expected, Index, Making, Place, directory, path_of
+from armoflow.recipes import keep_recipes, recipe_of, recipes_among
 
 ONE = Data(b"one", 100, 7, 1.5, "load", None, 10.0)
 TWO = Data(b"two", 200, 8, 0.5, "train", "2", 20.0)
@@ -160,3 +162,30 @@ def test_there_may_be_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(EngineError, match="set ARMOFLOW_CACHE"):
         path_of("http://engine:5001")
+
+
+def test_recipes_go_with_their_data_and_of_a_task_the_newest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_RECIPES", 2)
+    index = Index(tmp_path / "index.sqlite")
+    data = [ONE._replace(opaque_id=bytes([number])) for number in range(4)]
+    index.add([(one, [((one.opaque_id, 0), 0)]) for one in data])
+    recipes = [
+        (one.opaque_id, 0, b"recipe", f"modules {number % 3}", b"code")
+        for number, one in enumerate(data)
+    ]
+    keep_recipes(index, recipes)
+    numbers = every_result(index)
+    assert recipes_among(index, numbers) == numbers[2:]
+    kept = recipe_of(index, numbers[3])
+    assert kept is not None and kept.modules == ("modules 0", b"code")
+    index.forget([data[3].opaque_id])
+    assert recipe_of(index, numbers[3]) is None
+    with index.reading() as execute:
+        assert execute("SELECT modules FROM bundles").fetchall() == [("modules 2",)]
+    index.clear()
+    assert recipes_among(index, numbers) == []
+    with index.reading() as execute:
+        assert execute("SELECT modules FROM bundles").fetchall() == []
+    index.close()

@@ -50,7 +50,7 @@ class _Place(NamedTuple):
             index.close()
 
     def remove(self, results: Sequence[KeptResult]) -> int:
-        from armoflow.client.cache_removal import remove_cached
+        from armoflow.client.cached_data import remove_cached
 
         return remove_cached(self.settings, self.state, [found.opaque_id for found in results])
 
@@ -150,6 +150,31 @@ def invalidate(place: _Place, names: Sequence[str], *, as_json: bool) -> None:
         every = {one.number: one for name in names for one in results_of(index, name)}
     found = list(every.values())
     _tell_removed(place.remove(found), found, as_json=as_json)
+
+
+@cache.command()
+@click.argument("name", required=False)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many results are computed again.",
+)
+@_place_options
+def verify(place: _Place, name: str | None, *, sample: int, as_json: bool) -> int:
+    """Compute some of what is kept again, of a task or of all, and compare.
+
+    It runs here, each in a process of its own, with the code that was kept with it; what differs is
+    computed twice. The code is 1 where something is not as it was kept.
+    """
+    from armoflow.cli.cache_verify import tell_verified, verify_some
+
+    with place.opened() as index:
+        return tell_verified(
+            verify_some(index, place.settings, place.state, name, sample), as_json=as_json
+        )
 
 
 @cache.command()

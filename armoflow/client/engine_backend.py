@@ -572,6 +572,10 @@ class EngineBackend:
         """Delete data of the cache, and what the index says of it; returns how much is gone."""
         return self._loop.call(self._open_cache().remove(opaque_ids))
 
+    def read_cached(self, opaque_ids: Sequence[bytes]) -> dict[bytes, Buffer]:
+        """Data of the cache, as far as the engine has it."""
+        return self._loop.call(self._open_cache().read(opaque_ids))
+
     # --- without running anything ---------------------------------------------------------------
 
     def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:

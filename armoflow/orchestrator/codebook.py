@@ -150,6 +150,12 @@ class CodeBook:
         piece = self._piece(inherited.digest, inherited.data or b"")
         return EncodedCode(self, inherited.digest, piece)
 
+    def code_of(self, digest: str) -> bytes | None:
+        """Code by its digest, as long as it is known."""
+        with self._lock:
+            piece = self._pieces.get(digest)
+            return None if piece is None else piece.data
+
     def forget_stored(self) -> None:
         """A new session holds nothing: code is sent again."""
         if self.data is not None:

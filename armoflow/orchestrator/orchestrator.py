@@ -287,8 +287,14 @@ class Orchestrator:
             limit: Bytes that it may have; None: as many as there are.
         """
         if self.cache is None:
-            start = self._start
-            self.cache = Cache(self.transport, index, lambda: self.last_session, start, limit)
+            self.cache = Cache(
+                self.transport,
+                index,
+                lambda: self.last_session,
+                self._start,
+                limit=limit,
+                code=self.book.code_of,
+            )
             self.pipeline.on_named = self.cache.keeper.named
             await self.cache.begin(await self.session(), lasting=lasting)
         return self.cache

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from armoflow.agent.effects import Data, Effects, StagedFile
+from armoflow.agent.effects import Data, StagedFile
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
@@ -54,6 +54,7 @@ class Replayed(NamedTuple):
         children: Child tasks that it would have submitted.
         problem: Why it could not be run as a task, if so.
         exception: What the user's code raised last, with its frames.
+        made: The data of the outputs, but of those that child tasks make.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Replayed(NamedTuple):
     children: int
     problem: str
     exception: BaseException | None
+    made: Mapping[str, Buffer] = {}
 
     @property
     def ok(self) -> bool:
@@ -165,17 +167,20 @@ def _run(runner: _Watching, dump: TaskDump, payload: Payload, directory: str) ->
             return Replayed(payload.name, [], 0, failure.text, runner.exception)
         item = ReplayedItem(record.name, error=record)
         return Replayed(payload.name, [item], 0, "", runner.exception)
-    items = [*_items(payload, effects, request.expected_output_keys)]
-    return Replayed(payload.name, items, len(effects.children), "", runner.exception)
+    outputs = request.expected_output_keys
+    made = {key: _read(effects.data[key]) for key in outputs if key in effects.data}
+    items = [*_items(payload, made, outputs)]
+    return Replayed(payload.name, items, len(effects.children), "", runner.exception, made)
 
 
-def _items(payload: Payload, effects: Effects, outputs: Sequence[str]) -> Iterator[ReplayedItem]:
+def _items(
+    payload: Payload, made: Mapping[str, Buffer], outputs: Sequence[str]
+) -> Iterator[ReplayedItem]:
     several = len(outputs) > 1
     for number, output in enumerate(outputs):
-        made = effects.data.get(output)
-        if made is None:  # child tasks make it
+        if output not in made:  # child tasks make it
             continue
-        for index, slot in enumerate(unpack_envelope(_read(made))):
+        for index, slot in enumerate(unpack_envelope(made[output])):
             name = f"{payload.names[-1]}[{payload.start + index}]"
             if not payload.collection and payload.slot_count == 1:
                 name = payload.names[-1]

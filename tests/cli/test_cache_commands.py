@@ -36,6 +36,49 @@ if __name__ == "__main__":
 """
 
 
+CHECKED = """
+import pathlib, random, sys
+from armoflow import Client, task
+from helper import Point
+
+@task(cache=True)
+def moved(point, by):
+    return {Point(point.number + by), "moved"}
+
+@task(cache=True)
+def noise(number):
+    return random.random()
+
+@task(cache=True)
+def price(number):
+    return number * int(pathlib.Path(sys.argv[0]).with_name("price").read_text())
+
+@task(cache=True)
+def zeros(count):
+    return bytes(count)
+
+@task
+def unkept(number):
+    return number + 1
+
+@task(cache=True)
+def length(data, number):
+    return len(data) + number
+
+if __name__ == "__main__":
+    with Client() as client:
+        large = zeros(200_000)
+        client.compute(moved(Point(1), client.put(2)), noise(1), price.map(range(1, 4)))
+        client.compute(length(large, unkept(1)))
+"""
+
+HELPER = """
+class Point:
+    def __init__(self, number):
+        self.number = number
+"""
+
+
 @pytest.fixture(scope="module", params=[(), ("--strict", "--no-extensions")], ids=["own", "stock"])
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -130,6 +173,38 @@ def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None
     explained = engine.process("explain", str(script), "6")
     assert "total: 1 misses\n  new: it was never kept before" in explained
     assert "load: 6 hits" in explained
+
+
+def test_what_is_kept_is_computed_again_and_compared(
+    engine: Commanded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.environment["ARMOFLOW_CACHE"] = str(tmp_path / "cache")
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    script, price = tmp_path / "script.py", tmp_path / "price"
+    price.write_text("3")
+    script.write_text(CHECKED.replace("sys.argv[0]", repr(str(script))))
+    (tmp_path / "helper.py").write_text(HELPER)
+    run(engine, script)
+    script.unlink()  # what is computed again is what was kept
+    (tmp_path / "helper.py").unlink()
+    assert (
+        engine.process("cache", "verify", "length")
+        == "length: 1 of 1 results are as they were kept, 1 values compared\n"
+    )
+    price.write_text("4")
+    told = json.loads(engine.process("cache", "verify", "--json", code=1))
+    verdicts = {(found["task"], found["verdict"]) for found in told["results"]}
+    assert verdicts == {
+        *(("moved", "same"), ("zeros", "same"), ("length", "same")),
+        *(("noise", "nondeterministic"), ("price", "wrong")),
+    }
+    price.unlink()
+    told = engine.process("cache", "verify", "price", "--sample", "1", code=1)
+    assert "failed: FileNotFoundError" in told
+    engine.process("cache", "invalidate", "zeros")
+    told = engine.process("cache", "verify", "length")
+    assert "cannot be computed again: the engine has its inputs no more" in told
+    assert "nothing of 'train'" in engine.run("cache", "verify", "train", code=1)
 
 
 @OWN

@@ -21,6 +21,7 @@ from armoflow.errors import DataLostError, EngineError, StaleCacheError
 from armoflow.index import Data, Index, Key, Place
 from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
+from armoflow.orchestrator.caching.recipes import RecipeWriter
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.transport import ResultState, Transport
 from armoflow.system.threads import in_thread
@@ -79,6 +80,7 @@ class Cache:
         session: Gives the id of the session that was opened last.
         start: Starts a coroutine.
         limit: Bytes that it may have; None: as many as there are.
+        code: Gives code that the client has sent, by its digest.
 
     Attributes:
         keeper: Keeps what is new.
@@ -90,7 +92,9 @@ class Cache:
         index: Index,
         session: Callable[[], str | None],
         start: Callable[[Any], asyncio.Task[Any]],
+        *,
         limit: int | None,
+        code: Callable[[str], bytes | None],
     ) -> None:
         self.index = index
         self._transport = transport
@@ -102,7 +106,8 @@ class Cache:
         self._eviction: Eviction | None = None
         if limit is not None:
             self._eviction = Eviction(index, limit, self._delete, self._imported)
-        self.keeper = Keeper(transport, index, session, start, self._evict)
+        recipes = RecipeWriter(transport, code)
+        self.keeper = Keeper(transport, index, session, start, kept=self._evict, recipes=recipes)
 
     async def begin(self, session_id: str, *, lasting: bool) -> None:
         """Find out whether the engine still has what the index says."""
@@ -232,6 +237,26 @@ class Cache:
                 else:
                     result.data = content
         return wrong
+
+    async def read(self, opaque_ids: Sequence[bytes]) -> dict[bytes, Buffer]:
+        """Data that the engine has, by opaque id; what it has no more is left out.
+
+        Raises:
+            EngineError: If it cannot be asked.
+        """
+        session_id = self._session()
+        if session_id is None:
+            raise EngineError("there is no session to import into")
+        named = [("cache/read", opaque_id) for opaque_id in dict.fromkeys(opaque_ids)]
+        found = await self._import_all(session_id, named)
+        if self.refused:
+            raise EngineError("the engine takes no imports: data of the cache cannot be read")
+        data = await self._transport.fetch(session_id, list(found.values()))
+        return {
+            opaque_id: content
+            for opaque_id, content in zip(found, data, strict=True)
+            if not isinstance(content, DataLostError)
+        }
 
     async def doubt(self, error: DataLostError) -> None:
         """Find out whether an error comes from what it has given, and forget what was wrong."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -22,9 +22,11 @@ from armoflow.codec.envelope import unpack_told
 from armoflow.codec.item_log import read_log
 from armoflow.errors import ArmoflowError, DataLostError, EnvelopeError
 from armoflow.index import Data, Expected, Index, Key, Making
+from armoflow.orchestrator.caching.recipes import Draft, RecipeWriter
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.transport import ResultState, Transport
+from armoflow.recipes import keep_recipes
 from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -56,12 +58,14 @@ class _Come(NamedTuple):
         content: Its data, where the client has it already.
         seconds: How long its task ran, where that is known.
         parts: What its keys were made of, where that is known.
+        draft: What it can be computed again from, if that is to be taken down.
     """
 
     expected: Expected
     content: Buffer | None = None
     seconds: float | None = None
     parts: KeyParts | None = None
+    draft: Draft | None = None
 
 
 class Keeper:
@@ -73,6 +77,7 @@ class Keeper:
         session: Gives the id of the session that was opened last.
         start: Starts a coroutine.
         kept: Awaited after something was entered.
+        recipes: Takes down what some of it can be computed again from.
     """
 
     def __init__(
@@ -81,13 +86,17 @@ class Keeper:
         index: Index,
         session: Callable[[], str | None],
         start: Callable[[Any], asyncio.Task[Any]],
+        *,
         kept: Callable[[], Any],
+        recipes: RecipeWriter,
     ) -> None:
         self._transport = transport
         self._index = index
         self._session = session
         self._start = start
         self._kept = kept
+        self._recipes = recipes
+        self._drafts: dict[Result, Draft] = {}
         self._awaited: dict[Result, list[tuple[str, Made]]] = {}
         self._new: list[Expected] = []
         self._come: list[_Come] = []
@@ -118,12 +127,13 @@ class Keeper:
 
     def named(self, tasks: Sequence[PlannedTask]) -> None:
         """The results of these tasks have ids, under which others find them."""
-        new = [
-            _expected(result, *awaited)
-            for task in tasks
-            for result in task.outputs
-            for awaited in self._awaited.get(result, ())
-        ]
+        new = []
+        for task in tasks:
+            for number, result in enumerate(task.outputs):
+                awaited = self._awaited.get(result, ())
+                new += [_expected(result, *one) for one in awaited]
+                if awaited and (draft := self._recipes.draft(task, number)) is not None:
+                    self._drafts[result] = draft
         if new:
             self._new += new
             self._wake()
@@ -131,10 +141,11 @@ class Keeper:
     def arrive(self, result: Result) -> None:
         """A result was completed or aborted."""
         kept = result.state is ResultState.COMPLETED and result.blame is None
+        draft = self._drafts.pop(result, None)
         for session_id, made in self._awaited.pop(result, ()):
             expected = _expected(result, session_id, made)
             if kept:
-                self._come.append(_Come(expected, result.data, result.ran, made.parts))
+                self._come.append(_Come(expected, result.data, result.ran, made.parts, draft))
             else:
                 self._settled.append((session_id, result.id))
         self._wake()
@@ -204,6 +215,7 @@ class Keeper:
         fetched = await self._transport.fetch(session_id, absent)
         contents.update(zip(absent, fetched, strict=True))
         entries = []
+        drafts: dict[bytes, Draft] = {}
         makings: dict[tuple[bytes, int], tuple[bytes, KeyParts]] = {}
         for come in batch:
             id_ = come.expected.result
@@ -215,11 +227,27 @@ class Keeper:
                 entry = _entry(come, *located[id_], content, self._each)
                 if entry is not None:
                     entries.append(entry)
+                    if come.draft is not None:
+                        drafts[located[id_][0]] = come.draft
                     if come.parts is not None:
                         opaque_id = located[id_][0]
                         makings[opaque_id, id(come.parts)] = opaque_id, come.parts
         if entries:
             await in_thread(self._enter, entries, list(makings.values()))
+            await self._take_down(session_id, drafts)
+
+    async def _take_down(self, session_id: str, drafts: Mapping[bytes, Draft]) -> None:
+        """Keep what some of what was entered can be computed again from; it is a sample anyway."""
+        try:
+            recipes = [
+                (opaque_id, *written)
+                for opaque_id, draft in drafts.items()
+                if (written := await self._recipes.write(session_id, draft)) is not None
+            ]
+            if recipes:
+                await in_thread(keep_recipes, self._index, recipes)
+        except ArmoflowError as error:
+            logger.debug("what some values were made of is not kept: %s", error)
 
     def _enter(
         self,

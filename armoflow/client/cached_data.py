@@ -1,13 +1,15 @@
-"""Removing what a cache has kept: by a client of its own, since the data is the engine's."""
+"""The data of a cache, for commands: by a client of its own, since the data is the engine's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from armoflow.client.client import Client
 from armoflow.client.engine_backend import EngineBackend
+from armoflow.codec.container import Buffer
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 
 
@@ -24,6 +26,26 @@ def remove_cached(
     Returns:
         How much is gone now.
     """
+    with _connected(settings, state) as backend:
+        return backend.remove_cached(opaque_ids)
+
+
+@contextmanager
+def reading_cached(
+    settings: ConnectionSettings, state: Path | None
+) -> Iterator[Callable[[Sequence[bytes]], dict[bytes, Buffer]]]:
+    """A function that gives data of a cache by opaque ids, as far as the engine has it.
+
+    Args:
+        settings: How the engine is reached.
+        state: The state directory, where it is an engine of its clients.
+    """
+    with _connected(settings, state) as backend:
+        yield backend.read_cached
+
+
+@contextmanager
+def _connected(settings: ConnectionSettings, state: Path | None) -> Iterator[EngineBackend]:
     options: dict[str, Any] = {"state": state}
     if state is None:
         given = {name: getattr(settings, name) for name in ("endpoint", *CONNECTION_OPTIONS)}
@@ -31,4 +53,4 @@ def remove_cached(
     with Client(progress=False, name="armoflow cache", cache_limit="none", **options) as client:
         backend = client._backend
         assert isinstance(backend, EngineBackend)
-        return backend.remove_cached(opaque_ids)
+        yield backend
