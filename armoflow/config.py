@@ -197,6 +197,9 @@ ENGINE_PATIENCE = 120.0
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 
+SPOOL_LIMIT = 16 * MIB
+"""Bytes of a download up to which it is in memory; larger ones are in a file, and mapped."""
+
 FETCHED_BYTES = 256 * MIB
 """Bytes of code and constants that a worker process keeps between tasks."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -167,8 +168,114 @@ def _address(content: Any) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(content))
 
 
-def write_new(path: str, pieces: Iterable[bytes | memoryview], *, executable: bool) -> bytes:
-    """Write a new file, that nobody writes to by accident.
+class Spool:
+    """Data that comes in pieces: in memory while it is small, else in a file without a name.
+
+    Where the disk has no room it stays in memory all the same.
+
+    Args:
+        limit: Bytes up to which it is in memory.
+
+    Example:
+        >>> spool = Spool(limit=4)
+        >>> for piece in (b"one", b"two"):
+        ...     spool.write(piece)
+        >>> bytes(spool.content())
+        b'onetwo'
+    """
+
+    def __init__(self, limit: int = config.SPOOL_LIMIT) -> None:
+        self._limit = limit
+        self._memory = bytearray()
+        self._file = -1
+        self._written = 0
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is in memory so far."""
+        return self._file < 0
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Add a piece."""
+        if self._file < 0:
+            self._memory += piece
+            if len(self._memory) <= self._limit:
+                return
+            piece = memoryview(self._memory)
+        try:
+            if self._file < 0:
+                self._file = _open_unnamed()
+            _write_all(self._file, piece)
+        except OSError:
+            self._limit = sys.maxsize
+            if self._written:
+                self._memory = bytearray().join(read_pieces(self._file))[: self._written]
+                self._memory += piece
+            self.close()
+        else:
+            self._written += len(piece)
+            self._memory = bytearray()
+
+    def content(self) -> bytearray | memoryview:
+        """All of it, for who may write to it; called once."""
+        if self._file < 0:
+            return self._memory
+        try:
+            return memoryview(mmap.mmap(self._file, 0, access=mmap.ACCESS_COPY))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def kept(content: memoryview) -> memoryview:
+    """What a mapped file holds, in a file without a name: whatever becomes of the one it is of."""
+    spool = Spool(limit=0)
+    for piece in view_pieces(content):
+        spool.write(piece)
+    return memoryview(spool.content()).toreadonly()
+
+
+def is_mapped(content: bytes | bytearray | memoryview) -> bool:
+    """Whether it is a large file, mapped to be read."""
+    if type(content) is not memoryview or not content.readonly:
+        return False
+    return isinstance(content.obj, mmap.mmap) and content.nbytes > PIECE
+
+
+def _open_unnamed() -> int:
+    import tempfile  # children seldom need it
+
+    file, path = tempfile.mkstemp(prefix="armoflow-")
+    os.unlink(path)  # noqa: PTH108 - pathlib is not imported in children
+    return file
+
+
+def _write_all(file: int, piece: bytes | memoryview) -> None:
+    with memoryview(piece) as rest:
+        start = 0
+        while start < len(rest):
+            start += os.write(file, rest[start:])
+
+
+def write_new(
+    path: str, pieces: Iterable[bytes | memoryview], *, executable: bool, own: bool = False
+) -> bytes:
+    """Write a new file.
+
+    Args:
+        path: Where.
+        pieces: What it holds.
+        executable: It may be run.
+        own: It is the user's, as any that he makes; else it is a copy, for this user alone, that
+            nobody writes to by accident.
 
     Returns:
         The digest of what was written.
@@ -177,14 +284,14 @@ def write_new(path: str, pieces: Iterable[bytes | memoryview], *, executable: bo
         OSError: If it is there already, or cannot be written.
     """
     hasher = hashlib.sha256()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    mode = (0o777 if executable else 0o666) if own else 0o600
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         for piece in pieces:
             hasher.update(piece)
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        os.fchmod(file, 0o500 if executable else 0o400)
+            _write_all(file, piece)
+        if not own:
+            os.fchmod(file, 0o500 if executable else 0o400)
     finally:
         os.close(file)
     return hasher.digest()

@@ -13,12 +13,13 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from armoflow import config
 from armoflow.content import PIECE, FileContent, view_pieces, write_new
 from armoflow.errors import DataLostError, SerializationError
 
+Entries: TypeAlias = list[tuple[tuple[str, ...], Any]]
 _OUTSIDE: Final = frozenset("/\\\0")
 
 
@@ -183,7 +184,8 @@ class FileCopy(_Copy):
         target = Path(path)
         if target.is_dir():
             target /= self.name
-        return Path(shutil.copyfile(self.path, target))
+        _save(self.path, target)
+        return target
 
     def __armoflow_key__(self) -> tuple[str, bytes]:
         return self.name, _digest(self.path)
@@ -212,7 +214,7 @@ class FolderCopy(_Copy):
             if found.is_dir():
                 to.mkdir()
             else:
-                shutil.copyfile(found, to)
+                _save(found, to)
         return target
 
     def __armoflow_key__(self) -> tuple[str, list[Any]]:
@@ -235,6 +237,14 @@ class FolderCopy(_Copy):
         if len(joined) >= config.OUT_OF_BAND_LIMIT:
             joined = pickle.PickleBuffer(joined)
         return _folder_arrives, (self.name, told, joined)
+
+
+def _save(path: Path, target: Path) -> None:
+    """Copy what a file holds, and whether it may be run, to a file of the user's own."""
+    shutil.copyfile(path, target)
+    if path.stat().st_mode & stat.S_IXUSR:
+        mode = target.stat().st_mode
+        target.chmod(mode | (mode & 0o444) >> 2)  # by whom it may be read
 
 
 def _entries(root: Path) -> list[tuple[tuple[str, ...], Path]]:
@@ -314,28 +324,52 @@ def receive_file(name: str, write: Callable[[str], object]) -> FileCopy:
     return arrived
 
 
-def _folder_arrives(
-    name: str, entries: list[tuple[tuple[str, ...], Any]], joined: Any = b""
-) -> FolderCopy:
+def _folder_arrives(name: str, entries: Entries, joined: Any = b"") -> FolderCopy:
     """Called by pickles."""
-    for parts in ((name,), *(parts for parts, _ in entries)):
-        _check(parts)
+    _check((name,))
     arrived = FolderCopy(_place() / name)
     _remove_after(arrived)
-    arrived.path.mkdir()
+    fill_folder(arrived.path, entries, joined, lambda copy, path: os.link(copy.path, path))
+    return arrived
+
+
+def fill_folder(
+    path: Path,
+    entries: Entries,
+    joined: Any,
+    place: Callable[[Any, Path], object],
+    *,
+    own: bool = False,
+) -> None:
+    """Make a folder of what has arrived.
+
+    Args:
+        path: Where nothing is yet.
+        entries: What is in it: the parts of a path, with None for a folder, size and kind of one of
+            the small files, or a large file.
+        joined: What all small files hold.
+        place: Has a large file at a path.
+        own: Its files are the user's: see :func:`armoflow.content.write_new`.
+
+    Raises:
+        SerializationError: If a name would lead elsewhere.
+    """
+    for parts, _ in entries:
+        _check(parts)
+    path.mkdir()
     start = 0
     with memoryview(joined) as view:
         for parts, content in entries:
-            path = arrived.path.joinpath(*parts)
+            new = path.joinpath(*parts)
             if content is None:
-                path.mkdir()
-            elif isinstance(content, FileCopy):
-                os.link(content.path, path)
-            else:
+                new.mkdir()
+            elif isinstance(content, tuple):
                 size, executable = content
-                write_new(str(path), [view[start : start + size]], executable=executable)
+                pieces = view_pieces(view[start : start + size])
+                write_new(str(new), pieces, executable=executable, own=own)
                 start += size
-    return arrived
+            else:
+                place(content, new)
 
 
 def _check(parts: tuple[str, ...]) -> None:

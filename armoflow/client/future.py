@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures._base import FINISHED
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from armoflow.client.lean_future import LOCK, LeanFuture
@@ -18,6 +19,7 @@ from armoflow.client.neighbours import OF_FUTURES
 from armoflow.client.progress import Display, Waiting
 from armoflow.client.waiting import wait_for_future
 from armoflow.codec.envelope import Slot
+from armoflow.codec.payload import Pickled
 from armoflow.errors import GraphError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.tally import Count, Tally
@@ -25,6 +27,7 @@ from armoflow.orchestrator.targets import (
     ItemOutcome,
     Names,
     WaitingTarget,
+    envelope_cells,
     has_failed,
     is_failure,
     outcomes,
@@ -172,6 +175,56 @@ class Future(LeanFuture[T]):
             return None
         finally:
             del self
+
+    def download(self, path: str | os.PathLike[str], timeout: float | None = None) -> Path:
+        """Write the value to a file, piece by piece; what is there is replaced, at once.
+
+        Args:
+            path: Of the file; of a folder that is there: a file that a task has returned goes into
+                it under its own name. A folder that a task has returned is made under this path.
+            timeout: Seconds to wait, or None for as long as it takes.
+
+        Returns:
+            The path of what was written.
+
+        Raises:
+            TimeoutError: If it is not there in time.
+            SerializationError: If the value is neither a file, a folder, bytes nor text.
+            BaseException: What the task raised, as :meth:`result` does.
+
+        Example:
+            >>> import tempfile
+            >>> from armoflow import Client, task
+            >>> with Client(local=True) as client, tempfile.TemporaryDirectory() as folder:
+            ...     client.submit(task(str)(3)).download(f"{folder}/three.txt").read_text()
+            '3'
+        """
+        from armoflow.client.downloads import save
+
+        if not self.done():
+            with Waiting(self._origin.display) as waiting:
+                if not wait_for_future(self, timeout, waiting.tick):
+                    raise concurrent.futures.TimeoutError
+        if self.cancelled() or self._exception is not None or self._anew is not None:
+            return save(self.result(timeout), path, self.name)
+        if not self._whole:
+            raise GraphError(
+                f"{self.name!r} is a collection: client.map(task, items) gives a future for each "
+                "of its items, that can be downloaded"
+            )
+        return save(self._arrived(), path, self.name)
+
+    def _arrived(self) -> Any:
+        """The value, where it is large as it has come."""
+        from armoflow.client.downloads import read
+
+        (piece,) = self.pieces or (None,)
+        if self._outcomes is not None or not isinstance(piece, SlotRange):
+            return self.result()
+        cell = self._slot if self._slot is not None else envelope_cells(piece.result)[piece.start]
+        if isinstance(cell, bytes):
+            return read(Pickled(cell))
+        return self.result() if cell is None else read(Pickled(cell.data, cell.buffers))
 
     def outcomes(self) -> list[ItemOutcome]:
         """How each item ended; of a single value, a list of one. Only when it is done."""

@@ -150,7 +150,7 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
     data, buffers = pickled
     if persistent_load is None and not buffers:
         return pickle.loads(data)
-    return _Unpickler(data, buffers, persistent_load).load()
+    return Unpickler(data, buffers, persistent_load).load()
 
 
 def explain_failure(
@@ -258,7 +258,9 @@ def _large_hook(persistent_id: PersistentId | None) -> PersistentId:
     return refer
 
 
-class _Unpickler(pickle.Unpickler):
+class Unpickler(pickle.Unpickler):
+    """Reads back what :func:`dumps` has written; its arguments are those of :func:`loads`."""
+
     def __init__(
         self, data: Any, buffers: Sequence[Any], persistent_load: Callable[[Any], Any] | None
     ) -> None:
@@ -266,11 +268,16 @@ class _Unpickler(pickle.Unpickler):
         self._persistent_load = persistent_load
         self._large: list[Any] = []
 
+    def make_large(self, kind: type, content: Any) -> Any:
+        """Large binary data, of what came out of band."""
+        return kind(content)
+
     def persistent_load(self, reference: Any) -> Any:
+        """What a reference stands for."""
         if type(reference) is tuple and reference and reference[0] == _LARGE_MARK:
             if len(reference) == 2:
                 return self._large[reference[1]]
-            self._large.append(reference[1](reference[2]))
+            self._large.append(self.make_large(reference[1], reference[2]))
             return self._large[-1]
         if self._persistent_load is None:
             raise pickle.UnpicklingError(f"nothing to resolve the reference {reference!r} with")

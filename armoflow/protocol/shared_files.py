@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from armoflow.codec.container import Buffer
-from armoflow.content import PIECE, FileContent, Part, view_pieces
+from armoflow.content import PIECE, FileContent, Part, is_mapped, view_pieces
 
 _PARTS_PER_CALL = 512
 
@@ -65,7 +65,7 @@ def _pieces(part: Part) -> Iterator[Buffer] | None:
     """The pieces of a file, read or mapped; None: it is in memory already."""
     if isinstance(part, FileContent):
         return (part[start : start + PIECE] for start in range(0, len(part), PIECE))
-    if type(part) is memoryview and part.readonly and isinstance(part.obj, mmap.mmap):
+    if is_mapped(part):
         return view_pieces(part)
     return None
 

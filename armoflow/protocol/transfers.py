@@ -11,7 +11,7 @@ from armonik.protogen.common import result_status_pb2, results_common_pb2
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.content import FileContent, Part
+from armoflow.content import FileContent, Part, Spool
 from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
 from armoflow.protocol.repeat import CALL_DEADLINE, repeat
@@ -179,10 +179,13 @@ async def _collect(stream: Any) -> Buffer:
     A bytearray grows in place as far as the system lets it, and large ones it does let: the pages
     are moved, not copied. So the data is held once, whether or not its size is known beforehand.
     """
-    data = bytearray()
+    data = Spool()
     while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not grpc.aio.EOF:
-        data += reply.data_chunk
-    return data
+        if data.in_memory:
+            data.write(reply.data_chunk)
+        else:
+            await asyncio.to_thread(data.write, reply.data_chunk)
+    return data.content()
 
 
 async def _answer(call: Any) -> Any:

@@ -14,6 +14,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
+from armoflow.content import is_mapped, kept
 from armoflow.errors import ArmoflowError, EnvelopeError, StaleCacheError
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, skip
@@ -377,4 +378,8 @@ def pickle_value(value: Any, *, copy: bool = True) -> Cell:
     data, buffers = dumps(value)
     if not buffers:
         return bytes(data)
-    return Slot(SlotKind.VALUE, data, list(map(bytes, buffers)) if copy else buffers)
+    return Slot(SlotKind.VALUE, data, list(map(_copied, buffers)) if copy else buffers)
+
+
+def _copied(buffer: Buffer) -> Buffer:
+    return kept(buffer) if isinstance(buffer, memoryview) and is_mapped(buffer) else bytes(buffer)

@@ -1,0 +1,66 @@
+"""Data that a worker keeps between tasks: fetched when it is missed, checked when it comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from armoflow.content import digest_of
+from armoflow.errors import DataLostError
+from armoflow.worker.data import FetchedData, Source
+
+RIGHT, WRONG = b"right" * 300_000, b"wrong" * 300_000
+
+
+class Agent:
+    """Hands over one content after the other, in messages or as files that it removes again."""
+
+    def __init__(self, directory: Path, *contents: bytes, files: bool) -> None:
+        self._directory = directory
+        self._contents = list(contents)
+        self._files = files
+        self.asked = 0
+
+    def fetch(self, result_id: str) -> Source:
+        self.asked += 1
+        content = self._contents.pop(0)
+        if not self._files:
+            return content
+        path = self._directory / f"{result_id}-{self.asked}"
+        path.write_bytes(content)
+        return [str(path), len(content)]
+
+
+@pytest.fixture(params=[False, True], ids=["message", "file"])
+def files(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def test_it_is_fetched_and_checked_once(tmp_path: Path, files: bool) -> None:
+    agent = Agent(tmp_path, RIGHT, files=files)
+    kept = FetchedData(agent.fetch, 10_000_000)
+    for _ in range(3):
+        assert bytes(kept.read("result", digest_of(RIGHT))) == RIGHT
+    kept.write_file("result", digest_of(RIGHT), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == RIGHT
+    assert agent.asked == 1
+
+
+def test_what_is_wrong_is_fetched_once_more(tmp_path: Path, files: bool) -> None:
+    agent = Agent(tmp_path, WRONG, RIGHT, WRONG, RIGHT, files=files)
+    kept = FetchedData(agent.fetch, 10_000_000)
+    assert bytes(kept.read("one", digest_of(RIGHT))) == RIGHT
+    kept.write_file("other", digest_of(RIGHT), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == RIGHT
+    assert agent.asked == 4
+
+
+def test_what_stays_wrong_is_told_and_leaves_nothing(tmp_path: Path, files: bool) -> None:
+    agent = Agent(tmp_path, *[WRONG] * 4, files=files)
+    kept = FetchedData(agent.fetch, 10_000_000)
+    with pytest.raises(DataLostError, match=f"is not {digest_of(RIGHT).hex()}, and neither"):
+        kept.read("result", digest_of(RIGHT))
+    with pytest.raises(DataLostError, match="is not what was sent"):
+        kept.write_file("other", digest_of(RIGHT), str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
