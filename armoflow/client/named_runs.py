@@ -34,6 +34,7 @@ from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.caching.account import Account
+from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import Head, Place
 from armoflow.orchestrator.named.recorder import Recorder
 from armoflow.orchestrator.named.restored import KnownValues, RestoredTasks
@@ -135,6 +136,12 @@ class OpenRun:
         else:
             Heir(heir).wait_for(self.tasks.result(first, place.name))
         return SlotRange(heir, place.start, place.stop)
+
+    def give_up(self, error: NamedRunError) -> None:
+        """Somebody else has taken it over."""
+        if self.recorder is not None:
+            self.recorder.give_up(error)
+        self.orchestrator.abandon(error)
 
     async def close(self, error: ArmoflowError) -> None:
         """Leave it to itself: whoever waits for it here is told."""
@@ -307,7 +314,9 @@ class NamedRuns:
                     f"run {name!r} {how}: client.submit(graph, name={name!r}) begins it"
                 )
             await session.refresh()
-            if session.manifest.head is not None and await session.wait_until_planned():
+            if session.manifest.head is not None:
+                if not await session.wait_until_planned():
+                    await session.take_over()
                 await session.refresh()
             return await self._enter(name, session, transport)
         except BaseException:
@@ -377,7 +386,12 @@ class NamedRuns:
         def prepare() -> tuple[WaitingTarget, Recorder]:
             settle = self._settling(run, future)
             target = WaitingTarget(value, orchestrator.fetcher.fetch, settle)
-            recorder = Recorder(keys, orchestrator.pipeline, epoch, session.store, target)
+            fence = Fence(
+                functools.partial(session.overtaken, epoch), _overtaken(run.name), run.give_up
+            )
+            recorder = Recorder(
+                keys, orchestrator.pipeline, epoch, session.store, target, fence=fence
+            )
             recorder.begin()
             run.target, run.recorder = target, recorder
             if run.session.running:
@@ -432,6 +446,14 @@ def _under_way(name: str) -> NamedRunError:
     return NamedRunError(
         f"run {name!r} is under way with another graph: wait for it, client.attach({name!r}), say "
         "replace=True to put this one in its place, or choose another name"
+    )
+
+
+def _overtaken(name: str) -> NamedRunError:
+    return NamedRunError(
+        f"another client has taken over run {name!r}: this one was silent for so long that it "
+        "counted as gone, or its graph was replaced. It submits nothing more; "
+        f"client.attach({name!r}) waits for the run"
     )
 
 

@@ -204,6 +204,11 @@ class Orchestrator:
         except ArmoflowError as error:  # why it is cancelled is what the user has to hear of
             logger.warning("what runs could not be cancelled: %s", error)
 
+    def abandon(self, error: ArmoflowError) -> None:
+        """Plan and submit nothing more; what the engine has goes on."""
+        self._stop_runs(error)
+        self.pipeline.interrupt(error)
+
     async def close(self) -> None:
         """Cancel what runs, end the sessions, close the connection; may be called again."""
         if self._closing is None:

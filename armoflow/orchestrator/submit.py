@@ -20,14 +20,14 @@ from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
-from armoflow.protocol.transport import InputsAbortedError, Transport
+from armoflow.protocol.transport import InputsAbortedError, Note, Transport
 
 
 class Notes(Protocol):
     """What the engine is told of tasks, for whoever goes on with them."""
 
-    def note(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
-        """A name, and what is to be stored under it with these tasks."""
+    def of(self, tasks: Sequence[PlannedTask]) -> Note:
+        """What is to be told with these tasks."""
 
     def sent(self, tasks: Sequence[PlannedTask]) -> None:
         """Tasks were submitted, or will not be."""
@@ -301,11 +301,8 @@ class Pipeline:
                 ids[:] = _output_ids(batch)
                 self._tracker.add(batch)
             try:
-                if self.notes is None:
-                    await self._transport.submit(session_id, batch, on_named)
-                else:
-                    note = functools.partial(self.notes.note, batch)
-                    await self._transport.submit(session_id, batch, on_named, note)
+                note = None if self.notes is None else self.notes.of(batch)
+                await self._transport.submit(session_id, batch, on_named, note)
                 break
             except InputsAbortedError as error:
                 self._tracker.forget(batch, ids)

@@ -123,8 +123,8 @@ class BatchTransport:
         if first_try:
             named()
         payloads, large = _lay_out(submissions)
-        if note is not None and (noted := note()) is not None:
-            await self._add_note(session_id, *noted, results, payloads)
+        if note is not None:
+            await self._add_note(session_id, *note.lay_out(), results, payloads)
         options: dict[WireOptions, int] = {}
         tasks = [
             (
@@ -137,6 +137,8 @@ class BatchTransport:
             for task in submissions
         ]
         levels = [_encode(option) for option in options]
+        if note is not None:
+            await note.confirm()
         try:
             await self._ask(Kind.SUBMIT, session_id, results, levels, tasks, payloads)
         except RefusedError as error:

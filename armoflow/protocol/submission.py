@@ -71,10 +71,10 @@ class StandardSubmitter:
         await self._create_payloads_with_data(session_id, after)
         if self._payloads == "eager":
             await self._upload(session_id, submissions)
-        noted = None if note is None else note()
-        if noted is not None:
-            name, data = noted
+        if note is not None:
+            name, data = note.lay_out()
             await self._transport.store(session_id, name, [data])
+            await note.confirm()
         await self._submit(session_id, submissions, named)
         self._transport.begun(session_id)
         await self._upload(session_id, submissions)

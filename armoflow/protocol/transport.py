@@ -12,7 +12,7 @@ import enum
 import functools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from armoflow import config
 from armoflow.codec.container import Buffer
@@ -33,8 +33,18 @@ class ResultState(enum.Enum):
     DELETED = "deleted"
 
 
-Note: TypeAlias = "Callable[[], tuple[str, Buffer] | None]"
-"""What is to be known of tasks by whoever goes on with them."""
+class Note(Protocol):
+    """What is to be known of tasks by whoever goes on with them."""
+
+    def lay_out(self) -> tuple[str, Buffer]:
+        """A name, and what is stored under it."""
+
+    async def confirm(self) -> None:
+        """Nothing is between this and the submission of the tasks.
+
+        Raises:
+            ArmoflowError: If they are not to be submitted: somebody else has taken over.
+        """
 
 
 class TaskState(enum.Enum):
@@ -379,8 +389,8 @@ class Transport(Protocol):
             session_id: Where.
             submissions: The tasks; inputs are outputs of earlier ones, or have their ids.
             named: Called as soon as every output has its id (again, if a batch is replaced).
-            note: Called once inputs, outputs and payloads have their ids: gives a name, and what is
-                stored under it before the tasks are submitted, or with them.
+            note: Laid out once inputs, outputs and payloads have their ids, and stored before the
+                tasks are submitted, or with them.
 
         Raises:
             InputsAbortedError: If the batch was refused for aborted inputs: no task was submitted.

@@ -29,7 +29,11 @@ class Wire:
         self.given: list[str] = []
 
     async def submit(
-        self, session_id: str, tasks: Sequence[PlannedTask], named: Callable[[], None]
+        self,
+        session_id: str,
+        tasks: Sequence[PlannedTask],
+        named: Callable[[], None],
+        note: object = None,
     ) -> None:
         for task in tasks:
             task.task_id = task.outputs[0].id = task.name

@@ -21,6 +21,9 @@ from armoflow.protocol.transport import WireOptions
 PART_NAME = "manifest/"
 """Begins the names of a manifest's parts."""
 
+EPOCHS = f"{PART_NAME}from/"
+"""Begins the names of parts that take the say from earlier planners; the epoch follows."""
+
 VERSION = 1
 KEY_BYTES = 32
 

@@ -8,6 +8,7 @@ run, whenever this client dies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import dumps
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, EngineError, NamedRunError
 from armoflow.graph.nodes import Node
+from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import (
     PART_NAME,
     Part,
@@ -48,6 +50,7 @@ class Recorder:
         epoch: Of this plan.
         store: Stores data under a name.
         target: What was asked for.
+        fence: Lets no task through when somebody else has taken the run over.
 
     Attributes:
         laid_out: The engine has the whole plan, or will never have it.
@@ -61,7 +64,10 @@ class Recorder:
         epoch: int,
         store: Callable[[str, bytes], Awaitable[str]],
         target: WaitingTarget,
+        *,
+        fence: Fence,
     ) -> None:
+        self.fence = fence
         self._keys = keys
         self._pipeline = pipeline
         self._epoch = epoch
@@ -126,7 +132,11 @@ class Recorder:
 
     # --- the loop's thread ----------------------------------------------------------------------
 
-    def note(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
+    def of(self, tasks: Sequence[PlannedTask]) -> BatchNote:
+        """What is to be told with some tasks."""
+        return BatchNote(self, tasks)
+
+    def lay_out(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
         """What is to be stored with some tasks, whose results have their ids."""
         values = [
             note._replace(result_id=result.id)
@@ -158,6 +168,14 @@ class Recorder:
         if self.error is None and not self.laid_out.is_set():
             self.error = why
             self._end_with(self._tell_stopped(str(why) or type(why).__name__))
+
+    def give_up(self, error: NamedRunError) -> None:
+        """Somebody else has taken over: nothing more is told, or waited for."""
+        self.error = self.error or error
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._ending is None:
+            self.laid_out.set()
 
     async def settle(self) -> None:
         """Wait until the engine knows all that it is told."""
@@ -217,9 +235,27 @@ class Recorder:
     async def _beat(self) -> None:
         """Say that planning goes on, where it takes its time."""
         while True:
-            await asyncio.sleep(max(0.0, self._noted_at + PULSE - self._loop.time()))
-            if self._loop.time() >= self._noted_at + PULSE:
-                await self._tell(Part(self._epoch))
+            await asyncio.sleep(PULSE)
+            with contextlib.suppress(EngineError):  # it may be there again at the next one
+                await self.fence.ask()
+                if self._loop.time() >= self._noted_at + PULSE:
+                    await self._tell(Part(self._epoch))
+
+
+class BatchNote:
+    """What is told with one batch of tasks; see ``protocol.transport.Note``."""
+
+    def __init__(self, recorder: Recorder, tasks: Sequence[PlannedTask]) -> None:
+        self._recorder = recorder
+        self._tasks = tasks
+
+    def lay_out(self) -> tuple[str, bytes]:
+        """A name, and what is stored under it."""
+        return self._recorder.lay_out(self._tasks)
+
+    async def confirm(self) -> None:
+        """Nothing is between this and the submission of the tasks."""
+        await self._recorder.fence.confirm()
 
 
 def _slot(pickled: Pickled) -> Slot:

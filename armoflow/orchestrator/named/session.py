@@ -14,7 +14,7 @@ from collections.abc import Sequence, Set
 from armoflow import config
 from armoflow.orchestrator.named.history import Manifest, Progress, look, without
 from armoflow.orchestrator.named.manifest import (
-    PART_NAME,
+    EPOCHS,
     Head,
     Part,
     Place,
@@ -23,7 +23,7 @@ from armoflow.orchestrator.named.manifest import (
 )
 from armoflow.orchestrator.named.recorder import PULSE
 from armoflow.orchestrator.planned import PlannedTask
-from armoflow.protocol.frames import RUN_LABEL
+from armoflow.protocol.frames import CONSTANT_PREFIX, RUN_LABEL
 from armoflow.protocol.messages import chunks
 from armoflow.protocol.transport import (
     InputsAbortedError,
@@ -182,10 +182,25 @@ class RunSession:
     async def begin(self, head: Head) -> int | None:
         """Begin an epoch; returns its number, None if somebody else was first."""
         epoch = self.manifest.epoch + 1
-        await self._transport.store(self.id, PART_NAME, [pack_part(Part(epoch, head=head))])
+        await self.store(f"{EPOCHS}{epoch}", pack_part(Part(epoch, head=head)))
         await self.manifest.read(self._transport, self.id)
         won = self.manifest.epoch == epoch and self.manifest.head == head
         return epoch if won else None
+
+    async def take_over(self) -> None:
+        """Whoever planned it counts as gone; should it come back, it has no say any more."""
+        epoch = self.manifest.epoch
+        if not self.manifest.stopped and not self._planner_is_gone():
+            part = Part(epoch, stopped="it was silent, and another client has taken over")
+            await self.store(f"{EPOCHS}{epoch + 1}", pack_part(part))
+            await self.manifest.read(self._transport, self.id)
+
+    async def overtaken(self, epoch: int) -> bool:
+        """Whether somebody has begun a later epoch, or taken over."""
+        prefix = CONSTANT_PREFIX + EPOCHS
+        names = await self._transport.shared.names(self.id, prefix)
+        begun = (name.removeprefix(prefix) for name in names)
+        return any(number.isdecimal() and int(number) > epoch for number in begun)
 
     async def store(self, name: str, data: bytes) -> str:
         """Store data in it; returns the id of the result."""

@@ -1,0 +1,56 @@
+"""Keeps who plans a run from going on when somebody else has taken it over.
+
+A client that is stopped, or whose machine sleeps, counts as gone after a while. When it wakes it
+knows nothing of that: so it asks before it submits, if it has not asked for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from armoflow.errors import NamedRunError
+from armoflow.system.uptime import uptime
+
+TRUSTED = 6.0
+"""Seconds for which an answer holds: nobody who has asked so lately is taken to be gone."""
+
+
+class Fence:
+    """Stands between a planner and the engine.
+
+    Args:
+        overtaken: Asks the engine whether somebody else has taken over.
+        error: What the planner is told then.
+        on_lost: Called then, once.
+    """
+
+    def __init__(
+        self,
+        overtaken: Callable[[], Awaitable[bool]],
+        error: NamedRunError,
+        on_lost: Callable[[NamedRunError], None],
+    ) -> None:
+        self._overtaken = overtaken
+        self._error = error
+        self._on_lost = on_lost
+        self._asked = uptime()
+        self._lost = False
+
+    async def confirm(self) -> None:
+        """Ask, if the last answer holds no longer.
+
+        Raises:
+            NamedRunError: If somebody else has taken over.
+        """
+        while uptime() - self._asked >= TRUSTED:  # it may be stopped before it has the answer
+            await self.ask()
+        if self._lost:
+            raise self._error
+
+    async def ask(self) -> None:
+        """Ask the engine."""
+        asked = uptime()
+        if not self._lost and await self._overtaken():
+            self._lost = True
+            self._on_lost(self._error)
+        self._asked = asked

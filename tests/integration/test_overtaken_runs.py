@@ -1,0 +1,140 @@
+"""A client of a named run that is stopped counts as gone; when it wakes it does not go on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from armoflow import Client, task
+from armoflow.errors import NamedRunError
+from armoflow.orchestrator.named import session
+from tests.integration.engines import Up
+from tests.integration.gates import Bell, Gate, Log, note, pass_gate, ring
+
+ITEMS = 6
+START = """
+import sys
+from tests.integration.test_overtaken_runs import main
+
+main(*sys.argv[1:])
+"""
+
+
+class Slow:
+    """Takes its time when it is pickled, once a gate is given."""
+
+    def __init__(self, bell: str = "", gate: str = "") -> None:
+        self.bell, self.gate = bell, gate
+
+    def __armoflow_key__(self) -> str:
+        return "slow"
+
+    def __reduce__(self) -> object:
+        if self.gate:
+            ring(self.bell, "planning")
+            pass_gate(self.gate)
+        return Slow, ()
+
+
+@task(batch_size=1)
+def double(number: int, log: str) -> int:
+    note(log, f"double-{number}")
+    return 2 * number
+
+
+@task
+def total(numbers: list[int], slow: Slow, log: str) -> int:
+    note(log, "total")
+    return sum(numbers)
+
+
+def graph(log: str, slow: Slow) -> object:
+    """Its last task can be planned only when the gate is open."""
+    return total(double.map(range(ITEMS), log=log), slow, log)
+
+
+def main(endpoint: str, name: str, log: str, bell: str, gate: str) -> None:
+    """A client that is stopped while it plans."""
+    from armoflow.orchestrator.named import fence, recorder
+
+    fence.TRUSTED = 0.25
+    recorder.PULSE = 3600.0  # it asks when it submits
+    with Client(endpoint, workers=2) as client:
+        future = client.submit(graph(log, Slow(bell, gate)), name=name)  # type: ignore[call-overload]
+        try:
+            print(future.result(), flush=True)
+        except NamedRunError as error:
+            print(error, flush=True)
+
+
+class Sleeper:
+    """Such a client, in a process of its own."""
+
+    def __init__(self, engine: Up, directory: Path) -> None:
+        self.name = f"run-{uuid.uuid4().hex[:8]}"
+        self.log = Log(directory / "log")
+        self._bell = Bell(directory / "bell")
+        self._gate = Gate(directory / "gate")
+        arguments = [engine.endpoint, self.name, self.log.path, self._bell.path, self._gate.path]
+        with self._gate.closed():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START, *arguments],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self._bell.hear() == "planning"
+            self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> str:
+        """Let it go on; what it says in the end."""
+        self._process.send_signal(signal.SIGCONT)
+        return self._process.communicate(timeout=60)[0]
+
+    def close(self) -> None:
+        """End it."""
+        self._bell.close()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@pytest.fixture
+def sleeper(engine: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sleeper]:
+    monkeypatch.setattr(session, "_PATIENCE", 0.5)
+    started = Sleeper(engine, tmp_path)
+    yield started
+    started.close()
+
+
+def test_who_was_attached_to_meanwhile_submits_nothing_more(
+    client: Client, sleeper: Sleeper
+) -> None:
+    with pytest.raises(NamedRunError, match=r"not whole.*silent"):
+        client.attach(sleeper.name).result()
+    told = sleeper.wake()
+    assert f"another client has taken over run '{sleeper.name}'" in told
+    assert "total" not in sleeper.log.counts()
+    assert client.submit(graph(sleeper.log.path, Slow()), name=sleeper.name).result() == 30  # type: ignore[call-overload]
+    assert set(sleeper.log.counts().values()) == {1}
+
+
+def test_who_was_gone_on_for_meanwhile_submits_nothing_more(
+    client: Client, sleeper: Sleeper
+) -> None:
+    value = client.submit(graph(sleeper.log.path, Slow()), name=sleeper.name)  # type: ignore[call-overload]
+    assert value.result() == 30
+    assert "another client has taken over" in sleeper.wake()
+    assert len(sleeper.log.counts()) == ITEMS + 1
+    assert set(sleeper.log.counts().values()) == {1}
+
+
+def test_who_was_stopped_and_not_missed_goes_on(client: Client, sleeper: Sleeper) -> None:
+    assert sleeper.wake() == "30\n"
+    assert client.attach(sleeper.name).result() == 30
+    assert set(sleeper.log.counts().values()) == {1}
