@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from armoflow.client.named_runs import NamedRuns
     from armoflow.client.output_display import Logs
     from armoflow.graph.render import Picture
+    from armoflow.index import Index
     from armoflow.orchestrator.caching.cache import Cache
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
@@ -496,6 +497,8 @@ class EngineBackend:
                     self._named.leave()
                 self._named.close()
             self._loop.call(self._orchestrator.close())
+            if "_index" in self.__dict__:
+                self._index.close()
             self._watched.leave(self._connection, told)
         finally:
             self._watched.close()
@@ -556,17 +559,21 @@ class EngineBackend:
         account = cached.look_up(nodes, forget=forget, verify=verify)
         return cached, Inquiry(account, cache.index)
 
-    def _open_cache(self) -> Cache:
-        from armoflow.client.caching import open_index
-
-        orchestrator = self._orchestrator
+    def _open_cache(self, orchestrator: Orchestrator | None = None) -> Cache:
+        """The cache, as this client, or one of its named runs, asks it."""
+        orchestrator = orchestrator or self._orchestrator
         if orchestrator.cache is None:
-            index = open_index(self.endpoint if self._lasting else None, self._state)
             self._loop.call(
-                orchestrator.open_cache(index, lasting=self._lasting, limit=self._cache_limit)
+                orchestrator.open_cache(self._index, lasting=self._lasting, limit=self._cache_limit)
             )
         assert orchestrator.cache is not None
         return orchestrator.cache
+
+    @functools.cached_property
+    def _index(self) -> Index:
+        from armoflow.client.caching import open_index
+
+        return open_index(self.endpoint if self._lasting else None, self._state)
 
     def remove_cached(self, opaque_ids: Sequence[bytes]) -> int:
         """Delete data of the cache, and what the index says of it; returns how much is gone."""
@@ -678,6 +685,7 @@ class EngineBackend:
             connect=self._open,
             read=self.fetch_put,
             options=self._session_options,
+            cache=self._open_cache,
         )
 
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:

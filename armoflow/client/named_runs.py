@@ -23,17 +23,19 @@ from armoflow.client.client_options import DETACH_VARIABLE
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, LoopThread
+from armoflow.client.renewing import lost
 from armoflow.client.run_references import NO_SESSION, RunReferences
 from armoflow.client.validate import Survey
 from armoflow.codec.container import Buffer
 from armoflow.codec.seal import new_key
-from armoflow.errors import ArmoflowError, ClientClosedError, NamedRunError
+from armoflow.errors import ArmoflowError, ClientClosedError, NamedRunError, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.caching.account import Account
+from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import Head, Place
 from armoflow.orchestrator.named.recorder import Recorder
@@ -42,21 +44,23 @@ from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
 from armoflow.orchestrator.planned import Constant, Result, SlotRange
 from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.targets import Names, WaitingTarget
+from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget
 from armoflow.orchestrator.tracker import blame_for
 from armoflow.protocol.transport import ResultState, Transport, WireOptions
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.orchestrator.caching.cache import Cache
     from armoflow.orchestrator.orchestrator import Orchestrator
 
 
 logger = logging.getLogger(__name__)
 
 
-_NOT_ASKED = "a named run takes what has ended under its name, and asks no cache"
+_NOT_ASKED = "it takes what has ended under its name"
 """What :meth:`Future.explain` says of it."""
 
 
@@ -165,6 +169,7 @@ class NamedRuns:
         connect: Opens a connection to its engine.
         read: Reads the data of what was put.
         options: Default task options of its sessions.
+        cache: The client's cache, as a run asks it.
     """
 
     def __init__(
@@ -176,7 +181,9 @@ class NamedRuns:
         connect: Callable[[], Awaitable[Transport]],
         read: Callable[[Constant], Any],
         options: WireOptions,
+        cache: Callable[[Orchestrator], Cache],
     ) -> None:
+        self._cache = cache
         self._client = client
         self._loop = loop
         self._callbacks = callbacks
@@ -214,7 +221,8 @@ class NamedRuns:
         else:
             options = merge_options(TaskOptions(keep=True), settings.options)
             seal = run.head.seal
-            settings = dataclasses.replace(settings, options=options, key=seal, caching=False)
+            future.may_be_stale(functools.partial(self._anew, run, value, settings))
+            settings = dataclasses.replace(settings, options=options, key=seal)
             self._plan(run, epoch, value, keys, settings=settings, future=future)
         return future
 
@@ -376,9 +384,12 @@ class NamedRuns:
         orchestrator, session = run.orchestrator, run.session
         known = KnownValues(keys, session.manifest.places(session.progress), run.tasks)
         planner = Planner(orchestrator.book, settings, known)
-        assert settings.limits is not None
-        survey = Survey(self._client, settings.options, settings.limits)
-        planner.want([value], survey.visit)
+        survey = self._survey(planner, value, settings)
+        if survey.cached:
+            cached = self._look_up(run, value, known, settings, future)
+            planner = Planner(orchestrator.book, settings, BothKnown(known, cached))
+            planner.tell(cached.made)
+            survey = self._survey(planner, value, settings)
         store = functools.partial(self._store, run)
         references = RunReferences(self._client, settings.key, store, self._read)
         planner.surroundings = survey.surroundings(references)
@@ -400,6 +411,49 @@ class NamedRuns:
 
         target, recorder = self._loop.run(prepare)
         orchestrator.run([target], planner, recorder=recorder)
+
+    def _survey(self, planner: Planner, value: Any, settings: PlanSettings) -> Survey:
+        assert settings.limits is not None
+        survey = Survey(self._client, settings.options, settings.limits)
+        planner.want([value], survey.visit)
+        return survey
+
+    def _look_up(
+        self,
+        run: OpenRun,
+        value: Any,
+        known: KnownValues,
+        settings: PlanSettings,
+        future: Future[Any],
+    ) -> CachedPlan:
+        """What the cache has of a graph, but of what has ended under its name."""
+        orchestrator, cache = run.orchestrator, self._cache(run.orchestrator)
+        references = reference_keys(self._client, self._read)
+        cached = CachedPlan(
+            *(cache, settings.options, references, self._loop.call, orchestrator.pipeline.put),
+            known=known,
+        )
+        future.found(Inquiry(cached.look_up([value.node]), cache.index))
+        return cached
+
+    def _anew(
+        self,
+        run: OpenRun,
+        value: Any,
+        settings: PlanSettings,
+        decoded: list[ItemOutcome],
+    ) -> list[ItemOutcome]:
+        """What has come of a run, gone on with where the cache was wrong."""
+        error, cache = lost(decoded), run.orchestrator.cache
+        if cache is None or not isinstance(error, StaleCacheError):
+            return decoded
+        before = len(cache.wrong)
+        self._loop.call(cache.doubt(error))
+        if len(cache.wrong) == before:
+            return decoded
+        again = self.submit(value, run.name, settings, replace=False)
+        failed = again.exception()
+        return again.outcomes() or [ItemOutcome(error=failed)]
 
     def _settling(self, run: OpenRun, future: Future[Any]) -> Callable[[WaitingTarget], None]:
         """Tell a future; then nobody needs the connection any more."""

@@ -287,7 +287,7 @@ class Orchestrator:
         """The cache of the engine, ready to be asked.
 
         Args:
-            index: What says where values are; it is closed with the client.
+            index: What says where values are.
             lasting: The engine outlives this client.
             limit: Bytes that it may have; None: as many as there are.
         """

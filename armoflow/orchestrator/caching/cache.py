@@ -131,9 +131,8 @@ class Cache:
         await self.keeper.adopt(session_id)
 
     async def close(self) -> None:
-        """Wait until what has come is kept, and close the index."""
+        """Wait until what has come is kept; the index is its owner's to close."""
         await self.keeper.settle()
-        self.index.close()
 
     async def _store_canary(self, session_id: str) -> None:
         result_id = await self._transport.store(session_id, "canary", [b"canary"], lasting=True)

@@ -28,7 +28,7 @@ from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of, why_
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import join
-from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered
+from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, Run, Scattered
 from armoflow.policies import NOT_CACHED, CachePolicy
 
 _KEPT_ITEMS = -1
@@ -58,6 +58,7 @@ class CachedPlan:
         references: What futures and ``put`` references stand for, by type.
         wait: Runs a coroutine in the loop's thread, and waits for it.
         put: Has a function called there once all that was planned before is under way.
+        known: What is known without the cache: it is not looked up.
     """
 
     def __init__(
@@ -67,11 +68,14 @@ class CachedPlan:
         references: dict[type, Callable[[Any], bytes]],
         wait: Callable[[Coroutine[Any, Any, Any]], Any],
         put: Callable[[Callable[[], None]], None],
+        *,
+        known: Known = NOTHING,
     ) -> None:
         self._cache = cache
         self._base = base
         self._wait = wait
         self._put = put
+        self._elsewhere = known
         self._keys = Keys(self._policy_of, references=references)
         self._keyed: dict[Node, _Keyed] = {}
         self._parts: dict[Node, KeyParts] = {}
@@ -143,6 +147,8 @@ class CachedPlan:
                 if node in seen:
                     continue
                 seen.add(node)
+                if self._is_elsewhere(node):
+                    continue
                 self._visited[node] = None
                 own = self._key(node)
                 if own is None:
@@ -173,6 +179,11 @@ class CachedPlan:
                     behind.extend(node.inputs)
             level = behind
         return hits
+
+    def _is_elsewhere(self, node: Node) -> bool:
+        if isinstance(node, CollectionNode):
+            return self._elsewhere.find_items(node) is not None
+        return self._elsewhere.find(node) is not None
 
     def _key(self, node: Node) -> _Keyed | None:
         known = self._keyed.get(node)

@@ -18,6 +18,7 @@ from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import dumps
 from armoflow.errors import ArmoflowError, EngineError, NamedRunError
 from armoflow.graph.nodes import Node
+from armoflow.orchestrator.caching.cache import Imported
 from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import (
     PART_NAME,
@@ -117,8 +118,8 @@ class Recorder:
 
     def _note(self, piece: SlotRange, output: int, keys: Sequence[bytes]) -> None:
         note = ValueNote("", piece.start, output, b"".join(keys))
-        if isinstance(piece.result, RestoredResult):
-            return  # its note is there
+        if isinstance(piece.result, (RestoredResult, Imported)):
+            return  # its note is there, or the cache has it
         if piece.result.id:  # it was planned before, for another node
             with self._lock:
                 self._late.append((piece.result, note))

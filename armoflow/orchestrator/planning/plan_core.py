@@ -51,14 +51,14 @@ class Core:
     Attributes:
         stuck: The nodes that it was at when an error ended a plan, each for the one before it.
         on_forget: Called with each node that nobody needs any more.
-        on_made: Called with what was planned: a node, the position of the first of these items (0
-            for single values), and where they will be, by output.
+        on_made: Each is called with what was planned: a node, the position of the first of these
+            items (0 for single values), and where they will be, by output.
     """
 
     def __init__(self, make_kind: Callable[[type[Node | Begun]], NodeKind], known: Known) -> None:
         self.stuck: list[Node] = []
         self.on_forget: Callable[[Node], None] = _nothing
-        self.on_made: Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None] | None = None
+        self.on_made: list[Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]] = []
         self._make_kind = make_kind
         self._kinds: dict[type[Node | Begun], NodeKind] = {}
         self._known = known
@@ -176,9 +176,9 @@ class Core:
     def settle(self, places: Mapping[Node, list[SlotRange]]) -> None:
         """Nodes were planned together with others: this is where their values will be."""
         self._values.update(places)
-        if self.on_made is not None:
+        for tell in self.on_made:
             for node, made in places.items():
-                self.on_made(node, 0, [[place] for place in made])
+                tell(node, 0, [[place] for place in made])
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -272,15 +272,16 @@ class Core:
         if entry.node is not None:
             self._open.discard(entry.node)
             self._values[entry.node] = value
-            if self.on_made is not None:
-                self.on_made(entry.node, 0, [[place] for place in value])
+            for tell in self.on_made:
+                tell(entry.node, 0, [[place] for place in value])
             self.read(entry.node)
         return value
 
     def _tell_chunk(self, entry: _StackEntry, chunk: Chunk) -> None:
-        if self.on_made is not None and entry.cursor is not None:
+        if self.on_made and entry.cursor is not None:
             stream = entry.cursor.stream
-            self.on_made(stream.node, stream.length, chunk.columns)
+            for tell in self.on_made:
+                tell(stream.node, stream.length, chunk.columns)
 
     def _fail(self, entry: _StackEntry, error: Exception) -> None:
         """Whoever else reads what failed gets the same error, not a short collection."""

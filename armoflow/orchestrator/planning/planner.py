@@ -111,8 +111,8 @@ class Planner:
         return self._core.stuck
 
     def tell(self, made: Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]) -> None:
-        """Have it told where all will be that is planned; see :class:`Core`."""
-        self._core.on_made = made
+        """Have one more told where all will be that is planned; see :class:`Core`."""
+        self._core.on_made.append(made)
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
