@@ -117,6 +117,10 @@ class NamedRunError(ArmoflowError):
     """A named run cannot be joined, gone on with or found; the message names the remedy."""
 
 
+class NamedValueError(ArmoflowError, LookupError):
+    """Nothing is stored under a name, or something is already; the message names the remedy."""
+
+
 class DryRunError(ArmoflowError):
     """There is no value: the client is told to run nothing.
 

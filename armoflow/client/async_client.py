@@ -143,9 +143,21 @@ class AsyncClient:
             check_future(future, "as_completed")
         return _as_completed(waited, timeout)
 
-    async def put(self, value: T) -> Put[T]:
-        """Upload a value once, for many tasks."""
-        return await self._call(lambda: self.client.put(value))
+    async def put(self, value: T, *, name: str | None = None, replace: bool = False) -> Put[T]:
+        """Upload a value once, for many tasks; see :meth:`Client.put`."""
+        return await self._call(lambda: self.client.put(value, name=name, replace=replace))
+
+    async def get(self, name: str) -> Any:
+        """The value that was put under a name; see :meth:`Client.get`."""
+        return await self._call(lambda: self.client.get(name))
+
+    async def refer(self, name: str) -> Put[Any]:
+        """A reference to it, for tasks; see :meth:`Client.refer`."""
+        return await self._call(lambda: self.client.refer(name))
+
+    async def forget(self, name: str) -> None:
+        """Remove it; see :meth:`Client.forget`."""
+        await self._call(lambda: self.client.forget(name))
 
     async def attach(self, name: str) -> Future[Any]:
         """The future of a named run; see :meth:`Client.attach`."""

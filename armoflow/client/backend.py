@@ -86,6 +86,18 @@ class Backend(Protocol):
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
 
+    def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:
+        """Store a value under a name."""
+
+    def get(self, name: str) -> Any:
+        """The value of a name."""
+
+    def refer(self, name: str) -> Put[Any]:
+        """A reference to the value of a name."""
+
+    def forget(self, name: str) -> None:
+        """Remove the value of a name."""
+
     def interrupt(self) -> None:
         """Cancel everything that runs."""
 

@@ -455,17 +455,75 @@ class Client:
             check_future(future, "as_completed")
         return as_completed(waited, timeout, self._backend.display)
 
-    def put(self, value: T) -> Put[T]:
-        """Upload a value once, for many tasks.
+    def put(self, value: T, *, name: str | None = None, replace: bool = False) -> Put[T]:
+        """Upload a value once, for many tasks; or under a name, for other clients too.
+
+        What has a name is in the engine, not in this client's session: it is there until
+        :meth:`forget`, another ``put(..., replace=True)`` or, on an engine with a retention, so
+        long after it was put. On a private engine it goes with the client.
 
         Args:
             value: Anything that can be pickled.
+            name: What :meth:`get` finds it by.
+            replace: It takes the place of what has that name.
 
         Returns:
             A reference: give it to tasks in place of the value.
+
+        Raises:
+            NamedValueError: If something has that name already.
+
+        Example:
+            >>> from armoflow import task
+            >>> with Client(local=True) as client:
+            ...     table = client.put({"whale": 1}, name="table")
+            ...     client.get("table"), client.compute(task(len)(table))
+            ({'whale': 1}, 1)
         """
         self._check_open()
-        return self._backend.put(value)
+        if name is None and not replace:
+            return self._backend.put(value)
+        return self._backend.put_named(value, check_run(name, replace), replace=replace)
+
+    def get(self, name: str) -> Any:
+        """The value that was put under a name, by this client or another one.
+
+        It is unpickled: that runs code of whoever could write to the engine.
+
+        Args:
+            name: What :meth:`put` was given.
+
+        Raises:
+            NamedValueError: If nothing has that name, or has no more.
+        """
+        self._check_open()
+        if not isinstance(name, str):
+            raise OptionError(
+                f"get() takes the name that a value was put under, not a {type(name).__name__}: "
+                "for lazy values write client.compute(lazy), for futures client.gather(futures)"
+            )
+        return self._backend.get(check_run(name))
+
+    def refer(self, name: str) -> Put[Any]:
+        """A reference to what was put under a name: give it to tasks, without downloading it.
+
+        Args:
+            name: What :meth:`put` was given.
+
+        Raises:
+            NamedValueError: If nothing has that name, or has no more.
+        """
+        self._check_open()
+        return self._backend.refer(check_run(name))
+
+    def forget(self, name: str) -> None:
+        """Remove what was put under a name; no task may need it any more.
+
+        Raises:
+            NamedValueError: If nothing has that name, or has no more.
+        """
+        self._check_open()
+        self._backend.forget(check_run(name))
 
     def explain(self, *values: Any) -> Explanation:
         """What the cache has of a graph, and why it has not the rest; nothing runs.

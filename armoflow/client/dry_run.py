@@ -133,6 +133,21 @@ class DryRunBackend:
         """Store a value: graphs that have it are keyed by it."""
         return self._backend.put(value)
 
+    def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:
+        """Store a value, but under no name: what has that stays."""
+        return self._backend.put(value)
+
+    def get(self, name: str) -> Any:
+        """The value of a name."""
+        return self._backend.get(name)
+
+    def refer(self, name: str) -> Put[Any]:
+        """A reference to the value of a name."""
+        return self._backend.refer(name)
+
+    def forget(self, name: str) -> None:
+        """Nothing: what is stored stays."""
+
     def interrupt(self) -> None:
         """Nothing runs."""
 

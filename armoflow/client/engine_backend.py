@@ -33,9 +33,18 @@ from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.client.watched import WatchedWork
 from armoflow.codec.container import Buffer
-from armoflow.codec.pickling import dumps
+from armoflow.codec.envelope import unpack_envelope
+from armoflow.codec.payload import Pickled
+from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.seal import new_key
-from armoflow.errors import DataLostError, EngineError, OptionError, SerializationError
+from armoflow.codec.unreadable import unreadable
+from armoflow.errors import (
+    ArmoflowError,
+    DataLostError,
+    EngineError,
+    OptionError,
+    SerializationError,
+)
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
@@ -49,6 +58,7 @@ from armoflow.options import (
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.caching.uncached import account_uncached, calls_of, why_uncached
+from armoflow.orchestrator.named.values import NamedValues, StoredValue
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
 from armoflow.orchestrator.planning.call_arguments import value_parts
@@ -462,14 +472,52 @@ class EngineBackend:
 
     def put(self, value: Any) -> Put[Any]:
         """Store a value once."""
+        parts = self._value_parts(value)
+        ended = self.sessions_ended
+        return Put(self._client, self.store("put", parts), sessions_ended=ended)
+
+    def _value_parts(self, value: Any) -> list[Buffer]:
+        """The stored form of a value, whose classes tasks will know."""
         modules: set[str] = set()
         try:
             parts = value_parts(dumps(value, None, modules))
         except SerializationError as error:
             raise SerializationError(f"the value given to put(): {error}") from error.__cause__
         self._orchestrator.book.add_modules(modules)
-        ended = self.sessions_ended
-        return Put(self._client, self.store("put", parts), sessions_ended=ended)
+        return parts
+
+    def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:
+        """Store a value under a name."""
+        parts = self._value_parts(value)
+        stored = self._loop.call(self._named_values.put(name, parts, replace=replace))
+        return self._refer(name, stored)
+
+    def get(self, name: str) -> Any:
+        """The value of a name."""
+        data = self._loop.call(self._named_values.fetch(name))
+        (slot,) = unpack_envelope(data)
+        try:
+            return loads(Pickled(slot.data, slot.buffers))
+        except ArmoflowError:
+            raise
+        except Exception as error:
+            raise unreadable(f"what was stored as {name!r}", slot.data, error) from error
+
+    def refer(self, name: str) -> Put[Any]:
+        """A reference to the value of a name."""
+        return self._refer(name, self._loop.call(self._named_values.find(name)))
+
+    def _refer(self, name: str, stored: StoredValue) -> Put[Any]:
+        constant = Constant.stored(name, stored.result_id, stored.session_id)
+        return Put(self._client, constant, sessions_ended=None)
+
+    def forget(self, name: str) -> None:
+        """Remove the value of a name."""
+        self._loop.call(self._named_values.remove(name))
+
+    @property
+    def _named_values(self) -> NamedValues:
+        return NamedValues(self._orchestrator.transport, self._session_options)
 
     def store(self, name: str, parts: Sequence[Buffer]) -> Constant:
         """Store data in the open session."""
@@ -608,8 +656,10 @@ class EngineBackend:
         """The value of a constant that was put, read back."""
 
         async def fetch() -> Any:
-            session_id = await self._orchestrator.session()
+            session_id = constant.session_id or await self._orchestrator.session()
             (data,) = await self._orchestrator.transport.fetch(session_id, [constant.result_id])
+            if isinstance(data, DataLostError):
+                raise data
             return data
 
         return self._loop.call(fetch())

@@ -12,7 +12,7 @@ from armoflow.client.local import LocalOutcome, LocalRunner
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references
-from armoflow.errors import GraphError, OptionError
+from armoflow.errors import GraphError, NamedValueError, OptionError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.graph import Graph
@@ -46,6 +46,7 @@ class LocalBackend:
         self._client = client
         self._runner = LocalRunner(options, kinds=(Future, Put), resolve=self._resolve)
         self._numbers = itertools.count(1)
+        self._named: dict[str, Put[Any]] = {}
         self._inquiry = Inquiry(Account(0.0))
 
     @property
@@ -125,6 +126,30 @@ class LocalBackend:
     def put(self, value: Any) -> Put[Any]:
         """Keep a value: there is no engine to store it."""
         return Put(self._client, Constant.stored(f"local-{next(self._numbers)}", ""), value)
+
+    def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:
+        """Keep a value under a name, as long as this client is there."""
+        if name in self._named and not replace:
+            raise NamedValueError(
+                f"something is stored as {name!r} already: take another name, or say replace=True"
+            )
+        reference = self._named[name] = self.put(value)
+        return reference
+
+    def get(self, name: str) -> Any:
+        """The value of a name."""
+        return self.refer(name).value
+
+    def refer(self, name: str) -> Put[Any]:
+        """A reference to the value of a name."""
+        if name not in self._named:
+            raise NamedValueError(f"nothing is stored as {name!r} in this client")
+        return self._named[name]
+
+    def forget(self, name: str) -> None:
+        """Remove the value of a name."""
+        self.refer(name)
+        del self._named[name]
 
     def interrupt(self) -> None:
         """Nothing runs behind the caller's back."""

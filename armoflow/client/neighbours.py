@@ -10,7 +10,6 @@ OF_CLIENTS = {
     "apply_async": "client.submit(function, ...)",
     "imap": "client.map(function, iterable)",
     "starmap": "client.submit(task.starmap(tuples))",
-    "get": "client.compute(lazy), or client.gather(futures)",
     "result": "client.compute(lazy), or client.gather(futures)",
     "wait": "client.gather(futures), or concurrent.futures.wait(futures)",
     "run": "client.compute(lazy)",

@@ -33,13 +33,14 @@ class Put(Generic[T]):
         client: Client,
         constant: Constant,
         value: T | None = None,
-        sessions_ended: int = 0,
+        sessions_ended: int | None = 0,
     ) -> None:
         self.client = client
         self.constant = constant
         self.value = value
         """The value itself, in the debug mode."""
         self.sessions_ended = sessions_ended
+        """How many of the client's sessions had ended when it was made; None: it is in another."""
 
     def __repr__(self) -> str:
         return f"<Put {self.constant.result_id or self.constant.name}>"
@@ -146,7 +147,7 @@ class References:
         return constant
 
     def _put(self, value: Put[Any]) -> Constant:
-        if value.sessions_ended != self._engine.sessions_ended:
+        if value.sessions_ended not in (None, self._engine.sessions_ended):
             raise GraphError(
                 f"{value!r} went with the session that an interrupt has ended: put the value again"
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from armoflow.engine.records import SessionRecord, SessionStatus, StateError
 from armoflow.errors import EngineError
-from armoflow.protocol.frames import RUN_LABEL
+from armoflow.protocol.frames import RUN_LABEL, VALUE_LABEL
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 PERIOD: Final = 60.0
 """Seconds between two looks at most: nobody minds that a session stays a minute longer."""
 
+_NAMED = frozenset({RUN_LABEL, VALUE_LABEL})
 _ENDED = (SessionStatus.CLOSED, SessionStatus.CANCELLED, SessionStatus.PURGED)
 
 
@@ -73,13 +74,13 @@ class Retention:
         return ended_at(session) if session.status in _ENDED else self._idle.get(session.id)
 
     def _look_at_runs(self) -> None:
-        """Find out which named runs have no tasks under way."""
+        """Find out which named runs have no tasks under way; named values have none."""
         state, now = self._engine.state, self._engine.now()
         self._idle = {
             session.id: self._idle.get(session.id, now)
             for session in state.sessions.values()
             if session.status is SessionStatus.RUNNING
-            and RUN_LABEL in session.options.options
+            and not _NAMED.isdisjoint(session.options.options)
             and not state.has_tasks(session.id)
         }
 

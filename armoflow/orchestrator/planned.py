@@ -131,6 +131,7 @@ class Constant:
         size: Its bytes.
         held: Those of them that are in memory until it is stored.
         result_id: Where it is stored.
+        session_id: In which session; empty: in the client's own.
         error: Why it could not be stored.
         on_release: See above.
         on_stored: Called with it once it is stored.
@@ -138,7 +139,7 @@ class Constant:
 
     __slots__ = (
         *("__weakref__", "error", "held", "name", "on_release", "on_stored", "parts"),
-        *("result_id", "size"),
+        *("result_id", "session_id", "size"),
     )
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
@@ -146,7 +147,7 @@ class Constant:
         self.parts: Sequence[Part] | None = parts
         self.held = sum(len(part) for part in parts if not isinstance(part, FileContent))
         self.size = sum(len(part) for part in parts)
-        self.result_id = ""
+        self.result_id = self.session_id = ""
         self.error: BaseException | None = None
         self.on_release: Callable[[str, int], None] | None = None
         self.on_stored: Callable[[Constant], None] | None = None
@@ -164,9 +165,10 @@ class Constant:
             self.on_stored = None
 
     @classmethod
-    def stored(cls, name: str, result_id: str) -> Constant:
+    def stored(cls, name: str, result_id: str, session_id: str = "") -> Constant:
         """A constant that is stored already, by somebody else."""
         constant = cls(name, ())
+        constant.session_id = session_id
         constant.parts = None
         constant.result_id = result_id
         return constant

@@ -148,6 +148,9 @@ PAYLOAD_PREFIX = "payload/"
 CONSTANT_PREFIX = "shared/"
 """Of what is stored once for many tasks: code, large arguments, values that were put."""
 
+VALUE_LABEL = "armoflow_value"
+"""The option of a session that holds the name of the value in it: nobody ends it but by its age."""
+
 RUN_LABEL = "armoflow_run"
 """The option of a session that holds the name of its run: nobody ends it but by its age."""
 
