@@ -60,6 +60,8 @@ class TaskOptions:
         memory: Bytes, or text such as "2 GiB", that the process of an attempt may have: one that
             takes more is ended, with :class:`~armoflow.errors.MemoryLimitError`.
         gpus: Graphics processors that its partition must have.
+        limits: Of each name, how many calls with that name may run at the same time, as in
+            ``{"licence": 4}``: over all clients of the embedded engine, elsewhere of one client.
         priority: 1 (last) to the engine's maximum (10 on stock clusters; first).
         batch_size: Items of a collection per ArmoniK task; ``None`` lets armoflow choose.
         max_retries: Engine-level retries, for lost agents.
@@ -92,6 +94,7 @@ class TaskOptions:
     cpus: int | None = None
     memory: int | None = None
     gpus: int | None = None
+    limits: tuple[tuple[str, int], ...] | None = None
     priority: int | None = None
     batch_size: int | None = None
     max_retries: int | None = None
@@ -124,6 +127,8 @@ class TaskOptions:
             object.__setattr__(self, "retry_on", make_retry_on(self.retry_on))
         if self.options is not None:
             object.__setattr__(self, "options", _texts(self.options))
+        if self.limits is not None:
+            object.__setattr__(self, "limits", _counts(self.limits))
         if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
             raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
         for name in ("keep", "fuse"):
@@ -206,6 +211,7 @@ class Options(TypedDict, total=False):
     cpus: int | None
     memory: int | str | None
     gpus: int | None
+    limits: Mapping[str, int] | None
     priority: int
     batch_size: int | None
     max_retries: int
@@ -304,6 +310,19 @@ def _texts(value: Any) -> tuple[tuple[str, str], ...]:
     found = dict(value) if isinstance(value, (Mapping, tuple)) else None
     if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
         raise OptionError(f"options must be a dict of texts, not {value!r}")
+    return tuple(sorted(found.items()))
+
+
+def _counts(value: Any) -> tuple[tuple[str, int], ...]:
+    """Numbers by name, as they can be hashed."""
+    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
+    if found is None or not all(isinstance(name, str) and name for name in found):
+        raise OptionError(
+            f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"
+        )
+    for name, count in found.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise OptionError(f"limits[{name!r}] must be an integer from 1 on, not {count!r}")
     return tuple(sorted(found.items()))
 
 

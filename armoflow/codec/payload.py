@@ -19,11 +19,12 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from armoflow import config
+from armoflow import config, named_limits
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
@@ -139,6 +140,7 @@ class Settings:
         memory: Bytes that its process may have, or None.
         gpus: Graphics processors that it wants, or None.
         retry_memory: What has taken more memory than it may is tried again.
+        limits: Of each name, how many may run at the same time.
     """
 
     retries: int = RETRIES
@@ -161,11 +163,13 @@ class Settings:
     memory: int | None = None
     gpus: int | None = None
     retry_memory: bool = True
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[str, str]:
         """The task's further options for ArmoniK: the user's, and what it takes of a machine."""
-        wants = {CPUS_LABEL: self.cpus, MEMORY_LABEL: self.memory}
+        limits = json.dumps(self.limits) if self.limits else None
+        wants = {CPUS_LABEL: self.cpus, MEMORY_LABEL: self.memory, named_limits.LABEL: limits}
         return {**self.options, **{name: str(value) for name, value in wants.items() if value}}
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, Protocol
 
+from armoflow.engine.limited_tasks import LimitedTasks
 from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.rounds import OrderedTasks, Rounds
 
@@ -63,6 +64,7 @@ class Scheduler:
         self._acquire = acquire
         self._is_delayed = is_delayed
         self._end = end
+        self._limits = LimitedTasks()
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
         self._idle: asyncio.Event | None = None
@@ -90,6 +92,7 @@ class Scheduler:
             agents.remove(agent)
         for task_id in [key for key, value in self.running.items() if value is agent]:
             del self.running[task_id]
+            self.push(self._limits.leave(task_id))
 
     def push(self, tasks: Iterable[TaskRecord]) -> None:
         """Queue ready tasks and wake the agents of their partitions."""
@@ -138,7 +141,11 @@ class Scheduler:
                     self._acquire(task.id, owner)
                 started = TaskStatus.DISPATCHED
             # One whose data was deleted meanwhile has ended in error: another takes its place.
-            tasks += [task for task in popped if task.status is started]
+            for task in popped:
+                if task.status is started:
+                    tasks.append(task)
+                else:
+                    self.push(self._limits.leave(task.id))
         for task in tasks:
             self.running[task.id] = agent
         return tasks
@@ -164,7 +171,10 @@ class Scheduler:
     def forget(self, task_ids: Iterable[str]) -> None:
         """Tasks that no agent runs any more."""
         for task_id in task_ids:
-            self.running.pop(task_id, None)
+            if self.running.pop(task_id, None) is not None:
+                ready = self._limits.leave(task_id)
+                if ready:
+                    self.push(ready)
         if self._idle is not None and not self.running:
             self._idle.set()
 
@@ -210,6 +220,7 @@ class Scheduler:
                     task.status is TaskStatus.SUBMITTED
                     and task.id not in taken
                     and not (task.not_before and self._is_delayed(task.id))
+                    and self._limits.admit(task)
                 ):
                     taken.add(task.id)
                     tasks.append(task)

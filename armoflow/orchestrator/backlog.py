@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from armoflow import config
+from armoflow.named_limits import Places, read_limits
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.protocol.transport import EngineInfo
 
@@ -36,6 +37,9 @@ which is one round trip for the news and the creation of results, one for the su
 
 class Backlog:
     """The tasks that are with the engine, by partition, and those that wait for their turn.
+
+    Of tasks with a named limit only so many of this client's are with the engine; the others let
+    those that do not need them overtake.
 
     Lives in the loop's thread. Tasks are offered in the order of the plan, in which inputs come
     first; of one partition they leave in this order too, so what is with the engine never waits
@@ -70,6 +74,8 @@ class Backlog:
         self._partitions: dict[str, _PartitionQueue] = {}
         self._taken: set[PlannedTask] = set()
         self._missing: set[Result] = set()  # outputs of the tasks that wait
+        self._places = Places()
+        self._limited = 0  # tasks with named limits that wait
         self.count = 0
         self._bytes = 0
 
@@ -87,12 +93,14 @@ class Backlog:
         if self._engine is None or task.open_outputs == 0:  # what was given up goes nowhere
             return True
         partition = self._partition(task.options.partition)
-        if not partition.waiting and self._may_go(task, partition):
+        free = not partition.waiting or self._limited
+        if free and self._may_go(task, partition):
             self._take(task, partition)
             return True
         partition.waiting.append(task)
         self.count += 1
         self._bytes += task.size
+        self._limited += bool(_limits(task))
         self._missing.update(task.outputs)
         return False
 
@@ -101,22 +109,34 @@ class Backlog:
         if not self.count:
             return None
         for partition in self._partitions.values():
-            while partition.waiting:
-                task = partition.waiting[0]
-                given_up = task.open_outputs == 0
-                if not given_up and not self._may_go(task, partition):
-                    break
-                partition.waiting.popleft()
+            task = self._next_of(partition)
+            if task is not None:
+                return task
+        return None
+
+    def _next_of(self, partition: _PartitionQueue) -> PlannedTask | None:
+        waiting = partition.waiting
+        position = 0
+        while position < len(waiting):
+            task = waiting[position]
+            given_up = task.open_outputs == 0
+            if given_up or self._may_go(task, partition):
+                del waiting[position]
                 self._leave(task)
                 if not given_up:
                     self._take(task, partition)
                     return task
+            elif self._limited and partition.has_room(self._clock(), self._round_trip()):
+                position += 1  # it waits for a place, or for what does
+            else:
+                break
         return None
 
     def ended(self, task: PlannedTask) -> None:
         """A task has ended, wherever it was; it has its outputs still."""
         if task in self._taken:
             self._taken.remove(task)
+            self._places.leave(task)
             self._partition(task.options.partition).ended(self._clock())
         elif self._missing:
             self._missing.difference_update(task.outputs)  # it was given up: who needs them may go
@@ -132,7 +152,7 @@ class Backlog:
         for partition in self._partitions.values():
             partition.waiting.clear()
         self._missing.clear()
-        self.count = self._bytes = 0
+        self.count = self._bytes = self._limited = 0
 
     def _partition(self, name: str) -> _PartitionQueue:
         """What is known of a partition; without a name it is the default one, which has one."""
@@ -147,17 +167,27 @@ class Backlog:
 
     def _may_go(self, task: PlannedTask, partition: _PartitionQueue) -> bool:
         return partition.has_room(self._clock(), self._round_trip()) and (
-            not self._missing or self._missing.isdisjoint(task.inputs)
+            (not self._missing or self._missing.isdisjoint(task.inputs))
+            and self._places.full(_limits(task)) is None
         )
 
     def _take(self, task: PlannedTask, partition: _PartitionQueue) -> None:
         self._taken.add(task)
+        if limits := _limits(task):
+            self._places.take(task, limits)
         partition.took(self._clock())
 
     def _leave(self, task: PlannedTask) -> None:
         self.count -= 1
         self._bytes -= task.size
+        self._limited -= bool(_limits(task))
         self._missing.difference_update(task.outputs)
+
+
+def _limits(task: PlannedTask) -> Mapping[str, int]:
+    """The named limits of a task; most have none."""
+    labels = task.options.labels
+    return read_limits(dict(labels)) if labels else {}
 
 
 class _PartitionQueue:

@@ -93,6 +93,7 @@ class CallRule:
             and (own.partition, own.priority) == (parent.partition, parent.priority)
             and own.max_retries == parent.max_retries
             and (own.cpus, own.memory) == (parent.cpus, parent.memory)
+            and own.limits == parent.limits
             # The parent's own time must suffice for all.
             and (parent.timeout is None or longest(own) <= longest(parent))
         )

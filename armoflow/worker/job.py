@@ -392,6 +392,7 @@ def options_of(settings: Settings) -> TaskOptions:
         cpus=settings.cpus,
         memory=settings.memory,
         gpus=settings.gpus,
+        limits=tuple(settings.limits.items()) or None,
         priority=settings.priority,
         max_retries=settings.max_retries,
         max_backoff=settings.max_backoff,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import random
 import sys
 
@@ -318,3 +320,48 @@ def test_the_tags_of_many_sessions_are_gone_through_now_and_then() -> None:
         rounds.push(setup.make(f"{number}", session=f"s{number}"))
     assert len(rounds.pop(20 * KNOWN_TAGS)) == 20 * KNOWN_TAGS
     assert rounds._most_tags <= 4 * 20 * KNOWN_TAGS
+
+
+def limited(setup: Setup, name: str, order: int, **limits: int) -> TaskRecord:
+    task = setup.make(name, order)
+    options = {"armoflow.limits": json.dumps(limits)}
+    task.options = dataclasses.replace(task.options, options=options)
+    return task
+
+
+def test_a_limit_holds_back_its_own_tasks_and_no_others() -> None:
+    setup = Setup()
+    tasks = [limited(setup, f"{number}", number, licence=2) for number in range(5)]
+    setup.scheduler.push([*tasks, setup.make("free", 9)])
+    assert setup.take(10) == ["0", "1", "free"]
+    assert setup.take(10) == []
+    setup.scheduler.forget(["free"])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["1"])
+    assert setup.take(10) == ["2"]
+    setup.scheduler.remove_agent("default", setup.agent)
+    assert setup.take(10) == ["3", "4"]
+
+
+def test_a_task_needs_a_place_of_each_name_and_the_smallest_number_holds() -> None:
+    setup = Setup()
+    setup.scheduler.push(
+        [
+            limited(setup, "both", 0, licence=1, disk=1),
+            limited(setup, "disk", 1, disk=1),
+            limited(setup, "wide", 2, disk=3),
+            limited(setup, "licence", 3, licence=1),
+        ]
+    )
+    assert setup.take(10) == ["both", "wide"]
+    setup.scheduler.forget(["both"])
+    assert setup.take(10) == ["licence"]  # of "disk" one runs still
+    setup.scheduler.forget(["wide"])
+    assert setup.take(10) == ["disk"]
+
+
+def test_a_limited_task_that_cannot_start_leaves_its_place() -> None:
+    setup = Setup()
+    setup.lost.add("lost")
+    setup.scheduler.push([limited(setup, "lost", 0, one=1), limited(setup, "next", 1, one=1)])
+    assert setup.take(10) == ["next"]

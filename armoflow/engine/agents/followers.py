@@ -38,7 +38,7 @@ class Followers:
         peek: Data of a completed result, if it is in memory or a file.
         make: Makes the work of a task of its payload and inputs.
         is_running: Whether this work runs for its task now.
-        slots: How many children a task takes: those that take several wait for them.
+        may_follow: Whether a task needs nothing but its inputs to run.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Followers:
         make: Callable[[TaskRecord, Source, dict[str, Source]], Assignment],
         is_running: Callable[[Assignment], bool],
         *,
-        slots: Callable[[TaskRecord], int],
+        may_follow: Callable[[TaskRecord], bool],
     ) -> None:
         self._state = state
         self._partition = partition
         self._peek = peek
         self._make = make
         self._is_running = is_running
-        self._slots = slots
+        self._needs_no_more = may_follow
         self._by_leader: dict[str, Follower] = {}
         self._leaders: dict[str, str] = {}
         self._ends: dict[ChildSupervisor, deque[Assignment]] = {}  # the last that seats got
@@ -138,7 +138,7 @@ class Followers:
             task.status is TaskStatus.PENDING
             and task.remaining == 1
             and task.options.partition_id == self._partition
-            and self._slots(task) == 1
+            and self._needs_no_more(task)
             and task.id not in self._leaders
             and self._state.sessions[task.session_id].status is SessionStatus.RUNNING
         )

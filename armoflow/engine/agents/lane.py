@@ -90,7 +90,7 @@ class LaneAgent:
         self._stopped: list[str] = []
         self._followers = Followers(
             *(engine.state, partition, self._peek, _work, self._is_running),
-            slots=self._slots.wanted,
+            may_follow=self._slots.may_follow,
         )
         self._written = Written(self._options)
         self._loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from armoflow.codec.payload import CPUS_LABEL, MEMORY_LABEL
 from armoflow.engine.records import TaskRecord
+from armoflow.named_limits import read_limits
 from armoflow.worker.supervisor import ChildSupervisor
 
 
@@ -29,6 +30,10 @@ class Slots:
         self._share = None if memory is None else max(1, memory // count)
         self._lent: dict[str, Sequence[ChildSupervisor]] = {}
         self._taken: set[ChildSupervisor] = set()
+
+    def may_follow(self, task: TaskRecord) -> bool:
+        """Whether a task waits neither for several slots nor for a limit's place."""
+        return self.wanted(task) == 1 and not read_limits(task.options.options)
 
     def wanted(self, task: TaskRecord) -> int:
         """How many slots a task takes: all of them, if it wants more than there are."""

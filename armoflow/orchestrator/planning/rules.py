@@ -101,6 +101,7 @@ class Rules:
             cpus=options.cpus,
             memory=options.memory,
             gpus=options.gpus,
+            limits=dict(options.limits or ()),
             retry_memory=retries_error(options.retry_on, MemoryLimitError),
         )
         self.packed = dataclasses.replace(self.single, packed=True)
