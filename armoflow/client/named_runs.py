@@ -382,7 +382,9 @@ class NamedRuns:
         future: Future[Any],
     ) -> None:
         orchestrator, session = run.orchestrator, run.session
-        known = KnownValues(keys, session.manifest.places(session.progress), run.tasks)
+        skipping = [key for node in Graph(value) for key in keys.skipping(node)]
+        places = self._loop.call(session.places(skipping))
+        known = KnownValues(keys, places, run.tasks)
         planner = Planner(orchestrator.book, settings, known)
         survey = self._survey(planner, value, settings)
         if survey.cached:

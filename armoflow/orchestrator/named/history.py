@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from armoflow import config
-from armoflow.codec.envelope import unpack_cells
+from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.errors import DataLostError, EnvelopeError
@@ -20,11 +20,10 @@ from armoflow.orchestrator.named.manifest import (
     TaskNote,
     unpack_part,
 )
+from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.targets import is_failure
+from armoflow.protocol.messages import chunks
 from armoflow.protocol.transport import ResultChange, ResultState, Transport
-
-ValueKey = tuple[bytes, int]
-"""The key of a node, and which of its outputs; -1: what a filter leaves."""
 
 
 class ValuePlace(NamedTuple):
@@ -145,6 +144,28 @@ async def look(transport: Transport, session_id: str, tasks: Sequence[TaskNote])
     lost = _with_dependents(tasks, states.keys() - done, done)
     open_ = set(outputs) - done - lost
     return Progress(changes, done, lost, open_, bad)
+
+
+async def left_out(
+    transport: Transport, session_id: str, places: Iterable[ValuePlace]
+) -> set[ValuePlace]:
+    """The places in which there is nothing, for what they are of has failed and was left out."""
+    asked: defaultdict[str, list[ValuePlace]] = defaultdict(list)
+    for place in places:
+        asked[place.result_id].append(place)
+    empty: set[ValuePlace] = set()
+    for ids in chunks(list(asked), config.CACHE_BATCH):
+        for result_id, data in zip(ids, await transport.fetch(session_id, ids), strict=True):
+            cells = () if isinstance(data, DataLostError) else unpack_cells(data)
+            empty.update(each for each in asked[result_id] if _is_absent(cells, each.slot))
+    return empty
+
+
+def _is_absent(cells: Sequence[Cell], slot: int) -> bool:
+    if slot >= len(cells):
+        return True
+    cell = cells[slot]
+    return cell is None or (isinstance(cell, Slot) and cell.kind is SlotKind.ABSENT)
 
 
 def _with_dependents(tasks: Iterable[TaskNote], lost: set[str], done: set[str]) -> set[str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from armoflow.codec.payload import Payload
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.named.history import Progress, ValueKey, ValuePlace
+from armoflow.orchestrator.named.history import Progress, ValuePlace
 from armoflow.orchestrator.named.manifest import Place, TaskNote
-from armoflow.orchestrator.named.run_keys import KeyedNode, RunKeys
+from armoflow.orchestrator.named.run_keys import KeyedNode, RunKeys, ValueKey
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.chunks import join
 from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered

@@ -18,6 +18,10 @@ _KEPT_ITEMS = -1
 """In place of an output's number: what a filter leaves is its source's item."""
 
 
+ValueKey = tuple[bytes, int]
+"""The key of a node, and which of its outputs; -1: what a filter leaves."""
+
+
 class KeyedNode(NamedTuple):
     """What the values of a node are known by.
 
@@ -69,6 +73,13 @@ class RunKeys:
         if node not in self._known:
             self._known[node] = self._make(node)
         return self._known[node]
+
+    def skipping(self, node: Node) -> Sequence[ValueKey]:
+        """The values of a node in whose place there may be nothing, because something failed."""
+        keyed = self.of(node) if isinstance(node, MapNode) and node.sparse else None
+        if keyed is None:
+            return ()
+        return [(key, output) for key in keyed.items for output in keyed.outputs]
 
     def _make(self, node: Node) -> KeyedNode | None:
         if not isinstance(node, CollectionNode):

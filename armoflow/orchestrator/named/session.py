@@ -12,7 +12,14 @@ import os
 from collections.abc import Sequence, Set
 
 from armoflow import config
-from armoflow.orchestrator.named.history import Manifest, Progress, look, without
+from armoflow.orchestrator.named.history import (
+    Manifest,
+    Progress,
+    ValuePlace,
+    left_out,
+    look,
+    without,
+)
 from armoflow.orchestrator.named.manifest import (
     EPOCHS,
     Head,
@@ -22,6 +29,7 @@ from armoflow.orchestrator.named.manifest import (
     pack_part,
 )
 from armoflow.orchestrator.named.recorder import PULSE
+from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.protocol.frames import CONSTANT_PREFIX, RUN_LABEL
 from armoflow.protocol.messages import chunks
@@ -144,6 +152,20 @@ class RunSession:
             for output in task.outputs
             if output in self.progress.lost
         ]
+
+    async def places(self, skipping: Sequence[ValueKey]) -> dict[ValueKey, ValuePlace]:
+        """Where values are, or will be, by their keys.
+
+        Args:
+            skipping: In whose place there may be nothing, because they failed: these are not there.
+        """
+        found = self.manifest.places(self.progress)
+        done = self.progress.done
+        doubtful = {found[key]: key for key in skipping if key in found}
+        ready = [place for place in doubtful if place.result_id in done]
+        for place in await left_out(self._transport, self.id, ready):
+            del found[doubtful[place]]
+        return found
 
     async def being_planned(self) -> bool:
         """Whether somebody plans it now."""
