@@ -154,6 +154,24 @@ MAXIMUM_DURATION = 7 * 24 * 3600.0
 DURATION_MARGIN = 30.0
 """Seconds added to a computed max_duration for starting and storing."""
 
+INSTALL_SECONDS = 1800.0
+"""Seconds that requirements may take to be installed; added to the max_duration of their tasks."""
+
+INSTALL_AGAIN = 30.0
+"""Seconds for which it is known that requirements could not be installed: many tasks may ask for
+the same."""
+
+ENVIRONMENTS_LIMIT = 10 * 1024 * MIB
+"""Bytes that virtual environments on a worker take, after which those go that were used longest
+ago; never one in use."""
+
+ENVIRONMENTS_AGE = 30 * 24 * 3600.0
+"""Seconds after which one that nobody used goes."""
+
+PARKED_PROCESSES = 4
+"""Processes that wait for tasks of their environment, while others run: each keeps what it has
+imported."""
+
 SHORTEST_PAUSE = 0.01
 """Seconds before a retry for which a worker is given to other tasks: to be put aside and sent again
 costs about a millisecond in all."""

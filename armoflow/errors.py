@@ -164,6 +164,10 @@ class VersionMismatchError(TaskError):
     """The worker's Python, cloudpickle or armoflow cannot run what the client's has written."""
 
 
+class RequirementsError(TaskError):
+    """What a task needs to have installed cannot be had where it was to run."""
+
+
 class TaskTimeoutError(TaskError, TimeoutError):
     """An attempt of a task ran longer than its ``timeout`` and was killed."""
 

@@ -9,6 +9,8 @@ Of several places that may say the same option, the nearest one to the call wins
 4. the client: ``Client(retries=2)``;
 5. the defaults.
 
+Of ``env`` that holds for each variable: those that different places name are all set.
+
 The graph that a task returns is merged in the same way: what its calls say, then the blocks, client
 and defaults of the task that returned it. The task's own options are its own.
 """
@@ -30,7 +32,9 @@ from armoflow.config import MEMORY_LEAST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.policies import CachePolicy, make_policy
+from armoflow.requirements import check_requirements
 from armoflow.retrying import RetryOn, make_retry_on
+from armoflow.system.descendants import MARK
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,6 +85,10 @@ class TaskOptions:
         options: Further options of the task for ArmoniK, by name, all of them texts: for engines,
             for workers of other kinds, and for who looks.
         min_success: The share of a map's items that have to succeed where the others are skipped.
+        env: Environment variables, by name, all of them texts: set while the task runs, put back
+            after it.
+        requirements: Packages that it needs, as ``"numpy>=2"``: on the worker it runs in a virtual
+            environment that has them, beside what is installed there. None at all: ``[]``.
     """
 
     retries: int | None = None
@@ -107,6 +115,8 @@ class TaskOptions:
     on_failure: Any = None
     min_success: float | None = None
     options: tuple[tuple[str, str], ...] | None = None
+    env: tuple[tuple[str, str], ...] | None = None
+    requirements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0)
@@ -123,12 +133,10 @@ class TaskOptions:
         _check_seconds("max_backoff", self.max_backoff, positive=False)
         if self.jitter is not None:
             _check_share("jitter", self.jitter)
-        if self.retry_on is not None:
-            object.__setattr__(self, "retry_on", make_retry_on(self.retry_on))
-        if self.options is not None:
-            object.__setattr__(self, "options", _texts(self.options))
-        if self.limits is not None:
-            object.__setattr__(self, "limits", _counts(self.limits))
+        for name, read in _READERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, read(value))
         if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
             raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
         for name in ("keep", "fuse"):
@@ -164,8 +172,14 @@ NOT_INHERITED = CACHE_OPTIONS | {"on_failure", "min_success"}
 """What blocks and clients say of these does not hold in the graphs that tasks return."""
 
 
-def cache_policy(options: TaskOptions) -> CachePolicy:
+def cache_policy(
+    options: TaskOptions, env: tuple[tuple[str, str], ...] | None = None
+) -> CachePolicy:
     """Whether values are kept, and what they are known by; none that a failure may have left.
+
+    Args:
+        options: All that is said about a task.
+        env: The variables that were said near it: those of the client make no difference.
 
     Raises:
         OptionError: If it makes no sense.
@@ -175,9 +189,10 @@ def cache_policy(options: TaskOptions) -> CachePolicy:
         frozenset({'inputs'})
     """
     kept = None if options.replaces else options.cache
-    return make_policy(
+    policy = make_policy(
         kept, version=options.version, ignore=options.ignore, expires=options.expires
     )
+    return policy.declaring(options.requirements or (), env or ())
 
 
 def check_skipping(own: TaskOptions, base: TaskOptions) -> None:
@@ -224,6 +239,8 @@ class Options(TypedDict, total=False):
     on_failure: Any
     min_success: float | None
     options: Mapping[str, str]
+    env: Mapping[str, str]
+    requirements: Iterable[str]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -236,7 +253,8 @@ def merge_options(*levels: TaskOptions | None) -> TaskOptions:
         levels: The nearest to the call first; None for a level that there is not.
 
     Returns:
-        Of each option, what the first level that says something says.
+        Of each option, what the first level that says something says; of ``env``, of each
+        variable.
 
     Example:
         >>> merge_options(TaskOptions(retries=2), None, TaskOptions(retries=1, keep=True)).given()
@@ -245,7 +263,10 @@ def merge_options(*levels: TaskOptions | None) -> TaskOptions:
     merged: dict[str, Any] = {}
     for level in levels:
         if level is not None:
-            merged = {**level.given(), **merged}
+            own = level.given()
+            if "env" in own:  # of each variable what the nearest level says
+                own["env"] = merged["env"] = {**dict(own["env"]), **merged.get("env", {})}
+            merged = {**own, **merged}
     return TaskOptions(**merged)
 
 
@@ -305,11 +326,11 @@ def _check_seconds(name: str, value: object, *, positive: bool) -> None:
         )
 
 
-def _texts(value: Any) -> tuple[tuple[str, str], ...]:
+def _texts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
     """A mapping of texts, as it can be hashed."""
     found = dict(value) if isinstance(value, (Mapping, tuple)) else None
     if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
-        raise OptionError(f"options must be a dict of texts, not {value!r}")
+        raise OptionError(f"{name} must be a dict of texts, not {value!r}")
     return tuple(sorted(found.items()))
 
 
@@ -324,6 +345,33 @@ def _counts(value: Any) -> tuple[tuple[str, int], ...]:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise OptionError(f"limits[{name!r}] must be an integer from 1 on, not {count!r}")
     return tuple(sorted(found.items()))
+
+
+def _further_options(value: Any) -> tuple[tuple[str, str], ...]:
+    return _texts("options", value)
+
+
+def _variables(value: Any) -> tuple[tuple[str, str], ...]:
+    found = _texts("env", value)
+    for name, text in found:
+        if not name or "=" in name or "\0" in name + text:
+            raise OptionError(
+                f"env names a variable {name!r}: a name has a character at least, and no '=', and "
+                "neither name nor value holds a NUL"
+            )
+        if name == MARK:
+            raise OptionError(f"env sets {name}, by which armoflow finds its processes: leave it")
+    return found
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "retry_on": make_retry_on,
+    "options": _further_options,
+    "limits": _counts,
+    "env": _variables,
+    "requirements": check_requirements,
+}
+"""Makes of what was written of an option what is kept: checked, and so that it can be hashed."""
 
 
 def _check_share(name: str, value: object) -> None:

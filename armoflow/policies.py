@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
@@ -32,12 +32,25 @@ class CachePolicy:
         version: Stands for the code, if it is given.
         ignore: Arguments that are left out of the key.
         expires: Seconds for which a value is good, or until when.
+        declared: What the task says of its environment, by name.
     """
 
     parts: frozenset[str] = frozenset()
     version: str | None = None
     ignore: frozenset[str] = frozenset()
     expires: float | datetime | None = None
+    declared: tuple[tuple[str, str], ...] = ()
+
+    def declaring(self, requirements: Iterable[str], env: Iterable[tuple[str, str]]) -> CachePolicy:
+        """The same, for a task with these requirements and environment variables.
+
+        Example:
+            >>> make_policy(True).declaring(["numpy>=2"], [("MODE", "fast")]).declared
+            (('requirement numpy>=2', ''), ('variable MODE', 'fast'))
+        """
+        needed = [(f"requirement {text}", "") for text in requirements]
+        said = (*needed, *((f"variable {name}", text) for name, text in env))
+        return replace(self, declared=said) if said else self
 
     @property
     def enabled(self) -> bool:

@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _light_children() -> Iterator[None]:
+def _light_children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Processes that are started from here, and import test modules, do so without pytest.
 
     A fixture, since only now no further process is started that is to run tests.
@@ -58,6 +58,8 @@ def _light_children() -> Iterator[None]:
     paths = [str(Path(__file__).parent / "weightless"), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        # What tasks need is installed there, and not where the user keeps it.
+        patch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path_factory.mktemp("environments")))
         yield
 
 

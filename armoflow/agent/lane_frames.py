@@ -7,8 +7,9 @@ while a task runs.
 
 ============  =========  =======================================================================
 owner, main   RUN        tasks, each ``[serial, task id, session id, expected outputs, payload,
-                         folder, progress, passed]``, and the data of their inputs by result id;
-                         ``passed`` are inputs that a task before it in this process makes
+                         folder, progress, passed, trace, refused]``, and the data of their inputs
+                         by result id; ``passed`` are inputs that a task before it in this process
+                         makes, ``refused`` says why it cannot have its requirements
 owner, main   REPLY      number, success, value or error text
 owner, main   STOP
 owner, ctrl   RECALL     serials of tasks to give back unless they have been started

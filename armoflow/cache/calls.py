@@ -140,7 +140,9 @@ class CallKeys:
             told = code.digest
         else:
             told = self._values.of(Parts("name", [name, *bound]))
-        environment = self._environment if "environment" in parts else {}
+        environment = (
+            {**self._environment, **dict(policy.declared)} if "environment" in parts else {}
+        )
         said = [text for item in sorted(environment.items()) for text in item]
         head = digest_of(told, text_digest("environment", str(task.outputs), *said))
         return Called(name, head, code, version, environment, _takes(task), policy)

@@ -23,6 +23,7 @@ OTHERS: Mapping[str, str] = {
     "ARMOFLOW_CACHE": "~/.cache/armoflow",
     OFFERS_VARIABLE: "",
     LIMIT_VARIABLE: f"{tunables.CACHE_LIMIT / tunables.MIB / 1024:g}GiB",
+    "ARMOFLOW_ENVIRONMENTS": "~/.cache/armoflow/environments",
     "ARMOFLOW_GRACE": f"{tunables.WORKER_GRACE:g}",
     "XDG_STATE_HOME": "~/.local/state",
     "ComputePlane__WorkerChannel__Address": "/cache/armonik_worker.sock",

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "replay": "armoflow.cli.replay_command:replay",
     "report": "armoflow.cli.report_command:report",
     "cache": "armoflow.cli.cache_commands:cache",
+    "environments": "armoflow.cli.environments_command:environments",
     "cancel": "armoflow.cli.control:cancel",
     "pause": "armoflow.cli.control:pause",
     "resume": "armoflow.cli.control:resume",

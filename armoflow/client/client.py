@@ -116,9 +116,10 @@ class Client:
             together, as far as they were measured, is refused with what it would take.
         report: A file, such as ``run.html``: when the client ends, a page about what it has run is
             written there, which needs no other file.
-        options: Task options that hold where a task says nothing, such as ``retries=2``; and how
-            the engine is reached: ``certificate_authority``, ``client_certificate`` and
-            ``client_key`` or ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
+        options: Task options that hold where a task says nothing, such as ``retries=2``,
+            ``env={"REGION": "eu"}`` or ``requirements=["numpy>=2"]``; and how the engine is
+            reached: ``certificate_authority``, ``client_certificate`` and ``client_key`` or
+            ``client_p12``, ``target_name``, ``keepalive``, ``compression``.
 
     Raises:
         EngineUnreachableError: If nothing answers at the endpoint.

@@ -159,6 +159,8 @@ class LocalRunner:
             backoff=options.backoff or 0.0,
             max_backoff=options.max_backoff,
             jitter=options.jitter or 0.0,
+            env=dict(options.env or ()),
+            requirements=list(options.requirements or ()),
         )
         return LocalAttempts(settings, options.retry_on, self._sleep)
 

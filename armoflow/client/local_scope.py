@@ -24,6 +24,7 @@ from armoflow.client.local_machine import (
     first_failure,
     row,
 )
+from armoflow.client.surroundings import surrounded
 from armoflow.errors import GraphError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.collection import DelayedList
@@ -166,7 +167,8 @@ class Scope:
             try:
                 # As in a worker, where the caller's blocks are not entered.
                 here = local_task(node, name, attempt, checkpoint, place)
-                with as_block(None), running(here):
+                around = surrounded(attempts.settings.env, attempts.settings.requirements)
+                with as_block(None), running(here), around:
                     result = finish(function())
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):

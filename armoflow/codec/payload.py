@@ -29,6 +29,7 @@ from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
 from armoflow.placement import Limits
+from armoflow.requirements import to_label
 from armoflow.retrying import shorten
 
 CPUS_LABEL, MEMORY_LABEL = "armoflow.cpus", "armoflow.memory"
@@ -141,6 +142,8 @@ class Settings:
         gpus: Graphics processors that it wants, or None.
         retry_memory: What has taken more memory than it may is tried again.
         limits: Of each name, how many may run at the same time.
+        env: Environment variables that are set while it runs.
+        requirements: What is installed where it runs; in order.
     """
 
     retries: int = RETRIES
@@ -164,13 +167,16 @@ class Settings:
     gpus: int | None = None
     retry_memory: bool = True
     limits: Mapping[str, int] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    requirements: Sequence[str] = field(default_factory=list)
 
     @property
     def labels(self) -> dict[str, str]:
-        """The task's further options for ArmoniK: the user's, and what it takes of a machine."""
+        """The task's further options for ArmoniK: the user's, and what it takes and needs."""
         limits = json.dumps(self.limits) if self.limits else None
         wants = {CPUS_LABEL: self.cpus, MEMORY_LABEL: self.memory, named_limits.LABEL: limits}
-        return {**self.options, **{name: str(value) for name, value in wants.items() if value}}
+        needed = dict(to_label(self.requirements))
+        return {**self.options, **{k: str(value) for k, value in wants.items() if value}, **needed}
 
     @property
     def engine_retries(self) -> int:

@@ -136,7 +136,11 @@ def rerun(dump: TaskDump, *, alone: bool = False) -> Replayed:
     with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         mark = Mark(create_mark_file(directory))
         try:
-            runner = _Watching(_Agent(dump), Recorder(mark, _discard), directory)
+            # Whoever replays it has installed what it needs, or sees what is missing.
+            needed = payload.settings.requirements
+            runner = _Watching(
+                _Agent(dump), Recorder(mark, _discard), directory, requirements=needed
+            )
             if alone:
                 Script(runner.code).install()
             return _run(runner, dump, payload, directory)

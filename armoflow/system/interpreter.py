@@ -7,7 +7,7 @@ from pathlib import Path
 
 from armoflow.version import __version__
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = """import sys
 sys.path[:] = [path for path in sys.path if path]
 if {root!r} not in sys.path: sys.path.append({root!r})
@@ -18,16 +18,19 @@ sys.exit(main())
 with the name of a standard module. The package is found where this process has found it."""
 
 
-def python_command(module: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
+def python_command(
+    module: str, *arguments: str, options: tuple[str, ...] = (), python: str | None = None
+) -> list[str]:
     """A command that calls ``main()`` of a module, under the interpreter's present options.
 
     Args:
         module: The module.
         arguments: Its arguments.
         options: More options of the interpreter.
+        python: The interpreter; None: that of this process.
     """
-    program = _PROGRAM.format(root=_ROOT, module=module)
-    return [sys.executable, *_present_options(), *options, "-c", program, *arguments]
+    program = _PROGRAM.format(root=ROOT, module=module)
+    return [python or sys.executable, *_present_options(), *options, "-c", program, *arguments]
 
 
 def _present_options() -> list[str]:

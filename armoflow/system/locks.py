@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 from armoflow.errors import EngineError
 
@@ -60,3 +62,69 @@ def _without_locks(directory: Path) -> EngineError:
         "at once: choose a directory on a disk of this machine",
         "FAILED_PRECONDITION",
     )
+
+
+_ASKED_AGAIN = 0.05
+"""Seconds between two looks at a lock that another process holds: nobody tells when it goes."""
+
+
+class Interrupted(OSError):
+    """Nobody waits for the lock any more."""
+
+
+class FileLock:
+    """A lock of a file, which is made if it is not there; free again when it is closed.
+
+    Args:
+        path: The file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = Path(directory, "lock")
+        ...     with FileLock(path) as one, FileLock(path) as two:
+        ...         one.try_acquire(), two.try_acquire()
+        (True, False)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def fileno(self) -> int:
+        """Its descriptor: a process that inherits it holds the lock too."""
+        return self._file
+
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take it, if that can be done at once; ``shared``: beside others who share it."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(self._file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def acquire(self, stop: threading.Event, *, shared: bool = False) -> None:
+        """Wait for it.
+
+        Raises:
+            Interrupted: If ``stop`` is set before.
+        """
+        while not self.try_acquire(shared=shared):
+            if stop.wait(_ASKED_AGAIN):
+                raise Interrupted(f"nobody waits for {self._path} any more")
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._file)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -227,6 +227,7 @@ class Child:
         owner: The process that started this one.
         kept: Bytes of code and constants that are kept between tasks.
         token: That of the marks in what is written.
+        requirements: What is installed in this process's environment.
     """
 
     def __init__(  # noqa: PLR0917 - what the command line says, in order
@@ -237,6 +238,7 @@ class Child:
         owner: int,
         kept: int,
         token: bytes,
+        requirements: Sequence[str] = (),
     ) -> None:
         self._inbox = Inbox(channel)
         self._outbox = Outbox(channel, mark)
@@ -244,7 +246,7 @@ class Child:
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._owner = owner
         self._surroundings: ProcessState | None = None
-        self._runner = Runner(self._agent, self._recorder, directory, kept)
+        self._runner = Runner(self._agent, self._recorder, directory, kept, requirements)
         self._pack = lane_frames.packer().pack
         self._process_id = os.getpid()
         self._mark = mark
@@ -267,6 +269,7 @@ class Child:
         self._place = ChildPlace(self._output, self._surroundings)
         answer_for_process(self._current)
         self._runner.code.loading = self._surroundings.loading
+        self._runner.surround = self._surroundings.surround
         while True:
             try:
                 task = inbox.pop()
@@ -400,7 +403,7 @@ class Child:
 
 
 def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
-    serial, task_id, session_id, outputs, payload, folder, progress, passed, trace = entry
+    serial, task_id, session_id, outputs, payload, folder, progress, passed, trace, refused = entry
     return EngineTask(
         serial,
         task_id,
@@ -412,6 +415,7 @@ def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
         None if progress is None else Progress.decode(*progress),
         passed,
         trace,
+        refused,
     )
 
 
@@ -455,10 +459,13 @@ def _refuse_nested_computing() -> None:
 
 
 def main() -> None:
-    """Run as a child: ``main-fd control-fd mark-fd directory owner-pid kept token``."""
+    """Run as a child.
+
+    Its arguments: ``main-fd control-fd mark-fd directory owner-pid kept token requirement...``.
+    """
     channel_fd, control_fd, mark_fd = map(int, sys.argv[1:4])
     directory, owner, kept = sys.argv[4], int(sys.argv[5]), int(sys.argv[6])
-    token = sys.argv[7].encode()
+    token, requirements = sys.argv[7].encode(), sys.argv[8:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner to handle
     for fd in (channel_fd, control_fd, mark_fd):
         os.set_inheritable(fd, False)
@@ -466,7 +473,7 @@ def main() -> None:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
     channel = socket.socket(fileno=channel_fd)
-    child = Child(channel, Mark(mark_fd), directory, owner, kept, token)
+    child = Child(channel, Mark(mark_fd), directory, owner, kept, token, requirements)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()
     child.announce()

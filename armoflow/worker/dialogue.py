@@ -113,6 +113,11 @@ class Dialogue:
         """Whether it waits for tasks to be given back."""
         return bool(self._recalls)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing was said that is still to be answered."""
+        return not (self.sent or self._recalls or self._early)
+
     def cancel(self, work: Assignment) -> None:
         """Stop a task; nothing more is told of it, unless it has just ended."""
         serial = next((number for number, sent in self.sent.items() if sent is work), None)

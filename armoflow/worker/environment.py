@@ -23,7 +23,7 @@ LISTED: Final = frozenset(
     {
         # who and where
         *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "PWD", "TZ", "LANG", "LANGUAGE"),
-        *("TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"),
+        *("TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV", "ARMOFLOW_ENVIRONMENTS"),
         # what is loaded
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
         # which certificates are trusted

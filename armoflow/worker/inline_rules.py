@@ -94,6 +94,7 @@ class CallRule:
             and own.max_retries == parent.max_retries
             and (own.cpus, own.memory) == (parent.cpus, parent.memory)
             and own.limits == parent.limits
+            and (own.env, own.requirements) == (parent.env, parent.requirements)
             # The parent's own time must suffice for all.
             and (parent.timeout is None or longest(own) <= longest(parent))
         )

@@ -398,6 +398,8 @@ def options_of(settings: Settings) -> TaskOptions:
         max_backoff=settings.max_backoff,
         jitter=settings.jitter or None,
         options=tuple(settings.options.items()) or None,
+        env=tuple(settings.env.items()) or None,
+        requirements=tuple(settings.requirements) or None,
         retry_on=None if settings.retry_on is None else pickle.loads(settings.retry_on),
         on_failure=None if settings.on_failure is None else pickle.loads(settings.on_failure),
     )

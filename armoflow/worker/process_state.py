@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -189,6 +189,20 @@ _ATTRIBUTES = _attributes(
 _ITEMS = [*_IMPORTED, _ATTRIBUTES, _Item(_switches, _set_switches), _Item(_handlers, _set_handlers)]
 
 
+def _followed(
+    base: dict[bytes, bytes], old: dict[bytes, bytes], now: dict[bytes, bytes]
+) -> dict[bytes, bytes]:
+    """The variables of the process, after what was changed while a task had some of its own.
+
+    Example:
+        >>> base, given = {b"HOME": b"/"}, {b"HOME": b"/", b"MODE": b"fast"}
+        >>> _followed(base, given, {**given, b"THREADS": b"1"})
+        {b'HOME': b'/', b'THREADS': b'1'}
+    """
+    changed = {name: content for name, content in now.items() if old.get(name) != content}
+    return {name: base[name] for name in base if name in now or name not in old} | changed
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_copy, value))
@@ -233,7 +247,14 @@ class ProcessState:
             for number, old in enumerate(before):
                 now = _IMPORTED[number].read()
                 if now != old:
-                    self._values[number] = _copy(now)
+                    kept = _copy(now) if number else _followed(self._values[0], old, now)
+                    self._values[number] = kept
+
+    def surround(self, variables: Mapping[str, str]) -> None:
+        """Set environment variables, until everything is put back."""
+        os.environ.update(variables)
+        if "TZ" in variables:
+            time.tzset()
 
     def adopt_threads(self) -> None:
         """The threads that run now are the process's own."""

@@ -8,10 +8,11 @@ record of its first failing item.
 from __future__ import annotations
 
 import functools
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
@@ -19,11 +20,11 @@ from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.item_log import ItemLog
-from armoflow.codec.payload import Operation, Payload
+from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.recording import record_death
 from armoflow.content import Part
-from armoflow.errors import ArmoflowError, EnvelopeError
+from armoflow.errors import ArmoflowError, EnvelopeError, RequirementsError
 from armoflow.orchestrator.paces import Paces
 from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
@@ -60,6 +61,7 @@ class EngineTask:
         progress: What was done before.
         passed: Inputs that a task before it in this process makes; then they are in ``inputs``.
         trace: The trace that it belongs to, and with it its child tasks.
+        refused: Why what it needs is not installed here.
     """
 
     serial: int
@@ -72,6 +74,7 @@ class EngineTask:
     progress: Progress | None = None
     passed: Sequence[str] = ()
     trace: Labels = ()
+    refused: str = ""
 
 
 class TaskFailure(Exception):
@@ -108,12 +111,15 @@ class Runner:
         recorder: Notes what runs.
         directory: Where large outputs are staged, unless a task names a folder.
         kept: Bytes of code and constants that are kept between tasks.
+        requirements: What is installed in this process's environment.
 
     Attributes:
         code: The functions that it knows.
         name: The name of the last task.
         payload: What is being run; its user sets it back.
         touched: Its code may have changed something in this process.
+        requirements: What is installed here.
+        surround: Sets environment variables.
     """
 
     def __init__(
@@ -122,7 +128,10 @@ class Runner:
         recorder: Recorder,
         directory: str,
         kept: int = config.FETCHED_BYTES,
+        requirements: Sequence[str] = (),
     ) -> None:
+        self.requirements = list(requirements)
+        self.surround: Callable[[Mapping[str, str]], None] = os.environ.update
         self._agent = agent
         self._recorder = recorder
         self._directory = directory
@@ -180,12 +189,18 @@ class Runner:
         with self._threads.of_task(payload.settings.cpus):
             self._run(task, payload, effects)
 
-    def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
-        self.name, self.payload, self.touched = payload.name, payload, False
-        settings = payload.settings
+    def _surround(self, settings: Settings) -> None:
+        """Let hold in this process what is said for the task."""
         if settings.memory is not None:
             self._recorder.words[MEMORY] = settings.memory
+        if settings.env:
+            self.surround(settings.env)
+            self.touched = True
+
+    def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
+        self.name, self.payload, self.touched = payload.name, payload, False
         check_versions(payload.versions, node=payload.name)  # before anything else is read of it
+        self._surround(payload.settings)
         self._paces.hear(payload.paces)
         self._seconds = 0.0
         self._log = ItemLog()
@@ -270,6 +285,9 @@ class Runner:
                 job.take_over()
                 return job
         try:
+            needed = step.settings.requirements
+            if (needed or self.requirements) and list(needed) != self.requirements:
+                self._refuse(task, step)
             self._load(step, job)
             began = time.perf_counter()
             item_operations.RUN[step.operation](job)
@@ -310,6 +328,15 @@ class Runner:
         rest = functools.partial(self._rest, task, before)
         log = self._log.section(step.name, step.start if step.collection else None)
         return Job(step, inputs, attempts, len(task.outputs), log=log, rest=rest, lasting=lasting)
+
+    def _refuse(self, task: EngineTask, step: Payload) -> NoReturn:
+        """It is not run without what it needs."""
+        wanted = ", ".join(step.settings.requirements)
+        raise RequirementsError(
+            task.refused
+            or f"{step.name!r} needs {wanted or 'no requirements'}, and was given a process that "
+            f"has {', '.join(self.requirements) or 'none'}: the worker is none of this version"
+        )
 
     def _load(self, step: Payload, job: Job) -> None:
         if step.operation is Operation.GATHER:

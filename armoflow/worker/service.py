@@ -32,6 +32,7 @@ from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.leftovers import sweep_leftovers
 from armoflow.worker.output_keeper import Written
+from armoflow.worker.preparations import Preparations, requirements_of
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, TaskEnding
@@ -79,6 +80,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         self._sweeping: asyncio.Future[None] | None = None
         environment = environment or worker_environment()
         self._spares = Spares(directory, environment, spare_delay, container_memory())
+        self._preparations = Preparations(directory)
         self._supervisor = ChildSupervisor(self, self._spares)
         self._supervisor.prepare()
 
@@ -96,6 +98,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             await self._sweeping
         await self._supervisor.stop()
         await self._spares.stop()
+        await self._preparations.stop()
 
     @property
     def busy(self) -> bool:
@@ -114,8 +117,10 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         call = _Call(AgentCalls(self._agent, request), asyncio.get_running_loop().create_future())
         work = _work(request, call)
         self._options[request.task_id] = request.task_options.options
-        self._supervisor.send([work])
         try:
+            needed = requirements_of(request.task_options.options)
+            work.virtual_environment, work.refused = await self._preparations.get(needed)
+            self._supervisor.send([work])
             outcome = await call.outcome
             lost = self._lost(call, outcome)
             if not lost:

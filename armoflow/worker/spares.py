@@ -1,11 +1,15 @@
-"""Where supervisors get their processes from: a warm spare, or a new one."""
+"""Where supervisors get their processes from: a warm spare, one that waits, or a new one.
+
+Each process has one environment for all its life. Where tasks of several take turns, those of the
+others are parked: they keep what they have imported.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from armoflow.agent.passages import NOBODY
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.system.memory import ContainerMemory
 from armoflow.worker.child_process import ChildListener, ChildProcess
+from armoflow.worker.virtual_environments import VirtualEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +50,14 @@ class Spares:
         memory: ContainerMemory | None = None,
     ) -> None:
         self.memory = memory
+        self._room = config.PARKED_PROCESSES
+        self._parked: list[ChildProcess] = []
         self._kept = config.FETCHED_BYTES
         if memory is not None:
             self._kept = min(self._kept, memory.limit // config.CACHES_SHARE)
             if memory.limit < config.SPARE_MEMORY:
                 delay = None
+                self._room = 0
         self._directory = directory
         self._environment = environment
         self._mark = new_mark(environment)
@@ -60,13 +68,38 @@ class Spares:
         self._loop = asyncio.get_running_loop()
         self._removals: set[asyncio.Task[None]] = set()
 
-    def take(self, listener: ChildListener) -> ChildProcess:
-        """A process for a supervisor: the spare one, which may be ready, if there is one."""
-        spare, self._spare = self._spare, None
-        if spare is None:
-            return self._spawn(listener)
-        spare.listener = listener
-        return spare
+    def take(
+        self, listener: ChildListener, virtual_environment: VirtualEnvironment | None = None
+    ) -> ChildProcess:
+        """A process for a supervisor: one that waits, and may be ready, if there is one.
+
+        Args:
+            listener: The supervisor.
+            virtual_environment: What it is to run in.
+        """
+        found = self._take_parked(virtual_environment)
+        if found is None and virtual_environment is None:
+            found, self._spare = self._spare, None
+        if found is None:
+            return self._spawn(listener, virtual_environment)
+        found.listener = listener
+        return found
+
+    def _take_parked(self, virtual_environment: VirtualEnvironment | None) -> ChildProcess | None:
+        for child in reversed(self._parked):
+            if child.virtual_environment == virtual_environment:
+                self._parked.remove(child)
+                return child
+        return None
+
+    def park(self, child: ChildProcess) -> None:
+        """Take back a process without work; beyond some, the one that waited longest ends."""
+        child.listener = self
+        self._parked.append(child)
+        while len(self._parked) > self._room:
+            gone = self._parked.pop(0)
+            gone.unwatch()
+            self._keep(_end(gone))
 
     def expect(self) -> None:
         """Processes are in use: one may be needed."""
@@ -79,11 +112,11 @@ class Spares:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.unwatch()
-            await spare.end(gently=True)
-            spare.close()
+        waiting = [*self._parked, *([] if self._spare is None else [self._spare])]
+        self._parked, self._spare = [], None
+        for child in waiting:
+            child.unwatch()
+        await asyncio.gather(*map(_end, waiting))
         await asyncio.gather(*self._removals)
         await asyncio.to_thread(end_marked, self._mark)  # what tasks of all processes have left
 
@@ -109,28 +142,44 @@ class Spares:
     def on_end(self, child: ChildProcess) -> None:
         """It died."""
         child.kill()
-        self._spare = None
-        if not child.ready:
+        if child in self._parked:
+            self._parked.remove(child)
+        else:
+            self._spare = None
+        if not child.ready and child.virtual_environment is None:
             self._delay = None
             child.output.finish(NOBODY)
             logger.warning("a spare worker process cannot start: %s", child.output.last.of())
-        removal = self._loop.create_task(_remove(child))
+        self._keep(_remove(child))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        removal = self._loop.create_task(coroutine)
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
 
     def _prepare(self) -> None:
         self._timer = None
         try:
-            self._spare = self._spawn(self)
+            self._spare = self._spawn(self, None)
         except OSError as error:  # who needs one tries again, and tells
             logger.warning("a spare worker process cannot be started: %s", error)
 
-    def _spawn(self, listener: ChildListener) -> ChildProcess:
+    def _spawn(
+        self, listener: ChildListener, virtual_environment: VirtualEnvironment | None
+    ) -> ChildProcess:
         name = f"process-{next(self._numbers)}"
         environment = {**self._environment, MARK: f"{self._mark}/{name}"}
-        child = ChildProcess(self._directory / name, environment, listener, self._kept)
+        child = ChildProcess(
+            self._directory / name, environment, listener, self._kept, virtual_environment
+        )
         self._loop.call_later(_START_SECONDS, _check_start, child)
         return child
+
+
+async def _end(child: ChildProcess) -> None:
+    await child.end(gently=True)
+    await child.kill_left()
+    child.close()
 
 
 async def _remove(child: ChildProcess) -> None:

@@ -27,6 +27,7 @@ from armoflow.worker.mark import NO_ITEM, WAITING, Position
 from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
+from armoflow.worker.virtual_environments import VirtualEnvironment
 from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, overran, refuse
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class ChildSupervisor:
             return
         if self._child is None:
             try:
-                self._child = self._spares.take(self)
+                self._child = self._spares.take(self, self._next_environment())
             except OSError as error:
                 self._dying = True
                 self._settling = self._run(self._try_later(error))
@@ -187,14 +188,36 @@ class ChildSupervisor:
         assert dialogue is not None
         if not (self._child.ready and self._backlog) or dialogue.killing:
             return
-        works = list(self._backlog)
-        self._backlog.clear()
+        works = self._take_alike(self._child.virtual_environment)
+        if not works:
+            if dialogue.quiet:
+                self._change(self._child, dialogue)
+            return
         dialogue.run(works)
         self._spares.expect()
         if self._idle:
             self._stop_checking()
         if self._timer is None:
             self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _next_environment(self) -> VirtualEnvironment | None:
+        return self._backlog[0].virtual_environment if self._backlog else None
+
+    def _take_alike(self, virtual_environment: VirtualEnvironment | None) -> list[Assignment]:
+        """The first of the backlog, as far as they run in this environment."""
+        backlog, works = self._backlog, []
+        while backlog and backlog[0].virtual_environment == virtual_environment:
+            works.append(backlog.popleft())
+        return works
+
+    def _change(self, child: ChildProcess, dialogue: Dialogue) -> None:
+        """It is the turn of tasks of another environment, and so of another process."""
+        self._stop_checking()
+        self._listen(child, dialogue)
+        dialogue.over = True
+        self._child = self._dialogue = None
+        self._spares.park(child)
+        self._push()
 
     def on_messages(self, child: ChildProcess, messages: Iterable[Any]) -> None:
         """The child said something.
@@ -208,6 +231,8 @@ class ChildSupervisor:
                 break
             self._listen(child, self._dialogue)
         self._dialogue.hear(messages)
+        if self._backlog:
+            self._push()
 
     def on_control(self, child: ChildProcess, messages: Iterable[Any]) -> None:
         """The child gave tasks back.
@@ -217,6 +242,8 @@ class ChildSupervisor:
         """
         assert self._dialogue is not None
         self._dialogue.hear_control(messages)
+        if self._backlog:
+            self._push()
 
     # --- what follows from what it says ---------------------------------------------------------
 
@@ -415,7 +442,7 @@ class ChildSupervisor:
             if reason is None:
                 await asyncio.sleep(self._troubles.pause)
                 return []
-            return self._give_up(reason)
+            return self._give_up(reason, child.virtual_environment)
         if not begun and self._backlog:
             reason = self._troubles.died_between_tasks(death)
             if reason is not None:
@@ -429,20 +456,23 @@ class ChildSupervisor:
         if reason is None:
             await asyncio.sleep(self._troubles.pause)
         else:
-            outcomes = self._give_up(reason)
+            outcomes = self._give_up(reason, self._next_environment())
         self._dying = False
         if outcomes:
             self._host.completed(self, outcomes)
         if self._backlog or not self._ready.done():
             self._push()
 
-    def _give_up(self, reason: str) -> list[TaskEnding]:
-        """No process can be had; returns how the work that waits ends."""
+    def _give_up(
+        self, reason: str, virtual_environment: VirtualEnvironment | None
+    ) -> list[TaskEnding]:
+        """No process of this environment can be had; returns how the work that waits ends."""
         logger.error(reason)
-        if not self._ready.done():
+        if not self._ready.done() and virtual_environment is None:
             self._ready.set_exception(WorkerDiedError(reason))
             self._ready.exception()  # nobody may be waiting
-        works, self._backlog = list(self._backlog), deque()
+        works = [one for one in self._backlog if one.virtual_environment == virtual_environment]
+        self._backlog = deque(one for one in self._backlog if one not in works)
         return [refuse(work, reason) for work in works]
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

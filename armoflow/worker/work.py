@@ -27,6 +27,7 @@ from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.mark import NO_ITEM, Entry, Position, cell_to_wire
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.saved import unpack_saved
+from armoflow.worker.virtual_environments import VirtualEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ class Assignment:
         history: What was done of it before.
         passed: Inputs that a task sent before it makes: the child passes them on itself.
         trace: The trace that it belongs to.
+        virtual_environment: What its process has to run in; None: where its owner does.
+        refused: Why it cannot have what it needs.
     """
 
     task_id: str
@@ -131,6 +134,8 @@ class Assignment:
     history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
     trace: Labels = ()
+    virtual_environment: VirtualEnvironment | None = None
+    refused: str = ""
 
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
@@ -149,6 +154,7 @@ class Assignment:
             progress,
             self.passed,
             self.trace,
+            self.refused,
         ]
 
     def writer(self, position: Position) -> Writer:

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,8 +22,11 @@ import pytest
 import rich_click
 
 from armoflow.cli.main import COMMANDS, commands, flow, main
+from armoflow.worker.installer import Installer
+from armoflow.worker.virtual_environments import Shelf
 from tests.cli.test_up import PATIENCE, started
 from tests.faults.scripts import wait_for
+from tests.integration.wheels import make_wheel
 
 SCRIPT = """
 import os, signal, sys
@@ -469,3 +473,19 @@ def test_unknown_commands_and_options_are_refused() -> None:
     assert "No such command" in here.run("pss", code=2)
     assert "No such option" in here.run("ps", "--al", code=2)
     assert here.process("--version").startswith("armoflow ")
+
+
+def test_environments_are_listed_and_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path))
+    wheel = make_wheel(tmp_path / "wheels", "armoflow_tested").as_uri()
+    found, lock = Shelf(tmp_path).get((wheel,), Installer(), threading.Event())
+    here = Commanded("")
+    (row,) = json.loads(here.run("environments", "ls", "--json"))
+    assert row["directory"] == found.directory and row["requirements"] == [wheel]
+    assert "REQUIREMENTS" in here.run("environments", "ls")
+    assert "0 removed, 0 B freed; 1 in use" in here.run("environments", "clear", code=1)
+    lock.close()
+    assert json.loads(here.run("environments", "clear", "--json"))["in use"] == []
+    assert json.loads(here.run("environments", "ls", "--json")) == []

@@ -46,6 +46,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "on_failure": st.sampled_from(["raise", "skip", 0, False, 0.0]),
     "min_success": st.floats(0, 1),
     "options": st.sampled_from([(("k", "v"),), (("a", "1"), ("b", "2"))]),
+    "env": st.sampled_from([(), (("A", "1"),), (("A", "2"), ("B", "2"))]),
+    "requirements": st.sampled_from([(), ("numpy>=2",), ("numpy", "polars")]),
 }
 LEVELS = st.builds(TaskOptions, **{name: st.none() | values for name, values in VALUES.items()})
 
@@ -64,7 +66,10 @@ def test_the_first_level_that_says_something_wins(levels: list[TaskOptions | Non
     merged = merge_options(*levels)
     for name in OPTION_NAMES:
         said = [getattr(level, name) for level in levels if level is not None]
-        assert getattr(merged, name) == next((value for value in said if value is not None), None)
+        first = next((value for value in said if value is not None), None)
+        if name == "env" and first is not None:  # of each variable
+            first = tuple(sorted({k: v for pairs in said[::-1] for k, v in pairs or ()}.items()))
+        assert getattr(merged, name) == first
 
 
 @given(LEVELS, LEVELS, LEVELS)

@@ -12,6 +12,8 @@ import pytest
 
 from armoflow import Client
 from tests.connection.nginx import up_behind_mtls
+from tests.integration.apart import Apart, apart
+from tests.integration.box import NoBox
 from tests.integration.engines import EMBEDDED, STOCK, Up, up
 
 ENGINES = os.environ.get("ENGINES", "embedded stock").split()
@@ -28,6 +30,16 @@ def engine(
         return
     with up(directory, *(EMBEDDED if request.param == "embedded" else STOCK)) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def cluster_apart() -> Iterator[Apart]:
+    """A cluster whose workers share neither disk, network nor packages with the client."""
+    try:
+        with apart() as cluster:
+            yield cluster
+    except NoBox as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

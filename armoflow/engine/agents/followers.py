@@ -18,6 +18,7 @@ from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.state import State
 from armoflow.worker.data import Source
 from armoflow.worker.prefetch import LARGEST
+from armoflow.worker.preparations import requirements_of
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment
 
@@ -106,7 +107,7 @@ class Followers:
         self.after(task_id)
 
     def _find(self, leader: Assignment) -> Assignment | None:
-        if len(leader.outputs) != 1 or leader.task_id in self._by_leader or self._is_gone(leader):
+        if len(leader.outputs) != 1 or not self._may_lead(leader):
             return None
         output = leader.outputs[0]
         result = self._state.results.get(output)
@@ -129,9 +130,11 @@ class Followers:
         work.passed = [output]
         return work
 
-    def _is_gone(self, leader: Assignment) -> bool:
-        """Whether it has ended, or went elsewhere."""
-        return not self._is_running(leader) and leader.task_id not in self._leaders
+    def _may_lead(self, leader: Assignment) -> bool:
+        """Whether it has no follower yet, and has neither ended nor gone elsewhere."""
+        if leader.task_id in self._by_leader or leader.virtual_environment is not None:
+            return False
+        return self._is_running(leader) or leader.task_id in self._leaders
 
     def _may_follow(self, task: TaskRecord) -> bool:
         return (
@@ -139,6 +142,7 @@ class Followers:
             and task.remaining == 1
             and task.options.partition_id == self._partition
             and self._needs_no_more(task)
+            and not requirements_of(task.options.options)
             and task.id not in self._leaders
             and self._state.sessions[task.session_id].status is SessionStatus.RUNNING
         )

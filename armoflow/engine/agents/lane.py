@@ -12,7 +12,7 @@ import asyncio
 import logging
 import shutil
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from armoflow.system.memory import container_memory, machine_memory
 from armoflow.tracing import trace_of
 from armoflow.worker.data import Source
 from armoflow.worker.output_keeper import Written, WrittenResult
+from armoflow.worker.preparations import Preparations, requirements_of
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
 from armoflow.worker.work import Assignment, History, TaskEnding
@@ -86,6 +87,8 @@ class LaneAgent:
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}
         self._unread: dict[str, TaskRecord] = {}
+        self._unprepared: dict[str, TaskRecord] = {}
+        self._preparations = Preparations(self._directory)
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
         self._followers = Followers(
@@ -116,10 +119,12 @@ class LaneAgent:
         await asyncio.gather(*self._reading, return_exceptions=True)
         left = await asyncio.gather(*(seat.stop() for seat in self._seats))
         await self._spares.stop()
+        await self._preparations.stop()
         self._end_stopped()
         engine = self._engine
         works = [*self._waiting, *(work for works in left for work in works)]
-        for task in [*self._unread.values(), *(work.key for work in works)]:
+        here = [*self._unread.values(), *self._unprepared.values()]
+        for task in [*here, *(work.key for work in works)]:
             if task.status in (TaskStatus.PROCESSING, TaskStatus.CANCELLING):
                 engine.apply(engine.state.release(engine.now(), task.id))
         engine.scheduler.remove_agent(self._partition, self)
@@ -141,6 +146,7 @@ class LaneAgent:
             seat.cancel(work)
             work.history.discard()
         self._unread.pop(task.id, None)
+        self._unprepared.pop(task.id, None)
         if not self._stopped:
             self._loop.call_soon(self._end_stopped)
         self._stopped.append(task.id)
@@ -256,6 +262,10 @@ class LaneAgent:
         for task in engine.scheduler.take(self._partition, count, self, ""):
             if task.status is not TaskStatus.PROCESSING:
                 continue  # its inputs are gone: it has ended already
+            if self._preparations.lacks(requirements_of(task.options.options)):
+                self._unprepared[task.id] = task
+                self._keep(self._get_ready(task))
+                continue
             work = self._prepare(task)
             if work is None:
                 missing.append(task)
@@ -263,9 +273,19 @@ class LaneAgent:
                 self._waiting.append(work)
         if missing:
             self._unread.update((task.id, task) for task in missing)
-            reading = self._loop.create_task(self._read(missing))
-            self._reading.add(reading)
-            reading.add_done_callback(self._reading.discard)
+            self._keep(self._read(missing))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        reading = self._loop.create_task(coroutine)
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+
+    async def _get_ready(self, task: TaskRecord) -> None:
+        """Run a task once what it needs is installed; meanwhile others have the children."""
+        await self._preparations.get(requirements_of(task.options.options))
+        if self._unprepared.pop(task.id, None) is not None:
+            self._unread[task.id] = task
+            await self._read([task])
 
     def _prepare(self, task: TaskRecord) -> Assignment | None:
         """The work of a task, or None if some of its data is not in memory."""
@@ -282,6 +302,9 @@ class LaneAgent:
 
     def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
         work = _work(task, payload, inputs)
+        needed = requirements_of(task.options.options)
+        if needed:
+            work.virtual_environment, work.refused = self._preparations.found(needed)
         history = self._engine.pauses.take(task.id)
         if history is not None:
             assert isinstance(history, History)

@@ -210,7 +210,8 @@ class CachedPlan:
             not isinstance(node, CallNode) and dynamic.is_dynamic(node)
         ):
             return NOT_CACHED
-        return cache_policy(merge_options(node.options, self._base))
+        own = node.options
+        return cache_policy(merge_options(own, self._base), own.env)
 
     def _note(self, node: Node, places: dict[Key, Place], results: dict[bytes, Imported]) -> None:
         own = self._keyed[node]

@@ -96,4 +96,5 @@ class RunKeys:
 
     def _policy_of(self, node: Node) -> CachePolicy:
         options = merge_options(node.options, self._base)
-        return make_policy(options.cache or True, version=options.version, ignore=options.ignore)
+        policy = make_policy(options.cache or True, version=options.version, ignore=options.ignore)
+        return policy.declaring(options.requirements or (), node.options.env or ())

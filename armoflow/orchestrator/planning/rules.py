@@ -103,6 +103,8 @@ class Rules:
             gpus=options.gpus,
             limits=dict(options.limits or ()),
             retry_memory=retries_error(options.retry_on, MemoryLimitError),
+            env=dict(options.env or ()),
+            requirements=list(options.requirements or ()),
         )
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = wire_options(self.single, 1)
@@ -189,4 +191,6 @@ def longest(settings: Settings) -> float:
 def _max_duration(settings: Settings, items: int) -> float:
     """Longest that ``Process`` may take: every item, and one of the graph that it may return."""
     total = longest(settings) * (items + 1) + config.DURATION_MARGIN
+    if settings.requirements:
+        total += config.INSTALL_SECONDS
     return math.ceil(total) if total < config.MAXIMUM_DURATION else config.MAXIMUM_DURATION

@@ -1,0 +1,58 @@
+"""What tasks in the caller's own process find around them: their environment variables."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from armoflow.errors import RequirementsError
+
+
+@contextmanager
+def surrounded(env: Mapping[str, str], requirements: Sequence[str]) -> Iterator[None]:
+    """Variables that hold for a call in this process, which installs nothing.
+
+    Args:
+        env: The variables; put back afterwards.
+        requirements: What has to be installed here.
+
+    Raises:
+        RequirementsError: Names what is not.
+    """
+    for text in requirements:
+        _check(text)
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = earlier
+
+
+def _check(text: str) -> None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:  # a URL: which package that is shows when it is imported
+        return
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        there = "is not installed here"
+    else:
+        if requirement.specifier.contains(version, prereleases=True):
+            return
+        there = f"is {version} here"
+    raise RequirementsError(
+        f"{requirement.name} {there}, and {text!r} is required: local=True runs tasks in the "
+        f"caller's own process, and installs nothing: pip install {text!r}, or leave out local"
+    )

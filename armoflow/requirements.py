@@ -1,0 +1,132 @@
+"""What a task needs to have installed: requirements as users write them, checked where they are.
+
+``requirements=["numpy>=2", "polars"]`` names packages as pip does (PEP 508), or by a URL. Workers
+install them beside what they have; see :mod:`armoflow.worker.virtual_environments`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+from armoflow.errors import OptionError
+
+LABEL = "armoflow.requirements"
+"""The option of an ArmoniK task that tells workers, before they read it, what it needs."""
+
+_TOTAL = 8_000
+"""Characters of all of them: they stand in the options of each task."""
+
+_PATHS = (".whl", ".tar.gz", ".zip")
+_SCHEMES = ("https", "http", "file", "git+https", "git+ssh", "git+file")
+
+
+def check_requirements(value: object) -> tuple[str, ...]:
+    """Requirements in the one order in which they name an environment.
+
+    Args:
+        value: Several texts; none: what is installed is enough.
+
+    Raises:
+        OptionError: If one of them is none.
+
+    Example:
+        >>> check_requirements(["polars", "numpy >= 2", "polars"])
+        ('numpy >= 2', 'polars')
+        >>> check_requirements("numpy")
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: requirements must be a list of texts such as 'numpy>=2', not \
+'numpy': write ['numpy']
+    """
+    if isinstance(value, str):
+        raise OptionError(
+            f"requirements must be a list of texts such as 'numpy>=2', not {value!r}: "
+            f"write [{value!r}]"
+        )
+    if not isinstance(value, Iterable):
+        raise OptionError(f"requirements must be a list of texts such as 'numpy>=2', not {value!r}")
+    found = tuple(sorted({_checked(one) for one in value}))
+    if sum(map(len, found)) > _TOTAL:
+        raise OptionError(
+            f"requirements has {sum(map(len, found)):,} characters, and may have {_TOTAL:,}: name "
+            "a package of your own that depends on these"
+        )
+    return found
+
+
+def _checked(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str) or not text or len(text.splitlines()) > 1:
+        raise OptionError(f"requirements must hold texts such as 'numpy>=2', not {value!r}")
+    if text.startswith("-"):
+        raise OptionError(
+            f"requirements must hold packages, not options such as {text!r}: which index is asked "
+            "is said where workers run, by UV_INDEX_URL and UV_FIND_LINKS (pip's: PIP_INDEX_URL)"
+        )
+    if "://" in text.partition("@")[0]:
+        return _checked_url(text)
+    if text.startswith((".", "/", "~")) or (text.endswith(_PATHS) and "@" not in text):
+        raise OptionError(
+            f"requirements holds the path {text!r}: write a URL, file:///..., of a file that is "
+            "there where workers run"
+        )
+    reason = _reason(text)
+    if reason:
+        raise OptionError(
+            f"requirements holds {text!r}, which is no requirement ({reason}): write a package's "
+            "name, and versions after it, as in 'numpy>=2,<3', or a URL"
+        )
+    return text
+
+
+@functools.lru_cache(maxsize=1024)
+def _reason(text: str) -> str:
+    """Why a text is no requirement; empty if it is one."""
+    from packaging.requirements import InvalidRequirement, Requirement  # few name any
+
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _checked_url(text: str) -> str:
+    scheme = text.partition("://")[0]
+    if scheme not in _SCHEMES:
+        raise OptionError(
+            f"requirements holds {text!r}: URLs begin with one of {', '.join(_SCHEMES)}"
+        )
+    return text
+
+
+def to_label(requirements: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The options of an ArmoniK task that needs them: none, if it needs none.
+
+    Example:
+        >>> to_label(("numpy",)), to_label(())
+        ((('armoflow.requirements', '["numpy"]'),), ())
+    """
+    texts = list(requirements)
+    if not texts:
+        return ()
+    import json  # which children need not import
+
+    return ((LABEL, json.dumps(texts)),)
+
+
+def from_label(text: str) -> tuple[str, ...]:
+    """What was written by :func:`to_label`; nothing where that makes no sense.
+
+    Example:
+        >>> from_label('["numpy"]'), from_label("numpy")
+        (('numpy',), ())
+    """
+    import json
+
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return ()
+    known = isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return tuple(values) if known else ()

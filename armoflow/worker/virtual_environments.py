@@ -1,0 +1,272 @@
+"""Virtual environments with what tasks need to have installed, kept on the worker's disk.
+
+Each is made once, under a lock, where the processes of all workers of a machine and user find it,
+and is never changed. It is of this worker's interpreter; what is installed where the worker runs is
+seen from it, behind its own packages: armoflow, and what it needs, among them.
+
+An environment is made where it stays, since the programs in it name that place, and is one only
+when a file says so that is written last: what a killed installer has left is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import sysconfig
+import threading
+import time
+import venv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from armoflow import config
+from armoflow.errors import EngineError, RequirementsError
+from armoflow.system.interpreter import ROOT
+from armoflow.system.locks import FileLock
+from armoflow.system.temporary import temporary_root
+from armoflow.worker.installer import Installer
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "ARMOFLOW_ENVIRONMENTS"
+"""Names the directory that they are kept in."""
+
+_MARKER = "armoflow-environment.json"
+_LINK = "armoflow_worker.pth"
+_SITES = ("site-packages", "dist-packages")
+
+
+class VirtualEnvironment(NamedTuple):
+    """One that can be used.
+
+    Attributes:
+        directory: Where it is.
+        requirements: What was asked for.
+    """
+
+    directory: str
+    requirements: tuple[str, ...]
+
+    @property
+    def python(self) -> str:
+        """Its interpreter."""
+        return f"{self.directory}/bin/python"
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Those of its processes: their programs are found first."""
+        path = environment.get("PATH", os.defpath)
+        named = {"VIRTUAL_ENV": self.directory, "PATH": f"{self.directory}/bin:{path}"}
+        return {**environment, **named}
+
+
+class KeptEnvironment(NamedTuple):
+    """One on the disk.
+
+    Attributes:
+        directory: Where it is.
+        requirements: What was asked for.
+        python: The version of its Python.
+        size: Bytes.
+        used: When a worker began to use it last.
+    """
+
+    directory: Path
+    requirements: Sequence[str]
+    python: str
+    size: int
+    used: float
+
+
+class Shelf:
+    """The directory of all environments; several processes use it at once.
+
+    Args:
+        root: The directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(
+        self, requirements: tuple[str, ...], installer: Installer, stop: threading.Event
+    ) -> tuple[VirtualEnvironment, FileLock]:
+        """An environment, made if it is not there; this may take minutes.
+
+        Args:
+            requirements: What it has to have.
+            installer: Installs them.
+            stop: Set when nobody waits any more.
+
+        Returns:
+            The environment, and what keeps others from removing it.
+
+        Raises:
+            RequirementsError: If it cannot be made.
+        """
+        directory = self.root / _name(requirements)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(_making(directory)) as making:
+                making.acquire(stop)
+                made = not _is_complete(directory)
+                if made:
+                    self._make(directory, requirements, installer, making)
+                using = FileLock(_using(directory))
+                using.acquire(stop, shared=True)
+            os.utime(directory / _MARKER)
+        except OSError as error:
+            raise RequirementsError(
+                f"no environment with {told(requirements)} can be made in {self.root}: {error}; "
+                f"{VARIABLE} names another directory"
+            ) from error
+        if made:
+            self.sweep()
+        return VirtualEnvironment(str(directory), requirements), using
+
+    def _make(
+        self, directory: Path, requirements: tuple[str, ...], installer: Installer, lock: FileLock
+    ) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        logger.info("installing %s into %s", told(requirements), directory)
+        try:
+            venv.EnvBuilder(symlinks=True, with_pip=False).create(directory)
+            installer.install(directory, requirements, lock)
+            site = Path(sysconfig.get_path("purelib", "venv", {"base": str(directory)}))
+            # Last: an installer must not take what the worker has for the environment's own.
+            (site / _LINK).write_text(_link())
+            installer.check(directory, requirements, lock)
+            facts = {
+                "requirements": requirements,
+                "python": sys.version.split()[0],
+                "size": _size(directory),
+            }
+            temporary = directory / f"{_MARKER}.new"
+            temporary.write_text(json.dumps(facts))
+            temporary.replace(directory / _MARKER)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+
+    def kept(self) -> list[KeptEnvironment]:
+        """Those that are complete, that which was used longest ago first."""
+        found = [_read(marker) for marker in self.root.glob(f"*/{_MARKER}")]
+        return sorted((one for one in found if one is not None), key=lambda one: one.used)
+
+    def sweep(self, limit: int = config.ENVIRONMENTS_LIMIT) -> None:
+        """Remove those that nobody has used for long, or that take more than the limit together."""
+        kept = self.kept()
+        total = sum(one.size for one in kept)
+        for one in kept[:-1]:  # the newest was just asked for
+            old = time.time() - one.used > config.ENVIRONMENTS_AGE
+            if (old or total > limit) and self.remove(one.directory):
+                total -= one.size
+
+    def remove(self, directory: Path) -> bool:
+        """Remove one; False if it is in use."""
+        with FileLock(_making(directory)) as making, FileLock(_using(directory)) as using:
+            if not (making.try_acquire() and using.try_acquire()):
+                return False
+            (directory / _MARKER).unlink(missing_ok=True)
+            shutil.rmtree(directory, ignore_errors=True)
+            return True
+
+
+def environments_root(fallback: Path | None = None) -> Path:
+    """Where environments are kept: what the variable says, the user's cache, or temporary files.
+
+    Args:
+        fallback: A directory of this process's own, where nothing else can be written to.
+    """
+    said = os.environ.get(VARIABLE)
+    if said:
+        return Path(said).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    cache = Path(base) if base else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111 - no home
+    candidates = [cache / "armoflow" / "environments"]
+    with suppress(EngineError):
+        candidates.append(Path(temporary_root()) / f"armoflow-environments-{os.getuid()}")
+    for candidate in candidates:
+        if _is_ours(candidate):
+            return candidate
+    return candidates[0] if fallback is None else fallback / "environments"
+
+
+def told(requirements: Iterable[str]) -> str:
+    """Requirements in a sentence."""
+    return ", ".join(requirements)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether it is there, or can be made, and nobody else can put something into it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except (OSError, RuntimeError):
+        return False
+    return status.st_uid == os.getuid() and os.access(directory, os.W_OK)
+
+
+def _making(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.making")
+
+
+def _using(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.using")
+
+
+def _is_complete(directory: Path) -> bool:
+    return (directory / _MARKER).is_file()
+
+
+def _read(marker: Path) -> KeptEnvironment | None:
+    try:
+        facts: Any = json.loads(marker.read_text())
+        used = marker.stat().st_mtime
+        return KeptEnvironment(
+            marker.parent, facts["requirements"], facts["python"], facts["size"], used
+        )
+    except (OSError, ValueError, KeyError, TypeError):  # just removed, or not ours
+        return None
+
+
+def _name(requirements: Sequence[str]) -> str:
+    """What an environment is called: another one for whatever makes a difference to it."""
+    facts = [
+        *(list(requirements), [_content(text) for text in requirements]),
+        *(sys.version, sysconfig.get_platform(), sys.prefix, _link()),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _content(requirement: str) -> str:
+    """What is in a file that a requirement names: the same name may hold another build."""
+    address = requirement.rpartition("@")[2].strip()
+    if not address.startswith("file:"):
+        return ""
+    try:
+        return hashlib.sha256(Path(unquote(urlsplit(address).path)).read_bytes()).hexdigest()
+    except OSError:  # a directory; or the installer tells that it is not there
+        return ""
+
+
+def _link() -> str:
+    """A ``.pth`` file's line by which the worker's own packages are found, after all others."""
+    sites = [path for path in sys.path if path.rstrip("/").endswith(_SITES)]
+    return f"import site; list(map(site.addsitedir, {[*sites, ROOT]!r}))\n"
+
+
+def _size(directory: Path) -> int:
+    return sum(_sizes(directory))
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    for folder, _, files in os.walk(directory):
+        for file in files:
+            yield os.lstat(f"{folder}/{file}").st_size
