@@ -31,6 +31,7 @@ from armoflow.byte_sizes import read_size
 from armoflow.config import MEMORY_LEAST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
+from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.policies import CachePolicy, make_policy
 from armoflow.requirements import check_requirements
 from armoflow.retrying import RetryOn, make_retry_on
@@ -291,7 +292,8 @@ def make_options(values: Mapping[str, Any]) -> TaskOptions:
     """
     for name in values:
         if name not in OPTION_NAMES:
-            raise OptionError(f"unknown option {name!r}: {nearest(name, OPTION_NAMES)}")
+            remedy = FOREIGN_OPTIONS.get(name) or nearest(name, OPTION_NAMES)
+            raise OptionError(f"unknown option {name!r}: {remedy}")
     return TaskOptions(**values)
 
 

@@ -64,6 +64,15 @@ _ABROAD = {
     "batch": "write batch_size=...",
     "chunksize": "write batch_size=...",
     "chunk_size": "write batch_size=...",
+    "dashboard_address": "leave it out: `armoflow dashboard` shows a running engine",
+    "include_dashboard": "leave it out: `armoflow dashboard` shows a running engine",
+    "silence_logs": "write logs=..., or leave it out",
+    "verbose": "write progress=True, or logs=...",
+    "memory_limit": "write memory=..., what a task may take",
+    "cache_dir": "write state=..., a directory with the engine's data and the cache in it",
+    "location": "write state=..., a directory with the engine's data and the cache in it",
+    "ignore_reinit_error": "leave it out: there may be any number of clients",
+    "default_options": "write the options themselves, Client(retries=2, priority=3)",
 }
 """Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""
 

@@ -6,9 +6,10 @@ import concurrent.futures
 import dataclasses
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from armoflow.client.future import Future
+from armoflow.client.neighbours import OF_PUTS
 from armoflow.client.waiting import wait_for_event
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
@@ -44,6 +45,12 @@ class Put(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Put {self.constant.result_id or self.constant.name}>"
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = f": write {OF_PUTS[name]}" if name in OF_PUTS else ""
+            raise AttributeError(f"a put reference has no attribute {name!r}{remedy}")
 
     def __reduce__(self) -> Any:
         raise GraphError("a put reference cannot be pickled: give it to a task as an argument")

@@ -17,8 +17,14 @@ ABROAD = {
     **dict.fromkeys(("run", "func"), "task.local(...), which runs the plain function here"),
     **dict.fromkeys(("filter", "reduce", "fold"), "items(iterable).filter(task), and so on"),
     **dict.fromkeys(("retry", "set", "configure"), "task.with_options(...)"),
+    **dict.fromkeys(("spawn", "invoke"), "client.submit(task(...)), which starts it"),
+    **dict.fromkeys(("map_invoke", "map_async", "imap"), "task.map(iterable)"),
+    **dict.fromkeys(("tail", "replace"), "return task(...): that graph takes the task's place"),
+    **dict.fromkeys(("fn", "original"), "task.local(...), which runs the plain function here"),
+    "opts": "task.task_options",
+    "delayed": "task(...): it is one already",
 }
-"""What Ray, dask, Celery and Prefect call the same of a task, and what to write instead."""
+"""What other libraries call the same of a task, and what to write instead."""
 
 
 def check_function(function: Any, outputs: int = 1) -> None:

@@ -82,7 +82,12 @@ class Lazy:
     __hash__ = object.__hash__
 
 
-_OF_FUTURES = frozenset({"add_done_callback", "cancel", "done", "exception", "get", "result"})
+_OF_FUTURES = frozenset(
+    {
+        *("add_done_callback", "cancel", "done", "exception", "get", "outcome", "persist"),
+        *("ready", "result", "results", "status", "then", "wait"),
+    }
+)
 
 
 def _refuse_attribute(self: Lazy, name: str) -> NoReturn:

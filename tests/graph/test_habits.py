@@ -151,3 +151,43 @@ def test_a_value_is_neither_true_nor_iterated_nor_measured() -> None:
     for wrong in (bool, iter, list, len, int):
         with pytest.raises(GraphError, match="lazy and has no value yet"):
             wrong(value)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("num_returns", r"write outputs=\.\.\."),
+        ("nout", r"write outputs=\.\.\."),
+        ("pure", "write cache=True"),
+        ("retry_backoff", r"write backoff=\.\.\."),
+        ("num_cpus", r"write cpus=\.\.\."),
+        ("executors", r"write partition=\.\.\."),
+    ],
+)
+def test_options_of_other_libraries_are_told(name: str, says: str) -> None:
+    for make in (task, double.options, double.with_options):
+        with pytest.raises(OptionError, match=f"unknown option '{name}': {says}"):
+            make(**{name: 2})  # type: ignore[call-overload, arg-type, operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("spawn", r"write client\.submit\(task\(\.\.\.\)\)"),
+        ("invoke", r"write client\.submit\(task\(\.\.\.\)\)"),
+        ("map_invoke", r"write task\.map\(iterable\)"),
+        ("tail", r"write return task\(\.\.\.\)"),
+        ("remote", r"write task\(\.\.\.\): a call is lazy"),
+        ("delay", r"write task\(\.\.\.\): a call is lazy"),
+    ],
+)
+def test_how_tasks_are_called_elsewhere_is_told(name: str, says: str) -> None:
+    with pytest.raises(AttributeError, match=f"a Task has no attribute '{name}': {says}"):
+        getattr(double, name)
+
+
+@pytest.mark.parametrize("name", ["result", "results", "outcome", "persist", "status", "then"])
+def test_a_lazy_value_is_not_taken_for_a_future(name: str) -> None:
+    for lazy in (double(1), double.map([1])):
+        with pytest.raises(AttributeError, match=r"Its value is \.compute\(\), and client\.submit"):
+            getattr(lazy, name)

@@ -113,7 +113,14 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
         (future, "strange", "no attribute 'strange'$"),
         (client, "cancel", r"write future\.cancel\(\) for each"),
         (client, "scatter", r"write client\.put\(value\)"),
+        (client, "get_dataset", r"write client\.get\(name\)"),
+        (client, "session", r"write Client\(endpoint, partition=\.\.\.\)"),
+        (future, "outcome", r"write future\.exception\(\)"),
+        (client.put(1), "result", r"a put reference has no .*: write client\.get\(name\)"),
         (package, "delayed", "has no attribute 'delayed': write armoflow.task$"),
+        (package, "Parallel", r"write armoflow\.Client\(workers=n\)\.compute"),
+        (package, "PymonikClient", r"write armoflow\.Client\(endpoint, partition"),
+        (package, "current", r"write armoflow\.current_task\(\)$"),
         (package, "strange", "no attribute 'strange'$"),
     ):
         assert not hasattr(thing, name)

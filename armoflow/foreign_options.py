@@ -1,0 +1,31 @@
+"""What options of tasks are called in other libraries, and what to write instead."""
+
+from __future__ import annotations
+
+FOREIGN_OPTIONS = {
+    "num_returns": "write outputs=..., the number of values that it returns",
+    "nout": "write outputs=..., the number of values that it returns",
+    "num_cpus": "write cpus=...",
+    "num_gpus": "write gpus=...",
+    "pure": "write cache=True: equal calls are computed once, also by later runs",
+    "cache_key_fn": "write cache=True, with version=... and ignore=... for what counts",
+    "cache_expiration": "write expires=..., in seconds, beside cache=True",
+    "retry_backoff": "write backoff=..., the seconds before the first retry, which double, "
+    "max_backoff=... and jitter=...",
+    "retry_delay_seconds": "write backoff=..., the seconds before the first retry, which double",
+    "retry_exceptions": "write retry_on=..., a type of exception, several, or a function",
+    "autoretry_for": "write retry_on=..., a type of exception, several, or a function",
+    "max_calls": "leave it out: a process that is short of memory is replaced by itself",
+    "executors": "write partition=...",
+    "executor": "write partition=...",
+    "queue": "write partition=...",
+    "partition_id": "write partition=...",
+    "workers": "write partition=..., or cpus=..., memory=... and gpus=... for what it needs",
+    "time_limit": "write timeout=..., the seconds of one attempt",
+    "soft_time_limit": "write timeout=..., the seconds of one attempt",
+    "timeout_seconds": "write timeout=..., the seconds of one attempt",
+    "max_duration": "write timeout=..., the seconds of one attempt",
+    "chunksize": "write batch_size=...",
+    "n_jobs": "leave it out: Client(workers=...) says how many run at once",
+    "allow_other_workers": "leave it out: a task runs wherever its partition has room",
+}
