@@ -39,6 +39,12 @@ CACHE_PATIENCE = 7 * 24 * 3600.0
 """Seconds after which a result is not expected any more: its client was killed, its session is
 gone."""
 
+CACHE_DEPARTED = 100_000
+"""Of how many values that are not kept any more it is known why: of the newest to go."""
+
+CACHE_INDEX_BYTES = 64 * MIB
+"""Bytes of the index that are kept in memory: keys are random, and a million take 130 MB."""
+
 CACHE_ENTRIES_ASKED = 500
 """Keys in one query of the index: SQLite takes 999 variables, or more."""
 

@@ -13,7 +13,7 @@ class Reason:
 
     Attributes:
         kind: ``new``, ``code``, ``package``, ``version``, ``argument``, ``environment``,
-            ``operation``, ``expired``, ``gone`` or ``not cached``.
+            ``operation``, ``expired``, ``gone``, ``evicted``, ``removed`` or ``not cached``.
         name: Which function, package, argument and so on.
         text: What was and what is: of code, a unified diff.
         calls: Of how many calls.

@@ -52,6 +52,9 @@ CREATE TABLE IF NOT EXISTS expected (
     session TEXT NOT NULL, result TEXT NOT NULL, task TEXT NOT NULL, version TEXT,
     keys BLOB NOT NULL, since REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS expected_results ON expected (session, result);
+CREATE TABLE IF NOT EXISTS departed (
+    key BLOB PRIMARY KEY, why TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS departed_at ON departed (at);
 CREATE TABLE IF NOT EXISTS recipes (
     data INTEGER PRIMARY KEY, output INTEGER NOT NULL, recipe BLOB NOT NULL, modules TEXT);
 CREATE INDEX IF NOT EXISTS recipes_of_modules ON recipes (modules);
@@ -199,6 +202,7 @@ class Index:
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(f"PRAGMA cache_size=-{config.CACHE_INDEX_BYTES // config.KIB}")
             self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise EngineError(
@@ -258,6 +262,7 @@ class Index:
             entries: The data.
             makings: What keys were made of, by the opaque ids of some of it.
         """
+        rows: list[tuple[bytes, int, int, int]] = []
         with self._using("IMMEDIATE") as execute:
             for data, keys in entries:
                 execute(
@@ -266,10 +271,10 @@ class Index:
                     " ON CONFLICT (opaque) DO UPDATE SET used = excluded.used",
                     (*data, data.made),
                 )
-                row = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
-                for (key, item), slot in keys:
-                    entry = (key, item, row[0], slot)
-                    execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", entry)
+                (number,) = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
+                rows += [(key, item, number, slot) for (key, item), slot in keys]
+            query = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)"
+            self._connection.executemany(query, rows)
             _add_makings(execute, makings)
 
     def forget(self, opaque_ids: Iterable[bytes]) -> None:

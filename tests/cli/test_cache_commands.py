@@ -171,7 +171,7 @@ def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None
     assert run(engine, script, "6") == "begun\n30\nended\n"
     assert engine.process("cache", "invalidate", "total@1").startswith("1 values in 1 results")
     explained = engine.process("explain", str(script), "6")
-    assert "total: 1 misses\n  new: it was never kept before" in explained
+    assert "total: 1 misses\n  removed: it was removed, by armoflow cache rm" in explained
     assert "load: 6 hits" in explained
 
 

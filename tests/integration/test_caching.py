@@ -350,8 +350,12 @@ def test_what_is_worth_least_goes_where_it_is_too_much(
     with Client(engine.endpoint, workers=2, cache_limit="none") as client:
         client.compute(long)
         assert counter.new() == 0
+        (told,) = client.explain(quick).tasks
+        assert (told.hits, told.misses) == (1, 3)
+        assert [(why.kind, why.calls) for why in told.reasons] == [("evicted", 3)]
         client.compute(quick)
         assert counter.new() == 3
+        assert client.explain(quick).misses == 0
     assert not caplog.records
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from armoflow.cache.parts import Argument, KeyParts
+from armoflow.departures import Departure
 
 
 class Accounted(NamedTuple):
@@ -17,6 +19,7 @@ class Accounted(NamedTuple):
         hits: Calls whose values were known.
         expired: Calls whose values were too old.
         lost: Calls whose values the engine had no more.
+        departed: Calls whose values were there once, by why they are not any more.
         missed: Other calls whose values were not known.
         parts: What the keys of its calls have in common; None where all were known.
         example: The arguments of one of the missed items of a collection.
@@ -26,6 +29,7 @@ class Accounted(NamedTuple):
     hits: int = 0
     expired: int = 0
     lost: int = 0
+    departed: Mapping[Departure, int] = {}
     missed: int = 0
     parts: KeyParts | None = None
     example: dict[str, Argument] = {}  # noqa: RUF012 - of a tuple, and never changed

@@ -17,6 +17,7 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer, keeps_promise
+from armoflow.departures import Departure, depart, departures
 from armoflow.errors import DataLostError, EngineError, StaleCacheError
 from armoflow.index import Data, Index, Key, Place
 from armoflow.orchestrator.caching.eviction import Eviction
@@ -153,6 +154,14 @@ class Cache:
             logger.warning("%s", error)
             return {}
 
+    def departures(self, keys: Iterable[bytes]) -> dict[bytes, Departure]:
+        """Why values that were there once are not any more, by key; in any thread."""
+        try:
+            return departures(self.index, keys)
+        except EngineError as error:
+            logger.warning("%s", error)
+            return {}
+
     async def take(
         self, results: Sequence[Imported], read: Sequence[Imported], *, forget: bool = True
     ) -> set[bytes]:
@@ -182,7 +191,7 @@ class Cache:
         lost |= await self._read(session_id, [r for r in read if r.stored.opaque_id not in lost])
         if lost and forget and not self.refused:
             logger.warning(_LOST, len(lost))
-            await self._spare(in_thread(self.index.forget, lost))
+            await self._spare(in_thread(depart, self.index, list(lost), Departure.GONE))
         return lost
 
     async def _spare(self, change: Coroutine[Any, Any, None]) -> None:
@@ -280,7 +289,7 @@ class Cache:
             return
         self.wrong.update(self._imported.pop(opaque_id) for opaque_id in opaque_ids)
         logger.warning("%s", told)
-        await self._spare(in_thread(self.index.forget, opaque_ids))
+        await self._spare(in_thread(depart, self.index, opaque_ids, Departure.GONE))
 
     # --- what must go ---------------------------------------------------------------------------
 
@@ -301,7 +310,7 @@ class Cache:
                 raise EngineError(
                     "the engine takes no imports: data of the cache cannot be deleted"
                 )
-            await in_thread(self.index.forget, gone)
+            await in_thread(depart, self.index, gone, Departure.REMOVED)
             removed += len(gone)
         return removed
 

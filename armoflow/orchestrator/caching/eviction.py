@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Container, Sequence
 
 from armoflow import config
+from armoflow.departures import Departure, depart
 from armoflow.index import Data, Index
 from armoflow.system.threads import in_thread
 
@@ -63,4 +64,4 @@ class Eviction:
     async def _remove(self, batch: Sequence[Data]) -> None:
         gone = await self._delete([data.opaque_id for data in batch])
         if gone:  # only now: an entry without data is a miss, data without an entry is lost room
-            await in_thread(self._index.forget, gone)
+            await in_thread(depart, self._index, gone, Departure.EVICTED)

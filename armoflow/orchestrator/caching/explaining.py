@@ -73,11 +73,13 @@ class _Told:
 
     def count(self, node: Accounted) -> None:
         self.hits += node.hits
-        self.misses += node.expired + node.lost + node.missed
+        self.misses += node.expired + node.lost + sum(node.departed.values()) + node.missed
         if node.expired:
             self.note("expired", "", "it is older than expires= says", node.expired)
         if node.lost:
             self.note("gone", "", "the engine has its data no more", node.lost)
+        for why, calls in node.departed.items():
+            self.note(why.kind, "", why.value, calls)
 
     def note(self, kind: str, name: str, text: str, calls: int) -> None:
         if kind == "argument":  # it is another for each call: one is told

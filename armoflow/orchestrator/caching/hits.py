@@ -7,7 +7,7 @@ looked at; of a collection, item by item. What turns out to be lost is missed, a
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -274,13 +274,17 @@ class CachedPlan:
         lost, late = self._lost.get(node, set()), self._expired.get(node, set())
         gone = sum(key in lost for key in keys)
         expired = sum(key in late and key not in lost for key in keys)
+        why = self._cache.departures(key for key in keys if key not in lost and key not in late)
+        departed = Counter(why[key] for key in keys if key in why)
         example: dict[str, Argument] = {}
-        unknown = (at for at in missing if own.items[at] not in lost and own.items[at] not in late)
+        told = (lost, late, why)
+        unknown = (at for at in missing if not any(own.items[at] in some for some in told))
         if isinstance(node, CollectionNode) and (first := next(unknown, None)) is not None:
             example = dict(self._keys.parts(node, first).arguments)
-        left = len(missing) - gone - expired
+        left = len(missing) - gone - expired - departed.total()
         hits = len(own.items) - len(missing)
-        return Accounted(node.name, hits, expired, gone, left, self._parts_of(node), example)
+        parts = self._parts_of(node)
+        return Accounted(node.name, hits, expired, gone, departed, left, parts, example)
 
     def _missing(self, node: Node, own: _Keyed) -> Sequence[int]:
         """The positions of the calls that are not known."""
