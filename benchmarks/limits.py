@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import re
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,9 @@ AT_ONCE = 5_000
 
 MEMORY = 1_500.0
 """Megabytes that an engine may have with a million tasks."""
+
+RESTART = 20.0
+"""Seconds of CPU time until an engine with a million tasks is ready."""
 
 PAGE = 200.0
 """Milliseconds that a page of a list may take."""
@@ -95,6 +99,19 @@ class Engine:
         """Memory of its process."""
         return float(self._process.memory_info().rss) / MB
 
+    @property
+    def most_megabytes(self) -> float:
+        """The most that it had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        (most,) = re.findall(r"VmHWM:\s*(\d+) kB", status)
+        return int(most) * 1024 / MB
+
+    @property
+    def seconds(self) -> float:
+        """CPU time of its process."""
+        used = self._process.cpu_times()
+        return float(used.user + used.system)
+
     def create_session(self) -> str:
         """A session for tasks of an hour."""
         options = objects_pb2.TaskOptions(max_retries=2, priority=1)
@@ -112,19 +129,28 @@ class Engine:
 @contextlib.contextmanager
 def serve(*options: str) -> Iterator[Engine]:
     """An engine of its own; in a directory that has room."""
-    with tempfile.TemporaryDirectory(prefix="armoflow-limits-") as directory:
-        target = f"unix:{directory}/engine.sock"
-        command = [sys.executable, "-m", "armoflow", "up", "--listen", target]
-        command += ["--state", f"{directory}/state", "--log-level", "error", *options]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
-            try:
-                assert process.stdout is not None
-                process.stdout.readline()
-                engine = Engine(target, psutil.Process(process.pid))
-                yield engine
-                engine.channel.close()
-            finally:
-                process.terminate()
+    with (
+        tempfile.TemporaryDirectory(prefix="armoflow-limits-") as directory,
+        serve_at(directory, *options) as engine,
+    ):
+        yield engine
+
+
+@contextlib.contextmanager
+def serve_at(directory: str, *options: str) -> Iterator[Engine]:
+    """An engine with what is in a directory."""
+    target = f"unix:{directory}/engine.sock"
+    command = [sys.executable, "-m", "armoflow", "up", "--listen", target]
+    command += ["--state", f"{directory}/state", "--log-level", "error", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            engine = Engine(target, psutil.Process(process.pid))
+            yield engine
+            engine.channel.close()
+        finally:
+            process.terminate()
 
 
 def tell(what: str, target: float, found: float, unit: str) -> None:
@@ -148,21 +174,29 @@ def median_time(call: Callable[[], object], times: int = 3) -> float:
 
 def measure_tasks(arguments: argparse.Namespace) -> None:
     """Many queued tasks in one session, each with a payload and an output, and lists of them."""
-    with serve("--workers", "0") as engine:
-        session_id = engine.create_session()
-        for _ in range(0, arguments.tasks, AT_ONCE):
-            submit(engine, session_id, AT_ONCE)
-        tell(f"{arguments.tasks:,} queued tasks, memory", MEMORY, engine.megabytes, "MB")
-        with beside(engine) as waits:
-            for what, method, requests in lists(session_id, arguments.tasks):
-                call = getattr(engine.tasks if "Tasks" in method else engine.results, method)
-                first, usual = zip(
-                    *(first_and_median(call, each) for each in requests), strict=True
-                )
-                row = f"{method}: {what} (the first time {max(first):,.0f} ms)"
-                tell(row, PAGE, max(usual), "ms")
-        tell("the longest call to create a result meanwhile", HELD, 1e3 * max(waits), "ms")
-        tell("the same, after all lists, memory", MEMORY, engine.megabytes, "MB")
+    with tempfile.TemporaryDirectory(prefix="armoflow-limits-") as directory:
+        with serve_at(directory, "--workers", "0") as engine:
+            _measure_queued(engine, arguments)
+        with serve_at(directory, "--workers", "0") as engine:
+            tell(
+                "an engine that starts with them, most memory", MEMORY, engine.most_megabytes, "MB"
+            )
+            tell("the same, CPU time until it is ready", RESTART, engine.seconds, "s")
+
+
+def _measure_queued(engine: Engine, arguments: argparse.Namespace) -> None:
+    session_id = engine.create_session()
+    for _ in range(0, arguments.tasks, AT_ONCE):
+        submit(engine, session_id, AT_ONCE)
+    tell(f"{arguments.tasks:,} queued tasks, memory", MEMORY, engine.megabytes, "MB")
+    with beside(engine) as waits:
+        for what, method, requests in lists(session_id, arguments.tasks):
+            call = getattr(engine.tasks if "Tasks" in method else engine.results, method)
+            first, usual = zip(*(first_and_median(call, each) for each in requests), strict=True)
+            row = f"{method}: {what} (the first time {max(first):,.0f} ms)"
+            tell(row, PAGE, max(usual), "ms")
+    tell("the longest call to create a result meanwhile", HELD, 1e3 * max(waits), "ms")
+    tell("the same, after all lists, memory", MEMORY, engine.megabytes, "MB")
 
 
 def submit(engine: Engine, session_id: str, count: int) -> None:

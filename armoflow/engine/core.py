@@ -377,7 +377,6 @@ class Engine:
             self.identity = loading.load_identity(connection)
             loading.write_partitions(connection, self.options.partitions)
             loading.finish_deletions(connection)
-            recovered = loading.load(connection, with_deleted=self.options.strict)
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
@@ -395,16 +394,17 @@ class Engine:
                 self._reader,
                 self.options.memory_limit,
             )
-            loading.remove_orphans(connection, self.objects, recovered.results)
+            loading.remove_orphans(connection, self.objects)
+            recovered = loading.load(connection, with_deleted=self.options.strict)
             self.task_output.keep_only(loading.load_session_ids(connection))
-            for given in loading.load_given(connection, recovered.results):
+            for given in loading.load_given(connection, recovered.results.values()):
                 self.kept_data.note(*given)
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()
             raise damaged(path, error) from error
         self._journal.start()
-        self.task_counts.begin(session.id for session in recovered.sessions)
+        self.task_counts.begin(recovered.counts, recovered.tasks.values())
         self.apply(
             self.state.restore(
                 self.now(),

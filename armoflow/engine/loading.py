@@ -6,24 +6,27 @@ import json
 import secrets
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.engine.list_query import READ_AT_ONCE
-from armoflow.engine.objects import ObjectStore
+from armoflow.engine.objects import ObjectStore, data_key
 from armoflow.engine.queries import Given, read_given, read_options
 from armoflow.engine.records import (
     FINAL,
+    ApiOptions,
     Partition,
     ResultRecord,
     ResultStatus,
     SessionRecord,
     SessionStatus,
     TaskRecord,
+    TaskStatus,
 )
 from armoflow.engine.rows import make_result, make_session, make_task
+from armoflow.engine.task_counts import TaskCount
 
 KNOWN_DELETED: Final = 200_000
 """Deleted results that are remembered, of all sessions together."""
@@ -35,15 +38,17 @@ class Recovered:
 
     Attributes:
         sessions: All of them.
-        tasks: Those that have not ended.
-        results: Those that have data or may get some.
+        tasks: Those that have not ended, by id.
+        results: Those that have data or may get some, by id.
+        counts: How many tasks there are, ended ones too.
         deleted: Session and id of the other results that were created last, of sessions that take
             submissions: a batch that names one was submitted.
     """
 
     sessions: list[SessionRecord]
-    tasks: list[TaskRecord]
-    results: list[ResultRecord]
+    tasks: dict[str, TaskRecord]
+    results: dict[str, ResultRecord]
+    counts: list[TaskCount]
     deleted: list[tuple[str, str]]
 
 
@@ -53,28 +58,35 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
     ``with_deleted`` reads the results, too, whose data was deleted.
     """
     final = ",".join(str(int(status)) for status in FINAL)
-    unfinished = f"FROM tasks WHERE status NOT IN ({final})"
+    unfinished = f"SELECT * FROM tasks WHERE status NOT IN ({final})"
     session_rows = connection.execute("SELECT * FROM sessions").fetchall()
-    used = {row[0] for row in connection.execute(f"SELECT DISTINCT options_id {unfinished}")}
+    counted = connection.execute(
+        "SELECT c.options_id, c.session_id, o.partition_id, c.status, c.count FROM (SELECT "
+        "options_id, session_id, status, count(*) AS count FROM tasks GROUP BY 1, 2, 3) c "
+        "JOIN options o ON o.id=c.options_id"
+    ).fetchall()
+    used = {row for row, _, _, status, _ in counted if status not in FINAL}
     options = read_options(connection, used.union(row[2] for row in session_rows))
-    tasks = [make_task(row, options) for row in connection.execute(f"SELECT * {unfinished}")]
-    results = {
-        row[0]: make_result(row)
-        for row in connection.execute(
-            "SELECT * FROM results WHERE status<>? OR ?",
-            (int(ResultStatus.DELETED), with_deleted),
-        )
-    }
-    # A deleted result that an unfinished task names says why the task cannot run.
-    for task in tasks:
+    counts = [
+        TaskCount(session_id, partition, TaskStatus(status), count)
+        for _, session_id, partition, status, count in counted
+    ]
+    existing = connection.execute(
+        "SELECT * FROM results WHERE status<>? OR ?", (int(ResultStatus.DELETED), with_deleted)
+    )
+    session_ids = {row[0]: row[0] for row in session_rows}
+    results = {result.id: result for result in _read_results(existing, session_ids)}
+    tasks: dict[str, TaskRecord] = {}
+    for task in _read_tasks(connection.execute(unfinished), session_ids, options):
+        # A deleted result that an unfinished task names says why the task cannot run.
         for result_id in (task.payload_id, *task.dependencies, *task.outputs):
-            if result_id not in results:
-                row = connection.execute(
-                    "SELECT * FROM results WHERE id=?", (result_id,)
-                ).fetchone()
-                if row is not None:
-                    results[result_id] = make_result(row)
-    _share_texts(tasks, results)
+            if result_id in results:
+                continue
+            row = connection.execute("SELECT * FROM results WHERE id=?", (result_id,)).fetchone()
+            if row is not None:
+                results[result_id] = make_result(row)
+        _share_texts(task, results)
+        tasks[task.id] = task
     sessions = [make_session(row, options) for row in session_rows]
     deleted = [
         (session_id, result_id)
@@ -86,32 +98,64 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
         )
         if result_id not in results
     ]
-    return Recovered(sessions, tasks, list(results.values()), deleted)
+    return Recovered(sessions, tasks, results, counts, deleted)
 
 
-def _share_texts(tasks: Iterable[TaskRecord], results: Mapping[str, ResultRecord]) -> None:
-    """Have each id and name in memory once: every row has copies of its own."""
-    names: dict[str, str] = {}  # of sessions, and of tasks that made others or own results
-    share = names.setdefault
+def _read_results(
+    rows: Iterable[Sequence[Any]], session_ids: Mapping[str, str]
+) -> Iterator[ResultRecord]:
+    """Results, whose rows have texts and numbers of their own: those made together share them."""
+    before = ResultRecord("", "", "", 0.0)
+    for row in rows:
+        result = make_result(row)
+        result.name = sys.intern(result.name)
+        result.session_id = session_ids.get(result.session_id, result.session_id)
+        if result.created_by == before.created_by:
+            result.created_by = before.created_by
+        if result.created_at == before.created_at:
+            result.created_at = before.created_at
+        if result.completed_at == before.completed_at:
+            result.completed_at = before.completed_at
+        yield result
+        before = result
+
+
+def _read_tasks(
+    rows: Iterable[Sequence[Any]], session_ids: Mapping[str, str], options: Mapping[int, ApiOptions]
+) -> Iterator[TaskRecord]:
+    """Tasks, as above."""
+    before: TaskRecord | None = None
+    for row in rows:
+        task = make_task(row, options)
+        task.session_id = session_ids.get(task.session_id, task.session_id)
+        if before is not None:
+            if task.created_by == before.created_by:
+                task.created_by = before.created_by
+            if task.created_at == before.created_at:
+                task.created_at = before.created_at
+            if task.submitted_at == before.submitted_at:
+                task.submitted_at = before.submitted_at
+        yield task
+        before = task
+
+
+def _share_texts(task: TaskRecord, results: Mapping[str, ResultRecord]) -> None:
+    """Have the ids in memory once that a task and its results name."""
 
     def result_id(named: str) -> str:
         result = results.get(named)
         return named if result is None else result.id
 
-    for task in tasks:
-        # Our client names tasks after their first output.
-        task.id = share(result_id(task.id), result_id(task.id))
-        task.session_id = share(task.session_id, task.session_id)
-        task.payload_id = result_id(task.payload_id)
-        task.initial_id = share(task.initial_id, task.initial_id)
-        task.created_by = share(task.created_by, task.created_by)
-        task.dependencies = tuple(map(result_id, task.dependencies))
-        task.outputs = tuple(map(result_id, task.outputs))
-    for result in results.values():
-        result.session_id = share(result.session_id, result.session_id)
-        result.owner_task_id = share(result.owner_task_id, result.owner_task_id)
-        result.created_by = share(result.created_by, result.created_by)
-        result.name = sys.intern(result.name)
+    task.payload_id = result_id(task.payload_id)
+    task.dependencies = tuple(map(result_id, task.dependencies))
+    task.outputs = tuple(map(result_id, task.outputs))
+    for output in task.outputs:
+        result = results.get(output)
+        if result is not None and result.owner_task_id == task.id:
+            # The one that was read first: the other's place is taken by the next row's.
+            task.id = result.owner_task_id
+    if task.initial_id == task.id:
+        task.initial_id = task.id
 
 
 def finish_deletions(connection: sqlite3.Connection) -> None:
@@ -127,13 +171,15 @@ def finish_deletions(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def remove_orphans(
-    connection: sqlite3.Connection, objects: ObjectStore, results: Iterable[ResultRecord]
-) -> None:
+def remove_orphans(connection: sqlite3.Connection, objects: ObjectStore) -> None:
     """Remove data that no result names: stored, but the process died before the command."""
-    named = set(objects.recover(result.opaque_id for result in results if result.opaque_id))
-    stored = {row[0] for row in connection.execute("SELECT id FROM objects")}
-    orphans = [(key,) for key in stored - named]
+    named = {
+        data_key(bytes.fromhex(opaque_id))
+        for (opaque_id,) in connection.execute("SELECT opaque_id FROM results WHERE opaque_id<>''")
+    }
+    objects.recover(named)
+    stored = connection.execute("SELECT id FROM objects")
+    orphans = [(key,) for (key,) in stored if key not in named]
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("DELETE FROM objects WHERE id=?", orphans)
     connection.execute(

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sqlite3
 import stat
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -78,13 +78,8 @@ class ObjectStore:
         """Bytes of data by where they are; what is in memory the journal has, too."""
         return {"memory": self._memory_used, "files": sum(self._files.values())}
 
-    def recover(self, referenced: Iterable[bytes]) -> list[int]:
-        """Learn the files that results name; remove all other files.
-
-        Returns:
-            The keys of ``referenced``, for whoever removes the other rows of small data.
-        """
-        keys = {data_key(opaque_id) for opaque_id in referenced}
+    def recover(self, keys: Collection[int]) -> None:
+        """Learn the files that results name by these keys; remove all other files."""
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         self._directory.mkdir(exist_ok=True)
@@ -99,7 +94,6 @@ class ObjectStore:
         prefixes = {key >> 32 for key in keys}
         while self._next_key >> 32 in prefixes:
             self._next_key = secrets.randbits(31) << 32
-        return [key for key in keys if not key & 1]
 
     # --- storing ---
 

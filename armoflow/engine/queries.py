@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KNOWN_OPTIONS: Final = 10_000
-KNOWN_COUNTS: Final = 10_000
 
 
 class Order(TypedDict, total=False):
@@ -92,7 +91,6 @@ class Queries:
         self._pages = Pages(reader, scanner, total, removals)
         self._partitions = partitions
         self._options: dict[int, ApiOptions] = {}
-        self._counts: dict[str, dict[TaskStatus, int]] = {}
         self._lineages = Lineages()
 
     async def stop(self) -> None:
@@ -158,16 +156,8 @@ class Queries:
 
         return await self._reader.run(read)
 
-    async def count_tasks(self, filters: Filters = (), *, ended: str = "") -> dict[TaskStatus, int]:
-        """How many matching tasks there are of each status; statuses without any are missing.
-
-        Args:
-            filters: Which.
-            ended: The session that these are all tasks of, if no task of it changes any more: they
-                are counted once, for tools ask again and again, and a count reads all rows.
-        """
-        if ended in self._counts:
-            return self._counts[ended]
+    async def count_tasks(self, filters: Filters = ()) -> dict[TaskStatus, int]:
+        """How many matching tasks there are of each status; statuses without any are missing."""
         where = make_clause("tasks", filters)
         sql = (
             "SELECT e.status,count(*) FROM tasks e "
@@ -180,10 +170,6 @@ class Queries:
         counts: Counter[TaskStatus] = Counter()
         for part in await self._scanner.scan("tasks", read):
             counts.update({TaskStatus(status): count for status, count in part})
-        if ended:
-            if len(self._counts) >= KNOWN_COUNTS:
-                self._counts.clear()
-            self._counts[ended] = counts
         return counts
 
     async def read_tasks(self, ids: Sequence[str]) -> dict[str, TaskRecord]:

@@ -124,18 +124,22 @@ def options_values(options: ApiOptions, row: int) -> list[Any]:
 
 # --- rows as records ----------------------------------------------------------------------------
 
+# Calling an enumeration costs as much as making the record.
+_TASK_STATUSES = {int(status): status for status in TaskStatus}
+_RESULT_STATUSES = {int(status): status for status in ResultStatus}
+
 
 def split_ids(text: str) -> tuple[str, ...]:
     """The ids in a column that holds several."""
     return tuple(text.split("\n")) if text else ()
 
 
-def make_task(row: list[Any], options: Mapping[int, ApiOptions]) -> TaskRecord:
+def make_task(row: Sequence[Any], options: Mapping[int, ApiOptions]) -> TaskRecord:
     """The task of a row."""
     return TaskRecord(
         id=row[0],
         session_id=row[1],
-        status=TaskStatus(row[2]),
+        status=_TASK_STATUSES[row[2]],
         options=options[row[3]],
         payload_id=row[4],
         initial_id=row[5],
@@ -157,17 +161,17 @@ def make_task(row: list[Any], options: Mapping[int, ApiOptions]) -> TaskRecord:
         processed_at=row[21] or None,
         ended_at=row[22] or None,
         pod_ttl=row[23] or None,
-        not_before=row[24],
+        not_before=row[24] or 0.0,  # one object for all
     )
 
 
-def make_result(row: list[Any]) -> ResultRecord:
+def make_result(row: Sequence[Any]) -> ResultRecord:
     """The result of a row."""
     return ResultRecord(
         id=row[0],
         session_id=row[1],
         name=row[2],
-        status=ResultStatus(row[3]),
+        status=_RESULT_STATUSES[row[3]],
         created_by=row[4],
         owner_task_id=row[5],
         created_at=row[6],
@@ -178,7 +182,7 @@ def make_result(row: list[Any]) -> ResultRecord:
     )
 
 
-def make_session(row: list[Any], options: Mapping[int, ApiOptions]) -> SessionRecord:
+def make_session(row: Sequence[Any], options: Mapping[int, ApiOptions]) -> SessionRecord:
     """The session of a row."""
     closed_at = row[8] or None
     return SessionRecord(

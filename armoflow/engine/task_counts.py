@@ -1,20 +1,28 @@
 """How many tasks are in which status, counted as they are committed.
 
 Tools ask for it once a second, and the journal would read all rows for an answer: a second for a
-million of them. Only sessions that were opened since the engine started are counted; of the others
-the journal is asked.
+million of them. That it does once, when the engine starts.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from armoflow.engine.filters import Filters
 from armoflow.engine.records import TaskRecord, TaskStatus
 
 _OfPartitions: TypeAlias = "defaultdict[str, Counter[TaskStatus]]"
+
+
+class TaskCount(NamedTuple):
+    """How many tasks of a session and partition have a status."""
+
+    session_id: str
+    partition_id: str
+    status: TaskStatus
+    tasks: int
 
 
 class TaskCounts:
@@ -28,16 +36,18 @@ class TaskCounts:
         self._exists = exists
         self._counts: dict[str, _OfPartitions] = {}
         self._all: _OfPartitions = defaultdict(Counter)
-        self._uncounted: set[str] = set()
 
-    def begin(self, session_ids: Iterable[str]) -> None:
-        """These sessions are there already: their tasks are not counted."""
-        self._uncounted.update(session_ids)
+    def begin(self, counts: Iterable[TaskCount], live: Iterable[TaskRecord]) -> None:
+        """What the journal holds when the engine starts, and those of it that may change."""
+        for session_id, partition, status, tasks in counts:
+            for part in (self._of(session_id), self._all):
+                part[partition][status] += tasks
+        for task in live:
+            task.counted = task.status
 
     def forget(self, session_ids: Iterable[str]) -> None:
         """These sessions are removed."""
         for session_id in session_ids:
-            self._uncounted.discard(session_id)
             for partition, counts in self._counts.pop(session_id, {}).items():
                 self._all[partition].subtract(counts)
 
@@ -54,11 +64,12 @@ class TaskCounts:
                 move = task.session_id, task.options.partition_id, before, status
                 moves[move] = moves.get(move, 0) + 1
         for (session_id, partition, before, status), count in moves.items():
-            counts = self._of(session_id)
-            for part in () if counts is None else (counts[partition], self._all[partition]):
-                part[status] += count
+            # Rows of a session that is removed meanwhile go with it.
+            known = session_id in self._counts or self._exists(session_id)
+            for counts in (self._of(session_id), self._all) if known else ():
+                counts[partition][status] += count
                 if before is not None:
-                    part[before] -= count
+                    counts[partition][before] -= count
 
     def total(self, filters: Filters) -> int | None:
         """How many tasks filters let through, whose status they may name; None if not known."""
@@ -91,12 +102,8 @@ class TaskCounts:
             return None
         return self.count(session_id, partition)
 
-    def count(
-        self, session_id: str | None, partition: str | None = None
-    ) -> dict[TaskStatus, int] | None:
-        """The counts of a session, of a partition, of both or all; None if they are not known."""
-        if self._uncounted if session_id is None else session_id in self._uncounted:
-            return None
+    def count(self, session_id: str | None, partition: str | None = None) -> dict[TaskStatus, int]:
+        """The counts of a session, of a partition, of both or all."""
         counts: Mapping[str, Counter[TaskStatus]] = self._all
         if session_id is not None:
             counts = self._counts.get(session_id) or {}
@@ -106,8 +113,8 @@ class TaskCounts:
             total.update(part)
         return dict(+total)
 
-    def _of(self, session_id: str) -> _OfPartitions | None:
+    def _of(self, session_id: str) -> _OfPartitions:
         counts = self._counts.get(session_id)
-        if counts is None and session_id not in self._uncounted and self._exists(session_id):
+        if counts is None:
             counts = self._counts[session_id] = defaultdict(Counter)
         return counts

@@ -63,14 +63,11 @@ _ERRORS = (
     "SELECT e.id,e.error FROM json_each(?) n JOIN tasks e ON e.rowid=n.value WHERE e.error!=''"
 )
 _FIRST = "SELECT rowid FROM tasks WHERE session_id=? ORDER BY rowid LIMIT 1"
-_HERE = "FROM tasks WHERE rowid>=? AND session_id=?"
-_ENDED = f"{_HERE} AND ended_at>=? ORDER BY ended_at,id"
-_RUNNING = f"{_HERE} AND status=? ORDER BY started_at,id"
+_ENDED = "FROM tasks WHERE rowid>=? AND session_id=? AND ended_at>=? ORDER BY ended_at,id"
 _HELD = (
     "FROM tasks WHERE id IN (SELECT value FROM json_each(?)) AND session_id=? AND status=? "
     "ORDER BY started_at,id"
 )
-_COUNTS = f"SELECT status,count(*) {_HERE} GROUP BY status"
 
 KNOWN: Final = 1_000
 
@@ -101,27 +98,19 @@ class TaskRowsReader:
         skip: int,
         limit: int,
         *,
-        live: LiveTasks | None = None,
+        live: LiveTasks,
     ) -> list[Any]:
-        """The reply to a request, see :mod:`armoflow.protocol.task_rows`.
-
-        Of what is known already, ``live``, no rows are read.
-        """
+        """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
         begun = time.thread_time()
-        running = int(TaskStatus.PROCESSING)
-        here = (self._find_first(connection, session_id), session_id)
         counts: list[tuple[int, int]] = []
         if since is not None:
+            here = (self._find_first(connection, session_id), session_id)
             found = _find(connection, _ENDED, (*here, max(since, NEVER), limit, skip))
-        elif live is not None:
+        else:
             counts = [(int(status), count) for status, count in live.counts.items()]
+            running = int(TaskStatus.PROCESSING)
             held = (json.dumps(live.held), session_id, running, limit, skip)
             found = _find(connection, _HELD, held)
-        else:
-            counts = connection.execute(_COUNTS, here).fetchall()
-            found = "[]"
-            if running in dict(counts):
-                found = _find(connection, _RUNNING, (*here, running, limit, skip))
         text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
         errors = connection.execute(_ERRORS, (found,)).fetchall()
         short = [(task_id, short_error(error)) for task_id, error in errors]

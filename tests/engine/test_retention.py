@@ -6,10 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from armonik.client import ArmoniKSessions, ArmoniKTasks
-from armonik.common import Task, TaskStatus
 from engine_support import Running, in_loop
-from serving import serve, task_options
 
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import SessionStatus
@@ -99,23 +96,6 @@ async def test_deleted_results_of_an_ended_session_are_not_remembered(tmp_path: 
         assert not engine.state._members[session_id].knew(task.payload_id)
     async with Running(tmp_path) as running:
         assert not running.engine.state._members[session_id].knew(task.payload_id)
-
-
-def test_tasks_of_an_ended_session_are_counted_once(tmp_path: Path) -> None:
-    with serve(tmp_path) as serving:
-        session_id = ArmoniKSessions(serving.channel).create_session(task_options())
-    with serve(tmp_path) as serving:  # what was there before it started is not counted live
-        sessions, tasks = ArmoniKSessions(serving.channel), ArmoniKTasks(serving.channel)
-        engine = serving.server.engine
-        mine = Task.session_id == session_id
-        assert tasks.count_tasks_by_status(mine) == {}
-        assert not engine.queries._counts
-        sessions.close_session(session_id)
-        for _ in range(2):
-            assert tasks.count_tasks_by_status(mine) == {}
-        assert engine.queries._counts == {session_id: {}}
-        tasks.count_tasks_by_status(mine & (Task.status == TaskStatus.ERROR))
-        assert len(engine.queries._counts) == 1
 
 
 def test_a_retention_is_a_number_of_seconds() -> None:

@@ -17,7 +17,7 @@ from armoflow.engine.schema import (
     create_statements,
     write_statement,
 )
-from armoflow.engine.task_row_queries import _COUNTS, FIELDS, TaskRowsReader
+from armoflow.engine.task_row_queries import _ENDED, FIELDS, LiveTasks, TaskRowsReader
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
@@ -125,7 +125,7 @@ def test_sessions_of_before_are_left_out() -> None:
         connection.execute(write_statement("tasks", 1), [*values.values()])
 
     def ended(session: str) -> list[str]:
-        text = reader.read(connection, session, 0.0, 0, 10)[0]
+        text = reader.read(connection, session, 0.0, 0, 10, live=LiveTasks({}, []))[0]
         return [row[0] for row in json.loads(f"[{text}]")]
 
     assert ended("late") == []
@@ -135,6 +135,6 @@ def test_sessions_of_before_are_left_out() -> None:
     write(6, "early")
     write(7, "late")
     assert ended("early")[-1] == "t6" and ended("late") == ["t3", "t5", "t7"]
-    assert reader.read(connection, "late", None, 0, 10)[2] == [(4, 3)]
-    scanned = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_COUNTS}", (1, "late"))]
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT id {_ENDED}", (1, "late", 0))
+    scanned = [row[3] for row in plan]
     assert any("USING INTEGER PRIMARY KEY" in line for line in scanned)

@@ -32,8 +32,7 @@ class TaskRowsService:
             raise StateError("INVALID_ARGUMENT", str(error)) from error
         session_id, since, skip, limit = arguments
         engine = self._engine
-        counts = engine.task_counts.count(session_id)
-        live = None if counts is None else LiveTasks(counts, engine.held(session_id))
+        live = LiveTasks(engine.task_counts.count(session_id), engine.held(session_id))
         reply = msgpack.packb(
             await engine.queries.run(
                 lambda connection: self._reader.read(

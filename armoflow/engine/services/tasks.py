@@ -11,7 +11,6 @@ from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
 from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
-from armoflow.engine.filters import Condition, Filters
 from armoflow.engine.lineage import check_page
 from armoflow.engine.records import (
     Changes,
@@ -154,22 +153,13 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         filters = parse_filters(request.filters, TASKS, strict=self._engine.options.strict)
         counts = self._engine.task_counts.find(filters)
         if counts is None:
-            counts = await self._engine.queries.count_tasks(filters, ended=self._ended(filters))
+            counts = await self._engine.queries.count_tasks(filters)
         return messages.CountTasksByStatusResponse(
             status=[
                 objects_pb2.StatusCount(status=int(status), count=count)
                 for status, count in counts.items()
             ]
         )
-
-    def _ended(self, filters: Filters) -> str:
-        """The session that is asked for, if it has ended and so have all its tasks."""
-        match filters:
-            case [[Condition("session_id", "==", session_id)]]:
-                session = self._engine.state.sessions.get(session_id)
-                live = session is None or session.client_submission or session.worker_submission
-                return "" if live or self._engine.state.has_tasks(session_id) else session_id
-        return ""
 
     async def _read(self, task_ids: Iterable[str]) -> list[TaskRecord]:
         """The tasks that exist, each once, in the order asked for."""

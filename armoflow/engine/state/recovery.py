@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Final, TypeVar
 
 from armoflow.engine.records import (
-    FINAL,
     Changes,
     ResultRecord,
-    ResultStatus,
     SessionRecord,
-    SessionStatus,
     TaskRecord,
-    TaskStatus,
 )
 from armoflow.engine.state.execution_commands import ExecutionCommands
 from armoflow.engine.state.members import Members
@@ -33,7 +32,12 @@ from armoflow.engine.state.record_changes import (
 )
 from armoflow.engine.state.session_commands import SessionCommands
 
+AT_ONCE: Final = 10_000
+"""Records that are added to those of a session in one go."""
+
 _LOST = "the engine stopped while the task was running"
+
+Record = TypeVar("Record", TaskRecord, ResultRecord)
 
 
 class Recovery(ExecutionCommands, SessionCommands):
@@ -43,21 +47,21 @@ class Recovery(ExecutionCommands, SessionCommands):
         self,
         now: float,
         sessions: Iterable[SessionRecord],
-        tasks: Iterable[TaskRecord],
-        results: Iterable[ResultRecord],
+        tasks: dict[str, TaskRecord],
+        results: dict[str, ResultRecord],
         deleted: Iterable[tuple[str, str]] = (),
     ) -> Changes:
         """Take over what the journal holds after a restart, and repair what the stop cut short.
 
         What waits is counted afresh. A dispatched task is queued again, one that was running is
-        retried, one that was being cancelled is cancelled. Tasks that have ended are not taken, nor
-        do ``remaining`` and ``dependents`` matter as they were stored.
+        retried, one that was being cancelled is cancelled. Nor do ``remaining`` and ``dependents``
+        matter as they were stored.
 
         Args:
             now: The time.
             sessions: All sessions.
-            tasks: The tasks that have not ended.
-            results: All results; deleted ones may be left out.
+            tasks: The tasks that have not ended, by id; the state keeps the dictionary.
+            results: All results, by id, which it keeps too; deleted ones may be left out.
             deleted: Session and id of each deleted result that is left out: with them, a batch
                 whose repetition spans the restart is known to have been submitted.
 
@@ -67,12 +71,11 @@ class Recovery(ExecutionCommands, SessionCommands):
         if self.sessions or self.results:
             raise ValueError("restore is for a state that is still empty")
         for session in sessions:
-            session.status = SessionStatus(session.status)
             self.sessions[session.id] = session
             self._members[session.id] = Members()
         self._take_results(results)
         for session_id, result_id in deleted:
-            self._members.setdefault(session_id, Members()).forget(result_id)
+            self._members_of(session_id).forget(result_id)
         taken = self._take_tasks(tasks)
         changes = Changes()
         for task in taken:
@@ -86,32 +89,32 @@ class Recovery(ExecutionCommands, SessionCommands):
             self._resume(changes, now, task)
         return changes
 
-    def _take_results(self, results: Iterable[ResultRecord]) -> None:
+    def _take_results(self, results: dict[str, ResultRecord]) -> None:
+        self.results = results
+        for session_id, some in _by_session(results.values()):
+            self._members_of(session_id).results.add({result.id: result for result in some})
         objects: set[bytes] = set()
-        for result in results:
-            result.status = ResultStatus(result.status)
+        for result in results.values():
             result.dependents = None
-            self.results[result.id] = result
-            members = self._members.setdefault(result.session_id, Members())
-            members.results.add({result.id: result})
             if result.opaque_id:
                 shared = self._shared_objects if result.opaque_id in objects else objects
                 shared.add(result.opaque_id)
 
-    def _take_tasks(self, tasks: Iterable[TaskRecord]) -> list[TaskRecord]:
-        taken = []
-        for task in tasks:
-            task.status = TaskStatus(task.status)
-            if task.status in FINAL:
-                continue
-            self.tasks[task.id] = task
-            self._members.setdefault(task.session_id, Members()).tasks.add({task.id: task})
-            taken.append(task)
-        taken.sort(key=lambda task: task.order)
+    def _take_tasks(self, tasks: dict[str, TaskRecord]) -> list[TaskRecord]:
+        self.tasks = tasks
+        for session_id, some in _by_session(tasks.values()):
+            self._members_of(session_id).tasks.add({task.id: task for task in some})
+        taken = sorted(tasks.values(), key=lambda task: task.order)
         if taken:
             self._front = min(0, taken[0].order)
             self._last = max(0, taken[-1].order)
         return taken
+
+    def _members_of(self, session_id: str) -> Members:
+        members = self._members.get(session_id)
+        if members is None:
+            members = self._members[session_id] = Members()
+        return members
 
     def _recount(self, task: TaskRecord) -> None:
         task.status = PENDING
@@ -155,3 +158,10 @@ class Recovery(ExecutionCommands, SessionCommands):
                 self._fail_for_lost_input(changes, now, task)
             else:
                 self._queue(changes, now, task)
+
+
+def _by_session(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """Records that stand side by side and are of one session, not too many at once."""
+    for session_id, some in groupby(records, attrgetter("session_id")):
+        while part := list(islice(some, AT_ONCE)):
+            yield session_id, part

@@ -16,6 +16,7 @@ import pytest
 
 from armoflow.agent.effects import CreatedResult
 from armoflow.engine.records import (
+    FINAL,
     ApiOptions,
     Changes,
     Event,
@@ -141,17 +142,21 @@ class Driver:
         deleted = ResultStatus.DELETED
         journal = self.journal
         strict = self.options.get("strict", False)  # what is deleted may come back
-        copies = [
-            [replace(record) for record in rows.values() if strict or record.status is not deleted]
-            for rows in (journal.sessions, journal.tasks, journal.results)
-        ]
+        sessions = [replace(session) for session in journal.sessions.values()]
+        tasks = {key: replace(task) for key, task in journal.tasks.items()}
+        tasks = {key: task for key, task in tasks.items() if task.status not in FINAL}
+        results = {
+            key: replace(result)
+            for key, result in journal.results.items()
+            if strict or result.status is not deleted
+        }
         open_sessions = {row.id for row in journal.sessions.values() if row.client_submission}
         ids = [
             (row.session_id, row.id)
             for row in journal.results.values()
             if row.status is deleted and row.session_id in open_sessions
         ]
-        return self.do("restore", *copies, ids)
+        return self.do("restore", sessions, tasks, results, ids)
 
     # --- short forms ---
 

@@ -121,17 +121,6 @@ def test_what_waits_for_lost_or_aborted_inputs_ends_in_error(driver: Driver) -> 
     assert driver.status("lost") == "ERROR"
 
 
-def test_statuses_may_come_as_numbers(driver: Driver) -> None:
-    driver.task("t")
-    for rows in (driver.journal.sessions, driver.journal.tasks, driver.journal.results):
-        for record in rows.values():
-            record.status = int(record.status)
-    driver.crash()
-    driver.run("t")
-    driver.complete("t")
-    assert driver.status("t") == "COMPLETED"
-
-
 def test_agents_of_before_are_not_heard(driver: Driver) -> None:
     driver.task("t")
     driver.run("t")
@@ -143,4 +132,4 @@ def test_agents_of_before_are_not_heard(driver: Driver) -> None:
 
 def test_a_state_in_use_takes_no_journal(driver: Driver) -> None:
     with pytest.raises(ValueError, match="still empty"):
-        driver.do("restore", [], [], [])
+        driver.do("restore", [], {}, {})
