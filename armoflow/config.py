@@ -301,6 +301,27 @@ RELEASE_BYTES = 16 * MIB
 QUEUED_SECONDS = 2.0
 """Seconds of work that a client keeps queued in a partition of a cluster."""
 
+BACKUP_SHARE = 0.75
+"""The part of a node's tasks that have ended before another one counts as a straggler."""
+
+BACKUP_QUANTILE = 0.9
+"""Of what they took, the quantile that tells what is slow."""
+
+BACKUP_FACTOR = 2.0
+"""How many times as long a straggler runs."""
+
+BACKUP_LEAST = 0.5
+"""Seconds that it runs at least: a copy costs some milliseconds, and a worker's time."""
+
+BACKUP_QUIET = 2.0
+"""Seconds without the end of any of the node's tasks, in which fewer of them are enough."""
+
+BACKUP_INTERVAL = 0.25
+"""Seconds between two looks for stragglers, while there may be some."""
+
+BACKUP_SAMPLE = 1_000
+"""Tasks of a node whose durations are remembered, the last ones."""
+
 STALL_SECONDS = 10.0
 """Seconds without the end of a task after which it is told what is waited for."""
 

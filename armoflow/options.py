@@ -83,6 +83,8 @@ class TaskOptions:
             ``"skip"``, of the items of a map or filter, leaves them out; a function is called with
             the exception; anything else but a text is the value itself. Such values are not cached.
             None, or ``"raise"``: the error.
+        backup: Run a call of many a second time where it takes far longer than the others: the
+            first that ends wins. For functions that may run twice at the same time.
         options: Further options of the task for ArmoniK, by name, all of them texts: for engines,
             for workers of other kinds, and for who looks.
         min_success: The share of a map's items that have to succeed where the others are skipped.
@@ -115,6 +117,7 @@ class TaskOptions:
     expires: float | timedelta | datetime | None = None
     on_failure: Any = None
     min_success: float | None = None
+    backup: bool | None = None
     options: tuple[tuple[str, str], ...] | None = None
     env: tuple[tuple[str, str], ...] | None = None
     requirements: tuple[str, ...] | None = None
@@ -140,7 +143,7 @@ class TaskOptions:
                 object.__setattr__(self, name, read(value))
         if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
             raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
-        for name in ("keep", "fuse"):
+        for name in ("keep", "fuse", "backup"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise OptionError(f"{name} must be True or False, not {value!r}")
@@ -239,6 +242,7 @@ class Options(TypedDict, total=False):
     expires: float | timedelta | datetime | None
     on_failure: Any
     min_success: float | None
+    backup: bool
     options: Mapping[str, str]
     env: Mapping[str, str]
     requirements: Iterable[str]

@@ -39,7 +39,8 @@ class Backlog:
     """The tasks that are with the engine, by partition, and those that wait for their turn.
 
     Of tasks with a named limit only so many of this client's are with the engine; the others let
-    those that do not need them overtake.
+    those that do not need them overtake. What needs a task that may be run a second time waits
+    until one of both has ended.
 
     Lives in the loop's thread. Tasks are offered in the order of the plan, in which inputs come
     first; of one partition they leave in this order too, so what is with the engine never waits
@@ -52,6 +53,8 @@ class Backlog:
 
     Attributes:
         count: How many tasks wait here.
+        on_backup: Called with each task that may be run a second time, when it is given to the
+            engine.
         on_room: Called when one of those that wait may go, however it came to that.
 
     Example:
@@ -71,9 +74,11 @@ class Backlog:
         self._clock = clock
         self._round_trip = round_trip
         self.on_room: Callable[[], None] = lambda: None
+        self.on_backup: Callable[[PlannedTask], None] = lambda task: None
+        self._backed: set[PlannedTask] = set()
         self._partitions: dict[str, _PartitionQueue] = {}
         self._taken: set[PlannedTask] = set()
-        self._missing: set[Result] = set()  # outputs of the tasks that wait
+        self._missing: set[Result] = set()  # outputs of the tasks that wait, or may run twice
         self._places = Places()
         self._limited = 0  # tasks with named limits that wait
         self.count = 0
@@ -90,10 +95,12 @@ class Backlog:
 
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
-        if self._engine is None or task.open_outputs == 0:  # what was given up goes nowhere
+        if task.open_outputs == 0:  # what was given up goes nowhere
+            return True
+        if self._engine is None and not (task.backup or self._backed or self.count):
             return True
         partition = self._partition(task.options.partition)
-        free = not partition.waiting or self._limited
+        free = not partition.waiting or self._may_overtake or task.is_copy
         if free and self._may_go(task, partition):
             self._take(task, partition)
             return True
@@ -126,7 +133,7 @@ class Backlog:
                 if not given_up:
                     self._take(task, partition)
                     return task
-            elif self._limited and partition.has_room(self._clock(), self._round_trip()):
+            elif self._may_overtake and self._has_room(partition):
                 position += 1  # it waits for a place, or for what does
             else:
                 break
@@ -134,6 +141,9 @@ class Backlog:
 
     def ended(self, task: PlannedTask) -> None:
         """A task has ended, wherever it was; it has its outputs still."""
+        if task in self._backed:
+            self._backed.remove(task)
+            self._missing.difference_update(task.outputs)
         if task in self._taken:
             self._taken.remove(task)
             self._places.leave(task)
@@ -166,13 +176,28 @@ class Backlog:
         return partition
 
     def _may_go(self, task: PlannedTask, partition: _PartitionQueue) -> bool:
-        return partition.has_room(self._clock(), self._round_trip()) and (
-            (not self._missing or self._missing.isdisjoint(task.inputs))
-            and self._places.full(_limits(task)) is None
+        return (
+            (task.is_copy or self._has_room(partition))  # a straggler may be what takes the room
+            and (not self._missing or self._missing.isdisjoint(task.inputs))
+            and (self._engine is None or self._places.full(_limits(task)) is None)
         )
+
+    def _has_room(self, partition: _PartitionQueue) -> bool:
+        if self._engine is None:
+            return True
+        return partition.has_room(self._clock(), self._round_trip())
+
+    @property
+    def _may_overtake(self) -> bool:
+        """Whether tasks wait for other reasons than that there is no room."""
+        return bool(self._limited or self._backed)
 
     def _take(self, task: PlannedTask, partition: _PartitionQueue) -> None:
         self._taken.add(task)
+        if task.backup:
+            self._backed.add(task)
+            self._missing.update(task.outputs)
+            self.on_backup(task)
         if limits := _limits(task):
             self._places.take(task, limits)
         partition.took(self._clock())

@@ -56,6 +56,10 @@ class Canceller:
             self._cancel_unwanted(target.pieces)
         return True
 
+    def cancel_task(self, task: PlannedTask) -> None:
+        """Nobody wants a task any more that nobody else can want."""
+        self._cancel([task])
+
     def cancel_result(self, result: Result) -> None:
         """Nobody wants any of a result's values any more, as far as those know who waited."""
         self._cancel_unwanted([SlotRange(result, 0, 1)])

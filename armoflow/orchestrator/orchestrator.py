@@ -18,6 +18,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.index import Index
 from armoflow.orchestrator import calls
 from armoflow.orchestrator.backlog import Backlog
+from armoflow.orchestrator.backups import Backups, Race
 from armoflow.orchestrator.blame import whole_errors
 from armoflow.orchestrator.caching.cache import Cache
 from armoflow.orchestrator.caching.hits import CachedPlan
@@ -78,7 +79,9 @@ class Orchestrator:
 
         def ended(task: PlannedTask) -> None:
             backlog.ended(task)
-            self.tally.ended(task)
+            if not task.is_copy:
+                self._backups.ended(task)
+                self.tally.ended(task)
 
         self.tracker = Tracker(self._durations.ended, ended)
         self.sessions_ended = 0
@@ -136,6 +139,7 @@ class Orchestrator:
             look=lambda partition, told: self._start(self._look(partition, told)),
             watch=self._watch_task,
         )
+        self._backups = self._make_backups(backlog)
         self._start(self.pipeline.run())
         self._start(self._durations.run())
         self.stalls = Stalls(transport, self.tracker, lambda: self._session_id)
@@ -496,6 +500,24 @@ class Orchestrator:
     def _has_cause(self, result: Result) -> bool:
         task = self.tracker.open.get(result.id)
         return task is None or self.tracker.failed_input(task) is not None
+
+    def _make_backups(self, backlog: Backlog) -> Backups:
+        cancel = self._canceller.cancel_task
+        backups = Backups(self._running, self.pipeline.put_now, self._adopt, cancel)
+        if self._shared is None:  # what goes on without its client is run once
+            backlog.on_backup = backups.begun
+            self._start(backups.run())
+        return backups
+
+    async def _running(self) -> Sequence[str]:
+        """The ids of the session's tasks that run."""
+        return [task.task_id for task in await self.transport.under_way(await self.session())]
+
+    def _adopt(self, race: Race) -> None:
+        """The copy of a task has ended before it: its results are the task's."""
+        self._cancel_in_engine([race.task])
+        self.tracker.adopt(race.task, race.results)
+        self.pipeline.freed()
 
     def _abandon(self, tasks: Sequence[PlannedTask]) -> None:
         """Submitted tasks whose input failed: an engine before 0.38 lets them wait for ever."""

@@ -235,13 +235,17 @@ class PlannedTask(Submission):
         broken: It failed itself, and not because of an input.
         on_end: Called once with it, when it has ended and lets go of all.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
+        backup: It may be run a second time, and keeps its payload for that.
+        is_copy: It is a second run of another one.
     """
 
     __slots__ = (
+        "backup",
         "broken",
         "constants",
         "function",
         "held",
+        "is_copy",
         "items",
         "modules",
         "number",
@@ -279,7 +283,7 @@ class PlannedTask(Submission):
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
-        self.broken = False
+        self.broken = self.backup = self.is_copy = False
         self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
         self.timed: tuple[Paces, Callable[..., Any]] | None = None
@@ -377,7 +381,7 @@ class PlannedTask(Submission):
         self.held = False
         if self.open_outputs == 0:
             self.let_go()
-        else:
+        elif not self.backup:
             self.payload = None
 
     def let_go(self) -> None:

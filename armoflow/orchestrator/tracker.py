@@ -97,6 +97,13 @@ class Tracker:
         elif task.open_outputs == 0:
             self._unmeasured(task, result)
 
+    def adopt(self, task: PlannedTask, results: Sequence[tuple[Result, Result]]) -> None:
+        """A task has completed with results that another one has made in its place."""
+        for own, other in results:
+            self.open.pop(own.id, None)
+            own.id, own.size, own.ran, own.data = other.id, other.size, other.ran, other.data
+            self._end(task, own, ResultState.COMPLETED)
+
     def failed_input(self, task: PlannedTask) -> Blame | None:
         """The blame of an input that failed, if there is one."""
         for result in task.inputs:

@@ -32,6 +32,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cpus": st.integers(1, 9),
     "memory": st.integers(2**26, 2**40),
     "gpus": st.integers(0, 2),
+    "backup": st.booleans(),
     "limits": st.dictionaries(st.sampled_from(["licence", "disk"]), st.integers(1, 9), min_size=1),
     "partition": st.sampled_from(["cpu", "gpu"]),
     "priority": st.integers(1, 9),

@@ -21,6 +21,9 @@ from armoflow.orchestrator.timers import CallTimer
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
 """Operations that give a slot for each item."""
 
+_BACKED = frozenset({Operation.CALL, Operation.MAP, Operation.FILTER})
+"""Operations that may be run a second time where they take long."""
+
 
 class FusedStep(NamedTuple):
     """A further step of a fused task: its name, its code, its pickled arguments."""
@@ -147,6 +150,7 @@ class Emitter:
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
+        task.backup = rules.backup and operation in _BACKED
         if rules.cached and operation is not Operation.GATHER:
             task.cached = final or operation is not Operation.COMBINE
         if draft.modules:

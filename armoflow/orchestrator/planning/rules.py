@@ -53,8 +53,8 @@ class Rules:
     """
 
     __slots__ = (
-        *("batch_size", "cached", "defaults", "fuse", "keep", "options", "packed", "replaces"),
-        *("single", "wire"),
+        *("backup", "batch_size", "cached", "defaults", "fuse", "keep", "options", "packed"),
+        *("replaces", "single", "wire"),
     )
 
     def __init__(
@@ -80,6 +80,7 @@ class Rules:
         self.cached = caching and options.cache is not None and cache_policy(options).enabled
         self.keep = bool(options.keep)
         self.fuse = options.fuse is not False and not self.keep
+        self.backup = bool(options.backup)
         self.batch_size = options.batch_size
         self.replaces = options.replaces
         self.single = Settings(

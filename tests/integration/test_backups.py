@@ -1,0 +1,116 @@
+"""A straggler is run a second time where that was asked for, and the first that ends wins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from armoflow import Client, task
+from armoflow.errors import OptionError
+from armoflow.options import TaskOptions
+from tests.integration.engines import STOCK, Up, up
+from tests.integration.gates import Log, note
+
+
+@pytest.fixture(scope="module", params=["embedded", "stock"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    arguments = ("--workers", "2") if request.param == "embedded" else (*STOCK, "--workers", "2")
+    with up(tmp_path_factory.mktemp(request.param), *arguments) as started:
+        yield started
+
+
+@pytest.fixture(params=[True, False])
+def client(request: pytest.FixtureRequest, engine: Up) -> Iterator[Client]:
+    with Client(engine.endpoint, workers=2, extensions=request.param) as connected:
+        yield connected
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "log")
+
+
+@task(backup=True, batch_size=1)
+def sleeps_once(number: int, log: str, place: str) -> int:
+    """Its process stops for ever, for the first time that number 7 is run."""
+    note(log, number)
+    mark = Path(place, "stopped")
+    if number == 7 and not mark.exists():
+        mark.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number * number
+
+
+@task
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@task
+def plus(number: int) -> int:
+    return number + 1
+
+
+SQUARES = [number * number for number in range(16)]
+
+
+def test_a_map_ends_though_one_slot_sleeps(client: Client, log: Log, tmp_path: Path) -> None:
+    squares = sleeps_once.map(range(16), log=log.path, place=str(tmp_path))
+    summed, further = total(squares.gather()), squares.map(plus)
+    assert client.compute(squares, summed, further) == (
+        SQUARES,
+        sum(SQUARES),
+        [square + 1 for square in SQUARES],
+    )
+    counts = log.counts()
+    assert counts["7"] == 2
+    assert sum(counts.values()) <= 18  # what waited behind it may have been run elsewhere
+    stopped = int((tmp_path / "stopped").read_text())
+    while psutil.pid_exists(stopped) and psutil.Process(stopped).status() != "zombie":
+        time.sleep(0.05)  # the loser is cancelled, and its process ended
+
+
+def test_calls_have_backups_too(client: Client, log: Log, tmp_path: Path) -> None:
+    futures = [client.submit(sleeps_once(n, log.path, str(tmp_path))) for n in range(16)]
+    assert client.gather(futures) == SQUARES
+    assert log.counts()["7"] == 2
+
+
+@task(backup=True, batch_size=1)
+def slow_failure(number: int, log: str) -> int:
+    note(log, number)
+    if number == 7:
+        time.sleep(3)
+        raise ValueError("too bad")
+    return number
+
+
+def test_a_failure_of_both_is_told_once(client: Client, log: Log) -> None:
+    with pytest.raises(ValueError, match="too bad"):
+        client.compute(slow_failure.map(range(16), log=log.path))
+
+
+def test_nobody_is_run_twice_who_did_not_ask(client: Client, log: Log) -> None:
+    once = slow_failure.with_options(backup=False)
+    outcomes: Any = client.compute(once.map(range(16), log=log.path), return_exceptions=True)
+    assert [type(one) for one in outcomes].count(ValueError) == 1
+    assert set(log.counts().values()) == {1}
+
+
+def test_the_debug_mode_runs_each_once(log: Log) -> None:
+    with Client(local=True) as local:
+        assert local.compute(slow_failure.map(range(5), log=log.path)) == list(range(5))
+
+
+def test_it_is_said_with_true_or_false() -> None:
+    with pytest.raises(OptionError, match="backup must be True or False, not 2"):
+        TaskOptions(backup=2)  # type: ignore[arg-type]
