@@ -85,7 +85,7 @@ def file(path: str | os.PathLike[str]) -> FileCopy:
     """
     if isinstance(path, FileCopy):
         return path
-    found = Path(path).absolute()
+    found = _located(path, "file")
     if not found.is_file():
         remedy = ", but a folder: write armoflow.folder(...)" if found.is_dir() else ""
         told = os.fspath(path)
@@ -113,37 +113,75 @@ def folder(path: str | os.PathLike[str]) -> FolderCopy:
     """
     if isinstance(path, FolderCopy):
         return path
-    found = Path(path).absolute()
+    found = _located(path, "folder")
     if not found.is_dir():
         told = os.fspath(path)
         remedy = ", but a file: write armoflow.file(...)" if found.is_file() else ""
         raise NotADirectoryError(f"armoflow.folder({told!r}): there is no folder {found}{remedy}")
+    if not found.name:
+        raise NotADirectoryError(f"armoflow.folder({os.fspath(path)!r}): {found} is too much")
     return FolderCopy(found)
 
 
-class _Copy(os.PathLike[str]):
-    """What travels by what it holds.
+def _located(path: str | os.PathLike[str], kind: str) -> Path:
+    """The whole path, that ends with a name."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"armoflow.{kind}() takes a path, not {type(path).__name__} {path!r}")
+    found = Path(path).absolute()
+    return found.resolve() if found.name in ("", "..") else found
+
+
+class _HeldPath(type(Path())):  # type: ignore[misc]
+    """A path to a copy that is there as long as somebody refers to it; what is made of it is plain.
 
     Attributes:
-        path: Where it is in this process.
+        owner: The copy.
     """
 
+    owner: _Copy
+
+    def with_segments(self, *segments: str | os.PathLike[str]) -> Path:
+        """Other paths that are made of it, from Python 3.12 on."""
+        return Path(*segments)
+
+    def __reduce__(self) -> Any:
+        return Path, (str(self),)
+
+
+class _Copy(os.PathLike[str]):
+    """What travels by what it holds."""
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """Where it is in this process; what is there stays as long as this path is held."""
+        held = _HeldPath(self._path)
+        held.owner = self
+        return held
 
     @property
     def name(self) -> str:
         """The last part of its path, which is the same wherever it is."""
-        return self.path.name
+        return self._path.name
 
     def __fspath__(self) -> str:
-        return str(self.path)
+        return str(self._path)
 
     def __str__(self) -> str:
-        return str(self.path)
+        return str(self._path)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self._path)!r})"
+
+    def _stat(self) -> os.stat_result:
+        try:
+            return self._path.stat()
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self} is gone: it must stay until the tasks that take it have begun"
+            ) from None
 
     def __deepcopy__(self, _memo: object) -> _Copy:
         return self
@@ -159,17 +197,17 @@ class FileCopy(_Copy):
     @property
     def nbytes(self) -> int:
         """How many bytes it holds."""
-        return self.path.stat().st_size
+        return self._stat().st_size
 
     @property
     def executable(self) -> bool:
         """Whether its owner may run it."""
-        return bool(self.path.stat().st_mode & stat.S_IXUSR)
+        return bool(self._stat().st_mode & stat.S_IXUSR)
 
     def content(self) -> FileContent:
         """What it holds now."""
         if self._content is None or not self._content.is_current():
-            self._content = FileContent(str(self.path))
+            self._content = FileContent(str(self))
         return self._content
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -184,17 +222,17 @@ class FileCopy(_Copy):
         target = Path(path)
         if target.is_dir():
             target /= self.name
-        _save(self.path, target)
+        _save(self._path, target)
         return target
 
     def __armoflow_key__(self) -> tuple[str, bytes]:
-        return self.name, _digest(self.path)
+        return self.name, _digest(self._path)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         if self.nbytes < config.OUT_OF_BAND_LIMIT:
-            return _file_arrives, (self.name, self.path.read_bytes(), self.executable)
+            return _file_arrives, (self.name, self._path.read_bytes(), self.executable)
         content = self.content()
-        mapped = pickle.PickleBuffer(_mapped(self.path))
+        mapped = pickle.PickleBuffer(_mapped(self._path))
         return _file_arrives, (self.name, mapped, self.executable, content.digest)
 
 
@@ -209,7 +247,7 @@ class FolderCopy(_Copy):
         """
         target = Path(path)
         target.mkdir(parents=True)
-        for parts, found in _entries(self.path):
+        for parts, found in _entries(self._path):
             to = target.joinpath(*parts)
             if found.is_dir():
                 to.mkdir()
@@ -218,14 +256,14 @@ class FolderCopy(_Copy):
         return target
 
     def __armoflow_key__(self) -> tuple[str, list[Any]]:
-        entries = _entries(self.path)
+        entries = _entries(self._path)
         return self.name, [(part, None if at.is_dir() else _digest(at)) for part, at in entries]
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         # Large files are files of their own, so that each is sent once; all others go together.
         told: list[tuple[tuple[str, ...], Any]] = []
         small: list[bytes] = []
-        for parts, at in _entries(self.path):
+        for parts, at in _entries(self._path):
             if at.is_dir():
                 told.append((parts, None))
             elif (found := FileCopy(at)).nbytes >= config.SHARED_BUFFER_LIMIT:
@@ -320,7 +358,7 @@ def receive_file(name: str, write: Callable[[str], object]) -> FileCopy:
     _check((name,))
     arrived = FileCopy(_place() / name)
     _remove_after(arrived)
-    write(str(arrived.path))
+    write(str(arrived))
     return arrived
 
 
@@ -329,7 +367,7 @@ def _folder_arrives(name: str, entries: Entries, joined: Any = b"") -> FolderCop
     _check((name,))
     arrived = FolderCopy(_place() / name)
     _remove_after(arrived)
-    fill_folder(arrived.path, entries, joined, lambda copy, path: os.link(copy.path, path))
+    fill_folder(arrived._path, entries, joined, os.link)
     return arrived
 
 
@@ -385,4 +423,4 @@ def _place() -> Path:
 
 def _remove_after(arrived: _Copy) -> None:
     """Remove it when nobody refers to it any more, at the end of the process at the latest."""
-    weakref.finalize(arrived, shutil.rmtree, arrived.path.parent, ignore_errors=True)
+    weakref.finalize(arrived, shutil.rmtree, arrived._path.parent, ignore_errors=True)

@@ -102,7 +102,6 @@ class Inputs:
         self._cells.clear()
         self._values.clear()
         self._fetched.clear()
-        self._files.clear()
 
     def cells(self, index: int) -> list[Cell]:
         """All slots of one dependency.
@@ -154,6 +153,7 @@ class Inputs:
         Raises:
             SerializationError: If it cannot be read back, or what a reference stands for.
         """
+        self._files = {}  # each call has files of its own, whatever becomes of those of others
         try:
             if not (pickled.buffers or self.referable):
                 # Then the only reference that there may be is one to an empty list.

@@ -105,7 +105,11 @@ def test_a_copy_is_read_only_and_goes_with_its_last_reference(tmp_path: Path) ->
     assert not where.stat().st_mode & 0o222
     del copied
     gc.collect()
-    assert not where.parent.exists()
+    assert where.read_bytes() == LARGE  # the path is a reference, too
+    folder = Path(where.parent)
+    del where
+    gc.collect()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("part", ["..", ".", "", "a/b", "/etc", "a\0"])
@@ -158,3 +162,76 @@ def test_a_file_and_a_folder_are_not_taken_for_each_other(tmp_path: Path) -> Non
         armoflow.file(tmp_path)
     with pytest.raises(NotADirectoryError, match=r"but a file: write armoflow\.file"):
         armoflow.folder(path)
+
+
+@task
+def spoiled(path: FileCopy) -> int:
+    Path(path).chmod(0o600)
+    with Path(path).open("ab") as opened:
+        opened.write(b"more")
+    Path(path).rename(Path(path).with_name("moved"))
+    return len(Path(path).with_name("moved").read_bytes())
+
+
+@task
+def numbered(number: int, path: FileCopy) -> int:
+    return number + len(Path(path).read_bytes())
+
+
+def test_each_call_has_a_file_of_its_own(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"0" * (2 << 20))
+    data = armoflow.file(tmp_path / "data.bin")
+    expected = [(2 << 20) + 4] * 6
+    assert client.compute(spoiled.with_options(batch_size=3).map([data] * 6)) == expected
+    assert client.compute([spoiled(data) for _ in range(6)]) == expected
+    assert (tmp_path / "data.bin").stat().st_size == 2 << 20
+
+
+@task
+def same_path(number: int, name: str) -> FileCopy:
+    path = Path(tempfile.gettempdir()) / name
+    path.write_bytes(bytes([number]) * (3_000_000 - number))
+    return armoflow.file(path)
+
+
+def test_files_that_are_written_over_are_what_they_were_when_they_were_returned(
+    client: Client,
+) -> None:
+    name = f"armoflow-test-{os.getpid()}"
+    found = client.compute(same_path.with_options(batch_size=4).map(range(4), name=name))
+    contents = [bytes([number]) * (3_000_000 - number) for number in range(4)]
+    assert [one.path.read_bytes() for one in found] == contents
+
+
+def test_a_path_of_what_arrived_holds_it(client: Client, tmp_path: Path) -> None:
+    assert client.compute(passed(make(tmp_path)[2])).path.read_bytes() == LARGE
+    path = client.compute(passed(make(tmp_path)[0])).path
+    gc.collect()
+    assert path.read_bytes() == b"small"
+    assert type(path / "x") is type(path.parent) or not hasattr(path.parent, "owner")
+    assert type(loads(dumps(path))) is type(Path())
+
+
+def test_what_is_gone_or_no_path_is_told(client: Client, tmp_path: Path) -> None:
+    for size in (10, 3 << 20):
+        (tmp_path / "gone").write_bytes(b"0" * size)
+        gone = armoflow.file(tmp_path / "gone")
+        (tmp_path / "gone").unlink()
+        with pytest.raises(FileNotFoundError, match="is gone: it must stay until the tasks"):
+            client.compute(held(gone))
+    wrong: Any = 3
+    with pytest.raises(TypeError, match=r"armoflow.file\(\) takes a path, not int 3"):
+        armoflow.file(wrong)
+    with pytest.raises(TypeError, match=r"armoflow.folder\(\) takes a path, not NoneType"):
+        armoflow.folder(None)  # type: ignore[arg-type]
+
+
+def test_a_folder_has_a_name_whatever_it_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data" / "in")
+    assert armoflow.folder(".").name == "in"
+    assert armoflow.folder("..").name == armoflow.folder("../../data").name == "data"
+    with pytest.raises(NotADirectoryError, match="/ is too much"):
+        armoflow.folder("/")
