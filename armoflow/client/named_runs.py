@@ -294,16 +294,18 @@ class NamedRuns:
     ) -> int | None:
         """Begin an epoch of a run, if it has to be planned; returns its number."""
         while True:
-            await session.refresh()
+            await session.read()
             before = session.manifest.head
             if before is not None:
                 head = head._replace(seal=before.seal)
-                if before.graph == head.graph:
-                    planned = await session.wait_until_planned()
-                    await session.refresh()
-                    if planned and not session.failed:
-                        return None
-                elif session.running or await session.being_planned():
+                same = before.graph == head.graph
+                planned = same and await session.wait_until_planned()
+                if planned and await session.has_come():
+                    return None
+                await session.refresh()
+                if planned and not session.failed:
+                    return None
+                if not same and (session.running or await session.being_planned()):
                     if not replace:
                         raise _under_way(name)
                     await session.refresh()
@@ -321,10 +323,10 @@ class NamedRuns:
                 raise NamedRunError(
                     f"run {name!r} {how}: client.submit(graph, name={name!r}) begins it"
                 )
-            await session.refresh()
-            if session.manifest.head is not None:
-                if not await session.wait_until_planned():
-                    await session.take_over()
+            await session.read()
+            if session.manifest.head is not None and not await session.wait_until_planned():
+                await session.take_over()
+            if not await session.has_come():
                 await session.refresh()
             return await self._enter(name, session, transport)
         except BaseException:

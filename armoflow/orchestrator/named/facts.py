@@ -40,13 +40,17 @@ async def list_runs(transport: Transport, limit: int) -> tuple[int, list[RunFact
     """The newest runs of an engine, and how many there are."""
     found = await transport.shared.find(RUN_LABEL)
     chosen = found[: -limit - 1 : -1]
-    return len(found), [await describe(transport, session) for session in chosen]
+    facts = [await describe(transport, session) for session in chosen]
+    # Of clients that begin a run in the same moment only the first one's session is used.
+    used = [run for run in facts if run.asked or run.state != "ended"]
+    return len(found) - len(facts) + len(used), used
 
 
 async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
     """What is known of the run of a session."""
     session = RunSession(transport, labelled.id)
-    await session.refresh()
+    if not await session.has_come():
+        await session.refresh()
     progress, head = session.progress, session.manifest.head
     return RunFacts(
         labelled.value,

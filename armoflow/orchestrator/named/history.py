@@ -186,6 +186,11 @@ def _with_dependents(tasks: Iterable[TaskNote], lost: set[str], done: set[str]) 
     return closed
 
 
+async def has_failed_items(transport: Transport, session_id: str) -> bool:
+    """Whether there are tasks that ended well and had items that failed."""
+    return any(map(tells_of_failures, await transport.shared.names(session_id, LOG_PREFIX)))
+
+
 async def _failed_slots(
     transport: Transport, session_id: str, result_ids: Sequence[str]
 ) -> tuple[dict[str, set[int]], set[str]]:
@@ -194,8 +199,7 @@ async def _failed_slots(
     Tasks of several items end well, and those with failed items leave a log each; where there is
     none, nothing is read.
     """
-    logs = await transport.shared.names(session_id, LOG_PREFIX)
-    if not any(map(tells_of_failures, logs)):
+    if not await has_failed_items(transport, session_id):
         return {}, set()
     bad: dict[str, set[int]] = {}
     gone: set[str] = set()

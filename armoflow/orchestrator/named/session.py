@@ -16,6 +16,7 @@ from armoflow.orchestrator.named.history import (
     Manifest,
     Progress,
     ValuePlace,
+    has_failed_items,
     left_out,
     look,
     without,
@@ -97,9 +98,27 @@ class RunSession:
         await transport.end_session(own)
         return first
 
+    async def read(self) -> None:
+        """Read what is new in the manifest."""
+        await self.manifest.read(self._transport, self.id)
+
+    async def has_come(self) -> bool:
+        """Whether what was asked for is there: then nothing else is looked at."""
+        await self.read()
+        asked = {place.result_id for place in self.manifest.end or ()}
+        if self.manifest.end is None or "" in asked:
+            return False
+        owned = await self._transport.shared.owned(self.id, sorted(asked))
+        there = {key for key, it in owned.items() if it.state is ResultState.COMPLETED}
+        if there < asked or await has_failed_items(self._transport, self.id):
+            return False
+        self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
+        self.progress = Progress((), self._submitted | there, set(), set(), {})
+        return True
+
     async def refresh(self) -> None:
         """Find out what the engine knows now."""
-        await self.manifest.read(self._transport, self.id)
+        await self.read()
         self.progress = await look(self._transport, self.id, self.manifest.tasks)
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
         places = {place.result_id for place in self.manifest.end or ()}
