@@ -112,7 +112,8 @@ class Estimate:
         lines.append(
             f"{self.cached_share:.0%} is known".replace("%", " %")
             + f"; {self.seconds:,.3g} s of work, about {self.duration:,.3g} s with "
-            f"{self.workers:,} workers, {self.critical_path:,.3g} s at least; "
+            f"{self.workers:,} {'worker' if self.workers == 1 else 'workers'}, "
+            f"{self.critical_path:,.3g} s at least; "
             f"{self._told_bytes()}"
         )
         if self.unmeasured:

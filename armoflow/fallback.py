@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from armoflow.errors import OptionError
+from armoflow.retrying import check_takes_one
 
 _RAISE = "raise"
 _SKIP = "skip"
@@ -89,4 +90,6 @@ def make_fallback(value: Any) -> Fallback:
             f"on_failure={value!r} can be changed by whoever gets it: write a function that makes "
             f"it, on_failure=lambda error: {value!r}"
         ) from None
+    if callable(value):
+        check_takes_one("on_failure", value)
     return Fallback(value)

@@ -33,11 +33,38 @@ def make_retry_on(value: Any) -> RetryOn:
         return tuple(types)
     if callable(value) and not isinstance(value, type):
         function: Callable[[BaseException], bool] = value
+        check_takes_one("retry_on", function)
         return function
     raise OptionError(
         "retry_on must be an exception type, several, or a function of the exception, not "
         f"{value!r}"
     )
+
+
+def check_takes_one(option: str, function: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be called with an exception alone.
+
+    Raises:
+        OptionError: If it cannot.
+
+    Example:
+        >>> check_takes_one("retry_on", lambda: True)
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: retry_on is called with the exception: ... takes ()
+    """
+    import inspect  # it is slow to import, and workers need it for nothing
+
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(function, "__qualname__", repr(function))
+        raise OptionError(
+            f"{option} is called with the exception: {name!r} takes {signature}"
+        ) from None
 
 
 def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from armoflow.client.client import Client
+from armoflow.client.eager_target import Stop
 from armoflow.client.future import Future
 from armoflow.client.gathering import assemble, gather_values, late
-from armoflow.client.habits import check_computable, check_future, check_timeout
+from armoflow.client.habits import check_computable, check_future, check_policy
 from armoflow.client.iteration import Iteration
 from armoflow.client.put import Put
+from armoflow.client.waiting import check_timeout
 from armoflow.errors import ClientClosedError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
@@ -80,7 +82,11 @@ class AsyncClient:
     ) -> list[A]: ...
     @overload
     async def compute(
-        self, *values: Any, timeout: float | None = None, return_exceptions: bool = False
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+        fail_fast: bool = False,
     ) -> Any: ...
 
     async def compute(
@@ -88,6 +94,7 @@ class AsyncClient:
         *values: Any,
         timeout: float | None = None,
         return_exceptions: bool = False,
+        fail_fast: bool = False,
     ) -> Any:
         """Run graphs and await their values; see :meth:`Client.compute`.
 
@@ -96,6 +103,9 @@ class AsyncClient:
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
+        check_policy(return_exceptions=return_exceptions, fail_fast=fail_fast)
+        if fail_fast:
+            return assemble(values, lazy, await self._eager(lazy, timeout) if lazy else [])
         futures = await self._started(self.client.submit_all, lazy)
         results = await self._values(futures, timeout, return_exceptions)
         return assemble(values, lazy, results)
@@ -213,6 +223,20 @@ class AsyncClient:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             starting.add_done_callback(_cancel_started)
+            raise
+
+    async def _eager(self, lazy: Sequence[Any], timeout: float | None) -> list[Any]:
+        """Values, or the first error; if this is cancelled meanwhile, all of it is."""
+        stop = Stop()
+        computing = asyncio.ensure_future(
+            self._call(lambda: self.client.compute_eagerly(lazy, timeout, stop))
+        )
+        try:
+            return await asyncio.shield(computing)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([computing])
+            computing.exception()  # nobody asks for it any more
             raise
 
     async def _values(

@@ -12,6 +12,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
+    from armoflow.client.eager_target import Stop
     from armoflow.client.inquiry import Inquiry
     from armoflow.estimate import Estimate
     from armoflow.graph.render import Picture
@@ -67,7 +68,12 @@ class Backend(Protocol):
         """Start a collection of known length; a future for each of its items."""
 
     def compute(
-        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        *,
+        fail_fast: bool = False,
+        stop: Stop | None = None,
     ) -> list[Any]:
         """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
 

@@ -29,7 +29,7 @@ from armoflow.client.habits import (
     call_function,
     check_computable,
     check_future,
-    check_timeout,
+    check_policy,
     map_function,
 )
 from armoflow.client.inquiry import check_budget
@@ -38,7 +38,7 @@ from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.offers import make_offers
 from armoflow.client.put import Put
 from armoflow.client.reporting import check_report
-from armoflow.client.waiting import as_completed
+from armoflow.client.waiting import as_completed, check_timeout
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
 from armoflow.graph.arguments import find_dependencies
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from armoflow.client.client_options import ClientOptions
+    from armoflow.client.eager_target import Stop
     from armoflow.client.executor import ClientExecutor
     from armoflow.client.output_display import Logs
     from armoflow.estimate import Estimate
@@ -276,16 +277,18 @@ class Client:
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
-        if return_exceptions and fail_fast:
-            raise OptionError(
-                "return_exceptions=True waits for all, fail_fast=True does not: say one of them"
-            )
+        check_policy(return_exceptions=return_exceptions, fail_fast=fail_fast)
         try:
             results = self._compute(lazy, timeout, return_exceptions, fail_fast) if lazy else []
         except KeyboardInterrupt:
             self._interrupt()
             raise
         return assemble(values, lazy, results)
+
+    def compute_eagerly(self, lazy: Sequence[Any], timeout: float | None, stop: Stop) -> list[Any]:
+        """The values of lazy values, or the first error; for clients that another thread stops."""
+        self._check_open()
+        return self._backend.compute(lazy, timeout, fail_fast=True, stop=stop)
 
     def _compute(
         self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool, fail_fast: bool
@@ -443,6 +446,7 @@ class Client:
         Yields:
             Futures that are done.
         """
+        check_timeout(timeout)
         if isinstance(futures, DelayedList):
             self._check_open()
             return self._backend.iterate(futures, timeout)

@@ -23,6 +23,7 @@ from armoflow.orchestrator.targets import Names
 if TYPE_CHECKING:
     from armoflow.client.backend import Backend
     from armoflow.client.client import Client
+    from armoflow.client.eager_target import Stop
     from armoflow.graph.render import Picture
 
 VARIABLE = "ARMOFLOW_DRY_RUN"
@@ -112,7 +113,12 @@ class DryRunBackend:
         return []
 
     def compute(
-        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        *,
+        fail_fast: bool = False,
+        stop: Stop | None = None,
     ) -> list[Any]:
         """Look at the graphs of these values.
 

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.targets import Names, WaitingTarget, has_failed, raise_error, values
+
+
+class Stop:
+    """Lets another thread end a wait, and what is waited for."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._event: threading.Event | None = None
+
+    def wake(self, event: threading.Event) -> None:
+        """What is waited for: it is set when the end is wanted, at once if it is already."""
+        self._event = event
+        if self.wanted:
+            event.set()
+
+    def set(self) -> None:
+        """End it."""
+        self.wanted = True
+        if self._event is not None:
+            self._event.set()
 
 
 class Failed(NamedTuple):

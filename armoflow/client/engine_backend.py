@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from armoflow import config
 from armoflow.client import signals
 from armoflow.client.collector import COLLECTOR
-from armoflow.client.eager_target import EagerTarget, Failed
+from armoflow.client.eager_target import EagerTarget, Failed, Stop
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.gathering import Gathering, late
@@ -276,15 +276,27 @@ class EngineBackend:
         return futures
 
     def compute(
-        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        *,
+        fail_fast: bool = False,
+        stop: Stop | None = None,
     ) -> list[Any]:
-        """Run the graphs of these lazy values as one, and wait, so many seconds; a value each."""
+        """Run the graphs of these lazy values as one, and wait, so many seconds; a value each.
+
+        Args:
+            values: What is wanted.
+            timeout: Seconds to wait at most.
+            fail_fast: Raise the first error as soon as it is known.
+            stop: Ends it, where ``fail_fast`` is said.
+        """
         settings = self._settings_here()
         if fail_fast:
             settings = dataclasses.replace(settings, fail_fast=True)
         with COLLECTOR.rarely(), self._watched.span("compute", values) as trace:
             try:
-                return self._compute(values, timeout, trace, settings)
+                return self._compute(values, timeout, trace, settings, stop)
             finally:
                 self._watched.catch_up(self._loop)
 
@@ -321,12 +333,17 @@ class EngineBackend:
         return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
 
     def _compute(
-        self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        trace: Labels,
+        settings: PlanSettings,
+        stop: Stop | None = None,
     ) -> list[Any]:
         while True:
             before = self.renewing.found
             try:
-                return self._compute_once(values, timeout, trace, settings)
+                return self._compute_once(values, timeout, trace, settings, stop)
             except DataLostError as error:
                 if not self.renewing.was_wrong(error, before):
                     raise
@@ -340,7 +357,12 @@ class EngineBackend:
         return future
 
     def _compute_once(
-        self, values: Sequence[Any], timeout: float | None, trace: Labels, settings: PlanSettings
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        trace: Labels,
+        settings: PlanSettings,
+        stop: Stop | None = None,
     ) -> list[Any]:
         calls = None if settings.fail_fast else self._prepare(values, settings)
         if calls is not None:
@@ -378,12 +400,17 @@ class EngineBackend:
         inline = None if survey.settled and timeout is None else 0
         planner.surroundings = Surroundings(References(self._client, self, survey.pending))
         run = self._orchestrator.run(targets, planner, inline, trace)
+        if stop is not None:
+            stop.wake(ended)
         if not wait_for_event(ended, timeout, self.display):
             missing = left
             self._cancel(run, targets)
             raise late(missing, len(values), timeout)
-        if failures:
+        if failures or (stop is not None and stop.wanted):
             self._cancel(run, targets)
+        if stop is not None and stop.wanted:
+            raise concurrent.futures.CancelledError
+        if failures:
             failures[0].reraise(self.key)
         return [_value(target, self.key) for target in targets]
 

@@ -17,7 +17,7 @@ from armoflow.client.lean_future import LOCK, LeanFuture
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.neighbours import OF_FUTURES
 from armoflow.client.progress import Display, Waiting
-from armoflow.client.waiting import wait_for_future
+from armoflow.client.waiting import check_timeout, wait_for_future
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Pickled
 from armoflow.errors import GraphError
@@ -159,6 +159,8 @@ class Future(LeanFuture[T]):
             TimeoutError: If it is not done in time.
             concurrent.futures.CancelledError: If it was cancelled.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         try:
             if not self.done():
                 with Waiting(self._origin.display) as waiting:

@@ -82,16 +82,16 @@ def map_function(function: Any, lists: Sequence[Any], fixed: Mapping[str, Any]) 
         ) from None
 
 
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds.
+def check_policy(*, return_exceptions: bool, fail_fast: bool) -> None:
+    """Refuse to give errors back and to raise the first of them.
 
     Raises:
-        OptionError: If it is none.
+        OptionError: If both are said.
     """
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise OptionError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if return_exceptions and fail_fast:
+        raise OptionError(
+            "return_exceptions=True waits for all, fail_fast=True does not: say one of them"
+        )
 
 
 def check_future(value: Any, method: str) -> None:

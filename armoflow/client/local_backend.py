@@ -26,6 +26,7 @@ from armoflow.orchestrator.targets import ItemOutcome, Names
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.client.eager_target import Stop
     from armoflow.graph.render import Picture
 
 _NOTHING_KEPT = "local=True keeps nothing"
@@ -109,7 +110,12 @@ class LocalBackend:
         raise OptionError(_NO_RUNS.format("detach()"))
 
     def compute(
-        self, values: Sequence[Any], timeout: float | None, *, fail_fast: bool = False
+        self,
+        values: Sequence[Any],
+        timeout: float | None,
+        *,
+        fail_fast: bool = False,
+        stop: Stop | None = None,
     ) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
         left = self._submit(values, fail_fast=fail_fast)[::-1]

@@ -241,7 +241,8 @@ class Scope:
         needed = [values[id(reference)] for reference in find_dependencies(result)]
         failure = first_failure(needed)
         if failure is not None:
-            return failure.reaching(node, name)
+            # A task that returned another call of its own name is one name of the path.
+            return failure if failure.name == name else failure.reaching(node, name)
         return self._insert(result, values, node, name)
 
     def _call(self, node: CallNode) -> Evaluation:
@@ -506,6 +507,6 @@ def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:
 
 def _combined(node: ReduceNode | FoldNode, result: Any) -> Any:
     if result is END:
-        message = f"reduce of no items with no initial value, in {node.name!r}"
+        message = f"no items to combine and no initial value, in {node.name!r}"
         return fail(TypeError(message), node, node.name)
     return result.reaching(node, node.name) if type(result) is LocalFailure else result

@@ -9,6 +9,7 @@ moment.
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import queue
 import threading
 import time
@@ -18,12 +19,29 @@ from typing import Any, TypeVar
 
 from armoflow.client.lean_future import LeanFuture
 from armoflow.client.progress import Display, Waiting
+from armoflow.errors import OptionError
 
 T = TypeVar("T")
 F = TypeVar("F", bound="LeanFuture[Any]")
 
 MOMENT = 0.2
 """Seconds after which a wait looks for signals."""
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    if timeout is None:
+        return
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, (int, float))
+        or not 0 <= timeout < math.inf
+    ):
+        raise OptionError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
 
 
 def wait(

@@ -219,6 +219,10 @@ class DelayedList(Lazy, Generic[T_co]):
             chosen = positions[index]
         except IndexError:
             raise IndexError(f"{self!r} has no item {index}") from None
+        except (TypeError, ValueError) as error:
+            raise CollectionError(
+                f"{self!r} is indexed by integers and slices, not by {index!r}: {error}"
+            ) from None
         if isinstance(chosen, range):
             return DelayedList(SliceNode(source, chosen))
         return Delayed(ItemNode(source, chosen))
@@ -229,7 +233,11 @@ class DelayedList(Lazy, Generic[T_co]):
 
     def __repr__(self) -> str:
         length = self.node.length
-        count = "" if length is None or self.node.sparse else f", {length} items"
+        count = (
+            ""
+            if length is None or self.node.sparse
+            else f", {length} item{'' if length == 1 else 's'}"
+        )
         output = f" output {self.output}" if self.node.outputs > 1 else ""
         return f"<DelayedList {self.node.name}{output}{count}>"
 

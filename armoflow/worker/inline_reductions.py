@@ -53,7 +53,7 @@ def run_reduction(here: Here, node: ReduceNode | FoldNode) -> Steps:
     if so_far:
         here.set_value(node, so_far[0])
     else:
-        error = TypeError(f"reduce of no items with no initial value, in {node.name!r}")
+        error = TypeError(f"no items to combine and no initial value, in {node.name!r}")
         here.set_value(node, Made(failure=here.caller.nothing_to_call(error, node)))
 
 

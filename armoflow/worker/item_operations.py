@@ -109,7 +109,7 @@ def run_combine(job: Job) -> None:
     if held:
         job.keep_value(0, held[0])
     elif payload.final:
-        error = TypeError(f"reduce of no items with no initial value, in {payload.name!r}")
+        error = TypeError(f"no items to combine and no initial value, in {payload.name!r}")
         job.fail(0, job.attempts.failure(0, error))
     else:
         job.keep(0, [None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -156,3 +157,10 @@ def test_a_long_chain_has_a_graph() -> None:
     for _ in range(20_000):
         link = double(link)
     assert len(Graph(link)) == 20_001
+
+
+@pytest.mark.parametrize("index", ["a", 1.5, slice(None, None, 0), slice("a", None)])
+def test_what_is_no_position_is_named(index: Any) -> None:
+    with pytest.raises(CollectionError) as refused:
+        items([1, 2])[index]
+    assert f"is indexed by integers and slices, not by {index!r}" in str(refused.value)

@@ -455,3 +455,14 @@ def test_timeouts_are_ignored_with_one_warning() -> None:
         runner.run(timed(1))
         runner.run(timed.map(range(3)))
     assert len(warned) == 1
+
+
+def test_a_conditional_call_is_one_name_of_the_path() -> None:
+    @task
+    def boom() -> None:
+        raise ValueError("boom")
+
+    for condition in (True, task(bool)(1)):
+        error = LocalRunner().run(boom.when(condition)()).exception
+        assert error is not None
+        assert error.__cause__.path == ["boom"]  # type: ignore[union-attr]

@@ -18,6 +18,7 @@ from armoflow.graph.context import INSIDE_TASK, compute, current_client
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
 from armoflow.graph.task import MultiTask, Task, as_task, task
+from armoflow.options import TaskOptions
 
 
 @task
@@ -279,3 +280,13 @@ def test_importing_the_graph_is_light() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("option", ["retry_on", "on_failure"])
+def test_a_function_that_cannot_take_an_exception_is_named(option: str) -> None:
+    def of_two(first: object, second: object) -> bool:
+        return first is second
+
+    told = rf"{option} is called with the exception: .*of_two.*first"
+    with pytest.raises(OptionError, match=told):
+        TaskOptions(**{option: of_two})

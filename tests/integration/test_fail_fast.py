@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client, task
+from armoflow import AsyncClient, Client, task
 from armoflow.errors import OptionError, RemoteTraceback
 
 
@@ -117,3 +118,45 @@ def test_nothing_runs_after_it_in_the_debug_mode() -> None:
 def test_it_does_not_go_with_giving_errors_back(client: Client) -> None:
     with pytest.raises(OptionError, match="say one of them"):
         client.compute(refuse(1), return_exceptions=True, fail_fast=True)
+
+
+def test_the_client_for_coroutines_has_it_too(engine_client: Client, tmp_path: Path) -> None:
+    endpoint = engine_client._backend.endpoint
+
+    async def fail() -> None:
+        async with AsyncClient(endpoint, workers=2) as client:
+            assert await client.compute(refuse(1), refuse(2), fail_fast=True) == (1, 2)
+            waiting = wait_for(str(tmp_path / "never"), 1)
+            with pytest.raises(ValueError, match="not 3"):
+                await client.compute(waiting, refuse(3), fail_fast=True)
+            with pytest.raises(OptionError, match="say one of them"):
+                await client.compute(refuse(1), return_exceptions=True, fail_fast=True)
+
+    async def leave() -> None:
+        async with AsyncClient(endpoint, workers=2) as client:
+            stuck = wait_for.map([str(tmp_path / "never")] * 2, [1, 2])
+            computing = asyncio.ensure_future(client.compute(stuck, fail_fast=True))
+            await asyncio.sleep(0)
+            computing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await computing
+            assert await client.compute(refuse.map(range(3))) == [0, 1, 2]  # workers are free
+
+    asyncio.run(fail())
+    asyncio.run(leave())
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), True, "1"])
+def test_every_timeout_is_checked_alike(timeout: Any) -> None:
+    told = f"timeout must be a positive number of seconds or None, not {timeout!r}"
+    with Client(local=True) as client:
+        future = client.submit(refuse(1))
+        for call in (
+            lambda: client.compute(refuse(1), timeout=timeout),
+            lambda: client.as_completed([future], timeout=timeout),
+            lambda: future.result(timeout=timeout),
+            lambda: future.exception(timeout),
+        ):
+            with pytest.raises(OptionError) as refused:
+                call()
+            assert str(refused.value) == told

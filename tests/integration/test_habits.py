@@ -160,7 +160,9 @@ def test_a_timeout_is_a_number_of_seconds(some: Client) -> None:
     assert double(3).compute(timeout=60.0) == 6
     assert double.map([1, 2]).compute(timeout=None) == [2, 4]
     for wrong in (-1, "60", True, float("nan")):
-        with pytest.raises(OptionError, match="timeout must be a number of seconds"):
+        with pytest.raises(
+            OptionError, match="timeout must be a positive number of seconds or None"
+        ):
             some.compute(double(1), timeout=wrong)  # type: ignore[call-overload]
 
 
