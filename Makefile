@@ -16,9 +16,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-p
 # Of pytest; more than processors, since some tests wait.
 WORKERS ?= 3
 EXAMPLES ?= 2000
+PYTHONS ?= 3.10 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint campaign fuzz interop bench pictures docs clean
+.PHONY: help demo test lint campaign fuzz interop bench pictures docs docs-version dist matrix clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
@@ -31,6 +32,9 @@ help:
 	@echo "make bench   measure, here and now"
 	@echo "make pictures  take the documentation's pictures of pages (with Chromium)"
 	@echo "make docs    build the documentation into site/"
+	@echo "make docs-version  the same beside that of earlier versions, on the branch gh-pages"
+	@echo "make dist    build a wheel and sources into dist/, and check what an index would say"
+	@echo "make matrix  run tests with each of Python $(PYTHONS) that is found"
 	@echo "make clean   remove what these targets made"
 
 $(VENV)/.made:
@@ -92,6 +96,29 @@ pictures: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+docs-version: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --update-aliases \
+		"$$($(BIN)/python -c 'from armoflow.version import __version__; print(__version__)')" latest
+
+dist: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/twine check --strict dist/*
+
+# What depends on the interpreter most: bytecode, pickles, keys, child processes.
+MATRIX := tests/codec tests/cache tests/graph tests/agent tests/integration/test_env.py \
+	tests/integration/test_calls.py tests/integration/test_requirements.py
+
+matrix: $(VENV)/.installed-dev
+	@for version in $(PYTHONS); do \
+		python=$$($(BIN)/uv python find --no-python-downloads $$version 2>/dev/null) \
+			|| { echo "Python $$version: not found here"; continue; }; \
+		echo "Python $$version: $$python"; \
+		$(BIN)/uv venv --quiet --clear --python $$python $(VENV)/matrix-$$version \
+			&& $(BIN)/uv pip install --quiet --python $(VENV)/matrix-$$version --editable '.[dev]' \
+			&& $(VENV)/matrix-$$version/bin/python -m pytest -q -n $(WORKERS) $(MATRIX) || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) site dist build examples/output .mypy_cache .ruff_cache .pytest_cache \

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """A corner of the Mandelbrot set as a PNG, drawn tile by tile.
 
 The tiles are one map; a last task puts them together. Tiles differ much in cost (a point of the

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """Pi from random points: one map, one reduce.
 
 A point thrown into the unit square lies in the quarter circle with probability pi / 4. Each item

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """A book of options, priced in stages: starmap, filter, a task with two outputs, reduce.
 
 grid -> contracts -> those near the money -> (value, sensitivity) of each -> the book's total, the

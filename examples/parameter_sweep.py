@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """Which neighbours tell a penguin's species? A sweep of k-nearest-neighbour models.
 
 Every combination of settings is scored on every fold of a cross-validation: one item each. The

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """How many ways are there to place n queens? Divide and conquer by child tasks.
 
 A task that returns a graph hands its result over to it: ``solve`` places one queen and returns the

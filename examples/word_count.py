@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["armoflow"]
+# ///
 """The words of Moby-Dick: map over its chapters, merge the counts in a tree.
 
 ``counts`` is used twice, by the total and by the whale line; its chapters are counted once.
