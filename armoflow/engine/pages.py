@@ -117,13 +117,19 @@ class Pages:
     def _count(
         self, connection: sqlite3.Connection, query: ListQuery, last: int, removals: int
     ) -> int | None:
-        """How many match, if that is quickly told: what matches for ever is counted once."""
-        if query.takes_all:
-            return query.count(connection)
+        """How many match, if that is quickly told: what matches for ever is counted once.
+
+        All rows are: to count two millions takes as long as to find a page of them.
+        """
         known = self._totals.get(query.key)
-        if known is None or known[2] != removals or last - known[0] > SHORT:
+        if known is None or known[2] != removals:
+            if not query.takes_all:
+                return None
+            total = query.count(connection)
+        elif last - known[0] > SHORT and not query.takes_all:
             return None
-        total = known[1] + query.count(connection, known[0])
+        else:
+            total = known[1] + query.count(connection, known[0])
         self._note(query, last, total, removals)
         return total
 
