@@ -51,6 +51,7 @@ class SessionFeed:
         trace: The session itself, with its counts; its runs are those that have ended.
         digest: Their numbers.
         running: Tasks that run now...
+        progress: ...how far those are that tell it, by id: the item's name, and what it told...
         looked: ...which was at that time, in seconds since the epoch.
         calm: Nothing runs, nor did when it was looked before: nobody is kept from anything.
         chunks: The timeline, in the order in which it became known.
@@ -80,6 +81,7 @@ class SessionFeed:
         self._selections: dict[tuple[str, str], _Selection] = {}
         self.digest = Digest()
         self.running: list[TaskRun] = []
+        self.progress: Mapping[str, tuple[str, str]] = {}
         self.looked = 0.0
         self.calm = False
         self.chunks: list[dict[str, Any]] = []
@@ -102,6 +104,7 @@ class SessionFeed:
         # For a moment all may have ended while a client submits more.
         self.calm = not self.live and self.ended == ended
         self.running = list(found.running)
+        self.progress = found.progress
         now = self._clock()
         self._pace.append((now, self.ended))
         while self._pace[0][0] < now - RECENT:

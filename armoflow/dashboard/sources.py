@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from armonik.common import TaskStatus
@@ -47,10 +48,17 @@ class EndedPage(NamedTuple):
 
 
 class Glance(NamedTuple):
-    """What a session does now."""
+    """What a session does now.
+
+    Attributes:
+        counts: How many tasks are in which status.
+        running: The first of those that run.
+        progress: How far those are that tell it, by id: the item's name, and what it told.
+    """
 
     counts: Mapping[TaskStatus, int]
     running: Sequence[TaskRun]
+    progress: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
 class Source(Protocol):
@@ -136,7 +144,8 @@ class EngineRows:
         """See :class:`Source`."""
         found = read_task_rows(self._inspection, session_id, None, 0, RUNNING)
         self.seconds += found.seconds + 2 * CALL  # the session is asked for, too
-        return Glance(found.counts, [run_of(row, "") for row in found.rows])
+        running = [run_of(row, "") for row in found.rows]
+        return Glance(found.counts, running, found.progress)
 
     def ended(
         self, session_id: str, since: float | None, skip: int, known: Container[str], *, live: bool

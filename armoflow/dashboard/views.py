@@ -18,6 +18,9 @@ from armoflow.report.wording import length, moment_of, size
 ITEMS = 100
 """Failed calls of one task that are listed."""
 
+SHOWN = 12
+"""Running tasks that are listed."""
+
 GONE = "its value, which told why, is gone"
 
 
@@ -59,7 +62,7 @@ def quick(feed: SessionFeed, now: float) -> dict[str, Html]:
     return {
         "head": sections.header(trace),
         "progress": sections.progress(trace.counts, _pace(feed)),
-        "running": _running(feed.running, trace.counts["running"], now),
+        "running": _running(feed, now),
     }
 
 
@@ -99,21 +102,40 @@ def _pace(feed: SessionFeed) -> str:
     return ", ".join(said)
 
 
-def _running(runs: Sequence[TaskRun], total: int, now: float) -> Html:
-    columns = ["Task", "Id", "Worker", "For"]
-    shown = table(
-        "Running tasks",
-        columns,
+def _running(feed: SessionFeed, now: float) -> Html:
+    runs, total = feed.running, feed.trace.counts["running"]
+    shown = runs[:SHOWN]
+    tells = any(run.id in feed.progress for run in shown)
+    rows = [
         [
-            [run.name, task_link(run), run.pod, length(now - (run.started or now))]
-            for run in runs[:12]
-        ],
-        numbers=3,
-    )
+            run.name,
+            task_link(run),
+            *([_told(run, feed.progress.get(run.id))] if tells else ()),
+            run.pod,
+            length(now - (run.started or now)),
+        ]
+        for run in shown
+    ]
+    columns = ["Task", "Id", *(["Progress"] if tells else ()), "Worker", "For"]
+    listed = table("Running tasks", columns, rows, numbers=len(columns) - 1)
     nothing = tag("p", "Nothing runs.", class_="nothing")
-    more = total - min(len(runs), 12, RUNNING)
+    more = total - min(len(runs), SHOWN, RUNNING)
     rest = tag("p", f"and {more:,} more", class_="note") if more > 0 else None
-    return sections.section("running", "Running now", shown if runs else nothing, rest)
+    return sections.section("running", "Running now", listed if runs else nothing, rest)
+
+
+def _told(run: TaskRun, told: tuple[str, str] | None) -> Html | str:
+    """How far a task is, as it told last: of one that runs several items, with the item's name."""
+    if told is None:
+        return ""
+    item, line = told
+    part, _, text = line.partition(" ")
+    words = " ".join(word for word in (item if item != run.name else "", part, text) if word)
+    percent = part.removesuffix("%")
+    if not percent.isdecimal():
+        return words
+    bar = tag("progress", value=percent, max="100", aria_label=f"{run.name}: {part}")
+    return tag("span", bar, f" {words}", class_="told")
 
 
 def _data(feed: SessionFeed) -> Html:

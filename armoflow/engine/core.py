@@ -472,6 +472,7 @@ class Engine:
         ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
         self.scheduler.forget(ended)
         self.pauses.forget(ended)
+        self.task_output.progress.forget(ended)
         # What changed again meanwhile leaves memory with the commit of that change.
         for task_id in ended:
             if not journal.is_dirty_task(task_id):

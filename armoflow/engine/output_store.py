@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 
 from armoflow.agent.passages import Passage
 from armoflow.config import OUTPUT_FILE_BYTES
+from armoflow.engine.running_progress import RunningProgress
 
 _OPEN = 32
 """Files that are held open."""
@@ -33,9 +34,13 @@ class TaskOutput:
 
     Args:
         directory: Where the files go; made with the first one.
+
+    Attributes:
+        progress: How far tasks are that run.
     """
 
     def __init__(self, directory: Path) -> None:
+        self.progress = RunningProgress()
         self._directory = directory
         self._files: OrderedDict[str, int] = OrderedDict()
         self._listeners: dict[str, list[Hear]] = {}
@@ -47,6 +52,7 @@ class TaskOutput:
             if passage.writer.session_id:
                 by_session.setdefault(passage.writer.session_id, []).append(passage)
         for session_id, some in by_session.items():
+            self.progress.hear(some)
             for hear in list(self._listeners.get(session_id, ())):
                 hear(some)
             with suppress(OSError):

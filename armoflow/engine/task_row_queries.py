@@ -100,7 +100,7 @@ class TaskRowsReader:
         *,
         live: LiveTasks,
     ) -> list[Any]:
-        """The reply to a request, see :mod:`armoflow.protocol.task_rows`."""
+        """The reply to a request, see :mod:`armoflow.protocol.task_rows`, but for the progress."""
         begun = time.thread_time()
         counts: list[tuple[int, int]] = []
         if since is not None:

@@ -73,12 +73,14 @@ class TaskRows(NamedTuple):
         errors: Why some failed, by id.
         counts: How many tasks are in which status, where that was asked for.
         seconds: Of a processor that the engine took to read it.
+        progress: How far running tasks are that tell it, by id: the item's name, and what it told.
     """
 
     rows: Sequence[TaskRow]
     errors: Mapping[str, str]
     counts: Mapping[TaskStatus, int]
     seconds: float
+    progress: Mapping[str, tuple[str, str]]
 
 
 _ANY_TEXT = Text(2**31)
@@ -87,6 +89,7 @@ _REPLY = Record(
     errors=ListOf(Record(id=ID, error=_ANY_TEXT), MOST),
     counts=ListOf(Record(status=INT32, count=Integer(0)), 100),
     seconds=Number(0, 1e9),
+    progress=ListOf(Record(id=ID, item=_ANY_TEXT, line=_ANY_TEXT), MOST),
 )
 
 
@@ -106,11 +109,13 @@ def _unpack(reply: bytes) -> TaskRows:
     try:
         found: Any = msgpack.unpackb(reply)
         _REPLY.check(found, "the reply")
-        text, errors, counts, seconds = found
+        text, errors, counts, seconds, told = found
         rows = [TaskRow(*row) for row in json.loads(f"[{text}]")]
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MalformedError(f"the engine's rows of tasks cannot be read: {error}") from error
-    return TaskRows(rows, dict(errors), {TaskStatus(key): n for key, n in counts}, seconds)
+    progress = {task_id: (item, line) for task_id, item, line in told}
+    by_status = {TaskStatus(key): count for key, count in counts}
+    return TaskRows(rows, dict(errors), by_status, seconds, progress)
 
 
 def moment_of(microseconds: int) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from armonik.common import Session
 
-from armoflow import Client, task
+from armoflow import Client, current_task, task
 from armoflow.dashboard.app import make_app
 from armoflow.dashboard.dashboard_server import bind
 from armoflow.dashboard.feed import SessionFeed
@@ -59,6 +59,7 @@ def wait_for_gate(gate: str, number: int) -> int:
     import pathlib
     import time
 
+    current_task().progress(0.4, "the gate is <b>closed</b>")
     while not pathlib.Path(gate).exists():
         time.sleep(0.02)
     return number
@@ -84,6 +85,8 @@ def test_a_run_is_watched_live_and_a_failure_opened(page: Any, tmp_path: Path) -
             page.get_by_role("link", name="watched").click()
             expect(page.get_by_role("heading", level=1)).to_contain_text("watched")
             expect(page.locator("#running")).to_contain_text("wait_for_gate")
+            expect(page.locator("#running")).to_contain_text("40% the gate is <b>closed</b>")
+            expect(page.locator("#running").get_by_role("progressbar")).to_have_count(1)
             gate.touch()
             assert passed.result(PATIENCE) == 1 and refused.exception(PATIENCE) is not None
             expect(page.locator("#progress .states")).to_contain_text("1 failed")

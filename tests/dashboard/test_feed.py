@@ -187,6 +187,29 @@ def test_what_runs_is_shown_where_its_pod_is(engine: Engine) -> None:
     assert 'data-task="t1"' in parts["running"]
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (("task", "40% page 2 < 3"), ' value="40" max="100" '),
+        (("task", "40% page 2 < 3"), "</progress> 40% page 2 &lt; 3<"),
+        (("task[7]", "100%"), "</progress> task[7] 100%<"),
+        (("task", "half"), "<td>half</td>"),
+    ],
+)
+def test_how_far_a_task_is_stands_where_it_runs(
+    engine: Engine, told: tuple[str, str], shown: str
+) -> None:
+    engine.end(4.0, TaskStatus.PROCESSING)
+    engine.tasks[0].ended_at = None
+    feed = feed_of(engine)
+    feed.glance()
+    now = BEGIN.timestamp()
+    assert ">Progress<" not in views.quick(feed, now)["running"]  # nobody tells it
+    feed.progress = {"t0": told}
+    running = views.quick(feed, now)["running"]
+    assert ">Progress<" in running and shown in running
+
+
 def test_it_is_calm_when_nothing_ran_before_either(engine: Engine) -> None:
     engine.end(1.0)
     feed = feed_of(engine)

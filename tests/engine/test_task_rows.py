@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from armoflow import Client, task
+from armoflow import Client, current_task, task
 from armoflow.dashboard.sources import EngineRows, StandardCalls, source_of
 from armoflow.engine.schema import (
     OPTIONS_COLUMNS,
@@ -97,6 +99,33 @@ def test_what_runs_comes_with_counts(inspection: Inspection) -> None:
     assert nothing.rows == [] and nothing.counts == {}
 
 
+@task(name="gated")
+def wait_for_gate(gate: str) -> None:
+    current_task().progress(0.2)
+    current_task().progress(1, "at the gate")
+    while not Path(gate).exists():
+        time.sleep(0.02)
+
+
+def test_what_running_tasks_tell_comes_with_them(inspection: Inspection, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with Client(inspection.settings.endpoint, progress=False, logs=False) as client:
+        future = client.submit(wait_for_gate(str(gate)))
+        while (
+            not (sessions := inspection.sessions(1)[1])
+            or not (
+                found := read_task_rows(inspection, sessions[0].session_id, None, 0, 10)
+            ).progress
+        ):
+            time.sleep(0.02)
+        assert found.progress == {found.rows[0].id: ("gated", "100% at the gate")}
+        session_id = sessions[0].session_id
+        gate.touch()
+        future.result(60)
+    assert read_task_rows(inspection, session_id, None, 0, 10).progress == {}
+    assert read_task_rows(inspection, session_id, 0.0, 0, 10).progress == {}
+
+
 @pytest.mark.parametrize("limit", [0, 1_000_000])
 def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> None:
     with pytest.raises(EngineError, match="limit"):
@@ -104,7 +133,7 @@ def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> 
 
 
 @pytest.mark.parametrize(
-    "reply", [b"", b"\xc1", b"\x94\xa1[\x90\x90\x01", b"\x94\xa3[1]\x90\x90\x01"]
+    "reply", [b"", b"\xc1", b"\x95\xa1[\x90\x90\x01\x90", b"\x95\xa3[1]\x90\x90\x01\x90"]
 )
 def test_what_is_no_reply_is_told(reply: Any) -> None:
     with pytest.raises(MalformedError, match="cannot be read"):

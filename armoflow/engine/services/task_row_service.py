@@ -32,13 +32,14 @@ class TaskRowsService:
             raise StateError("INVALID_ARGUMENT", str(error)) from error
         session_id, since, skip, limit = arguments
         engine = self._engine
-        live = LiveTasks(engine.task_counts.count(session_id), engine.held(session_id))
-        reply = msgpack.packb(
-            await engine.queries.run(
-                lambda connection: self._reader.read(
-                    connection, session_id, since, skip, limit, live=live
-                )
+        held = engine.held(session_id)
+        live = LiveTasks(engine.task_counts.count(session_id), held)
+        told = [] if since is not None else engine.task_output.progress.of(held)[:limit]
+        found = await engine.queries.run(
+            lambda connection: self._reader.read(
+                connection, session_id, since, skip, limit, live=live
             )
         )
+        reply = msgpack.packb([*found, told])
         for piece in in_pieces(reply, MIB):
             yield piece
