@@ -451,18 +451,19 @@ def _find_some(
     found: dict[Key, Place],
     known: dict[int, Data],
 ) -> None:
-    wanted = set(keys)
+    wanted = {key: key for key in keys}  # what is found is told by the caller's own: a million
     marks = ",".join("?" * len(keys))
     query = f"SELECT key, item, data, slot FROM entries WHERE key IN ({marks})"
     for key, item, number, slot in execute(query, [key for key, _ in keys]).fetchall():
-        if (key, item) not in wanted:
+        asked = wanted.get((key, item))
+        if asked is None:
             continue
         data = known.get(number)
         if data is None:
             columns = "opaque, size, checksum, seconds, task, version, made"
             row = execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone()
             data = known[number] = Data(*row)
-        found[key, item] = Place(data, slot)
+        found[asked] = Place(data, slot)
 
 
 def _add_makings(

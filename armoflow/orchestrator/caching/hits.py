@@ -6,6 +6,7 @@ looked at; of a collection, item by item. What turns out to be lost is missed, a
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -155,16 +156,17 @@ class CachedPlan:
                     behind.extend(node.inputs)
                 else:
                     keyed.append((node, own))
-            found = self._cache.find(
-                (key, output) for _, own in keyed for key in own.items for output in own.outputs
-            )
+            asked = {
+                node: [(key, output) for key in own.items for output in own.outputs]
+                for node, own in keyed
+            }
+            found = self._cache.find(itertools.chain.from_iterable(asked.values()))
             now = time.time()
             for node, own in keyed:
                 places = {
-                    (key, output): place
-                    for key in own.items
-                    for output in own.outputs
-                    if (place := found.get((key, output))) is not None
+                    key: place
+                    for key in asked.pop(node)
+                    if (place := found.get(key)) is not None
                     and place.data.opaque_id not in self._gone
                 }
                 late = {
