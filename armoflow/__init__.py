@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.future import Future
     from armoflow.client.put import Put
+    from armoflow.client.travelling import what_travels
     from armoflow.files import File, FileCopy, FolderCopy, file, folder
     from armoflow.graph.collection import DelayedList, items, zip_items
     from armoflow.graph.context import compute
@@ -45,6 +46,7 @@ __all__ = [
     "items",
     "options",
     "task",
+    "what_travels",
     "worker_resource",
     "zip_items",
 ]
@@ -68,6 +70,7 @@ _MODULES = {
     "folder": "armoflow.files",
     "items": "armoflow.graph.collection",
     "task": "armoflow.graph.task",
+    "what_travels": "armoflow.client.travelling",
     "worker_resource": "armoflow.resources",
     "zip_items": "armoflow.graph.collection",
 }

@@ -56,6 +56,17 @@ def encode_function(function: Callable[..., Any]) -> EncodedFunction:
     return EncodedFunction(digest, data, frozenset(modules))
 
 
+def names_in(function: Callable[..., Any]) -> set[str]:
+    """The modules that a function's pickle, and the code in it, names.
+
+    Raises:
+        SerializationError: As :func:`encode_function`.
+    """
+    names: set[str] = set()
+    dumps_whole(function, names, own=False)
+    return names
+
+
 class _CachedFunction:
     """A function's pickle, and what was loaded from it in each generation of modules."""
 

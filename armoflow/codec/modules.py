@@ -35,11 +35,11 @@ _FOREIGN_ROOTS = frozenset(
     path for root in (_ARMOFLOW, _STANDARD_LIBRARY) for path in (root, root.resolve())
 )
 
-_NEEDED = ("armonik", "cloudpickle", "google", "grpc", "msgpack", "networkx", "uvloop")
+NEEDED = ("armonik", "cloudpickle", "google", "grpc", "msgpack", "networkx", "uvloop")
 """What armoflow needs itself is there on every worker, wherever it was installed."""
 
 _own: set[str] = set()  # modules found to be the user's
-_foreign = {*sys.builtin_module_names, *_NEEDED}  # top-level names found to be somebody else's
+_foreign = {*sys.builtin_module_names, *NEEDED}  # top-level names found to be somebody else's
 
 
 class ModuleSource(NamedTuple):
@@ -282,6 +282,10 @@ class ModuleBundle:
             self._put(name, found.token, source)
             pending.extend(parents_of(name))
             pending.extend(imports_of(name, source))
+
+    def sources(self) -> dict[str, ModuleSource]:
+        """All that is in the bundle, by module name."""
+        return {name: member.source for name, member in self._members.items()}
 
     def source(self, name: str) -> ModuleSource | None:
         """The source of a module, if it is in the bundle."""

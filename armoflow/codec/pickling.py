@@ -121,8 +121,14 @@ def dumps(
         raise SerializationError(explain_failure(value, error, persistent_id)) from error
 
 
-def dumps_whole(value: Any, modules: set[str] | None = None) -> bytes:
-    """As :func:`dumps`, into one string of bytes; for code and exceptions, which are small."""
+def dumps_whole(value: Any, modules: set[str] | None = None, *, own: bool = True) -> bytes:
+    """As :func:`dumps`, into one string of bytes; for code and exceptions, which are small.
+
+    Args:
+        value: The value.
+        modules: Gets the names of modules that the reader will import.
+        own: Only of the user's own.
+    """
     pickler = Pickler(whole=True)
     try:
         pickler.dump(value)
@@ -130,8 +136,10 @@ def dumps_whole(value: Any, modules: set[str] | None = None) -> bytes:
         raise
     except Exception as error:
         raise SerializationError(explain_failure(value, error)) from error
-    if modules is not None:
+    if modules is not None and own:
         pickler.report_modules(modules)
+    elif modules is not None:
+        modules.update(name for name in pickler.names if isinstance(name, str))
     return pickler.file.getvalue()
 
 
