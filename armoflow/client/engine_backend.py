@@ -60,7 +60,7 @@ from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.caching.uncached import account_uncached, calls_of, why_uncached
 from armoflow.orchestrator.named.values import NamedValues, StoredValue
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
-from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece
+from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, SlotRange
 from armoflow.orchestrator.planning.call_arguments import value_parts
 from armoflow.orchestrator.planning.plan_settings import (
     PlanSettings,
@@ -210,6 +210,16 @@ class EngineBackend:
         if known or self._engine is None:
             return known
         return offer_here(info.partitions, info.pods_of(""))
+
+    def delete_data(self, pieces: Sequence[PlanPiece]) -> None:
+        """Delete what the engine has stored of items."""
+        orchestrator = self._orchestrator
+        ids = list({piece.result.id for piece in pieces if isinstance(piece, SlotRange)})
+
+        async def delete() -> None:
+            await orchestrator.transport.delete(await orchestrator.session(), ids)
+
+        self._loop.call(delete())
 
     @property
     def workers(self) -> int:

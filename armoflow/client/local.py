@@ -67,6 +67,7 @@ class LocalRunner:
 
     Attributes:
         resources: What its tasks share.
+        sleep: Waits between attempts.
 
     Example:
         >>> from armoflow.graph.task import task
@@ -86,7 +87,7 @@ class LocalRunner:
         self._options = merge_options(options, DEFAULT_OPTIONS)
         self._kinds = tuple(kinds)
         self._resolve = resolve
-        self._sleep = sleep
+        self.sleep = sleep
         self._warned = False
         self.resources = Resources()
 
@@ -162,7 +163,7 @@ class LocalRunner:
             env=dict(options.env or ()),
             requirements=list(options.requirements or ()),
         )
-        return LocalAttempts(settings, options.retry_on, self._sleep)
+        return LocalAttempts(settings, options.retry_on, self.sleep)
 
     def insert(self, value: Any, values: dict[int, Any]) -> Any:
         """Put values, by the ids of their references, into arguments."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.future import Future, FutureOrigin
@@ -49,6 +49,10 @@ class LocalBackend:
         self._numbers = itertools.count(1)
         self._named: dict[str, Put[Any]] = {}
         self._inquiry = Inquiry(Account(0.0))
+
+    def pause_with(self, sleep: Callable[[float], None]) -> None:
+        """Pass the pauses before retries in another way."""
+        self._runner.sleep = sleep
 
     @property
     def extensions(self) -> frozenset[str]:
