@@ -62,12 +62,15 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
     submits the graph by that name, it is run, and what is missing of the run is planned anew.
     """
     from armoflow.cli.run_script import run_script
-    from armoflow.cli.runs_command import describe_run, is_run, take_up
+    from armoflow.cli.runs_command import describe_run, is_run, take_up, told_of
 
     name, *rest = ids
     if rest and Path(rest[0]).is_file():
         if not is_run(settings, name):
-            raise UnknownIdError(f"there is no run {name!r}: armoflow run {rest[0]} begins it")
+            known = told_of(settings, name) or ""
+            raise UnknownIdError(
+                f"there is no run {name!r}{known}: armoflow run {rest[0]} begins it"
+            )
         run_script(settings.endpoint, rest)
     elif not rest and is_run(settings, name):
         run = take_up(settings, name)
@@ -76,6 +79,11 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
             return
         left = "" if run.planned else "; what was not planned needs the script: resume NAME SCRIPT"
         click.echo(f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{left}")
+    elif not rest and (was := told_of(settings, name)) is not None:
+        raise UnknownIdError(
+            f"run {name!r} is not there any more{was}: its session was purged, and its values with "
+            "it. armoflow run SCRIPT begins it anew"
+        )
     else:
         _each(settings, ids, Inspection.resume, "resumed", as_json)
 

@@ -22,6 +22,7 @@ from armoflow.protocol.connect import connect
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.protocol.transport import Transport
 from armoflow.report.wording import age
+from armoflow.run_notes import RunNotes, what_was
 
 T = TypeVar("T")
 
@@ -72,8 +73,19 @@ def describe_run(run: RunFacts) -> dict[str, Any]:
 )
 @json_option
 def runs(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
-    """List the named runs of an engine, the newest first."""
-    total, found = ask(settings, lambda transport: list_runs(transport, limit))
+    """List the named runs of an engine, the newest first.
+
+    Those are gone that clients of this user have begun, or attached to, and whose sessions were
+    purged.
+    """
+    listed = ask(settings, lambda transport: list_runs(transport, limit))
+    gone = [
+        RunFacts(note.name, note.session, "gone", note.begun, note.asked, planned=False)
+        for note in RunNotes(settings.endpoint).all()
+        if note.session not in listed.sessions
+    ]
+    found = sorted([*listed.newest, *gone], key=lambda run: run.created, reverse=True)[:limit]
+    total = listed.total + len(gone)
     rows = [describe_run(run) for run in found]
     if as_json:
         print_json({"total": total, "runs": rows})
@@ -123,8 +135,14 @@ def take_up(settings: ConnectionSettings, name: str) -> RunFacts:
     """Submit what a run's client has laid out and not submitted; returns what is known then."""
     with client_of(settings) as client:
         client.attach(name)
-    _, found = ask(settings, lambda transport: list_runs(transport, 1_000))
-    return next(run for run in found if run.name == name and run.state != "ended")
+    found = ask(settings, lambda transport: list_runs(transport, 1_000))
+    return next(run for run in found.newest if run.name == name and run.state != "ended")
+
+
+def told_of(settings: ConnectionSettings, name: str) -> str | None:
+    """What is known of a run that the engine does not know any more."""
+    note = RunNotes(settings.endpoint).read(name)
+    return None if note is None else what_was(note)
 
 
 def is_run(settings: ConnectionSettings, name: str) -> bool:

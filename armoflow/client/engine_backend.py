@@ -764,6 +764,7 @@ class EngineBackend:
     @functools.cached_property
     def _named(self) -> NamedRuns:
         from armoflow.client.named_runs import NamedRuns
+        from armoflow.run_notes import RunNotes
 
         return NamedRuns(
             self._client,
@@ -773,6 +774,7 @@ class EngineBackend:
             read=self.fetch_put,
             options=self._session_options,
             cache=self._open_cache,
+            notes=RunNotes(self.endpoint) if self._lasting else None,
         )
 
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:

@@ -47,9 +47,10 @@ from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget
+from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget, has_failed
 from armoflow.orchestrator.tracker import blame_for
 from armoflow.protocol.transport import ResultState, Transport, WireOptions
+from armoflow.run_notes import RunNotes, what_was
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -170,6 +171,7 @@ class NamedRuns:
         read: Reads the data of what was put.
         options: Default task options of its sessions.
         cache: The client's cache, as a run asks it.
+        notes: Where runs are noted; None: they go with this client.
     """
 
     def __init__(
@@ -182,7 +184,9 @@ class NamedRuns:
         read: Callable[[Constant], Any],
         options: WireOptions,
         cache: Callable[[Orchestrator], Cache],
+        notes: RunNotes | None,
     ) -> None:
+        self._notes = notes
         self._cache = cache
         self._client = client
         self._loop = loop
@@ -320,8 +324,10 @@ class NamedRuns:
             if session is None:
                 ended = await sessions_of(transport, name)
                 how = "was cancelled, or has ended" if ended else "is not there"
+                note = None if self._notes is None else self._notes.read(name)
+                was = "" if note is None or ended else f" any more{what_was(note)}"
                 raise NamedRunError(
-                    f"run {name!r} {how}: client.submit(graph, name={name!r}) begins it"
+                    f"run {name!r} {how}{was}: client.submit(graph, name={name!r}) begins it"
                 )
             await session.read()
             if session.manifest.head is not None and not await session.wait_until_planned():
@@ -345,6 +351,7 @@ class NamedRuns:
         run = OpenRun(name, session, orchestrator)
         await self._take_over(run)
         self._open.append(run)
+        self._note(run, "running")
         return run
 
     async def _take_over(self, run: OpenRun) -> None:
@@ -464,11 +471,16 @@ class NamedRuns:
 
         def settle(target: WaitingTarget) -> None:
             future.settle(target)
+            self._note(run, "failed" if target.error or has_failed(target.pieces) else "done")
             if run in self._open:
                 self._retiring.add(task := asyncio.create_task(self._retire(run)))
                 task.add_done_callback(self._retiring.discard)
 
         return settle
+
+    def _note(self, run: OpenRun, state: str) -> None:
+        if self._notes is not None:
+            self._notes.write(run.name, run.session.id, run.head.name, state)
 
     async def _retire(self, run: OpenRun) -> None:
         if run.recorder is not None:

@@ -54,7 +54,11 @@ class Runs:
         self._cwd = directory
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "ARMOFLOW_ENDPOINT": self._engine.endpoint}
+        environment = {
+            **os.environ,
+            "ARMOFLOW_ENDPOINT": self._engine.endpoint,
+            "ARMOFLOW_CACHE": str(self._engine.directory / "cache"),
+        }
         return subprocess.run(
             [*ARMOFLOW, *arguments],
             capture_output=True,
@@ -129,6 +133,23 @@ def test_resume_says_where_a_run_is(runs: Runs) -> None:
     assert runs("run", *runs.arguments("told")).stdout == "6\n"
     told = runs("resume", "told")
     assert told.stdout == "run told: done, 5 done, 0 to come\n", told.stderr
+
+
+def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
+    runs.mend()
+    assert runs("run", *runs.arguments("purged")).stdout == "6\n"
+    assert runs("purge", "--cancel", str(listed(runs, "purged")["session"])).returncode == 0
+    run = listed(runs, "purged")
+    assert (run["state"], run["asked"]) == ("gone", "total")
+    for command in ("attach", "resume"):
+        told = runs(command, "purged")
+        assert told.returncode == 1
+        assert "is not there any more (begun" in told.stderr
+        assert "done when seen last" in told.stderr
+    begun = runs("resume", "purged", *runs.arguments("purged"))
+    assert begun.returncode == 1 and "armoflow run" in begun.stderr
+    assert runs("run", *runs.arguments("purged")).stdout == "6\n"
+    assert listed(runs, "purged")["state"] == "done"
 
 
 @pytest.mark.parametrize("command", ["attach", "resume"])

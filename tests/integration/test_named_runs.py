@@ -161,13 +161,16 @@ def test_what_a_failure_kept_from_being_submitted_fails_with_it_for_who_attaches
 ) -> None:
     if "batch" in client.extensions:  # else a batch takes so long that all of it is submitted
         monkeypatch.setattr(config, "BATCH_TASKS", 1)
-    chain = fragile(2, log.path, str(tmp_path / "flag"))
+    flag = tmp_path / "flag"
+    chain = fragile(2, log.path, str(flag))
     for _ in range(5):
         chain = add(chain, 1)
     with pytest.raises(ValueError, match="no "):
         client.submit(chain, name=name).result()
     with pytest.raises(ValueError, match="no "):
         other.attach(name).result()
+    flag.touch()
+    assert other.submit(chain, name=name).result() == 7
 
 
 def test_another_graph_takes_the_place_of_one_under_way_only_if_that_is_said(

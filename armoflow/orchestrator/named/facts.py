@@ -36,14 +36,29 @@ class RunFacts(NamedTuple):
     failed: int = 0
 
 
-async def list_runs(transport: Transport, limit: int) -> tuple[int, list[RunFacts]]:
-    """The newest runs of an engine, and how many there are."""
+class ListedRuns(NamedTuple):
+    """The runs of an engine.
+
+    Attributes:
+        total: How many there are.
+        newest: The newest of them.
+        sessions: The sessions of all.
+    """
+
+    total: int
+    newest: list[RunFacts]
+    sessions: set[str]
+
+
+async def list_runs(transport: Transport, limit: int) -> ListedRuns:
+    """The runs of an engine, and what is known of the newest."""
     found = await transport.shared.find(RUN_LABEL)
     chosen = found[: -limit - 1 : -1]
     facts = [await describe(transport, session) for session in chosen]
     # Of clients that begin a run in the same moment only the first one's session is used.
     used = [run for run in facts if run.asked or run.state != "ended"]
-    return len(found) - len(facts) + len(used), used
+    total = len(found) - len(facts) + len(used)
+    return ListedRuns(total, used, {session.id for session in found})
 
 
 async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:

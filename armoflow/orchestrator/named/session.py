@@ -122,12 +122,13 @@ class RunSession:
         self.progress = await look(self._transport, self.id, self.manifest.tasks)
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
         places = {place.result_id for place in self.manifest.end or ()}
-        others = sorted(places - self._submitted - {""})
-        if others:  # items that no task makes, or what was refused
-            owned = await self._transport.shared.owned(self.id, others)
+        others = places - self._submitted  # items that no task makes, or what was not submitted
+        there: set[str] = set()
+        if asked := sorted(others - {""}):
+            owned = await self._transport.shared.owned(self.id, asked)
             there = {key for key, it in owned.items() if it.state is ResultState.COMPLETED}
-            self.progress.done.update(there)
-            self.progress.lost.update(places - self._submitted - there)
+        self.progress.done.update(there)
+        self.progress.lost.update(others - there)
 
     @property
     def planned(self) -> bool:
