@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from armoflow.client.lean_future import LOCK, LeanFuture
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.neighbours import OF_FUTURES
-from armoflow.client.progress import Display, Waiting
+from armoflow.client.progress import Display, ShownWaiters, Waiting
 from armoflow.client.waiting import check_timeout, wait_for_future
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Pickled
@@ -440,7 +440,15 @@ class Future(LeanFuture[T]):
             self.end(FINISHED)
 
     def __await__(self) -> Generator[Any, None, T]:
-        return asyncio.wrap_future(self).__await__()
+        display = self._origin.display
+        awaited = asyncio.wrap_future(self)
+        if display is None or awaited.done():
+            return awaited.__await__()
+        return _shown(awaited, display).__await__()
+
+    def _make_waiters(self) -> list[Any]:
+        display = self._origin.display
+        return [] if display is None else ShownWaiters(display)
 
     def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
         """Done, cancelled, result, exception: what asyncio copies, from Python 3.14 on."""
@@ -474,6 +482,16 @@ class Future(LeanFuture[T]):
             "a Future cannot be pickled: give it to a task of its own client as an argument, or "
             "pickle the value that result() gives"
         )
+
+
+async def _shown(awaited: asyncio.Future[T], display: Display) -> T:
+    """Await a future while bars show how far the work is."""
+    display.enter()
+    try:
+        return await awaited
+    finally:
+        display.leave()
+        del awaited  # see Future.result
 
 
 class _InLoop:

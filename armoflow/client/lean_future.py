@@ -62,8 +62,11 @@ class LeanFuture(concurrent.futures.Future[T]):
         def _waiters(self) -> list[Any]:
             """Those of :func:`concurrent.futures.wait`; under the condition only."""
             if self._own_waiters is None:
-                self._own_waiters = []
+                self._own_waiters = self._make_waiters()
             return self._own_waiters
+
+        def _make_waiters(self) -> list[Any]:
+            return []
 
     def done(self) -> bool:
         """Whether it has a value or an error, or was cancelled."""

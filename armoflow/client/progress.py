@@ -1,5 +1,8 @@
 """Bars for who waits, in a terminal or a notebook: drawn by the waiting thread itself.
 
+But for ``await future`` and :func:`concurrent.futures.wait`, whose threads do not come back to us
+before the wait is over: beside these a thread draws, one for all of a client's.
+
 So a wait of less than a second shows nothing. Who takes one value after the other waits often and
 never for long: between such waits the bars stand where they are, as long as work is left, and what
 the program prints meanwhile comes above them.
@@ -29,6 +32,9 @@ PAUSE = 0.5
 
 LOOK = 0.1
 """Seconds after which is looked whether bars that nobody waits under are to go."""
+
+BESIDE = 0.2
+"""Seconds between two looks of the thread that draws beside waits."""
 
 SHARE = 0.04
 """Of the time: what drawing may take where values come one after the other."""
@@ -79,6 +85,28 @@ class Waiting:
         """It goes on."""
         if self._display is not None and time.monotonic() - self._begun >= PATIENCE:
             self._display.show(self)
+
+
+class ShownWaiters(list[Any]):
+    """Those of :func:`concurrent.futures.wait` that wait for a future, while bars are shown.
+
+    Args:
+        display: Where they are shown.
+    """
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def append(self, waiter: Any) -> None:
+        """One comes."""
+        super().append(waiter)
+        self._display.enter()
+
+    def remove(self, waiter: Any) -> None:
+        """One goes."""
+        super().remove(waiter)
+        self._display.leave()
 
 
 class Rates:
@@ -153,6 +181,9 @@ class Display:
         self._bars: Bars | None = None
         self._lasting: tuple[float, Bars] | None = None  # of a notebook, and of which row of waits
         self._closer: threading.Thread | None = None
+        self._waits = 0  # those beside which a thread draws
+        self._beside: threading.Thread | None = None
+        self._over = threading.Event()
         self._since = self._left = -PAUSE
         self.due = 0.0
         self._rates = Rates()
@@ -163,6 +194,19 @@ class Display:
         if now - self._left >= PAUSE:
             self._since = now
         return self._since
+
+    def enter(self) -> None:
+        """Somebody waits who cannot tell that it goes on: a thread does, until :meth:`leave`."""
+        with self._lock:
+            self._waits += 1
+            if self._beside is None and not self._over.is_set():
+                self._beside = threading.Thread(target=self._draw_beside, daemon=True)
+                self._beside.start()
+
+    def leave(self) -> None:
+        """One who entered waits no more."""
+        with self._lock:
+            self._waits -= 1
 
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
@@ -192,6 +236,9 @@ class Display:
 
     def close(self) -> None:
         """Nobody waits any more."""
+        self._over.set()
+        if (beside := self._beside) is not None:
+            beside.join()
         with self._lock:
             self._owner = None
             self._close()
@@ -213,6 +260,17 @@ class Display:
         seconds = time.monotonic() - self._begun
         failures = f", {failed:,} failed" if failed else ""
         return f"armoflow: {ended:,} done in {seconds:.1f} s{failures}"
+
+    def _draw_beside(self) -> None:
+        gone = False
+        while not gone:
+            with Waiting(self) as waiting:
+                while self._waits and not self._over.wait(BESIDE):
+                    waiting.tick()
+            with self._lock:
+                gone = not self._waits or self._over.is_set()
+                if gone:
+                    self._beside = None
 
     def _may_stand(self) -> bool:
         """Whether bars may stand while nobody waits: not where a prompt comes, or all is done."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import io
 import os
 import pty
@@ -20,11 +22,13 @@ from rich.console import Console
 
 from armoflow import Client, task
 from armoflow.client import progress
+from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.reporting import tell
 from armoflow.graph.render import STATES
 from armoflow.orchestrator import overview
 from armoflow.orchestrator.tally import Count
+from armoflow.orchestrator.targets import Names
 from tests.faults.scripts import wait_for
 
 PATIENCE = 60
@@ -180,6 +184,48 @@ def test_one_of_those_who_wait_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     assert screen.read() != ""
     second.__exit__()
     screen.display.close()
+
+
+def await_all(futures: list[Any]) -> None:
+    async def gather() -> None:
+        await asyncio.gather(*futures, return_exceptions=True)
+
+    asyncio.run(gather())
+
+
+def take_all(futures: list[Any]) -> None:
+    assert len(list(concurrent.futures.as_completed(futures))) == 3
+
+
+@pytest.mark.parametrize("door", [concurrent.futures.wait, take_all, await_all])
+def test_waits_that_are_not_ours_show_bars_too(
+    monkeypatch: pytest.MonkeyPatch, door: Callable[[list[Any]], object]
+) -> None:
+    monkeypatch.setattr(progress, "BESIDE", 0.01)
+    screen = Screen(monkeypatch)
+    screen.counts["load"] = Count(planned=12, ended=3)
+    origin: Any = FutureOrigin(None, display=screen.display)  # type: ignore[arg-type]
+    futures: list[Future[int]] = [Future(origin, Names("load")) for _ in range(3)]
+    waiting = threading.Thread(target=door, args=[futures])
+    waiting.start()
+    wait_for(lambda: "3/12" in screen.read(), "no bars are shown")
+    futures.pop().end_cancelled()
+    screen.counts["load"] = Count(planned=12, ended=4)
+    wait_for(lambda: "4/12" in screen.read(), "bars end with the first of the futures")
+    for future in futures:
+        future.end_cancelled()
+    waiting.join()
+    wait_for(lambda: screen.display._beside is None, "somebody draws for nobody")
+    wait_for(lambda: screen.display._bars is None, "the bars stand though nobody waits")
+
+
+def test_no_bars_come_after_the_end_of_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "BESIDE", 0.01)
+    screen = Screen(monkeypatch)
+    screen.display.enter()
+    screen.display.close()
+    screen.display.enter()
+    assert screen.display._beside is None and screen.display._bars is None
 
 
 def test_of_many_names_those_that_are_left_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
