@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from armoflow.errors import OptionError
 from armoflow.graph.context import get_computer
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import Task
@@ -53,7 +54,8 @@ def get(dsk: Any, keys: Any, *, client: Client | None = None, **options: Any) ->
         The value of the key; of a list, the tuple of their values.
 
     Raises:
-        OptionError: If an option, or an annotation of its name, is out of range.
+        OptionError: If an option, or an annotation of its name, is out of range, or ``client`` is
+            none.
         BaseException: What a task raised; its ``__cause__`` says where.
 
     Example:
@@ -64,6 +66,8 @@ def get(dsk: Any, keys: Any, *, client: Client | None = None, **options: Any) ->
         ...     dask.compute(lengths, scheduler=get)
         ([2, 6, 2],)
     """
+    if client is not None and not callable(getattr(client, "compute", None)):
+        raise OptionError(f"client must be a Client, not {client!r}: leave it out, or make one")
     given = make_options({name: options[name] for name in options if name not in _OF_OTHERS})
     annotations = dsk.__dask_annotations__() if hasattr(dsk, "__dask_annotations__") else {}
     graph = dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__()

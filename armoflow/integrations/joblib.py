@@ -16,6 +16,7 @@ from armoflow import config
 from armoflow.client.client import Client
 from armoflow.client.future import Future
 from armoflow.client.put import Put
+from armoflow.errors import OptionError
 from armoflow.graph.callables import name_of
 from armoflow.graph.context import INSIDE_TASK, find_current, get_computer
 from armoflow.graph.task import Task
@@ -33,6 +34,9 @@ _OF_POOLS = frozenset(
     {"temp_folder", "max_nbytes", "mmap_mode", "prefer", "require", "verbose", "context"}
 )
 """What a ``Parallel`` says to any backend, about pools and the files that they share."""
+
+_OF_PROCESSES = frozenset({"initializer", "initargs"})
+"""What other backends take for the processes that they start."""
 
 Call = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
 
@@ -70,6 +74,11 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         **options: Any,
     ) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        for name in _OF_PROCESSES & options.keys():
+            raise OptionError(
+                f"{name} prepares the processes of a pool, and there is none here: make what calls "
+                "share with @armoflow.worker_resource, once for each worker process"
+            )
         self._given = client
         # joblib makes batches, as large as the calls ask for.
         self._options = merge_options(make_options(options), TaskOptions(batch_size=1))

@@ -105,3 +105,8 @@ except MissingPackageError as error:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"pip install 'armoflow[{extra}]'" in done.stdout
+
+
+def test_a_client_that_is_none_is_named() -> None:
+    with pytest.raises(OptionError, match="client must be a Client, not 3: leave it out"):
+        get({"x": 1}, "x", client=3)  # type: ignore[arg-type]

@@ -118,3 +118,8 @@ def test_scikit_learn_searches_a_grid(client: Client) -> None:
         search.fit(table, labels)
     assert search.best_params_ == here.best_params_
     assert list(search.cv_results_["mean_test_score"]) == list(here.cv_results_["mean_test_score"])
+
+
+def test_what_prepares_the_processes_of_a_pool_has_another_name() -> None:
+    with pytest.raises(OptionError, match=r"initializer prepares .* @armoflow\.worker_resource"):
+        armoflow.integrations.joblib.ArmoflowBackend(initializer=print)
