@@ -12,12 +12,20 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import grpc
 import pytest
-from armonik.client import ArmoniKPartitions, ArmoniKVersions
+from armonik.client import (
+    ArmoniKPartitions,
+    ArmoniKResults,
+    ArmoniKSessions,
+    ArmoniKTasks,
+    ArmoniKVersions,
+)
+from armonik.common import TaskDefinition, TaskOptions
 
 from armoflow import Client, task
 from armoflow.cli import dashboard_command
@@ -225,6 +233,40 @@ def test_running_tasks_end_before_the_engine_does(tmp_path: Path) -> None:
         await stopping
 
     asyncio.run(stop_while_one_runs())
+
+
+def test_what_is_submitted_during_the_grace_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    def submit(target: str) -> None:
+        with grpc.insecure_channel(target) as channel:
+            session = ArmoniKSessions(channel).create_session(
+                TaskOptions(max_duration=timedelta(hours=1), priority=1, max_retries=1)
+            )
+            results = ArmoniKResults(channel)
+            (payload,) = results.create_results({"payload": b"x"}, session).values()
+            (output,) = results.create_results_metadata(["output"], session).values()
+            definition = TaskDefinition(payload.result_id, [output.result_id])
+            ArmoniKTasks(channel).submit_tasks(session, [definition])
+
+    def server(grace: float) -> Server:
+        engine = EngineOptions(tmp_path / "state")
+        return Server(ServerOptions(parse_address("127.0.0.1:0"), engine, grace=grace))
+
+    async def submit_while_one_ends() -> None:
+        first, second = server(PATIENCE), server(0)
+        await first.start()
+        scheduler = first.engine.scheduler
+        scheduler.running["task"] = cast("Agent", None)
+        stopping = asyncio.create_task(first.stop())
+        while scheduler._idle is None:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(submit, first.address.target)
+        scheduler.forget(["task"])
+        await stopping
+        await second.start()
+        assert second.engine.scheduler.queued("default") == 1
+        await second.stop()
+
+    asyncio.run(submit_while_one_ends())
 
 
 def test_the_state_has_a_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
