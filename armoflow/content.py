@@ -41,7 +41,7 @@ def digest_of_pieces(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
     return hasher.digest()
 
 
-class _Signature(NamedTuple):
+class FileSignature(NamedTuple):
     """What changes when a file is written to or replaced."""
 
     device: int
@@ -50,7 +50,8 @@ class _Signature(NamedTuple):
     modified: int
 
     @classmethod
-    def of(cls, file: int | str) -> _Signature:
+    def of(cls, file: int | str) -> FileSignature:
+        """That of an open file, or of a path."""
         found = os.stat(file)  # noqa: PTH116 - pathlib is not imported in children
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -75,7 +76,7 @@ class FileContent:
         self.path = path
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._signature = _Signature.of(file)
+            self._signature = FileSignature.of(file)
             self.digest = digest_of_pieces(read_pieces(file))
             self._check(file)
         finally:
@@ -84,7 +85,7 @@ class FileContent:
     def is_current(self) -> bool:
         """Whether the file is as it was."""
         with suppress(OSError):
-            return _Signature.of(self.path) == self._signature
+            return FileSignature.of(self.path) == self._signature
         return False
 
     def __len__(self) -> int:
@@ -113,16 +114,15 @@ class FileContent:
         return read
 
     def _check(self, file: int) -> None:
-        if _Signature.of(file) != self._signature:
+        if FileSignature.of(file) != self._signature:
             raise SerializationError(
                 f"{self.path} cannot be sent: it has changed since it was looked at; a file must "
                 "stay as it is until the tasks that take it have begun"
             )
 
 
-def read_pieces(file: int) -> Iterator[bytes]:
-    """All that an open file holds, piece by piece."""
-    position = 0
+def read_pieces(file: int, position: int = 0) -> Iterator[bytes]:
+    """All that an open file holds from a position on, piece by piece."""
     while piece := os.pread(file, PIECE, position):
         position += len(piece)
         yield piece
@@ -263,6 +263,29 @@ def _write_all(file: int, piece: bytes | memoryview) -> None:
         start = 0
         while start < len(rest):
             start += os.write(file, rest[start:])
+
+
+def copy_new(file: int, path: str, *, executable: bool) -> None:
+    """Copy an open file to a new one: within the system, where it can, and no bytes where it may.
+
+    Raises:
+        OSError: If there is one already, or it cannot be written.
+    """
+    new = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        size, position = os.fstat(file).st_size, 0
+        with suppress(OSError, AttributeError):  # not between these two, or not on this system
+            while position < size:
+                copied = os.copy_file_range(file, new, size - position, position, position)
+                if not copied:
+                    break
+                position += copied
+        os.lseek(new, position, os.SEEK_SET)
+        for piece in read_pieces(file, position):
+            _write_all(new, piece)
+        os.fchmod(new, 0o500 if executable else 0o400)
+    finally:
+        os.close(new)
 
 
 def write_new(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from armoflow import config
-from armoflow.content import PIECE, FileContent, view_pieces, write_new
+from armoflow.content import PIECE, FileContent, FileSignature, view_pieces, write_new
 from armoflow.errors import DataLostError, SerializationError
 
 Entries: TypeAlias = list[tuple[tuple[str, ...], Any]]
@@ -193,6 +193,18 @@ class FileCopy(_Copy):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._content: FileContent | None = None
+        self._origin: tuple[str, bytes, FileSignature] | None = None
+
+    @property
+    def origin(self) -> tuple[str, bytes] | None:
+        """The result that it came from, and its digest; None: from none, or it has changed."""
+        if self._origin is None or FileSignature.of(str(self)) != self._origin[2]:
+            return None
+        return self._origin[:2]
+
+    def came_from(self, result_id: str, digest: bytes) -> None:
+        """Remember where it came from: who passes it on need not send it."""
+        self._origin = result_id, digest, FileSignature.of(str(self))
 
     @property
     def nbytes(self) -> int:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pickle import PickleBuffer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from armoflow import config
@@ -95,6 +95,37 @@ class SharedData:
             self._size -= oldest.size
 
 
+class References(Protocol):
+    """Knows how arguments refer to data that is stored, or will be."""
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+
+    def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
+        """How arguments refer to data; None: it travels with them.
+
+        Args:
+            value: The data.
+            copy: The caller goes on meanwhile, and may write to it.
+            recall: What was seen before in this plan is what it was then.
+        """
+
+
+class ReceivedData:
+    """In a worker: files that came with a task are not sent again to those that it returns."""
+
+    def clear(self) -> None:
+        """The plan is at its end."""
+
+    def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
+        """How arguments refer to a file that came from a result; nothing else."""
+        origin = value.origin if isinstance(value, FileCopy) else None
+        if origin is None:
+            return None
+        result_id, digest = origin
+        return Shared(Constant.stored(f"file {digest.hex()[:12]}", result_id), digest)
+
+
 class PlanData:
     """What one plan sends of it.
 
@@ -112,13 +143,7 @@ class PlanData:
         self._seen.clear()
 
     def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
-        """How arguments refer to data; None: it is small, and travels with them.
-
-        Args:
-            value: The data.
-            copy: The caller goes on meanwhile, and may write to it.
-            recall: What was seen before in this plan is what it was then.
-        """
+        """How arguments refer to data; None: it is small."""
         if isinstance(value, FileCopy):
             return self._file(value.content()) if value.nbytes >= FILE_LIMIT else None
         view = value.raw()

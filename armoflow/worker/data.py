@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
-from armoflow.content import Part, digest_of, digest_of_pieces, read_pieces, write_new
+from armoflow.content import Part, copy_new, digest_of, digest_of_pieces, read_pieces, write_new
 from armoflow.errors import DataLostError
 from armoflow.protocol.shared_files import remove_file, write_parts
 from armoflow.worker.failures import UnreadableDataError
@@ -95,6 +95,9 @@ class FetchedData:
             DataLostError: If it is not what it must be, and is not either when it is fetched again.
         """
         kept = self._find(result_id)
+        if kept.digest == digest and isinstance(kept, _OpenFile):  # it was looked at before
+            kept.copy(path, executable=executable)
+            return
         kept.digest = write_new(path, kept.pieces(), executable=executable)
         if kept.digest != digest:
             remove_file(path)
@@ -188,6 +191,9 @@ class _OpenFile:
 
     def pieces(self) -> Iterable[bytes]:
         return read_pieces(self._fd)
+
+    def copy(self, path: str, *, executable: bool) -> None:
+        copy_new(self._fd, path, executable=executable)
 
     def digest_now(self) -> bytes:
         self.digest = digest_of_pieces(self.pieces())

@@ -276,6 +276,7 @@ class Inputs:
         if known is None:
             write = partial(self._stored.write_file, result_id, digest, executable=executable)
             known = self._files[result_id, name, executable] = receive_file(name, write)
+            known.came_from(result_id, digest)
         return known
 
 

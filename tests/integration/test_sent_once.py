@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,54 @@ def test_a_folder_sends_each_of_its_files_once(client: Client, sent: Sent, tmp_p
     assert client.compute([total(folder) for _ in range(5)]) == [expected] * 5
     assert client.compute(told(armoflow.file(root / "large"))) == ("large", SIZE)
     assert sent() < 2.3 * SIZE
+
+
+@task
+def of_both(array: Any, path: FileCopy) -> int:
+    return int(array.nbytes) + len(Path(path).read_bytes())
+
+
+@task(crash_retries=1)
+def dies_once(array: Any, path: FileCopy, flag: str) -> int:
+    if not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return of_both.local(array, path)
+
+
+@task
+def spread(path: FileCopy) -> Any:
+    return [told(path), told.map([path] * 3)]
+
+
+@task
+def spread_changed(path: FileCopy) -> Any:
+    Path(path).chmod(0o600)
+    Path(path).write_bytes(b"changed")
+    return [told(path) for _ in range(2)]
+
+
+def test_whatever_becomes_of_the_call(client: Client, sent: Sent, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(os.urandom(SIZE))
+    array, file = numbers(), armoflow.file(tmp_path / "data.bin")
+    whole = 2 * SIZE
+    assert client.compute(dies_once(array, file, str(tmp_path / "flag"))) == whole
+    assert client.compute(spread(file)) == [("data.bin", SIZE), [("data.bin", SIZE)] * 3]
+    assert client.compute(spread_changed(file)) == [("data.bin", len("changed"))] * 2
+    assert client.compute(of_both.with_options(cache=True)(array, file)) == whole
+    assert [one.result() for one in client.as_completed(of_both.map([array], [file]))] == [whole]
+    assert client.compute(of_both.map((array for _ in range(3)), path=file)) == [whole] * 3
+    assert sent() < 2.2 * SIZE
+
+
+def test_a_named_run_sends_it_once_for_all_who_go_on_with_it(
+    client: Client, engine: Up, tmp_path: Path
+) -> None:
+    (tmp_path / "data.bin").write_bytes(os.urandom(SIZE))
+    graph = task(sum)([of_both(numbers(), armoflow.file(tmp_path / "data.bin"))] * 2)
+    assert client.submit(graph, name=str(tmp_path)).result() == 4 * SIZE
+    with Client(engine.endpoint) as other:
+        assert other.submit(graph, name=str(tmp_path)).result() == 4 * SIZE
 
 
 def test_what_was_sent_is_sent_again_after_an_interrupt(client: Client) -> None:

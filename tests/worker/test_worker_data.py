@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from armoflow.content import digest_of
+from armoflow.content import copy_new, digest_of
 from armoflow.errors import DataLostError
 from armoflow.worker.data import FetchedData, Source
 
@@ -43,8 +45,31 @@ def test_it_is_fetched_and_checked_once(tmp_path: Path, files: bool) -> None:
     for _ in range(3):
         assert bytes(kept.read("result", digest_of(RIGHT))) == RIGHT
     kept.write_file("result", digest_of(RIGHT), str(tmp_path / "copy"))
-    assert (tmp_path / "copy").read_bytes() == RIGHT
+    kept.write_file("result", digest_of(RIGHT), str(tmp_path / "again"), executable=True)
+    for name, mode in (("copy", 0o400), ("again", 0o500)):
+        assert (tmp_path / name).read_bytes() == RIGHT
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
     assert agent.asked == 1
+
+
+@pytest.mark.parametrize("ends_after", [0, 1000, None])
+def test_a_copy_is_whole_whatever_the_system_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_after: int | None
+) -> None:
+    def copy_some(source: int, target: int, *_: int) -> int:
+        if not ends_after:
+            raise OSError(errno.EXDEV, "not between these two")
+        if os.fstat(target).st_size:
+            return 0
+        return os.write(target, os.pread(source, ends_after, 0))
+
+    if ends_after is not None:
+        monkeypatch.setattr(os, "copy_file_range", copy_some, raising=False)
+    (tmp_path / "source").write_bytes(RIGHT)
+    file = os.open(tmp_path / "source", os.O_RDONLY)
+    copy_new(file, str(tmp_path / "copy"), executable=False)
+    os.close(file)
+    assert (tmp_path / "copy").read_bytes() == RIGHT
 
 
 def test_what_is_wrong_is_fetched_once_more(tmp_path: Path, files: bool) -> None:

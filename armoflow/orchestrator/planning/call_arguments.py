@@ -17,7 +17,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
-from armoflow.orchestrator.shared_data import PlanData, SharedData
+from armoflow.orchestrator.shared_data import PlanData, ReceivedData, References, SharedData
 
 _SMALL = frozenset({int, float, bool, type(None), complex})
 
@@ -29,19 +29,19 @@ class CallArguments:
         surroundings: What arguments may refer to.
 
     Args:
-        data: The large data that the session has sent, where it is known by its content.
+        data: The large data that the session has sent; None: in a worker.
     """
 
     def __init__(self, data: SharedData | None = None) -> None:
         self.surroundings = NO_SURROUNDINGS
-        self._data = None if data is None else PlanData(data)
+        self._by_content = data is not None
+        self._data: References = ReceivedData() if data is None else PlanData(data)
         self._sightings: dict[int, tuple[Any, Constant | None]] = {}
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._sightings.clear()
-        if self._data is not None:
-            self._data.clear()
+        self._data.clear()
 
     def draft(self, base: Draft | None = None) -> Draft:
         """A new draft, after a base if there is one."""
@@ -113,9 +113,9 @@ class CallArguments:
     def _is_large(self, value: Any) -> bool:
         """Whether it shall be a constant as a whole, and not what is large in it."""
         size = nbytes(value)
-        if self._data is not None and type(value) is FileCopy:
-            return False
-        if self._data is not None and size >= config.SHARED_BUFFER_LIMIT and is_buffer(value):
+        if type(value) is FileCopy:
+            return not self._by_content and size > config.SHARED_ARGUMENT_LIMIT and not value.origin
+        if self._by_content and size >= config.SHARED_BUFFER_LIMIT and is_buffer(value):
             return False
         return size > config.SHARED_ARGUMENT_LIMIT
 

@@ -25,7 +25,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
-from armoflow.orchestrator.shared_data import KINDS, PlanData
+from armoflow.orchestrator.shared_data import KINDS, References
 
 
 class ConstantValue:
@@ -72,7 +72,7 @@ class Draft:
         self,
         base: Draft | None = None,
         external: External | None = None,
-        data: PlanData | None = None,
+        data: References | None = None,
         *,
         copy: bool = False,
     ) -> None:
@@ -134,7 +134,7 @@ class Draft:
             return self._refer_to_data(value, self._data)
         return None
 
-    def _refer_to_data(self, value: Any, data: PlanData) -> tuple[Any, ...] | None:
+    def _refer_to_data(self, value: Any, data: References) -> tuple[Any, ...] | None:
         shared = data.refer(value, copy=self._copy, recall=self._recall)
         if shared is None:
             return None
