@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from armonik.common import Task
@@ -14,6 +16,12 @@ from armoflow.errors import OptionError, UnknownIdError
 from armoflow.protocol.inspection import Inspection, id_of, kind_of
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.named.facts import RunFacts
+
+_NAMED = 3
+"""How many failures are named."""
 
 _ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
@@ -77,8 +85,7 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
         if as_json:
             print_json({"run": describe_run(run)})
             return
-        left = "" if run.planned else "; what was not planned needs the script: resume NAME SCRIPT"
-        click.echo(f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{left}")
+        click.echo(f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{_left(run)}")
     elif not rest and (was := told_of(settings, name)) is not None:
         raise UnknownIdError(
             f"run {name!r} is not there any more{was}: its session was purged, and its values with "
@@ -86,6 +93,18 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
         )
     else:
         _each(settings, ids, Inspection.resume, "resumed", as_json)
+
+
+def _left(run: RunFacts) -> str:
+    """What of a run needs its script."""
+    again = f"armoflow resume {shlex.quote(run.name)} SCRIPT"
+    if not run.planned:
+        return f"; what was not planned needs the script: {again}"
+    if not run.failures:
+        return ""
+    *named, last = run.failures
+    told = f"{', '.join(named)} and more" if len(named) == _NAMED else ", ".join([*named, last])
+    return f"; failed, or not run for that: {told}: {again} runs these alone"
 
 
 @click.command()

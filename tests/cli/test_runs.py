@@ -120,7 +120,10 @@ def test_a_run_that_failed_is_resumed_with_its_script(runs: Runs) -> None:
     assert runs("run", *runs.arguments("mended")).returncode == 1
     failed = runs("attach", "mended")
     assert (failed.stderr, failed.returncode) == ("ValueError: broken\n", 1)
-    assert listed(runs, "mended")["state"] == "failed"
+    run = listed(runs, "mended")
+    assert (run["state"], run["failures"]) == ("failed", ["load[2]", "total"])
+    told = runs("resume", "mended").stdout
+    assert "failed, or not run for that: load[2], total: armoflow resume mended SCRIPT" in told
     runs.mend()
     resumed = runs("resume", "mended", *runs.arguments("mended"))
     assert resumed.stdout == "6\n", resumed.stderr

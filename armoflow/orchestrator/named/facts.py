@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from armoflow.orchestrator.named.session import RunSession
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.transport import LabelledSession, Transport
+
+SHOWN = 4
+"""How many names are known of what has failed."""
 
 
 class RunFacts(NamedTuple):
@@ -23,6 +28,7 @@ class RunFacts(NamedTuple):
         done: How many results of its tasks are there.
         open: How many are to come.
         failed: How many will not come.
+        failures: What failed, and what did not run for that: the first few, in the plan's order.
     """
 
     name: str
@@ -34,6 +40,7 @@ class RunFacts(NamedTuple):
     done: int = 0
     open: int = 0
     failed: int = 0
+    failures: Sequence[str] = ()
 
 
 class ListedRuns(NamedTuple):
@@ -77,7 +84,22 @@ async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
         len(progress.done),
         len(progress.open),
         len(progress.lost),
+        list(itertools.islice(_failures(session), SHOWN)),
     )
+
+
+def _failures(session: RunSession) -> Iterator[str]:
+    """The names of the calls whose values will not come."""
+    lost, bad = session.progress.lost, session.progress.bad
+    for task in session.manifest.tasks:
+        for output in task.outputs:
+            slots = range(max(task.items, 1)) if output in lost else sorted(bad.get(output, ()))
+            for slot in slots:
+                yield (
+                    task.names[-1]
+                    if task.start is None
+                    else (f"{task.names[-1]}[{task.start + slot}]")
+                )
 
 
 async def _state(session: RunSession) -> str:
