@@ -26,6 +26,8 @@ FOREIGN_OPTIONS = {
     "timeout_seconds": "write timeout=..., the seconds of one attempt",
     "max_duration": "write timeout=..., the seconds of one attempt",
     "chunksize": "write batch_size=...",
+    "deps": "write requirements=..., what has to be installed where it runs",
+    "runtime_env": "write requirements=..., and env=... for variables",
     "n_jobs": "leave it out: Client(workers=...) says how many run at once",
     "allow_other_workers": "leave it out: a task runs wherever its partition has room",
 }

@@ -72,6 +72,8 @@ _ABROAD = {
     "cache_dir": "write state=..., a directory with the engine's data and the cache in it",
     "location": "write state=..., a directory with the engine's data and the cache in it",
     "ignore_reinit_error": "leave it out: there may be any number of clients",
+    "deps": "write requirements=..., what has to be installed where tasks run",
+    "runtime_env": "write requirements=..., and env=... for variables",
     "default_options": "write the options themselves, Client(retries=2, priority=3)",
 }
 """Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""
