@@ -43,11 +43,13 @@ def explain_failure(
 
 
 _FILE = "give its path or what it holds, and open it in the task"
+_SHARED = "leave it out, or make it in the task: tasks share nothing"
 _REMEDIES = {
     ("io", "IOBase"): _FILE,
     ("tempfile", "_TemporaryFileWrapper"): _FILE,
     ("socket", "socket"): "give the address, and connect in the task",
-    ("_thread", "LockType"): "leave it out, or make it in the task: tasks share nothing",
+    ("_thread", "LockType"): _SHARED,
+    ("_thread", "_ThreadHandle"): _SHARED,  # of a thread, from Python 3.13 on
     ("types", "GeneratorType"): "give a list, or task.map(iterable) for a call of each item",
     ("types", "CoroutineType"): "give the value that awaiting it gives",
 }
@@ -56,7 +58,7 @@ _REMEDIES = {
 
 def _remedy(part: Any) -> str:
     for (module, name), remedy in _REMEDIES.items():
-        if module in sys.modules and isinstance(part, getattr(sys.modules[module], name)):
+        if module in sys.modules and isinstance(part, getattr(sys.modules[module], name, ())):
             return f": {remedy}"
     return ""
 
