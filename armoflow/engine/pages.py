@@ -144,11 +144,12 @@ class Pages:
     ) -> bool:
         known = self._orders[table].holds(connection, last, removals)
         if known is None:
-            self._loop.call_soon_threadsafe(self._look_soon, table)
+            self._loop.call_soon_threadsafe(self._look_soon)
         return bool(known)
 
-    def _look_soon(self, table: str) -> None:
-        if table not in self._looking:
+    def _look_soon(self) -> None:
+        """All tables: who lists the one lists the other soon after."""
+        for table in self._orders.keys() - self._looking.keys():
             self._looking[table] = self._loop.create_task(self._look(table))
 
 
