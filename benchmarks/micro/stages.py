@@ -69,7 +69,7 @@ CLIENT = (
 
 ENGINE = (
     Boundary("armoflow.engine.services.connection:Connection.take", RPC),
-    Boundary("armoflow.engine.services.connection:Connection._send", RPC),
+    Boundary("armoflow.engine.services.replies:Replies.send", RPC),
     Boundary("armoflow.engine.services.connection:Connection._submit", TAKE_IN),
     Boundary("armoflow.engine.state:State.submit_with_data", TAKE_IN),
     Boundary("armoflow.engine.state:State.run", START),
