@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from armoflow.requirements import LABEL, from_label
 from armoflow.system.locks import FileLock
 from armoflow.worker.installer import Installer
 from armoflow.worker.virtual_environments import Shelf, VirtualEnvironment, environments_root
+
+logger = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
@@ -85,6 +88,10 @@ class Preparations:
             found, lock = await asyncio.to_thread(self._find, requirements)
         except RequirementsError as error:
             prepared = Prepared(refused=str(error))
+        except Exception as error:  # whatever it is: nobody else would end the tasks that wait
+            logger.exception("an environment with %s cannot be made", ", ".join(requirements))
+            wanted = ", ".join(requirements)
+            prepared = Prepared(refused=f"{wanted} cannot be installed: {error!r}")
         else:
             prepared = Prepared(found)
             self._locks.append(lock)

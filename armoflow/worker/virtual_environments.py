@@ -138,7 +138,7 @@ class Shelf:
         try:
             venv.EnvBuilder(symlinks=True, with_pip=False).create(directory)
             installer.install(directory, requirements, lock)
-            site = Path(sysconfig.get_path("purelib", "venv", {"base": str(directory)}))
+            site = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(directory)}))
             # Last: an installer must not take what the worker has for the environment's own.
             (site / _LINK).write_text(_link())
             installer.check(directory, requirements, lock)
