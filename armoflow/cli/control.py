@@ -13,7 +13,7 @@ from armonik.common import Task
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json
 from armoflow.errors import OptionError, UnknownIdError
-from armoflow.protocol.inspection import Inspection, id_of, kind_of
+from armoflow.protocol.inspection import Entity, Inspection, id_of, kind_of
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
 
@@ -27,17 +27,21 @@ _ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
 
 @click.command()
-@_ids
+@click.argument("ids", nargs=-1, required=True, metavar="ID|NAME...")
 @engine_options
 @json_option
 def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
-    """Cancel sessions with all their tasks, or single tasks.
+    """Cancel sessions with all their tasks, named runs, or single tasks.
 
-    Each ID is a session's or a task's, or enough of its beginning.
+    Each ID is a session's or a task's, or enough of its beginning; a NAME is a named run's, and is
+    meant where something else's ID begins so, too.
     """
+    from armoflow.cli.runs_command import sessions_of_runs
+
+    runs = sessions_of_runs(settings, ids)
     done = []
     with look(settings) as inspection:
-        for found in [inspection.find(id) for id in ids]:
+        for found in [_find(inspection, runs.get(id, id), settings, id) for id in ids]:
             if isinstance(found, Task):
                 inspection.cancel_task(id_of(found))
             elif kind_of(found) == "session":
@@ -48,6 +52,21 @@ def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
                 )
             done.append((kind_of(found), id_of(found)))
     _tell("cancelled", done, as_json)
+
+
+def _find(inspection: Inspection, id: str, settings: ConnectionSettings, said: str) -> Entity:
+    """What is meant; of a run that went it is told what it was."""
+    from armoflow.cli.runs_command import told_of
+
+    try:
+        return inspection.find(id)
+    except UnknownIdError as error:
+        was = told_of(settings, said)
+        if was is None:
+            raise
+        raise UnknownIdError(
+            f"run {said!r} was cancelled, has ended or was purged{was}: nothing is left to cancel"
+        ) from error
 
 
 @click.command()

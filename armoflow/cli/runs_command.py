@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,8 +147,14 @@ def told_of(settings: ConnectionSettings, name: str) -> str | None:
 
 def is_run(settings: ConnectionSettings, name: str) -> bool:
     """Whether an engine has a run of a name."""
+    return name in sessions_of_runs(settings, [name])
 
-    async def found(transport: Transport) -> bool:
-        return await RunSession.find(transport, name) is not None
+
+def sessions_of_runs(settings: ConnectionSettings, names: Sequence[str]) -> dict[str, str]:
+    """The ids of the sessions of runs that go on, by name: of what is the name of one."""
+
+    async def found(transport: Transport) -> dict[str, str]:
+        sessions = {name: await RunSession.find(transport, name) for name in names}
+        return {name: session.id for name, session in sessions.items() if session is not None}
 
     return ask(settings, found)

@@ -155,7 +155,18 @@ def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
     assert listed(runs, "purged")["state"] == "done"
 
 
-@pytest.mark.parametrize("command", ["attach", "resume"])
+def test_a_run_is_cancelled_by_its_name(runs: Runs) -> None:
+    with runs.gate.closed():
+        assert runs("run", "--detach", *runs.arguments("unwanted")).returncode == 0
+        session = listed(runs, "unwanted")["session"]
+        told = runs("cancel", "unwanted")
+        assert (told.stdout, told.returncode) == (f"cancelled session {session}\n", 0), told.stderr
+        assert listed(runs, "unwanted")["state"] == "ended"
+        again = runs("cancel", "unwanted")
+        assert again.returncode == 1 and "run 'unwanted' was cancelled, has ended" in again.stderr
+
+
+@pytest.mark.parametrize("command", ["attach", "cancel", "resume"])
 def test_a_name_that_nobody_knows_is_told(runs: Runs, command: str) -> None:
     told = runs(command, "nobody-knows")
     assert told.returncode == 1 and "nobody-knows" in told.stderr
