@@ -192,5 +192,6 @@ def _copy(task: PlannedTask) -> PlannedTask | None:
     copy = PlannedTask(replace(task.payload), task.inputs, outputs, task.options, task.constants)
     copy.function, copy.modules, copy.steps = task.function, task.modules, task.steps
     copy.run, copy.size, copy.wanted = task.run, task.size, task.wanted
-    copy.is_copy = True
+    copy.keep, copy.cached = task.keep, task.cached
+    copy.original = task
     return copy

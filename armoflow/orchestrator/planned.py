@@ -236,7 +236,7 @@ class PlannedTask(Submission):
         on_end: Called once with it, when it has ended and lets go of all.
         held: It is being submitted, and keeps what that needs even if it ends meanwhile.
         backup: It may be run a second time, and keeps its payload for that.
-        is_copy: It is a second run of another one.
+        original: What it is a second run of, if it is one.
     """
 
     __slots__ = (
@@ -245,13 +245,13 @@ class PlannedTask(Submission):
         "constants",
         "function",
         "held",
-        "is_copy",
         "items",
         "modules",
         "number",
         "on_end",
         "open_outputs",
         "operation",
+        "original",
         "payload",
         "run",
         "sizer",
@@ -283,12 +283,18 @@ class PlannedTask(Submission):
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
-        self.broken = self.backup = self.is_copy = False
+        self.broken = self.backup = False
+        self.original: PlannedTask | None = None
         self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
         self.timed: tuple[Paces, Callable[..., Any]] | None = None
         self.run: object = None
         self.number = next(_numbers)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a second run of another one."""
+        return self.original is not None
 
     @property
     def names(self) -> list[str]:

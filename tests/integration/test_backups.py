@@ -17,6 +17,7 @@ from armoflow.errors import OptionError
 from armoflow.options import TaskOptions
 from tests.integration.engines import STOCK, Up, up
 from tests.integration.gates import Log, note
+from tests.integration.test_freeing import COMPLETED, Ledger
 
 
 @pytest.fixture(scope="module", params=["embedded", "stock"])
@@ -83,6 +84,33 @@ def test_calls_have_backups_too(client: Client, log: Log, tmp_path: Path) -> Non
     futures = [client.submit(sleeps_once(n, log.path, str(tmp_path))) for n in range(16)]
     assert client.gather(futures) == SQUARES
     assert log.counts()["7"] == 2
+
+
+@pytest.mark.parametrize("extensions", [True, False])
+def test_what_a_copy_made_is_in_the_cache_when_its_client_has_ended(
+    engine: Up, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extensions: bool
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    squares = sleeps_once.with_options(cache=True).map(range(16), log=log.path, place=str(tmp_path))
+    with Client(engine.endpoint, workers=2, extensions=extensions) as first:
+        assert first.compute(squares) == SQUARES
+    counts = log.counts()
+    assert counts["7"] == 2
+    with Client(engine.endpoint, workers=2, extensions=extensions) as second:
+        assert second.compute(squares) == SQUARES
+        assert log.counts() == counts
+
+
+def test_what_a_copy_made_is_kept_as_that_of_the_others(
+    client: Client, engine: Up, log: Log, tmp_path: Path
+) -> None:
+    kept = sleeps_once.with_options(keep=True)
+    assert client.compute(kept.map(range(16), log=log.path, place=str(tmp_path))) == SQUARES
+    ledger = Ledger(engine, client)
+    client.close()
+    names = [name for name, status in ledger.read() if status == COMPLETED]
+    ledger.close()
+    assert names.count("output.kept/sleeps_once") == 16
 
 
 @task(backup=True, batch_size=1)

@@ -129,14 +129,22 @@ class Keeper:
         """The results of these tasks have ids, under which others find them."""
         new = []
         for task in tasks:
+            if task.original is not None:
+                # Whichever of both is not taken may be there all the same, and stay.
+                pairs = zip(task.outputs, task.original.outputs, strict=False)
+                new += [_expected(copy, *one) for copy, own in pairs for one in self._of(own)]
+                continue
             for number, result in enumerate(task.outputs):
-                awaited = self._awaited.get(result, ())
+                awaited = self._of(result)
                 new += [_expected(result, *one) for one in awaited]
                 if awaited and (draft := self._recipes.draft(task, number)) is not None:
                     self._drafts[result] = draft
         if new:
             self._new += new
             self._wake()
+
+    def _of(self, result: Result) -> Sequence[tuple[str, Made]]:
+        return self._awaited.get(result, ())
 
     def arrive(self, result: Result) -> None:
         """A result was completed or aborted."""
