@@ -19,13 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from packaging.requirements import Requirement
 
+from armoflow import Client, task
 from tests.integration.box import NoBox
 from tests.integration.engines import ARMOFLOW
 
 ROOT = Path(__file__).parents[2]
 _TOOLS = ("unshare", "mount")
+_PATIENCE = 60.0
 
 
 class Apart(NamedTuple):
@@ -60,7 +63,17 @@ def apart(workers: int = 1) -> Iterator[Apart]:
         _install(home)
         worker = _command(home, [home, wheels, *agents], wheels)
         with _engine(place, worker, workers) as endpoint:
+            _wait_for_workers(endpoint, place / "log")
             yield Apart(endpoint, wheels, home)
+
+
+def _wait_for_workers(endpoint: str, log: Path) -> None:
+    """Fail here, and once, where they cannot run."""
+    with Client(endpoint) as client:
+        try:
+            assert client.compute(task(os.getpid)(), timeout=_PATIENCE)
+        except TimeoutError:
+            pytest.fail(f"no worker takes tasks:\n{log.read_text()}")
 
 
 def _check() -> None:
@@ -123,7 +136,7 @@ def _command(home: Path, seen: list[Path], wheels: Path) -> str:
         for path in {kept}; do
             number=$((number + 1)); mkdir {held}/$number; mount --bind $path {held}/$number
         done
-        for path in {shlex.join(hidden)}; do mount -t tmpfs none $path; done
+        for path in {shlex.join(hidden)}; do mkdir -p $path; mount -t tmpfs none $path; done
         number=0
         for path in {kept}; do
             number=$((number + 1)); mkdir -p $path; mount --bind {held}/$number $path

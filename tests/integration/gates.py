@@ -110,6 +110,8 @@ def wait_for_end(pid: int, limit: float = 30.0) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([fd], [], [], limit)[0])
+        waiting = select.poll()  # select() takes no descriptor beyond 1,023
+        waiting.register(fd, select.POLLIN)
+        return bool(waiting.poll(1e3 * limit))
     finally:
         os.close(fd)
