@@ -13,7 +13,7 @@ import rich_click as click
 
 from armoflow.cache.parts import KeyParts, decode_parts
 from armoflow.catalogue import KeptResult, numbered, parts_of, results_of, summaries
-from armoflow.cli.endpoint import engine_options
+from armoflow.cli.endpoint import endpoint_options, state_option
 from armoflow.cli.printing import json_option, print_facts, print_json, print_table
 from armoflow.client.caching import find_index
 from armoflow.errors import OptionError, UnknownIdError
@@ -63,14 +63,7 @@ def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
         place = _Place(settings, None if state is None else state.resolve())
         return command(place=place, **chosen)
 
-    return engine_options(
-        click.option(
-            "--state",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            metavar="DIRECTORY",
-            help="The directory of Client(state=...), in place of an endpoint.",
-        )(json_option(with_place))
-    )
+    return endpoint_options(state_option(json_option(with_place)))
 
 
 @click.group()

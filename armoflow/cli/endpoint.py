@@ -11,6 +11,7 @@ from typing import Any
 import rich_click as click
 
 from armoflow.config import DEFAULT_LISTEN
+from armoflow.errors import OptionError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.resolve import STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
@@ -29,15 +30,65 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that name an engine; the command gets ``settings``."""
 
     @functools.wraps(command)
-    def with_settings(endpoint: str | None, **chosen: Any) -> Any:
-        given = {name: chosen.pop(name, None) for name in OPTIONS}
-        options = {name: value for name, value in given.items() if value is not None}
-        return command(settings=settings_of(endpoint, options), **chosen)
+    def with_settings(endpoint: str | None, state: Path | None, **chosen: Any) -> Any:
+        return command(settings=settings_of(endpoint, _given(chosen), state), **chosen)
 
+    return _declare(state_option(with_settings))
+
+
+def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same but --state, for commands that mean something of their own by it."""
+
+    @functools.wraps(command)
+    def with_settings(endpoint: str | None, **chosen: Any) -> Any:
+        return command(settings=settings_of(endpoint, _given(chosen)), **chosen)
+
+    return _declare(with_settings)
+
+
+def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option that names an engine by its state directory."""
+    return click.option(
+        "--state",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIRECTORY",
+        help="The directory of Client(state=...), in place of an endpoint.",
+    )(command)
+
+
+def settings_of(
+    endpoint: str | None, options: dict[str, Any], state: Path | None = None
+) -> ConnectionSettings:
+    """How the engine is reached, from the command line, the environment, or by default.
+
+    Raises:
+        OptionError: If an endpoint and a state directory are given.
+    """
+    environment = dict(os.environ)
+    if state is not None:
+        if endpoint is not None:
+            raise OptionError(
+                f"--state {state} is for the engine that clients share there: leave out --endpoint "
+                f"{endpoint}, or --state"
+            )
+        endpoint = shared_endpoint(state)
+    elif not resolve(endpoint, {}, environment).endpoint:
+        said = environment.get(STATE_VARIABLE)
+        endpoint = shared_endpoint(Path(said)) if said else f"http://{DEFAULT_LISTEN}"
+    return resolve(endpoint, options, environment)
+
+
+def _given(chosen: dict[str, Any]) -> dict[str, Any]:
+    """What was said of the connection, taken from what was said."""
+    given = {name: chosen.pop(name, None) for name in OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _declare(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, text in reversed(OPTIONS.items()):
         assert name in CONNECTION_OPTIONS
         option = f"--{name.replace('_', '-')}"
-        with_settings = click.option(option, name, metavar="TEXT", help=text)(with_settings)
+        command = click.option(option, name, metavar="TEXT", help=text)(command)
     return click.option(
         "--endpoint",
         metavar="URL",
@@ -45,17 +96,7 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "ARMOFLOW_ENDPOINT, AK_ENDPOINT or the file of AKCONFIG says; else the one that clients "
         "share in the directory of ARMOFLOW_STATE; else where armoflow up listens by itself, "
         f"http://{DEFAULT_LISTEN}.",
-    )(with_settings)
-
-
-def settings_of(endpoint: str | None, options: dict[str, Any]) -> ConnectionSettings:
-    """How the engine is reached, from the command line, the environment, or by default."""
-    environment = dict(os.environ)
-    settings = resolve(endpoint, {}, environment)
-    if not settings.endpoint:
-        state = environment.get(STATE_VARIABLE)
-        endpoint = shared_endpoint(Path(state)) if state else f"http://{DEFAULT_LISTEN}"
-    return resolve(endpoint, options, environment)
+    )(command)
 
 
 def look(settings: ConnectionSettings) -> Inspection:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
+from armoflow.errors import EngineError
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.probe import Found, Standing
+from armoflow.protocol.resolve import STATE_VARIABLE
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.traffic import Traffic
+from armoflow.system.temporary import shared_endpoint
 
 _STATUS = re.compile(r"status: (\d{3})\b")
 _PERMISSION = re.compile(r"the permission (\w+:\w+)")
@@ -119,6 +125,18 @@ class Case:
         """The endpoint as `armoflow up` takes it."""
         path = self.settings.path
         return f"unix:{path}" if path else self.address
+
+    @property
+    def state(self) -> str:
+        """The state directory whose clients share the engine that is meant; nothing, if none do."""
+        places = [Path(self.settings.path).parent]
+        if os.environ.get(STATE_VARIABLE):  # a long path's socket is elsewhere
+            places.append(Path(os.environ[STATE_VARIABLE]).expanduser().resolve())
+        for place in places if self.settings.path else ():
+            with contextlib.suppress(EngineError):  # no place for its socket: it is not meant
+                if place.is_dir() and shared_endpoint(place) == self.settings.endpoint:
+                    return shlex.quote(str(place))
+        return ""
 
     @property
     def authority(self) -> str:

@@ -139,6 +139,14 @@ TABLE: tuple[RefusalRow, ...] = (
         "service or a port that is forwarded",
     ),
     RefusalRow(
+        "no engine runs on the state directory",
+        lambda c: _nobody(c) and bool(c.state),
+        "no engine runs on the state directory {c.state}: nobody listens at {c.where} ({c.detail})",
+        "the next client with this state=... starts it, and it ends after the last; to have it "
+        "without one: `armoflow up --state {c.state} --listen {c.listen}`",
+        patience=STARTING_SECONDS,
+    ),
+    RefusalRow(
         "the engine is gone, from this machine",
         lambda c: c.lost and _nobody(c) and c.settings.local and not c.settings.secure,
         "the engine at {c.where} is gone: nobody listens there any more ({c.detail})",

@@ -185,5 +185,22 @@ def test_the_engine_of_a_state_directory_is_asked(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
+        del environment["ARMOFLOW_STATE"]
+        said = subprocess.run(
+            [*ARMOFLOW, "runs", "--json", "--state", str(tmp_path / "state")],
+            env={**environment, "ARMOFLOW_ENDPOINT": "http://127.0.0.1:1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        both = subprocess.run(
+            [*ARMOFLOW, "runs", "--state", str(tmp_path / "state"), "--endpoint", "unix:/none"],
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
 
-    assert [run["name"] for run in json.loads(done.stdout)["runs"]] == ["shared"]
+    for listing in (done, said):
+        assert [run["name"] for run in json.loads(listing.stdout)["runs"]] == ["shared"]
+    assert both.returncode == 2 and "leave out --endpoint unix:/none, or --state" in both.stderr

@@ -28,6 +28,7 @@ from armoflow.protocol.credentials import CertificateFacts, load
 from armoflow.protocol.probe import Found, Standing, probe
 from armoflow.protocol.refusals import TABLE, explain, find
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.system.temporary import shared_endpoint
 from tests.connection.certificates import NOW, WEEK, Authority, Identity
 from tests.connection.nginx import Ingress, ingress
 from tests.integration.engines import Up
@@ -54,6 +55,9 @@ ARRIVALS: dict[str, Arrival] = {
     ),
     "the name is unknown": Arrival(
         "UNAVAILABLE", "errors resolving no-such-host.invalid:5001: .*", Standing.NAME_UNKNOWN
+    ),
+    "no engine runs on the state directory": Arrival(
+        "UNAVAILABLE", f"{CONNECTING}.*No such file", Standing.NOBODY
     ),
     "the engine is gone, from this machine": Arrival("UNAVAILABLE", ".*", Standing.NOBODY),
     "nobody listens, on this machine": Arrival(
@@ -108,6 +112,9 @@ PLAIN = ConnectionSettings("http://127.0.0.1:5001")
 
 CALLERS: dict[str, Caller] = {
     "a proxy took the call": Caller(TLS, proxy="http://proxy:3128 (https_proxy)"),
+    "no engine runs on the state directory": Caller(
+        ConnectionSettings(shared_endpoint(Path("/tmp")))
+    ),
     "the engine is gone, from this machine": Caller(PLAIN),
     "nobody listens, on this machine": Caller(PLAIN),
     "plain to a TLS port": Caller(PLAIN),
@@ -297,6 +304,20 @@ def test_nobody_listens(free_port: int, tmp_path: Path) -> None:
     for path in (f"{tmp_path}/none", "/nonexistent/directory/socket"):
         refused(row, f"unix:{path}", "(no such file or dir", f"`armoflow up --listen unix:{path}`")
     refused("nobody listens", f"https://{here}", "gRPC is at 5001 of a deployment's ingress")
+
+
+def test_nobody_listens_at_the_socket_of_a_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its --state, `armoflow up` would start an engine that knows nothing."""
+    row = "no engine runs on the state directory"
+    far = tmp_path / ("deep" * 30)  # its socket is elsewhere: paths of sockets are short
+    far.mkdir()
+    monkeypatch.setenv("ARMOFLOW_STATE", str(far))
+    with tempfile.TemporaryDirectory(prefix="af-") as near:
+        for state in (Path(near).resolve(), far):
+            endpoint = shared_endpoint(state)
+            refused(row, endpoint, f"`armoflow up --state {state} --listen {endpoint}`")
 
 
 def test_an_engine_that_is_just_starting(engine: Up, monkeypatch: pytest.MonkeyPatch) -> None:
