@@ -10,17 +10,20 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-def read_size(name: str, value: object, *, least: int = 0, other: str = "") -> int:
+def read_size(
+    name: str, value: object, *, least: int = 0, most: int | None = None, other: str = ""
+) -> int:
     """The bytes that a number or a text says.
 
     Args:
         name: What it is the size of, for errors.
         value: Bytes, or text such as "20GB" or "512 MiB".
         least: The fewest that make sense.
+        most: The most that do.
         other: What else might have been said, for errors.
 
     Raises:
-        OptionError: If it is no size, or too small.
+        OptionError: If it is no size, too small, or too large.
 
     Example:
         >>> read_size("memory", "1.5GiB"), read_size("memory", 10_000), read_size("memory", "20 GB")
@@ -40,6 +43,8 @@ def read_size(name: str, value: object, *, least: int = 0, other: str = "") -> i
         )
     if size < least:
         raise OptionError(f"{name} must be at least {show_size(least)}, not {value!r}")
+    if most is not None and size > most:
+        raise OptionError(f"{name} must be at most {show_size(most)}, not {show_size(size)}")
     return size
 
 

@@ -155,7 +155,10 @@ INLINE_LIMIT = 10.0
 """Seconds that may be said for it at most: less than ``DURATION_MARGIN``."""
 
 MAXIMUM_DURATION = 7 * 24 * 3600.0
-"""max_duration, in seconds, of a task without timeout."""
+"""max_duration, in seconds, of a task without timeout; no timeout can be longer."""
+
+MAXIMUM_PAUSE = 24 * 3600.0
+"""Seconds that an item waits for its next attempt at most: some fit into a task's duration."""
 
 DURATION_MARGIN = 30.0
 """Seconds added to a computed max_duration for starting and storing."""
@@ -364,6 +367,9 @@ part, but at least, and at most. The kernel would end the container, with worker
 
 MEMORY_LEAST = 64 * MIB
 """The least that a task's ``memory`` may be: a worker process has some 15 to 40 MiB of its own."""
+
+MEMORY_MOST = 1024**5
+"""The most that it may be: more than machines have."""
 
 MEMORY_PACE = 4 * 1024 * MIB
 """Bytes that a process takes in a second at most, about: the nearer it is to its limit, the sooner

@@ -25,10 +25,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from armoflow.byte_sizes import read_size
-from armoflow.config import MEMORY_LEAST
+from armoflow.config import MAXIMUM_DURATION, MAXIMUM_PAUSE, MEMORY_LEAST, MEMORY_MOST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.foreign_options import FOREIGN_OPTIONS
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 MAXIMUM_PRIORITY = 99
 """CreateSession accepts priorities 1 to 99; a deployment's queue usually allows 10."""
+
+MOST = 10**9
+"""The most that is counted: for who wants no limit, and small enough for every field that holds it,
+also where two such numbers are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +127,13 @@ class TaskOptions:
     requirements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_integer("retries", self.retries, 0)
-        _check_integer("crash_retries", self.crash_retries, 0)
-        _check_integer("priority", self.priority, 1, MAXIMUM_PRIORITY)
-        _check_integer("batch_size", self.batch_size, 1)
-        _check_integer("max_retries", self.max_retries, 0)
-        _check_integer("cpus", self.cpus, 1)
-        _check_integer("gpus", self.gpus, 0)
+        for name, number in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                number.check(name, value)
         if self.memory is not None:
-            object.__setattr__(self, "memory", read_size("memory", self.memory, least=MEMORY_LEAST))
-        _check_seconds("timeout", self.timeout, positive=True)
-        _check_seconds("backoff", self.backoff, positive=False)
-        _check_seconds("max_backoff", self.max_backoff, positive=False)
-        if self.jitter is not None:
-            _check_share("jitter", self.jitter)
+            size = read_size("memory", self.memory, least=MEMORY_LEAST, most=MEMORY_MOST)
+            object.__setattr__(self, "memory", size)
         for name, read in _READERS.items():
             value = getattr(self, name)
             if value is not None:
@@ -149,8 +146,6 @@ class TaskOptions:
                 raise OptionError(f"{name} must be True or False, not {value!r}")
         if self.on_failure is not None and not isinstance(self.on_failure, Fallback):
             object.__setattr__(self, "on_failure", make_fallback(self.on_failure))
-        if self.min_success is not None:
-            _check_share("min_success", self.min_success)
         if (self.cache, self.version, self.ignore, self.expires) != (None,) * 4:
             policy = cache_policy(self)
             if self.ignore is not None:  # hashed, as all options are
@@ -310,26 +305,67 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
 
-def _check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OptionError(f"{name} must be an integer, not {value!r}")
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"{least} to {most}"
-        raise OptionError(f"{name} must be {bounds}, not {value}")
+class _Number(NamedTuple):
+    """What a number may be: whatever comes of those that are allowed can be counted and waited for.
+
+    Attributes:
+        words: The same, for people.
+        kinds: The types that it may have.
+        least: The smallest.
+        most: The largest.
+        remedy: What to do if more is wanted.
+    """
+
+    words: str
+    kinds: tuple[type, ...]
+    least: float
+    most: float
+    remedy: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse what it may not be."""
+        known = isinstance(value, self.kinds) and not isinstance(value, bool)
+        if known and self.least <= value <= self.most:
+            return
+        # Python does not write out integers of thousands of digits.
+        huge = isinstance(value, int) and value.bit_length() > _SHOWN_BITS
+        shown = f"one of {value.bit_length()} bits" if huge else repr(value)
+        remedy = f": {self.remedy}" if self.remedy and known and value > self.most else ""
+        raise OptionError(f"{name} must be {self.words}, not {shown}{remedy}")
 
 
-def _check_seconds(name: str, value: object, *, positive: bool) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise OptionError(f"{name} must be a number of seconds, not {value!r}")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise OptionError(
-            f"{name} must be a {'positive' if positive else 'non-negative'} "
-            f"number of seconds, not {value!r}"
-        )
+def _count_from(least: int, most: int = MOST) -> _Number:
+    return _Number(f"an integer from {least} to {most}", (int,), least, most)
+
+
+def _seconds(least: float, most: float, remedy: str) -> _Number:
+    kind = "positive" if least > 0 else "non-negative"
+    words = f"a {kind} number of seconds, up to {most:.0f}"
+    return _Number(words, (int, float), least, most, remedy)
+
+
+_SHOWN_BITS = 256
+_SHARE = _Number("a share from 0 to 1", (int, float), 0, 1)
+_PAUSE = _seconds(0, MAXIMUM_PAUSE, "pauses are a day at most, for a task has a week in all")
+_NUMBERS: dict[str, _Number] = {
+    "retries": _count_from(0),
+    "crash_retries": _count_from(0),
+    "priority": _count_from(1, MAXIMUM_PRIORITY),
+    "batch_size": _count_from(1),
+    "max_retries": _count_from(0),
+    "cpus": _count_from(1),
+    "gpus": _count_from(0),
+    "timeout": _seconds(
+        math.ulp(0.0), MAXIMUM_DURATION, "no task may take more than a week; leave the timeout out"
+    ),
+    "backoff": _PAUSE,
+    "max_backoff": _PAUSE,
+    "jitter": _SHARE,
+    "min_success": _SHARE,
+}
+"""Of each option that is a number, what it may be; ``memory`` may be a text, too."""
+
+_LIMIT = _count_from(1)
 
 
 def _texts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
@@ -348,8 +384,7 @@ def _counts(value: Any) -> tuple[tuple[str, int], ...]:
             f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"
         )
     for name, count in found.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise OptionError(f"limits[{name!r}] must be an integer from 1 on, not {count!r}")
+        _LIMIT.check(f"limits[{name!r}]", count)
     return tuple(sorted(found.items()))
 
 
@@ -378,12 +413,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "requirements": check_requirements,
 }
 """Makes of what was written of an option what is kept: checked, and so that it can be hashed."""
-
-
-def _check_share(name: str, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:  # type: ignore[operator]
-        raise OptionError(f"{name} must be a share from 0 to 1, not {value!r}")
 
 
 RETRIES = 0

@@ -24,8 +24,8 @@ from armoflow.client.local_machine import (
     first_failure,
     row,
 )
-from armoflow.client.surroundings import surrounded
-from armoflow.errors import GraphError, TaskError
+from armoflow.client.surroundings import check_installed, surrounded
+from armoflow.errors import GraphError, RequirementsError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import INSIDE_TASK, current_client
@@ -159,6 +159,11 @@ class Scope:
         self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
     ) -> Evaluation:
         """Call a task's function, again if it raises, and run the graph that it returns."""
+        settings = attempts.settings
+        try:
+            check_installed(settings.requirements)
+        except RequirementsError as error:  # as on an engine: of no attempt, and of no item
+            return self._ended(fail(error, node, name))
         checkpoint = LocalCheckpoint()
         options = merge_options(node.options, self._defaults)
         place = LocalPlace(self._rules.resources, options)
@@ -167,8 +172,7 @@ class Scope:
             try:
                 # As in a worker, where the caller's blocks are not entered.
                 here = local_task(node, name, attempt, checkpoint, place)
-                around = surrounded(attempts.settings.env, attempts.settings.requirements)
-                with as_block(None), running(here), around:
+                with as_block(None), running(here), surrounded(settings.env):
                     result = finish(function())
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):
@@ -177,27 +181,28 @@ class Scope:
                 failed.root.skipped += 1
                 return LocalFailure(failed.root, node, name)
             except BaseException as error:
-                used_up = attempt > attempts.settings.retries
+                used_up = attempt > settings.retries
                 final = error if used_up else final_error(attempts.retry_on, error)
                 try:
                     if final is not None:
-                        return self._failed(node, fail(final, node, name, attempt))
+                        failure = fail(final, node, name, attempt)
+                        return self._ended(self._fall_back(node, failure))
                 finally:
                     del final  # its traceback holds this frame
             finally:
                 current_client.reset(token)
-            attempts.sleep(attempts.settings.draw_pause(attempt))
+            attempts.sleep(settings.draw_pause(attempt))
         if node.outputs > 1:
             result = _checked_outputs(node, name, result)
         if type(result) is not LocalFailure and contains_lazy(result):
             result = yield self._expand(node, name, result)
         return result
 
-    def _failed(self, node: Node, failure: LocalFailure) -> Any:
-        instead = self._fall_back(node, failure)
-        if self._eager and type(instead) is LocalFailure:
-            raise FirstFailure(instead)
-        return instead
+    def _ended(self, result: Any) -> Any:
+        """A result; a failure ends all where the first one does."""
+        if self._eager and type(result) is LocalFailure:
+            raise FirstFailure(result)
+        return result
 
     def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
         """What stands for a value that could not be made."""

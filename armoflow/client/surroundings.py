@@ -11,18 +11,12 @@ from armoflow.errors import RequirementsError
 
 
 @contextmanager
-def surrounded(env: Mapping[str, str], requirements: Sequence[str]) -> Iterator[None]:
-    """Variables that hold for a call in this process, which installs nothing.
+def surrounded(env: Mapping[str, str]) -> Iterator[None]:
+    """Variables that hold for a call in this process.
 
     Args:
         env: The variables; put back afterwards.
-        requirements: What has to be installed here.
-
-    Raises:
-        RequirementsError: Names what is not.
     """
-    for text in requirements:
-        _check(text)
     before = {name: os.environ.get(name) for name in env}
     os.environ.update(env)
     try:
@@ -33,6 +27,22 @@ def surrounded(env: Mapping[str, str], requirements: Sequence[str]) -> Iterator[
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = earlier
+
+
+def check_installed(requirements: Sequence[str]) -> None:
+    """See that this process, which installs nothing, has what a task requires.
+
+    Args:
+        requirements: What has to be installed here.
+
+    Raises:
+        RequirementsError: Names what is not.
+
+    Example:
+        >>> check_installed(["cloudpickle>=1"])
+    """
+    for text in requirements:
+        _check(text)
 
 
 def _check(text: str) -> None:

@@ -191,8 +191,8 @@ class Settings:
             2.0
         """
         doublings = min(attempt - 1, 64)
-        most = config.MAXIMUM_DURATION if self.max_backoff is None else self.max_backoff
-        return min(self.backoff * 2.0**doublings, most, config.MAXIMUM_DURATION)
+        most = config.MAXIMUM_PAUSE if self.max_backoff is None else self.max_backoff
+        return min(self.backoff * 2.0**doublings, most, config.MAXIMUM_PAUSE)
 
     def draw_pause(self, attempt: int) -> float:
         """The same, but for what chance takes away."""

@@ -5,6 +5,7 @@ A pause holds nothing: an item that failed is put aside, and the others of its t
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ class Attempts:
 
     def __init__(self, payload: Payload, recorder: Recorder, inputs: Inputs) -> None:
         settings = payload.settings
-        self.timeout = int(settings.timeout * 1e9) if settings.timeout else 0
+        self.timeout = math.ceil(settings.timeout * 1e9) if settings.timeout else 0
         self.recorder = recorder
         self.spent: dict[int, int] = {}
         self.due: dict[int, int] = {}

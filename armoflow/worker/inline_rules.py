@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class CallRule:
             *(node.options, None, plan.options, plan.capture), name=node.name, limits=limits
         )
         self.settings = own = rules.single
-        self.timeout = int(own.timeout * 1e9) if own.timeout else 0
+        self.timeout = math.ceil(own.timeout * 1e9) if own.timeout else 0
         self.patient = own.pauses <= seconds
         self.retry_on = rules.options.retry_on
         self.here = (

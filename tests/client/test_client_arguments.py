@@ -47,7 +47,7 @@ from armoflow.options import OPTION_NAMES
         ({"inline_seconds": math.nan}, "inline_seconds must be a number"),
         ({"inline_seconds": True}, "inline_seconds must be a number"),
         ({"inline_seconds": "0"}, "inline_seconds must be a number"),
-        ({"retries": -1}, "retries must be at least 0"),
+        ({"retries": -1}, "retries must be an integer from 0 to 1000000000, not -1"),
         ({"n_workers": 2}, "unknown argument 'n_workers': write workers="),
         ({"threads_per_worker": 2}, "write workers=.*one task at a time"),
         ({"num_cpus": 2}, "write workers="),

@@ -107,9 +107,9 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str | None, t
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ({"cpus": 0}, "cpus must be at least 1, not 0"),
-        ({"cpus": 1.5}, "cpus must be an integer, not 1.5"),
-        ({"gpus": -1}, "gpus must be at least 0"),
+        ({"cpus": 0}, "cpus must be an integer from 1 to 1000000000, not 0"),
+        ({"cpus": 1.5}, "cpus must be an integer from 1 to 1000000000, not 1.5"),
+        ({"gpus": -1}, "gpus must be an integer from 0"),
         ({"memory": "1 MiB"}, "memory must be at least 64 MiB, not '1 MiB'"),
         ({"memory": "plenty"}, "memory must be a number of bytes, text such as"),
     ],

@@ -160,5 +160,38 @@ def test_a_block_with_a_wrong_option_is_not_entered() -> None:
     with pytest.raises(OptionError, match="did you mean 'retries'"), armoflow.options(**wrong):
         raise AssertionError
     wrong = {"priority": 0}
-    with pytest.raises(OptionError, match="must be 1 to 99"), armoflow.options(**wrong):
+    with pytest.raises(OptionError, match="from 1 to 99, not 0"), armoflow.options(**wrong):
         raise AssertionError
+
+
+COUNTS = ["retries", "crash_retries", "priority", "batch_size", "max_retries", "cpus", "gpus"]
+SECONDS = ["timeout", "backoff", "max_backoff"]
+SHARES = ["jitter", "min_success"]
+
+
+@pytest.mark.parametrize("name", [*COUNTS, *SECONDS, *SHARES])
+@pytest.mark.parametrize("value", [10**30, -1, True, float("nan"), float("inf"), "9"])
+def test_an_option_that_is_a_number_is_refused_where_nothing_could_hold_it(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(OptionError, match=f"^{name} must be an? .*, not "):
+        make_options({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("retries", 10**9 + 1, "retries must be an integer from 0 to 1000000000, not 1000000001"),
+        pytest.param("retries", 2**20000, "not one of 20001 bits", id="digits"),
+        ("limits", {"a": 10**30}, r"limits\['a'\] must be an integer from 1 to 1000000000, not 10"),
+        ("timeout", 1e10, r"up to 604800, not 10000000000\.0: no .* week; leave the timeout out"),
+        ("timeout", 0, "timeout must be a positive number of seconds, up to 604800, not 0$"),
+        ("backoff", 700_000, "up to 86400, not 700000: pauses are a day at most, for a task has"),
+        ("memory", 10**30, "memory must be at most 1024 TiB, not "),
+    ],
+)
+def test_what_is_told_of_a_number_names_the_option_the_value_and_what_to_do(
+    name: str, value: Any, told: str
+) -> None:
+    with pytest.raises(OptionError, match=told):
+        make_options({name: value})

@@ -61,7 +61,7 @@ def test_options() -> None:
     ("options", "message"),
     [
         ({"retrys": 1}, "did you mean 'retries'"),
-        ({"retries": -1}, "at least 0"),
+        ({"retries": -1}, "an integer from 0"),
         ({"outputs": 0}, "outputs must be"),
         ({"outputs": True}, "outputs must be"),
         ({"name": ""}, "name must be"),

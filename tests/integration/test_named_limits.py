@@ -158,8 +158,8 @@ def test_what_runs_when_the_engine_is_killed_has_its_place_again(
     [
         (["licence"], "limits must be a dict of how many may run by name"),
         ({"": 1}, "limits must be a dict"),
-        ({"licence": 0}, r"limits\['licence'\] must be an integer from 1 on, not 0"),
-        ({"licence": True}, "must be an integer from 1 on, not True"),
+        ({"licence": 0}, r"limits\['licence'\] must be an integer from 1 to 1000000000, not 0"),
+        ({"licence": True}, "must be an integer from 1 to 1000000000, not True"),
     ],
 )
 def test_limits_are_checked_where_they_are_written(value: Any, told: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import armoflow
-from armoflow import Client, task
+from armoflow import Client, items, task
 from armoflow.errors import OptionError, RequirementsError
 from tests.integration.apart import Apart
 from tests.integration.engines import Up
@@ -138,6 +138,21 @@ def test_what_is_no_requirement_is_refused_where_it_is_written(given: Any, told:
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "options", [{"on_failure": 9}, {"on_failure": "skip"}, {"retries": 2, "backoff": 3600}]
+)
+def test_the_debug_mode_hides_and_retries_nothing_that_is_not_installed(
+    options: dict[str, Any],
+) -> None:
+    bad = look.options(requirements=["nobody-has-it>=2"], **options)
+    with Client(local=True) as client:
+        for value in (bad(1), bad.map(range(3)), items(range(3)).filter(bad)):
+            with pytest.raises(RequirementsError, match="nobody-has-it is not installed here"):
+                client.compute(value)
+        with pytest.raises(RequirementsError):
+            client.compute(bad(1), fail_fast=True)
+
+
 def test_the_debug_mode_installs_nothing_and_says_so(wheels: dict[str, str]) -> None:
     with Client(local=True) as client:
         with pytest.raises(RequirementsError, match="'nobody-has-it>=2' is required: local=True"):
@@ -148,7 +163,7 @@ def test_the_debug_mode_installs_nothing_and_says_so(wheels: dict[str, str]) -> 
 
 
 SCRIPT = """
-from armoflow import Client, task
+from armoflow import Client, items, task
 
 @task(requirements=["armoflow_tested>=1.5"])
 def double(number):

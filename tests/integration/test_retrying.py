@@ -113,6 +113,8 @@ def test_a_timeout_is_tried_again_where_no_types_leave_it_out(engine: Up) -> Non
             client.compute(timed.options(**options)(60))
         with pytest.raises(TaskTimeoutError):
             client.compute(timed.options(retry_on=ValueError)(60))
+        with pytest.raises(TaskTimeoutError):  # the shortest that can be said is not none
+            client.compute(sleeps.options(timeout=1e-12)(60))
 
 
 def test_what_cannot_be_sent_is_told_by_its_name(engine: Up) -> None:
@@ -127,6 +129,7 @@ def test_pauses_double_up_to_a_limit_and_are_shortened_by_chance() -> None:
     pauses = [settings.pause_after(attempt) for attempt in range(1, 7)]
     assert pauses == [1, 2, 4, 5, 5, 5]
     assert settings.pauses == sum(pauses)
+    assert Settings(retries=30, backoff=3600).pause_after(30) == 24 * 3600
     drawn = {settings.draw_pause(3) for _ in range(50)}
     assert len(drawn) > 1
     assert all(2 <= pause <= 4 for pause in drawn)
@@ -139,7 +142,7 @@ def test_pauses_double_up_to_a_limit_and_are_shortened_by_chance() -> None:
         ({"retry_on": ()}, "retry_on must be an exception type"),
         ({"retry_on": int}, "retry_on must be an exception type"),
         ({"jitter": 2}, "jitter must be a share from 0 to 1, not 2"),
-        ({"max_backoff": -1}, "max_backoff must be a non-negative number of seconds, not -1"),
+        ({"max_backoff": -1}, "max_backoff must be a non-negative number of seconds, up to 86400"),
         ({"max_backof": 1}, "did you mean 'max_backoff'"),
         ({"options": {"gpus": 2}}, "options must be a dict of texts"),
         ({"options": "gpus"}, "options must be a dict of texts"),
