@@ -11,6 +11,7 @@ from typing import NamedTuple
 import rich_click as click
 
 from armoflow.catalogue import every_result, results_of
+from armoflow.cli.ending import ending_in_order
 from armoflow.cli.printing import print_json
 from armoflow.client.cached_data import reading_cached
 from armoflow.index import Index
@@ -56,7 +57,7 @@ def verify_some(
     verified = []
     if able:
         chosen = random.sample(able, min(sample, len(able)))
-        with reading_cached(settings, state) as read:
+        with ending_in_order(), reading_cached(settings, state) as read:
             for number in sorted(chosen):
                 recipe = recipe_of(index, number)
                 if recipe is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import rich_click as click
 
+from armoflow.cli.ending import ending_in_order
 from armoflow.cli.printing import json_option, print_json
 from armoflow.client.dry_run import VARIABLE
 from armoflow.errors import GraphError
@@ -72,7 +73,7 @@ def _look(endpoint: str | None, script: str, arguments: Sequence[str]) -> list[d
     environment = dict(os.environ)
     if endpoint:
         environment["ARMOFLOW_ENDPOINT"] = endpoint
-    with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
+    with ending_in_order(), tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         told = Path(directory) / "told"
         environment[VARIABLE] = str(told)
         ended = subprocess.run(

@@ -6,18 +6,21 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rich_click as click
 from armonik.common import Task
 
+from armoflow.cli.ending import ending_in_order
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json
-from armoflow.errors import ReplayError, UnknownIdError
+from armoflow.errors import ReplayError, RequirementsError, UnknownIdError
 from armoflow.protocol.inspection import Inspection, kind_of
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.replay.dump import FILE, save_dump
-from armoflow.worker.environment import worker_environment
+from armoflow.replay.dump import FILE, read_dump, save_dump
+from armoflow.replay.process import Interpreter, interpreter_for
 
 
 @click.command()
@@ -68,7 +71,7 @@ def replay(
             return 0
         if not (yes or _is_own(settings)):
             _ask(found, settings)
-        with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
+        with ending_in_order(), tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
             save_dump(inspection, found, Path(directory))
             return _run(Path(directory), None, debug=debug, as_json=as_json)
 
@@ -113,8 +116,28 @@ def _tell_saved(task: Task, folder: Path, *, as_json: bool) -> None:
 
 def _run(path: Path, data: Path | None, *, debug: bool, as_json: bool) -> int:
     """Run it in a process with the environment of a worker."""
-    command = [sys.executable, "-m", "armoflow.replay", str(path)]
-    command += ["--data", str(data)] if data is not None else []
-    command += ["--pdb"] * debug + ["--json"] * as_json
-    sys.stdout.flush()
-    return subprocess.run(command, env=worker_environment(), check=False).returncode
+    dump = read_dump(path, data)
+    payload = dump.data(dump.request.payload_id).read_bytes()
+    with (
+        ending_in_order(),
+        tempfile.TemporaryDirectory(prefix="armoflow-") as directory,
+        _found(payload) as around,
+    ):
+        command = [around.python or sys.executable, "-m", "armoflow.replay", str(path)]
+        command += ["--within", directory]
+        command += ["--data", str(data)] if data is not None else []
+        command += ["--pdb"] * debug + ["--json"] * as_json
+        sys.stdout.flush()
+        return subprocess.run(command, env=around.variables, check=False).returncode
+
+
+@contextmanager
+def _found(payload: bytes) -> Iterator[Interpreter]:
+    try:
+        with interpreter_for(payload) as around:
+            yield around
+    except RequirementsError as error:
+        raise ReplayError(
+            f"the task {error}; `{Path(sys.executable).name} -m armoflow.replay` runs one that was "
+            "saved (--save) with what is installed here"
+        ) from error

@@ -34,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m armoflow.replay", description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--pdb", action="store_true")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     try:
-        replayed = rerun(read_dump(chosen.path, chosen.data), alone=True)
+        replayed = rerun(read_dump(chosen.path, chosen.data), alone=True, within=chosen.within)
     except ReplayError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -99,7 +99,7 @@ def _found(replayed: Replayed, kept: Buffer, output: str) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says."""
     folder = Path(arguments[0])
-    replayed = rerun(read_dump(folder), alone=True)
+    replayed = rerun(read_dump(folder), alone=True, within=folder)
     kept = (folder / KEPT).read_bytes()
     found = _found(replayed, kept, output_id(int(arguments[1])))
     (folder / FOUND).write_text(json.dumps(found), "utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from armoflow.agent.effects import Data, StagedFile
@@ -118,12 +119,13 @@ class _Watching(Runner):
         return call
 
 
-def rerun(dump: TaskDump, *, alone: bool = False) -> Replayed:
+def rerun(dump: TaskDump, *, alone: bool = False, within: Path | None = None) -> Replayed:
     """Run a task again; the user's code runs in this process.
 
     Args:
         dump: What it was given.
         alone: The process is for this alone: its ``__main__`` becomes the task's script.
+        within: A directory that whoever started the process removes, for what it needs meanwhile.
 
     Raises:
         ReplayError: If it is not a task of armoflow's, or of another version of it.
@@ -133,10 +135,10 @@ def rerun(dump: TaskDump, *, alone: bool = False) -> Replayed:
         payload = unpack_payload(dump.data(request.payload_id).read_bytes())
     except EnvelopeError as error:
         raise ReplayError(f"task {request.task_id} is none of armoflow's: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
+    with tempfile.TemporaryDirectory(prefix="armoflow-", dir=within) as directory:
         mark = Mark(create_mark_file(directory))
         try:
-            # Whoever replays it has installed what it needs, or sees what is missing.
+            # This process has them, or whoever started it sees what is missing.
             needed = payload.settings.requirements
             runner = _Watching(
                 _Agent(dump), Recorder(mark, _discard), directory, requirements=needed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,11 +26,11 @@ from armoflow.cache.recipe import (
     output_id,
 )
 from armoflow.codec.container import Buffer, keeps_promise
-from armoflow.errors import EnvelopeError
+from armoflow.errors import EnvelopeError, RequirementsError
 from armoflow.recipes import KeptRecipe
 from armoflow.replay.compare import FOUND, KEPT
 from armoflow.replay.dump import FILE
-from armoflow.worker.environment import worker_environment
+from armoflow.replay.process import Interpreter, interpreter_for
 
 _Read = Callable[[Sequence[bytes]], "dict[bytes, Buffer]"]
 
@@ -93,12 +95,20 @@ def _judge(kept: KeptRecipe, read: _Read) -> tuple[Verdict, int, str]:
     with tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         folder = Path(directory)
         _lay_out(folder, kept, recipe, data)
-        first = _compute(folder, kept.output)
-        if "children" in first:
-            return Verdict.UNKNOWN, 0, "it returns a graph, whose tasks are not run here"
-        if "different" in first and not first["different"]:
-            return Verdict.SAME, first["values"], ""
-        return _tell_apart(first, _compute(folder, kept.output))
+        try:
+            with interpreter_for(recipe.payload) as around:
+                return _run(folder, kept.output, around)
+        except RequirementsError as error:
+            return Verdict.UNKNOWN, 0, f"it {error}"
+
+
+def _run(folder: Path, output: int, around: Interpreter) -> tuple[Verdict, int, str]:
+    first = _compute(folder, output, around)
+    if "children" in first:
+        return Verdict.UNKNOWN, 0, "it returns a graph, whose tasks are not run here"
+    if "different" in first and not first["different"]:
+        return Verdict.SAME, first["values"], ""
+    return _tell_apart(first, _compute(folder, output, around))
 
 
 def _tell_apart(first: dict[str, Any], second: dict[str, Any]) -> tuple[Verdict, int, str]:
@@ -133,19 +143,28 @@ def _lay_out(folder: Path, kept: KeptRecipe, recipe: Recipe, data: dict[bytes, B
         (folder / name).write_bytes(content)
 
 
-def _compute(folder: Path, output: int) -> dict[str, Any]:
+def _compute(folder: Path, output: int, around: Interpreter) -> dict[str, Any]:
     """Run it in a process of its own; what that found."""
     found = folder / FOUND
     found.unlink(missing_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "armoflow.replay.compare", str(folder), str(output)],
-        env=worker_environment(),
-        capture_output=True,
-        check=False,
-    )
+    python = around.python or sys.executable
+    with subprocess.Popen(
+        [python, "-m", "armoflow.replay.compare", str(folder), str(output)],
+        env=around.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a group of its own, to kill what the task has started
+    ) as process:
+        try:
+            _, errors = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
     try:
         told: dict[str, Any] = json.loads(found.read_text("utf-8"))
     except (OSError, ValueError):
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return {"failed": lines[-1] if lines else f"its process ended with {done.returncode}"}
+        lines = errors.decode(errors="replace").strip().splitlines()
+        return {"failed": lines[-1] if lines else f"its process ended with {process.returncode}"}
     return told

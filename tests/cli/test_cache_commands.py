@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.test_commands import Commanded
 from tests.cli.test_up import PATIENCE, started
+from tests.integration.wheels import make_wheel
 
 SCRIPT = """
 import pathlib, sys, time
@@ -70,6 +75,48 @@ if __name__ == "__main__":
         large = zeros(200_000)
         client.compute(moved(Point(1), client.put(2)), noise(1), price.map(range(1, 4)))
         client.compute(length(large, unkept(1)))
+"""
+
+NEEDS = """
+import sys
+from armoflow import Client, task
+
+WHEEL = sys.argv[1]
+
+@task(cache=True, requirements=[WHEEL])
+def release(number):
+    import armoflow_tested
+    return armoflow_tested.__version__, number
+
+@task(requirements=[WHEEL])
+def refuses(number):
+    import armoflow_tested
+    raise ValueError(armoflow_tested.__version__)
+
+if __name__ == "__main__":
+    with Client() as client:
+        client.compute(release(1))
+        try:
+            client.compute(refuses(1))
+        except ValueError:
+            pass
+"""
+
+WAITS = """
+import os, pathlib, sys, time
+from armoflow import Client, task
+
+@task(cache=True)
+def waits(folder):
+    pid = pathlib.Path(folder, "pid")
+    if pathlib.Path(folder, "again").exists():
+        pathlib.Path(folder, "new").write_text(str(os.getpid()))
+        pathlib.Path(folder, "new").replace(pid)
+        time.sleep(3600)
+
+if __name__ == "__main__":
+    with Client() as client:
+        client.compute(waits(sys.argv[1]))
 """
 
 HELPER = """
@@ -205,6 +252,55 @@ def test_what_is_kept_is_computed_again_and_compared(
     told = engine.process("cache", "verify", "length")
     assert "cannot be computed again: the engine has its inputs no more" in told
     assert "nothing of 'train'" in engine.run("cache", "verify", "train", code=1)
+
+
+@OWN
+def test_what_needs_packages_is_computed_again_where_it_has_them(
+    engine: Commanded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cache", "environments"):
+        variable = f"ARMOFLOW_{name.upper()}"
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        monkeypatch.setitem(engine.environment, variable, str(tmp_path / name))
+    script = tmp_path / "script.py"
+    script.write_text(NEEDS)
+    wheel = make_wheel(tmp_path / "wheels", "armoflow_tested", "1.5")
+    run(engine, script, wheel.as_uri())
+    failed = engine.sessions()[0]
+    (failure,) = engine.json("show", failed["id"])["failures"]
+    told = engine.process("replay", failure["first"], "--yes", code=1)
+    assert "refuses failed: ValueError: 1.5" in told
+    same = "release: 1 of 1 results are as they were kept, 1 values compared\n"
+    assert engine.process("cache", "verify") == same
+    wheel.unlink()
+    shutil.rmtree(tmp_path / "environments")
+    told = engine.process("cache", "verify")
+    assert f"cannot be computed again: it needs {wheel.as_uri()}: " in told
+    told = engine.process("replay", failure["first"], "--yes", code=2)
+    assert f"the task needs {wheel.as_uri()}: " in told and "-m armoflow.replay" in told
+
+
+@OWN
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_told_to_end_leaves_no_process_and_no_folder(
+    engine: Commanded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setitem(engine.environment, "ARMOFLOW_CACHE", str(tmp_path / "cache"))
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    temporary.mkdir()
+    script.write_text(WAITS)
+    run(engine, script, str(tmp_path))
+    (tmp_path / "again").touch()
+    monkeypatch.setitem(engine.environment, "TMPDIR", str(temporary))
+    verifying = engine.start("cache", "verify")
+    while not (tmp_path / "pid").exists():
+        assert verifying.poll() is None
+        time.sleep(0.05)
+    child = psutil.Process(int((tmp_path / "pid").read_text()))
+    verifying.send_signal(number)
+    assert verifying.wait(PATIENCE) == 128 + number
+    assert not child.is_running()
+    assert list(temporary.iterdir()) == []
 
 
 @OWN

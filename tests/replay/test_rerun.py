@@ -171,7 +171,7 @@ def test_the_debugger_opens_where_the_code_raised(
     simulation = Saving(tmp_path)
     simulation.compute(half(3), double(1))
     monkeypatch.setattr("sys.stdin", io.StringIO("p number + 100\nq\n"))
-    monkeypatch.setattr(program, "rerun", lambda dump, alone: rerun(dump))
+    monkeypatch.setattr(program, "rerun", lambda dump, **_: rerun(dump))
     assert program.main([str(simulation.saved[0]), "--pdb"]) == program.EXIT_FAILED
     assert "103" in capsys.readouterr().out
     assert program.main([str(simulation.saved[1]), "--pdb"]) == 0
