@@ -132,6 +132,7 @@ class EngineBackend:
         report: Path | None,
         budget: float | None,
     ) -> None:
+        in_file = read_offers(os.environ)  # what it holds is known to be right before a start
         open_standard_streams()
         prepare_grpc()
         self._client = client
@@ -171,20 +172,35 @@ class EngineBackend:
                 self._engine.stop()
             raise
         self._watched.begin(self._orchestrator)
+        try:
+            offered = self._offered(offers, in_file)
+            self._begin(options, workers, offered, max_priority, inline_seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(
+        self,
+        options: TaskOptions,
+        workers: int | None,
+        offered: tuple[Offer, ...],
+        max_priority: int,
+        inline_seconds: float | None,
+    ) -> None:
+        """There is a connection: plan by what the engine says of itself."""
         self.renewing = Renewing(self._loop, self._orchestrator, self._again, self._start_again)
         tally = self._orchestrator.tally
         self._origin = FutureOrigin(
-            client, self._callbacks, 0, self.key, self.display, tally, self.counts
+            self._client, self._callbacks, 0, self.key, self.display, tally, self.counts
         )
         if self._engine is not None:
             self._engine.watch(self._engine_lost)
         signals.watch(id(self), self.close)
         info = self._orchestrator.transport.info
-        offered = self._offered(offers)
-        if state is not None and workers not in (None, info.pods_of("")):
+        if self._state is not None and workers not in (None, info.pods_of("")):
             logger.warning(
                 "the engine of %s has %d workers, which its first client asked for, not %d",
-                *(state, info.pods_of(""), workers),
+                *(self._state, info.pods_of(""), workers),
             )
         batched = "batch" in info.extensions
         self._settings = dataclasses.replace(
@@ -199,14 +215,18 @@ class EngineBackend:
             caching=True,
         )
 
-    def _offered(self, said: Sequence[Offer]) -> tuple[Offer, ...]:
+    def _offered(self, said: Sequence[Offer], in_file: Sequence[Offer]) -> tuple[Offer, ...]:
         """What the engine's partitions have; of one on this machine it is known.
+
+        Args:
+            said: What the script says.
+            in_file: What a file says.
 
         Raises:
             OptionError: If the script says it of one that there is not.
         """
         info = self._orchestrator.transport.info
-        known = offers_of(said, read_offers(os.environ), info.partitions)
+        known = offers_of(said, in_file, info.partitions)
         if known or self._engine is None:
             return known
         return offer_here(info.partitions, info.pods_of(""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -18,7 +19,9 @@ import pytest
 import armoflow
 from armoflow import Client, task
 from armoflow.client.embedded import PrivateEngine
-from armoflow.errors import EngineError
+from armoflow.client.loop import shared_loop
+from armoflow.errors import EngineError, OptionError
+from armoflow.placement import OFFERS_VARIABLE
 from tests.conftest import SmallDisk
 from tests.integration.engines import alive
 
@@ -52,6 +55,11 @@ def engine_of(client: Client) -> PrivateEngine:
     return engine
 
 
+async def under_way() -> set[asyncio.Task[Any]]:
+    """What the clients' loop is at, but for this."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
 @pytest.fixture
 def client() -> Iterator[Client]:
     with Client(workers=2) as started:
@@ -68,6 +76,32 @@ def test_it_ends_with_its_client() -> None:
     for process in (pid, worker):
         wait_for(lambda process=process: not alive(process), "a process is left")  # type: ignore[misc]
     assert not directory.exists()
+
+
+def test_a_client_that_cannot_begin_leaves_no_engine_and_no_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    before = shared_loop().call(under_way())
+    with pytest.raises(OptionError, match="names 'big', which this engine does not have"):
+        Client(workers=1, partitions={"big": {"cpus": 64}})
+    assert shared_loop().call(under_way()) <= before
+    wait_for(lambda: not list(tmp_path.iterdir()), "the engine's directory is left")
+
+
+def test_a_file_of_partitions_that_is_none_is_refused_before_an_engine_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(*_: Any) -> PrivateEngine:
+        raise AssertionError("an engine was started")
+
+    file = tmp_path / "partitions.yaml"
+    file.write_text("[1")
+    monkeypatch.setenv(OFFERS_VARIABLE, str(file))
+    monkeypatch.setattr("armoflow.client.engine_backend.PrivateEngine", start)
+    with pytest.raises(OptionError, match="is not YAML"):
+        Client(workers=1)
 
 
 def test_tasks_run_where_the_script_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
