@@ -164,6 +164,9 @@ class TaskOptions:
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
 
+_OWN = ("outputs", "name")
+"""What is said of a task where it is made, and of nothing else."""
+
 CACHE_OPTIONS = frozenset({"cache", "version", "ignore", "expires"})
 """They are the client's business: of a graph that a task returns, nothing is cached."""
 
@@ -290,6 +293,8 @@ def make_options(values: Mapping[str, Any]) -> TaskOptions:
         armoflow.errors.OptionError: unknown option 'retrys': did you mean 'retries'?
     """
     for name in values:
+        if name in _OWN:
+            raise OptionError(f"{name} is one task's own: write @task({name}=...), and not here")
         if name not in OPTION_NAMES:
             remedy = FOREIGN_OPTIONS.get(name) or nearest(name, OPTION_NAMES)
             raise OptionError(f"unknown option {name!r}: {remedy}")

@@ -7,7 +7,7 @@ import concurrent.futures
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from armoflow.client.client import Client
 from armoflow.client.eager_target import Stop
@@ -15,11 +15,13 @@ from armoflow.client.future import Future
 from armoflow.client.gathering import assemble, gather_values, late
 from armoflow.client.habits import check_computable, check_future, check_policy
 from armoflow.client.iteration import Iteration
+from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
 from armoflow.client.waiting import check_timeout
 from armoflow.errors import ClientClosedError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
+from armoflow.foreign_keywords import A_LIST, refuse_arguments
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.context import Computer, enter, leave
@@ -95,11 +97,13 @@ class AsyncClient:
         timeout: float | None = None,
         return_exceptions: bool = False,
         fail_fast: bool = False,
+        **others: NoReturn,
     ) -> Any:
         """Run graphs and await their values; see :meth:`Client.compute`.
 
         Who is cancelled meanwhile cancels them.
         """
+        refuse_arguments("compute", ("timeout", "return_exceptions", "fail_fast"), others)
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
@@ -122,8 +126,11 @@ class AsyncClient:
         """Start a task for each item of the iterables; see :meth:`Client.map`."""
         return await self._started(lambda: self.client.map(task, *iterables, **fixed))
 
-    async def gather(self, futures: Any, *, return_exceptions: bool = False) -> Any:
+    async def gather(
+        self, futures: Any, *more: NoReturn, return_exceptions: bool = False, **others: NoReturn
+    ) -> Any:
         """Await futures; see :meth:`Client.gather`. Who is cancelled meanwhile cancels none."""
+        refuse_arguments("gather", ("return_exceptions",), others, more, A_LIST)
         waited = list(_futures_in(futures))
         if waited:
             await asyncio.wait(waited)
@@ -139,12 +146,13 @@ class AsyncClient:
     ) -> AsyncIterator[Future[A]]: ...
 
     def as_completed(
-        self, futures: Any, *, timeout: float | None = None
+        self, futures: Any, *more: NoReturn, timeout: float | None = None, **others: NoReturn
     ) -> AsyncIterator[Future[Any]]:
         """Futures in the order in which they end; see :meth:`Client.as_completed`.
 
         A ``DelayedList`` is cancelled when the iteration ends early.
         """
+        refuse_arguments("as_completed", ("timeout",), others, more, A_LIST)
         check_timeout(timeout)
         if isinstance(futures, DelayedList):
             return self._iterate(futures, timeout)
@@ -153,25 +161,33 @@ class AsyncClient:
             check_future(future, "as_completed")
         return _as_completed(waited, timeout)
 
-    async def put(self, value: T, *, name: str | None = None, replace: bool = False) -> Put[T]:
+    async def put(
+        self,
+        value: T,
+        *further: NoReturn,
+        name: str | None = None,
+        replace: bool = False,
+        **others: NoReturn,
+    ) -> Put[T]:
         """Upload a value once, for many tasks; see :meth:`Client.put`."""
-        return await self._call(lambda: self.client.put(value, name=name, replace=replace))
+        put = self.client.put
+        return await self._call(lambda: put(value, *further, name=name, replace=replace, **others))
 
-    async def get(self, name: str) -> Any:
+    async def get(self, name: str, *further: NoReturn, **others: NoReturn) -> Any:
         """The value that was put under a name; see :meth:`Client.get`."""
-        return await self._call(lambda: self.client.get(name))
+        return await self._call(lambda: self.client.get(name, *further, **others))
 
-    async def refer(self, name: str) -> Put[Any]:
+    async def refer(self, name: str, *further: NoReturn, **others: NoReturn) -> Put[Any]:
         """A reference to it, for tasks; see :meth:`Client.refer`."""
-        return await self._call(lambda: self.client.refer(name))
+        return await self._call(lambda: self.client.refer(name, *further, **others))
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, name: str, *further: NoReturn, **others: NoReturn) -> None:
         """Remove it; see :meth:`Client.forget`."""
-        await self._call(lambda: self.client.forget(name))
+        await self._call(lambda: self.client.forget(name, *further, **others))
 
-    async def attach(self, name: str) -> Future[Any]:
+    async def attach(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
         """The future of a named run; see :meth:`Client.attach`."""
-        return (await self._started(lambda: [self.client.attach(name)]))[0]
+        return (await self._started(lambda: [self.client.attach(name, *further, **others)]))[0]
 
     async def explain(self, *values: Any) -> Explanation:
         """What the cache has of a graph; see :meth:`Client.explain`."""
@@ -204,6 +220,16 @@ class AsyncClient:
     ) -> None:
         leave(self.client, self._outer)
         await self.close()
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = ""
+            if name in OF_CLIENTS:
+                remedy = f": write {OF_CLIENTS[name]}; the calls of an AsyncClient are awaited"
+            elif not name.startswith("_") and hasattr(Client, name):
+                remedy = f": write client.client.{name}, as of a Client, which waits"
+            raise AttributeError(f"an AsyncClient has no attribute {name!r}{remedy}")
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._client or 'not open'}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -26,6 +26,7 @@ from armoflow.client.dry_run import DryRunBackend, is_dry
 from armoflow.client.future import Future
 from armoflow.client.gathering import assemble, gather_values, outcomes_of
 from armoflow.client.habits import (
+    NOT_AWAITED,
     call_function,
     check_computable,
     check_future,
@@ -41,6 +42,7 @@ from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed, check_timeout
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
+from armoflow.foreign_keywords import A_LIST, ONE_NAME, refuse_arguments
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
@@ -251,6 +253,7 @@ class Client:
         timeout: float | None = None,
         return_exceptions: bool = False,
         fail_fast: bool = False,
+        **others: NoReturn,
     ) -> Any:
         """Run graphs and wait for their values; what several share runs once.
 
@@ -262,6 +265,7 @@ class Client:
                 the place of its item, and do not raise it.
             fail_fast: Raise the first error as soon as it is known, and cancel what is left. If
                 not, everything that can still run does, though its values may be lost.
+            others: There are none: what other libraries take is told what to write instead.
 
         Returns:
             The value of one; a tuple of the values of several. What holds nothing lazy is given
@@ -274,6 +278,7 @@ class Client:
             BaseException: What a task raised; its ``__cause__`` says where.
         """
         self._check_open()
+        refuse_arguments("compute", ("timeout", "return_exceptions", "fail_fast"), others)
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
@@ -356,7 +361,7 @@ class Client:
         self._check_open()
         return self._backend.submit_named(value, check_run(name, replace), replace=replace)
 
-    def attach(self, name: str) -> Future[Any]:
+    def attach(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
         """The future of a named run, whoever has begun it: while it runs, or after.
 
         What its client had laid out and not submitted is submitted. What that had not planned when
@@ -364,6 +369,8 @@ class Client:
 
         Args:
             name: The run's name.
+            further: There is one name only.
+            others: There are none.
 
         Returns:
             What ``submit(graph, name=name)`` gave; if the plan is not whole, it says so.
@@ -372,6 +379,7 @@ class Client:
             NamedRunError: If there is no such run.
         """
         self._check_open()
+        refuse_arguments("attach", (), others, further, ONE_NAME)
         return self._backend.attach(check_run(name))
 
     def detach(self) -> list[str]:
@@ -410,21 +418,26 @@ class Client:
         self._check_open()
         return self._backend.submit_items(mapped)
 
-    def gather(self, futures: Any, *, return_exceptions: bool = False) -> Any:
+    def gather(
+        self, futures: Any, *more: NoReturn, return_exceptions: bool = False, **others: NoReturn
+    ) -> Any:
         """Wait for futures.
 
         Args:
             futures: A future, or an iterable of futures (lists may be nested); of a dict, the
                 values are.
+            more: Of several futures a list is given.
             return_exceptions: Put a failed future's exception in its place and do not raise it.
+            others: There are none.
 
         Returns:
             The values, in order; of a dict, a dict.
         """
         try:
+            refuse_arguments("gather", ("return_exceptions",), others, more, A_LIST)
             return gather_values(futures, return_exceptions)
         finally:
-            del futures  # see there
+            del futures, more  # see there
 
     @overload
     def as_completed(
@@ -435,17 +448,22 @@ class Client:
         self, futures: Iterable[Future[A]], *, timeout: float | None = None
     ) -> Iterator[Future[A]]: ...
 
-    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Future[Any]]:
+    def as_completed(
+        self, futures: Any, *more: NoReturn, timeout: float | None = None, **others: NoReturn
+    ) -> Iterator[Future[Any]]:
         """Futures in the order in which they end.
 
         Args:
             futures: Futures; or a ``DelayedList``, which may be endless: it is started, and only as
                 far ahead as the iteration can follow.
+            more: Of several futures a list is given.
             timeout: Seconds after which ``TimeoutError`` is raised.
+            others: There are none.
 
         Yields:
             Futures that are done.
         """
+        refuse_arguments("as_completed", ("timeout",), others, more, A_LIST)
         check_timeout(timeout)
         if isinstance(futures, DelayedList):
             self._check_open()
@@ -460,7 +478,14 @@ class Client:
             check_future(future, "as_completed")
         return as_completed(waited, timeout, self._backend.display)
 
-    def put(self, value: T, *, name: str | None = None, replace: bool = False) -> Put[T]:
+    def put(
+        self,
+        value: T,
+        *further: NoReturn,
+        name: str | None = None,
+        replace: bool = False,
+        **others: NoReturn,
+    ) -> Put[T]:
         """Upload a value once, for many tasks; or under a name, for other clients too.
 
         What has a name is in the engine, not in this client's session: it is there until
@@ -469,8 +494,10 @@ class Client:
 
         Args:
             value: Anything that can be pickled.
+            further: There is one value only; its name is a keyword argument.
             name: What :meth:`get` finds it by.
             replace: It takes the place of what has that name.
+            others: There are none.
 
         Returns:
             A reference: give it to tasks in place of the value.
@@ -486,48 +513,67 @@ class Client:
             ({'whale': 1}, 1)
         """
         self._check_open()
+        refuse_arguments("put", ("name", "replace"), others, further, "write name=... for a name")
         if name is None and not replace:
             return self._backend.put(value)
-        return self._backend.put_named(value, check_run(name, replace), replace=replace)
+        checked = check_run(name, replace, kind="value")
+        return self._backend.put_named(value, checked, replace=replace)
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str, *further: NoReturn, **others: NoReturn) -> Any:
         """The value that was put under a name, by this client or another one.
 
         It is unpickled: that runs code of whoever could write to the engine.
 
         Args:
             name: What :meth:`put` was given.
+            further: There is one name only.
+            others: There are none.
 
         Raises:
             NamedValueError: If nothing has that name, or has no more.
         """
         self._check_open()
+        refuse_arguments("get", (), others, further, ONE_NAME)
         if not isinstance(name, str):
+            remedy = (
+                "for lazy values write client.compute(lazy), for futures client.gather(futures)"
+            )
+            if isinstance(name, Coroutine):
+                remedy = NOT_AWAITED
             raise OptionError(
                 f"get() takes the name that a value was put under, not a {type(name).__name__}: "
-                "for lazy values write client.compute(lazy), for futures client.gather(futures)"
+                f"{remedy}"
             )
         return self._backend.get(check_run(name))
 
-    def refer(self, name: str) -> Put[Any]:
+    def refer(self, name: str, *further: NoReturn, **others: NoReturn) -> Put[Any]:
         """A reference to what was put under a name: give it to tasks, without downloading it.
 
         Args:
             name: What :meth:`put` was given.
+            further: There is one name only.
+            others: There are none.
 
         Raises:
             NamedValueError: If nothing has that name, or has no more.
         """
         self._check_open()
+        refuse_arguments("refer", (), others, further, ONE_NAME)
         return self._backend.refer(check_run(name))
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, *further: NoReturn, **others: NoReturn) -> None:
         """Remove what was put under a name; no task may need it any more.
+
+        Args:
+            name: What :meth:`put` was given.
+            further: There is one name only.
+            others: There are none.
 
         Raises:
             NamedValueError: If nothing has that name, or has no more.
         """
         self._check_open()
+        refuse_arguments("forget", (), others, further, ONE_NAME)
         self._backend.forget(check_run(name))
 
     def explain(self, *values: Any) -> Explanation:

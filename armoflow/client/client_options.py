@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from armoflow import config
 from armoflow.errors import GraphError, OptionError
+from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.graph.context import INSIDE_TASK, find_current
 from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options, nearest
 from armoflow.protocol.resolve import ENDPOINT_VARIABLES, FILE_VARIABLE, STATE_VARIABLE, resolve
@@ -74,6 +75,7 @@ _ABROAD = {
     "ignore_reinit_error": "leave it out: there may be any number of clients",
     "deps": "write requirements=..., what has to be installed where tasks run",
     "runtime_env": "write requirements=..., and env=... for variables",
+    "outputs": "outputs is one task's own: write @task(outputs=...)",
     "default_options": "write the options themselves, Client(retries=2, priority=3)",
 }
 """Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""
@@ -95,7 +97,8 @@ of processes, each of which runs one task at a time
     options = {name: value for name, value in values.items() if name not in CONNECTION_OPTIONS}
     for name in options:
         if name not in OPTION_NAMES:
-            remedy = _ABROAD.get(name) or nearest(name, (*ARGUMENTS, *OPTION_NAMES))
+            remedy = _ABROAD.get(name) or FOREIGN_OPTIONS.get(name)
+            remedy = remedy or nearest(name, (*ARGUMENTS, *OPTION_NAMES))
             raise OptionError(f"unknown argument {name!r}: {remedy}")
     return make_options(options), connection
 
@@ -298,8 +301,8 @@ def _check_name(value: object) -> None:
         raise OptionError(f"name must be text, not {value!r}: it is what armoflow ps shows")
 
 
-def check_run(name: object, replace: object = False) -> str:
-    """The name of a run, checked.
+def check_run(name: object, replace: object = False, kind: str = "run") -> str:
+    """The name of a run, or of a value, checked.
 
     Raises:
         OptionError: If it cannot be one.
@@ -312,7 +315,7 @@ def check_run(name: object, replace: object = False) -> str:
     if not isinstance(replace, bool):
         raise OptionError(f"replace must be True or False, not {replace!r}")
     if name is None:
-        raise OptionError("replace=True is for a named run: say name=..., or leave it out")
+        raise OptionError(f"replace=True is for a named {kind}: say name=..., or leave it out")
     if not (isinstance(name, str) and 0 < len(name) <= _RUN_NAME and name.isprintable()):
         raise OptionError(
             f"name must be a text of 1 to {_RUN_NAME} printable characters, not {name!r}"

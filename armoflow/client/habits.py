@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-import inspect
+import types
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from armoflow.client.future import Future
 from armoflow.client.neighbours import OF_MAPS
+from armoflow.client.put import Put
 from armoflow.errors import GraphError, OptionError, SignatureError
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import BaseTask, as_task
 from armoflow.options import OPTION_NAMES
+
+NOT_AWAITED = "await it first, as all calls of an AsyncClient: future = await client.submit(...)"
+"""What to do with a coroutine where a future is meant."""
+
+_ROUTINES = (
+    *(types.FunctionType, types.MethodType, types.BuiltinFunctionType),
+    *(types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType),
+    types.ClassMethodDescriptorType,
+)
+
+_REMEDIES: tuple[tuple[tuple[type, ...], str], ...] = (
+    (
+        (Future,),
+        "it runs already; .result() gives its value, client.gather(futures) those of several",
+    ),
+    ((Put,), "give it to a task; client.get(name) gives the value of what has a name"),
+    ((Generator, Iterator), "give a list of the lazy values, or task.map(iterable)"),
+    (
+        (Coroutine,),
+        "make a task of the function, compute(task(function)(...)); what an AsyncClient gave is "
+        "awaited first",
+    ),
+    (_ROUTINES, "make a task of it and call it, compute(task(function)(...))"),
+)
+"""What to do with what only looks as if it could be computed."""
 
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 
@@ -101,24 +127,16 @@ def check_future(value: Any, method: str) -> None:
         GraphError: If it is none.
     """
     if not isinstance(value, Future):
-        raise GraphError(
-            f"{method}() waits for futures, not for {_describe(value)}: start it with "
-            "client.submit(...) first, or use client.compute(...)"
-        )
+        remedy = "start it with client.submit(...) first, or use client.compute(...)"
+        if isinstance(value, Coroutine):
+            remedy = NOT_AWAITED
+        raise GraphError(f"{method}() waits for futures, not for {_describe(value)}: {remedy}")
 
 
 def _remedy(value: Any) -> str:
     if isinstance(value, BaseTask):
         return f"call it, compute({value.name}(...))"
-    if isinstance(value, Future):
-        return "it runs already; .result() gives its value, client.gather(futures) those of several"
-    if isinstance(value, (Generator, Iterator)):
-        return "give a list of the lazy values, or task.map(iterable)"
-    if isinstance(value, Coroutine):
-        return "make a task of the function, compute(task(function)(...))"
-    if inspect.isroutine(value):
-        return "make a task of it and call it, compute(task(function)(...))"
-    return ""
+    return next((remedy for kind, remedy in _REMEDIES if isinstance(value, kind)), "")
 
 
 def _describe(value: Any) -> str:

@@ -35,6 +35,13 @@ OF_CLIENTS = {
     "get_task_stream": "Client(report=path)",
     "register_plugin": "@worker_resource for what a worker process makes once",
     "register_worker_plugin": "@worker_resource for what a worker process makes once",
+    "spawn": "client.submit(task(...))",
+    "invoke": "client.submit(task(...))",
+    "list_datasets": "client.get(name), by the names that you gave: none are listed",
+    "datasets": "client.put(value, name=...), and client.get(name)",
+    "replicate": "nothing: data goes to each worker that needs it",
+    "rebalance": "nothing: data goes to each worker that needs it",
+    "run_on_scheduler": "nothing: `armoflow top` in a shell shows what an engine does",
     "tasks": "`armoflow ps SESSION` in a shell, or ArmoniK's own client",
     "sessions": "`armoflow ps` in a shell, or ArmoniK's own client",
     "results": "client.gather(futures), or ArmoniK's own client",
@@ -68,6 +75,8 @@ OF_FUTURES = {
     "id": "name",
     "task_id": "name",
     "spawn": "result(), or give the future to another task as it is",
+    "materialize": "download(path), or result()",
+    "save": "download(path), of what is a file, bytes or text; or result().save(path)",
 }
 """Of futures elsewhere, and what a future has here."""
 
@@ -127,5 +136,25 @@ OF_PACKAGES = {
     "from_sequence": "items(iterable)",
     "map": "Client().map(function, iterable), or task.map(iterable)",
     "submit": "Client().submit(function, ...)",
+    "get_worker": "current_task(), and worker_resource for what a worker process keeps",
+    "performance_report": "Client(report=path)",
+    "available_resources": "Client().workers",
+    "nodes": "Client().workers, or `armoflow top` in a shell",
+    "get_actor": "worker_resource, for what a worker process makes once; a task keeps no state",
+    "cancel": "Client().submit(...).cancel(); `armoflow cancel` in a shell",
+    "timeline": "Client(report=path); `armoflow timeline` in a shell",
+    "visualize": "task(...)(...).visualize(path): lazy values have it",
+    "annotate": "options(...), as a block",
+    "config": "Client(...), or variables: `armoflow config show` in a shell",
+    "method": "task, for functions; an object is an argument, or a worker_resource",
+    **dict.fromkeys(
+        ("Lock", "Semaphore", "BoundedSemaphore", "Event", "MultiLock"),
+        "task(limits={name: count}): at most so many calls run at once",
+    ),
+    **dict.fromkeys(
+        ("Queue", "Pub", "Sub", "Variable"),
+        "task(...): what tasks tell each other are arguments and values, or "
+        "Client().put(value, name=...)",
+    ),
 }
 """Of other packages, and what this one has."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from armoflow.errors import CollectionError, GraphError, OptionError, SignatureError
+from armoflow.foreign_keywords import refuse_arguments
 from armoflow.graph import context
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
@@ -197,8 +198,9 @@ class DelayedList(Lazy, Generic[T_co]):
         flat: DelayedList[U] = _rearranging().flatten(self)
         return flat
 
-    def compute(self, *, timeout: float | None = None) -> list[T_co]:
+    def compute(self, *, timeout: float | None = None, **others: NoReturn) -> list[T_co]:
         """Run the graph that makes these values, and wait for them."""
+        refuse_arguments("compute", ("timeout",), others)
         return context.compute(self, timeout=timeout)
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
 from armoflow.errors import GraphError
+from armoflow.foreign_keywords import refuse_arguments
 
 if TYPE_CHECKING:
     from armoflow.graph.collection import DelayedList
@@ -117,7 +118,12 @@ def compute(
 def compute(*values: Any, timeout: float | None = None, return_exceptions: bool = False) -> Any: ...
 
 
-def compute(*values: Any, timeout: float | None = None, return_exceptions: bool = False) -> Any:
+def compute(
+    *values: Any,
+    timeout: float | None = None,
+    return_exceptions: bool = False,
+    **others: NoReturn,
+) -> Any:
     """Run graphs and wait for their values, with the current client or a default one.
 
     Args:
@@ -125,11 +131,14 @@ def compute(*values: Any, timeout: float | None = None, return_exceptions: bool 
         timeout: Seconds to wait at most; what has not ended by then is cancelled.
         return_exceptions: Put what a task raised in the place of its value, of a collection in the
             place of its item, and do not raise it.
+        others: There are none: what other libraries take is told what to write instead.
 
     Returns:
         The value of one; a tuple of the values of several.
 
     Raises:
+        SignatureError: If there is another argument.
         TimeoutError: If not all of it has ended in time.
     """
+    refuse_arguments("compute", ("timeout", "return_exceptions"), others)
     return get_computer().compute(*values, timeout=timeout, return_exceptions=return_exceptions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from armoflow.errors import GraphError
+from armoflow.foreign_keywords import refuse_arguments
 from armoflow.graph import context
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import Node
@@ -28,8 +29,9 @@ class Delayed(Lazy, Generic[T_co]):
         self.node = node
         self.output = output
 
-    def compute(self, *, timeout: float | None = None) -> T_co:
+    def compute(self, *, timeout: float | None = None, **others: NoReturn) -> T_co:
         """Run the graph that makes this value, and wait for it."""
+        refuse_arguments("compute", ("timeout",), others)
         return context.compute(self, timeout=timeout)
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from armoflow.errors import GraphError
+from armoflow.foreign_keywords import refuse_arguments
 
 if TYPE_CHECKING:
     import networkx
@@ -31,16 +32,18 @@ class Lazy:
     node: Node
     output: int
 
-    def visualize(self, path: str | os.PathLike[str] | None = None) -> str:
+    def visualize(self, path: str | os.PathLike[str] | None = None, **others: NoReturn) -> str:
         """Draw the graph that makes this value; nothing runs.
 
         Args:
             path: File to write; its suffix chooses the format: .svg, .png, .dot, .mmd (Mermaid) or
                 .html.
+            others: There are none.
 
         Returns:
             The picture as text (SVG where no path is given).
         """
+        refuse_arguments("visualize", ("path",), others)
         from armoflow.graph.render import visualize
 
         return visualize(self, path=path)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from armoflow import items, task
-from armoflow.errors import GraphError, OptionError
+import armoflow
+from armoflow import Client, items, options, task
+from armoflow.errors import GraphError, OptionError, SignatureError
 
 
 @task
@@ -162,12 +163,51 @@ def test_a_value_is_neither_true_nor_iterated_nor_measured() -> None:
         ("retry_backoff", r"write backoff=\.\.\."),
         ("num_cpus", r"write cpus=\.\.\."),
         ("executors", r"write partition=\.\.\."),
+        ("resources", r"write cpus=\.\.\., memory=\.\.\. and gpus=\.\.\."),
+        ("runtime_env", r"write requirements=\.\.\., and env=\.\.\."),
+        ("pip", r"write requirements=\.\.\."),
+        ("env_vars", r"write env=\.\.\."),
+        ("concurrency", r"write limits="),
+        ("scheduling_strategy", r"write partition=\.\.\."),
     ],
 )
 def test_options_of_other_libraries_are_told(name: str, says: str) -> None:
     for make in (task, double.options, double.with_options):
         with pytest.raises(OptionError, match=f"unknown option '{name}': {says}"):
             make(**{name: 2})  # type: ignore[call-overload, arg-type, operator]
+
+
+@pytest.mark.parametrize("make", [options, Client])
+def test_what_is_one_tasks_own_is_no_option_of_a_block_or_client(make: Any) -> None:
+    with (
+        pytest.raises(
+            OptionError, match=r"outputs is one task's own: write @task\(outputs=\.\.\.\)"
+        ),
+        make(outputs=2),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("n_jobs", r"Client\(workers=\.\.\.\)"),
+        ("scheduler", "the client of the `with` block runs it"),
+        ("retries", r"task\.with_options\(retries=\.\.\.\)"),
+        ("timout", "did you mean 'timeout'"),
+        ("strange", r"it takes timeout=\.\.\."),
+    ],
+)
+def test_arguments_that_compute_has_elsewhere_are_told(name: str, says: str) -> None:
+    value, many = double(1), double.map([1])
+    for compute in (value.compute, many.compute, functools.partial(armoflow.compute, value)):
+        call: Any = compute
+        with pytest.raises(
+            SignatureError, match=rf"compute\(\) has no argument '{name}': .*{says}"
+        ):
+            call(**{name: 2})
+    with pytest.raises(SignatureError, match=r"visualize\(\) .* write path=\.\.\."):
+        value.visualize(filename="graph.svg")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

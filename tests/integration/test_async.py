@@ -15,7 +15,14 @@ import pytest
 
 import armoflow
 from armoflow import AsyncClient, Client, current_task, items, task
-from armoflow.errors import ClientClosedError, OptionError, RemoteTraceback, TaskTimeoutError
+from armoflow.errors import (
+    ClientClosedError,
+    GraphError,
+    OptionError,
+    RemoteTraceback,
+    SignatureError,
+    TaskTimeoutError,
+)
 from tests.integration.engines import Up
 
 
@@ -292,6 +299,38 @@ def test_an_iteration_that_is_cancelled_cancels_its_collection(engine: Up, tmp_p
             assert await client.compute(double.map(range(4))) == [0, 2, 4, 6]
 
     run(main())
+
+
+def test_what_is_written_to_other_clients_is_told() -> None:
+    """As a Client tells it; and what was not awaited."""
+
+    async def write() -> None:
+        async with AsyncClient(local=True) as client:
+            asked: Any = client
+            for name, says in (
+                ("scatter", r"write client\.put\(value\); the calls of an AsyncClient are awaited"),
+                ("visualize", r"write client\.client\.visualize"),
+                ("strange", "an AsyncClient has no attribute 'strange'$"),
+            ):
+                with pytest.raises(AttributeError, match=says):
+                    getattr(asked, name)
+            for call, says in (
+                (lambda: asked.compute(double(1), n_jobs=2), r"Client\(workers=\.\.\.\)"),
+                (lambda: asked.gather([], errors="skip"), "return_exceptions=True"),
+                (lambda: asked.put(1, "name"), r"write name=\.\.\."),
+                (lambda: asked.forget("a", "b"), "one name"),
+            ):
+                with pytest.raises(SignatureError, match=says):
+                    await call()
+            with pytest.raises(SignatureError, match=r"future\.result\(\)"):
+                asked.as_completed([], with_results=True)
+            for use in (asked.get, lambda waited: asked.gather([waited])):
+                waited = asked.submit(double(1))
+                with pytest.raises((GraphError, OptionError), match="await it first"):
+                    await use(waited)
+                waited.close()
+
+    asyncio.run(write())
 
 
 def test_a_client_has_to_be_opened() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ def test_compute_refuses_what_only_looks_lazy(some: Client) -> None:
         (iter([double(1)]), "give a list"),
         (map(double, [1]), "give a list"),
         (len, r"compute\(task\(function\)"),
+        (str.lower, r"compute\(task\(function\)"),
+        ([some.put(1)], r"client\.get\(name\)"),
         (some.submit(double, 1), "it runs already"),
     ):
         with pytest.raises(GraphError, match=f"compute.. cannot run .*{says}"):
@@ -113,6 +115,10 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
         (future, "strange", "no attribute 'strange'$"),
         (client, "cancel", r"write future\.cancel\(\) for each"),
         (client, "scatter", r"write client\.put\(value\)"),
+        (client, "spawn", r"write client\.submit\(task\("),
+        (future, "save", r"write future\.download\(path\)"),
+        (package, "get_worker", r"write armoflow\.current_task"),
+        (package, "Semaphore", r"write armoflow\.task\(limits="),
         (client, "get_dataset", r"write client\.get\(name\)"),
         (client, "session", r"write Client\(endpoint, partition=\.\.\.\)"),
         (future, "outcome", r"write future\.exception\(\)"),
@@ -134,6 +140,31 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
         with pytest.raises(SignatureError, match=f"unexpected.*'{keyword}'.*{says}"):
             some.map(double, [1], **{keyword: 2})
     assert some.map(describe, [1], retries=2)[0].result() == ((1,), 2, {})
+
+
+def test_arguments_that_calls_have_elsewhere_are_told(some: Client) -> None:
+    client: Any = some
+    future = some.submit(double, 1)
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: client.compute(double(1), n_jobs=2), r"Client\(workers=\.\.\.\)"),
+        (lambda: client.compute(double(1), resources={}), r"with_options\(cpus="),
+        (lambda: client.gather([future], errors="skip"), "return_exceptions=True"),
+        (lambda: client.gather(future, future), "give a list"),
+        (lambda: client.as_completed([future], with_results=True), r"future\.result\(\)"),
+        (lambda: client.as_completed(future, future), "give a list"),
+        (lambda: client.put(1, "name"), r"write name=\.\.\."),
+        (lambda: client.put(1, broadcast=True), "leave it out"),
+        (lambda: client.get("a", "b"), "one name"),
+        (lambda: client.get("a", default=1), "NamedValueError"),
+        (lambda: client.refer("a", "b"), "one name"),
+        (lambda: client.forget("a", "b"), "one name"),
+        (lambda: client.attach("a", timeout=1), "no keyword arguments"),
+    ]
+    for call, says in calls:
+        with pytest.raises(SignatureError, match=says):
+            call()
+    with pytest.raises(OptionError, match="for a named value"):
+        some.put(1, replace=True)
 
 
 @task
