@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from armoflow import config
 from armoflow.content import PIECE, FileContent, FileSignature, view_pieces, write_new
 from armoflow.errors import DataLostError, SerializationError
+from armoflow.system.arrivals import arrivals
 
 Entries: TypeAlias = list[tuple[tuple[str, ...], Any]]
 _OUTSIDE: Final = frozenset("/\\\0")
@@ -430,7 +431,7 @@ def _check(parts: tuple[str, ...]) -> None:
 
 
 def _place() -> Path:
-    return Path(tempfile.mkdtemp(prefix="armoflow-file-"))
+    return Path(tempfile.mkdtemp(prefix="armoflow-file-", dir=arrivals()))
 
 
 def _remove_after(arrived: _Copy) -> None:

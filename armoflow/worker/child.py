@@ -26,6 +26,7 @@ from armoflow.agent.effects import Effects
 from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
 from armoflow.running import CurrentTask, answer_for_process
+from armoflow.system.arrivals import arrive_in
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_place import ChildPlace
 from armoflow.worker.data import Source
@@ -473,6 +474,7 @@ def main() -> None:
         del sys.path[0]  # where the owner happens to stand is no place to import from
     faulthandler.enable()
     channel = socket.socket(fileno=channel_fd)
+    arrive_in(directory)
     child = Child(channel, Mark(mark_fd), directory, owner, kept, token, requirements)
     control = socket.socket(fileno=control_fd)
     threading.Thread(target=child.control, args=(control,), daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 import armoflow
 from armoflow import Client, FileCopy, FolderCopy, task
 from armoflow.codec.pickling import dumps, loads
-from armoflow.errors import SerializationError
+from armoflow.errors import MemoryLimitError, SerializationError, WorkerDiedError
 from armoflow.files import _folder_arrives
+from tests.faults.scripts import wait_for
 
 LARGE = os.urandom(300_000)
 
@@ -32,6 +34,17 @@ def there(path: str) -> bool:
 @task
 def names(root: FolderCopy) -> list[str]:
     return sorted(str(path.relative_to(root.path)) for path in root.path.rglob("*"))
+
+
+@task
+def lasts(paths: list[FileCopy], folder: FolderCopy, seen: str, end: str) -> None:
+    told = Path(f"{seen}.new")
+    told.write_text("\n".join(map(str, [*paths, folder])))
+    told.rename(seen)
+    if end == "crash":
+        os.abort()
+    taken = bytearray(300 << 20) if end == "memory" else b""
+    time.sleep(60 + len(taken))
 
 
 @task
@@ -68,6 +81,32 @@ def test_a_map_over_files_gets_copies_of_them(client: Client, tmp_path: Path) ->
 def test_copies_are_removed_after_their_task(client: Client, tmp_path: Path) -> None:
     path, _, _ = client.compute(held(make(tmp_path)[2]))
     assert client.compute(there(path)) is False
+
+
+@pytest.mark.parametrize("end", ["timeout", "memory", "crash", "cancel"])
+def test_copies_are_removed_of_processes_that_were_killed(
+    client: Client, tmp_path: Path, end: str
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    path, _, large = make(root)
+    seen = tmp_path / "seen"
+    ended = {
+        "timeout": lasts.options(timeout=0.5),
+        "memory": lasts.options(memory="64 MiB"),
+        "crash": lasts.options(crash_retries=0),
+        "cancel": lasts,
+    }[end]
+    future = client.submit(ended([path, large], armoflow.folder(root), str(seen), end))
+    wait_for(seen.exists, "the task does not begin")
+    if end == "cancel":
+        future.cancel()
+    else:
+        with pytest.raises((TimeoutError, MemoryLimitError, WorkerDiedError)):
+            future.result()
+    places = seen.read_text().splitlines()
+    assert len(places) == 3
+    wait_for(lambda: not any(map(os.path.exists, places)), "copies are left")
 
 
 @pytest.mark.parametrize("content", [b"", b"few", LARGE])
