@@ -8,22 +8,58 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow import files
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import Unpickler
 from armoflow.content import view_pieces, write_new
-from armoflow.errors import DataLostError, SerializationError
+from armoflow.errors import DataLostError, OptionError, SerializationError
 from armoflow.files import Entries, FileCopy, FolderCopy, fill_folder
 
 
-def save(value: Any, path: str | os.PathLike[str], name: str) -> Path:
+class Target(NamedTuple):
+    """Where a value is to be written.
+
+    Attributes:
+        path: The path.
+        is_folder: It ends with a slash: what is there is a folder, or becomes one.
+    """
+
+    path: Path
+    is_folder: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where a file is written to, if no folder has this path."""
+        return self.path if self.is_folder else self.path.parent
+
+
+def check_target(path: object) -> Target:
+    """What a path says.
+
+    Raises:
+        OptionError: If it is none.
+
+    Example:
+        >>> check_target("out/table.csv")
+        Target(path=PosixPath('out/table.csv'), is_folder=False)
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise OptionError(
+            f"path must be the name of a file to write, or of a folder that is there, not {path!r}"
+            + ('; "." is where this process is' if text == "" else "")
+        )
+    return Target(Path(text), text.endswith("/"))
+
+
+def save(value: Any, to: Target, name: str) -> Path:
     """Write a value to a path, whole or not at all.
 
     Args:
         value: What is here: see :meth:`armoflow.client.future.Future.download`.
-        path: The path; of a folder that is there, a file goes into it.
+        to: Where to; a file goes into a folder that is there.
         name: What errors call the value.
 
     Returns:
@@ -31,11 +67,13 @@ def save(value: Any, path: str | os.PathLike[str], name: str) -> Path:
 
     Raises:
         SerializationError: If the value is not of a kind that has a form as a file.
+        OSError: If the path cannot be written to.
     """
-    target = Path(path)
+    target = to.path
     if isinstance(value, (FolderCopy, _ArrivingFolder)):
         if target.exists():
             raise FileExistsError(f"{target} is there already: name a folder that is to be made")
+        _check_folder(target.parent, target)
         with _beside(target) as new:
             value.save(new)
         return target
@@ -44,6 +82,7 @@ def save(value: Any, path: str | os.PathLike[str], name: str) -> Path:
     if isinstance(value, (bytes, bytearray, memoryview)):
         if target.is_dir():
             raise IsADirectoryError(f"{target} is a folder, and {name} has no name of its own")
+        _check_folder(to.folder, target)
         with _beside(target) as new:
             write_new(str(new), view_pieces(value), executable=False, own=True)
         return target
@@ -55,9 +94,19 @@ def save(value: Any, path: str | os.PathLike[str], name: str) -> Path:
         )
     if target.is_dir():
         target /= value.name
+    else:
+        _check_folder(to.folder, target)
     with _beside(target) as new:
         value.save(new)
     return target
+
+
+def _check_folder(folder: Path, target: Path) -> None:
+    """Refuse a target whose folder is not there."""
+    if not folder.is_dir():
+        kind = NotADirectoryError if folder.exists() else FileNotFoundError
+        found = "is no folder" if folder.exists() else "is not there"
+        raise kind(f"{target} cannot be written: the folder {folder} {found}; make it first")
 
 
 @contextmanager

@@ -190,7 +190,9 @@ class Future(LeanFuture[T]):
             The path of what was written.
 
         Raises:
+            OptionError: If the path names nothing, or the timeout is no number of seconds.
             TimeoutError: If it is not there in time.
+            OSError: If the path cannot be written to, such as into a folder that is not there.
             SerializationError: If the value is neither a file, a folder, bytes nor text.
             BaseException: What the task raised, as :meth:`result` does.
 
@@ -201,20 +203,23 @@ class Future(LeanFuture[T]):
             ...     client.submit(task(str)(3)).download(f"{folder}/three.txt").read_text()
             '3'
         """
-        from armoflow.client.downloads import save
+        from armoflow.client.downloads import check_target, save
 
+        target = check_target(path)
+        if timeout is not None:
+            check_timeout(timeout)
         if not self.done():
             with Waiting(self._origin.display) as waiting:
                 if not wait_for_future(self, timeout, waiting.tick):
                     raise concurrent.futures.TimeoutError
         if self.cancelled() or self._exception is not None or self._anew is not None:
-            return save(self.result(timeout), path, self.name)
+            return save(self.result(timeout), target, self.name)
         if not self._whole:
             raise GraphError(
                 f"{self.name!r} is a collection: client.map(task, items) gives a future for each "
                 "of its items, that can be downloaded"
             )
-        return save(self._arrived(), path, self.name)
+        return save(self._arrived(), target, self.name)
 
     def _arrived(self) -> Any:
         """The value, where it is large as it has come."""

@@ -41,7 +41,9 @@ def check_timeout(timeout: object) -> None:
         or not isinstance(timeout, (int, float))
         or not 0 <= timeout < math.inf
     ):
-        raise OptionError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
+        raise OptionError(
+            f"timeout must be a number of seconds, 0 or more, or None, not {timeout!r}"
+        )
 
 
 def wait(

@@ -13,7 +13,7 @@ import pytest
 
 import armoflow
 from armoflow import Client, FileCopy, FolderCopy, task
-from armoflow.errors import GraphError, SerializationError
+from armoflow.errors import GraphError, OptionError, SerializationError
 
 LARGE = os.urandom(3 << 20)
 
@@ -124,6 +124,42 @@ def test_it_waits_no_longer_than_it_may(client: Client, tmp_path: Path) -> None:
     future.cancel()
 
 
-def test_a_folder_that_is_not_there_is_told(anywhere: Client, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        anywhere.submit(same(b"1")).download(tmp_path / "nowhere" / "out")
+@pytest.mark.parametrize("value", [b"1", "file"])
+def test_a_folder_that_is_not_there_is_told(
+    anywhere: Client, tmp_path: Path, value: bytes | str
+) -> None:
+    future = anywhere.submit(file_of(b"1", "x") if value == "file" else same(value))
+    for target in (tmp_path / "nowhere" / "out", f"{tmp_path}/nowhere/"):
+        with pytest.raises(FileNotFoundError, match=r"the folder /.*/nowhere is not there; make"):
+            future.download(target)
+    (tmp_path / "file").write_text("before")
+    for target in (tmp_path / "file" / "out", f"{tmp_path}/file/"):
+        with pytest.raises(NotADirectoryError, match="/file is no folder; make it first"):
+            future.download(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_made_under_a_path_with_a_slash(anywhere: Client, tmp_path: Path) -> None:
+    target = anywhere.submit(folder_of(b"1")).download(f"{tmp_path}/new/")
+    assert (target / "deep" / "large").read_bytes() == b"1"
+    with pytest.raises(FileNotFoundError, match=r"the folder /.*/nowhere is not there; make"):
+        anywhere.submit(folder_of(b"1")).download(tmp_path / "nowhere" / "new")
+
+
+@pytest.mark.parametrize("path", [None, "", 3, b"out", "o\0ut"])
+def test_what_is_no_path_is_refused_before_anything_is_waited_for(path: Any) -> None:
+    with (
+        Client(local=True) as client,
+        pytest.raises(OptionError, match="path must be the name of a file to write, or of a"),
+    ):
+        client.submit(same(b"1")).download(path)
+
+
+@pytest.mark.parametrize("timeout", ["x", float("nan"), True, -1])
+def test_what_is_no_timeout_is_refused(tmp_path: Path, timeout: Any) -> None:
+    with (
+        Client(local=True) as client,
+        pytest.raises(OptionError, match="timeout must be a number of seconds, 0 or more, or"),
+    ):
+        client.submit(same(b"1")).download(tmp_path / "out", timeout=timeout)
+    assert list(tmp_path.iterdir()) == []

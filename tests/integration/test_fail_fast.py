@@ -148,7 +148,7 @@ def test_the_client_for_coroutines_has_it_too(engine_client: Client, tmp_path: P
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), True, "1"])
 def test_every_timeout_is_checked_alike(timeout: Any) -> None:
-    told = f"timeout must be a positive number of seconds or None, not {timeout!r}"
+    told = f"timeout must be a number of seconds, 0 or more, or None, not {timeout!r}"
     with Client(local=True) as client:
         future = client.submit(refuse(1))
         for call in (

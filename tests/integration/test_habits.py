@@ -192,7 +192,7 @@ def test_a_timeout_is_a_number_of_seconds(some: Client) -> None:
     assert double.map([1, 2]).compute(timeout=None) == [2, 4]
     for wrong in (-1, "60", True, float("nan")):
         with pytest.raises(
-            OptionError, match="timeout must be a positive number of seconds or None"
+            OptionError, match="timeout must be a number of seconds, 0 or more, or None"
         ):
             some.compute(double(1), timeout=wrong)  # type: ignore[call-overload]
 
