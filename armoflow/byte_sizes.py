@@ -26,11 +26,13 @@ def read_size(
         OptionError: If it is no size, too small, or too large.
 
     Example:
-        >>> read_size("memory", "1.5GiB"), read_size("memory", 10_000), read_size("memory", "20 GB")
-        (1610612736, 10000, 20000000000)
+        >>> [read_size("memory", said) for said in ("1.5GiB", 10_000, 1e9, "20 GB")]
+        [1610612736, 10000, 1000000000, 20000000000]
     """
     size = None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, float) and value.is_integer():  # as 1e9 is written
+        size = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     elif isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         number, unit, binary = found.groups()

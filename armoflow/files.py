@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from armoflow import config
 from armoflow.content import PIECE, FileContent, FileSignature, view_pieces, write_new
@@ -89,6 +89,8 @@ def file(path: str | os.PathLike[str]) -> FileCopy:
     found = _located(path, "file")
     if not found.is_file():
         remedy = ", but a folder: write armoflow.folder(...)" if found.is_dir() else ""
+        if found.exists() and not remedy:
+            remedy = ", but a pipe, socket or device: write what it gives to a file first"
         told = os.fspath(path)
         raise FileNotFoundError(f"armoflow.file({told!r}): there is no file {found}{remedy}")
     if not os.access(found, os.R_OK):
@@ -128,6 +130,9 @@ def _located(path: str | os.PathLike[str], kind: str) -> Path:
     """The whole path, that ends with a name."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"armoflow.{kind}() takes a path, not {type(path).__name__} {path!r}")
+    if not os.fspath(path):
+        error = FileNotFoundError if kind == "file" else NotADirectoryError
+        raise error(f"armoflow.{kind}() takes a path, and {path!r} is empty")
     found = Path(path).absolute()
     return found.resolve() if found.name in ("", "..") else found
 
@@ -186,6 +191,17 @@ class _Copy(os.PathLike[str]):
 
     def __deepcopy__(self, _memo: object) -> _Copy:
         return self
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            known = hasattr(Path, name) and not name.startswith("_")
+            remedy = f": write .path.{name}, of the path where it is in this process"
+            kind = type(self).__name__
+            raise AttributeError(f"a {kind} has no attribute {name!r}{remedy if known else ''}")
+
+        def __truediv__(self, other: object) -> NoReturn:
+            raise TypeError(f"{self!r} is no Path itself: write .path / {other!r}")
 
 
 class FileCopy(_Copy):

@@ -8,8 +8,9 @@ from typing import Any
 import rich_click as click
 
 from armoflow.cli.printing import json_option, print_json, print_table
+from armoflow.errors import OptionError
 from armoflow.report.wording import age, size
-from armoflow.worker.virtual_environments import KeptEnvironment, Shelf, environments_root
+from armoflow.worker.virtual_environments import VARIABLE, KeptEnvironment, Shelf, environments_root
 
 
 @click.group()
@@ -21,7 +22,7 @@ def environments() -> None:
 @json_option
 def ls(as_json: bool) -> None:
     """List the environments, that which was used longest ago first."""
-    kept = Shelf(environments_root()).kept()
+    kept = _shelf().kept()
     if as_json:
         print_json([_row(one) for one in kept])
         return
@@ -36,7 +37,7 @@ def ls(as_json: bool) -> None:
 @json_option
 def clear(as_json: bool) -> int:
     """Remove those that no engine or worker has in use; exit code 1 if some are left."""
-    shelf = Shelf(environments_root())
+    shelf = _shelf()
     kept = shelf.kept()
     removed = [one for one in kept if shelf.remove(one.directory)]
     left = [one for one in kept if one not in removed]
@@ -46,6 +47,13 @@ def clear(as_json: bool) -> int:
         freed = size(sum(one.size for one in removed))
         click.echo(f"{len(removed)} removed, {freed} freed; {len(left)} in use")
     return 1 if left else 0
+
+
+def _shelf() -> Shelf:
+    root = environments_root()
+    if root.exists() and not root.is_dir():
+        raise OptionError(f"{VARIABLE} must name a directory, and {root} is none")
+    return Shelf(root)
 
 
 def _told(one: KeptEnvironment) -> str:

@@ -7,6 +7,7 @@ engine or packing; timeouts are ignored.
 from __future__ import annotations
 
 import copy
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,7 +154,7 @@ class LocalRunner:
             warnings.warn(
                 "timeouts are ignored, and so are limits of memory, when tasks run in the caller's "
                 "thread (local=True)",
-                stacklevel=2,
+                stacklevel=_users_frame(),
             )
         settings = Settings(
             retries=options.retries or RETRIES,
@@ -216,3 +217,11 @@ def _copy(exception: BaseException) -> BaseException:
     if type(copied) is not type(exception):
         return exception
     return copied.with_traceback(exception.__traceback__)
+
+
+def _users_frame() -> int:
+    """How many frames above its caller the user's own code is, for a warning's stacklevel."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_globals.get("__name__", "").partition(".")[0] == "armoflow" and frame.f_back:
+        frame, level = frame.f_back, level + 1
+    return level

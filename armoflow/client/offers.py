@@ -11,10 +11,11 @@ from armoflow.errors import OptionError
 from armoflow.placement import OFFERS_VARIABLE, Offer
 from armoflow.system.memory import machine_memory
 
+_ARGUMENT = "partitions"
 _RESOURCES = ("cpus", "memory", "gpus")
 
 
-def make_offers(table: Any, name: str = "partitions") -> tuple[Offer, ...]:
+def make_offers(table: Any, name: str = _ARGUMENT) -> tuple[Offer, ...]:
     """What partitions offer, as a table says it.
 
     Args:
@@ -41,18 +42,19 @@ def _offer(partition: Any, entry: Any, name: str) -> Offer:
         raise OptionError(
             f"{name} must give for each partition's name what it has, not {partition!r}: {entry!r}"
         )
+    place = f"{name}[{partition!r}]" if name == _ARGUMENT else f"{name}: {partition!r}"
     for key in entry:
         if key not in _RESOURCES:
-            raise OptionError(
-                f"{name}[{partition!r}] names {key!r}: known are {', '.join(_RESOURCES)}"
-            )
-    place = f"{name}[{partition!r}]"
-    memory = entry.get("memory")
+            raise OptionError(f"{place} names {key!r}: known are {', '.join(_RESOURCES)}")
+    cpus, memory, gpus = (
+        f"{place}[{key!r}]" if name == _ARGUMENT else f"{place}, {key}" for key in _RESOURCES
+    )
+    said = entry.get("memory")
     return Offer(
         partition,
-        _count(f"{place}['cpus']", entry.get("cpus", 1), 1),
-        None if memory is None else read_size(f"{place}['memory']", memory, least=1),
-        _count(f"{place}['gpus']", entry.get("gpus", 0), 0),
+        _count(cpus, entry.get("cpus", 1), 1),
+        None if said is None else read_size(memory, said, least=1),
+        _count(gpus, entry.get("gpus", 0), 0),
     )
 
 
@@ -73,7 +75,7 @@ def read_offers(environment: Mapping[str, str]) -> tuple[Offer, ...]:
         return ()
     import yaml  # not needed where there is no such file
 
-    name = f"the file {said!r}, which the variable {OFFERS_VARIABLE} names,"
+    name = f"the file {said!r} ({OFFERS_VARIABLE})"
     try:
         table = yaml.safe_load(Path(said).expanduser().read_bytes())
     except OSError as error:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 class Put(Generic[T]):
     """What :meth:`Client.put` returns: give it to tasks in place of the value."""
 
+    items_remedy = "map over client.get(name), or over what a task returns that takes it"
+    """What is said where it is given as an iterable."""
+
     def __init__(
         self,
         client: Client,

@@ -343,7 +343,10 @@ def as_source(iterable: Any, wish: str = "map()") -> Source:
 
 def _open_later(iterable: Any, wish: str) -> SourceNode:
     if not isinstance(iterable, Iterable) and not hasattr(iterable, "__getitem__"):
-        raise SignatureError(f"{wish} needs an iterable, not {iterable!r}")
+        remedy = getattr(type(iterable), "items_remedy", "")
+        raise SignatureError(
+            f"{wish} needs an iterable, not {iterable!r}{f': {remedy}' if remedy else ''}"
+        )
     return SourceNode(iterable)
 
 

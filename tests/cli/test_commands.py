@@ -489,3 +489,8 @@ def test_environments_are_listed_and_cleared(
     lock.close()
     assert json.loads(here.run("environments", "clear", "--json"))["in use"] == []
     assert json.loads(here.run("environments", "ls", "--json")) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path / "file"))
+    for command in ("ls", "clear"):
+        told = here.run("environments", command, code=2)
+        assert "ARMOFLOW_ENVIRONMENTS must name a directory" in told

@@ -94,7 +94,13 @@ def test_a_file_says_it_for_engines_that_have_such_partitions(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "cannot be read"), ("[1", "is not YAML"), ("1", "must be a dict")]
+    ("content", "told"),
+    [
+        (None, "cannot be read"),
+        ("[1", "is not YAML"),
+        ("1", "must be a dict"),
+        ("default: {cpus: x}", ": 'default', cpus must be an integer from 1 on"),
+    ],
 )
 def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str | None, told: str) -> None:
     file = tmp_path / "partitions.yaml"

@@ -171,6 +171,29 @@ def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
         armoflow.folder(tmp_path / "nowhere")
 
 
+def test_what_is_no_file_or_no_path_is_said(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="but a pipe, socket or device"):
+        armoflow.file(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match=r"armoflow.file\(\) takes a path, and '' is empty"):
+        armoflow.file("")
+    with pytest.raises(NotADirectoryError, match=r"armoflow.folder\(\) .* '' is empty"):
+        armoflow.folder("")
+
+
+def test_what_is_asked_of_a_path_is_told(tmp_path: Path) -> None:
+    """A copy is not a Path itself: which one it is differs from process to process."""
+    (tmp_path / "table").touch()
+    copies: list[Any] = [armoflow.file(tmp_path / "table"), armoflow.folder(tmp_path)]
+    for copy in copies:
+        for name in ("read_text", "iterdir", "suffix"):
+            with pytest.raises(AttributeError, match=rf"write \.path\.{name}"):
+                getattr(copy, name)
+        assert not hasattr(copy, "strange")
+        with pytest.raises(TypeError, match=r"write \.path / 'x'"):
+            copy / "x"
+
+
 def test_keys_are_of_name_and_content(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for root in (one, other):

@@ -163,6 +163,8 @@ def test_arguments_that_calls_have_elsewhere_are_told(some: Client) -> None:
     for call, says in calls:
         with pytest.raises(SignatureError, match=says):
             call()
+    with pytest.raises(SignatureError, match=r"needs an iterable.*client\.get\(name\)"):
+        double.map(client.put([1]))
     with pytest.raises(OptionError, match="for a named value"):
         some.put(1, replace=True)
 
