@@ -566,7 +566,7 @@ class EngineBackend:
 
     def _refer(self, name: str, stored: StoredValue) -> Put[Any]:
         constant = Constant.stored(name, stored.result_id, stored.session_id)
-        return Put(self._client, constant, sessions_ended=None)
+        return Put(self._client, constant, sessions_ended=None, name=name)
 
     def forget(self, name: str) -> None:
         """Remove the value of a name."""

@@ -38,6 +38,7 @@ class Put(Generic[T]):
         constant: Constant,
         value: T | None = None,
         sessions_ended: int | None = 0,
+        name: str = "",
     ) -> None:
         self.client = client
         self.constant = constant
@@ -45,9 +46,11 @@ class Put(Generic[T]):
         """The value itself, in the debug mode."""
         self.sessions_ended = sessions_ended
         """How many of the client's sessions had ended when it was made; None: it is in another."""
+        self.name = name
+        """What all clients of the engine find the value by, if it was given a name."""
 
     def __repr__(self) -> str:
-        return f"<Put {self.constant.result_id or self.constant.name}>"
+        return f"<Put {self.name or self.constant.result_id or self.constant.name}>"
 
     if not TYPE_CHECKING:  # a type checker finds these by itself
 
@@ -66,6 +69,12 @@ def check_owner(reference: Any, client: Client) -> None:
         ForeignReferenceError: If it is one.
     """
     if reference.client is not client:
+        if isinstance(reference, Put) and reference.name:
+            raise ForeignReferenceError(
+                f"the reference to {reference.name!r} belongs to another client: take "
+                f"refer({reference.name!r}) of the client that computes, if it is one of the same "
+                "engine; or give the value"
+            )
         kind = "Future" if isinstance(reference, Future) else "put reference"
         raise ForeignReferenceError(
             f"the {kind} {reference!r} belongs to another client: give its value, or submit it and "

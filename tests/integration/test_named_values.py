@@ -12,7 +12,7 @@ import pytest
 
 import armoflow
 from armoflow import Client, task
-from armoflow.errors import NamedValueError, OptionError
+from armoflow.errors import ForeignReferenceError, NamedValueError, OptionError
 from tests.integration.engines import Up
 
 
@@ -49,6 +49,18 @@ def test_another_client_gets_it_and_gives_it_to_tasks(
     assert client.compute(looked_up.map(["ship", "whale"], table=own)) == [2, 1]
     assert other.get(name) == {"whale": 1, "ship": 2}
     assert other.compute(looked_up("ship", other.refer(name))) == 2
+
+
+def test_a_reference_is_one_clients_and_the_other_has_its_own(
+    client: Client, other: Client, name: str
+) -> None:
+    own = client.put({"a": 1}, name=name)
+    with Client(local=True) as local:
+        for reference in (own, client.refer(name)):
+            for foreign in (other, local):
+                with pytest.raises(ForeignReferenceError, match=rf"take refer\('{name}'\) of the"):
+                    foreign.compute(looked_up("a", reference))
+    assert other.compute(looked_up("a", other.refer(name))) == 1
 
 
 def test_it_is_there_when_its_client_is_not(engine: Up, name: str) -> None:
