@@ -31,8 +31,8 @@ def check_requirements(value: object) -> tuple[str, ...]:
         OptionError: If one of them is none.
 
     Example:
-        >>> check_requirements(["polars", "numpy >= 2", "polars"])
-        ('numpy >= 2', 'polars')
+        >>> check_requirements(["polars", "NumPy >= 2", "Polars"])
+        ('numpy>=2', 'polars')
         >>> check_requirements("numpy")
         Traceback (most recent call last):
         armoflow.errors.OptionError: requirements must be a list of texts such as 'numpy>=2', not \
@@ -70,25 +70,27 @@ def _checked(value: object) -> str:
             f"requirements holds the path {text!r}: write a URL, file:///..., of a file that is "
             "there where workers run"
         )
-    reason = _reason(text)
+    one, reason = _parsed(text)
     if reason:
         raise OptionError(
             f"requirements holds {text!r}, which is no requirement ({reason}): write a package's "
             "name, and versions after it, as in 'numpy>=2,<3', or a URL"
         )
-    return text
+    return one
 
 
 @functools.lru_cache(maxsize=1024)
-def _reason(text: str) -> str:
-    """Why a text is no requirement; empty if it is one."""
+def _parsed(text: str) -> tuple[str, str]:
+    """A requirement as all who mean it write it, or why a text is none."""
     from packaging.requirements import InvalidRequirement, Requirement  # few name any
+    from packaging.utils import canonicalize_name
 
     try:
-        Requirement(text)
+        found = Requirement(text)
     except InvalidRequirement as error:
-        return str(error).splitlines()[0]
-    return ""
+        return "", str(error).splitlines()[0]
+    found.name = canonicalize_name(found.name)
+    return str(found), ""
 
 
 def _checked_url(text: str) -> str:

@@ -28,9 +28,10 @@ def unreadable(what: str, data: bytes | memoryview, error: BaseException) -> Ser
     """
     kind = type_in(data)
     of = f", of {kind}," if kind else ""
-    told = SerializationError(
-        f"{what}{of} cannot be read back: {type(error).__name__}: {error}".rstrip(": ")
-    )
+    why = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, ModuleNotFoundError):  # as where only the task's requirements have it
+        why += ". Install it where the value is read, too, or return one of other types"
+    told = SerializationError(f"{what}{of} cannot be read back: {why}")
     told.__cause__ = error
     return told
 

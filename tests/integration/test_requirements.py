@@ -176,6 +176,13 @@ if __name__ == "__main__":
 """
 
 
+def test_one_requirement_has_one_name_however_it_is_written() -> None:
+    """Two environments of the same would be made, and cached values computed twice."""
+    options = look.options(requirements=["Some_Package[b,a] >= 1.0, <2"]).task_options
+    assert options.requirements == ("some-package[a,b]<2,>=1.0",)
+    assert look.options(requirements=["some.package[a,b]<2,>=1.0"]).task_options == options
+
+
 def run(path: Path, **environment: str) -> str:
     path.write_text(SCRIPT)
     ended = subprocess.run(

@@ -74,7 +74,11 @@ def below() -> Any:
     [
         ("state", "RuntimeError: no state"),
         ("make", "AssertionError: not again"),
-        ("module", "ModuleNotFoundError: No module named 'made_elsewhere'"),
+        (
+            "module",
+            "ModuleNotFoundError: No module named 'made_elsewhere'. Install it where the value is "
+            "read, too",
+        ),
     ],
 )
 def test_a_value_that_the_client_cannot_read(client: Client, kind: str, why: str) -> None:
