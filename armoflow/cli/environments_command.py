@@ -40,6 +40,7 @@ def clear(as_json: bool) -> int:
     shelf = _shelf()
     kept = shelf.kept()
     removed = [one for one in kept if shelf.remove(one.directory)]
+    shelf.remove_rest()
     left = [one for one in kept if one not in removed]
     if as_json:
         print_json({"removed": [*map(_row, removed)], "in use": [*map(_row, left)]})

@@ -75,6 +75,9 @@ class Interrupted(OSError):
 class FileLock:
     """A lock of a file, which is made if it is not there; free again when it is closed.
 
+    Who has it for himself may remove the file: who waited for it has a new one then, as who comes
+    later.
+
     Args:
         path: The file.
 
@@ -89,7 +92,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = self._open()
 
     def fileno(self) -> int:
         """Its descriptor: a process that inherits it holds the lock too."""
@@ -98,11 +101,15 @@ class FileLock:
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take it, if that can be done at once; ``shared``: beside others who share it."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(self._file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        while True:
+            try:
+                fcntl.flock(self._file, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if self._is_there():
+                return True
+            self.close()
+            self._file = self._open()
 
     def acquire(self, stop: threading.Event, *, shared: bool = False) -> None:
         """Wait for it.
@@ -114,9 +121,23 @@ class FileLock:
             if stop.wait(_ASKED_AGAIN):
                 raise Interrupted(f"nobody waits for {self._path} any more")
 
+    def remove(self) -> None:
+        """Remove the file, of which this has the lock for itself."""
+        self._path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Let it go."""
         os.close(self._file)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open is the one that others find."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def __enter__(self) -> FileLock:
         return self

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -40,6 +41,8 @@ VARIABLE = "ARMOFLOW_ENVIRONMENTS"
 
 _MARKER = "armoflow-environment.json"
 _LINK = "armoflow_worker.pth"
+_MAKING, _USING = ".making", ".using"
+_NAME = re.compile("[0-9a-f]{24}")
 _SITES = ("site-packages", "dist-packages")
 
 
@@ -167,15 +170,29 @@ class Shelf:
             old = time.time() - one.used > config.ENVIRONMENTS_AGE
             if (old or total > limit) and self.remove(one.directory):
                 total -= one.size
+        self.remove_rest()
 
     def remove(self, directory: Path) -> bool:
-        """Remove one; False if it is in use."""
-        with FileLock(_making(directory)) as making, FileLock(_using(directory)) as using:
-            if not (making.try_acquire() and using.try_acquire()):
+        """Remove one, and its locks; False if it is in use."""
+        with FileLock(_making(directory)) as making:
+            if not making.try_acquire():
                 return False
-            (directory / _MARKER).unlink(missing_ok=True)
-            shutil.rmtree(directory, ignore_errors=True)
+            with FileLock(_using(directory)) as using:
+                if not using.try_acquire():
+                    return False
+                (directory / _MARKER).unlink(missing_ok=True)
+                shutil.rmtree(directory, ignore_errors=True)
+                using.remove()
+            making.remove()
             return True
+
+    def remove_rest(self) -> None:
+        """Remove what is left of those that were removed, or never complete."""
+        for lock in [*self.root.glob(f"*{_MAKING}"), *self.root.glob(f"*{_USING}")]:
+            directory = lock.with_suffix("")
+            if _NAME.fullmatch(directory.name) and not _is_complete(directory):
+                with suppress(OSError):  # another user's
+                    self.remove(directory)
 
 
 def environments_root(fallback: Path | None = None) -> Path:
@@ -214,11 +231,11 @@ def _is_ours(directory: Path) -> bool:
 
 
 def _making(directory: Path) -> Path:
-    return directory.with_name(f"{directory.name}.making")
+    return directory.with_name(directory.name + _MAKING)
 
 
 def _using(directory: Path) -> Path:
-    return directory.with_name(f"{directory.name}.using")
+    return directory.with_name(directory.name + _USING)
 
 
 def _is_complete(directory: Path) -> bool:

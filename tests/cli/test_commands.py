@@ -22,6 +22,7 @@ import pytest
 import rich_click
 
 from armoflow.cli.main import COMMANDS, commands, flow, main
+from armoflow.errors import RequirementsError
 from armoflow.worker.installer import Installer
 from armoflow.worker.virtual_environments import Shelf
 from tests.cli.test_up import PATIENCE, started
@@ -487,7 +488,11 @@ def test_environments_are_listed_and_cleared(
     assert "REQUIREMENTS" in here.run("environments", "ls")
     assert "0 removed, 0 B freed; 1 in use" in here.run("environments", "clear", code=1)
     lock.close()
+    missing = (tmp_path / "nobody-1.0-py3-none-any.whl").as_uri()
+    with pytest.raises(RequirementsError):
+        Shelf(tmp_path).get((missing,), Installer(), threading.Event())
     assert json.loads(here.run("environments", "clear", "--json"))["in use"] == []
+    assert [left.name for left in tmp_path.iterdir()] == ["wheels"]
     assert json.loads(here.run("environments", "ls", "--json")) == []
     (tmp_path / "file").touch()
     monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path / "file"))

@@ -17,6 +17,7 @@ import pytest
 
 from armoflow import config
 from armoflow.errors import EngineError, RequirementsError
+from armoflow.system.locks import FileLock
 from armoflow.worker import installer as installers
 from armoflow.worker import virtual_environments
 from armoflow.worker.installer import Installer
@@ -125,6 +126,20 @@ def test_who_is_killed_while_making_one_leaves_none(
         os.kill(int(begun.read_text()), signal.SIGKILL)
         python = asked.result(60)
     assert says(python, f"import {NAME}; print({NAME}.__version__)") == "1.0"
+
+
+def test_who_waits_for_a_lock_whose_file_is_removed_has_that_of_the_new_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path) as waits:
+        with FileLock(path) as first:
+            assert first.try_acquire()
+            assert not waits.try_acquire()
+            first.remove()
+        assert waits.try_acquire()
+        with FileLock(path) as last:
+            assert not last.try_acquire(shared=True)
 
 
 def test_what_cannot_be_had_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
