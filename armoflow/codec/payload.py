@@ -8,7 +8,8 @@ Inside the pickles, dependencies are persistent ids (see :mod:`armoflow.codec.pi
 
 * ``("slot", input, slot)``: the value of one slot;
 * ``("list", ((input, start, stop), ...))``: the values of slots as one list, absent ones left out;
-* ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``;
+* ``("constant", index)``: data put once with ``client.put``, named by ``constants[index]``; what
+  was put under a name has that behind it;
 * ``("buffer", index, digest, readonly)``: binary data inside an argument, in the same way, and what
   it must be when it arrives;
 * ``("file", index, digest, name, executable)``: the same of a file;

@@ -224,7 +224,7 @@ class Inputs:
         if kind == "list":
             return list(self._list(reference[1]))
         if kind == "constant":
-            return self._constant(reference[1])
+            return self._constant(*reference[1:])
         if kind == "buffer":
             return self._buffer(*reference[1:])
         if kind == "file":
@@ -255,9 +255,17 @@ class Inputs:
                 if cell is not None:
                     yield self.value(cell, index, slot)
 
-    def _constant(self, index: int) -> Any:
+    def _constant(self, index: int, name: str = "") -> Any:
         if index not in self._fetched:
-            content = self._stored.read(self._constants[index])
+            try:
+                content = self._stored.read(self._constants[index])
+            except UnreadableDataError as error:
+                if not name:
+                    raise
+                raise UnreadableDataError(
+                    f"what was stored as {name!r} was removed or replaced since it was referred "
+                    f"to: take client.refer({name!r}) again ({error})"
+                ) from error
             self._fetched[index] = self.value(unpack_cells(content)[0])
         return self._fetched[index]
 

@@ -12,7 +12,7 @@ import pytest
 
 import armoflow
 from armoflow import Client, task
-from armoflow.errors import ForeignReferenceError, NamedValueError, OptionError
+from armoflow.errors import DataLostError, ForeignReferenceError, NamedValueError, OptionError
 from tests.integration.engines import Up
 
 
@@ -61,6 +61,21 @@ def test_a_reference_is_one_clients_and_the_other_has_its_own(
                 with pytest.raises(ForeignReferenceError, match=rf"take refer\('{name}'\) of the"):
                     foreign.compute(looked_up("a", reference))
     assert other.compute(looked_up("a", other.refer(name))) == 1
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_reference_to_what_is_no_more_names_it(
+    client: Client, other: Client, name: str, replaced: bool
+) -> None:
+    old = client.put({"a": 1}, name=name)
+    if replaced:
+        other.put({"a": 2}, name=name, replace=True)
+    else:
+        other.forget(name)
+    told = rf"stored as '{name}' was removed or replaced .* take client\.refer\('{name}'\) again"
+    for graph in (looked_up("a", old), looked_up.map(["a", "a"], table=old)):
+        with pytest.raises(DataLostError, match=told):
+            client.compute(graph)
 
 
 def test_it_is_there_when_its_client_is_not(engine: Up, name: str) -> None:

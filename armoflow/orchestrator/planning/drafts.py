@@ -150,11 +150,13 @@ class Draft:
             return ("slot", self.input(place.result), place.start)
         return ("list", tuple((self.input(p.result), p.start, p.stop) for p in place))
 
-    def constant(self, constant: Constant) -> tuple[str, int]:
+    def constant(self, constant: Constant) -> tuple[Any, ...]:
         """The reference to a constant; added if it is not there."""
         if constant not in self.constants:
             self.constants.append(constant)
-        return ("constant", self.constants.index(constant))
+        index = self.constants.index(constant)
+        named = constant.session_id != ""  # it may be removed by anybody
+        return ("constant", index, constant.name) if named else ("constant", index)
 
     def dumps(self, value: Any, what: str) -> Pickled:
         """Pickle a value with its references.
