@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -146,10 +145,11 @@ def check_arguments(
     if (
         isinstance(connect_timeout, bool)
         or not isinstance(connect_timeout, (int, float))
-        or not (math.isfinite(connect_timeout) and connect_timeout > 0)
+        or not 0 < connect_timeout <= config.MAXIMUM_DURATION
     ):
         raise OptionError(
-            f"connect_timeout must be a positive number of seconds, not {connect_timeout!r}"
+            "connect_timeout must be a positive number of seconds, up to "
+            f"{config.MAXIMUM_DURATION:.0f}, not {connect_timeout!r}"
         )
     _check_inline_seconds(inline_seconds)
     _check_name(name)

@@ -27,6 +27,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 
+MOST_OUTPUTS = 100_000
+"""The most outputs of a task: there is a value for each as soon as it is called."""
+
 
 class BaseTask(Generic[P, R_co]):
     """What :class:`Task` and :class:`MultiTask` share.
@@ -421,6 +424,11 @@ def task(
     """
     if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
         raise OptionError(f"outputs must be an integer of at least 1, not {outputs!r}")
+    if outputs > MOST_OUTPUTS:
+        raise OptionError(
+            f"outputs must be at most {MOST_OUTPUTS}, not {outputs}: return a list instead, which "
+            "maps take item by item"
+        )
     checked = make_options(options)
     called = None if name is None else _checked_name(name)
 

@@ -64,6 +64,7 @@ def test_options() -> None:
         ({"retries": -1}, "an integer from 0"),
         ({"outputs": 0}, "outputs must be"),
         ({"outputs": True}, "outputs must be"),
+        ({"outputs": 10**30}, "outputs must be at most 100000, not 10.*: return a list instead"),
         ({"name": ""}, "name must be"),
         ({"name": 5}, "name must be a non-empty string, not 5"),
         ({"name": "\ud800"}, r"name must be printable text on one line, not '\\ud800'"),
