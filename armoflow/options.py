@@ -54,13 +54,14 @@ class TaskOptions:
 
     Attributes:
         retries: How often an attempt that raised or timed out is tried again.
-        backoff: Seconds before the first retry; doubles with each further one.
-        max_backoff: The most that it becomes.
+        backoff: Seconds before the first retry; doubles with each further one, up to a day.
+        max_backoff: The most that it becomes, if that is less.
         jitter: The part of each pause, from 0 to 1, by which it may be shorter, by chance.
         retry_on: What is tried again: an exception type, several, or a function that is called with
             the exception, on the worker. None: whatever was raised. A timeout is tried again unless
             types are given, none of which is ``TimeoutError``.
-        timeout: Seconds that one attempt of one item may take before its process is killed.
+        timeout: Seconds that one attempt of one item may take before its process is killed; a week
+            at most, which is as long as any task may take.
         crash_retries: How often an item is tried again after its process died.
         partition: Partition that runs the task. Where none is said, it is the smallest one that
             offers what the task wants; see :mod:`armoflow.placement`.
