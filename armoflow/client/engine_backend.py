@@ -447,6 +447,8 @@ class EngineBackend:
     def _cancel(self, run: Run, targets: Sequence[WaitingTarget]) -> None:
         for target in targets:
             self._loop.run(_Wait(self._orchestrator, run, target).cancel)
+        # What only a target needs that has failed is wanted by nobody either.
+        self._loop.run(lambda: self._orchestrator.cancel_run(run))
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""

@@ -185,8 +185,7 @@ class Scope:
                 final = error if used_up else final_error(attempts.retry_on, error)
                 try:
                     if final is not None:
-                        failure = fail(final, node, name, attempt)
-                        return self._ended(self._fall_back(node, failure))
+                        return self._ended(self._fall_back(node, fail(final, node, name, attempt)))
                 finally:
                     del final  # its traceback holds this frame
             finally:

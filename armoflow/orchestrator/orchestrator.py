@@ -390,6 +390,11 @@ class Orchestrator:
             run.stop()
             self._canceller.cancel_run(run)
 
+    def cancel_run(self, run: Run) -> None:
+        """Nobody waits for anything of a run any more, whatever has ended of it."""
+        run.stop()
+        self._canceller.cancel_run(run)
+
     def _stop_runs(self, error: BaseException) -> None:
         for run in list(self._runs):
             run.stop()

@@ -384,7 +384,7 @@ def test_the_doctor_finds_what_is_wrong(engine: Commanded) -> None:
 
 
 def test_the_doctor_finds_that_nobody_listens(tmp_path: Path) -> None:
-    nobody = Commanded(f"unix:{tmp_path}/engine.sock")
+    nobody = Commanded(f"unix:{tmp_path}/nobody.sock")
     told = nobody.json("doctor", code=1)
     last = told["findings"][-1]
     assert (last["what"], last["verdict"]) == ("connection", "failed")
