@@ -88,9 +88,9 @@ def save(value: Any, to: Target, name: str) -> Path:
         return target
     if not isinstance(value, (FileCopy, _ArrivingFile)):
         raise SerializationError(
-            f"{name} is a {type(value).__name__}, which has no form as a file: download() writes "
-            "files and folders that a task returns, bytes and text; for anything else let the "
-            "task write a file, and return armoflow.file(path)"
+            f"{name} is of type {type(value).__name__}, which has no form as a file: download() "
+            "writes files and folders that a task returns, bytes and text; for anything else let "
+            "the task write a file, and return armoflow.file(path)"
         )
     if target.is_dir():
         target /= value.name

@@ -445,10 +445,13 @@ class EngineBackend:
         return [_value(target, self.key) for target in targets]
 
     def _cancel(self, run: Run, targets: Sequence[WaitingTarget]) -> None:
-        for target in targets:
-            self._loop.run(_Wait(self._orchestrator, run, target).cancel)
-        # What only a target needs that has failed is wanted by nobody either.
-        self._loop.run(lambda: self._orchestrator.cancel_run(run))
+        def cancel() -> None:
+            for target in targets:
+                self._orchestrator.cancel(run, target)
+            # What only a target needs that has failed is wanted by nobody either.
+            self._orchestrator.cancel_run(run)
+
+        self._loop.run(cancel)
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, no further ahead than the iteration follows."""

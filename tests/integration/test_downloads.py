@@ -98,7 +98,7 @@ def test_items_of_a_map_one_by_one(anywhere: Client, tmp_path: Path) -> None:
 
 def test_what_has_no_form_as_a_file(anywhere: Client, tmp_path: Path) -> None:
     future = anywhere.submit(same({"a": 1}))
-    with pytest.raises(SerializationError, match=r"same is a dict, which has no form as a file"):
+    with pytest.raises(SerializationError, match=r"same is of type dict, which has no form"):
         future.download(tmp_path / "out")
     with pytest.raises(GraphError, match=r"is a collection: client\.map"):
         anywhere.submit(same.map([b"1", b"2"])).download(tmp_path / "out")
