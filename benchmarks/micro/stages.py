@@ -47,8 +47,8 @@ FRAMES = "frames"
 
 CLIENT = (
     Boundary("armoflow.client.client:Client.compute", PLAN),
-    Boundary("armoflow.client.engine_backend:EngineBackend._compute", GATHER),
-    Boundary("armoflow.client.engine_backend:EngineBackend._survey", CHECK),
+    Boundary("armoflow.client.graph_runs:GraphRuns._compute", GATHER),
+    Boundary("armoflow.client.surveying:Surveyor.survey", CHECK),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator.run", PLAN),
     Boundary("armoflow.orchestrator.orchestrator:Run._plan", PLAN),
     Boundary("armoflow.orchestrator.planning.drafts:Draft.dumps_named", PICKLE),
