@@ -343,7 +343,7 @@ class EngineBackend:
         # Imported here: gRPC takes a third of a second, in which the engine starts too.
         from armoflow.orchestrator.orchestrator import Orchestrator
         from armoflow.protocol.connect import connect
-        from armoflow.protocol.transport import WireOptions
+        from armoflow.protocol.submission import WireOptions
 
         if self._engine is not None:
             self._engine.wait_until_ready()

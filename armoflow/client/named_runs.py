@@ -49,7 +49,9 @@ from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget, has_failed
 from armoflow.orchestrator.tracker import blame_for
-from armoflow.protocol.transport import ResultState, Transport, WireOptions
+from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import Transport
 from armoflow.run_notes import RunNotes, what_was
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from armoflow.orchestrator.planning.call_arguments import value_parts
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.orchestrator.orchestrator import Orchestrator
-    from armoflow.protocol.transport import WireOptions
+    from armoflow.protocol.submission import WireOptions
 
 
 class StoredValues:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from armoflow import config
 from armoflow.named_limits import Places, read_limits
 from armoflow.orchestrator.planned import PlannedTask, Result
-from armoflow.protocol.transport import EngineInfo
+from armoflow.protocol.engine_info import EngineInfo
 
 _MOMENT = 0.05
 """Seconds that a rate is measured over at least: fewer say nothing."""

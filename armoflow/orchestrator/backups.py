@@ -17,7 +17,7 @@ from dataclasses import replace
 from armoflow import config
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.planned import PlannedTask, Result
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from armoflow.errors import (
     TaskError,
     TaskTimeoutError,
 )
-from armoflow.protocol.transport import Failure, Transport
+from armoflow.protocol.result_handle import Failure
+from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from armoflow.orchestrator.packs import Fetch, Pack, Receiver
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.templates import PlainCall, Template, Templates
-from armoflow.protocol.transport import labelled
+from armoflow.protocol.submission import labelled
 from armoflow.tracing import Labels
 
 if TYPE_CHECKING:

@@ -41,7 +41,9 @@ from armoflow.orchestrator.tally import Tally
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker, blame_for
 from armoflow.orchestrator.watching import Watching
-from armoflow.protocol.transport import ResultChange, TaskState, Transport, WireOptions
+from armoflow.protocol.result_handle import ResultChange
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import TaskState, Transport
 from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)

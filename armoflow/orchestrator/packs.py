@@ -14,7 +14,7 @@ from armoflow.codec.envelope import Slot
 from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result
 from armoflow.orchestrator.targets import cut_cells
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 Fetch = Callable[[Result, Callable[[Result], None]], None]
 """Gets the data of a completed result, then calls back."""

@@ -16,7 +16,8 @@ from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.sizes import BatchSizer
-from armoflow.protocol.transport import ResultHandle, ResultState, Submission, WireOptions
+from armoflow.protocol.result_handle import ResultHandle, ResultState
+from armoflow.protocol.submission import Submission, WireOptions
 
 
 class Waiter(Protocol):

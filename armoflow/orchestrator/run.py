@@ -17,7 +17,7 @@ from armoflow.orchestrator.planned import PlannedTask, PlanPiece
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.queue import Entry
 from armoflow.orchestrator.targets import WaitingTarget
-from armoflow.protocol.transport import labelled
+from armoflow.protocol.submission import labelled
 from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
-from armoflow.protocol.transport import InputsAbortedError, Note, Transport
+from armoflow.protocol.submission import InputsAbortedError, Note
+from armoflow.protocol.transport import Transport
 
 
 class Notes(Protocol):

@@ -22,7 +22,7 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node, SliceNode
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 _FAILURES = frozenset({SlotKind.ERROR, SlotKind.SKIPPED})
 

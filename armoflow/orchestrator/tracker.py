@@ -15,7 +15,7 @@ from armoflow.codec.container import stranger
 from armoflow.codec.payload import Operation
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
-from armoflow.protocol.transport import Failure, ResultChange, ResultState
+from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 
 logger = logging.getLogger(__name__)
 

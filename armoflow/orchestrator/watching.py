@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from armoflow import config
 from armoflow.errors import ArmoflowError, EngineError
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import ResultChange, Transport
+from armoflow.protocol.result_handle import ResultChange
+from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from armoflow.codec.container import Buffer
 from armoflow.content import Part
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
+from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import (
     CACHED_PREFIX,
     CONSTANT_PREFIX,
@@ -29,22 +30,12 @@ from armoflow.protocol.frames import (
     WANTED_PREFIX,
     Kind,
 )
+from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 from armoflow.protocol.shared_files import map_file, remove_file, write_parts
 from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
-from armoflow.protocol.transport import (
-    EndedTasks,
-    EngineInfo,
-    Failure,
-    InputsAbortedError,
-    Note,
-    ResultChange,
-    ResultState,
-    Submission,
-    TaskState,
-    TaskUnderWay,
-    WireOptions,
-)
+from armoflow.protocol.submission import InputsAbortedError, Note, Submission, WireOptions
+from armoflow.protocol.transport import EndedTasks, TaskState, TaskUnderWay
 
 _STATES = {2: ResultState.COMPLETED, 3: ResultState.ABORTED, 4: ResultState.DELETED}
 """By the API's number (result_status.proto)."""

@@ -28,14 +28,15 @@ from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.cases import Caller, proxy_of
 from armoflow.protocol.channel import open_channel
 from armoflow.protocol.credentials import Credentials, facts_of, load
+from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.filter_fields import PARTITIONS, sort_upwards
 from armoflow.protocol.refusals import explain, find, refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.silence import look
 from armoflow.protocol.standard import StandardTransport
-from armoflow.protocol.submission import PayloadMode
-from armoflow.protocol.transport import EngineInfo, Transport
+from armoflow.protocol.standard_submitter import PayloadMode
+from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from armoflow import config
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.late import read_again
-from armoflow.protocol.transport import EndedTasks, Failure, TaskState, TaskUnderWay
+from armoflow.protocol.result_handle import Failure
+from armoflow.protocol.transport import EndedTasks, TaskState, TaskUnderWay
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport

@@ -17,7 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, OUTPUT_PREFIX
-from armoflow.protocol.transport import TaskState, WireOptions
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import TaskState
 from armoflow.version import __version__
 
 NAMESPACE = "armoflow"

@@ -19,15 +19,9 @@ from armoflow.protocol import messages
 from armoflow.protocol.filter_fields import GENERIC, SESSIONS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CONSTANT_PREFIX
 from armoflow.protocol.item_logs import list_pages
-from armoflow.protocol.transport import (
-    LabelledSession,
-    Owned,
-    ResultState,
-    StoredPart,
-    Submission,
-    WireOptions,
-    labelled,
-)
+from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.submission import Submission, WireOptions, labelled
+from armoflow.protocol.transport import LabelledSession, Owned, StoredPart
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport

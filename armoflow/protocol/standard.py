@@ -33,29 +33,19 @@ from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
 from armoflow.protocol.endings import Endings
+from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, OUTPUT, TIDY
 from armoflow.protocol.item_logs import RepeatedItems
 from armoflow.protocol.openings import END_PATIENCE, Openings
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
+from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 from armoflow.protocol.shared_sessions import StandardSharedSessions
-from armoflow.protocol.submission import PayloadMode, StandardSubmitter
+from armoflow.protocol.standard_submitter import PayloadMode, StandardSubmitter
+from armoflow.protocol.submission import Note, Submission, WireOptions, labelled
 from armoflow.protocol.transfers import Transfers
-from armoflow.protocol.transport import (
-    EndedTasks,
-    EngineInfo,
-    Failure,
-    Note,
-    ResultChange,
-    ResultState,
-    SharedSessions,
-    Submission,
-    TaskState,
-    TaskUnderWay,
-    WireOptions,
-    labelled,
-)
+from armoflow.protocol.transport import EndedTasks, SharedSessions, TaskState, TaskUnderWay
 
 if TYPE_CHECKING:
     from armoflow.protocol.written_results import WrittenOutput

@@ -7,44 +7,17 @@ Both apply the same steps in the same order and give the same guarantees.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import functools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.content import Part
-from armoflow.errors import ArmoflowError, DataLostError
-from armoflow.options import MAX_RETRIES, PRIORITY
+from armoflow.errors import DataLostError
+from armoflow.protocol.engine_info import EngineInfo
+from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
+from armoflow.protocol.submission import Note, Submission, WireOptions
 from armoflow.protocol.traffic import Traffic
-from armoflow.tracing import Labels
-
-
-class ResultState(enum.Enum):
-    """What the client knows of a result."""
-
-    PLANNED = "planned"
-    CREATED = "created"
-    COMPLETED = "completed"
-    ABORTED = "aborted"
-    DELETED = "deleted"
-
-
-class Note(Protocol):
-    """What is to be known of tasks by whoever goes on with them."""
-
-    def lay_out(self) -> tuple[str, Buffer]:
-        """A name, and what is stored under it."""
-
-    async def confirm(self) -> None:
-        """Nothing is between this and the submission of the tasks.
-
-        Raises:
-            ArmoflowError: If they are not to be submitted: somebody else has taken over.
-        """
 
 
 class TaskState(enum.Enum):
@@ -60,125 +33,6 @@ class TaskState(enum.Enum):
     ENDED = "ended"
 
 
-class ResultHandle:
-    """A result to be: named by the planner, given its id when its batch is submitted.
-
-    The planner, the tasks that still need the result and the futures on it hold the handle; when
-    the last of them lets go, ``on_release`` is called with the id and the size (bytes, where it is
-    known), and the data can be deleted.
-    """
-
-    __slots__ = ("__weakref__", "id", "name", "on_release", "size", "state")
-
-    def __init__(self, name: str = "", id: str = "") -> None:
-        self.name = name
-        self.id = id
-        self.size = 0
-        self.state = ResultState.PLANNED if not id else ResultState.CREATED
-        self.on_release: Callable[[str, int], None] | None = None
-
-    def __del__(self) -> None:
-        if self.on_release is not None and self.id:
-            self.on_release(self.id, self.size)
-
-    def __repr__(self) -> str:
-        return f"<ResultHandle {self.name!r} {self.id or 'without id'} {self.state.value}>"
-
-
-@dataclass(frozen=True, slots=True)
-class WireOptions:
-    """The ArmoniK task options that armoflow sets; seconds for ``max_duration``.
-
-    ``application`` names what the tasks of a session belong to: a session's tasks inherit it.
-    ``labels`` are further options, by name: for workers, and for whoever looks.
-    """
-
-    max_duration: float
-    max_retries: int = MAX_RETRIES
-    priority: int = PRIORITY
-    partition: str = ""
-    application: str = ""
-    labels: Labels = ()
-
-
-@functools.lru_cache(maxsize=64)
-def labelled(options: WireOptions, labels: Labels) -> WireOptions:
-    """Options with further ones; the same object for the same ones, as far as some are kept."""
-    return dataclasses.replace(options, labels=(*options.labels, *labels))
-
-
-class Submission:
-    """One ArmoniK task to be submitted.
-
-    Attributes:
-        inputs: Handles of the data dependencies; each has its id, or is an output of an earlier
-            submission of the same batch.
-        outputs: Handles of the expected outputs, in order; the transport gives them their ids.
-        options: The task's ArmoniK options.
-        name: The node's name; results are named after it.
-        size: Estimated bytes of the payload.
-        keep: The outputs stay when nothing needs them any more, and when their session ends.
-        cached: The outputs' data outlives everything: what imports it later shall find it.
-        wanted: The client will fetch the outputs: an engine that can, sends small ones along.
-        task_id: Set by the transport.
-        payload_id: Set by the transport, or before for a payload that exists already; empty again
-            after the submission where the engine frees it.
-        stored: The payload's data is in the engine.
-    """
-
-    __slots__ = (
-        "cached",
-        "inputs",
-        "keep",
-        "name",
-        "options",
-        "outputs",
-        "payload_id",
-        "size",
-        "stored",
-        "task_id",
-        "wanted",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        inputs: Sequence[ResultHandle],
-        outputs: Sequence[ResultHandle],
-        options: WireOptions,
-        size: int = 0,
-    ) -> None:
-        self.name = name
-        self.inputs = inputs
-        self.outputs = outputs
-        self.options = options
-        self.size = size
-        self.keep = False
-        self.cached = False
-        self.wanted = False
-        self.task_id = ""
-        self.payload_id = ""
-        self.stored = False
-
-    def pack(self) -> list[Buffer]:
-        """Lay out the payload; called once the inputs have their ids."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a result was aborted: the task that owned it, its final status and its error text.
-
-    Attributes:
-        partition: Where it ran, if the engine says so.
-    """
-
-    task_id: str
-    status: str
-    error: str
-    partition: str = ""
-
-
 class TaskUnderWay(NamedTuple):
     """A task that runs, or one that was lost and taken up again under another id.
 
@@ -191,82 +45,6 @@ class TaskUnderWay(NamedTuple):
     task_id: str
     parent: str
     repeated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ResultChange:
-    """A result was completed or aborted.
-
-    Attributes:
-        result_id: Which.
-        state: COMPLETED or ABORTED.
-        size: Bytes of its data, where known.
-        data: The data itself, where the engine sent it along.
-        failure: Why it was aborted, where the engine sent it along.
-        seconds: How long the task ran, where the engine says.
-    """
-
-    result_id: str
-    state: ResultState
-    size: int = 0
-    data: bytes | None = None
-    failure: Failure | None = None
-    seconds: float | None = None
-
-
-class InputsAbortedError(ArmoflowError):
-    """A batch was refused because some of its inputs are aborted or deleted.
-
-    Nothing of the batch was submitted; ``result_ids`` are the inputs to blame.
-    """
-
-    def __init__(self, result_ids: Sequence[str]) -> None:
-        super().__init__(f"{len(result_ids)} input(s) are aborted or deleted")
-        self.result_ids = frozenset(result_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What the engine says of itself at connect."""
-
-    core_version: str
-    partitions: tuple[str, ...]
-    chunk_bytes: int
-    extensions: frozenset[str] = field(default_factory=frozenset)
-    pods: Mapping[str, int] = field(default_factory=dict)  # at most, by partition
-
-    def pods_of(self, partition: str) -> int:
-        """How many pods a partition may have at most; an empty name stands for the default one."""
-        return max(self.pods.get(self.name_of(partition), config.UNKNOWN_PODS), 1)
-
-    def name_of(self, partition: str) -> str:
-        """A partition's name; of the default one what it is called unless it was renamed."""
-        if partition:
-            return partition
-        return self.partitions[0] if len(self.partitions) == 1 else "default"
-
-    @property
-    def frees_payloads(self) -> bool:
-        """Whether the engine deletes payloads by itself (stock clusters do, but do not say so)."""
-        return "frees-payloads" in self.extensions
-
-    @property
-    def commits_at_once(self) -> bool:
-        """Whether a task ends in the moment in which its results are there.
-
-        ArmoniK.Core completes the results before the task, which may be lost in between; then it is
-        run again, and needs its payload and its inputs.
-        """
-        return "-armoflow" in self.core_version
-
-    @property
-    def propagates_aborts(self) -> bool:
-        """Whether a task submitted while its input is being aborted ends too (0.38 and later)."""
-        parts = self.core_version.split(".")
-        try:
-            return (int(parts[0]), int(parts[1])) >= (0, 38)
-        except (IndexError, ValueError):
-            return False
 
 
 class EndedTasks(NamedTuple):

@@ -27,7 +27,7 @@ from armoflow.tracing import Labels
 from armoflow.worker.failures import ItemFailure
 
 if TYPE_CHECKING:
-    from armoflow.protocol.transport import Submission, WireOptions
+    from armoflow.protocol.submission import Submission, WireOptions
 
 _RESULTS_PER_CALL = 1000
 _NAME = 200  # characters of a result's name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from armoflow import config
 from armoflow.codec.envelope import pack_envelope
 from armoflow.orchestrator.planned import Result, SlotRange
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.made import Made
 from armoflow.worker.mark import weight

@@ -13,9 +13,9 @@ from armonik.common import Session, Task, TaskStatus
 
 from armoflow.dashboard import sources, views
 from armoflow.dashboard.feed import SessionFeed
+from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.inspection import ResultFacts
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.transport import EngineInfo
 
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 

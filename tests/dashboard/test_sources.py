@@ -8,7 +8,7 @@ import pytest
 
 from armoflow.dashboard.sources import EngineRows, StandardCalls, source_of
 from armoflow.errors import EngineError
-from armoflow.protocol.transport import EngineInfo
+from armoflow.protocol.engine_info import EngineInfo
 
 
 class Asked:

@@ -28,8 +28,10 @@ from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.protocol.connect import connect
 from armoflow.protocol.messages import list_results
+from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.transport import ResultState, Transport, WireOptions
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import Transport
 from tests.integration.engines import WORKER, Up, up
 from tests.integration.proxy import Proxy, proxy
 

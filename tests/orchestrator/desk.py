@@ -15,7 +15,7 @@ from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.targets import is_failure
 from armoflow.orchestrator.templates import PlainCall
 from armoflow.placement import Limits
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 WORKERS = 2
 SETTINGS = PlanSettings(workers=WORKERS, limits=Limits(("default",), 10))

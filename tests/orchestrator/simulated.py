@@ -20,7 +20,7 @@ from armoflow.orchestrator.planning.known import NOTHING, Known
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import ItemOutcome, outcomes
-from armoflow.protocol.transport import Failure, ResultState
+from armoflow.protocol.result_handle import Failure, ResultState
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import Mark, Recorder, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, TaskFailure

@@ -10,7 +10,8 @@ from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import EngineInfo, WireOptions
+from armoflow.protocol.engine_info import EngineInfo
+from armoflow.protocol.submission import WireOptions
 
 ENGINE = EngineInfo("", ("default", "other"), 1024, pods={"default": 2, "other": 1})
 

@@ -6,7 +6,7 @@ import pytest
 
 from armoflow.errors import DataLostError, RemoteTraceback, TaskError
 from armoflow.orchestrator.blame import Blame
-from armoflow.protocol.transport import Failure
+from armoflow.protocol.result_handle import Failure
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from armoflow.orchestrator import durations
 from armoflow.orchestrator.durations import SAMPLE, TRIES, Durations
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import ResultChange, ResultState, WireOptions
+from armoflow.protocol.result_handle import ResultChange, ResultState
+from armoflow.protocol.submission import WireOptions
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,9 @@ from armoflow.errors import ArmoflowError, EngineError, EngineUnreachableError
 from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.queue import PlanQueue
-from armoflow.protocol.transport import EndedTasks, EngineInfo, WireOptions
+from armoflow.protocol.engine_info import EngineInfo
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import EndedTasks
 
 
 class Engine:

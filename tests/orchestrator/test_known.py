@@ -14,7 +14,7 @@ from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.known import Found
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 from armoflow.worker.inputs import pickle_value
 from tests.orchestrator.simulated import Simulation
 

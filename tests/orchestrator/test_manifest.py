@@ -22,7 +22,7 @@ from armoflow.orchestrator.named.manifest import (
     pack_part,
     unpack_part,
 )
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.submission import WireOptions
 
 KEY = bytes(KEY_BYTES)
 OPTIONS = WireOptions(60.0, 3, 1, "default", labels=(("armoflow_run", "nightly"),))

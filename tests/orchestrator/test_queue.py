@@ -12,7 +12,7 @@ from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import ClientClosedError
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.queue import PlanQueue
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.submission import WireOptions
 
 THREADS = 4
 EACH = 2_000

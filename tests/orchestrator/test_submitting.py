@@ -16,7 +16,8 @@ from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import Transport, WireOptions
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import Transport
 
 
 class Wire:

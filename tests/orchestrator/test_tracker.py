@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from armoflow.codec.payload import Operation, Payload
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
-from armoflow.protocol.transport import ResultChange, ResultState, WireOptions
+from armoflow.protocol.result_handle import ResultChange, ResultState
+from armoflow.protocol.submission import WireOptions
 
 
 class Unseen(dict[str, PlannedTask]):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from armoflow import items, task
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 from armoflow.orchestrator.targets import WaitingTarget
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 
 class Waiter:

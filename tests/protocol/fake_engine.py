@@ -17,10 +17,12 @@ from armonik.protogen.common import (
 )
 
 from armoflow.protocol.cases import Caller
+from armoflow.protocol.engine_info import EngineInfo
+from armoflow.protocol.result_handle import ResultHandle
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.standard import StandardTransport
-from armoflow.protocol.submission import PayloadMode
-from armoflow.protocol.transport import EngineInfo, ResultHandle, Submission, WireOptions
+from armoflow.protocol.standard_submitter import PayloadMode
+from armoflow.protocol.submission import Submission, WireOptions
 
 CALLER = Caller(ConnectionSettings("unix:/nowhere"))
 

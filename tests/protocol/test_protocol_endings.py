@@ -15,7 +15,7 @@ from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import EngineError
 from armoflow.protocol import remains
-from armoflow.protocol.transport import Failure
+from armoflow.protocol.result_handle import Failure
 from tests.protocol.fake_engine import FakeEngine, broken
 
 COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED

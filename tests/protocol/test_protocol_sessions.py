@@ -11,7 +11,7 @@ import pytest
 
 from armoflow.errors import EngineError
 from armoflow.protocol.messages import session_options
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.submission import WireOptions
 from tests.protocol.fake_engine import FakeEngine, broken
 
 T = TypeVar("T")

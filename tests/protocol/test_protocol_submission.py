@@ -16,7 +16,8 @@ from armoflow.protocol import silence, submission
 from armoflow.protocol.messages import task_options
 from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.repeat import is_ambiguous, repeat
-from armoflow.protocol.transport import InputsAbortedError, ResultHandle, WireOptions
+from armoflow.protocol.result_handle import ResultHandle
+from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from tests.protocol.fake_engine import CALLER, FakeEngine, Task, broken, make_tasks
 
 

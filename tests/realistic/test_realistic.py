@@ -15,7 +15,7 @@ from armonik.protogen.common import result_status_pb2
 
 from armoflow import Client, config, task
 from armoflow.errors import DataLostError, EngineUnreachableError, RemoteTraceback
-from armoflow.protocol.transport import EngineInfo
+from armoflow.protocol.engine_info import EngineInfo
 from tests.integration.looking import Looking
 from tests.integration.test_freeing import Ledger
 from tests.realistic.process import Realistic

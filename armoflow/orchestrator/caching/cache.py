@@ -24,7 +24,8 @@ from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
 from armoflow.orchestrator.caching.recipes import RecipeWriter
 from armoflow.orchestrator.planned import Result
-from armoflow.protocol.transport import ResultState, Transport
+from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.transport import Transport
 from armoflow.system.threads import in_thread
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ from armoflow.index import Data, Expected, Index, Key, Making
 from armoflow.orchestrator.caching.recipes import Draft, RecipeWriter
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
-from armoflow.protocol.transport import ResultState, Transport
+from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.transport import Transport
 from armoflow.recipes import keep_recipes
 from armoflow.system.threads import in_thread
 

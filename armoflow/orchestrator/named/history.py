@@ -23,7 +23,8 @@ from armoflow.orchestrator.named.manifest import (
 from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.messages import chunks
-from armoflow.protocol.transport import ResultChange, ResultState, Transport
+from armoflow.protocol.result_handle import ResultChange, ResultState
+from armoflow.protocol.transport import Transport
 
 
 class ValuePlace(NamedTuple):

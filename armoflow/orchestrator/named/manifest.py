@@ -16,7 +16,7 @@ import msgpack
 from armoflow import config
 from armoflow.codec.payload import Operation
 from armoflow.errors import MalformedError
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.submission import WireOptions
 
 PART_NAME = "manifest/"
 """Begins the names of a manifest's parts."""

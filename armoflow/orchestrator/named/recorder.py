@@ -244,7 +244,7 @@ class Recorder:
 
 
 class BatchNote:
-    """What is told with one batch of tasks; see ``protocol.transport.Note``."""
+    """What is told with one batch of tasks; see ``protocol.submission.Note``."""
 
     def __init__(self, recorder: Recorder, tasks: Sequence[PlannedTask]) -> None:
         self._recorder = recorder

@@ -16,7 +16,7 @@ from armoflow.orchestrator.named.run_keys import KeyedNode, RunKeys, ValueKey
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.chunks import join
 from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered
-from armoflow.protocol.transport import ResultState
+from armoflow.protocol.result_handle import ResultState
 
 
 class RestoredResult(Result):

@@ -34,14 +34,9 @@ from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.protocol.frames import CONSTANT_PREFIX, RUN_LABEL
 from armoflow.protocol.messages import chunks
-from armoflow.protocol.transport import (
-    InputsAbortedError,
-    LabelledSession,
-    Owned,
-    ResultState,
-    Transport,
-    WireOptions,
-)
+from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.submission import InputsAbortedError, WireOptions
+from armoflow.protocol.transport import LabelledSession, Owned, Transport
 from armoflow.system.this_process import lives, machine, started
 
 _PAUSE = 0.2

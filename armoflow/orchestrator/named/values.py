@@ -13,7 +13,8 @@ from typing import NamedTuple
 from armoflow.content import Part
 from armoflow.errors import DataLostError, NamedValueError
 from armoflow.protocol.frames import VALUE_LABEL
-from armoflow.protocol.transport import LabelledSession, Transport, WireOptions
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import LabelledSession, Transport
 
 _PART = "value"
 

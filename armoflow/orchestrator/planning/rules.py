@@ -25,7 +25,7 @@ from armoflow.options import (
 )
 from armoflow.orchestrator.planning import dynamic
 from armoflow.placement import Limits
-from armoflow.protocol.transport import WireOptions
+from armoflow.protocol.submission import WireOptions
 from armoflow.retrying import retries_error
 
 KEPT_RULES = 10_000
