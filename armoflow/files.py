@@ -447,7 +447,7 @@ def _check(parts: tuple[str, ...]) -> None:
 
 
 def _place() -> Path:
-    return Path(tempfile.mkdtemp(prefix="armoflow-file-", dir=arrivals()))
+    return Path(tempfile.mkdtemp(prefix="file-", dir=arrivals()))
 
 
 def _remove_after(arrived: _Copy) -> None:

@@ -58,8 +58,10 @@ def _light_children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     paths = [str(Path(__file__).parent / "weightless"), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        # What tasks need is installed there, and not where the user keeps it.
+        # What tasks need is installed there, and what is cached or named is noted there, and not
+        # where the user keeps it.
         patch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path_factory.mktemp("environments")))
+        patch.setenv("ARMOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

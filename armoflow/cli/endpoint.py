@@ -15,7 +15,7 @@ from armoflow.errors import OptionError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.resolve import STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
-from armoflow.system.temporary import shared_endpoint
+from armoflow.system.meeting import shared_endpoint
 
 OPTIONS = {
     "certificate_authority": "Authorities that the server's certificate may be from (PEM file).",

@@ -25,16 +25,13 @@ from armoflow.client.waiting import MOMENT, wait
 from armoflow.engine.directory import prepare_directory
 from armoflow.errors import EngineError
 from armoflow.system.interpreter import interpreter_identity, python_command
-from armoflow.system.locks import locked
-from armoflow.system.sockets import stream_path
-from armoflow.system.temporary import SHARED_SOCKET, steady_socket_directory
+from armoflow.system.meeting import CLIENTS_SOCKET, connect, meeting, shared_endpoint
 
 logger = logging.getLogger(__name__)
 
 LOG_BYTES = config.MIB
 """Bytes of an engine's log from which on it is begun anew."""
 
-_CLIENTS = "clients.sock"
 _REMEDY = "another one needs another directory: Client(state=...), or the variable ARMOFLOW_STATE"
 
 
@@ -64,15 +61,13 @@ class SharedEngine:
         self._log = state / "engine.log"
         try:
             prepare_directory(state)
-            self._sockets = steady_socket_directory(state, stream_path(SHARED_SOCKET))
-            prepare_directory(self._sockets)
+            self.endpoint = shared_endpoint(state)
             self._connection = self._join()
         except OSError as error:
             raise EngineError(
                 f"the state directory {state} cannot be used: {error.strerror} ({error.filename}); "
                 "choose another one"
             ) from error
-        self.endpoint = f"unix:{self._sockets / SHARED_SOCKET}"
         self._ending, self._end = socket.socketpair()
         atexit.register(self.stop)
 
@@ -135,28 +130,21 @@ class SharedEngine:
 
     def _join(self) -> int:
         """A connection to the engine, which may not serve yet; one that is started if none is."""
-        with locked(self.state / "starting"):
-            connection = self._connect()
+        with meeting(self.state) as place:
+            prepare_directory(place)
+            connection = connect(place)
             self._started = connection is None
             if connection is None:
-                connection = self._start()
-        HELD.add(connection)
-        return connection
+                connection = self._start(place)
+        HELD.add(connection.fileno())
+        return connection.detach()
 
     def _leave(self) -> None:
         HELD.discard(self._connection)
         os.close(self._connection)
 
-    def _connect(self) -> int | None:
-        with socket.socket(socket.AF_UNIX) as connection:
-            try:
-                connection.connect(str(self._sockets / _CLIENTS))
-            except (FileNotFoundError, ConnectionError):
-                return None
-            return connection.detach()
-
-    def _start(self) -> int:
-        path = self._sockets / _CLIENTS
+    def _start(self, place: Path) -> socket.socket:
+        path = place / CLIENTS_SOCKET
         path.unlink(missing_ok=True)  # a dead engine's
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             self._log.unlink()
@@ -164,7 +152,7 @@ class SharedEngine:
             listening.bind(str(path))
             path.chmod(0o600)
             listening.listen(128)
-            connection = self._connect()
+            connection = connect(place)
             assert connection is not None
             process = subprocess.Popen(
                 self._command(listening.fileno()),
@@ -181,7 +169,7 @@ class SharedEngine:
 
     def _command(self, clients: int) -> list[str]:
         arguments = [
-            *("--listen", f"unix:{self._sockets / SHARED_SOCKET}"),
+            *("--listen", self.endpoint),
             *("--state", str(self.state)),
             *("--workers", str(self._workers)),
             *("--clients-fd", str(clients)),

@@ -10,7 +10,13 @@ from armoflow.codec.exceptions import forms_of
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.shortening import few_frames
 from armoflow.codec.traces import chain_of, describe, frames_of, message_of, type_name
-from armoflow.errors import DataLostError, MemoryLimitError, TaskTimeoutError, WorkerDiedError
+from armoflow.errors import (
+    DataLostError,
+    MemoryLimitError,
+    TaskError,
+    TaskTimeoutError,
+    WorkerDiedError,
+)
 
 _FAULT = "Fatal Python error: "  # how faulthandler begins
 
@@ -70,14 +76,10 @@ def record_timeout(
     output: str = "",
 ) -> ErrorRecord:
     """An attempt ran longer than its timeout and was killed."""
-    return ErrorRecord(
-        "timeout",
-        _path_of(TaskTimeoutError),
-        f"task {_named(node, item)!r} ran longer than its timeout of {seconds:g} s and was killed",
-        node=node,
-        item=item,
-        attempts=attempts,
-        output=_last_lines(output),
+    named = _named(node, item)
+    message = f"task {named!r} ran longer than its timeout of {seconds:g} s and was killed"
+    return _record_end(
+        "timeout", TaskTimeoutError, message, node=node, item=item, attempts=attempts, output=output
     )
 
 
@@ -90,15 +92,12 @@ def record_overrun(
     output: str = "",
 ) -> ErrorRecord:
     """The process of a task took more memory than it may and was killed; ``reason`` has both."""
-    return ErrorRecord(
-        "memory",
-        _path_of(MemoryLimitError),
+    message = (
         f"task {_named(node, item)!r} {reason}, and was killed: give it more, or less to do at a "
-        "time",
-        node=node,
-        item=item,
-        attempts=attempts,
-        output=_last_lines(output),
+        "time"
+    )
+    return _record_end(
+        "memory", MemoryLimitError, message, node=node, item=item, attempts=attempts, output=output
     )
 
 
@@ -130,32 +129,42 @@ def record_death(
     if fault:  # where it happened stands first
         lines = (fault + after).splitlines()[:12]
         message += "; its stack:\n" + "\n".join(clip(line, 200) for line in lines)
+    return _record_end(
+        "died", WorkerDiedError, message, node=node, item=item, attempts=attempts, output=before
+    )
+
+
+def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:
+    """Data that the task or its caller needs is no longer stored; ``what`` says which."""
+    message = f"data of task {_named(node, item)!r} is lost: {what}"
+    return _record_end("lost", DataLostError, message, node=node, item=item, attempts=attempts)
+
+
+def _record_end(
+    kind: str,
+    error: type[TaskError],
+    message: str,
+    *,
+    node: str,
+    item: int | None,
+    attempts: int,
+    output: str = "",
+) -> ErrorRecord:
+    """What ended a task from outside: the caller is raised ``error``."""
     return ErrorRecord(
-        "died",
-        _path_of(WorkerDiedError),
+        kind,
+        f"{error.__module__}.{error.__qualname__}",
         message,
         node=node,
         item=item,
         attempts=attempts,
-        output=_last_lines(before),
+        output=_last_lines(output),
     )
 
 
 def _last_lines(output: str) -> str:
     lines = output.strip("\n").split("\n")[-config.OUTPUT_LINES :]
     return "\n".join(clip(line, config.OUTPUT_LINE) for line in lines)
-
-
-def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:
-    """Data that the task or its caller needs is no longer stored; ``what`` says which."""
-    message = f"data of task {_named(node, item)!r} is lost: {what}"
-    return ErrorRecord(
-        "lost", _path_of(DataLostError), message, node=node, item=item, attempts=attempts
-    )
-
-
-def _path_of(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _named(node: str, item: int | None) -> str:

@@ -50,6 +50,10 @@ class Presence:
         self._loop.add_reader(self._listening, self._accept)
         self._look()
 
+    def close(self) -> None:
+        """Nobody is heard any more: who comes finds no engine, and starts another."""
+        self._listening.close()
+
     def _accept(self) -> None:
         with suppress(BlockingIOError):
             while True:

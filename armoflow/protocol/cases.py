@@ -16,7 +16,7 @@ from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.resolve import STATE_VARIABLE
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.traffic import Traffic
-from armoflow.system.temporary import shared_endpoint
+from armoflow.system.meeting import shared_endpoint
 
 _STATUS = re.compile(r"status: (\d{3})\b")
 _PERMISSION = re.compile(r"the permission (\w+:\w+)")

@@ -20,6 +20,7 @@ from pathlib import Path
 from armoflow.system import temporary
 from armoflow.system.descendants import MARK, end_marked
 from armoflow.system.interpreter import python_command
+from armoflow.system.meeting import sweep_meeting_places
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -98,6 +99,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # they are the owner's to handle
     mark, *directories = sys.argv[1:]
     temporary.sweep()
+    sweep_meeting_places()
     groups = signal_groups(watch(sys.stdin), signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while groups and time.monotonic() < deadline:

@@ -8,7 +8,6 @@ killed process has left behind is swept away by the next start, and nothing else
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from armoflow.errors import EngineError
-from armoflow.system.sockets import stream_path
 
 PREFIX = "armoflow-"
 SOCKET_PATH_LIMIT = 100
@@ -71,10 +69,10 @@ def socket_directory(near: Path, longest: str) -> TemporaryDirectory | None:
     Raises:
         EngineError: If there is no place for it.
     """
-    if _fits(near, longest):
+    if fits(near, longest):
         return None
     for base in _short_places():
-        if base and _fits(Path(base) / f"{PREFIX}12345678", longest):
+        if base and fits(Path(base) / f"{PREFIX}12345678", longest):
             with suppress(EngineError):
                 return TemporaryDirectory(Path(base))
     raise EngineError(
@@ -82,43 +80,6 @@ def socket_directory(near: Path, longest: str) -> TemporaryDirectory | None:
         f"{SOCKET_PATH_LIMIT} bytes, and neither XDG_RUNTIME_DIR nor /tmp can be written to. Set "
         "TMPDIR to a directory with a short name"
     )
-
-
-def steady_socket_directory(near: Path, longest: str) -> Path:
-    """Where sockets are whose directory is always the same, so that others find them.
-
-    Args:
-        near: The other directory, where they are if their paths are short enough there.
-        longest: The longest name of a socket in it.
-
-    Raises:
-        EngineError: If there is no place for it.
-    """
-    if _fits(near, longest):
-        return near
-    name = hashlib.blake2b(os.fsencode(near), digest_size=8).hexdigest()
-    for base in ("/tmp", "/var/tmp"):
-        if os.access(base, os.W_OK | os.X_OK):
-            return Path(base) / f"af-{os.geteuid()}-{name}"
-    raise EngineError(
-        f"there is no place for a Unix socket: paths in {near} are longer than "
-        f"{SOCKET_PATH_LIMIT} bytes, and /tmp cannot be written to: choose a shorter one"
-    )
-
-
-SHARED_SOCKET = "engine.sock"
-"""Where the engine listens that the clients of a state directory share."""
-
-
-def shared_endpoint(state: Path) -> str:
-    """The endpoint of the engine that the clients of a state directory share, if it runs.
-
-    Example:
-        >>> shared_endpoint(Path("/srv/state"))
-        'unix:/srv/state/engine.sock'
-    """
-    near = state.expanduser().resolve()
-    return f"unix:{steady_socket_directory(near, stream_path(SHARED_SOCKET)) / SHARED_SOCKET}"
 
 
 def temporary_root() -> Path:
@@ -218,7 +179,10 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _remove_locked(path: Path) -> None:
-    """Remove a directory, its lock last: what is left of an interrupted removal is swept later."""
+    """Remove a directory, its lock last: what is left of an interrupted removal is swept later.
+
+    So is what somebody still wrote into it meanwhile.
+    """
     for name in _names(path):
         inner = path / name
         if inner.is_dir() and not inner.is_symlink():
@@ -226,6 +190,8 @@ def _remove_locked(path: Path) -> None:
         else:
             with suppress(OSError):
                 inner.unlink()
+    if _names(path):
+        return
     with suppress(OSError):
         (path / _LOCK).unlink()
         path.rmdir()
@@ -246,7 +212,8 @@ def _is_lock_of(lock: int, path: Path) -> bool:
         return False
 
 
-def _fits(directory: Path, name: str) -> bool:
+def fits(directory: Path, name: str) -> bool:
+    """Whether the path of a socket of that name is short enough there."""
     return len(os.fsencode(directory / name)) < SOCKET_PATH_LIMIT
 
 

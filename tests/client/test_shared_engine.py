@@ -19,6 +19,7 @@ from armoflow import Client, task
 from armoflow.client import shared_engine
 from armoflow.client.shared_engine import SharedEngine
 from armoflow.errors import EngineError, OptionError
+from armoflow.system.meeting import meeting, meeting_place, sweep_meeting_places
 from tests.integration.engines import Up, alive
 
 PATIENCE = 60.0
@@ -44,10 +45,10 @@ def engine_of(client: Client) -> SharedEngine:
     return engine
 
 
-def program(text: str, *arguments: object) -> subprocess.Popen[str]:
+def program(text: str, *arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
     """Python that runs beside this."""
     command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -170,10 +171,45 @@ def test_the_directory_of_another_engine_is_refused(tmp_path: Path) -> None:
 
 def test_a_long_name_does(tmp_path: Path) -> None:
     state = tmp_path / ("long" * 30)
+    place = meeting_place(state)
     with Client(state=state, workers=1) as client:
         assert client.compute(task(abs)(-1)) == 1
+        assert place.parent == Path("/tmp") and place.stat().st_mode & 0o777 == 0o700
         with Client(state=state) as other:
-            assert engine_of(other).pid == engine_of(client).pid
+            pid = engine_of(other).pid
+            assert engine_of(client).pid == pid
+    wait_for(lambda: not alive(pid), "the engine is left")
+    assert not place.exists()
+
+
+def test_sockets_of_a_killed_engine_are_swept_away(tmp_path: Path) -> None:
+    state = tmp_path / ("long" * 30)
+    started = program(JOINER + "        sys.stdin.read()", state, stdin=subprocess.PIPE)
+    assert started.stdout is not None
+    pid = int(started.stdout.readline())
+    place = meeting_place(state)
+    sweep_meeting_places()
+    assert place.exists(), "the engine lives"
+    started.kill()  # before it, lest it starts another one
+    started.communicate()
+    os.kill(pid, signal.SIGKILL)
+
+    def swept() -> bool:
+        sweep_meeting_places()
+        return not place.exists()
+
+    wait_for(swept, "it is left")
+
+
+def test_sockets_go_with_the_state_directory(tmp_path: Path) -> None:
+    state = tmp_path / ("long" * 30)
+    state.mkdir()
+    with meeting(state) as place:
+        pass
+    state.joinpath("starting").unlink()
+    state.rmdir()
+    sweep_meeting_places()
+    assert not place.exists()
 
 
 KILLED = """

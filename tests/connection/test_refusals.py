@@ -28,7 +28,7 @@ from armoflow.protocol.credentials import CertificateFacts, load
 from armoflow.protocol.probe import Found, Standing, probe
 from armoflow.protocol.refusals import TABLE, explain, find
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.system.temporary import shared_endpoint
+from armoflow.system.meeting import shared_endpoint
 from tests.connection.certificates import NOW, WEEK, Authority, Identity
 from tests.connection.nginx import Ingress, ingress
 from tests.integration.engines import Up

@@ -99,6 +99,53 @@ def test_what_a_power_cut_leaves_is_removed_by_the_next_start(tmp_path: Path) ->
     place.wait_until_clean()
 
 
+ARRIVING = """
+    import os, sys
+    from pathlib import Path
+    from armoflow import Client, file, task
+
+    @task
+    def write(path: Path) -> object:
+        path.write_text("made")
+        return file(path)
+
+    with Client(workers=1) as client:
+        made = client.compute(write(Path(sys.argv[1])))
+        print(made, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_files_that_have_arrived_go_with_a_killed_client(tmp_path: Path) -> None:
+    place = Place(tmp_path / "tmp")
+    with place.run(ARRIVING, str(tmp_path / "made.txt"), stdin=subprocess.PIPE) as process:
+        arrived = Path(line_of(process))
+        assert arrived.read_text() == "made" and place.directory in arrived.parents
+        process.kill()
+    wait_for(lambda: not place.processes(), "the engine is left")
+    assert arrived.exists()
+    with place.run(ARRIVING, str(tmp_path / "made.txt"), stdin=subprocess.PIPE) as process:
+        other = Path(line_of(process))
+        wait_for(lambda: not arrived.exists(), "it is not swept away")
+        assert other.exists()
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    place.wait_until_clean()
+
+
+def test_what_cannot_be_removed_yet_is_swept_away_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = TemporaryDirectory(root)
+    (dead.path / "state").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(temporary.shutil, "rmtree", lambda path, ignore_errors: None)
+        dead.remove()
+    assert dead.path.exists()
+    temporary.sweep()
+    assert not dead.path.exists()
+
+
 def test_sockets_go_elsewhere_where_paths_are_long(root: Path) -> None:
     assert socket_directory(Path("/tmp"), "engine.sock") is None
     elsewhere = socket_directory(root / ("x" * 100), "engine.sock")

@@ -250,17 +250,16 @@ def test_each_call_has_a_file_of_its_own(client: Client, tmp_path: Path) -> None
 
 
 @task
-def same_path(number: int, name: str) -> FileCopy:
-    path = Path(tempfile.gettempdir()) / name
+def same_path(number: int, path: Path) -> FileCopy:
     path.write_bytes(bytes([number]) * (3_000_000 - number))
     return armoflow.file(path)
 
 
 def test_files_that_are_written_over_are_what_they_were_when_they_were_returned(
-    client: Client,
+    client: Client, tmp_path: Path
 ) -> None:
-    name = f"armoflow-test-{os.getpid()}"
-    found = client.compute(same_path.with_options(batch_size=4).map(range(4), name=name))
+    same = same_path.with_options(batch_size=4).map(range(4), path=tmp_path / "same")
+    found = client.compute(same)
     contents = [bytes([number]) * (3_000_000 - number) for number in range(4)]
     assert [one.path.read_bytes() for one in found] == contents
 
