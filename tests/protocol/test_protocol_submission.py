@@ -12,7 +12,7 @@ from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError
-from armoflow.protocol import silence, submission
+from armoflow.protocol import silence, standard_submitter
 from armoflow.protocol.messages import task_options
 from armoflow.protocol.probe import Found, Standing
 from armoflow.protocol.repeat import is_ambiguous, repeat
@@ -23,7 +23,7 @@ from tests.protocol.fake_engine import CALLER, FakeEngine, Task, broken, make_ta
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission, "CREATING_PATIENCE", 0.0)
+    monkeypatch.setattr(standard_submitter, "CREATING_PATIENCE", 0.0)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
