@@ -5,29 +5,36 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
-from armonik.common import Task
+from armonik.common import Session, SessionStatus, Task
 
 from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.finding import (
+    BEGIN_ANEW,
+    OPEN,
+    find,
+    find_session,
+    find_sessions,
+    gone,
+    session_of_run,
+    told_of,
+)
 from armoflow.cli.printing import json_option, print_json
 from armoflow.errors import OptionError, UnknownIdError
+from armoflow.orchestrator.named.facts import RunFacts
 from armoflow.protocol.inspection import Entity, Inspection, id_of, kind_of
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
 
-if TYPE_CHECKING:
-    from armoflow.orchestrator.named.facts import RunFacts
-
 _NAMED = 3
 """How many failures are named."""
 
-_ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+_ids = click.argument("ids", nargs=-1, required=True, metavar="ID|NAME...")
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID|NAME...")
+@_ids
 @engine_options
 @json_option
 def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
@@ -36,12 +43,9 @@ def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
     Each ID is a session's or a task's, or enough of its beginning; a NAME is a named run's, and is
     meant where something else's ID begins so, too.
     """
-    from armoflow.cli.runs_command import sessions_of_runs
-
-    runs = sessions_of_runs(settings, ids)
     done = []
     with look(settings) as inspection:
-        for found in [_find(inspection, runs.get(id, id), settings, id) for id in ids]:
+        for found in [_find(inspection, id) for id in ids]:  # all, before anything is done
             if isinstance(found, Task):
                 inspection.cancel_task(id_of(found))
             elif kind_of(found) == "session":
@@ -54,19 +58,15 @@ def cancel(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
     _tell("cancelled", done, as_json)
 
 
-def _find(inspection: Inspection, id: str, settings: ConnectionSettings, said: str) -> Entity:
-    """What is meant; of a run that went it is told what it was."""
-    from armoflow.cli.runs_command import told_of
-
-    try:
-        return inspection.find(id)
-    except UnknownIdError as error:
-        was = told_of(settings, said)
-        if was is None:
-            raise
+def _find(inspection: Inspection, said: str) -> Entity:
+    """What is to be cancelled."""
+    run = session_of_run(inspection, said)
+    if run is not None and run.status not in OPEN:
         raise UnknownIdError(
-            f"run {said!r} was cancelled, has ended or was purged{was}: nothing is left to cancel"
-        ) from error
+            f"run {said!r} was cancelled, or has ended: nothing is left to cancel; armoflow purge "
+            f"{shlex.quote(said)} deletes its data"
+        )
+    return find(inspection, said)
 
 
 @click.command()
@@ -74,7 +74,7 @@ def _find(inspection: Inspection, id: str, settings: ConnectionSettings, said: s
 @engine_options
 @json_option
 def pause(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
-    """Start no more tasks of these sessions; what runs goes on."""
+    """Start no more tasks of these sessions, or named runs; what runs goes on."""
     _each(settings, ids, Inspection.pause, "paused", as_json)
 
 
@@ -88,30 +88,45 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
     What a client of the run has laid out and not submitted is submitted. With the SCRIPT that
     submits the graph by that name, it is run, and what is missing of the run is planned anew.
     """
-    from armoflow.cli.run_script import run_script
-    from armoflow.cli.runs_command import describe_run, is_run, take_up, told_of
+    from armoflow.cli.run_script import run_script  # they load a client, which others need not
+    from armoflow.cli.runs_command import describe_run, take_up
 
     name, *rest = ids
-    if rest and Path(rest[0]).is_file():
-        if not is_run(settings, name):
-            known = told_of(settings, name) or ""
-            raise UnknownIdError(
-                f"there is no run {name!r}{known}: armoflow run {rest[0]} begins it"
-            )
+    script = bool(rest) and Path(rest[0]).is_file()
+    if (rest and not script) or not _begin_again(settings, name, needed=script):
+        _each(settings, ids, Inspection.resume, "resumed", as_json)
+    elif script:
         run_script(settings.endpoint, rest)
-    elif not rest and is_run(settings, name):
+    else:
         run = take_up(settings, name)
         if as_json:
             print_json({"run": describe_run(run)})
-            return
-        click.echo(f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{_left(run)}")
-    elif not rest and (was := told_of(settings, name)) is not None:
-        raise UnknownIdError(
-            f"run {name!r} is not there any more{was}: its session was purged, and its values with "
-            "it. armoflow run SCRIPT begins it anew"
-        )
-    else:
-        _each(settings, ids, Inspection.resume, "resumed", as_json)
+        else:
+            click.echo(
+                f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{_left(run)}"
+            )
+
+
+def _begin_again(settings: ConnectionSettings, name: str, *, needed: bool) -> bool:
+    """Let a named run go on that was paused; whether there is one.
+
+    Raises:
+        UnknownIdError: If there is none any more, or one is needed.
+    """
+    with look(settings) as inspection:
+        run = session_of_run(inspection, name)
+        if run is not None and run.status in OPEN:
+            if run.status == SessionStatus.PAUSED:
+                inspection.resume(id_of(run))
+            return True
+    was = told_of(settings, name)
+    if run is not None:
+        raise UnknownIdError(f"run {name!r} was cancelled, or has ended: {BEGIN_ANEW}")
+    if was is not None:
+        raise UnknownIdError(gone(name, was))
+    if needed:
+        raise UnknownIdError(f"there is no run {name!r}: {BEGIN_ANEW}")
+    return False
 
 
 def _left(run: RunFacts) -> str:
@@ -127,7 +142,7 @@ def _left(run: RunFacts) -> str:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.argument("ids", nargs=-1, metavar="[ID|NAME...]")
 @engine_options
 @click.option("--ended", is_flag=True, help="All sessions that have ended, whoever opened them.")
 @click.option("--cancel", "first_cancel", is_flag=True, help="Cancel what still runs in them.")
@@ -139,12 +154,14 @@ def purge(
     first_cancel: bool,
     as_json: bool,
 ) -> None:
-    """Delete sessions with all their data, for good.
+    """Delete sessions with all their data, for good; of a named run all that it has had.
 
     What `armoflow up --retention` does some time after their end, at once.
     """
     if bool(ids) == ended:
-        raise OptionError("write which sessions to purge: their IDs, or --ended for all that have")
+        raise OptionError(
+            "write which sessions to purge: their IDs, names of runs, or --ended for all that have"
+        )
 
     def action(inspection: Inspection, session_id: str) -> None:
         tasks = grouped(inspection.counts(session_id))
@@ -159,7 +176,7 @@ def purge(
         inspection.purge(session_id)
 
     if not ended:
-        _each(settings, ids, action, "purged", as_json)
+        _each(settings, ids, action, "purged", as_json, which=find_sessions)
         return
     with look(settings) as inspection:
         found = [id_of(session) for session in inspection.ended_sessions()]
@@ -168,15 +185,22 @@ def purge(
     _tell("purged", [("session", session_id) for session_id in found], as_json)
 
 
+def _one(inspection: Inspection, said: str) -> Sequence[Session]:
+    return [find_session(inspection, said)]
+
+
 def _each(
     settings: ConnectionSettings,
     ids: Sequence[str],
     action: Callable[[Inspection, str], None],
     verb: str,
     as_json: bool,
+    *,
+    which: Callable[[Inspection, str], Sequence[Session]] = _one,
 ) -> None:
     with look(settings) as inspection:
-        found = [id_of(inspection.session_of(id)) for id in ids]  # all, before anything is done
+        sessions = [each for id in ids for each in which(inspection, id)]
+        found = list(dict.fromkeys(map(id_of, sessions)))  # all, before anything is done
         for session_id in found:
             action(inspection, session_id)
     _tell(verb, [("session", session_id) for session_id in found], as_json)

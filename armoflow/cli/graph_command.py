@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.finding import find_session
 from armoflow.cli.printing import json_option, output_option, tell_written, write_file
 from armoflow.graph.render import FORMATS, check_format, draw_as
 from armoflow.protocol.settings import ConnectionSettings
@@ -15,7 +16,7 @@ from armoflow.report.digest import Digest
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", metavar="SESSION|NAME")
 @engine_options
 @output_option(f"The file to write; its suffix chooses the format: {', '.join(FORMATS)}.")
 @json_option
@@ -23,7 +24,7 @@ def graph(settings: ConnectionSettings, session: str, output: Path, as_json: boo
     """Draw the graph of SESSION: a box for the tasks of each name, coloured by how far they are."""
     suffix = check_format(output)
     with look(settings) as inspection:
-        trace = collect(inspection, inspection.session_of(session))
+        trace = collect(inspection, find_session(inspection, session))
     digest = Digest()
     digest.add(trace.runs)
     write_file(output, draw_as(digest.flow.picture(), suffix))

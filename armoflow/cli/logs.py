@@ -11,6 +11,7 @@ import rich_click as click
 from armonik.common import Session, Task
 
 from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.finding import find
 from armoflow.cli.printing import json_option
 from armoflow.codec.unprintable import printable
 from armoflow.errors import UnknownIdError
@@ -28,7 +29,7 @@ ELSEWHERE = (
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", metavar="ID|NAME")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the session ends, or Ctrl-C.")
 @click.option("--task", metavar="ID|NAME", help="Only of one task, or of all tasks of a name.")
 @engine_options
@@ -38,7 +39,7 @@ def logs(
 ) -> None:
     """Show what the tasks of a session have written: print, logs, and what they have started.
 
-    ID is a session's, or a task's: then it is that task's output.
+    ID is a session's, or a task's: then it is that task's output; NAME is a named run's.
     """
     with look(settings) as inspection:
         session_id, task = _meant(inspection, id, task)
@@ -49,7 +50,7 @@ def logs(
 
 def _meant(inspection: Inspection, id: str, task: str | None) -> tuple[str, str | None]:
     """The session, and the task in it that is asked for."""
-    found = inspection.find(id)
+    found = find(inspection, id)
     if isinstance(found, Session):
         return id_of(found), task
     if isinstance(found, Task):

@@ -10,6 +10,7 @@ from armonik.common import Session, SessionStatus
 
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json, print_table, short
+from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.inspection import Inspection, moment, seconds
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
@@ -23,6 +24,7 @@ def describe_session(inspection: Inspection, session: Session) -> dict[str, Any]
         "id": session.session_id,
         "status": SessionStatus(session.status).name.lower(),
         "application": (options and options.application_name) or None,
+        "run": options.options.get(RUN_LABEL) if options and options.options else None,
         "created": moment(session.created_at),
         "seconds": seconds(session.duration),
         "partitions": list(session.partition_ids),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +17,11 @@ from armoflow.client.client import Client
 from armoflow.config import CONNECT_TIMEOUT
 from armoflow.errors import NamedRunError, UnknownIdError
 from armoflow.orchestrator.named.facts import RunFacts, list_runs
-from armoflow.orchestrator.named.session import RunSession
 from armoflow.protocol.connect import connect
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.protocol.transport import Transport
 from armoflow.report.wording import age
-from armoflow.run_notes import RunNotes, what_was
+from armoflow.run_notes import RunNotes
 
 T = TypeVar("T")
 
@@ -137,24 +136,3 @@ def take_up(settings: ConnectionSettings, name: str) -> RunFacts:
         client.attach(name)
     found = ask(settings, lambda transport: list_runs(transport, 1_000))
     return next(run for run in found.newest if run.name == name and run.state != "ended")
-
-
-def told_of(settings: ConnectionSettings, name: str) -> str | None:
-    """What is known of a run that the engine does not know any more."""
-    note = RunNotes(settings.endpoint).read(name)
-    return None if note is None else what_was(note)
-
-
-def is_run(settings: ConnectionSettings, name: str) -> bool:
-    """Whether an engine has a run of a name."""
-    return name in sessions_of_runs(settings, [name])
-
-
-def sessions_of_runs(settings: ConnectionSettings, names: Sequence[str]) -> dict[str, str]:
-    """The ids of the sessions of runs that go on, by name: of what is the name of one."""
-
-    async def found(transport: Transport) -> dict[str, str]:
-        sessions = {name: await RunSession.find(transport, name) for name in names}
-        return {name: session.id for name, session in sessions.items() if session is not None}
-
-    return ask(settings, found)

@@ -9,6 +9,7 @@ import rich_click as click
 from armonik.common import Result, ResultStatus, Session, Task
 
 from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.finding import find
 from armoflow.cli.printing import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.inspection import Inspection, moment, task_name
@@ -27,17 +28,17 @@ ITEMS = 20
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", metavar="ID|NAME")
 @engine_options
 @json_option
 def show(settings: ConnectionSettings, id: str, as_json: bool) -> None:
     """Show all that is known of a session, a task or a result.
 
-    ID is one's id, or enough of its beginning. Of a failed task that is the error, with the
-    traceback where armoflow's worker ran it.
+    ID is one's id, or enough of its beginning; NAME is a named run's. Of a failed task that is the
+    error, with the traceback where armoflow's worker ran it.
     """
     with look(settings) as inspection:
-        found = inspection.find(id)
+        found = find(inspection, id)
         if isinstance(found, Session):
             facts = _session(inspection, found)
         elif isinstance(found, Task):

@@ -10,6 +10,7 @@ from typing import Any
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options, look
+from armoflow.cli.finding import find_session
 from armoflow.cli.printing import json_option, output_option, tell_written, write_file
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.collect import collect
@@ -19,7 +20,7 @@ from armoflow.report.trace import TaskRun
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", metavar="SESSION|NAME")
 @engine_options
 @output_option("The file to write (trace.json); open it at ui.perfetto.dev.")
 @json_option
@@ -29,7 +30,7 @@ def timeline(settings: ConnectionSettings, session: str, output: Path, as_json: 
     Of a pack it is the pack that is shown, with what it waited for.
     """
     with look(settings) as inspection:
-        trace = collect(inspection, inspection.session_of(session))
+        trace = collect(inspection, find_session(inspection, session))
     runs = [run for run in trace.runs if run.started is not None]
     events = list(trace_events(runs))
     write_file(output, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode())

@@ -169,6 +169,14 @@ class Inspection:
         with self._words("reading a session"):
             return self._sessions.get_session(session_id)
 
+    def labelled_sessions(self, label: str, value: str) -> list[Session]:
+        """The sessions whose default task options say this under a label, the oldest first."""
+        with self._words("looking for a session with a label"):
+            found: list[Session] = self._sessions.list_sessions(
+                Session.options[label] == value, page_size=PAGE, sort_field=Session.created_at
+            )[1]
+        return [session for session in found if session.status != SessionStatus.DELETED]
+
     def ended_sessions(self) -> list[Session]:
         """All sessions that were closed, cancelled or purged, the oldest first."""
         ended = Session.status == SessionStatus.CLOSED
