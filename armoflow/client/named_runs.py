@@ -395,7 +395,7 @@ class NamedRuns:
         orchestrator, session = run.orchestrator, run.session
         skipping = [key for node in Graph(value) for key in keys.skipping(node)]
         places = self._loop.call(session.places(skipping))
-        known = KnownValues(keys, places, run.tasks)
+        known = KnownValues(keys, places, run.tasks, session.partials())
         planner = Planner(orchestrator.book, settings, known)
         survey = self._survey(planner, value, settings)
         if survey.cached:
@@ -404,6 +404,7 @@ class NamedRuns:
             planner.tell(cached.made)
             survey = self._survey(planner, value, settings)
         store = functools.partial(self._store, run)
+        planner.begin_with(known.partials)
         references = RunReferences(self._client, settings.key, store, self._read)
         planner.surroundings = survey.surroundings(references)
 

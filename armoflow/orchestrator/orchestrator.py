@@ -330,6 +330,7 @@ class Orchestrator:
         """
         if recorder is not None:
             planner.tell(recorder.made)
+            planner.tell_combined(recorder.combined)
         run = Run(
             targets,
             planner,

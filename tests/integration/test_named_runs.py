@@ -11,6 +11,7 @@ import pytest
 
 from armoflow import Client, config, items, task
 from armoflow.errors import NamedRunError, OptionError, UnkeyableError
+from tests.faults.scripts import wait_for
 from tests.integration.engines import Up
 from tests.integration.gates import Gate, Log, note, pass_gate
 
@@ -57,6 +58,20 @@ def fragile(number: int, log: str, flag: str) -> int:
     if number == 2 and not Path(flag).exists():
         raise ValueError(f"no {flag}")
     return number
+
+
+@task
+def gated_pair(number: int, log: str, gate: str, flag: str) -> tuple[int, str]:
+    if number == 7 and not Path(flag).exists():
+        pass_gate(gate)
+        raise ValueError(f"no {flag}")
+    return number, log
+
+
+@task
+def add_pairs(first: tuple[int, str], second: tuple[int, str]) -> tuple[int, str]:
+    note(first[1], "add")
+    return first[0] + second[0], first[1]
 
 
 @task
@@ -171,6 +186,28 @@ def test_what_a_failure_kept_from_being_submitted_fails_with_it_for_who_attaches
         other.attach(name).result()
     flag.touch()
     assert other.submit(chain, name=name).result() == 7
+
+
+@pytest.mark.parametrize("kind", ["reduce", "fold"])
+def test_what_a_reduction_has_combined_counts(
+    client: Client, other: Client, name: str, log: Log, tmp_path: Path, kind: str
+) -> None:
+    gate, flag = Gate(tmp_path / "gate"), tmp_path / "flag"
+    single = gated_pair.with_options(batch_size=1)
+    pairs = single.map(range(8), log=log.path, gate=gate.path, flag=str(flag))
+    combine = add_pairs.with_options(batch_size=1)
+    graph = pairs.reduce(combine) if kind == "reduce" else pairs.fold(combine)
+    before = 4 if kind == "reduce" else 6  # of those that do not need the last item
+    with gate.closed():
+        failing = client.submit(graph, name=name)
+        wait_for(lambda: log.counts()["add"] >= before, "nothing was combined")
+    with pytest.raises(ValueError, match="no "):
+        failing.result()
+    combined = log.counts()["add"]
+    flag.touch()
+    assert other.submit(graph, name=name).result() == (28, log.path)
+    assert log.counts()["add"] == 7
+    assert combined == before
 
 
 def test_another_graph_takes_the_place_of_one_under_way_only_if_that_is_said(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,14 @@ class Simulation:
         self.live = 0
         self.peak = 0
         self.seconds_per_item: float | None = None
+        self.prepare: Callable[[Planner], None] = lambda planner: None
 
     def compute(self, *values: Any) -> list[list[ItemOutcome]]:
         """The outcomes of each value's items, absent ones left out."""
         targets = [PlannedTarget(value) for value in values]
-        for entry in Planner(self.book, self.settings, self.known).plan(targets):
+        planner = Planner(self.book, self.settings, self.known)
+        self.prepare(planner)
+        for entry in planner.plan(targets):
             if isinstance(entry, Constant):
                 entry.result_id = self.engine.new_id()
                 self.engine.data[entry.result_id] = b"".join(entry.parts or ())

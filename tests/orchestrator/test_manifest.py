@@ -15,6 +15,7 @@ from armoflow.orchestrator.named.manifest import (
     KEY_BYTES,
     Head,
     Part,
+    PartialNote,
     Place,
     PlanningProcess,
     TaskNote,
@@ -31,6 +32,7 @@ WHOLE = Part(
     Head(KEY, KEY, 0, "total", True, b"seal", PlanningProcess("host", 7, "then")),
     [TaskNote("p1", ("a",), ("b",), OPTIONS, Operation.MAP, ("load", "clean"), 4, 2)],
     [ValueNote("b", 0, 0, 2 * KEY)],
+    [PartialNote("b", KEY, 4, 6)],
     [Place("b", "load", 4, 0, 2)],
     "interrupted",
 )

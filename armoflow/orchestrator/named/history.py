@@ -16,6 +16,7 @@ from armoflow.orchestrator.named.manifest import (
     PART_NAME,
     Head,
     Part,
+    PartialNote,
     Place,
     TaskNote,
     unpack_part,
@@ -71,6 +72,7 @@ class Manifest:
         self.stopped = ""
         self.tasks: list[TaskNote] = []
         self._values: list[tuple[str, int, int, bytes]] = []
+        self._partials: list[PartialNote] = []
         self._seen: set[str] = set()
 
     @property
@@ -99,6 +101,7 @@ class Manifest:
     def _take(self, part: Part) -> None:
         self.tasks.extend(part.tasks)
         self._values.extend(part.values)
+        self._partials.extend(part.partials)
         if part.head is not None and part.epoch > self.epoch:
             self.epoch, self.head = part.epoch, part.head
             self.end, self.stopped = None, ""
@@ -119,6 +122,15 @@ class Manifest:
                 if slot not in bad:
                     key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
                     found[key, output] = ValuePlace(result_id, slot)
+        return found
+
+    def partials(self, progress: Progress) -> dict[bytes, list[PartialNote]]:
+        """What reductions have made, or will make, of some of their items, by their keys."""
+        found: defaultdict[bytes, list[PartialNote]] = defaultdict(list)
+        for note in self._partials:
+            there = note.result_id in progress.done or note.result_id in progress.open
+            if there and note.result_id not in progress.bad:
+                found[note.key].append(note)
         return found
 
 

@@ -124,6 +124,22 @@ class ValueNote(NamedTuple):
     keys: bytes
 
 
+class PartialNote(NamedTuple):
+    """What a reduction makes of some of its items.
+
+    Attributes:
+        result_id: Where it is.
+        key: The key of the reduction.
+        start: The position of the first item.
+        stop: That after the last one.
+    """
+
+    result_id: str
+    key: bytes
+    start: int
+    stop: int
+
+
 class Part(NamedTuple):
     """A part of a manifest.
 
@@ -132,6 +148,7 @@ class Part(NamedTuple):
         head: What was asked for; in the first part of an epoch.
         tasks: Tasks that are submitted.
         values: What they make.
+        partials: What those of them make that are parts of reductions.
         end: Where the values are that were asked for: the plan is whole.
         stopped: Why the plan will never be whole.
     """
@@ -140,6 +157,7 @@ class Part(NamedTuple):
     head: Head | None = None
     tasks: Sequence[TaskNote] = ()
     values: Sequence[ValueNote] = ()
+    partials: Sequence[PartialNote] = ()
     end: Sequence[Place] | None = None
     stopped: str = ""
 
@@ -167,6 +185,8 @@ def pack_part(part: Part) -> bytes:
         written["options"] = [[*each[:-1], dict(each[-1])] for each in map(_option_values, options)]
     if part.values:
         written["values"] = [list(note) for note in part.values]
+    if part.partials:
+        written["partials"] = [list(note) for note in part.partials]
     if part.end is not None:
         written["end"] = [list(place) for place in part.end]
     if part.stopped:
@@ -200,6 +220,7 @@ def unpack_part(data: bytes | bytearray | memoryview) -> Part:
         _head(written["head"]) if "head" in written else None,
         [_task(entry, options) for entry in _list(written.get("tasks", []))],
         [_value(entry) for entry in _list(written.get("values", []))],
+        [_partial(entry) for entry in _list(written.get("partials", []))],
         None if end is None else [_place(entry) for entry in _list(end)],
         _text(written.get("stopped", "")),
     )
@@ -314,6 +335,13 @@ def _value(value: Any) -> ValueNote:
     result_id, slot, output, keys = _row(value, 4)
     _expect(isinstance(keys, bytes) and len(keys) % KEY_BYTES == 0, "no keys")
     return ValueNote(_id(result_id), _number(slot), _number(output, least=-1), keys)
+
+
+def _partial(value: Any) -> PartialNote:
+    result_id, key, start, stop = _row(value, 4)
+    note = PartialNote(_id(result_id), _key(key), _number(start), _number(stop))
+    _expect(note.start < note.stop, "a part of a reduction that ends before it begins")
+    return note
 
 
 def _place(value: Any) -> Place:

@@ -23,6 +23,7 @@ from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import (
     PART_NAME,
     Part,
+    PartialNote,
     Place,
     TaskNote,
     ValueNote,
@@ -31,6 +32,7 @@ from armoflow.orchestrator.named.manifest import (
 from armoflow.orchestrator.named.restored import RestoredResult
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.planned import LocalItems, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.known import Partial
 from armoflow.orchestrator.queue import Entry
 from armoflow.orchestrator.submit import Pipeline
 from armoflow.orchestrator.targets import WaitingTarget
@@ -77,6 +79,7 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self._held: list[Entry] = []
         self._values: dict[Result, list[ValueNote]] = {}
+        self._partials: dict[Result, PartialNote] = {}
         self._late: list[tuple[Result, ValueNote]] = []
         self._lock = threading.Lock()
         self._unsent = 0
@@ -116,6 +119,14 @@ class Recorder:
                     position += piece.length
         self._let_go()
 
+    def combined(self, node: Node, partial: Partial) -> None:
+        """Take what a reduction makes of some of its items."""
+        keyed, result = self._keys.of(node), partial.place.result
+        if keyed is not None and not result.id:  # else it was not held back: it is made anew
+            key = keyed.items[0]
+            self._partials[result] = PartialNote("", key, partial.start, partial.stop)
+        self._let_go()
+
     def _note(self, piece: SlotRange, output: int, keys: Sequence[bytes]) -> None:
         note = ValueNote("", piece.start, output, b"".join(keys))
         if isinstance(piece.result, (RestoredResult, Imported)):
@@ -145,16 +156,22 @@ class Recorder:
             for result in task.outputs
             for note in self._values.get(result, ())
         ]
+        partials = [
+            note._replace(result_id=result.id)
+            for task in tasks
+            for result in task.outputs
+            if (note := self._partials.get(result)) is not None
+        ]
         self._noted_at = self._loop.time()
-        return PART_NAME, pack_part(
-            Part(self._epoch, tasks=[_describe(task) for task in tasks], values=values)
-        )
+        described = [_describe(task) for task in tasks]
+        return PART_NAME, pack_part(Part(self._epoch, None, described, values, partials))
 
     def sent(self, tasks: Sequence[PlannedTask]) -> None:
         """Tasks were submitted, or will not be."""
         for task in tasks:
             for result in task.outputs:
                 self._values.pop(result, None)
+                self._partials.pop(result, None)
         with self._lock:
             self._unsent -= len(tasks)
         self._look()

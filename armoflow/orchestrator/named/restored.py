@@ -5,17 +5,17 @@ Payloads are not read: what is known of a task is what the manifest says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armoflow.codec.payload import Payload
 from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.named.history import Progress, ValuePlace
-from armoflow.orchestrator.named.manifest import Place, TaskNote
+from armoflow.orchestrator.named.manifest import PartialNote, Place, TaskNote
 from armoflow.orchestrator.named.run_keys import KeyedNode, RunKeys, ValueKey
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.chunks import join
-from armoflow.orchestrator.planning.known import Begun, Found, Run, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, Partial, Run, Scattered
 from armoflow.protocol.result_handle import ResultState
 
 
@@ -93,17 +93,23 @@ class KnownValues:
         keys: What the values of the graph are known by.
         places: Where values are, or will be.
         tasks: Gives the results.
+        partials: What reductions have made of some of their items, by their keys.
 
     Attributes:
         taken: The results of which something was said.
     """
 
     def __init__(
-        self, keys: RunKeys, places: dict[ValueKey, ValuePlace], tasks: RestoredTasks
+        self,
+        keys: RunKeys,
+        places: dict[ValueKey, ValuePlace],
+        tasks: RestoredTasks,
+        partials: Mapping[bytes, Sequence[PartialNote]],
     ) -> None:
         self._keys = keys
         self._places = places
         self._tasks = tasks
+        self._partials = partials
         self._begun: dict[Node, Begun | None] = {}
         self.taken: set[str] = set()
 
@@ -150,6 +156,20 @@ class KnownValues:
                 runs.append(self._run(node, keyed, start, number))
                 start = None
         return runs
+
+    def partials(self, node: Node) -> Sequence[Partial]:
+        """What a reduction has made of some of its items."""
+        keyed = self._keys.of(node) if self._partials else None
+        found = () if keyed is None else self._partials.get(keyed.items[0], ())
+        self.taken.update(note.result_id for note in found)
+        return [
+            Partial(
+                note.start,
+                note.stop,
+                SlotRange(self._tasks.result(note.result_id, node.name), 0, 1),
+            )
+            for note in found
+        ]
 
     def spent(self, node: Node) -> int:
         """Nothing was tried by this plan."""

@@ -25,6 +25,7 @@ from armoflow.orchestrator.named.manifest import (
     EPOCHS,
     Head,
     Part,
+    PartialNote,
     Place,
     PlanningProcess,
     pack_part,
@@ -181,6 +182,10 @@ class RunSession:
         for place in await left_out(self._transport, self.id, ready):
             del found[doubtful[place]]
         return found
+
+    def partials(self) -> dict[bytes, list[PartialNote]]:
+        """What reductions have made, or will make, of some of their items, by their keys."""
+        return self.manifest.partials(self.progress)
 
     async def being_planned(self) -> bool:
         """Whether somebody plans it now."""

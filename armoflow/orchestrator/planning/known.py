@@ -43,6 +43,20 @@ Scattered: TypeAlias = "Sequence[Run]"
 """Of a collection, those of its items that exist already, in their order."""
 
 
+class Partial(NamedTuple):
+    """What a reduction has made of some of its items, that follow one another.
+
+    Attributes:
+        start: The position of the first one.
+        stop: That after the last one.
+        place: Where it is.
+    """
+
+    start: int
+    stop: int
+    place: SlotRange
+
+
 class Known(Protocol):
     """Asked for all that a plan comes to. Says the same each time in one plan."""
 

@@ -24,7 +24,7 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Begun, Found, Known, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, Known, Partial, Scattered
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -53,12 +53,16 @@ class Core:
         on_forget: Called with each node that nobody needs any more.
         on_made: Each is called with what was planned: a node, the position of the first of these
             items (0 for single values), and where they will be, by output.
+        on_combined: Each is called with what a reduction will make of some of its items.
+        partials: Gives what a reduction has made already, of some of its items each.
     """
 
     def __init__(self, make_kind: Callable[[type[Node | Begun]], NodeKind], known: Known) -> None:
         self.stuck: list[Node] = []
         self.on_forget: Callable[[Node], None] = _nothing
         self.on_made: list[Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]] = []
+        self.on_combined: list[Callable[[Node, Partial], None]] = []
+        self.partials: Callable[[Node], Sequence[Partial]] = _no_partials
         self._make_kind = make_kind
         self._kinds: dict[type[Node | Begun], NodeKind] = {}
         self._known = known
@@ -179,6 +183,11 @@ class Core:
         for tell in self.on_made:
             for node, made in places.items():
                 tell(node, 0, [[place] for place in made])
+
+    def combined(self, node: Node, partial: Partial) -> None:
+        """A reduction was planned as far as this."""
+        for tell in self.on_combined:
+            tell(node, partial)
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""
@@ -320,6 +329,10 @@ def _look_up(found: Found) -> Planning:
 
 def _nothing(node: Node) -> None:
     return None
+
+
+def _no_partials(node: Node) -> Sequence[Partial]:
+    return ()
 
 
 class _StackEntry:

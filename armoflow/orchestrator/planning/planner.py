@@ -43,7 +43,7 @@ from armoflow.orchestrator.planning.kinds.reduce import ReduceKind
 from armoflow.orchestrator.planning.kinds.slice import SliceKind
 from armoflow.orchestrator.planning.kinds.source import SourceKind
 from armoflow.orchestrator.planning.kinds.zip import ZipKind
-from armoflow.orchestrator.planning.known import NOTHING, Begun, Known
+from armoflow.orchestrator.planning.known import NOTHING, Begun, Known, Partial
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.plan_core import Core, NodeKind
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
@@ -113,6 +113,14 @@ class Planner:
     def tell(self, made: Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]) -> None:
         """Have one more told where all will be that is planned; see :class:`Core`."""
         self._core.on_made.append(made)
+
+    def tell_combined(self, combined: Callable[[Node, Partial], None]) -> None:
+        """Have one more told what reductions make of some of their items; see :class:`Core`."""
+        self._core.on_combined.append(combined)
+
+    def begin_with(self, partials: Callable[[Node], Sequence[Partial]]) -> None:
+        """Go on with what reductions have made already; see :class:`Core`."""
+        self._core.partials = partials
 
     def bind(self, value: Delayed[Any], result: Result) -> None:
         """Let the task that makes a value write it to this result, where that is possible."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from bisect import bisect_right
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from armoflow.codec.payload import Operation, Pickled
 from armoflow.graph.nodes import MISSING, FoldNode, ReduceNode
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
-from armoflow.orchestrator.planning.chunks import PlanStep
+from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, PlanStep
+from armoflow.orchestrator.planning.known import Partial
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import node_of
 from armoflow.orchestrator.sizes import BatchSizer
@@ -22,9 +24,18 @@ class Combine:
         self._node = node
 
     def __call__(
-        self, column: list[PlanPiece], *, initial: bool = False, final: bool = False
+        self,
+        column: list[PlanPiece],
+        start: int,
+        stop: int,
+        *,
+        initial: bool = False,
+        final: bool = False,
     ) -> Generator[PlanStep, Any, SlotRange]:
-        """One task; the ``initial`` value comes first, the ``final`` one is the node's own."""
+        """One task, which combines what stands for the items from ``start`` to ``stop``.
+
+        The ``initial`` value comes first; the ``final`` one is the node's own.
+        """
         context, node = self._context, self._node
         draft = context.arguments.draft()
         arguments: Pickled | None = None
@@ -44,7 +55,48 @@ class Combine:
             final=final,
             outputs=[result],
         )
-        return SlotRange(outputs[0], 0, 1)
+        place = SlotRange(outputs[0], 0, 1)
+        if not final:
+            context.core.combined(node, Partial(start, stop, place))
+        return place
+
+
+class BegunReduction:
+    """What a reduction has made already, by where it begins: of each the longest."""
+
+    def __init__(self, partials: Iterable[Partial]) -> None:
+        self._longest: dict[int, Partial] = {}
+        for partial in sorted(partials, key=lambda partial: partial.stop):
+            self._longest[partial.start] = partial
+        self._starts = sorted(self._longest)
+
+    def at(self, position: int) -> Partial | None:
+        """What begins at a position."""
+        return self._longest.get(position)
+
+    def read(
+        self, reader: ItemReader, position: int, hint: int
+    ) -> Generator[PlanStep, Any, Chunk | None]:
+        """The next chunk, up to where something begins that was made already."""
+        chunk = yield from reader.chunk(hint)
+        if chunk is not None and self._starts:
+            following = bisect_right(self._starts, position)
+            if following < len(self._starts):
+                room = self._starts[following] - position
+                if chunk.length > room:
+                    chunk = reader.put_back(chunk, room)
+        return chunk
+
+
+def skip(reader: ItemReader, count: int) -> Generator[PlanStep, Any, None]:
+    """Read over items that nothing is made of any more."""
+    while count:
+        chunk = yield from reader.chunk(count)
+        if chunk is None:
+            return
+        if chunk.length > count:
+            chunk = reader.put_back(chunk, count)
+        count -= chunk.length
 
 
 def sizer_of(context: PlanContext, node: ReduceNode | FoldNode) -> BatchSizer:

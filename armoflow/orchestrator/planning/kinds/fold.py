@@ -7,7 +7,7 @@ from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
-from armoflow.orchestrator.planning.kinds.combine import Combine, sizer_of
+from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of, skip
 from armoflow.orchestrator.planning.resolver import sparse
 
 
@@ -24,15 +24,18 @@ class FoldKind(ReadsOnce):
         cached = self.context.settings.rules.of(node).cached  # the final value is, no other
         so_far: SlotRange | None = None
         position = 0
+        if (begun := BegunReduction(self.core.partials(node)).at(0)) is not None:
+            yield from skip(reader, begun.stop)
+            so_far, position = begun.place, begun.stop
         while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
             column = yield from self.resolver.single_of(chunk, node.source)
-            if so_far is None:
-                so_far = yield from combine(column, initial=True)
-            else:
-                so_far = yield from combine([so_far, *column])
             position += chunk.length
+            if so_far is None:
+                so_far = yield from combine(column, 0, position, initial=True)
+            else:
+                so_far = yield from combine([so_far, *column], 0, position)
         if so_far is None:
-            so_far = yield from combine([], initial=True, final=True)
+            so_far = yield from combine([], 0, 0, initial=True, final=True)
         elif (sparse(node.source) and node.initial is MISSING) or cached:
-            so_far = yield from combine([so_far], final=True)
+            so_far = yield from combine([so_far], 0, position, final=True)
         return [so_far]

@@ -7,8 +7,8 @@ of the items is kept.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.graph.nodes import MISSING, ReduceNode
@@ -17,7 +17,7 @@ from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Planning, PlanStep
 from armoflow.orchestrator.planning.drafts import is_local
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
-from armoflow.orchestrator.planning.kinds.combine import Combine, sizer_of
+from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of, skip
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import sparse
 
@@ -33,18 +33,35 @@ class ReduceKind(ReadsOnce):
         if dynamic.is_dynamic(node):
             return (yield from self.context.expand(node))
         tree = _Tree(self.context, node)
+        begun = BegunReduction(self.core.partials(node))
         column: list[PlanPiece]
         reader = self.resolver.reader(node.source)
         sizer = sizer_of(self.context, node)
         position = 0
-        while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
+        while True:
+            if (partial := begun.at(position)) is not None:
+                yield from skip(reader, partial.stop - position)
+                yield from tree.add(_Entry(partial.place, position, partial.stop))
+                position = partial.stop
+                continue
+            chunk = yield from begun.read(reader, position, sizer.next(position))
+            if chunk is None:
+                break
             column = yield from self.resolver.single_of(chunk, node.source)
+            start, position = position, position + chunk.length
             if chunk.length > 1 or is_local(column):
-                yield from tree.add_batch(column, chunk.length)
+                yield from tree.add_batch(column, start, position)
             else:
-                yield from tree.add([column[0]], 0)
-            position += chunk.length
+                yield from tree.add(_Entry(column[0], start, position))
         return [(yield from tree.finish())]
+
+
+class _Entry(NamedTuple):
+    """What stands for the items from ``start`` to ``stop``."""
+
+    piece: PlanPiece
+    start: int
+    stop: int
 
 
 class _Tree:
@@ -55,38 +72,48 @@ class _Tree:
         self._node = node
         self._sparse = sparse(node.source)
         self._cached = context.settings.rules.of(node).cached  # the final value is, no other
-        self._levels: list[list[PlanPiece]] = []
+        self._levels: list[list[_Entry]] = []
         self._fan_in = node.fan_in
 
-    def add_batch(self, column: list[PlanPiece], length: int) -> Generator[PlanStep, Any, None]:
+    def add_batch(
+        self, column: list[PlanPiece], start: int, stop: int
+    ) -> Generator[PlanStep, Any, None]:
         """Add a batch: it is combined within before it is combined with others."""
         self._fan_in = max(self._node.fan_in, min(PACKED_FAN_IN, config.MAXIMUM_INPUTS))
-        if length == 1:
-            yield from self.add(column, 0)
-        else:
-            yield from self.add([(yield from self._combine(column))], 0)
+        piece = column[0]
+        if stop - start > 1:
+            piece = yield from self._combine(column, start, stop)
+        yield from self.add(_Entry(piece, start, stop))
 
-    def add(self, entry: list[PlanPiece], level: int) -> Generator[PlanStep, Any, None]:
+    def add(self, entry: _Entry) -> Generator[PlanStep, Any, None]:
         """Add one entry; full levels are combined into an entry of the next."""
+        level = 0
         while True:
             if level == len(self._levels):
                 self._levels.append([])
             entries = self._levels[level]
-            entries.extend(entry)
+            entries.append(entry)
             if len(entries) < self._fan_in:
                 return
             self._levels[level] = []
-            entry = [(yield from self._combine(entries))]
+            entry = yield from self._join(entries)
             level += 1
+
+    def _join(self, entries: Sequence[_Entry]) -> Generator[PlanStep, Any, _Entry]:
+        start, stop = entries[0].start, entries[-1].stop
+        pieces = [entry.piece for entry in entries]
+        return _Entry((yield from self._combine(pieces, start, stop)), start, stop)
 
     def finish(self) -> Generator[PlanStep, Any, SlotRange]:
         """Combine what the levels hold, the oldest (highest) first."""
         rest = [entry for level in reversed(self._levels) for entry in level]
-        alone = rest[0] if len(rest) == 1 and not self._cached else None
+        alone = rest[0].piece if len(rest) == 1 and not self._cached else None
         if isinstance(alone, SlotRange) and self._node.initial is MISSING and not self._sparse:
             return alone
         width = max(self._fan_in, 2)
         while len(rest) > width:
             # From the right: the newest entries stand for the fewest items.
-            rest[-width:] = [(yield from self._combine(rest[-width:]))]
-        return (yield from self._combine(rest, initial=True, final=True))
+            rest[-width:] = [(yield from self._join(rest[-width:]))]
+        pieces = [entry.piece for entry in rest]
+        stop = rest[-1].stop if rest else 0
+        return (yield from self._combine(pieces, 0, stop, initial=True, final=True))
