@@ -1,41 +1,134 @@
-"""Tasks with named limits, over all clients: those that have a place, those that wait for one."""
+"""Tasks with named limits, over all clients: those that have a place, those that wait for one.
+
+When a place is free, a few of those that wait for it are queued again: whichever an agent takes
+first has it. One of them that does not take it, because it was cancelled, say, lets the next one be
+queued, so that a free place is never without somebody who was told of it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from armoflow.engine.records import TaskRecord
 from armoflow.engine.rounds import OrderedTasks
 from armoflow.named_limits import Places, read_limits
 
 _LOOKED_AT = 4
-"""Tasks that are looked at again when one ends: they may have said different numbers."""
+"""Tasks that are queued again when one ends: they may have said different numbers."""
 
 
 class LimitedTasks:
-    """What runs with a limit, and what waits for a place, in the order of the queue."""
+    """What runs with a limit, and what waits for a place.
 
-    def __init__(self) -> None:
+    Args:
+        queue: Queues tasks again, which may have room now.
+    """
+
+    def __init__(self, queue: Callable[[Sequence[TaskRecord]], object]) -> None:
+        self._queue = queue
         self._places = Places()
-        self._waiting: dict[str, OrderedTasks] = {}
+        self._waiting: dict[str, _WaitingTasks] = {}
+        self._told: dict[str, tuple[TaskRecord, str]] = {}  # queued again, of which name
 
     def admit(self, task: TaskRecord) -> bool:
         """Give a task its places; or keep it until one is free, and return False."""
         limits = read_limits(task.options.options)
         if not limits:
             return True
+        told = self._told.pop(task.id, None)
         full = self._places.full(limits)
         if full is None:
             self._places.take(task.id, limits)
-        else:
-            self._waiting.setdefault(full, OrderedTasks()).push(task)
-        return full is None
+            for name in limits.keys() & self._waiting.keys():
+                self._waiting[name].had_turn(task.session_id)
+            return True
+        self._waiting.setdefault(full, _WaitingTasks()).push(task)
+        if told is not None and told[1] != full:
+            self._tell(told[1], 1)
+        return False
 
-    def leave(self, task_id: str) -> list[TaskRecord]:
-        """A task does not run any more: those that are to be queued again, which may have room."""
-        ready: list[TaskRecord] = []
+    def leave(self, task_id: str) -> None:
+        """A task does not run any more: others may have room."""
         for name in self._places.leave(task_id):
-            waiting = self._waiting.get(name)
-            if waiting is not None:
-                ready += [waiting.pop() for _ in range(min(_LOOKED_AT, len(waiting)))]
-                if not waiting:
-                    del self._waiting[name]
-        return ready
+            self._tell(name, _LOOKED_AT)
+
+    def gone(self, task: TaskRecord) -> None:
+        """A task that was queued does not run, at least not now: it takes no place."""
+        told = self._told.pop(task.id, None)
+        if told is not None:
+            self._tell(told[1], 1)
+
+    def drop(self, session_id: str) -> None:
+        """Nothing runs any more of what a session has queued."""
+        for name, waiting in list(self._waiting.items()):
+            waiting.drop(session_id)
+            if not waiting:
+                del self._waiting[name]
+        for task, _ in list(self._told.values()):
+            if task.session_id == session_id:
+                self.gone(task)
+
+    def _tell(self, name: str, count: int) -> None:
+        """Queue up to so many of those that wait for a place of this name."""
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            return
+        tasks: list[TaskRecord] = []
+        while waiting and len(tasks) < count:
+            tasks.append(waiting.pop())
+        if not waiting:
+            del self._waiting[name]
+        self._told.update((task.id, (task, name)) for task in tasks)
+        self._queue(tasks)
+
+
+class _WaitingTasks:
+    """Those that wait for a place of one name: by priority, then sessions in turns.
+
+    A turn is a place that was had, not a look at whether there is one.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[int, dict[str, OrderedTasks]] = {}
+        self._turns: dict[str, int] = {}
+        self._now = 0  # of who had a place last
+
+    def push(self, task: TaskRecord) -> None:
+        """Add a task."""
+        sessions = self._queues.setdefault(task.options.priority, {})
+        queue = sessions.get(task.session_id)
+        if queue is None:
+            queue = sessions[task.session_id] = OrderedTasks()
+            # One that comes anew starts where the others are.
+            self._turns[task.session_id] = max(self._turns.get(task.session_id, 0), self._now)
+        queue.push(task)
+
+    def pop(self) -> TaskRecord:
+        """Remove the first task, of which there is one."""
+        priority = max(self._queues)
+        sessions = self._queues[priority]
+        session_id = min(sessions, key=self._turns.__getitem__)
+        task = sessions[session_id].pop()
+        if not sessions[session_id]:
+            self._remove(priority, session_id)
+        return task
+
+    def had_turn(self, session_id: str) -> None:
+        """A task of a session has a place."""
+        if session_id in self._turns:
+            self._now = max(self._now, self._turns[session_id])
+            self._turns[session_id] += 1
+
+    def drop(self, session_id: str) -> None:
+        """Forget all tasks of a session."""
+        for priority in [key for key, sessions in self._queues.items() if session_id in sessions]:
+            self._remove(priority, session_id)
+        self._turns.pop(session_id, None)
+
+    def _remove(self, priority: int, session_id: str) -> None:
+        del self._queues[priority][session_id]
+        if not self._queues[priority]:
+            del self._queues[priority]
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)

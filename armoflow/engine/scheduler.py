@@ -64,7 +64,7 @@ class Scheduler:
         self._acquire = acquire
         self._is_delayed = is_delayed
         self._end = end
-        self._limits = LimitedTasks()
+        self._limits = LimitedTasks(self.push)
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
         self._idle: asyncio.Event | None = None
@@ -92,7 +92,7 @@ class Scheduler:
             agents.remove(agent)
         for task_id in [key for key, value in self.running.items() if value is agent]:
             del self.running[task_id]
-            self.push(self._limits.leave(task_id))
+            self._limits.leave(task_id)
 
     def push(self, tasks: Iterable[TaskRecord]) -> None:
         """Queue ready tasks and wake the agents of their partitions."""
@@ -145,7 +145,7 @@ class Scheduler:
                 if task.status is started:
                     tasks.append(task)
                 else:
-                    self.push(self._limits.leave(task.id))
+                    self._limits.leave(task.id)
         for task in tasks:
             self.running[task.id] = agent
         return tasks
@@ -172,9 +172,7 @@ class Scheduler:
         """Tasks that no agent runs any more."""
         for task_id in task_ids:
             if self.running.pop(task_id, None) is not None:
-                ready = self._limits.leave(task_id)
-                if ready:
-                    self.push(ready)
+                self._limits.leave(task_id)
         if self._idle is not None and not self.running:
             self._idle.set()
 
@@ -185,6 +183,7 @@ class Scheduler:
                 dropped = queue.drop(session_id)
                 if dropped is not None and len(dropped) > LET_GO:
                     asyncio.get_running_loop().call_soon(self._let_go, dropped)
+        self._limits.drop(session_id)
 
     def queued(self, partition_id: str) -> int:
         """How many entries wait; an upper bound, cancelled tasks leave when their turn comes."""
@@ -217,17 +216,19 @@ class Scheduler:
                 # A task that was cancelled or paused is skipped. One that was run out of turn has
                 # left an entry, by which it must not run again before its time.
                 if (
-                    task.status is TaskStatus.SUBMITTED
-                    and task.id not in taken
-                    and not (task.not_before and self._is_delayed(task.id))
-                    and self._limits.admit(task)
+                    task.status is not TaskStatus.SUBMITTED
+                    or task.id in taken
+                    or (task.not_before and self._is_delayed(task.id))
                 ):
+                    skipped += 1
+                    self._limits.gone(task)
+                    if task.status is TaskStatus.CANCELLING and not task.owner:
+                        cancelled.append(task.id)
+                elif self._limits.admit(task):
                     taken.add(task.id)
                     tasks.append(task)
                 else:
                     skipped += 1
-                    if task.status is TaskStatus.CANCELLING and not task.owner:
-                        cancelled.append(task.id)
             if skipped > MAXIMUM_SKIPS:  # others in the event loop have their turn first
                 asyncio.get_running_loop().call_soon(agent.wake)
                 break

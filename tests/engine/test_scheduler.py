@@ -322,8 +322,16 @@ def test_the_tags_of_many_sessions_are_gone_through_now_and_then() -> None:
     assert rounds._most_tags <= 4 * 20 * KNOWN_TAGS
 
 
-def limited(setup: Setup, name: str, order: int, **limits: int) -> TaskRecord:
-    task = setup.make(name, order)
+def limited(
+    setup: Setup,
+    name: str,
+    order: int,
+    *,
+    session: str = "session",
+    priority: int = 1,
+    **limits: int,
+) -> TaskRecord:
+    task = setup.make(name, order, priority, session=session)
     options = {"armoflow.limits": json.dumps(limits)}
     task.options = dataclasses.replace(task.options, options=options)
     return task
@@ -365,3 +373,86 @@ def test_a_limited_task_that_cannot_start_leaves_its_place() -> None:
     setup.lost.add("lost")
     setup.scheduler.push([limited(setup, "lost", 0, one=1), limited(setup, "next", 1, one=1)])
     assert setup.take(10) == ["next"]
+
+
+def test_who_waits_for_a_place_has_it_when_those_before_were_cancelled() -> None:
+    setup = Setup()
+    tasks = [limited(setup, f"{number}", number, one=1) for number in range(20)]
+    setup.scheduler.push(tasks)
+    assert setup.take(10) == ["0"]
+    for task in tasks[1:12]:
+        task.status = TaskStatus.CANCELLED
+    setup.scheduler.forget(["0"])
+    for task in tasks[12:15]:
+        task.status = TaskStatus.CANCELLED
+    assert setup.take(10) == ["15"]
+    assert setup.take(10) == []
+    setup.scheduler.forget(["15"])
+    assert setup.take(10) == ["16"]
+
+
+def test_who_waits_for_a_place_has_it_when_the_session_of_those_before_was_dropped() -> None:
+    setup = Setup()
+    theirs = [limited(setup, f"theirs {n}", n, session="theirs", one=1) for n in range(20)]
+    setup.scheduler.push([*theirs, limited(setup, "mine", 99, session="mine", one=1)])
+    assert setup.take(10) == ["theirs 0"]
+    setup.scheduler.forget(["theirs 0"])  # some of theirs are told of the place
+    setup.scheduler.drop("theirs")
+    assert setup.take(10) == ["mine"]
+    setup.scheduler.forget(["mine"])
+    assert setup.take(10) == []
+
+
+def test_who_waits_for_one_place_does_not_wait_for_those_that_wait_for_another() -> None:
+    setup = Setup()
+    both = [limited(setup, f"both {number}", number, one=1, two=1) for number in range(20)]
+    setup.scheduler.push([limited(setup, "first", -2, one=1), limited(setup, "second", -1, two=1)])
+    assert setup.take(10) == ["first", "second"]
+    setup.scheduler.push([*both, limited(setup, "last", 99, one=1)])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["first"])
+    assert setup.take(10) == ["last"]  # of "two" one runs still
+    setup.scheduler.forget(["second"])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["last"])
+    assert setup.take(10) == ["both 0"]
+
+
+def test_numbers_that_differ_tell_each_other_of_places_no_more_than_once() -> None:
+    setup = Setup()
+    setup.scheduler.push([limited(setup, "one", 0, one=1)])
+    setup.scheduler.push([limited(setup, f"two {n}", n, two=9) for n in range(3)])
+    assert len(setup.take(10)) == 4
+    setup.scheduler.push([limited(setup, f"a {n}", n, one=1, two=5) for n in range(9)])
+    setup.scheduler.push([limited(setup, f"b {n}", n, two=2, one=3) for n in range(9)])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["two 0"])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["two 1"])
+    assert setup.take(10) == ["b 0"]
+
+
+def test_of_those_that_wait_for_a_place_the_most_urgent_is_next() -> None:
+    setup = Setup()
+    setup.scheduler.push([limited(setup, f"{number}", number, one=1) for number in range(20)])
+    assert setup.take(10) == ["0"]
+    setup.scheduler.push([limited(setup, "urgent", 99, priority=5, one=1)])
+    assert setup.take(10) == []
+    setup.scheduler.forget(["0"])
+    assert setup.take(10) == ["urgent"]
+
+
+def test_sessions_that_wait_for_a_place_take_turns() -> None:
+    setup = Setup()
+    for session in ("a", "b"):
+        setup.scheduler.push(
+            [limited(setup, f"{session}{n}", n, session=session, one=1) for n in range(30)]
+        )
+    ran = setup.take(10)
+    while len(ran) < 40:
+        if len(ran) == 10:
+            setup.scheduler.push([limited(setup, "c", 99, session="c", one=1)])
+        setup.scheduler.forget(ran[-1:])
+        ran += setup.take(10)
+    assert abs(sum(name.startswith("a") for name in ran) - 20) <= 2
+    assert "c" in ran[10:15]

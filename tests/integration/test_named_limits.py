@@ -97,6 +97,22 @@ def test_what_is_cancelled_or_fails_leaves_its_place(engine: Up, bell: Bell, gat
         assert second.result() == 1
 
 
+def test_who_waits_behind_what_was_cancelled_has_its_place(
+    engine: Up, bell: Bell, gate: Gate
+) -> None:
+    arguments = (bell.path, gate.path)
+    with Client(engine.endpoint) as client, Client(engine.endpoint) as other:
+        with gate.closed():
+            first = client.submit(held(0, *arguments))
+            bell.hear()
+            given_up = [client.submit(held(number, *arguments)) for number in range(1, 10)]
+            behind = [client.submit(held(10, *arguments)), other.submit(held(11, *arguments))]
+            for future in given_up:
+                assert future.cancel()
+        assert first.result() == 0
+        assert [future.result() for future in behind] == [10, 11]
+
+
 def test_a_process_that_is_killed_keeps_no_place(engine: Up, bell: Bell, gate: Gate) -> None:
     with Client(engine.endpoint, workers=3, crash_retries=0) as client:
         with gate.closed():
