@@ -80,19 +80,17 @@ class Growing:
         self._waiting = list(islice(self._runs, tasks))
         self._ended = tasks
 
-    def glance(self, session_id: str) -> Glance:
+    def glance(self) -> Glance:
         """Some more have ended; others go on for ever."""
         if not self._waiting:
             self._waiting = list(islice(self._runs, MORE))
             self._ended += MORE
         return Glance({TaskStatus.COMPLETED: self._ended, TaskStatus.PROCESSING: PODS}, ())
 
-    def ended(
-        self, session_id: str, since: float | None, skip: int, known: Container[str], *, live: bool
-    ) -> EndedPage:
+    def ended(self, known: Container[str], *, live: bool) -> EndedPage:
         """All that are new."""
         found, self._waiting = self._waiting, []
-        return EndedPage(found, len(found), float(self._ended), full=False)
+        return EndedPage(found)
 
 
 class TimedWatch(SessionWatch):

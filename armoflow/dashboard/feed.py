@@ -18,10 +18,6 @@ from armoflow.report.collect import describe, versions
 from armoflow.report.digest import Digest, by_start
 from armoflow.report.trace import SessionTrace, TaskRun
 
-OVERLAP = 0.25
-"""Seconds before the last end that is known, from which ends are asked for: they come in some
-disorder."""
-
 TICK = 1e-4
 """Seconds of a step of the timeline: 32 bits of them are five days."""
 
@@ -33,6 +29,9 @@ LONGEST_PAUSE = 60.0
 
 RESULTS_PAUSE = 30.0
 """Seconds between two counts of results, while tasks run: an engine reads all of them for that."""
+
+REST = 40
+"""How many times as long as such a count took it is rested after it, at least."""
 
 MOST = 250_000
 """Tasks that are kept: of more the first ones, and it is said."""
@@ -71,11 +70,7 @@ class SessionFeed:
         self._clock = clock
         self._versions = versions(inspection)
         self._known: dict[str, int] = {}  # the number of each task
-        self._since: float | None = None
-        self._skip = 0  # so many from then on were read
-        self._whole = True  # this scan began with the first task
-        self._found = 0  # in this scan
-        self._vain = (-1, 0.0, 1.0)  # a scan without result: ended then, next one, pause after it
+        self._vain = (-1, 0.0, 1.0)  # nothing was found: ended then, next try, pause after it
         self._names = NumberedNames()
         self._pace: deque[tuple[float, int]] = deque()
         self._selections: dict[tuple[str, str], _Selection] = {}
@@ -98,7 +93,7 @@ class SessionFeed:
         """Ask for the session and its counts, and for what runs."""
         session = self._inspection.session(self.trace.id)
         self.looked = time.time()
-        found = self._source.glance(self.trace.id)
+        found = self._source.glance()
         ended = self.ended
         self._describe(session, found.counts)
         # For a moment all may have ended while a client submits more.
@@ -114,43 +109,29 @@ class SessionFeed:
         """Ask for a page of tasks that have ended; False if none is missing."""
         if not self.behind:
             return False
-        since = None if self._since is None else self._since - OVERLAP
-        page = self._source.ended(self.trace.id, since, self._skip, self._known, live=not self.calm)
-        self._found += len(page.runs)
+        page = self._source.ended(self._known, live=not self.calm)
         if page.runs:
             self._add(page.runs)
-        if not page.full:
-            self._scanned(page.last)
-        elif since is None or page.last - OVERLAP > since:
-            self._since, self._skip = page.last, 0
-        else:
-            self._skip += page.size
+        if page.nothing:
+            self._wait()
         return True
 
-    def _scanned(self, last: float) -> None:
-        """The last page was read: what is still missing is looked for from the first one on.
+    def _wait(self) -> None:
+        """What was not found has no time of its end, or is listed later than it is counted.
 
-        What is not found there either has no time of its end, or is listed later than it is
-        counted: it is asked for again, ever more seldom.
+        It is asked for again, ever more seldom.
         """
-        self._skip = 0
-        if self._found:
-            self._whole = False
-            self._since = last or self._since
-        elif self._whole:
-            ended, _, pause = self._vain
-            pause = 2 * pause if ended == self.ended else 1.0
-            self._vain = self.ended, self._clock() + pause, min(pause, LONGEST_PAUSE / 2)
-        else:
-            self._whole, self._since = True, None
-        self._found = 0
+        ended, _, pause = self._vain
+        pause = 2 * pause if ended == self.ended else 1.0
+        self._vain = self.ended, self._clock() + pause, min(pause, LONGEST_PAUSE / 2)
 
     def ask_items(self) -> bool:
         """Ask for failed calls of tasks that ran several; whether there are more than before."""
         if not self.trace.armoflow:
             return False
         known = self.digest.lineage.runs
-        failed = self.item_failures.ask(known, live=not self.calm)
+        # While tasks are still to be read it is asked now and then only, as while tasks run.
+        failed = self.item_failures.ask(known, live=not self.calm or self.behind > 0)
         for run in failed:
             self.digest.fail_items(run)
         return bool(failed)
@@ -159,8 +140,9 @@ class SessionFeed:
         """Ask how many results there are; now and then, while there are more and more of them."""
         now = self._clock()
         if self.calm or now >= self._next_results:
-            self._next_results = now + RESULTS_PAUSE
             self.results = self._inspection.result_counts(self.trace.id)
+            took = self._clock() - now
+            self._next_results = now + took + max(RESULTS_PAUSE, REST * took)
 
     def _describe(self, session: Session, counts: Mapping[TaskStatus, int] | None) -> None:
         trace = describe(self._inspection, session, self._versions, counts)

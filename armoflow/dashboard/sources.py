@@ -13,13 +13,16 @@ from armonik.common import TaskStatus
 from armoflow.errors import EngineError
 from armoflow.protocol.connect import offers_extension
 from armoflow.protocol.inspection import Inspection, moment
-from armoflow.protocol.task_rows import read_task_rows
+from armoflow.protocol.task_rows import Place, read_ended, read_running
 from armoflow.report.collect import RunReader, run_of
 from armoflow.report.trace import TaskRun
 
 RUNNING = 200
 """Running tasks that are looked at."""
 
+OVERLAP = 0.25
+"""Seconds before the last end that is known, from which any ArmoniK is asked for ends: they come in
+some disorder."""
 
 PAGE = 250
 """Tasks that any ArmoniK is asked for at once: a millisecond for two of them, all in all."""
@@ -36,15 +39,11 @@ class EndedPage(NamedTuple):
 
     Attributes:
         runs: Those that were not known.
-        size: How many there are on the page, the known ones included.
-        last: When the last one ended.
-        full: There may be more.
+        nothing: All were asked for, and there is no other one now.
     """
 
     runs: Sequence[TaskRun]
-    size: int
-    last: float
-    full: bool
+    nothing: bool = False
 
 
 class Glance(NamedTuple):
@@ -62,7 +61,7 @@ class Glance(NamedTuple):
 
 
 class Source(Protocol):
-    """Whom tasks are asked of; the calls block.
+    """Whom the tasks of a session are asked of; the calls block.
 
     Attributes:
         seconds: Of a processor that the engine has spent on all answers, as far as it is known.
@@ -70,104 +69,128 @@ class Source(Protocol):
 
     seconds: float
 
-    def glance(self, session_id: str) -> Glance:
+    def glance(self) -> Glance:
         """How many tasks are in which status, and the first of those that run."""
 
-    def ended(
-        self, session_id: str, since: float | None, skip: int, known: Container[str], *, live: bool
-    ) -> EndedPage:
-        """Tasks that have ended since then, in that order.
+    def ended(self, known: Container[str], *, live: bool) -> EndedPage:
+        """Some more tasks that have ended.
 
         Args:
-            session_id: The session.
-            since: A time; None: from the first one on.
-            skip: So many were read since then.
             known: Tasks that nothing more is told of.
             live: Others run, and shall not be kept from it: fewer at once.
         """
 
 
 class StandardCalls:
-    """Any ArmoniK.
+    """Any ArmoniK: it lists by the time of the end, from a time on.
 
     Args:
         inspection: A connection to it.
+        session_id: The session.
     """
 
-    def __init__(self, inspection: Inspection) -> None:
+    def __init__(self, inspection: Inspection, session_id: str) -> None:
         self.seconds = 0.0
         self._inspection = inspection
+        self._session_id = session_id
         self._reader = RunReader(inspection)
         self._running: dict[str, TaskRun] = {}
+        self._since: float | None = None
+        self._skip = 0  # so many from then on were read
+        self._whole = True  # this scan began with the first task
+        self._found = 0  # in this scan
 
-    def glance(self, session_id: str) -> Glance:
+    def glance(self) -> Glance:
         """See :class:`Source`."""
         begun = time.thread_time()
-        counts = self._inspection.counts(session_id)
+        counts = self._inspection.counts(self._session_id)
         running = counts.get(TaskStatus.PROCESSING)
-        tasks = self._inspection.running(session_id, RUNNING) if running else []
+        tasks = self._inspection.running(self._session_id, RUNNING) if running else []
         fresh = self._reader.read([task for task in tasks if task.id not in self._running])
         known = self._running | {run.id: run for run in fresh}
         self._running = {task.id: known[task.id] for task in tasks}
         self._spent(begun)
         return Glance(counts, list(self._running.values()))
 
-    def ended(
-        self, session_id: str, since: float | None, skip: int, known: Container[str], *, live: bool
-    ) -> EndedPage:
+    def ended(self, known: Container[str], *, live: bool) -> EndedPage:
         """See :class:`Source`."""
         begun = time.thread_time()
+        since = None if self._since is None else self._since - OVERLAP
         then = None if since is None else datetime.fromtimestamp(since, timezone.utc)
-        tasks = self._inspection.ended(session_id, then, skip // PAGE, PAGE)
+        tasks = self._inspection.ended(self._session_id, then, self._skip // PAGE, PAGE)
         fresh = [task for task in tasks if task.id not in known and moment(task.ended_at)]
         runs = self._reader.read(fresh) if fresh else []
         self._spent(begun)
+        self._found += len(runs)
         last = tasks[-1].ended_at.timestamp() if tasks else 0.0
-        return EndedPage(runs, len(tasks), last, len(tasks) == PAGE)
+        if len(tasks) < PAGE:
+            return EndedPage(runs, self._scanned(last))
+        if since is None or last - OVERLAP > since:
+            self._since, self._skip = last, 0
+        else:
+            self._skip += len(tasks)
+        return EndedPage(runs)
+
+    def _scanned(self, last: float) -> bool:
+        """The last page was read: what is still missing is looked for from the first one on.
+
+        Returns:
+            Whether that was done, too, and nothing was found.
+        """
+        found, self._found, self._skip = self._found, 0, 0
+        if found:
+            self._whole = False
+            self._since = last or self._since
+        elif self._whole:
+            return True
+        else:
+            self._whole, self._since = True, None
+        return False
 
     def _spent(self, begun: float) -> None:
         self.seconds += time.thread_time() - begun  # it takes about as long as who asks
 
 
 class EngineRows:
-    """An engine of armoflow's.
+    """An engine of armoflow's: it tells what is new.
 
     Args:
         inspection: A connection to it.
+        session_id: The session.
     """
 
-    def __init__(self, inspection: Inspection) -> None:
+    def __init__(self, inspection: Inspection, session_id: str) -> None:
         self.seconds = 0.0
         self._inspection = inspection
+        self._session_id = session_id
+        self._place: Place | None = None
 
-    def glance(self, session_id: str) -> Glance:
+    def glance(self) -> Glance:
         """See :class:`Source`."""
-        found = read_task_rows(self._inspection, session_id, None, 0, RUNNING)
+        found = read_running(self._inspection, self._session_id, RUNNING)
         self.seconds += found.seconds + 2 * CALL  # the session is asked for, too
         running = [run_of(row, "") for row in found.rows]
         return Glance(found.counts, running, found.progress)
 
-    def ended(
-        self, session_id: str, since: float | None, skip: int, known: Container[str], *, live: bool
-    ) -> EndedPage:
+    def ended(self, known: Container[str], *, live: bool) -> EndedPage:
         """See :class:`Source`."""
         limit = LIVE_ROWS if live else ROWS
-        found = read_task_rows(self._inspection, session_id, since or 0.0, skip, limit)
+        found = read_ended(self._inspection, self._session_id, self._place, limit)
+        self._place = found.place
         self.seconds += found.seconds + CALL
-        runs = [run_of(row, found.errors.get(row.id, "")) for row in found.rows]
-        fresh = [run for run in runs if run.id not in known]
-        last = runs[-1].ended or 0.0 if runs else 0.0
-        return EndedPage(fresh, len(runs), last, len(runs) == limit)
+        fresh = [row for row in found.rows if row.id not in known]
+        runs = [run_of(row, found.errors.get(row.id, "")) for row in fresh]
+        return EndedPage(runs, nothing=not (runs or found.more))
 
 
 def source_of(inspection: Inspection, session_id: str) -> Source:
     """What is asked of an engine."""
     if offers_extension(inspection.info):
         try:
-            read_task_rows(inspection, session_id, None, 0, 1)
+            read_running(inspection, session_id, 1)
         except EngineError as error:  # one of before knows other extensions only
             if error.code != "UNIMPLEMENTED":
                 raise
         else:
-            return EngineRows(inspection)
-    return StandardCalls(inspection)
+            return EngineRows(inspection, session_id)
+    return StandardCalls(inspection, session_id)

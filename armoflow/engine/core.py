@@ -15,6 +15,7 @@ from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
 from armoflow.engine.directory import prepare_directory
+from armoflow.engine.ended_tasks import EndedTasks
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
@@ -74,6 +75,7 @@ class Engine:
     leases: Leases
     kept_data: KeptData
     task_counts: TaskCounts
+    ended_tasks: EndedTasks
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -98,6 +100,7 @@ class Engine:
         self.leases = Leases(self, options.client_lease)
         self.kept_data = KeptData(self)
         self.task_counts = TaskCounts(lambda session_id: session_id in self.state.sessions)
+        self.ended_tasks = EndedTasks(time.monotonic)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
@@ -464,19 +467,20 @@ class Engine:
 
     def _committed(self, batch: Batch) -> None:
         state, journal = self.state, self._journal
+        ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
+        # What changed again meanwhile is over with the commit of that change.
+        over = [task_id for task_id in ended if not journal.is_dirty_task(task_id)]
         if self.meter is not None:
-            self.meter.committed(batch)
+            self.meter.committed(batch, [batch.tasks[task_id] for task_id in over])
         self.task_counts.committed(batch.tasks, journal.is_dirty_task)
+        self.ended_tasks.committed(batch.tasks[task_id] for task_id in over)
         # All at once: what a commit tells a client is one message.
         self._watchers.tell([*chain.from_iterable(batch.events)], state.tasks.get)
-        ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
         self.scheduler.forget(ended)
         self.pauses.forget(ended)
         self.task_output.progress.forget(ended)
-        # What changed again meanwhile leaves memory with the commit of that change.
-        for task_id in ended:
-            if not journal.is_dirty_task(task_id):
-                state.evict(task_id)
+        for task_id in over:
+            state.evict(task_id)
         for result_id, result in batch.results.items():
             if result.status is ResultStatus.DELETED and not journal.is_dirty_result(result_id):
                 state.evict_result(result_id)

@@ -9,12 +9,12 @@ import asyncio
 import bisect
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from armoflow.engine.records import FINAL, SessionStatus, TaskStatus
+from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.transaction import Batch
 
 if TYPE_CHECKING:
@@ -93,15 +93,14 @@ class Meter:
         self._committing = Histogram()
         self._loop = asyncio.get_running_loop()
 
-    def committed(self, batch: Batch) -> None:
-        """A transaction was written."""
+    def committed(self, batch: Batch, ended: Iterable[TaskRecord]) -> None:
+        """A transaction was written, and with it these tasks have ended for good."""
         if batch.since is not None:
             self._committing.observe(self._loop.time() - batch.since)
-        for task in batch.tasks.values():
-            if task.status in FINAL:
-                self._ended[task.options.partition_id, task.status.name.lower()] += 1
-                if task.acquired_at is not None and task.submitted_at is not None:
-                    self._acquiring.observe(max(task.acquired_at - task.submitted_at, 0.0))
+        for task in ended:
+            self._ended[task.options.partition_id, task.status.name.lower()] += 1
+            if task.acquired_at is not None and task.submitted_at is not None:
+                self._acquiring.observe(max(task.acquired_at - task.submitted_at, 0.0))
 
     def read(self) -> Reading:
         """Look at the engine now."""

@@ -63,25 +63,34 @@ _ERRORS = (
     "SELECT e.id,e.error FROM json_each(?) n JOIN tasks e ON e.rowid=n.value WHERE e.error!=''"
 )
 _FIRST = "SELECT rowid FROM tasks WHERE session_id=? ORDER BY rowid LIMIT 1"
-_ENDED = "FROM tasks WHERE rowid>=? AND session_id=? AND ended_at>=? ORDER BY ended_at,id"
+_ENDED = (
+    "SELECT rowid AS number FROM tasks WHERE rowid>=? AND session_id=? AND ended_at>=? "
+    "ORDER BY ended_at,id"
+)
+_NOTED = (
+    "SELECT e.rowid AS number FROM json_each(?) n JOIN tasks e ON e.id=n.value "
+    "WHERE e.session_id=? ORDER BY n.key"
+)
 _HELD = (
-    "FROM tasks WHERE id IN (SELECT value FROM json_each(?)) AND session_id=? AND status=? "
-    "ORDER BY started_at,id"
+    "SELECT rowid AS number FROM tasks WHERE id IN (SELECT value FROM json_each(?)) "
+    "AND session_id=? AND status=? ORDER BY started_at,id LIMIT ?"
 )
 
 KNOWN: Final = 1_000
 
 
-class LiveTasks(NamedTuple):
-    """What an engine knows of a session without its journal.
+class FoundRows(NamedTuple):
+    """Some tasks.
 
     Attributes:
-        counts: How many tasks are in which status.
-        held: The ids of those that agents have.
+        text: Their rows, as JSON.
+        errors: Why some have failed, by id.
+        seconds: Of a processor that it took to read them.
     """
 
-    counts: Mapping[TaskStatus, int]
-    held: Sequence[str]
+    text: str
+    errors: Sequence[tuple[str, str]]
+    seconds: float
 
 
 class TaskRowsReader:
@@ -90,31 +99,34 @@ class TaskRowsReader:
     def __init__(self) -> None:
         self._first: dict[str, int] = {}
 
-    def read(
+    def ended(self, connection: sqlite3.Connection, session_id: str, since: float) -> list[int]:
+        """The numbers of the tasks that have ended since then, in that order: goes over all."""
+        here = (self._find_first(connection, session_id), session_id, max(since, NEVER))
+        numbers: list[int] = json.loads(_numbers(connection, _ENDED, here))
+        return numbers
+
+    def rows(
         self,
         connection: sqlite3.Connection,
         session_id: str,
-        since: float | None,
-        skip: int,
-        limit: int,
-        *,
-        live: LiveTasks,
-    ) -> list[Any]:
-        """The reply to a request, see :mod:`armoflow.protocol.task_rows`, but for the progress."""
+        numbers: Sequence[int],
+        ids: Sequence[str],
+    ) -> FoundRows:
+        """Tasks by their numbers, or by their ids; what is not there any more is left out."""
         begun = time.thread_time()
-        counts: list[tuple[int, int]] = []
-        if since is not None:
-            here = (self._find_first(connection, session_id), session_id)
-            found = _find(connection, _ENDED, (*here, max(since, NEVER), limit, skip))
+        if ids:
+            found = _numbers(connection, _NOTED, (json.dumps(ids), session_id))
         else:
-            counts = [(int(status), count) for status, count in live.counts.items()]
-            running = int(TaskStatus.PROCESSING)
-            held = (json.dumps(live.held), session_id, running, limit, skip)
-            found = _find(connection, _HELD, held)
-        text = connection.execute(_ROWS, (found,)).fetchone()[0] or ""
-        errors = connection.execute(_ERRORS, (found,)).fetchall()
-        short = [(task_id, short_error(error)) for task_id, error in errors]
-        return [text, short, counts, time.thread_time() - begun]
+            found = json.dumps(numbers)
+        return _read(connection, found, begun)
+
+    def running(
+        self, connection: sqlite3.Connection, session_id: str, held: Sequence[str], limit: int
+    ) -> FoundRows:
+        """Those of some tasks that run, the first ones first."""
+        begun = time.thread_time()
+        wanted = (json.dumps(held), session_id, int(TaskStatus.PROCESSING), limit)
+        return _read(connection, _numbers(connection, _HELD, wanted), begun)
 
     def _find_first(self, connection: sqlite3.Connection, session_id: str) -> int:
         """The number of a session's first row: those that follow are greater."""
@@ -129,8 +141,15 @@ class TaskRowsReader:
         return first
 
 
-def _find(connection: sqlite3.Connection, rows: str, parameters: tuple[Any, ...]) -> str:
+def _read(connection: sqlite3.Connection, numbers: str, begun: float) -> FoundRows:
+    """The rows of some numbers, which are JSON."""
+    text = connection.execute(_ROWS, (numbers,)).fetchone()[0] or ""
+    errors = connection.execute(_ERRORS, (numbers,)).fetchall()
+    short = [(task_id, short_error(error)) for task_id, error in errors]
+    return FoundRows(text, short, time.thread_time() - begun)
+
+
+def _numbers(connection: sqlite3.Connection, rows: str, parameters: tuple[Any, ...]) -> str:
     """The numbers of rows, in their order, as JSON: what is sorted is small."""
-    numbers = f"SELECT rowid AS number {rows} LIMIT ? OFFSET ?"
-    sql = f"SELECT json_group_array(number) FROM ({numbers})"
+    sql = f"SELECT json_group_array(number) FROM ({rows})"
     return str(connection.execute(sql, parameters).fetchone()[0])

@@ -16,12 +16,24 @@ from armonik.common import TaskStatus
 
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import SERVICE
-from armoflow.protocol.shapes import ID, INT32, Integer, ListOf, Number, Optional, Record, Text
+from armoflow.protocol.shapes import (
+    FLAG,
+    ID,
+    INT32,
+    Integer,
+    ListOf,
+    Number,
+    Optional,
+    Record,
+    Shape,
+    Text,
+)
 
 if TYPE_CHECKING:
     from armoflow.protocol.inspection import Inspection
 
-METHOD = f"/{SERVICE}/Tasks"
+RUNNING_METHOD = f"/{SERVICE}/RunningTasks"
+ENDED_METHOD = f"/{SERVICE}/EndedTasks"
 
 MOST = 10_000
 """Rows of a reply at most."""
@@ -55,67 +67,133 @@ class TaskRow(NamedTuple):
     bytes_out: int
 
 
-REQUEST = Record(
+OVERLAP = 2.0
+"""Seconds before the last end that is known, from which ends are looked for where the engine has
+forgotten who asks: they are written in some disorder."""
+
+RUNNING_REQUEST = Record(session=ID, limit=Integer(1, MOST))
+ENDED_REQUEST = Record(
     session=ID,
-    since=Optional(Number(0, 1e12)),
-    skip=Integer(0, 2**53),
+    place=Optional(Record(list=ID, position=Integer(0, 2**53), since=Integer(0, 2**62))),
     limit=Integer(1, MOST),
 )
-"""What is asked for: the tasks that have ended since then, in that order; or, without a time, those
-that run, and how many are in which status."""
+"""The tasks that have ended and are not known yet: the engine keeps a list of them for who asks.
+The place in it is what the last reply said; where there is no such list any more, a new one begins
+with what has ended since then (microseconds)."""
 
 
-class TaskRows(NamedTuple):
-    """A reply.
+class Place(NamedTuple):
+    """Where somebody is who asks for what has ended.
+
+    Attributes:
+        list: The engine's list.
+        position: So many of it are known.
+        since: When the last of these ended, in microseconds.
+    """
+
+    list: str
+    position: int
+    since: int
+
+
+class RunningRows(NamedTuple):
+    """Tasks that run.
 
     Attributes:
         rows: The tasks.
-        errors: Why some failed, by id.
-        counts: How many tasks are in which status, where that was asked for.
+        counts: How many tasks are in which status.
+        progress: How far those are that tell it, by id: the item's name, and what it told.
         seconds: Of a processor that the engine took to read it.
-        progress: How far running tasks are that tell it, by id: the item's name, and what it told.
+    """
+
+    rows: Sequence[TaskRow]
+    counts: Mapping[TaskStatus, int]
+    progress: Mapping[str, tuple[str, str]]
+    seconds: float
+
+
+class EndedRows(NamedTuple):
+    """Tasks that have ended.
+
+    Attributes:
+        rows: The tasks, in the order of their ends.
+        errors: Why some failed, by id.
+        place: Where to go on.
+        more: There are more now.
+        seconds: Of a processor that the engine took to read it.
     """
 
     rows: Sequence[TaskRow]
     errors: Mapping[str, str]
-    counts: Mapping[TaskStatus, int]
+    place: Place
+    more: bool
     seconds: float
-    progress: Mapping[str, tuple[str, str]]
 
 
 _ANY_TEXT = Text(2**31)
-_REPLY = Record(
+_SECONDS = Number(0, 1e9)
+_RUNNING_REPLY = Record(
+    rows=_ANY_TEXT,
+    counts=ListOf(Record(status=INT32, count=Integer(0)), 100),
+    progress=ListOf(Record(id=ID, item=_ANY_TEXT, line=_ANY_TEXT), MOST),
+    seconds=_SECONDS,
+)
+_ENDED_REPLY = Record(
     rows=_ANY_TEXT,
     errors=ListOf(Record(id=ID, error=_ANY_TEXT), MOST),
-    counts=ListOf(Record(status=INT32, count=Integer(0)), 100),
-    seconds=Number(0, 1e9),
-    progress=ListOf(Record(id=ID, item=_ANY_TEXT, line=_ANY_TEXT), MOST),
+    place=Record(list=ID, position=Integer(0, 2**53)),
+    more=FLAG,
+    seconds=_SECONDS,
 )
 
 
-def read_task_rows(
-    inspection: Inspection, session_id: str, since: float | None, skip: int, limit: int
-) -> TaskRows:
-    """Ask for rows, see ``REQUEST``.
+def read_running(inspection: Inspection, session_id: str, limit: int) -> RunningRows:
+    """What runs in a session, the first ones first.
 
     Raises:
-        EngineError: With the code ``UNIMPLEMENTED``, if this engine is not armoflow's.
+        EngineError: With the code ``UNIMPLEMENTED``, if this engine is not armoflow's, or of
+            another version.
     """
-    request = msgpack.packb([session_id, since, skip, limit])
-    return _unpack(b"".join(inspection.stream(METHOD, request, "reading the tasks of a session")))
+    request = msgpack.packb([session_id, limit])
+    reply = inspection.stream(RUNNING_METHOD, request, "reading the running tasks of a session")
+    text, counts, told, seconds = _unpack(b"".join(reply), _RUNNING_REPLY)
+    by_status = {TaskStatus(key): count for key, count in counts}
+    progress = {task_id: (item, line) for task_id, item, line in told}
+    return RunningRows(_rows(text), by_status, progress, seconds)
 
 
-def _unpack(reply: bytes) -> TaskRows:
+def read_ended(
+    inspection: Inspection, session_id: str, place: Place | None, limit: int
+) -> EndedRows:
+    """What has ended in a session, from a place on; without one, from the first task on.
+
+    Raises:
+        EngineError: See :func:`read_running`.
+    """
+    request = msgpack.packb([session_id, place, limit])
+    reply = inspection.stream(ENDED_METHOD, request, "reading the tasks of a session")
+    text, errors, (list_id, position), more, seconds = _unpack(b"".join(reply), _ENDED_REPLY)
+    rows = _rows(text)
+    since = max((row.ended for row in rows), default=0)
+    if place is not None:
+        since = max(since, place.since)
+    return EndedRows(rows, dict(errors), Place(list_id, position, since), more, seconds)
+
+
+def _unpack(reply: bytes, shape: Shape) -> Any:
     try:
         found: Any = msgpack.unpackb(reply)
-        _REPLY.check(found, "the reply")
-        text, errors, counts, seconds, told = found
-        rows = [TaskRow(*row) for row in json.loads(f"[{text}]")]
+        shape.check(found, "the reply")
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MalformedError(f"the engine's rows of tasks cannot be read: {error}") from error
-    progress = {task_id: (item, line) for task_id, item, line in told}
-    by_status = {TaskStatus(key): count for key, count in counts}
-    return TaskRows(rows, dict(errors), by_status, seconds, progress)
+    return found
+
+
+def _rows(text: str) -> list[TaskRow]:
+    try:
+        return [TaskRow(*row) for row in json.loads(f"[{text}]")]
+    except (ValueError, TypeError) as error:
+        raise MalformedError(f"the engine's rows of tasks cannot be read: {error}") from error
 
 
 def moment_of(microseconds: int) -> float | None:

@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from armonik.common import Session, SessionStatus, Task, TaskStatus
 
@@ -165,6 +166,7 @@ class RunReader:
         )
 
 
+@lru_cache(4096)
 def name_of(
     namespace: str, application: str, service: str, *, output: str, payload: str, parent: str
 ) -> str:

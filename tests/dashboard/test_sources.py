@@ -28,11 +28,11 @@ class Asked:
 def test_what_knows_no_rows_is_asked_by_standard_calls(version: str, asked: int) -> None:
     engine: Any = Asked(version, "UNIMPLEMENTED")
     assert isinstance(source_of(engine, "s"), StandardCalls)
-    assert engine.asked == ["/armoflow.Extension/Tasks"] * asked
+    assert engine.asked == ["/armoflow.Extension/RunningTasks"] * asked
 
 
 def test_an_outage_is_not_taken_for_another_kind_of_engine() -> None:
     engine: Any = Asked("0.40.1-armoflow.batch", "UNAVAILABLE")
-    with pytest.raises(EngineError, match="reading the tasks"):
+    with pytest.raises(EngineError, match="reading the running tasks"):
         source_of(engine, "s")
-    assert EngineRows(engine).seconds == 0.0
+    assert EngineRows(engine, "s").seconds == 0.0

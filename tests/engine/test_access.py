@@ -39,6 +39,7 @@ from armoflow.engine.server import ServerOptions
 from armoflow.engine.web.grpc_web import message_frame
 from armoflow.errors import ArmoflowError, OptionError
 from armoflow.protocol.permissions import all_permissions, methods
+from armoflow.protocol.task_rows import ENDED_METHOD, RUNNING_METHOD
 from tests.connection.certificates import NOW, Authority, Identity
 from tests.connection.nginx import ingress
 from tests.connection.test_over_mtls import compute, shift
@@ -366,7 +367,8 @@ def test_the_batch_stream_is_for_those_who_may_all_that_it_does(secured: Secured
         assert code == "PERMISSION_DENIED"
         assert "lacks the permission Results:CreateResults" in text
         # What only looks is served; what nobody knows of would take the most that there is.
-        assert answer(channel, "/armoflow.Extension/Tasks")[0] != "PERMISSION_DENIED"
+        for method in (ENDED_METHOD, RUNNING_METHOD):
+            assert answer(channel, method)[0] != "PERMISSION_DENIED"
         assert _needed("Extension/Whatever") == _needed("Extension/Connect")
 
 

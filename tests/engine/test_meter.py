@@ -6,15 +6,20 @@ import asyncio
 import socket
 import sys
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_support import Running, in_loop
 
+from armoflow import Client, task
 from armoflow.agent.effects import Effects
-from armoflow.engine.exposition import Exposition
+from armoflow.engine.exposition import Exposition, families
 from armoflow.engine.meter import Meter
+from armoflow.engine.records import TaskStatus
 from armoflow.errors import OptionError
+from tests.engine.serving import serve
 
 
 def fetch(url: str) -> set[str]:
@@ -71,3 +76,56 @@ async def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(OptionError, match=r"pip install 'armoflow\[metrics\]'"):
         Exposition(lambda: pytest.fail("nobody asks"), "127.0.0.1", 0)
+
+
+@task(batch_size=1, fuse=False)
+def fail_some(number: int) -> int:
+    if number % 10 == 0:
+        raise ValueError(number)
+    return number
+
+
+def test_each_task_that_has_ended_is_counted_once(tmp_path: Path) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    with serve(tmp_path, workers=2) as serving:
+        engine = serving.server.engine
+
+        async def begin() -> Meter:
+            engine.meter = Meter(engine)
+            return engine.meter
+
+        async def count() -> dict[TaskStatus, int]:
+            return engine.task_counts.count(None)
+
+        meter = serving.run(begin())
+        with Client(serving.target, progress=False, logs=False) as client:
+            futures = [client.submit(fail_some(number)) for number in range(1_000)]
+            failed = [future.exception() is not None for future in futures]
+        assert sum(failed) == 100
+        truth = serving.run(count())
+        text = generated(families(meter.read()))
+        found = {
+            (sample.labels["partition"], sample.labels["status"]): sample.value
+            for family in parser.text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "armoflow_tasks_ended_total"
+        }
+        assert truth == {TaskStatus.COMPLETED: 900, TaskStatus.ERROR: 100}
+        assert found["default", "completed"] == 900 and found["default", "error"] == 100
+        assert sum(found.values()) == 1_000
+
+
+def generated(found: Iterable[Any]) -> str:
+    """Families as Prometheus reads them."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    class Found:
+        def collect(self) -> Iterable[Any]:
+            return found
+
+        def describe(self) -> Iterable[Any]:
+            return ()
+
+    registry = CollectorRegistry()
+    registry.register(Found())
+    return generate_latest(registry).decode()

@@ -19,11 +19,11 @@ from armoflow.engine.schema import (
     create_statements,
     write_statement,
 )
-from armoflow.engine.task_row_queries import _ENDED, FIELDS, LiveTasks, TaskRowsReader
+from armoflow.engine.task_row_queries import _ENDED, FIELDS, TaskRowsReader
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.task_rows import TaskRow, _unpack, read_task_rows
+from armoflow.protocol.task_rows import OVERLAP, Place, TaskRow, read_ended, read_running
 from tests.engine.serving import serve
 
 TIMES = ("created", "queued", "taken", "started", "stopped", "ended")
@@ -66,9 +66,9 @@ def test_rows_say_what_lists_say(inspection: Inspection) -> None:
     session_id = inspection.sessions(1)[1][0].session_id
     told = source_of(inspection, session_id)
     assert isinstance(told, EngineRows)
-    rows = told.ended(session_id, None, 0, (), live=True)
-    listed = StandardCalls(inspection).ended(session_id, None, 0, (), live=True)
-    assert rows.size == listed.size == len(rows.runs) >= 7 and not rows.full
+    rows = told.ended((), live=True)
+    listed = StandardCalls(inspection, session_id).ended((), live=True)
+    assert len(listed.runs) == len(rows.runs) >= 7 and not rows.nothing
     for run, other in zip(rows.runs, listed.runs, strict=True):
         times = [[getattr(each, name) for name in TIMES] for each in (run, other)]
         assert times[0] == pytest.approx(times[1], abs=2e-6)
@@ -76,27 +76,68 @@ def test_rows_say_what_lists_say(inspection: Inspection) -> None:
         assert run._replace(**untimed) == other._replace(**untimed)
     assert {run.name for run in rows.runs} >= {"double", "parts", "refuse"}
     assert sum(bool(run.error) for run in rows.runs) == 1
+    again = told.ended((), live=True)
+    assert not again.runs and again.nothing
     known = {run.id for run in rows.runs[1:]}
-    assert told.ended(session_id, None, 0, known, live=False).runs == rows.runs[:1]
-    assert told.seconds > 0
+    anew = EngineRows(inspection, session_id)
+    assert anew.ended(known, live=False).runs == rows.runs[:1]
+    assert anew.seconds > 0
 
 
 def test_pages_follow_one_another(inspection: Inspection) -> None:
     session_id = inspection.sessions(1)[1][0].session_id
-    whole = read_task_rows(inspection, session_id, 0.0, 0, 100).rows
-    assert [row.ended for row in whole] == sorted(row.ended for row in whole)
-    pages = [read_task_rows(inspection, session_id, 0.0, skip, 2).rows for skip in (0, 2, 4)]
-    assert [row for page in pages for row in page] == whole[:6]
-    later = read_task_rows(inspection, session_id, whole[3].ended / 1e6, 0, 100).rows
-    assert [row.id for row in later] == [row.id for row in whole[3:]]
+    whole = read_ended(inspection, session_id, None, 100)
+    assert [row.ended for row in whole.rows] == sorted(row.ended for row in whole.rows)
+    place, pages, more = None, [], True
+    while more:
+        page = read_ended(inspection, session_id, place, 2)
+        place, more = page.place, page.more
+        pages.append(page.rows)
+    assert [row for page in pages for row in page] == whole.rows
+    assert {len(page) for page in pages[:-1]} == {2}
+    # Told again, if the reply was lost.
+    assert (
+        read_ended(inspection, session_id, whole.place._replace(position=3), 2).rows
+        == (whole.rows[3:5])
+    )
+
+
+def test_what_ends_after_the_first_page_is_told_once_it_has(inspection: Inspection) -> None:
+    with Client(inspection.settings.endpoint, progress=False, logs=False) as client:
+        client.compute(double(1))
+        session_id = inspection.sessions(1)[1][0].session_id
+        place: Place | None = read_ended(inspection, session_id, None, 10).place
+        found: list[str] = []
+        for count in (3, 4):
+            client.compute([double(number) for number in range(count)])
+            more = True
+            while more:
+                page = read_ended(inspection, session_id, place, 2)
+                place, more = page.place, page.more
+                found += [row.id for row in page.rows]
+        whole = [row.id for row in read_ended(inspection, session_id, None, 100).rows]
+    assert found == whole[1:] and len(whole) == 8
+
+
+def test_who_is_not_known_any_more_goes_on_where_he_was(inspection: Inspection) -> None:
+    session_id = inspection.sessions(1)[1][0].session_id
+    whole = read_ended(inspection, session_id, None, 100)
+    last = whole.rows[-1].ended
+    gone = Place("forgotten", 1_000, last)
+    page = read_ended(inspection, session_id, gone, 100)
+    assert page.place.list != "forgotten" and page.place.since == last
+    assert page.rows == [row for row in whole.rows if row.ended >= last - OVERLAP * 1e6]
+    later = read_ended(inspection, session_id, gone._replace(since=last + 10_000_000), 100)
+    assert later.rows == [] and not later.more
 
 
 def test_what_runs_comes_with_counts(inspection: Inspection) -> None:
     session_id = inspection.sessions(1)[1][0].session_id
-    found = read_task_rows(inspection, session_id, None, 0, 10)
+    found = read_running(inspection, session_id, 10)
     assert found.rows == [] and found.counts == inspection.counts(session_id)
-    nothing = read_task_rows(inspection, "nobody's", None, 0, 10)
+    nothing = read_running(inspection, "nobody's", 10)
     assert nothing.rows == [] and nothing.counts == {}
+    assert read_ended(inspection, "nobody's", None, 10).rows == []
 
 
 @task(name="gated")
@@ -113,31 +154,45 @@ def test_what_running_tasks_tell_comes_with_them(inspection: Inspection, tmp_pat
         future = client.submit(wait_for_gate(str(gate)))
         while (
             not (sessions := inspection.sessions(1)[1])
-            or not (
-                found := read_task_rows(inspection, sessions[0].session_id, None, 0, 10)
-            ).progress
+            or not (found := read_running(inspection, sessions[0].session_id, 10)).progress
         ):
             time.sleep(0.02)
         assert found.progress == {found.rows[0].id: ("gated", "100% at the gate")}
         session_id = sessions[0].session_id
         gate.touch()
         future.result(60)
-    assert read_task_rows(inspection, session_id, None, 0, 10).progress == {}
-    assert read_task_rows(inspection, session_id, 0.0, 0, 10).progress == {}
+    assert read_running(inspection, session_id, 10).progress == {}
 
 
 @pytest.mark.parametrize("limit", [0, 1_000_000])
 def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> None:
     with pytest.raises(EngineError, match="limit"):
-        read_task_rows(inspection, "s", None, 0, limit)
+        read_running(inspection, "s", limit)
+    with pytest.raises(EngineError, match="limit"):
+        read_ended(inspection, "s", None, limit)
+    with pytest.raises(EngineError, match="place"):
+        read_ended(inspection, "s", Place("", -1, 0), 10)
+
+
+class Answering:
+    """An engine that answers something."""
+
+    def __init__(self, reply: bytes) -> None:
+        self._reply = reply
+
+    def stream(self, method: str, request: bytes, what: str) -> list[bytes]:
+        return [self._reply]
 
 
 @pytest.mark.parametrize(
-    "reply", [b"", b"\xc1", b"\x95\xa1[\x90\x90\x01\x90", b"\x95\xa3[1]\x90\x90\x01\x90"]
+    "reply", [b"", b"\xc1", b"\x94\xa1[\x90\x90\x01", b"\x94\xa3[1]\x90\x90\x01"]
 )
-def test_what_is_no_reply_is_told(reply: Any) -> None:
+def test_what_is_no_reply_is_told(reply: bytes) -> None:
+    engine: Any = Answering(reply)
     with pytest.raises(MalformedError, match="cannot be read"):
-        _unpack(reply)
+        read_running(engine, "s", 10)
+    with pytest.raises(MalformedError, match="cannot be read"):
+        read_ended(engine, "s", None, 10)
 
 
 def test_sessions_of_before_are_left_out() -> None:
@@ -154,7 +209,8 @@ def test_sessions_of_before_are_left_out() -> None:
         connection.execute(write_statement("tasks", 1), [*values.values()])
 
     def ended(session: str) -> list[str]:
-        text = reader.read(connection, session, 0.0, 0, 10, live=LiveTasks({}, []))[0]
+        numbers = reader.ended(connection, session, 0.0)
+        text = reader.rows(connection, session, numbers, []).text
         return [row[0] for row in json.loads(f"[{text}]")]
 
     assert ended("late") == []
@@ -164,6 +220,6 @@ def test_sessions_of_before_are_left_out() -> None:
     write(6, "early")
     write(7, "late")
     assert ended("early")[-1] == "t6" and ended("late") == ["t3", "t5", "t7"]
-    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT id {_ENDED}", (1, "late", 0))
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {_ENDED}", (1, "late", 0))
     scanned = [row[3] for row in plan]
     assert any("USING INTEGER PRIMARY KEY" in line for line in scanned)

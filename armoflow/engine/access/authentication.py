@@ -33,7 +33,8 @@ _STREAM: Final = (
 _EXTENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Extension/Connect": _STREAM,
     "Extension/Output": ("Tasks:GetTask",),
-    "Extension/Tasks": ("Tasks:ListTasks", "Results:ListResults"),
+    "Extension/EndedTasks": ("Tasks:ListTasks", "Results:ListResults"),
+    "Extension/RunningTasks": ("Tasks:ListTasks", "Results:ListResults"),
 }
 """What the calls of the extension do, in ArmoniK's names; one that is not here may do all of it."""
 

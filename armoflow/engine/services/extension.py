@@ -34,7 +34,8 @@ class ExtensionService:
         handlers = {
             "Connect": grpc.stream_stream_rpc_method_handler(self.connect),
             "Output": grpc.unary_stream_rpc_method_handler(output.read),
-            "Tasks": grpc.unary_stream_rpc_method_handler(rows.read),
+            "RunningTasks": grpc.unary_stream_rpc_method_handler(rows.running),
+            "EndedTasks": grpc.unary_stream_rpc_method_handler(rows.ended),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
