@@ -29,7 +29,7 @@ _NOT_HANDED_ON = frozenset({"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PR
 
 
 class Installer:
-    """Installs, one after the other; which index is asked is the matter of uv and pip.
+    """Installs, in several threads at once too; which index is asked is the matter of uv and pip.
 
     Args:
         command: How it begins, with a place for the environment's interpreter; None: what is here.
@@ -39,7 +39,7 @@ class Installer:
         self._command = command
         self._lock = threading.Lock()
         self._stopped = False
-        self._process: subprocess.Popen[str] | None = None
+        self._running: set[subprocess.Popen[str]] = set()
 
     def install(self, directory: Path, requirements: Sequence[str], lock: FileLock) -> None:
         """Install into an environment, which is empty.
@@ -92,7 +92,7 @@ class Installer:
         with self._lock:
             if self._stopped:
                 raise RequirementsError("the worker is ending")
-            process = self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -103,6 +103,7 @@ class Installer:
                 pass_fds=(lock.fileno(),),
                 start_new_session=True,
             )
+            self._running.add(process)
         try:
             output, _ = process.communicate(timeout=config.INSTALL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -110,7 +111,8 @@ class Installer:
             output, _ = process.communicate()
             output += f"\nit was ended after {config.INSTALL_SECONDS:g} s"
         finally:
-            self._process = None
+            with self._lock:
+                self._running.remove(process)
         if process.returncode:
             lines = "\n".join(output.strip().splitlines()[-_LAST_LINES:])[-_LAST_CHARACTERS:]
             raise RequirementsError(
@@ -118,11 +120,11 @@ class Installer:
             )
 
     def stop(self) -> None:
-        """End what runs; nothing is installed any more."""
+        """End all that run; nothing is installed any more."""
         with self._lock:
             self._stopped = True
-            if self._process is not None:
-                _kill(self._process)
+            for process in self._running:
+                _kill(process)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

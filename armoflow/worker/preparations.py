@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,12 @@ from armoflow.errors import RequirementsError
 from armoflow.requirements import LABEL, from_label
 from armoflow.system.locks import FileLock
 from armoflow.worker.installer import Installer
-from armoflow.worker.virtual_environments import Shelf, VirtualEnvironment, environments_root
+from armoflow.worker.virtual_environments import (
+    Shelf,
+    VirtualEnvironment,
+    builds,
+    environments_root,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +39,23 @@ class Prepared(NamedTuple):
 
 
 _NOTHING = Prepared()
+
+_AT_ONCE = 4
+"""Environments that are made at the same time; each may take minutes."""
+
+
+class _Made(NamedTuple):
+    """What came of requirements, and when.
+
+    Attributes:
+        prepared: What came of them.
+        since: When it was known.
+        builds: The files that they name, as they were before.
+    """
+
+    prepared: Prepared
+    since: float
+    builds: Mapping[Path, object]
 
 
 def requirements_of(options: Mapping[str, str] | None) -> tuple[str, ...]:
@@ -52,10 +75,12 @@ class Preparations:
     def __init__(self, fallback: Path, installer: Installer | None = None) -> None:
         self._fallback = fallback
         self._installer = installer or Installer()
-        self._known: dict[tuple[str, ...], tuple[Prepared, float]] = {}
+        self._known: dict[tuple[str, ...], _Made] = {}
         self._making: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._locks: list[FileLock] = []
         self._stop = threading.Event()
+        # Threads of its own: those of the event loop are for what takes milliseconds.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="armoflow-install")
 
     def lacks(self, requirements: tuple[str, ...]) -> bool:
         """Whether what has them is still to be made."""
@@ -64,14 +89,17 @@ class Preparations:
         known = self._known.get(requirements)
         if known is None:
             return True
-        prepared, since = known
-        if prepared.virtual_environment is None:
-            return time.monotonic() - since > config.INSTALL_AGAIN
-        return not Path(prepared.virtual_environment.python).exists()  # somebody has removed it
+        virtual_environment = known.prepared.virtual_environment
+        if virtual_environment is None:
+            return time.monotonic() - known.since > config.INSTALL_AGAIN
+        if not Path(virtual_environment.python).exists():  # somebody has removed it
+            return True
+        # What is there in another build; one that is gone was installed from.
+        return not builds(requirements).items() <= known.builds.items()
 
     def found(self, requirements: tuple[str, ...]) -> Prepared:
         """What has them, once that was made."""
-        return self._known[requirements][0] if requirements else _NOTHING
+        return self._known[requirements].prepared if requirements else _NOTHING
 
     async def get(self, requirements: tuple[str, ...]) -> Prepared:
         """What has them; it is made for all who wait for it, and on if one waits no more."""
@@ -84,8 +112,9 @@ class Preparations:
         return self.found(requirements)
 
     async def _make(self, requirements: tuple[str, ...]) -> None:
+        loop, before = asyncio.get_running_loop(), builds(requirements)
         try:
-            found, lock = await asyncio.to_thread(self._find, requirements)
+            found, lock = await loop.run_in_executor(self._threads, self._find, requirements)
         except RequirementsError as error:
             prepared = Prepared(refused=str(error))
         except Exception as error:  # whatever it is: nobody else would end the tasks that wait
@@ -95,10 +124,12 @@ class Preparations:
         else:
             prepared = Prepared(found)
             self._locks.append(lock)
-        self._known[requirements] = prepared, time.monotonic()
+        self._known[requirements] = _Made(prepared, time.monotonic(), before)
         del self._making[requirements]
 
     def _find(self, requirements: tuple[str, ...]) -> tuple[VirtualEnvironment, FileLock]:
+        if self._stop.is_set():
+            raise RequirementsError("the worker is ending")
         shelf = Shelf(environments_root(self._fallback))
         return shelf.get(requirements, self._installer, self._stop)
 
@@ -107,6 +138,7 @@ class Preparations:
         self._stop.set()
         self._installer.stop()
         await asyncio.gather(*self._making.values(), return_exceptions=True)
+        self._threads.shutdown(wait=False)
         for lock in self._locks:
             lock.close()
         self._locks.clear()

@@ -43,6 +43,7 @@ _MARKER = "armoflow-environment.json"
 _LINK = "armoflow_worker.pth"
 _MAKING, _USING = ".making", ".using"
 _NAME = re.compile("[0-9a-f]{24}")
+_FILE = re.compile(r"(?:^|@\s*)(file:\S+)")
 _SITES = ("site-packages", "dist-packages")
 
 
@@ -121,9 +122,7 @@ class Shelf:
                 made = not _is_complete(directory)
                 if made:
                     self._make(directory, requirements, installer, making)
-                using = FileLock(_using(directory))
-                using.acquire(stop, shared=True)
-            os.utime(directory / _MARKER)
+                using = _begin_to_use(directory, stop)
         except OSError as error:
             raise RequirementsError(
                 f"no environment with {told(requirements)} can be made in {self.root}: {error}; "
@@ -168,7 +167,7 @@ class Shelf:
         total = sum(one.size for one in kept)
         for one in kept[:-1]:  # the newest was just asked for
             old = time.time() - one.used > config.ENVIRONMENTS_AGE
-            if (old or total > limit) and self.remove(one.directory):
+            if (old or total > limit) and self._remove_own(one.directory):
                 total -= one.size
         self.remove_rest()
 
@@ -191,8 +190,15 @@ class Shelf:
         for lock in [*self.root.glob(f"*{_MAKING}"), *self.root.glob(f"*{_USING}")]:
             directory = lock.with_suffix("")
             if _NAME.fullmatch(directory.name) and not _is_complete(directory):
-                with suppress(OSError):  # another user's
-                    self.remove(directory)
+                self._remove_own(directory)
+
+    def _remove_own(self, directory: Path) -> bool:
+        """Remove one, unless it is in use or another user's."""
+        try:
+            return self.remove(directory)
+        except OSError as error:  # whoever asked for another one has that all the same
+            logger.debug("%s cannot be removed: %s", directory, error)
+            return False
 
 
 def environments_root(fallback: Path | None = None) -> Path:
@@ -238,6 +244,18 @@ def _using(directory: Path) -> Path:
     return directory.with_name(directory.name + _USING)
 
 
+def _begin_to_use(directory: Path, stop: threading.Event) -> FileLock:
+    """What keeps others from removing one, as long as it is not closed."""
+    using = FileLock(_using(directory))
+    try:
+        using.acquire(stop, shared=True)
+        os.utime(directory / _MARKER)
+    except BaseException:
+        using.close()
+        raise
+    return using
+
+
 def _is_complete(directory: Path) -> bool:
     return (directory / _MARKER).is_file()
 
@@ -264,13 +282,31 @@ def _name(requirements: Sequence[str]) -> str:
 
 def _content(requirement: str) -> str:
     """What is in a file that a requirement names: the same name may hold another build."""
-    address = requirement.rpartition("@")[2].strip()
-    if not address.startswith("file:"):
+    path = _file_of(requirement)
+    if path is None:
         return ""
     try:
-        return hashlib.sha256(Path(unquote(urlsplit(address).path)).read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:  # a directory; or the installer tells that it is not there
         return ""
+
+
+def _file_of(requirement: str) -> Path | None:
+    found = _FILE.search(requirement)
+    return None if found is None else Path(unquote(urlsplit(found[1]).path))
+
+
+def builds(requirements: Iterable[str]) -> dict[Path, tuple[int, int, int]]:
+    """Of the files that requirements name, by which another build of one is noticed.
+
+    A file that is not there, or not any more, is none.
+    """
+    found = {}
+    for path in filter(None, map(_file_of, requirements)):
+        with suppress(OSError):
+            status = path.stat()
+            found[path] = status.st_ino, status.st_mtime_ns, status.st_size
+    return found
 
 
 def _link() -> str:

@@ -222,3 +222,13 @@ def test_workers_apart_see_nothing_of_the_client(cluster_apart: Apart) -> None:
     assert not any(there)
     assert prefix == str(cluster_apart.home)
     assert networks == ["lo"]
+
+
+def test_what_is_built_anew_is_installed_anew_while_the_engine_runs(
+    client: Client, tmp_path: Path
+) -> None:
+    needs = look.options(requirements=[make_wheel(tmp_path, NAME, "1.0").as_uri()])
+    first = client.compute(needs(1))
+    make_wheel(tmp_path, NAME, "1.0", "__version__ = '1.0 again'")
+    again = client.compute(needs(1))
+    assert versions([first, again]) == ["1.0", "1.0 again"]

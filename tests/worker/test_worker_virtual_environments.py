@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -21,6 +22,7 @@ from armoflow.system.locks import FileLock
 from armoflow.worker import installer as installers
 from armoflow.worker import virtual_environments
 from armoflow.worker.installer import Installer
+from armoflow.worker.preparations import Preparations
 from armoflow.worker.virtual_environments import Shelf, environments_root
 from tests.integration.wheels import make_wheel
 
@@ -256,3 +258,81 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, wheel: Path)
     (tmp_path / "file").touch()
     with pytest.raises(RequirementsError, match=r"can be made in .*/file/x: .*ARMOFLOW_ENVIRONM"):
         get(Shelf(tmp_path / "file" / "x"), wheel.as_uri())
+
+
+def test_one_that_cannot_be_removed_does_not_harm_another(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "ENVIRONMENTS_AGE", 0.0)
+    first = make_wheel(tmp_path, f"{NAME}_first").as_uri()
+    python = Path(get(shelf, first))
+    old(shelf, 100)
+    lock = python.parents[1].with_suffix(".making")
+    lock.unlink()
+    lock.mkdir()  # as another user's, which cannot be opened
+    assert Path(get(shelf, make_wheel(tmp_path, f"{NAME}_second").as_uri())).exists()
+    assert python.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "{} ; python_version > '3'"])
+def test_another_build_is_noticed_however_its_file_is_named(
+    tmp_path: Path, text: str, shelf: Shelf
+) -> None:
+    folder = tmp_path / "an@odd one"
+    requirement = text.format(f"{NAME} @ {make_wheel(folder, NAME).as_uri()}")
+    first = get(shelf, requirement)
+    make_wheel(folder, NAME, "1.0", "VALUE = 2")
+    assert get(shelf, requirement) != first
+
+
+def test_several_installers_run_at_once_and_all_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path / "environments"))
+    begun = [tmp_path / "a", tmp_path / "b"]
+    wait = f'for name; do :; done; touch "{tmp_path}/$name"; exec sleep 100'
+
+    async def stop_both() -> list[str]:
+        preparations = Preparations(tmp_path, Installer(["sh", "-c", wait]))
+        asked = [asyncio.create_task(preparations.get((path.name,))) for path in begun]
+        while not all(path.exists() for path in begun):
+            await asyncio.sleep(0.01)
+        await preparations.stop()
+        return [(await one).refused for one in asked]
+
+    assert all("ended with status -9" in refused for refused in asyncio.run(stop_both()))
+
+
+def test_many_who_wait_for_installers_do_not_hold_up_what_else_needs_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path / "environments"))
+
+    async def work_beside() -> set[str]:
+        preparations = Preparations(tmp_path, Installer(["sleep", "100"]))
+        asked = [asyncio.create_task(preparations.get((f"a{n}",))) for n in range(40)]
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(len, "found") == 5
+        await preparations.stop()
+        return {(await one).refused[-20:] for one in asked}
+
+    assert "the worker is ending" in asyncio.run(work_beside())
+
+
+def test_what_was_installed_from_a_file_stays_when_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", str(tmp_path / "environments"))
+    path = make_wheel(tmp_path, NAME)
+    needed = (path.as_uri(),)
+
+    async def use_twice() -> None:
+        preparations = Preparations(tmp_path)
+        found = await preparations.get(needed)
+        path.unlink()
+        assert await preparations.get(needed) is found
+        make_wheel(tmp_path, NAME, "1.0", "VALUE = 2")
+        assert preparations.lacks(needed)
+        await preparations.stop()
+
+    asyncio.run(use_twice())
