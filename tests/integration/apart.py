@@ -13,8 +13,8 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +87,8 @@ def _check() -> None:
 
 def _install(home: Path) -> None:
     """A virtual environment with armoflow and what it needs, copied: no index is asked."""
-    venv.EnvBuilder(symlinks=True, with_pip=False).create(home)
+    interpreter = Path(sys.executable).resolve()  # an environment's own is hidden from workers
+    subprocess.run([interpreter, "-I", "-m", "venv", "--without-pip", home], check=True)
     (site,) = home.glob("lib/python*/site-packages")
     shutil.copytree(ROOT / "armoflow", site / "armoflow", copy_function=_copy)
     distributions = _needed("armoflow", {})
