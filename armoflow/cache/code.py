@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import Shape, shape_of
-from armoflow.cache.packages import origin, package_of
 from armoflow.cache.parts import CodeParts, Piece
 from armoflow.cache.sources import SourceText, source_digests
 from armoflow.cache.values import described, make_walk
@@ -31,6 +30,7 @@ from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of
 from armoflow.codec.usage import METHODS, is_own, names_in
 from armoflow.graph.task import BaseTask
+from armoflow.system.packages import origin, package_of
 
 _TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
 """What a global name may stand for that says itself what it is."""

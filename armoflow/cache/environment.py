@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from armoflow.cache.packages import package_of
 from armoflow.errors import OptionError
+from armoflow.system.packages import package_of
 
 KEY_VERSION: Final = 1
 """Changes with the rules of the key: nothing is found that was known by others."""

@@ -18,7 +18,6 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
 
-from armoflow.cache.packages import origin
 from armoflow.cache.walk import (
     Found,
     NoKey,
@@ -31,6 +30,7 @@ from armoflow.cache.walk import (
 )
 from armoflow.codec.pickler import CachedFunction
 from armoflow.graph.task import BaseTask
+from armoflow.system.packages import origin
 
 KEY_METHOD: Final = "__armoflow_key__"
 """A method that gives what an object is known by: any value that has a key."""
@@ -100,7 +100,8 @@ def _choose(kind: type) -> Callable[[Any], Found]:
     if hasattr(kind, KEY_METHOD):
         return _by_method
     for base in kind.__mro__:
-        library = _LIBRARIES.get(base.__module__.partition(".")[0])
+        # A type may have a slot of that name, as that of Cython's functions has in Python 3.10.
+        library = _LIBRARIES.get(str(base.__module__).partition(".")[0])
         if library is not None:
             found = _library_rule(library, kind)
             if found is not None:

@@ -50,11 +50,13 @@ class StoredValues:
     def _value_parts(self, value: Any) -> list[Buffer]:
         """The stored form of a value, whose classes tasks will know."""
         modules: set[str] = set()
+        others: set[str] = set()
         try:
-            parts = value_parts(dumps(value, None, modules))
+            parts = value_parts(dumps(value, None, modules, others))
         except SerializationError as error:
             raise SerializationError(f"the value given to put(): {error}") from error.__cause__
         self._orchestrator.book.add_modules(modules)
+        self._orchestrator.book.add_packages(others)
         return parts
 
     def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from armoflow.cache.packages import package_of
 from armoflow.codec.functions import names_in
 from armoflow.codec.modules import NEEDED, ModuleBundle, imports_of, is_user_module
 from armoflow.graph.task import BaseTask
+from armoflow.system.packages import package_of
 
 
 @dataclass(frozen=True)

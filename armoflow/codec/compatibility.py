@@ -7,6 +7,7 @@ compares before it loads anything.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 import cloudpickle
 
@@ -14,7 +15,8 @@ from armoflow.errors import VersionMismatchError
 from armoflow.version import __version__
 
 OWN = ".".join(map(str, sys.version_info[:3])) + f" {cloudpickle.__version__} {__version__}"
-"""Python, cloudpickle, armoflow: as a payload carries them."""
+"""Python, cloudpickle, armoflow: as a payload carries them. Behind them may stand packages that its
+pickles name, each as ``name==version``."""
 
 _NAMES = ("Python", "cloudpickle", "armoflow")
 _PARTS = (2, 1, 2)
@@ -28,7 +30,7 @@ def described(versions: str = OWN) -> str:
         >>> described("3.11.7 3.1.0 0.1.0")
         'Python 3.11.7, cloudpickle 3.1.0, armoflow 0.1.0'
     """
-    pairs = zip(_NAMES, versions.split(), strict=True)
+    pairs = zip(_NAMES, versions.split(), strict=False)
     return ", ".join(f"{name} {version}" for name, version in pairs)
 
 
@@ -50,17 +52,43 @@ def check_versions(theirs: str, own: str = "", *, node: str) -> None:
         armoflow.errors.VersionMismatchError: task 'f' comes from Python 3.12.1, ...
     """
     own = own or OWN
-    if theirs == own or not theirs:
+    if theirs.startswith(own) or not theirs:
         return
-    pairs = list(zip(_NAMES, theirs.split(), own.split(), _PARTS, strict=True))
-    for name, their, our, parts in pairs:
-        if _first(their, parts) != _first(our, parts):
+    for name, their, our, parts in zip(_NAMES, theirs.split(), own.split(), _PARTS, strict=False):
+        if first_parts(their, parts) != first_parts(our, parts):
             raise VersionMismatchError(
                 f"task {node!r} comes from {name} {their}, but this worker has {name} {our}, "
-                f"which cannot run its code: run the client with {name} {_first(our, parts)}, "
-                f"or workers (their image) with {name} {_first(their, parts)}"
+                f"which cannot run its code: run the client with {name} {first_parts(our, parts)}, "
+                f"or workers (their image) with {name} {first_parts(their, parts)}"
             )
 
 
-def _first(version: str, parts: int) -> str:
+def with_packages(packages: Iterable[tuple[str, str]], own: str = OWN) -> str:
+    """Versions with those of packages, each given by its name and its version.
+
+    Example:
+        >>> with_packages([("numpy", "2.1.0")], "3.11.7 3.1.0 0.1.0")
+        '3.11.7 3.1.0 0.1.0 numpy==2.1.0'
+    """
+    return " ".join([own, *(f"{name}=={version}" for name, version in packages)])
+
+
+def packages_in(versions: str) -> list[tuple[str, str]]:
+    """The packages that are told behind versions, each with its own.
+
+    Example:
+        >>> packages_in("3.11.7 3.1.0 0.1.0 numpy==2.1.0"), packages_in("3.11.7 3.1.0 0.1.0")
+        ([('numpy', '2.1.0')], [])
+    """
+    split = (part.partition("==") for part in versions.split())
+    return [(name, version) for name, _, version in split if version]
+
+
+def first_parts(version: str, parts: int) -> str:
+    """The first numbers of a version.
+
+    Example:
+        >>> first_parts("1.26.4", 2)
+        '1.26'
+    """
     return ".".join(version.split(".")[:parts])

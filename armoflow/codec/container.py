@@ -24,7 +24,7 @@ import msgpack
 
 from armoflow.errors import EnvelopeError
 
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"aflw"
 VERSION = 1

@@ -4,8 +4,9 @@ A slot is addressed by (result id, slot). One item, one task, one result means o
 task writes one slot for each of its items, so that errors and retries stay per item.
 
 After the slots may stand what else is told of them, by name: ``seconds``, how long they took (an
-engine tells how long a task took, of which its agent may have had more than the user's code), and
-``log``, what became of each item (see :mod:`armoflow.codec.item_log`).
+engine tells how long a task took, of which its agent may have had more than the user's code),
+``log``, what became of each item (see :mod:`armoflow.codec.item_log`), and ``packages``, those of
+the worker that differ from the client's.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ Cell: TypeAlias = "bytes | Slot | None"
 
 
 def pack_envelope(
-    slots: Iterable[Cell], seconds: float | None = None, log: Sequence[Any] = ()
+    slots: Iterable[Cell],
+    seconds: float | None = None,
+    log: Sequence[Any] = (),
+    packages: str = "",
 ) -> list[Buffer]:
     """Lay out the slots of one result; returns the parts to write one after the other.
 
@@ -62,6 +66,7 @@ def pack_envelope(
         slots: What it holds.
         seconds: How long it took to make them, if somebody wants to know.
         log: What became of the items that made them.
+        packages: What is to be told of the packages that they were made with.
 
     Example:
         >>> data = b"".join(pack_envelope([Slot(SlotKind.VALUE, b"pickle"), ABSENT]))
@@ -88,6 +93,8 @@ def pack_envelope(
         told["seconds"] = float(seconds)
     if log:
         told["log"] = log
+    if packages:
+        told["packages"] = packages
     if told:
         entries.append(told)
     return pack(entries, buffers)

@@ -38,7 +38,7 @@ from armoflow.errors import (
     WorkerDiedError,
 )
 
-_FORMAT = 3
+_FORMAT = 4
 _FIND = re.compile(rf"\[{MARK}\s([A-Za-z0-9+/=\s]+)\]")
 _SUMMARY = 300  # characters of a message in the readable line
 _PATH = 12  # node names kept, half of them from each end
@@ -83,6 +83,7 @@ class ErrorRecord:
         task_id: The engine's id of the task whose error holds the whole record, if this is a short
             form of it.
         output: What the item wrote last.
+        packages: Those of the worker that differ from the client's.
         trusted: It was made here, or the session's key has confirmed it.
     """
 
@@ -100,6 +101,7 @@ class ErrorRecord:
     omitted: int = 0
     task_id: str = ""
     output: str = ""
+    packages: str = ""
     trusted: bool = field(default=True, compare=False)
 
     @property
@@ -291,6 +293,9 @@ def _decompress(body: memoryview) -> bytes:
     return plain
 
 
+_TEXTS = ("kind", "type_name", "message", "node", "detail", "task_id", "output", "packages")
+
+
 def _read(values: Any) -> ErrorRecord:
     """A record of values of the right types.
 
@@ -301,7 +306,7 @@ def _read(values: Any) -> ErrorRecord:
     if type(values) is not list:
         _refuse(values)
     record = ErrorRecord(**dict(zip(_STORED, values, strict=True)))
-    for name in ("kind", "type_name", "message", "node", "detail", "task_id", "output"):
+    for name in _TEXTS:
         _expect(str, getattr(record, name))
     if record.kind not in KINDS:
         _refuse(record.kind)

@@ -27,11 +27,13 @@ class EncodedFunction:
         data: The pickle.
         modules: Names of the user's own modules that loading the pickle or calling the function
             may import.
+        others: Top-level names of the other modules.
     """
 
     digest: str
     data: bytes
     modules: frozenset[str]
+    others: frozenset[str]
 
 
 def encode_function(function: Callable[..., Any]) -> EncodedFunction:
@@ -51,9 +53,10 @@ def encode_function(function: Callable[..., Any]) -> EncodedFunction:
         2
     """
     modules: set[str] = set()
-    data = dumps_whole(function, modules)
+    others: set[str] = set()
+    data = dumps_whole(function, modules, others)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return EncodedFunction(digest, data, frozenset(modules))
+    return EncodedFunction(digest, data, frozenset(modules), frozenset(others))
 
 
 def names_in(function: Callable[..., Any]) -> set[str]:

@@ -253,6 +253,9 @@ class ModuleBundle:
     What is bundled is what this process runs: a file that is edited after its module was imported
     is read again when the module is reloaded, and at once when it has not been imported here.
 
+    Attributes:
+        others: Top-level names of what else they import.
+
     Example:
         >>> bundle = ModuleBundle()
         >>> bundle.add(["json"])  # not the user's own
@@ -261,6 +264,7 @@ class ModuleBundle:
     """
 
     def __init__(self) -> None:
+        self.others: set[str] = set()
         self._members: dict[str, _Member] = {}
         self._encoded: tuple[str, bytes] | None = None
         self._names: dict[str, bytes | None] = {}
@@ -271,7 +275,10 @@ class ModuleBundle:
         pending = [name for name in names if name not in self._members]
         while pending:
             name = pending.pop()
-            if name in self._members or not is_user_module(name):
+            if name in self._members:
+                continue
+            if not is_user_module(name):
+                self.others.add(name.partition(".")[0])
                 continue
             found = _find(name)
             source = None if found is None else _read(name, found)

@@ -102,11 +102,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self.buffers:
             self.buffers = []
 
-    def report_modules(self, modules: set[str]) -> None:
-        """Add the user's own modules among those referred to."""
+    def report_modules(self, modules: set[str], others: set[str] | None = None) -> None:
+        """Add the user's own modules among those referred to, and the packages of all others."""
         for name in self.names:
-            if name not in modules and isinstance(name, str) and is_user_module(name):
+            if name in modules or not isinstance(name, str):
+                continue
+            if is_user_module(name):
                 modules.add(name)
+            elif others is not None:
+                others.add(name.partition(".")[0])
 
     def reducer_override(self, value: Any) -> Any:
         """Called by pickle for whatever is not a builtin scalar or container."""

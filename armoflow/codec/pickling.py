@@ -75,6 +75,7 @@ def dumps(
     value: Any,
     persistent_id: PersistentId | None = None,
     modules: set[str] | None = None,
+    others: set[str] | None = None,
 ) -> Pickled:
     """Pickle a value.
 
@@ -84,6 +85,7 @@ def dumps(
             that hold nothing else (it may be asked for these too): the reference that stands for
             the object in the pickle, or None.
         modules: Gets the names of the user's own modules that the reader will import.
+        others: With it, gets the top-level names of all other modules.
 
     Returns:
         The pickle, and its out-of-band buffers as one-dimensional views of bytes.
@@ -111,22 +113,29 @@ def dumps(
         if not found:
             return _new_tuple(Pickled, (_plain_dumps(value, PROTOCOL), ()))
         if found & _LARGE:
-            return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), modules)
+            return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), modules, others)
         if persistent_id is not None:
-            return _dump(_HOOKED_POOL, value, persistent_id, modules)
-        return _dump(_PLAIN_POOL, value, None, modules)
+            return _dump(_HOOKED_POOL, value, persistent_id, modules, others)
+        return _dump(_PLAIN_POOL, value, None, modules, others)
     except ArmoflowError:
         raise
     except Exception as error:
         raise SerializationError(explain_failure(value, error, persistent_id)) from error
 
 
-def dumps_whole(value: Any, modules: set[str] | None = None, *, own: bool = True) -> bytes:
+def dumps_whole(
+    value: Any,
+    modules: set[str] | None = None,
+    others: set[str] | None = None,
+    *,
+    own: bool = True,
+) -> bytes:
     """As :func:`dumps`, into one string of bytes; for code and exceptions, which are small.
 
     Args:
         value: The value.
         modules: Gets the names of modules that the reader will import.
+        others: As in :func:`dumps`.
         own: Only of the user's own.
     """
     pickler = Pickler(whole=True)
@@ -137,7 +146,7 @@ def dumps_whole(value: Any, modules: set[str] | None = None, *, own: bool = True
     except Exception as error:
         raise SerializationError(explain_failure(value, error)) from error
     if modules is not None and own:
-        pickler.report_modules(modules)
+        pickler.report_modules(modules, others)
     elif modules is not None:
         modules.update(name for name in pickler.names if isinstance(name, str))
     return pickler.file.getvalue()
@@ -190,7 +199,11 @@ _HOOKED_POOL: list[Pickler] = []
 
 
 def _dump(
-    pool: list[Pickler], value: Any, hook: PersistentId | None, modules: set[str] | None
+    pool: list[Pickler],
+    value: Any,
+    hook: PersistentId | None,
+    modules: set[str] | None,
+    others: set[str] | None,
 ) -> Pickled:
     # Making a pickler costs several times as much as pickling a few arguments with it. One that
     # failed is not used again; popping from and appending to a list are atomic.
@@ -204,7 +217,7 @@ def _dump(
     data = pickler.file.getvalue()
     buffers = pickler.buffers
     if modules is not None and pickler.names:
-        pickler.report_modules(modules)
+        pickler.report_modules(modules, others)
     if len(data) <= _POOL_BYTES and len(pool) < _POOL_SIZE:
         if hook is not None:
             pickler.persistent_id = _no_reference

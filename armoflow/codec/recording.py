@@ -28,6 +28,7 @@ def record_exception(
     item: int | None = None,
     attempts: int = 1,
     output: str = "",
+    packages: str = "",
 ) -> ErrorRecord:
     """Describe an exception that a task raised.
 
@@ -37,6 +38,7 @@ def record_exception(
         item: Position of the item in its collection.
         attempts: How often it was tried.
         output: What the item wrote.
+        packages: What is to be told of the packages that it ran with.
 
     Example:
         >>> record_exception(KeyError("x"), node="f").summary
@@ -57,6 +59,7 @@ def record_exception(
         detail="" if detail in (f"{kind}: {message}", kind) else detail,
         chain=chain_of(error),
         output=_last_lines(output),
+        packages=packages,
     )
     return few_frames(record, 16, 48)
 

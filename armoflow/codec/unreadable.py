@@ -12,13 +12,16 @@ _RECALLS = ("BINGET", "LONG_BINGET", "GET")
 _PICKLE = b"\x80\x05"
 
 
-def unreadable(what: str, data: bytes | memoryview, error: BaseException) -> SerializationError:
+def unreadable(
+    what: str, data: bytes | memoryview, error: BaseException, why: str = ""
+) -> SerializationError:
     """The error to raise for a value whose pickle cannot be loaded.
 
     Args:
         what: Names the value and its task.
         data: The pickle.
         error: What loading it raised: a missing module, a class that differs, the value's own code.
+        why: What else is known about it.
 
     Example:
         >>> import fractions, pickle
@@ -28,10 +31,12 @@ def unreadable(what: str, data: bytes | memoryview, error: BaseException) -> Ser
     """
     kind = type_in(data)
     of = f", of {kind}," if kind else ""
-    why = f"{type(error).__name__}: {error}".rstrip(": ")
-    if isinstance(error, ModuleNotFoundError):  # as where only the task's requirements have it
-        why += ". Install it where the value is read, too, or return one of other types"
-    told = SerializationError(f"{what}{of} cannot be read back: {why}")
+    raised = f"{type(error).__name__}: {error}".rstrip(": ")
+    if why:
+        raised += f"; {why}"
+    elif isinstance(error, ModuleNotFoundError):  # as where only the task's requirements have it
+        raised += ". Install it where the value is read, too, or return one of other types"
+    told = SerializationError(f"{what}{of} cannot be read back: {raised}")
     told.__cause__ = error
     return told
 

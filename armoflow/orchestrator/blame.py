@@ -17,6 +17,7 @@ from armoflow.errors import (
     TaskError,
     TaskTimeoutError,
 )
+from armoflow.orchestrator.package_versions import heed
 from armoflow.protocol.result_handle import Failure
 from armoflow.protocol.transport import Transport
 
@@ -117,6 +118,7 @@ class Blame:
         text = failure.error if failure is not None else ""
         record = ErrorRecord.find(text, key)
         if record is not None:
+            heed(record.packages)
             skipped = root.skipped + max(len(record.path) - 1, 0)
             return record.exception(path=_joined(record, path), skipped=skipped)
         return self._plain(failure, text, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from types import CodeType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
@@ -17,8 +18,9 @@ from armoflow import config
 from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_function
 from armoflow.codec.live import LiveState
 from armoflow.codec.modules import MAIN
-from armoflow.codec.payload import CodeReference
+from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.references import uses_nothing
+from armoflow.orchestrator.package_versions import NamedPackages
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.shared_data import SharedData
 
@@ -64,15 +66,28 @@ class CodeBook:
         self.data = None if known is not None else SharedData()
         self._bundle = ModuleBundle()
         self._live = LiveState(self._bundle)
+        self._packages = NamedPackages()
         self._bundle_names: frozenset[str] = frozenset()
         self._inherited: CodeReference | None = None
         self._unchanging: WeakKeyDictionary[Any, tuple[CodeType, EncodedFunction]] = (
             WeakKeyDictionary()
         )
 
-    def inherit_modules(self, reference: CodeReference | None) -> None:
-        """In a worker: children get the modules that their parent got."""
-        self._inherited = reference
+    def inherit(self, parent: Payload) -> None:
+        """In a worker: children get the modules that their parent got, and are of its packages."""
+        self._inherited = parent.modules
+        self._packages.inherit(parent.versions)
+
+    @property
+    def versions(self) -> str:
+        """What pickles are written with: see :mod:`armoflow.codec.compatibility`."""
+        return self._packages.versions
+
+    def add_packages(self, names: AbstractSet[str]) -> None:
+        """Note that the values of tasks name something of these modules, which do not travel."""
+        if not self._packages.holds(names):
+            with self._lock:
+                self._packages.add(names)
 
     def function(self, function: Any) -> EncodedCode:
         """Encode a function; call it once per plan, for captured values may change between."""
@@ -85,6 +100,7 @@ class CodeBook:
         with self._lock:
             encoded = self._encode(function)
             self._bundle_modules(encoded.modules)
+            self.add_packages(encoded.others)
             return EncodedCode(self, encoded.digest, self._piece(encoded.digest, encoded.data))
 
     def is_unchanged(self, function: Any, body: object, bundle: object) -> bool:
@@ -134,6 +150,7 @@ class CodeBook:
         if self._inherited is None and not names <= self._bundle_names:
             self._bundle_names |= names
             self._bundle.add(names)
+            self.add_packages(self._bundle.others)
 
     def modules(self) -> EncodedCode | None:
         """The modules that tasks need, or None when there are none."""

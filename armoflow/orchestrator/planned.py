@@ -41,15 +41,19 @@ class Result(ResultHandle):
         data: Its data, once it is here.
         cells: Its data's slots, once they were read.
         seconds: How long it took to make them, once they were read, where its data says so.
+        packages: What its worker told of its packages, once they were read.
         ran: How long its task ran, where the engine says so.
         blame: Why it was aborted.
         first: The position of its first item, if it holds items of a collection.
     """
 
-    __slots__ = ("_waiters", "blame", "cells", "consumers", "data", "first", "ran", "seconds")
+    __slots__ = (
+        *("_waiters", "blame", "cells", "consumers", "data", "first", "packages", "ran", "seconds"),
+    )
 
     def __init__(self, name: str = "") -> None:
         super().__init__(name)
+        self.packages = ""
         self.consumers: list[PlannedTask] | tuple[()] = ()
         self._waiters: Waiter | list[Waiter] | None = None
         self.data: Buffer | None = None

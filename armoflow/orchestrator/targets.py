@@ -21,6 +21,7 @@ from armoflow.errors import EnvelopeError, RemoteTraceback, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import Node, SliceNode
+from armoflow.orchestrator.package_versions import heed, why_unreadable
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.protocol.result_handle import ResultState
 
@@ -406,6 +407,9 @@ def envelope_cells(result: Result) -> list[Cell]:
             raise EnvelopeError(f"the data of {result.name!r} is not here")
         result.cells, told = unpack_told(result.data)
         result.seconds = told.get("seconds")
+        if "packages" in told:
+            result.packages = told["packages"]
+            heed(result.packages)
     return result.cells
 
 
@@ -418,11 +422,13 @@ def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> ItemOutco
             return ItemOutcome(loads(Pickled(data, buffers)))
         except Exception as error:  # whatever the value's own __setstate__ raises, or an import
             what = f"the value of task {result.item_name(position)!r}"
-            told: Exception = unreadable(what, data, error)
+            why = why_unreadable(result.packages, error, worker=False)
+            told: Exception = unreadable(what, data, error, why)
             if result.promised is not None:
                 told = StaleCacheError(str(told), result.id)
             return ItemOutcome(error=told)
     record = ErrorRecord.decode(slot.data, key)
+    heed(record.packages)
     return ItemOutcome(
         error=record.exception(path=record.path, skipped=max(len(record.path) - 1, 0))
     )

@@ -287,6 +287,7 @@ class Templates:
                 raise _PlanInsteadError
             if draft.modules:
                 self._book.add_modules(draft.modules)
+            self._book.add_packages(draft.others)
         return pickles
 
     def _code(self, task: BaseTask[Any, Any]) -> tuple[_KnownFunction, CalledCode]:

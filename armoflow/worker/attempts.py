@@ -14,6 +14,7 @@ from typing import TypeVar
 from armoflow.codec.payload import Payload
 from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
+from armoflow.orchestrator.package_versions import told_by_worker
 from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
@@ -111,7 +112,8 @@ class Attempts:
         """What an item that raised ends with."""
         payload = self._payload
         index = payload.start + item if payload.collection else None
-        return describe(error, payload.name, index, attempts, self.recorder.last_lines())
+        output, packages = self.recorder.last_lines(), packages_of(payload)
+        return describe(error, payload.name, index, attempts, output=output, packages=packages)
 
 
 def describe(
@@ -119,11 +121,29 @@ def describe(
     node: str,
     item: int | None = None,
     attempts: int = 1,
+    *,
     output: str = "",
+    packages: str = "",
 ) -> ItemFailure:
-    """What an item, or a task as a whole, ends with for this error; and what it wrote last."""
+    """What an item, or a task as a whole, ends with for this error.
+
+    Args:
+        error: The error.
+        node: Name of the node that ran.
+        item: Position of the item in its collection.
+        attempts: How often it was tried.
+        output: What it wrote last.
+        packages: See :func:`packages_of`.
+    """
     if isinstance(error, (UnreadableDataError, EnvelopeError)):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
     return ItemFailure(
-        record_exception(error, node=node, item=item, attempts=attempts, output=output)
+        record_exception(
+            error, node=node, item=item, attempts=attempts, output=output, packages=packages
+        )
     )
+
+
+def packages_of(payload: Payload) -> str:
+    """What this worker has to tell of its packages, for a task; mostly nothing."""
+    return told_by_worker(payload.versions, tuple(payload.settings.requirements))

@@ -69,7 +69,7 @@ class Expander:
     ) -> None:
         """Make every expected output, or submit what does, through the context; see ``Expand``."""
         payload, count = context.payload, len(context.outputs)
-        self._book.inherit_modules(payload.modules)
+        self._book.inherit(payload)
         packed = payload.settings.packed or payload.settings.capture
         settings = self._plan_settings(payload, packed, context)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}

@@ -24,6 +24,7 @@ from armoflow.protocol.frames import (
     PAYLOAD_PREFIX,
 )
 from armoflow.tracing import Labels
+from armoflow.worker.attempts import packages_of
 from armoflow.worker.failures import ItemFailure
 
 if TYPE_CHECKING:
@@ -152,8 +153,9 @@ class ExpansionContext:
         log = self.log.pack() if self._written and self.log.tells and not self.log.lasts else ()
         if not log and self.log.tells:
             self.leave_log()
+        packages = packages_of(self.payload)
         for output, cells in self._written.items():
-            self._write(output, pack_envelope(cells, self.ran, log))
+            self._write(output, pack_envelope(cells, self.ran, log, packages))
             log = ()
 
     def _write(self, result_id: str, parts: Sequence[Buffer]) -> None:

@@ -14,6 +14,7 @@ from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.errors import TaskError
+from armoflow.orchestrator.package_versions import why_unreadable
 from armoflow.system.coroutines import as_plain
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import code_bytes
@@ -109,7 +110,12 @@ class FunctionCache:
             self._install_modules(payload.modules)
         digest = reference.digest
         missing = self._cache.missing(digest)
-        function = self._cache.function(digest, self._read(reference) if missing else None)
+        data = self._read(reference) if missing else None
+        try:
+            function = self._cache.function(digest, data)
+        except (AttributeError, ImportError) as error:  # as where another version of it is here
+            _explain(error, why_unreadable(payload.versions, error))
+            raise
         known = self._loaded.get(digest)
         if known is None or known.function is not function:
             self._forget(digest)
@@ -161,6 +167,13 @@ class FunctionCache:
         if reference.result_id is None:
             raise UnreadableDataError(f"code {reference.digest} is neither here nor stored")
         return code_bytes(self._fetch(reference.result_id))
+
+
+def _explain(error: AttributeError | ImportError, why: str) -> None:
+    if why:
+        error.args = (f"{error}; {why}",)
+        if isinstance(error, ImportError):
+            (error.msg,) = error.args
 
 
 def prepare(function: Function, name: str) -> Function:

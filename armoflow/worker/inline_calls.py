@@ -146,7 +146,7 @@ class InlineCaller:
                     if final is not None:
                         self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
                         output = recorder.last_lines()
-                        raise describe(final, node.name, item, attempt, output) from None
+                        raise describe(final, node.name, item, attempt, output=output) from None
                 finally:
                     del final  # its traceback holds this frame
                 pause = rule.settings.draw_pause(attempt)

@@ -16,6 +16,7 @@ from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.unreadable import unreadable
 from armoflow.content import is_mapped, kept
 from armoflow.errors import ArmoflowError, EnvelopeError, StaleCacheError
+from armoflow.orchestrator.package_versions import why_unreadable
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, skip
 
@@ -79,6 +80,7 @@ class Inputs:
         self._cache = cache
         self._key = payload.key
         self._task = payload.name
+        self._versions = payload.versions
         self._start = payload.start if payload.collection else None
         self._origins = payload.origins
         self._ids = payload.inputs
@@ -166,7 +168,8 @@ class Inputs:
             raise
         except Exception as error:
             what = f"an argument of task {name or self._task!r}"
-            raise unreadable(what, pickled.data, error) from error
+            why = why_unreadable(self._versions, error)
+            raise unreadable(what, pickled.data, error, why) from error
 
     def value(self, cell: Cell, index: int | None = None, slot: int = 0) -> Any:
         """The value in a slot of an input, or of a constant.
@@ -189,7 +192,7 @@ class Inputs:
         except Exception as error:
             what = f"the value of {self._origin(index, slot)}, an input of task {self._task!r}"
             data = cell.data if isinstance(cell, Slot) else cell or b""
-            told = unreadable(what, data, error)
+            told = unreadable(what, data, error, why_unreadable(self._versions, error))
             if index is not None and index in self._promised:
                 raise StaleCacheError(str(told), self._ids[index]) from error
             raise told from error

@@ -29,7 +29,7 @@ from armoflow.orchestrator.paces import Paces
 from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
 from armoflow.worker import data, item_operations
-from armoflow.worker.attempts import Attempts, describe
+from armoflow.worker.attempts import Attempts, describe, packages_of
 from armoflow.worker.expansion_context import Expand, ExpansionContext, TaskAgent
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.function_cache import FunctionCache
@@ -228,8 +228,9 @@ class Runner:
                     self._context(task, job, effects).leave_log()
                 else:
                     log = self._log.pack()
+            packages = packages_of(payload)
             for output, cells in zip(task.outputs, job.cells, strict=True):
-                self._store(task, effects, output, pack_envelope(cells, seconds, log))
+                self._store(task, effects, output, pack_envelope(cells, seconds, log, packages))
                 log = ()  # the first one has it
 
     def _prepare(self, task: EngineTask, payload: Payload) -> Job:
@@ -302,7 +303,8 @@ class Runner:
             raise
         except BaseException as error:  # user modules may do anything when they are imported
             output = self._recorder.last_lines()
-            job.fail_rest(describe(error, step.name, output=output))
+            packages = packages_of(step)
+            job.fail_rest(describe(error, step.name, output=output, packages=packages))
         return job
 
     def _job(

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from armoflow.cache import Keys, differences, packages
+from armoflow.cache import Keys, differences
 from armoflow.cache.code import code_key
 from armoflow.codec.usage import find_usage
 from armoflow.policies import make_policy
+from armoflow.system import packages
 
 HELPERS = '''
 """Helpers."""

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import armoflow
 from armoflow.codec.compatibility import OWN, check_versions
@@ -21,11 +20,15 @@ def test_the_versions_here() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is there from 3.11 on")
 def test_the_package_has_the_version_that_it_says() -> None:
+    import tomllib
+
     declared = tomllib.loads(PYPROJECT.read_text())["project"]["version"]
     assert declared == armoflow.__version__
 
 
-@pytest.mark.parametrize("theirs", ["", "3.11.2 3.1.0 0.1.0", "3.11.9 3.0.0 0.1.9"])
+@pytest.mark.parametrize(
+    "theirs", ["", "3.11.2 3.1.0 0.1.0", "3.11.9 3.0.0 0.1.9", "3.11.7 3.1.0 0.1.0 numpy==2.1.0"]
+)
 def test_what_understands_each_other(theirs: str) -> None:
     check_versions(theirs, "3.11.7 3.1.0 0.1.0", node="f")
 

@@ -197,7 +197,7 @@ def test_seals() -> None:
 def stored(values: object, key: bytes = KEY) -> bytes:
     """What would be stored for some values."""
     body = zlib.compress(msgpack.packb(values))
-    return bytes([3]) + seal(key, body) + body
+    return bytes([failure._FORMAT]) + seal(key, body) + body
 
 
 def values_of(record: ErrorRecord) -> list[object]:
@@ -242,7 +242,7 @@ def test_other_numbers_of_values_are_refused() -> None:
 
 def test_bombs_are_refused_at_their_limit() -> None:
     body = zlib.compress(bytes(failure._LARGEST + 1), 9)
-    bomb = bytes([3]) + seal(KEY, body) + body
+    bomb = bytes([failure._FORMAT]) + seal(KEY, body) + body
     with pytest.raises(EnvelopeError, match="larger"):
         ErrorRecord.decode(bomb, KEY)
     text = f"[armoflow-error {base64.b64encode(bomb[:1] + bytes(16) + body).decode()}]" * 300
@@ -253,7 +253,7 @@ def test_deep_nesting_is_refused() -> None:
     for opening in (b"\x91", b"\x81\xa1k"):
         body = zlib.compress(opening * 100_000 + b"\xc0")
         with pytest.raises(EnvelopeError):
-            ErrorRecord.decode(bytes([3]) + seal(KEY, body) + body, KEY)
+            ErrorRecord.decode(bytes([failure._FORMAT]) + seal(KEY, body) + body, KEY)
 
 
 def test_texts_that_nearly_match_take_no_long_time() -> None:
@@ -267,7 +267,7 @@ def test_texts_that_nearly_match_take_no_long_time() -> None:
 
 
 def test_records_of_the_first_format_are_not_read() -> None:
-    with pytest.raises(EnvelopeError, match="format 3"):
+    with pytest.raises(EnvelopeError, match=f"format {failure._FORMAT}"):
         ErrorRecord.decode(zlib.compress(msgpack.packb([1, "raised", "ValueError"])), KEY)
 
 

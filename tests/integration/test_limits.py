@@ -93,7 +93,7 @@ def test_code_of_other_versions_is_not_loaded(
     client: Client, monkeypatch: pytest.MonkeyPatch, versions: str, message: str
 ) -> None:
     def pack_as_others(payload: Payload) -> Any:
-        python, cloudpickle, _ = payload.versions.split()
+        python, cloudpickle, *_ = payload.versions.split()
         payload.versions = versions.format(python=python, cloudpickle=cloudpickle)
         return pack_payload(payload)
 

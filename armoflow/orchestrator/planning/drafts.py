@@ -65,7 +65,7 @@ class Draft:
 
     __slots__ = (
         *("_copy", "_data", "_external", "_inputs", "_recall", "_references", "constants"),
-        *("inputs", "modules", "size"),
+        *("inputs", "modules", "others", "size"),
     )
 
     def __init__(
@@ -85,6 +85,7 @@ class Draft:
         self.constants: list[Constant] = list(base.constants) if base else []
         self._references: dict[Any, tuple[Any, ...]] = dict(base._references) if base else {}
         self.modules: set[str] = set()
+        self.others: set[str] = set()
         self.size = 0
 
     def input(self, result: Result) -> int:
@@ -165,7 +166,7 @@ class Draft:
             SerializationError: If a part of it cannot be pickled; ``what`` names it.
         """
         try:
-            pickled = dumps(value, self.persistent_id, self.modules)
+            pickled = dumps(value, self.persistent_id, self.modules, self.others)
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)

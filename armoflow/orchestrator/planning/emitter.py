@@ -156,11 +156,13 @@ class Emitter:
         if draft.modules:
             self._book.add_modules(draft.modules)
             self._forget_modules()
+        self._book.add_packages(draft.others)
         if function is not None:
             yield from self._add_code(task, payload, function, steps)
         for constant in draft.constants:
             if constant.parts is not None and not constant.result_id:
                 yield constant
+        payload.versions = self._book.versions
         yield task
         return outputs
 

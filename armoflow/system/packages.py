@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 _UNVERSIONED = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "armoflow"})
 """Python's version says which these are; of armoflow, it is the version of its keys."""
@@ -34,27 +35,48 @@ def package_of(module: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
+def version_of(package: str) -> str:
+    """The version of a package that is installed here; nothing if it is not.
+
+    Example:
+        >>> version_of("cloudpickle")[0].isdigit(), version_of("no-such-package")
+        (True, '')
+    """
+    from importlib import metadata  # which workers mostly need not
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.lru_cache(maxsize=4096)
 def _installed(top: str) -> str:
     # Most packages have their module's name; to find out about others, all are looked at.
     for name in chain((top,), _providers(top)):
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:  # noqa: PERF203 - there are two at most
-            continue
+        version = version_of(name)
+        if version:
+            return f"{name} {version}"
     version = getattr(sys.modules.get(top), "__version__", "")
     return f"{top} {version}" if isinstance(version, str) and version else ""
 
 
 def _providers(top: str) -> Iterator[str]:
-    yield from sorted(set(_distributions().get(top, ())))
+    """The packages that have brought files of a module of another name.
 
+    ``metadata.packages_distributions`` answers it for all modules, and takes ten times as long.
+    """
+    from importlib import metadata
 
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
+    owns = re.compile(rb"(?m)^" + re.escape(top.encode()) + rb"(?:[/.]|$)")
+    for root in map(Path, sys.path):
+        for pattern in ("*.dist-info/RECORD", "*.egg-info/top_level.txt"):
+            for listing in sorted(root.glob(pattern)):
+                if owns.search(listing.read_bytes()):
+                    yield metadata.Distribution.at(listing.parent).metadata["Name"]
 
 
 def forget_versions() -> None:
     """Look at what is installed anew: something was installed meanwhile."""
     _installed.cache_clear()
-    _distributions.cache_clear()
+    version_of.cache_clear()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from armoflow.codec.compatibility import OWN, packages_in
+from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.package_versions import NamedPackages, told_by_worker, why_unreadable
+from armoflow.system.packages import version_of
+
+CLOUDPICKLE = version_of("cloudpickle")
+
+
+def test_code_without_packages_says_nothing_of_them() -> None:
+    book = CodeBook()
+    book.function(len)
+    assert book.versions == OWN
+
+
+def test_what_functions_and_values_name_is_told_with_its_version() -> None:
+    book = CodeBook()
+    book.function(lambda: pytest.approx(1))
+    book.add_packages({"numpy", "json", "builtins", "armoflow", "cloudpickle", "no_such_module"})
+    assert packages_in(book.versions) == [
+        ("numpy", version_of("numpy")),
+        ("pytest", version_of("pytest")),
+    ]
+
+
+def test_children_are_of_their_parents_versions_and_of_no_other_clients() -> None:
+    named = NamedPackages()
+    named.inherit(f"{OWN} numpy==0.1")
+    named.add({"numpy", "pytest"})
+    assert dict(packages_in(named.versions))["numpy"] == "0.1"
+    named.inherit(f"{OWN} hypothesis==0.1")
+    assert dict(packages_in(named.versions))["numpy"] == version_of("numpy")
+
+
+@pytest.mark.parametrize("requirement", ["CloudPickle>=1", "file:///a/cloudpickle-9-any.whl"])
+def test_what_a_task_asks_for_is_no_surprise(requirement: str) -> None:
+    theirs = f"{OWN} cloudpickle==0.1 no-such-package==1"
+    assert told_by_worker(theirs) == f"cloudpickle=={CLOUDPICKLE}"
+    assert told_by_worker(theirs, (requirement,)) == ""
+
+
+def test_what_cannot_be_read_names_the_package_that_it_is_about() -> None:
+    theirs = f"{OWN} cloudpickle==0.1 msgpack==0.2 no-such-package==1"
+    assert why_unreadable(theirs, AttributeError("no 'x' in module 'msgpack'")) == (
+        f"msgpack is {version_of('msgpack')} on this worker, and 0.2 at the client: install 0.2 "
+        "where workers run, or ask for it with requirements=['msgpack==0.2']"
+    )
+    both = why_unreadable(theirs, AttributeError("y"))
+    assert "cloudpickle is" in both and "msgpack is" in both and "no-such" not in both
+    gone = why_unreadable(theirs, ModuleNotFoundError("No module named 'no_such_package'"))
+    assert gone.startswith("no-such-package is not on this worker, and 1 at the client: ")
+    assert why_unreadable(OWN, AttributeError("y")) == ""
