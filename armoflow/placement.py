@@ -7,7 +7,7 @@ tells it: a partition's pods are what a deployment has made of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from armoflow.byte_sizes import show_size
@@ -16,8 +16,27 @@ from armoflow.errors import SubmissionError
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
 
+CPUS_LABEL, MEMORY_LABEL, GPUS_LABEL = "armoflow.cpus", "armoflow.memory", "armoflow.gpus"
+"""Options of a task for ArmoniK: the embedded engine gives it so much of the machine."""
+
 OFFERS_VARIABLE = "ARMOFLOW_PARTITIONS"
 """Names a file, of YAML or JSON, with the table."""
+
+
+def read_wish(options: Mapping[str, str] | None, label: str) -> int:
+    """How much a task wants of something, as its options say it; 0: nothing is said.
+
+    Example:
+        >>> read_wish({"armoflow.gpus": "2"}, GPUS_LABEL), read_wish({}, CPUS_LABEL)
+        (2, 0)
+    """
+    text = options.get(label) if options else None
+    if text is None:
+        return 0
+    try:
+        return max(0, int(text))
+    except ValueError:  # others may write what they like
+        return 0
 
 
 class Offer(NamedTuple):

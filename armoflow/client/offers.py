@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from armoflow.byte_sizes import read_size
 from armoflow.errors import OptionError
 from armoflow.placement import OFFERS_VARIABLE, Offer
+from armoflow.system.devices import visible_devices
 from armoflow.system.memory import machine_memory
 
 _ARGUMENT = "partitions"
@@ -114,4 +116,7 @@ def offer_here(partitions: Sequence[str], workers: int) -> tuple[Offer, ...]:
         partitions: Those that the engine has.
         workers: How many worker processes it has.
     """
-    return tuple(Offer(name, cpus=workers, memory=machine_memory()) for name in partitions)
+    gpus = len(visible_devices(os.environ))
+    return tuple(
+        Offer(name, cpus=workers, memory=machine_memory(), gpus=gpus) for name in partitions
+    )

@@ -29,12 +29,9 @@ from armoflow import config, named_limits
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
-from armoflow.placement import Limits
+from armoflow.placement import CPUS_LABEL, GPUS_LABEL, MEMORY_LABEL, Limits
 from armoflow.requirements import to_label
 from armoflow.retrying import shorten
-
-CPUS_LABEL, MEMORY_LABEL = "armoflow.cpus", "armoflow.memory"
-"""Options of a task for ArmoniK: the embedded engine gives it so much of the machine."""
 
 
 class Pickled(NamedTuple):
@@ -175,7 +172,12 @@ class Settings:
     def labels(self) -> dict[str, str]:
         """The task's further options for ArmoniK: the user's, and what it takes and needs."""
         limits = json.dumps(self.limits) if self.limits else None
-        wants = {CPUS_LABEL: self.cpus, MEMORY_LABEL: self.memory, named_limits.LABEL: limits}
+        wants = {
+            CPUS_LABEL: self.cpus,
+            MEMORY_LABEL: self.memory,
+            GPUS_LABEL: self.gpus,
+            named_limits.LABEL: limits,
+        }
         needed = dict(to_label(self.requirements))
         return {**self.options, **{k: str(value) for k, value in wants.items() if value}, **needed}
 

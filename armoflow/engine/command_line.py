@@ -15,6 +15,7 @@ from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
+from armoflow.system.devices import visible_devices
 from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
 
@@ -123,6 +124,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
     workers = _parse_partitions(arguments.partition or ["default"], arguments.workers)
     command, commands = _parse_commands(arguments.worker, workers)
     access = AccessOptions() if private else access_options(arguments)
+    environment = worker_environment(listed=not private, named=arguments.env)
     return ServerOptions(
         address=_address(arguments.listen, "--listen", access),
         engine=EngineOptions(
@@ -134,11 +136,12 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             durability=arguments.durability,
             client_lease=0.0 if private else arguments.client_lease,
             retention=0.0 if private else arguments.retention,
+            devices=visible_devices(environment),
         ),
         workers=workers,
         command=command,
         commands=commands,
-        environment=worker_environment(listed=not private, named=arguments.env),
+        environment=environment,
         data_folders=_parse_folders(arguments.data_folder, workers),
         channel=arguments.worker_channel,
         extensions=not arguments.no_extensions,

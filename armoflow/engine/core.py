@@ -94,7 +94,8 @@ class Engine:
             slice_size=FIRST,
         )
         self.scheduler = Scheduler(
-            self.partitions, self._run, self._acquire, self._is_delayed, self._end_cancelled
+            *(self.partitions, self._run, self._acquire, self._is_delayed, self._end_cancelled),
+            devices=options.devices,
         )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)

@@ -41,6 +41,7 @@ class EngineOptions:
         retention: Seconds that sessions stay after their end; 0: until they are deleted.
         memory_limit: Bytes of small data that stay in memory.
         watcher_limit: Events that a watcher may fall behind before it is closed.
+        devices: The machine's graphics processors, of which tasks may have some for themselves.
     """
 
     state_directory: Path
@@ -53,6 +54,7 @@ class EngineOptions:
     retention: float = 0.0
     memory_limit: int = 64 * MIB
     watcher_limit: int = 200_000
+    devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.partitions:

@@ -1,4 +1,6 @@
-"""Tasks with named limits, over all clients: those that have a place, those that wait for one.
+"""Tasks with named limits, or devices: those that have a place, those that wait for one.
+
+That is over all clients.
 
 When a place is free, a few of those that wait for it are queued again: whichever an agent takes
 first has it. One of them that does not take it, because it was cancelled, say, lets the next one be
@@ -9,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from armoflow.engine.lent_devices import LentDevices
 from armoflow.engine.records import TaskRecord
 from armoflow.engine.rounds import OrderedTasks
 from armoflow.named_limits import Places, read_limits
+from armoflow.placement import GPUS_LABEL
 
 _LOOKED_AT = 4
 """Tasks that are queued again when one ends: they may have said different numbers."""
@@ -22,24 +26,34 @@ class LimitedTasks:
 
     Args:
         queue: Queues tasks again, which may have room now.
+        devices: The machine's, which are lent to tasks: those that find none wait for a place, too.
     """
 
-    def __init__(self, queue: Callable[[Sequence[TaskRecord]], object]) -> None:
+    def __init__(
+        self, queue: Callable[[Sequence[TaskRecord]], object], devices: LentDevices
+    ) -> None:
         self._queue = queue
+        self._devices = devices
         self._places = Places()
         self._waiting: dict[str, _WaitingTasks] = {}
         self._told: dict[str, tuple[TaskRecord, str]] = {}  # queued again, of which name
 
     def admit(self, task: TaskRecord) -> bool:
         """Give a task its places; or keep it until one is free, and return False."""
-        limits = read_limits(task.options.options)
-        if not limits:
+        if not task.options.options:
+            return True
+        limits, wanted = read_limits(task.options.options), self._devices.wanted(task)
+        if not (limits or wanted):
             return True
         told = self._told.pop(task.id, None)
         full = self._places.full(limits)
+        if full is None and not self._devices.are_free(wanted):
+            full = GPUS_LABEL
         if full is None:
             self._places.take(task.id, limits)
-            for name in limits.keys() & self._waiting.keys():
+            self._devices.lend(task.id, wanted)
+            names = {*limits, GPUS_LABEL} if wanted else limits.keys()
+            for name in names & self._waiting.keys():
                 self._waiting[name].had_turn(task.session_id)
             return True
         self._waiting.setdefault(full, _WaitingTasks()).push(task)
@@ -51,6 +65,9 @@ class LimitedTasks:
         """A task does not run any more: others may have room."""
         for name in self._places.leave(task_id):
             self._tell(name, _LOOKED_AT)
+        free = self._devices.give_back(task_id)
+        if free:
+            self._tell(GPUS_LABEL, max(free, _LOOKED_AT))
 
     def gone(self, task: TaskRecord) -> None:
         """A task that was queued does not run, at least not now: it takes no place."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
+from armoflow.engine.lent_devices import LentDevices
 from armoflow.engine.limited_tasks import LimitedTasks
 from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.rounds import OrderedTasks, Rounds
@@ -44,8 +45,10 @@ class Scheduler:
         acquire: Marks one task as dispatched: ``acquire(task_id, owner)``.
         is_delayed: Whether a queued task must not run yet.
         end: Ends tasks that were cancelled while they were queued, where they wait for that.
+        devices: The machine's graphics processors.
 
     Attributes:
+        devices: Which of them which task has.
         queue_type: What keeps the ready tasks of one partition and priority in order.
     """
 
@@ -58,13 +61,16 @@ class Scheduler:
         acquire: Callable[[str, str], object],
         is_delayed: Callable[[str], bool] = lambda _: False,
         end: Callable[[list[str]], object] = lambda _: None,
+        *,
+        devices: Sequence[str] = (),
     ) -> None:
         self.running: dict[str, Agent] = {}
         self._run = run
         self._acquire = acquire
         self._is_delayed = is_delayed
         self._end = end
-        self._limits = LimitedTasks(self.push)
+        self.devices = LentDevices(devices)
+        self._limits = LimitedTasks(self.push, self.devices)
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
         self._idle: asyncio.Event | None = None

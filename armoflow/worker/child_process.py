@@ -22,9 +22,9 @@ from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.interpreter import python_command
+from armoflow.worker.home import USUAL, Home
 from armoflow.worker.mark import Mark, create_mark_file
 from armoflow.worker.output_reader import OutputReader
-from armoflow.worker.virtual_environments import VirtualEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class ChildProcess:
         environment: All its variables; among them the mark that what it starts inherits.
         listener: Told what it says.
         kept: Bytes of code and constants that it keeps between tasks.
-        virtual_environment: What it runs in; None: where this process does.
+        home: What it runs in.
 
     Attributes:
         listener: Told what it says from now on.
@@ -64,7 +64,7 @@ class ChildProcess:
         directory: Where it stages outputs.
         output: What it writes.
         broken: What it sent that made no sense, for which it was ended.
-        virtual_environment: What it runs in.
+        home: What it runs in.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ChildProcess:
         environment: Mapping[str, str],
         listener: ChildListener,
         kept: int = FETCHED_BYTES,
-        virtual_environment: VirtualEnvironment | None = None,
+        home: Home = USUAL,
     ) -> None:
         directory.mkdir(parents=True)
         self.ready = False
-        self.virtual_environment = virtual_environment
+        self.home = home
         self.directory = str(directory)
         self.broken: BrokenStreamError | None = None
         self._directory = directory
@@ -129,14 +129,13 @@ class ChildProcess:
     ) -> subprocess.Popen[bytes]:
         fds = (channel.fileno(), control.fileno(), mark_fd)
         told = (self._directory, os.getpid(), kept, self._token)
-        home = self.virtual_environment
-        arguments = [str(one) for one in (*fds, *told, *(home.requirements if home else ()))]
+        arguments = [str(one) for one in (*fds, *told, *self.home.requirements)]
         return subprocess.Popen(
-            python_command(_MODULE, *arguments, python=home.python if home else None),
+            python_command(_MODULE, *arguments, python=self.home.python),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=home.variables(environment) if home else environment,
+            env=self.home.variables(environment),
             pass_fds=fds,
             start_new_session=True,  # a group of its own, to kill what tasks have started
         )

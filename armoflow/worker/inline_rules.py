@@ -94,6 +94,7 @@ class CallRule:
             and (own.partition, own.priority) == (parent.partition, parent.priority)
             and own.max_retries == parent.max_retries
             and (own.cpus, own.memory) == (parent.cpus, parent.memory)
+            and (own.gpus or 0) == (parent.gpus or 0)
             and own.limits == parent.limits
             and (own.env, own.requirements) == (parent.env, parent.requirements)
             # The parent's own time must suffice for all.

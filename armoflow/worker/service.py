@@ -25,11 +25,14 @@ from armoflow.codec.clipping import clip, short_error
 from armoflow.codec.failure import ErrorRecord
 from armoflow.config import STATUS_TEXT_LIMIT
 from armoflow.errors import DataLostError
+from armoflow.placement import GPUS_LABEL, read_wish
+from armoflow.system.devices import visible_devices
 from armoflow.system.memory import container_memory
 from armoflow.tracing import trace_of
 from armoflow.worker.addresses import Addresses
 from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
+from armoflow.worker.home import Home
 from armoflow.worker.leftovers import sweep_leftovers
 from armoflow.worker.output_keeper import Written
 from armoflow.worker.preparations import Preparations, requirements_of
@@ -79,6 +82,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         self._addresses = addresses
         self._sweeping: asyncio.Future[None] | None = None
         environment = environment or worker_environment()
+        self._devices = visible_devices(environment)
         self._spares = Spares(directory, environment, spare_delay, container_memory())
         self._preparations = Preparations(directory)
         self._supervisor = ChildSupervisor(self, self._spares)
@@ -118,8 +122,9 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         work = _work(request, call)
         self._options[request.task_id] = request.task_options.options
         try:
-            needed = requirements_of(request.task_options.options)
-            work.virtual_environment, work.refused = await self._preparations.get(needed)
+            options = request.task_options.options
+            found, work.refused = await self._preparations.get(requirements_of(options))
+            work.home = Home(found, self._share(read_wish(options, GPUS_LABEL)))
             self._supervisor.send([work])
             outcome = await call.outcome
             lost = self._lost(call, outcome)
@@ -137,6 +142,10 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
         if lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, clip(lost, STATUS_TEXT_LIMIT))
         return worker_common_pb2.ProcessReply(output=_output(error))
+
+    def _share(self, gpus: int) -> tuple[str, ...] | None:
+        """The devices of a task that wants so many of them; None: all that there are."""
+        return self._devices[:gpus] if 0 < gpus < len(self._devices) else None
 
     async def _sweep(self, folder: Path) -> None:
         """With its first task the present agent shows that it is the one whose socket is there."""

@@ -1,7 +1,8 @@
 """Where supervisors get their processes from: a warm spare, one that waits, or a new one.
 
-Each process has one environment for all its life. Where tasks of several take turns, those of the
-others are parked: they keep what they have imported.
+Each process has one home for all its life: the environment that it runs in, the devices that it
+sees. Where tasks of several take turns, those of the others are parked: they keep what they have
+imported.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from armoflow.agent.passages import NOBODY
 from armoflow.system.descendants import MARK, end_marked, new_mark
 from armoflow.system.memory import ContainerMemory
 from armoflow.worker.child_process import ChildListener, ChildProcess
-from armoflow.worker.virtual_environments import VirtualEnvironment
+from armoflow.worker.home import USUAL, Home
 
 logger = logging.getLogger(__name__)
 
@@ -68,26 +69,24 @@ class Spares:
         self._loop = asyncio.get_running_loop()
         self._removals: set[asyncio.Task[None]] = set()
 
-    def take(
-        self, listener: ChildListener, virtual_environment: VirtualEnvironment | None = None
-    ) -> ChildProcess:
+    def take(self, listener: ChildListener, home: Home = USUAL) -> ChildProcess:
         """A process for a supervisor: one that waits, and may be ready, if there is one.
 
         Args:
             listener: The supervisor.
-            virtual_environment: What it is to run in.
+            home: What it is to run in.
         """
-        found = self._take_parked(virtual_environment)
-        if found is None and virtual_environment is None:
+        found = self._take_parked(home)
+        if found is None and home == USUAL:
             found, self._spare = self._spare, None
         if found is None:
-            return self._spawn(listener, virtual_environment)
+            return self._spawn(listener, home)
         found.listener = listener
         return found
 
-    def _take_parked(self, virtual_environment: VirtualEnvironment | None) -> ChildProcess | None:
+    def _take_parked(self, home: Home) -> ChildProcess | None:
         for child in reversed(self._parked):
-            if child.virtual_environment == virtual_environment:
+            if child.home == home:
                 self._parked.remove(child)
                 return child
         return None
@@ -146,7 +145,7 @@ class Spares:
             self._parked.remove(child)
         else:
             self._spare = None
-        if not child.ready and child.virtual_environment is None:
+        if not child.ready and child.home == USUAL:
             self._delay = None
             child.output.finish(NOBODY)
             logger.warning("a spare worker process cannot start: %s", child.output.last.of())
@@ -160,18 +159,14 @@ class Spares:
     def _prepare(self) -> None:
         self._timer = None
         try:
-            self._spare = self._spawn(self, None)
+            self._spare = self._spawn(self, USUAL)
         except OSError as error:  # who needs one tries again, and tells
             logger.warning("a spare worker process cannot be started: %s", error)
 
-    def _spawn(
-        self, listener: ChildListener, virtual_environment: VirtualEnvironment | None
-    ) -> ChildProcess:
+    def _spawn(self, listener: ChildListener, home: Home) -> ChildProcess:
         name = f"process-{next(self._numbers)}"
         environment = {**self._environment, MARK: f"{self._mark}/{name}"}
-        child = ChildProcess(
-            self._directory / name, environment, listener, self._kept, virtual_environment
-        )
+        child = ChildProcess(self._directory / name, environment, listener, self._kept, home)
         self._loop.call_later(_START_SECONDS, _check_start, child)
         return child
 

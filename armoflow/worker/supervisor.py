@@ -21,13 +21,13 @@ from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.heard import kept
+from armoflow.worker.home import USUAL, Home
 from armoflow.worker.host import Host
 from armoflow.worker.killing import memory_is_short, memory_left
 from armoflow.worker.mark import NO_ITEM, WAITING, Position
 from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
-from armoflow.worker.virtual_environments import VirtualEnvironment
 from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, overran, refuse
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class ChildSupervisor:
             return
         if self._child is None:
             try:
-                self._child = self._spares.take(self, self._next_environment())
+                self._child = self._spares.take(self, self._next_home())
             except OSError as error:
                 self._dying = True
                 self._settling = self._run(self._try_later(error))
@@ -188,7 +188,7 @@ class ChildSupervisor:
         assert dialogue is not None
         if not (self._child.ready and self._backlog) or dialogue.killing:
             return
-        works = self._take_alike(self._child.virtual_environment)
+        works = self._take_alike(self._child.home)
         if not works:
             if dialogue.quiet:
                 self._change(self._child, dialogue)
@@ -200,18 +200,18 @@ class ChildSupervisor:
         if self._timer is None:
             self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
 
-    def _next_environment(self) -> VirtualEnvironment | None:
-        return self._backlog[0].virtual_environment if self._backlog else None
+    def _next_home(self) -> Home:
+        return self._backlog[0].home if self._backlog else USUAL
 
-    def _take_alike(self, virtual_environment: VirtualEnvironment | None) -> list[Assignment]:
-        """The first of the backlog, as far as they run in this environment."""
+    def _take_alike(self, home: Home) -> list[Assignment]:
+        """The first of the backlog, as far as they are at home there."""
         backlog, works = self._backlog, []
-        while backlog and backlog[0].virtual_environment == virtual_environment:
+        while backlog and backlog[0].home == home:
             works.append(backlog.popleft())
         return works
 
     def _change(self, child: ChildProcess, dialogue: Dialogue) -> None:
-        """It is the turn of tasks of another environment, and so of another process."""
+        """It is the turn of tasks of another home, and so of another process."""
         self._stop_checking()
         self._listen(child, dialogue)
         dialogue.over = True
@@ -442,7 +442,7 @@ class ChildSupervisor:
             if reason is None:
                 await asyncio.sleep(self._troubles.pause)
                 return []
-            return self._give_up(reason, child.virtual_environment)
+            return self._give_up(reason, child.home)
         if not begun and self._backlog:
             reason = self._troubles.died_between_tasks(death)
             if reason is not None:
@@ -456,22 +456,20 @@ class ChildSupervisor:
         if reason is None:
             await asyncio.sleep(self._troubles.pause)
         else:
-            outcomes = self._give_up(reason, self._next_environment())
+            outcomes = self._give_up(reason, self._next_home())
         self._dying = False
         if outcomes:
             self._host.completed(self, outcomes)
         if self._backlog or not self._ready.done():
             self._push()
 
-    def _give_up(
-        self, reason: str, virtual_environment: VirtualEnvironment | None
-    ) -> list[TaskEnding]:
-        """No process of this environment can be had; returns how the work that waits ends."""
+    def _give_up(self, reason: str, home: Home) -> list[TaskEnding]:
+        """No process can be had there; returns how the work that waits for one ends."""
         logger.error(reason)
-        if not self._ready.done() and virtual_environment is None:
+        if not self._ready.done() and home == USUAL:
             self._ready.set_exception(WorkerDiedError(reason))
             self._ready.exception()  # nobody may be waiting
-        works = [one for one in self._backlog if one.virtual_environment == virtual_environment]
+        works = [one for one in self._backlog if one.home == home]
         self._backlog = deque(one for one in self._backlog if one not in works)
         return [refuse(work, reason) for work in works]
 

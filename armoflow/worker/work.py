@@ -24,10 +24,10 @@ from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
+from armoflow.worker.home import USUAL, Home
 from armoflow.worker.mark import NO_ITEM, Entry, Position, cell_to_wire
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.saved import unpack_saved
-from armoflow.worker.virtual_environments import VirtualEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Assignment:
         history: What was done of it before.
         passed: Inputs that a task sent before it makes: the child passes them on itself.
         trace: The trace that it belongs to.
-        virtual_environment: What its process has to run in; None: where its owner does.
+        home: What its process has to run in.
         refused: Why it cannot have what it needs.
     """
 
@@ -134,7 +134,7 @@ class Assignment:
     history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
     trace: Labels = ()
-    virtual_environment: VirtualEnvironment | None = None
+    home: Home = USUAL
     refused: str = ""
 
     def message(self, serial: int) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.state import State
 from armoflow.worker.data import Source
+from armoflow.worker.home import USUAL
 from armoflow.worker.prefetch import LARGEST
 from armoflow.worker.preparations import requirements_of
 from armoflow.worker.supervisor import ChildSupervisor
@@ -132,7 +133,7 @@ class Followers:
 
     def _may_lead(self, leader: Assignment) -> bool:
         """Whether it has no follower yet, and has neither ended nor gone elsewhere."""
-        if leader.task_id in self._by_leader or leader.virtual_environment is not None:
+        if leader.task_id in self._by_leader or leader.home != USUAL:
             return False
         return self._is_running(leader) or leader.task_id in self._leaders
 

@@ -31,6 +31,7 @@ from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory, machine_memory
 from armoflow.tracing import trace_of
 from armoflow.worker.data import Source
+from armoflow.worker.home import Home
 from armoflow.worker.output_keeper import Written, WrittenResult
 from armoflow.worker.preparations import Preparations, requirements_of
 from armoflow.worker.spares import Spares
@@ -203,17 +204,17 @@ class LaneAgent:
                 seat.send(works)
 
     def _large_is_next(self) -> bool:
-        return bool(self._waiting) and self._slots.wanted(self._waiting[0].key) > 1
+        return bool(self._waiting) and self._slots.is_large(self._waiting[0].key)
 
     def _next(self, count: int) -> list[Assignment]:
-        """The next tasks that wait, up to one that takes several children."""
+        """The next tasks that wait, up to one that takes children for itself."""
         batch: list[Assignment] = []
         while self._waiting and len(batch) < count and not self._large_is_next():
             batch.append(self._waiting.popleft())
         return batch
 
     def _begin_large(self) -> bool:
-        """Begin the tasks at the head of the queue that take several children; False if one waits.
+        """Begin the tasks at the head that take children for themselves; False if one waits.
 
         Those are idle then: what they had has ended, and nothing more was given to them.
         """
@@ -302,9 +303,10 @@ class LaneAgent:
 
     def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
         work = _work(task, payload, inputs)
-        needed = requirements_of(task.options.options)
-        if needed:
-            work.virtual_environment, work.refused = self._preparations.found(needed)
+        found, work.refused = self._preparations.found(requirements_of(task.options.options))
+        devices = self._engine.scheduler.devices.of(task.id)
+        if found is not None or devices is not None:
+            work.home = Home(found, devices)
         history = self._engine.pauses.take(task.id)
         if history is not None:
             assert isinstance(history, History)

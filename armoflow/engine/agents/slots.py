@@ -8,12 +8,11 @@ children are idle while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
-from armoflow.codec.payload import CPUS_LABEL, MEMORY_LABEL
 from armoflow.engine.records import TaskRecord
 from armoflow.named_limits import read_limits
+from armoflow.placement import CPUS_LABEL, GPUS_LABEL, MEMORY_LABEL, read_wish
 from armoflow.worker.supervisor import ChildSupervisor
 
 
@@ -32,15 +31,19 @@ class Slots:
         self._taken: set[ChildSupervisor] = set()
 
     def may_follow(self, task: TaskRecord) -> bool:
-        """Whether a task waits neither for several slots nor for a limit's place."""
-        return self.wanted(task) == 1 and not read_limits(task.options.options)
+        """Whether a task waits neither for slots of its own nor for a limit's place."""
+        return not (self.is_large(task) or read_limits(task.options.options))
+
+    def is_large(self, task: TaskRecord) -> bool:
+        """Whether it takes several slots, or, since it has devices, one where nothing waits."""
+        return self.wanted(task) > 1 or read_wish(task.options.options, GPUS_LABEL) > 0
 
     def wanted(self, task: TaskRecord) -> int:
         """How many slots a task takes: all of them, if it wants more than there are."""
         options = task.options.options
         if not options:
             return 1
-        cpus, memory = _number(options, CPUS_LABEL), _number(options, MEMORY_LABEL)
+        cpus, memory = read_wish(options, CPUS_LABEL), read_wish(options, MEMORY_LABEL)
         parts = 1 if self._share is None else -(-memory // self._share)
         return min(max(1, cpus, parts), self._count)
 
@@ -56,9 +59,3 @@ class Slots:
     def release(self, task_id: str) -> None:
         """A task does not run any more."""
         self._taken.difference_update(self._lent.pop(task_id, ()))
-
-
-def _number(options: Mapping[str, str], name: str) -> int:
-    with suppress(ValueError):  # others may write what they like
-        return int(options.get(name, 0))
-    return 0
