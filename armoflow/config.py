@@ -396,6 +396,9 @@ DEFAULT_LISTEN = "127.0.0.1:5001"
 DASHBOARD_LISTEN = "127.0.0.1:5080"
 """Where the dashboard is served, unless it is told."""
 
+METRICS_HOST = "127.0.0.1"
+"""Where an engine's metrics are found, unless it is told."""
+
 OUTPUT_LINES, OUTPUT_LINE = 20, 200
 """Lines of an item's output that its error tells, and characters of each of them."""
 

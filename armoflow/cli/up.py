@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 import math
@@ -15,11 +16,23 @@ from pathlib import Path
 from armoflow.cli.dashboard_command import check_dashboard
 from armoflow.cli.parsers import ParserCommand
 from armoflow.cli.spans import span_or_none
-from armoflow.config import CLIENT_LEASE, DASHBOARD_LISTEN, DEFAULT_LISTEN, RETENTION
+from armoflow.config import (
+    CLIENT_LEASE,
+    DASHBOARD_LISTEN,
+    DEFAULT_LISTEN,
+    METRICS_HOST,
+    RETENTION,
+)
 from armoflow.engine.access.access_options import add_access_arguments
-from armoflow.engine.command_line import add_engine_arguments, server_options
+from armoflow.engine.command_line import (
+    add_engine_arguments,
+    given_path,
+    number_of,
+    server_options,
+)
 from armoflow.errors import OptionError
 from armoflow.system.interpreter import python_command
+from armoflow.system.sockets import page_place
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--state",
-        type=Path,
+        type=given_path,
         metavar="DIRECTORY",
         help="where sessions, tasks and data are kept (default: $XDG_STATE_HOME/armoflow, "
         "or ~/.local/state/armoflow)",
@@ -85,16 +98,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--metrics-port",
-        type=_port,
+        type=number_of("port", 0, 2**16 - 1),
         metavar="PORT",
         help="serve /metrics for Prometheus there; 0: any that is free (needs armoflow[metrics])",
     )
     parser.add_argument(
         "--metrics-host",
-        default="127.0.0.1",
         metavar="HOST",
         help="where /metrics listens: it shows partitions and counts, and takes no orders "
-        "(default: %(default)s)",
+        f"(default: {METRICS_HOST})",
     )
     parser.add_argument(
         "--grace",
@@ -112,7 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--backup",
-        type=Path,
+        type=given_path,
         metavar="DIRECTORY",
         help="copy the state directory there, whether an engine runs on it or not, check the copy, "
         "and end",
@@ -130,17 +142,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _grace(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write a number of seconds")
-    return seconds
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 2**16:
-        raise ValueError(text)
-    return port
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no time: write a number of seconds")
 
 
 def default_state() -> Path:
@@ -203,6 +208,7 @@ def run_up(arguments: argparse.Namespace) -> int:
     companion = None
     if arguments.dashboard is not None:
         check_dashboard()
+        page_place(arguments.dashboard)
         _check_beside(arguments)
         companion = functools.partial(_dashboard, arguments.dashboard)
     options = replace(server_options(arguments), grace=arguments.grace)

@@ -12,10 +12,9 @@ from armoflow.dashboard.app import make_app
 from armoflow.dashboard.page_access import new_token
 from armoflow.dashboard.processes import Processes
 from armoflow.dashboard.watch import Hub
-from armoflow.errors import OptionError
 from armoflow.protocol.inspection import Inspection
 from armoflow.system.http_server import open_listener, web_config
-from armoflow.system.sockets import is_loopback
+from armoflow.system.sockets import page_place
 
 
 def bind(address: str) -> socket.socket:
@@ -24,16 +23,8 @@ def bind(address: str) -> socket.socket:
     Raises:
         OptionError: If it is none, or is in use.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise OptionError(f"{address!r} is no address to listen at: write host:port")
-    if not is_loopback(host):
-        raise OptionError(
-            f"refusing to listen at {address!r}: what the page shows would cross the network "
-            "readable by all. Listen at 127.0.0.1, and reach it through an SSH tunnel"
-        )
-    return open_listener(host, int(port), repr(address))
+    host, port = page_place(address)
+    return open_listener(host, port, repr(address))
 
 
 def serve(

@@ -65,6 +65,8 @@ def parse_address(text: str) -> Address:
         OptionError: If it is neither.
     """
     if text.startswith("unix:"):
+        if not unix_path(text):
+            raise OptionError(f"{text!r} is no address to listen at: write unix:/path")
         path = os.path.abspath(unix_path(text))  # noqa: PTH100
         if len(os.fsencode(path)) >= SOCKET_PATH_LIMIT:
             raise OptionError(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from armoflow.engine import files
-from armoflow.engine.checking import JOURNAL, Findings, check_state, open_to_read
+from armoflow.engine.checking import Findings, check_state, open_to_read
+from armoflow.engine.directory import JOURNAL
 from armoflow.engine.holding import OBJECTS, held
 from armoflow.errors import OptionError
 

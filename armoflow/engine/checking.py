@@ -10,14 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.directory import JOURNAL
 from armoflow.engine.holding import OBJECTS, held
 from armoflow.engine.objects import data_key, data_path
 from armoflow.engine.records import FINAL, ResultStatus, TaskStatus
 from armoflow.engine.rows import split_ids
 from armoflow.engine.schema import VERSION, check_journal, damaged
 from armoflow.errors import EngineError
-
-JOURNAL: Final = "journal.db"
 
 AT_ONCE: Final = 500
 """Rows that are looked up by one query."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 import shlex
-from collections.abc import Collection, Container, Sequence
+import sys
+from collections.abc import Callable, Collection, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from armoflow import config
 from armoflow.engine.access.access_options import AccessOptions, access_options
 from armoflow.engine.address import Address, parse_address
 from armoflow.engine.engine_options import EngineOptions
+from armoflow.engine.pods import pods
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
+from armoflow.protocol.shapes import ID
 from armoflow.system.devices import visible_devices
 from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
@@ -24,7 +28,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what both ways to start an engine understand, except where it listens and lives."""
     parser.add_argument(
         "--workers",
-        type=_count,
+        type=number_of("number of workers", 0, sys.maxsize),
         default=processors(),
         metavar="N",
         help="worker processes of each partition; 0: control plane only (default: %(default)s)",
@@ -71,7 +75,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-priority",
-        type=int,
+        type=number_of("priority", 1, sys.maxsize),
         metavar="N",
         help="highest priority that tasks may have "
         f"(default: {config.MAX_PRIORITY}, with --strict: any)",
@@ -99,7 +103,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log-calls",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="append one line of JSON for each call to FILE",
     )
@@ -183,7 +187,10 @@ def _web_options(arguments: argparse.Namespace, access: AccessOptions) -> dict[s
 
 def _metrics(arguments: argparse.Namespace) -> tuple[str, int] | None:
     port: int | None = arguments.metrics_port
-    return None if port is None else (arguments.metrics_host, port)
+    host: str | None = arguments.metrics_host
+    if port is None and host is not None:
+        raise OptionError(f"--metrics-host {host} says where --metrics-port PORT is: give both")
+    return None if port is None else (config.METRICS_HOST if host is None else host, port)
 
 
 def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
@@ -194,6 +201,11 @@ def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
             raise OptionError(f"{text!r} is no partition: write NAME or NAME=WORKERS")
         if name in workers:
             raise OptionError(f"partition {name!r} is given twice")
+        if not name.isprintable() or not ID.fits(pods(name, [name], 1)[0].name):
+            raise OptionError(
+                f"{reprlib.repr(name)} is no name of a partition: its workers' directories have "
+                "it, so write a short one (letters, digits, '-' and '_')"
+            )
         workers[name] = int(count) if separator else default_count
         if workers[name] > config.WORKERS_LIMIT:
             raise OptionError(
@@ -243,6 +255,8 @@ def _parse_folders(texts: Sequence[str], partitions: Collection[str]) -> dict[st
             raise OptionError(
                 f"--data-folder {text!r} is the second one for {where}: leave one out"
             )
+        if not (directory if named else text):
+            raise OptionError(f"--data-folder {text!r} names no directory: write one")
         if named:
             folders[name] = _absolute(directory)
         else:
@@ -254,8 +268,32 @@ def _absolute(directory: str) -> Path:
     return Path(directory).expanduser().absolute()
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise ValueError(text)
-    return count
+def number_of(what: str, least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number within bounds.
+
+    Example:
+        >>> number_of("port", 0, 65535)("x")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: 'x' is no port: write a whole number from 0 to 65535
+    """
+
+    def read(text: str) -> int:
+        if text.strip().isascii() and text.strip().isdecimal() and least <= int(text) <= most:
+            return int(text)
+        upwards = f"of at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}: write a whole number {upwards}")
+
+    return read
+
+
+def given_path(text: str) -> Path:
+    """The type of an option that is a path: an empty one would be the current directory.
+
+    Example:
+        >>> given_path("")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: '' is no path: write one, or leave the option out
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no path: write one, or leave the option out")
+    return Path(text)

@@ -14,7 +14,7 @@ from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
-from armoflow.engine.directory import prepare_directory
+from armoflow.engine.directory import JOURNAL, prepare_directory
 from armoflow.engine.ended_tasks import EndedTasks
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
@@ -370,7 +370,7 @@ class Engine:
     # --- parts --------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        path = self.options.state_directory / "journal.db"
+        path = self.options.state_directory / JOURNAL
         self._connection = connection = open_journal(path, self.options.durability)
         self.failed = asyncio.get_running_loop().create_future()
         self._faulty: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -6,12 +6,18 @@ import logging
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
 REMEDY = "choose another one (armoflow up --state)"
+
+JOURNAL: Final = "journal.db"
+
+CLEARED: Final = ("objects", "staging", "agents", "output")
+"""Directories in which an engine removes, at its start, what its journal does not name."""
 
 
 def prepare_directory(directory: Path) -> None:
@@ -21,7 +27,8 @@ def prepare_directory(directory: Path) -> None:
     it belongs to this user, and nobody else gets into it: one that was open to others is closed.
 
     Raises:
-        EngineError: If it is no directory, or another user's.
+        EngineError: If it is no directory, another user's, or has files that an engine would
+            remove.
         OSError: If it cannot be made.
     """
     try:
@@ -40,6 +47,7 @@ def prepare_directory(directory: Path) -> None:
             f"(chown -R {os.geteuid()} {directory})",
             "PERMISSION_DENIED",
         )
+    _check_contents(directory)
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         directory.chmod(mode & 0o700)
@@ -49,3 +57,33 @@ def prepare_directory(directory: Path) -> None:
             mode,
             mode & 0o700,
         )
+
+
+def _check_contents(directory: Path) -> None:
+    """Refuse files that an engine would take for remains of its own, and remove.
+
+    They are somebody else's, such as the ``objects`` of a project in whose directory an engine is
+    started by mistake; or all that is left of a state whose journal is lost.
+
+    Raises:
+        EngineError: If there are some, and no journal that knows them.
+    """
+    journal = directory / JOURNAL
+    if any(_size(place) for place in (journal, journal.with_name(f"{JOURNAL}-wal"))):
+        return
+    for name in CLEARED:
+        place = directory / name
+        if place.is_dir() and any(place.iterdir()):
+            raise EngineError(
+                f"the state directory {directory} has no journal ({JOURNAL}), but files in "
+                f"{place}, which an engine would remove as none of its own: {REMEDY}; or, if they "
+                "are a state's, put its journal beside them, from a copy",
+                "FAILED_PRECONDITION",
+            )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

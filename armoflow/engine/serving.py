@@ -106,9 +106,9 @@ async def _run(
     told = watch_signals(options.address.remove_socket)
     if alive is not None:
         _watch_parent(asyncio.get_running_loop(), alive, told)
-    server = Server(options)
-    collector = Collector(server.engine.count_records)
     try:
+        server = Server(options)
+        collector = Collector(server.engine.count_records)
         if not await _start(server, told):
             return 0
     except (ArmoflowError, OSError) as error:

@@ -6,6 +6,8 @@ import ipaddress
 import os
 from urllib.parse import quote_from_bytes
 
+from armoflow.errors import OptionError
+
 
 def unix_target(path: str | os.PathLike[str]) -> str:
     """The gRPC name of a Unix socket: a URI, in which odd characters are escaped.
@@ -54,3 +56,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def page_place(address: str) -> tuple[str, int]:
+    """Host and port at which a page may be served without TLS: of this machine's loopback.
+
+    Raises:
+        OptionError: If it is no address, or one that others reach.
+
+    Example:
+        >>> page_place("[::1]:5080")
+        ('::1', 5080)
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise OptionError(f"{address!r} is no address to listen at: write host:port")
+    if not is_loopback(host):
+        raise OptionError(
+            f"refusing to listen at {address!r}: what the page shows would cross the network "
+            "readable by all. Listen at 127.0.0.1, and reach it through an SSH tunnel"
+        )
+    return host, int(port)

@@ -85,3 +85,25 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
     (tmp_path / "journal.db").mkdir()
     with pytest.raises(EngineError, match=r"cannot write .*journal\.db.*--state"):
         await Engine(EngineOptions(tmp_path)).start()
+
+
+@pytest.mark.parametrize("name", ["objects", "staging", "agents", "output"])
+@in_loop
+async def test_files_that_an_engine_would_remove_are_refused(tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / name / "ab").mkdir(parents=True)
+    (tmp_path / name / "ab" / "mine").write_text("precious")
+    (tmp_path / "journal.db").touch()  # one that has nothing in it knows of no files either
+    with pytest.raises(EngineError, match=rf"no journal \(journal.db\), but files in .*{name}"):
+        await Engine(EngineOptions(tmp_path)).start()
+    assert (tmp_path / name / "ab" / "mine").read_text() == "precious"
+    assert mode(tmp_path) == 0o755
+
+
+@in_loop
+async def test_a_first_start_that_was_killed_is_made_again(tmp_path: Path) -> None:
+    for name in ("objects", "staging"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lock").touch()
+    async with Running(tmp_path):
+        pass

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
+from armoflow.errors import OptionError
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,13 +19,22 @@ class CallLog:
 
     Args:
         path: A file that gets one line of JSON a call, in the order in which they began.
+
+    Raises:
+        OptionError: If it cannot be written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._file: TextIO | None = None
         if path is not None:
-            self._file = path.open("a", buffering=1, encoding="utf-8")
+            try:
+                self._file = path.open("a", buffering=1, encoding="utf-8")
+            except OSError as error:
+                raise OptionError(
+                    f"--log-calls {path} cannot be written: {error.strerror}; name a file in a "
+                    "directory that is there"
+                ) from error
 
     def record(self, method: str) -> None:
         """Count one call."""
