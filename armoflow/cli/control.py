@@ -85,7 +85,8 @@ def pause(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> No
 def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> None:
     """Go on with paused sessions, or with a named run.
 
-    What a client of the run has laid out and not submitted is submitted. With the SCRIPT that
+    What a client of the run has laid out and not submitted is submitted, and what failed runs again
+    with the code and the arguments of then, where the engine still has them. With the SCRIPT that
     submits the graph by that name, it is run, and what is missing of the run is planned anew.
     """
     from armoflow.cli.run_script import run_script  # they load a client, which others need not

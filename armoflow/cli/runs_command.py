@@ -16,7 +16,7 @@ from armoflow.cli.printing import json_option, print_json, print_table
 from armoflow.client.client import Client
 from armoflow.config import CONNECT_TIMEOUT
 from armoflow.errors import NamedRunError, UnknownIdError
-from armoflow.orchestrator.named.facts import RunFacts, list_runs
+from armoflow.orchestrator.named.facts import RunFacts, describe_named, list_runs
 from armoflow.protocol.connect import connect
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.protocol.transport import Transport
@@ -131,8 +131,14 @@ def attach(settings: ConnectionSettings, name: str, as_json: bool) -> int:
 
 
 def take_up(settings: ConnectionSettings, name: str) -> RunFacts:
-    """Submit what a run's client has laid out and not submitted; returns what is known then."""
+    """Run again what failed in a run, and submit what was laid out; returns what is known then.
+
+    Raises:
+        UnknownIdError: If it has ended meanwhile.
+    """
     with client_of(settings) as client:
-        client.attach(name)
-    found = ask(settings, lambda transport: list_runs(transport, 1_000))
-    return next(run for run in found.newest if run.name == name and run.state != "ended")
+        client.resume(name)
+    found = ask(settings, lambda transport: describe_named(transport, name))
+    if found is None:
+        raise UnknownIdError(f"run {name!r} was cancelled, or has ended")
+    return found

@@ -189,6 +189,10 @@ class AsyncClient:
         """The future of a named run; see :meth:`Client.attach`."""
         return (await self._started(lambda: [self.client.attach(name, *further, **others)]))[0]
 
+    async def resume(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
+        """The future of a named run that goes on; see :meth:`Client.resume`."""
+        return (await self._started(lambda: [self.client.resume(name, *further, **others)]))[0]
+
     async def explain(self, *values: Any) -> Explanation:
         """What the cache has of a graph; see :meth:`Client.explain`."""
         return await self._call(lambda: self.client.explain(*values))

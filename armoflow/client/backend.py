@@ -83,6 +83,9 @@ class Backend(Protocol):
     def attach(self, name: str) -> Future[Any]:
         """The future of a named run."""
 
+    def resume(self, name: str) -> Future[Any]:
+        """The future of a named run of which what failed runs again."""
+
     def detach(self) -> list[str]:
         """Wait until named runs are laid out; returns their names."""
 

@@ -382,6 +382,28 @@ class Client:
         refuse_arguments("attach", (), others, further, ONE_NAME)
         return self._backend.attach(check_run(name))
 
+    def resume(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
+        """The future of a named run of which what failed runs again, from what the engine has.
+
+        The code and the arguments are those of then, and nothing that ended well runs again. What
+        the engine has no payload of cannot be run so: a warning names it. Where the code, or the
+        graph, is another one now, submit that by the same name.
+
+        Args:
+            name: The run's name.
+            further: There is one name only.
+            others: There are none.
+
+        Returns:
+            What :meth:`attach` gives, of a run that goes on.
+
+        Raises:
+            NamedRunError: If there is no such run.
+        """
+        self._check_open()
+        refuse_arguments("resume", (), others, further, ONE_NAME)
+        return self._backend.resume(check_run(name))
+
     def detach(self) -> list[str]:
         """Leave: named runs are laid out whole, and go on; all else ends, as with :meth:`close`.
 

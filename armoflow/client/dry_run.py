@@ -108,6 +108,10 @@ class DryRunBackend:
         """Refused: what runs there is not this client's to look at."""
         raise OptionError(f"dry_run=True runs nothing: leave it out for attach({name!r})")
 
+    def resume(self, name: str) -> Future[Any]:
+        """Refused: it would run something."""
+        raise OptionError(f"dry_run=True runs nothing: leave it out for resume({name!r})")
+
     def detach(self) -> list[str]:
         """Nothing was begun."""
         return []

@@ -398,6 +398,10 @@ class EngineBackend:
         """The future of a named run."""
         return self._named.attach(name)
 
+    def resume(self, name: str) -> Future[Any]:
+        """The future of a named run of which what failed runs again."""
+        return self._named.resume(name)
+
     def detach(self) -> list[str]:
         """Wait until named runs are laid out; returns their names."""
         if not self._lasting:

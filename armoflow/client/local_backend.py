@@ -109,6 +109,10 @@ class LocalBackend:
         """There is nothing to attach to."""
         raise OptionError(_NO_RUNS.format(f"attach({name!r})"))
 
+    def resume(self, name: str) -> Future[Any]:
+        """There is nothing to go on with."""
+        raise OptionError(_NO_RUNS.format(f"resume({name!r})"))
+
     def detach(self) -> list[str]:
         """Nothing goes on by itself."""
         raise OptionError(_NO_RUNS.format("detach()"))

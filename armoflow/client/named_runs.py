@@ -23,33 +23,31 @@ from armoflow.client.client_options import DETACH_VARIABLE
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, LoopThread
+from armoflow.client.open_run import OpenRun
 from armoflow.client.renewing import lost
+from armoflow.client.run_again import RunAgain
 from armoflow.client.run_references import NO_SESSION, RunReferences
 from armoflow.client.validate import Survey
 from armoflow.codec.container import Buffer
 from armoflow.codec.seal import new_key
-from armoflow.errors import ArmoflowError, ClientClosedError, NamedRunError, StaleCacheError
+from armoflow.errors import ClientClosedError, NamedRunError, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
-from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.hits import CachedPlan
-from armoflow.orchestrator.named.fence import Fence
-from armoflow.orchestrator.named.manifest import Head, Place
+from armoflow.orchestrator.named.manifest import Head
 from armoflow.orchestrator.named.recorder import Recorder
-from armoflow.orchestrator.named.restored import KnownValues, RestoredTasks
+from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
-from armoflow.orchestrator.planned import Constant, Result, SlotRange
+from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget, has_failed
-from armoflow.orchestrator.tracker import blame_for
-from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import WireOptions
 from armoflow.protocol.transport import Transport
 from armoflow.run_notes import RunNotes, what_was
@@ -67,31 +65,6 @@ _NOT_ASKED = "it takes what has ended under its name"
 """What :meth:`Future.explain` says of it."""
 
 
-class Heir:
-    """A result that fails of what another one fails of.
-
-    Args:
-        result: The result.
-    """
-
-    cancelled = False
-
-    def __init__(self, result: Result) -> None:
-        self._result = result
-
-    def wait_for(self, other: Result) -> None:
-        """Fail when that one has failed, and why."""
-        if other.final:
-            self.arrive(other)
-        else:
-            other.add_waiter(self)
-
-    def arrive(self, result: Result) -> None:
-        """The other one has ended."""
-        self._result.blame = result.blame
-        self._result.end(ResultState.ABORTED)
-
-
 class LeavingFuture(Future[Any]):
     """A future of ``armoflow run --detach``: who waits for it leaves."""
 
@@ -103,63 +76,6 @@ class LeavingFuture(Future[Any]):
             print(f"armoflow: left to the engine; to wait for it: {left}", file=sys.stderr)
             raise SystemExit(0)
         return super().exception(timeout)
-
-
-class OpenRun:
-    """A run that this client plans, or waits for; lives in the loop's thread.
-
-    Args:
-        name: Its name.
-        session: Its session.
-        orchestrator: Works on it.
-    """
-
-    def __init__(self, name: str, session: RunSession, orchestrator: Orchestrator) -> None:
-        self.name = name
-        self.session = session
-        self.orchestrator = orchestrator
-        self.tasks = RestoredTasks((), session.progress)
-        self.recorder: Recorder | None = None
-        self.target: WaitingTarget | None = None
-        self.following: asyncio.Task[None] | None = None
-
-    @property
-    def head(self) -> Head:
-        """What was asked for."""
-        head = self.session.manifest.head
-        assert head is not None
-        return head
-
-    def piece(self, place: Place) -> SlotRange:
-        """Where values are."""
-        if self.session.was_submitted(place):
-            return self.tasks.piece(place)
-        # It was never submitted, for what it needs had failed before.
-        heir = Result(place.name)
-        first = next((key for key in self.session.lost()), None)
-        if first is None:
-            heir.blame = Blame(place.name, error=NamedRunError(f"{place.name!r} was not submitted"))
-            heir.end(ResultState.ABORTED)
-        else:
-            Heir(heir).wait_for(self.tasks.result(first, place.name))
-        return SlotRange(heir, place.start, place.stop)
-
-    def give_up(self, error: NamedRunError) -> None:
-        """Somebody else has taken it over."""
-        if self.recorder is not None:
-            self.recorder.give_up(error)
-        self.orchestrator.abandon(error)
-
-    async def close(self, error: ArmoflowError) -> None:
-        """Leave it to itself: whoever waits for it here is told."""
-        if self.recorder is not None:
-            self.recorder.stop(error)
-            await self.recorder.settle()
-        if self.following is not None:
-            await asyncio.wait([self.following])
-        if self.target is not None and not self.target.ended:
-            self.target.fail(error)
-        await self.orchestrator.close()
 
 
 class NamedRuns:
@@ -237,6 +153,16 @@ class NamedRuns:
         run = self._loop.call(self._attach(name))
         future = self._future(run, Names(run.head.name))
         self._loop.run(lambda: self._wait_for(run, future))
+        return future
+
+    def resume(self, name: str) -> Future[Any]:
+        """The future of a run that somebody has begun, of which what failed runs again."""
+        run, again = self._loop.call(self._resume(name))
+        future = self._future(run, Names(run.head.name))
+        if again is None:
+            self._loop.run(lambda: self._wait_for(run, future))
+        else:
+            again.run(self._loop, self._settling(run, future))
         return future
 
     def lay_out(self) -> list[str]:
@@ -341,6 +267,15 @@ class NamedRuns:
             await transport.close()
             raise
 
+    async def _resume(self, name: str) -> tuple[OpenRun, RunAgain | None]:
+        run = await self._attach(name)
+        again = await RunAgain.look(run)
+        if again is None or await again.take_the_say():
+            return run, again
+        self._open.remove(run)
+        await run.orchestrator.close()
+        return await self._attach(name), None
+
     async def _enter(self, name: str, session: RunSession, transport: Transport) -> OpenRun:
         """Work on a run from here on."""
         from armoflow.orchestrator.orchestrator import Orchestrator
@@ -351,23 +286,10 @@ class NamedRuns:
         orchestrator = Orchestrator(transport, self._options, head.seal, shared=session.id)
         await orchestrator.session()
         run = OpenRun(name, session, orchestrator)
-        await self._take_over(run)
+        await run.take_over()
         self._open.append(run)
         self._note(run, "running")
         return run
-
-    async def _take_over(self, run: OpenRun) -> None:
-        """Take over the tasks that are there, and submit those that were laid out."""
-        session = run.session
-        run.tasks = RestoredTasks(session.manifest.tasks, session.progress)
-        lost = await session.submit_rest(run.tasks.open)
-        run.orchestrator.restore(run.tasks.open, session.progress.changes)
-        for task in lost:
-            error = NamedRunError(
-                f"what task {task.label!r} needs was not uploaded when its client ended: submit "
-                f"the graph again, client.submit(graph, name={run.name!r})"
-            )
-            run.orchestrator.tracker.fail(task, blame_for(task, error=error))
 
     def _wait_for(self, run: OpenRun, future: Future[Any]) -> None:
         """Let a future stand for what a run was asked for."""
@@ -411,16 +333,9 @@ class NamedRuns:
         def prepare() -> tuple[WaitingTarget, Recorder]:
             settle = self._settling(run, future)
             target = WaitingTarget(value, orchestrator.fetcher.fetch, settle)
-            fence = Fence(
-                functools.partial(session.overtaken, epoch), _overtaken(run.name), run.give_up
-            )
-            recorder = Recorder(
-                keys, orchestrator.pipeline, epoch, session.store, target, fence=fence
-            )
-            recorder.begin()
-            run.target, run.recorder = target, recorder
+            recorder = run.record(target, epoch, keys)
             if run.session.running:
-                run.following = asyncio.create_task(_cancel_unneeded(run, recorder, known))
+                run.following = asyncio.create_task(run.cancel_unneeded(recorder, known.taken))
             return target, recorder
 
         target, recorder = self._loop.run(prepare)
@@ -474,9 +389,10 @@ class NamedRuns:
 
         def settle(target: WaitingTarget) -> None:
             future.settle(target)
-            self._note(run, "failed" if target.error or has_failed(target.pieces) else "done")
+            failed = bool(target.error) or has_failed(target.pieces)
+            self._note(run, "failed" if failed else "done")
             if run in self._open:
-                self._retiring.add(task := asyncio.create_task(self._retire(run)))
+                self._retiring.add(task := asyncio.create_task(self._retire(run, failed)))
                 task.add_done_callback(self._retiring.discard)
 
         return settle
@@ -485,9 +401,11 @@ class NamedRuns:
         if self._notes is not None:
             self._notes.write(run.name, run.session.id, run.head.name, state)
 
-    async def _retire(self, run: OpenRun) -> None:
+    async def _retire(self, run: OpenRun, failed: bool) -> None:
         if run.recorder is not None:
             await run.recorder.laid_out.wait()
+        if not failed:
+            await run.orchestrator.freeing.all_well()
         if run in self._open:
             self._open.remove(run)
             await run.close(ClientClosedError("the run has ended"))
@@ -505,28 +423,10 @@ class NamedRuns:
         return future
 
 
-async def _cancel_unneeded(run: OpenRun, recorder: Recorder, known: KnownValues) -> None:
-    """Once a graph is laid out, cancel what runs of those before it and is no part of it."""
-    await recorder.laid_out.wait()
-    if recorder.error is None:
-        try:
-            await run.session.cancel_unneeded(known.taken)
-        except ArmoflowError as error:
-            logger.warning("what run %r does not need any more runs on: %s", run.name, error)
-
-
 def _under_way(name: str) -> NamedRunError:
     return NamedRunError(
         f"run {name!r} is under way with another graph: wait for it, client.attach({name!r}), say "
         "replace=True to put this one in its place, or choose another name"
-    )
-
-
-def _overtaken(name: str) -> NamedRunError:
-    return NamedRunError(
-        f"another client has taken over run {name!r}: this one was silent for so long that it "
-        "counted as gone, or its graph was replaced. It submits nothing more; "
-        f"client.attach({name!r}) waits for the run"
     )
 
 

@@ -8,6 +8,7 @@ of ended tasks waits until the engine says that they are over, which it is asked
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections import Counter, deque
@@ -34,6 +35,8 @@ class Freeing:
         session: Gives the id of the open session, if there is one.
         spare: Makes a call whose failure only costs the engine something.
         freed: Called when data has been freed that held up plans.
+        resumable: What failed may be run again: what it was given stays, and that of packs, of
+            whose items some may have failed, until it is known that none has.
     """
 
     def __init__(
@@ -42,8 +45,12 @@ class Freeing:
         session: Callable[[], str | None],
         spare: Callable[[str, Callable[[], Awaitable[None]]], object],
         freed: Callable[[], None],
+        *,
+        resumable: bool = False,
     ) -> None:
         self._transport = transport
+        self._resumable = resumable
+        self._spared: list[str] = []
         self._at_once = transport.info.commits_at_once
         self._frees_payloads = transport.info.frees_payloads
         self._session = session
@@ -86,12 +93,23 @@ class Freeing:
 
     def ended(self, task: PlannedTask) -> None:
         """A task has ended: its payload goes, and what only it needed, unless it failed."""
-        if task.broken:
+        stays = task.broken or (self._resumable and (task.failed or task.items > 1))
+        if stays:
             _keep(task)
+            if task.payload_id and not (task.broken or task.failed):
+                self._spared.append(task.payload_id)
         if not self._at_once and task.task_id:
-            self.unsettled.add(task)
-        elif task.payload_id and not self._frees_payloads and not task.broken:
+            self.unsettled.add(task, stays=stays)
+        elif task.payload_id and not self._frees_payloads and not stays:
             self.release(task.payload_id)
+
+    async def all_well(self) -> None:
+        """Nothing has failed, so nothing will be run again: delete what stayed for that."""
+        spared, self._spared = self._spared, []
+        session_id = self._session()
+        if spared and self._at_once and session_id is not None:  # elsewhere a task may be lost yet
+            with contextlib.suppress(ArmoflowError):  # it goes with the session
+                await self._transport.delete(session_id, spared)
 
     def _plan(self) -> None:
         self._loop.call_later(config.RELEASE_DELAY, self._release_now)
@@ -179,12 +197,12 @@ class Unsettled:
         self._blind = False
         self.bytes = 0
 
-    def add(self, task: PlannedTask) -> None:
-        """A task has ended, and lets go of what it needed."""
+    def add(self, task: PlannedTask, *, stays: bool) -> None:
+        """A task has ended, and lets go of what it needed, unless that stays."""
         if self._blind:
             return
         needs: dict[str, None] = {}
-        if not task.broken:
+        if not stays:
             needs = {result.id: None for result in task.inputs}
             needs.update((constant.result_id, None) for constant in task.all_constants())
             needs[task.payload_id] = None
@@ -193,7 +211,7 @@ class Unsettled:
         self._needed.update(ended.needs)
         now = self._loop.time()
         self._ask_at(_Question(now + config.SETTLE_DELAY, 0, now, config.SETTLE_DELAY, ended))
-        if task.payload_id and not task.broken:
+        if task.payload_id and not stays:
             self._wait(task.payload_id, task.size)
 
     def without_needed(self, released: Iterable[tuple[str, int]]) -> list[str]:

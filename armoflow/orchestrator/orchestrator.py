@@ -107,6 +107,7 @@ class Orchestrator:
             lambda: self._session_id,
             lambda without, call: self._start(self._spare(without, call)),
             self._freed,
+            resumable=shared is not None,
         )
         unsettled = self.freeing.unsettled
         self.pipeline = Pipeline(
@@ -139,7 +140,7 @@ class Orchestrator:
             fetch=self.fetcher.fetch,
             pace=calls.LOCAL if batched else calls.CLUSTER,
             look=lambda partition, told: self._start(self._look(partition, told)),
-            watch=self._watch_task,
+            watch=self.will_submit,
         )
         self._backups = self._make_backups(backlog)
         self._start(self.pipeline.run())
@@ -335,7 +336,7 @@ class Orchestrator:
             targets,
             planner,
             self.pipeline if recorder is None else recorder,
-            watch=self._watch_task,
+            watch=self.will_submit,
             refuse=self.refuse,
             ended=self.ended if recorder is None else partial(self._recorded, recorder),
             trace=trace,
@@ -351,7 +352,7 @@ class Orchestrator:
         self.tracker.add(tasks)
         self._apply([change for change in changes if change.result_id in self.tracker.open])
 
-    def _watch_task(self, task: PlannedTask) -> None:
+    def will_submit(self, task: PlannedTask) -> None:
         """A task will be submitted."""
         self.tally.planned(task)
         self.freeing.watch(task)

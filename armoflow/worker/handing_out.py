@@ -9,12 +9,12 @@ often as the engine tries a task ends with an error, as one whose process dies d
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from armoflow.codec.envelope import pack_envelope
-from armoflow.codec.payload import Items, Operation, Payload, Piece, Slots, Values
+from armoflow.codec.payload import Payload
+from armoflow.orchestrator.dividing import cut, gathering
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.rules import wire_options
 from armoflow.worker.expansion_context import ExpansionContext
@@ -45,41 +45,7 @@ def hand_out(job: Job, context: ExpansionContext, lost: int) -> None:
         for column, result in zip(columns, results, strict=True):
             column.append(SlotRange(result, 0, stop - start))
     for column, output in zip(columns, context.outputs, strict=True):
-        context.submit(_gathering(payload, column, Result.existing(output, payload.name)))
-
-
-def cut(payload: Payload, start: int, stop: int) -> Payload:
-    """What a task is given that runs some items of another one.
-
-    Example:
-        >>> many = Payload(Operation.MAP, "f", columns=[[Slots(0, 5, 9), Slots(1, 0, 2)]], count=6)
-        >>> cut(many, 3, 5).columns
-        [[Slots(input=0, start=8, stop=9), Slots(input=1, start=0, stop=1)]]
-    """
-    return replace(
-        payload,
-        columns=[list(_cut_column(column, start, stop)) for column in payload.columns],
-        start=payload.start + start,
-        count=stop - start,
-        spent=0 if start else payload.spent,
-    )
-
-
-def _cut_column(column: Sequence[Piece], start: int, stop: int) -> Iterator[Piece]:
-    for piece in column:
-        first, last = max(start, 0), min(stop, piece.length)
-        if first < last:
-            yield _cut_piece(piece, first, last)
-        start, stop = start - piece.length, stop - piece.length
-
-
-def _cut_piece(piece: Piece, start: int, stop: int) -> Piece:
-    if isinstance(piece, Slots):
-        return Slots(piece.input, piece.start + start, piece.start + stop)
-    if isinstance(piece, Items):
-        return Items(piece.pickles[start:stop])
-    values = pickle.loads(piece.pickled)[start:stop]
-    return Values(pickle.dumps(values, protocol=5), stop - start)
+        context.submit(gathering(payload, column, Result.existing(output, payload.name)))
 
 
 def _parts(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -100,17 +66,3 @@ def _task(payload: Payload, outputs: Sequence[Result], steps: int) -> PlannedTas
     constants = [Constant.stored(payload.name, result_id) for result_id in payload.constants]
     options = wire_options(payload.settings, payload.count * steps)
     return PlannedTask(payload, inputs, outputs, options, constants)
-
-
-def _gathering(payload: Payload, column: Sequence[SlotRange], output: Result) -> PlannedTask:
-    """A task that copies slots, errors and all."""
-    gathering = Payload(
-        Operation.GATHER,
-        "gather",  # it runs none of the calls: who counts these goes by names
-        columns=[[Slots(number, *piece[1:]) for number, piece in enumerate(column)]],
-        count=sum(piece.length for piece in column),
-        settings=payload.settings,
-        key=payload.key,
-    )
-    options = wire_options(payload.settings, gathering.count)
-    return PlannedTask(gathering, [piece.result for piece in column], [output], options)

@@ -122,11 +122,21 @@ def test_a_run_that_failed_is_resumed_with_its_script(runs: Runs) -> None:
     assert (failed.stderr, failed.returncode) == ("ValueError: broken\n", 1)
     run = listed(runs, "mended")
     assert (run["state"], run["failures"]) == ("failed", ["load[2]", "total"])
-    told = runs("resume", "mended").stdout
-    assert "failed, or not run for that: load[2], total: armoflow resume mended SCRIPT" in told
     runs.mend()
     resumed = runs("resume", "mended", *runs.arguments("mended"))
     assert resumed.stdout == "6\n", resumed.stderr
+    counts = runs.log.counts()
+    assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
+
+
+def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
+    assert runs("run", *runs.arguments("again")).returncode == 1
+    runs.mend()
+    with runs.gate.closed():
+        told = runs("resume", "again", "--json")
+        run = json.loads(told.stdout)["run"]
+        assert (run["state"], run["open"], run["failed"]) == ("running", 2, 0), told.stderr
+    assert runs("attach", "again").stdout == "6\n"
     counts = runs.log.counts()
     assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
 

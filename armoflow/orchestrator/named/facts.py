@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from armoflow.orchestrator.named.session import RunSession
+from armoflow.orchestrator.named.again import failed, names_of
+from armoflow.orchestrator.named.manifest import TaskNote
+from armoflow.orchestrator.named.session import RunSession, sessions_of
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.transport import LabelledSession, Transport
 
@@ -27,8 +28,8 @@ class RunFacts(NamedTuple):
         planned: The plan is whole.
         done: How many results of its tasks are there.
         open: How many are to come.
-        failed: How many will not come.
-        failures: What failed, and what did not run for that: the first few, in the plan's order.
+        failed: How many calls failed, or did not run for that.
+        failures: The first few of these, each after those that it needs.
     """
 
     name: str
@@ -68,12 +69,21 @@ async def list_runs(transport: Transport, limit: int) -> ListedRuns:
     return ListedRuns(total, used, {session.id for session in found})
 
 
+async def describe_named(transport: Transport, name: str) -> RunFacts | None:
+    """What is known of a run that goes on, if there is one."""
+    for session in await sessions_of(transport, name):
+        if session.open:
+            return await describe(transport, session)
+    return None
+
+
 async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
     """What is known of the run of a session."""
     session = RunSession(transport, labelled.id)
     if not await session.has_come():
         await session.refresh()
-    progress, head = session.progress, session.manifest.head
+    progress, manifest = session.progress, session.manifest
+    head, failures = manifest.head, _failures(session)
     return RunFacts(
         labelled.value,
         labelled.id,
@@ -83,23 +93,21 @@ async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
         session.planned,
         len(progress.done),
         len(progress.open),
-        len(progress.lost),
-        list(itertools.islice(_failures(session), SHOWN)),
+        len(failures),
+        failures[:SHOWN],
     )
 
 
-def _failures(session: RunSession) -> Iterator[str]:
-    """The names of the calls whose values will not come."""
-    lost, bad = session.progress.lost, session.progress.bad
-    for task in session.manifest.tasks:
-        for output in task.outputs:
-            slots = range(max(task.items, 1)) if output in lost else sorted(bad.get(output, ()))
-            for slot in slots:
-                yield (
-                    task.names[-1]
-                    if task.start is None
-                    else (f"{task.names[-1]}[{task.start + slot}]")
-                )
+def _failures(session: RunSession) -> list[str]:
+    """The names of the calls that keep what was asked for from coming."""
+    manifest, progress = session.manifest, session.progress
+    if manifest.end is None:
+        tasks: Sequence[TaskNote] = manifest.tasks
+        unknown: Iterable[str] = ()
+    else:
+        tasks, unknown = failed(manifest, progress, manifest.end)
+    names = [name for task in tasks for name in names_of(task, progress)]
+    return [*names, *unknown]
 
 
 async def _state(session: RunSession) -> str:

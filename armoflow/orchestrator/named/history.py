@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from armoflow import config
@@ -19,6 +19,7 @@ from armoflow.orchestrator.named.manifest import (
     PartialNote,
     Place,
     TaskNote,
+    ValueNote,
     unpack_part,
 )
 from armoflow.orchestrator.named.run_keys import ValueKey
@@ -60,6 +61,7 @@ class Manifest:
         epoch: That of the plan that was begun last; 0: none was.
         head: What was asked for in it.
         end: Where the values of that are; None: the plan is not whole.
+        before: Where they were in the plan before, if that was of the same graph and whole.
         stopped: Why it will never be.
         tasks: All tasks of the run, in the order of its plans.
         count: How many parts these are.
@@ -69,6 +71,7 @@ class Manifest:
         self.epoch = 0
         self.head: Head | None = None
         self.end: Sequence[Place] | None = None
+        self.before: Sequence[Place] | None = None
         self.stopped = ""
         self.tasks: list[TaskNote] = []
         self._values: list[tuple[str, int, int, bytes]] = []
@@ -103,6 +106,8 @@ class Manifest:
         self._values.extend(part.values)
         self._partials.extend(part.partials)
         if part.head is not None and part.epoch > self.epoch:
+            same = self.head is not None and self.head.graph == part.head.graph
+            self.before = (self.end or self.before) if same else None
             self.epoch, self.head = part.epoch, part.head
             self.end, self.stopped = None, ""
         if part.epoch == self.epoch:  # who was overtaken has no say any more
@@ -111,18 +116,45 @@ class Manifest:
 
     def places(self, progress: Progress) -> dict[ValueKey, ValuePlace]:
         """Where values are, or will be, by their keys."""
-        found: dict[ValueKey, ValuePlace] = {}
         good = progress.done | progress.open
+        bad = progress.bad
+        return {
+            key: place
+            for key, place in self._each_value(good)
+            if place.slot not in bad.get(place.result_id, ())
+        }
+
+    def bad_now(self, progress: Progress) -> dict[str, set[int]]:
+        """The slots of good results that hold failures, but what was made again since."""
+        if not progress.bad:
+            return {}
+        bad = {result_id: set(slots) for result_id, slots in progress.bad.items()}
+        failed: dict[ValueKey, list[ValuePlace]] = {}
+        for key, place in self._each_value(bad):
+            if place.slot in bad[place.result_id]:
+                failed.setdefault(key, []).append(place)
+        last: dict[ValueKey, str] = {}
+        for key, place in self._each_value(None):
+            if key in failed:
+                last[key] = place.result_id
+        for key, places in failed.items():
+            for place in places:
+                if last[key] != place.result_id:
+                    bad[place.result_id].discard(place.slot)
+        return {result_id: slots for result_id, slots in bad.items() if slots}
+
+    def notes_of(self, result_ids: Set[str]) -> tuple[list[ValueNote], list[PartialNote]]:
+        """What is known of the values in some results."""
+        values = [ValueNote(*value) for value in self._values if value[0] in result_ids]
+        return values, [note for note in self._partials if note.result_id in result_ids]
+
+    def _each_value(self, within: Container[str] | None) -> Iterator[tuple[ValueKey, ValuePlace]]:
+        """All values with their places, in the order in which they were noted."""
         for result_id, first, output, keys in self._values:
-            if result_id not in good:
-                continue
-            bad = progress.bad.get(result_id, ())
-            for number in range(len(keys) // KEY_BYTES):
-                slot = first + number
-                if slot not in bad:
+            if within is None or result_id in within:
+                for number in range(len(keys) // KEY_BYTES):
                     key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
-                    found[key, output] = ValuePlace(result_id, slot)
-        return found
+                    yield (key, output), ValuePlace(result_id, first + number)
 
     def partials(self, progress: Progress) -> dict[bytes, list[PartialNote]]:
         """What reductions have made, or will make, of some of their items, by their keys."""

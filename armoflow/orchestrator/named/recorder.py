@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
@@ -126,6 +126,18 @@ class Recorder:
             key = keyed.items[0]
             self._partials[result] = PartialNote("", key, partial.start, partial.stop)
         self._let_go()
+
+    def renew(
+        self,
+        replaced: Mapping[str, Result],
+        values: Sequence[ValueNote],
+        partials: Sequence[PartialNote],
+    ) -> None:
+        """Results take the place of others: what is known of the values in these holds for them."""
+        for value in values:
+            self._values.setdefault(replaced[value.result_id], []).append(value)
+        for partial in partials:
+            self._partials[replaced[partial.result_id]] = partial
 
     def _note(self, piece: SlotRange, output: int, keys: Sequence[bytes]) -> None:
         note = ValueNote("", piece.start, output, b"".join(keys))

@@ -248,6 +248,11 @@ class RunSession:
         """Store data in it; returns the id of the result."""
         return await self._transport.store(self.id, name, [data])
 
+    async def states(self, result_ids: Sequence[str]) -> dict[str, ResultState]:
+        """What becomes of results of it, by id."""
+        owned = await self._transport.shared.owned(self.id, result_ids)
+        return {result_id: result.state for result_id, result in owned.items()}
+
     async def cancel_unneeded(self, needed: set[str]) -> None:
         """Cancel the tasks that had not ended when this was read, but what some results need."""
         open_ = self.progress.open

@@ -1,0 +1,144 @@
+"""What failed in a named run, run again without its script; see ``orchestrator.named.again``."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from armoflow import config
+from armoflow.client.loop import LoopThread
+from armoflow.client.open_run import OpenRun
+from armoflow.codec.container import Buffer
+from armoflow.errors import ArmoflowError, DataLostError
+from armoflow.options import TaskOptions
+from armoflow.orchestrator.blame import Blame
+from armoflow.orchestrator.named.again import NO_PAYLOAD, Again, Failed, failed, names_of
+from armoflow.orchestrator.named.manifest import Place, TaskNote
+from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.run_keys import RunKeys
+from armoflow.orchestrator.named.session import RunSession, this_planner
+from armoflow.orchestrator.planned import PlannedTask
+from armoflow.orchestrator.targets import WaitingTarget
+from armoflow.protocol.messages import chunks
+from armoflow.protocol.result_handle import ResultState
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 4
+"""How many calls are named that cannot be run again."""
+
+
+class RunAgain:
+    """Runs again what failed in a run, and what hangs on it.
+
+    Args:
+        run: The run.
+        asked: Where the values are that were asked for.
+        chosen: The tasks to be run again, each after those that it needs.
+    """
+
+    def __init__(self, run: OpenRun, asked: Sequence[Place], chosen: Sequence[TaskNote]) -> None:
+        self._run = run
+        self._epoch = 0
+        self._asked = asked
+        self._chosen = chosen
+        self._again = Again(run.tasks, run.session.progress, chosen)
+
+    @classmethod
+    async def look(cls, run: OpenRun) -> RunAgain | None:
+        """Find out what can be run again; None: there is nothing. What cannot is told."""
+        manifest, progress = run.session.manifest, run.session.progress
+        asked = manifest.before if manifest.end is None else manifest.end
+        if asked is None:
+            return None
+        chosen, impossible = await _possible(run.session, failed(manifest, progress, asked))
+        if impossible:
+            logger.warning("%s", _told(run.name, impossible))
+        if not chosen and manifest.end is not None:
+            return None
+        return cls(run, asked, chosen)
+
+    async def take_the_say(self) -> bool:
+        """Let everybody know who does it; False: somebody else does, in the same moment."""
+        epoch = await self._run.session.begin(self._run.head._replace(planner=this_planner()))
+        self._epoch = epoch or 0
+        return epoch is not None
+
+    def run(self, loop: LoopThread, settle: Callable[[WaitingTarget], None]) -> None:
+        """Submit the tasks; returns when all are on their way."""
+        recorder = loop.run(lambda: self._prepare(settle))
+        session, transport = self._run.session, self._run.orchestrator.transport
+        for notes in chunks(self._chosen, config.CACHE_BATCH):
+            ids = [note.payload_id for note in notes]
+            payloads = loop.call(transport.fetch(session.id, ids))
+            for note, data in zip(notes, payloads, strict=True):
+                for task in self._repeat(note, data, loop):
+                    self._run.orchestrator.will_submit(task)
+                    recorder.put(task)
+        recorder.put(recorder.planned)
+
+    def _prepare(self, settle: Callable[[WaitingTarget], None]) -> Recorder:
+        run, again = self._run, self._again
+        target = WaitingTarget(None, run.orchestrator.fetcher.fetch, settle)
+        recorder = run.record(target, self._epoch, RunKeys(TaskOptions()))
+        values, partials = run.session.manifest.notes_of(again.replaced.keys())
+        recorder.renew(again.replaced, values, partials)
+        target.place(
+            [again.piece(place, run.piece(place)) for place in self._asked], run.head.whole
+        )
+        target.seal()
+        return recorder
+
+    def _repeat(
+        self, note: TaskNote, data: Buffer | DataLostError, loop: LoopThread
+    ) -> Sequence[PlannedTask]:
+        """The tasks that take the place of one; none if its payload cannot be had, or is none."""
+        try:
+            if isinstance(data, DataLostError):
+                raise data
+            return list(self._again.repeat(note, data))
+        except ArmoflowError as error:
+            failure = error
+        loop.run(lambda: self._fail(note, failure))
+        return ()
+
+    def _fail(self, note: TaskNote, error: ArmoflowError) -> None:
+        """Let what needs a task fail with it."""
+        for output in note.outputs:
+            result = self._again.replaced[output]
+            result.blame = Blame(note.names[-1], error=error)
+            result.end(ResultState.ABORTED)
+
+
+async def _possible(session: RunSession, missing: Failed) -> tuple[list[TaskNote], dict[str, str]]:
+    """The tasks that can be run again; and what cannot, and why."""
+    impossible = dict(missing.unknown)
+    if not missing.tasks:
+        return [], impossible
+    payloads = await session.states([task.payload_id for task in missing.tasks])
+    made = {output for task in missing.tasks for output in task.outputs}
+    chosen: list[TaskNote] = []
+    gone: set[str] = session.progress.lost - made
+    for task in missing.tasks:
+        if payloads.get(task.payload_id) is not ResultState.COMPLETED:
+            why = NO_PAYLOAD
+        elif not gone.isdisjoint(task.inputs):
+            why = "what it needs cannot be"
+        else:
+            chosen.append(task)
+            continue
+        gone.update(task.outputs)
+        impossible.update(dict.fromkeys(names_of(task, session.progress), why))
+    return chosen, impossible
+
+
+def _told(name: str, impossible: Mapping[str, str]) -> str:
+    shown = [f"{call} ({why})" for call, why in [*impossible.items()][:_NAMED]]
+    if len(impossible) > _NAMED:
+        shown.append(f"and {len(impossible) - _NAMED:,} more")
+    return (
+        f"of run {name!r} these cannot be run again as they were: {', '.join(shown)}; its script "
+        f"runs them, armoflow resume {shlex.quote(name)} SCRIPT, or client.submit(graph, "
+        f"name={name!r})"
+    )

@@ -1,0 +1,216 @@
+"""Named runs that failed, run again without their script: what failed, and what hangs on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armoflow import Client, items, task
+from armoflow.errors import NamedRunError, OptionError
+from tests.faults.scripts import wait_for
+from tests.integration.engines import Up
+from tests.integration.gates import Log, note
+
+
+@task
+def fragile(number: int, log: str, broken: str) -> int:
+    """Fails where there is a file of its number."""
+    note(log, f"fragile-{number}")
+    if Path(f"{broken}.{number}").exists():
+        raise ValueError(f"{number} is broken")
+    return number
+
+
+@task
+def double(number: int, log: str) -> int:
+    note(log, f"double-{number}")
+    return 2 * number
+
+
+@task
+def total(numbers: list[int], log: str) -> int:
+    note(log, "total")
+    return sum(numbers)
+
+
+@task
+def add(first: int, second: int) -> int:
+    return first + second
+
+
+@task(outputs=2)
+def halves(number: int, log: str, broken: str) -> tuple[int, int]:
+    note(log, f"halves-{number}")
+    if Path(f"{broken}.{number}").exists():
+        raise ValueError(f"{number} is broken")
+    return number // 2, number - number // 2
+
+
+@task
+def is_even(number: int, log: str, broken: str) -> bool:
+    note(log, f"is_even-{number}")
+    if Path(f"{broken}.{number}").exists():
+        raise ValueError(f"{number} is broken")
+    return number % 2 == 0
+
+
+@task
+def returning(number: int, log: str, broken: str) -> Any:
+    """Returns a graph, one of whose calls fails."""
+    return double(fragile(number, log, broken), log)
+
+
+class Machine:
+    """What tasks note, and which of them are broken."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = Log(directory / "log")
+        self.broken = directory / "broken"
+        self.arguments = {"log": self.log.path, "broken": str(self.broken)}
+
+    def breaks(self, *numbers: int) -> None:
+        """These fail from here on."""
+        for number in numbers:
+            Path(f"{self.broken}.{number}").touch()
+
+    def mend(self, *numbers: int) -> None:
+        """These do not any more."""
+        for number in numbers:
+            Path(f"{self.broken}.{number}").unlink()
+
+    def ran_twice(self) -> set[str]:
+        """What ran more than once; nothing ran more than twice."""
+        counts: Counter[str] = self.log.counts()
+        assert not counts or max(counts.values()) <= 2
+        return {name for name, count in counts.items() if count == 2}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"run-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def other(engine: Up) -> Iterator[Client]:
+    with Client(engine.endpoint, workers=2) as connected:
+        yield connected
+
+
+def tried(machine: Machine, count: int) -> bool:
+    """Whether so many items of the map have begun."""
+    return sum(name.startswith("fragile") for name in machine.log.counts()) == count
+
+
+def keeps_payloads(client: Client) -> bool:
+    """Whether the engine keeps what a task was given that ended well."""
+    return "batch" in client.extensions
+
+
+@pytest.mark.parametrize("batch", [1, 5, 10])
+def test_only_what_failed_and_what_hangs_on_it_runs_again(
+    client: Client,
+    other: Client,
+    name: str,
+    machine: Machine,
+    batch: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = fragile.with_options(batch_size=batch).map(range(10), **machine.arguments)
+    doubled = double.with_options(batch_size=batch).map(source, log=machine.log.path)
+    graph = total(doubled, machine.log.path)
+    machine.breaks(2, 3, 7)
+    with pytest.raises(ValueError, match="is broken"):
+        client.submit(graph, name=name).result()
+    wait_for(lambda: tried(machine, 10), "not all have begun")
+    machine.mend(2, 3, 7)
+    if batch == 1 or keeps_payloads(client):
+        assert other.resume(name).result() == 90
+    else:  # those of packs are gone, whatever became of their items
+        with pytest.raises(ValueError, match="is broken"):
+            other.resume(name).result()
+        assert "double[2] (its payload is not stored any more)" in caplog.text
+        assert f"armoflow resume {name} SCRIPT" in caplog.text
+    assert client.submit(graph, name=name).result() == 90
+    assert client.attach(name).result() == 90
+    assert machine.ran_twice() == {"fragile-2", "fragile-3", "fragile-7"}
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda machine: fragile(2, **machine.arguments), 2),
+        (lambda machine: fragile.map(range(5), **machine.arguments), [0, 1, 2, 3, 4]),
+        (lambda machine: fragile.map(range(5), **machine.arguments).reduce(add), 10),
+        (lambda machine: fragile.map(range(5), **machine.arguments).fold(add), 10),
+        (lambda machine: halves.map(range(5), **machine.arguments)[1], [0, 1, 1, 2, 2]),
+        (lambda machine: halves(2, **machine.arguments)[1], 1),
+        (lambda machine: fragile.map(["ab", 2, 3 + 1j], **machine.arguments), ["ab", 2, 3 + 1j]),
+        (lambda machine: items(range(5)).filter(is_even, **machine.arguments), [0, 2, 4]),
+    ],
+)
+def test_whatever_kind_of_graph_it_is(
+    client: Client, other: Client, name: str, machine: Machine, build: Any, expected: Any
+) -> None:
+    graph = build(machine)
+    machine.breaks(2)
+    with pytest.raises(ValueError, match="2 is broken"):
+        client.submit(graph, name=name).result()
+    machine.mend(2)
+    assert other.resume(name).result() == expected
+    assert len(machine.ran_twice()) == 1  # the one that failed
+
+
+def test_a_task_that_returned_a_graph_runs_again_with_it(
+    client: Client, other: Client, name: str, machine: Machine
+) -> None:
+    graph = returning(2, **machine.arguments)
+    machine.breaks(2)
+    with pytest.raises(ValueError, match="2 is broken"):
+        client.submit(graph, name=name).result()
+    machine.mend(2)
+    # The task itself ended well: elsewhere its payload is gone.
+    again = other.resume(name) if keeps_payloads(client) else other.submit(graph, name=name)
+    assert again.result() == 4
+
+
+def test_what_fails_again_is_run_again_again(
+    client: Client, other: Client, name: str, machine: Machine
+) -> None:
+    source = fragile.with_options(batch_size=4).map(range(8), **machine.arguments)
+    graph = total(source, machine.log.path)
+    machine.breaks(1, 6)
+    with pytest.raises(ValueError, match="is broken"):
+        client.submit(graph, name=name).result()
+    machine.mend(1)
+    with pytest.raises(ValueError, match="6 is broken"):
+        other.resume(name).result()
+    machine.mend(6)
+    again = client.resume(name) if keeps_payloads(client) else client.submit(graph, name=name)
+    assert again.result() == 28
+    assert {key: count for key, count in machine.log.counts().items() if count > 1} == {
+        "fragile-1": 2,
+        "fragile-6": 3,
+    }
+
+
+def test_what_has_not_failed_is_joined(client: Client, name: str, machine: Machine) -> None:
+    assert client.submit(double(4, machine.log.path), name=name).result() == 8
+    assert client.resume(name).result() == 8
+    assert machine.log.counts() == {"double-4": 1}
+    with pytest.raises(NamedRunError, match="is not there"):
+        client.resume("nobody-knows")
+
+
+def test_in_the_debug_mode_there_is_nothing_to_resume() -> None:
+    with Client(local=True) as client, pytest.raises(OptionError, match="needs an engine"):
+        client.resume("debug")
