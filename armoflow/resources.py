@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import pickle
 import sys
 import threading
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from armoflow.errors import OptionError, TaskError
+from armoflow.resource_keys import key_of_function
 from armoflow.running import current_task
 
 logger = logging.getLogger(__name__)
@@ -53,15 +53,7 @@ class WorkerResource(Generic[T]):
     @functools.cached_property
     def key(self) -> Hashable:
         """The same for each copy of it that comes to a process."""
-        function: Any = inspect.unwrap(self._function)
-        code = getattr(function, "__code__", None)
-        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-        held = cells, getattr(function, "__defaults__", None)
-        try:
-            content: Hashable = pickle.dumps(held)
-        except Exception:  # it holds something of this copy only
-            content = id(function)
-        return function.__module__, function.__qualname__, code, content
+        return key_of_function(inspect.unwrap(self._function))
 
     def build(self) -> Built:
         """Build one."""

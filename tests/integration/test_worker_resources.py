@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,89 @@ def test_factories_make_one_for_each_that_they_close_over() -> None:
 
     resources = Resources()
     assert [resources.get("session", of(value)) for value in (1, 2, 1)] == [1, 2, 1]
+
+
+SETTING = "first"
+
+
+def _setting() -> str:
+    return SETTING
+
+
+def _copy(function: Any) -> Any:
+    """A function as it comes to a process: by value, with the globals that it uses."""
+    found = dict(function.__globals__)
+    if "_setting" in function.__code__.co_names:
+        found["_setting"] = _copy(_setting)
+    return types.FunctionType(
+        function.__code__, found, function.__name__, closure=function.__closure__
+    )
+
+
+def test_one_whose_code_or_globals_were_edited_is_built_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read() -> str:
+        return _setting()
+
+    def ask() -> str:
+        return resources.get("session", worker_resource(_copy(read)))
+
+    resources = Resources()
+    assert ask() is ask() == "first"
+    monkeypatch.setitem(globals(), "SETTING", "second")
+    assert ask() == "second"
+
+
+SCRIPT = """
+from armoflow import Client, task, worker_resource
+
+SETTING = "first"
+
+def connect():
+    return f"connected to {SETTING}"
+
+@worker_resource
+def connection():
+    return [connect()]
+
+@worker_resource
+def table():
+    return connection() + ["table"]
+
+@task
+def use():
+    return table(), id(table())
+
+@task
+def use_too():
+    return table(), id(table())
+
+if __name__ == "__main__":
+    with Client(workers=1) as client:
+        first, second = client.compute(use()), client.compute(use_too())
+        assert first == second, "it is shared"
+        print(*first[0])
+        SETTING = "second"
+        print(*client.compute(use())[0])
+"""
+
+
+def test_of_a_script_it_is_what_the_script_says_now(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["connected to first table", "connected to second table"]
+
+
+def test_one_of_an_address_that_another_had_is_another() -> None:
+    def of(value: int) -> WorkerResource[int]:
+        lock = threading.Lock()  # so it is of this copy only
+        return worker_resource(lambda: value if lock else 0)
+
+    resources = Resources()
+    assert [resources.get("session", of(value)) for value in range(50)] == [*range(50)]
 
 
 def test_bad_ones_are_refused() -> None:
