@@ -81,7 +81,8 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             )
         self._given = client
         # joblib makes batches, as large as the calls ask for.
-        self._options = merge_options(make_options(options), TaskOptions(batch_size=1))
+        self._own = merge_options(make_options(options), TaskOptions(batch_size=1))
+        self._options = self._own
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
         self._shared = _Shared(None)
@@ -99,7 +100,7 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
     def configure(self, n_jobs: int = 1, parallel: Any = None, **values: Any) -> int:
         """Get ready for the calls of a ``Parallel``, whose further arguments may be options."""
         given = make_options({name: values[name] for name in values if name not in _OF_POOLS})
-        self._options = merge_options(given, self._options)
+        self._options = merge_options(given, self._own)  # what one Parallel says is not others'
         workers = self.effective_n_jobs(n_jobs)
         if workers == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))

@@ -10,7 +10,7 @@ import joblib
 import pytest
 
 import armoflow.integrations.joblib
-from armoflow import Client
+from armoflow import Client, current_task
 from armoflow.errors import OptionError, RemoteTraceback
 
 assert armoflow.integrations.joblib
@@ -97,6 +97,21 @@ def test_values_as_they_come(client: Client) -> None:
         calls = (joblib.delayed(abs)(-number) for number in range(30))
         found = joblib.Parallel(return_as="generator_unordered")(calls)
         assert sorted(found) == list(range(30))
+
+
+def attempts(number: int) -> int:
+    attempt = current_task().attempt
+    if attempt == 1:
+        raise ValueError("the first attempt")
+    return attempt
+
+
+def test_options_of_one_parallel_are_not_those_of_the_next(client: Client) -> None:
+    calls = [joblib.delayed(attempts)(1)]
+    with joblib.parallel_config("armoflow", client=client, backoff=0):
+        assert joblib.Parallel(retries=1)(calls) == [2]
+        with pytest.raises(ValueError, match="the first attempt"):
+            joblib.Parallel()(calls)
 
 
 def test_an_unknown_argument_names_the_nearest_option(client: Client) -> None:
