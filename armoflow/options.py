@@ -53,7 +53,8 @@ class TaskOptions:
     """What can be said about how a task runs; ``None`` means "as the client says".
 
     Attributes:
-        retries: How often an attempt that raised or timed out is tried again.
+        retries: How often an attempt that raised or timed out is tried again, as far as the pauses
+            between have room in the week that a task may take.
         backoff: Seconds before the first retry; doubles with each further one, up to a day.
         max_backoff: The most that it becomes, if that is less.
         jitter: The part of each pause, from 0 to 1, by which it may be shorter, by chance.

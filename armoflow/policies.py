@@ -7,6 +7,7 @@ through what it leaves out: ``docs/caching.md`` has the rules.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -193,4 +194,4 @@ def _checked_expiry(expires: Any) -> float | datetime | None:
             "expires must be a positive number of seconds, a timedelta or a datetime, not "
             f"{expires!r}"
         )
-    return float(seconds)
+    return float(min(seconds, sys.float_info.max))

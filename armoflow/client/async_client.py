@@ -16,6 +16,7 @@ from armoflow.client.gathering import assemble, gather_values, late
 from armoflow.client.habits import check_computable, check_future, check_policy
 from armoflow.client.iteration import Iteration
 from armoflow.client.neighbours import OF_CLIENTS
+from armoflow.client.pending_call import pending
 from armoflow.client.put import Put
 from armoflow.client.waiting import check_timeout
 from armoflow.errors import ClientClosedError
@@ -114,6 +115,7 @@ class AsyncClient:
         results = await self._values(futures, timeout, return_exceptions)
         return assemble(values, lazy, results)
 
+    @pending
     async def submit(self, value: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a graph or a call; see :meth:`Client.submit`."""
 
@@ -185,6 +187,7 @@ class AsyncClient:
         """Remove it; see :meth:`Client.forget`."""
         await self._call(lambda: self.client.forget(name, *further, **others))
 
+    @pending
     async def attach(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
         """The future of a named run; see :meth:`Client.attach`."""
         return (await self._started(lambda: [self.client.attach(name, *further, **others)]))[0]

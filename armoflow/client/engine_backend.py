@@ -369,7 +369,7 @@ class EngineBackend:
             transport = await open_()
             return Orchestrator(transport, self._session_options, self.key, lasting=self._lasting)
 
-        return self._loop.call(begin())
+        return self._loop.open(begin(), lambda orchestrator: orchestrator.close())
 
     # --- named runs -----------------------------------------------------------------------------
 

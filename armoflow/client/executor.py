@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from armoflow.client.waiting import check_timeout
 from armoflow.errors import OptionError
 from armoflow.graph.task import as_task
 
@@ -71,11 +72,12 @@ class ClientExecutor(concurrent.futures.Executor):
             The values in order. What has not begun is cancelled when the iteration ends early.
 
         Raises:
-            ValueError: If ``chunksize`` is less than 1.
+            ValueError: If ``chunksize`` or ``timeout`` is none.
             TimeoutError: From the iterator, if one is not there in time.
         """
-        if chunksize < 1:
-            raise OptionError(f"chunksize must be at least 1, not {chunksize!r}")
+        if isinstance(chunksize, bool) or not isinstance(chunksize, int) or chunksize < 1:
+            raise OptionError(f"chunksize must be an integer from 1 on, not {chunksize!r}")
+        check_timeout(timeout)
         task = as_task(fn)
         if chunksize > 1:
             task = task.with_options(batch_size=chunksize)

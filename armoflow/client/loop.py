@@ -34,6 +34,34 @@ class LoopThread:
         wait_for_future(future)
         return future.result()
 
+    def open(
+        self, coroutine: Coroutine[Any, Any, T], close: Callable[[T], Coroutine[Any, Any, object]]
+    ) -> T:
+        """Run a coroutine there that opens something, and wait for it.
+
+        Args:
+            coroutine: It.
+            close: Closes what was opened, if this thread is interrupted before it has it.
+        """
+        opening: list[asyncio.Task[T]] = []
+
+        async def begin() -> asyncio.Task[T]:
+            opening.append(asyncio.ensure_future(coroutine))
+            await asyncio.wait(opening)
+            return opening[0]
+
+        async def undo() -> None:
+            opening[0].cancel()
+            await asyncio.wait(opening)
+            if not opening[0].cancelled() and opening[0].exception() is None:
+                await close(opening[0].result())
+
+        try:
+            return self.call(begin()).result()
+        except BaseException:
+            self.call(undo())
+            raise
+
     def run(self, function: Callable[[], T]) -> T:
         """Call a function there and wait for its result; may be called there, too."""
         if threading.current_thread() is self._thread:

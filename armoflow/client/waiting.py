@@ -44,6 +44,11 @@ def check_timeout(timeout: object) -> None:
         raise OptionError(
             f"timeout must be a number of seconds, 0 or more, or None, not {timeout!r}"
         )
+    if timeout > threading.TIMEOUT_MAX:
+        raise OptionError(
+            f"timeout must be at most {threading.TIMEOUT_MAX:.0f} seconds, not {timeout!r}: leave "
+            "it out to wait for as long as it takes"
+        )
 
 
 def wait(

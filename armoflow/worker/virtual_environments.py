@@ -206,10 +206,19 @@ def environments_root(fallback: Path | None = None) -> Path:
 
     Args:
         fallback: A directory of this process's own, where nothing else can be written to.
+
+    Raises:
+        RequirementsError: If the variable names a directory that depends on where a process runs.
     """
     said = os.environ.get(VARIABLE)
     if said:
-        return Path(said).expanduser().absolute()
+        root = Path(said).expanduser()
+        if not root.is_absolute():
+            raise RequirementsError(
+                f"{VARIABLE}={said} is no whole path, and so another one for each process: write "
+                f"it from the root on, as {root.absolute()}"
+            )
+        return root
     base = os.environ.get("XDG_CACHE_HOME")
     cache = Path(base) if base else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111 - no home
     candidates = [cache / "armoflow" / "environments"]

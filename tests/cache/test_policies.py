@@ -43,6 +43,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ignore": [1]}, "ignore must be a list of names"),
     ({"expires": 0}, "expires must be a positive number"),
     ({"expires": "1h"}, "expires must be a positive number"),
+    ({"expires": -(10**400)}, "expires must be a positive number"),
     ({"expires": float("nan")}, "expires must be a positive number"),
 ]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
+import signal
 import threading
 from typing import Any
 
@@ -32,6 +35,43 @@ class Box:
 
 
 # --- threads --------------------------------------------------------------------------------------
+
+
+def test_what_is_opened_while_who_waits_is_interrupted_is_closed() -> None:
+    loop = LoopThread()
+    closed: list[str] = []
+    begun = threading.Event()
+
+    async def close(name: str) -> None:
+        closed.append(name)
+
+    async def open_() -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            closed.append("half")
+            raise
+        return "whole"
+
+    async def stubborn() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await open_()
+        return "whole"
+
+    def interrupt() -> None:
+        begun.wait()
+        begun.clear()
+        signal.raise_signal(signal.SIGINT)
+
+    for opening in (open_, stubborn):
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            loop.open(opening(), close)
+        thread.join()
+    assert closed == ["half", "half", "whole"]
+    loop.stop()
 
 
 def test_a_loop_on_its_own_thread() -> None:

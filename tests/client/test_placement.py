@@ -116,6 +116,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str | None, t
         ({"cpus": 0}, "cpus must be an integer from 1 to 1000000000, not 0"),
         ({"cpus": 1.5}, "cpus must be an integer from 1 to 1000000000, not 1.5"),
         ({"gpus": -1}, "gpus must be an integer from 0"),
+        ({"memory": 10**400}, "memory must be at most .*, not more than 1024 TiB"),
         ({"memory": "1 MiB"}, "memory must be at least 64 MiB, not '1 MiB'"),
         ({"memory": "plenty"}, "memory must be a number of bytes, text such as"),
     ],

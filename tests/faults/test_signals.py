@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -245,3 +246,30 @@ def test_ctrl_c_of_a_terminal_ends_a_group(place: Place) -> None:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == -signal.SIGINT
     place.wait_until_clean()
+
+
+CONNECTING = """
+    import sys
+    from armoflow import Client
+    try:
+        Client(sys.argv[1], connect_timeout=600)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_ctrl_c_while_a_client_connects_hangs_up(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with place.run(CONNECTING, endpoint, stdin=subprocess.PIPE) as process:
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(PATIENCE)
+                assert connection.recv(4096)
+                process.send_signal(signal.SIGINT)
+                assert line_of(process) == "interrupted"
+                while connection.recv(4096):  # to its end, while the process lives
+                    pass
+            process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0

@@ -361,3 +361,21 @@ def test_named_runs_are_asked_about_and_attached_to(engine: Up) -> None:
 
     assert (value, calls) == (5, 1)
     assert told.startswith("abs: 1 not cached")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_call_that_is_not_awaited_says_so() -> None:
+    async def forget() -> None:
+        async with AsyncClient(local=True) as client:
+            for name in ("download", "result", "cancel"):
+                told = rf"write \(await client\.submit\(\.\.\.\)\)\.{name}$"
+                with pytest.raises(AttributeError, match=told):
+                    getattr(client.submit(double(1)), name)
+            call = client.submit(double(2))
+            assert "submit that is not awaited" in repr(call)
+            assert asyncio.iscoroutine(call)
+            started = asyncio.create_task(call)
+            one, other = await asyncio.gather(started, client.submit(double, 3))
+            assert (await one, await other) == (4, 6)
+
+    asyncio.run(forget())

@@ -46,7 +46,7 @@ def test_maps_are_in_order_and_end_with_the_shortest(executor: ClientExecutor) -
     assert list(executor.map(operator.add, [1, 2, 3], itertools.count(10))) == [11, 13, 15]
     assert list(executor.map(str, [])) == []
     assert list(executor.map(str, range(100), chunksize=7)) == list(map(str, range(100)))
-    with pytest.raises(ValueError, match="chunksize must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="chunksize must be an integer from 1 on, not 0"):
         executor.map(str, [1], chunksize=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,7 +161,17 @@ def test_the_client_for_coroutines_has_it_too(engine_client: Client, tmp_path: P
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), True, "1"])
 def test_every_timeout_is_checked_alike(timeout: Any) -> None:
-    told = f"timeout must be a number of seconds, 0 or more, or None, not {timeout!r}"
+    refuse_timeout(timeout, f"a number of seconds, 0 or more, or None, not {timeout!r}")
+
+
+@pytest.mark.parametrize("timeout", [1e308, 10**400])
+def test_a_timeout_has_an_end(timeout: Any) -> None:
+    longest = f"at most {threading.TIMEOUT_MAX:.0f} seconds, not "
+    refuse_timeout(timeout, f"{longest}{timeout!r}: leave it out to wait for as long as it takes")
+
+
+def refuse_timeout(timeout: Any, told: str) -> None:
+    """Each call that takes one refuses it in the same words."""
     with Client(local=True) as client:
         future = client.submit(refuse(1))
         for call in (
@@ -168,7 +179,9 @@ def test_every_timeout_is_checked_alike(timeout: Any) -> None:
             lambda: client.as_completed([future], timeout=timeout),
             lambda: future.result(timeout=timeout),
             lambda: future.exception(timeout),
+            lambda: future.download("there", timeout),
+            lambda: client.executor().map(abs, [1], timeout=timeout),
         ):
             with pytest.raises(OptionError) as refused:
                 call()
-            assert str(refused.value) == told
+            assert str(refused.value) == f"timeout must be {told}"

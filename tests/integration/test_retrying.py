@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 import armoflow
-from armoflow import Client, current_task, task
+from armoflow import Client, config, current_task, task
 from armoflow.codec.payload import Settings
 from armoflow.errors import OptionError, RemoteTraceback, SerializationError, TaskTimeoutError
-from armoflow.options import TaskOptions
+from armoflow.options import DEFAULT_OPTIONS, TaskOptions
+from armoflow.orchestrator.planning.rules import Rules
 from tests.integration.engines import Up
 from tests.integration.looking import Looking
 
@@ -122,6 +123,16 @@ def test_what_cannot_be_sent_is_told_by_its_name(engine: Up) -> None:
         held = open(__file__)  # noqa: SIM115, PTH123
         with held, pytest.raises(SerializationError, match="retry_on"):
             client.compute(ask.options(retries=1, retry_on=lambda error: held.closed)(503))
+
+
+def test_retries_have_room_in_the_time_that_a_task_may_take() -> None:
+    """One that pauses beyond it would be ended with its limit for an error, and not its own."""
+    days = Rules(TaskOptions(retries=100, backoff=86400), None, DEFAULT_OPTIONS, False)
+    assert (days.single.retries, days.packed.retries) == (6, 6)
+    doubling = Rules(TaskOptions(retries=10**9, backoff=1), None, DEFAULT_OPTIONS, False).single
+    assert doubling.pauses < config.MAXIMUM_DURATION < doubling.pauses + doubling.pause_after(99)
+    often = TaskOptions(retries=1000, backoff=1, max_backoff=60)
+    assert Rules(often, None, DEFAULT_OPTIONS, False).single.retries == 1000
 
 
 def test_pauses_double_up_to_a_limit_and_are_shortened_by_chance() -> None:

@@ -254,6 +254,16 @@ def test_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert environments_root(tmp_path / "own") == tmp_path / "own" / "environments"
 
 
+def test_a_place_that_would_be_another_one_in_each_process_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARMOFLOW_ENVIRONMENTS", "kept")
+    with pytest.raises(RequirementsError, match=f"=kept is no whole path, .* as {tmp_path}/kept"):
+        environments_root()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, wheel: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RequirementsError, match=r"can be made in .*/file/x: .*ARMOFLOW_ENVIRONM"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from typing import Any
@@ -31,6 +32,9 @@ from armoflow.retrying import retries_error
 KEPT_RULES = 10_000
 """Sets of options whose rules are kept between plans."""
 
+
+_LONGEST_PAUSES = config.MAXIMUM_DURATION - config.DURATION_MARGIN
+"""Seconds that all pauses of a task may take."""
 
 _PLAIN = (int, float, str)
 """Values of options that are written into payloads as they are; others are pickled."""
@@ -107,6 +111,8 @@ class Rules:
             env=dict(options.env or ()),
             requirements=list(options.requirements or ()),
         )
+        if self.single.pauses > _LONGEST_PAUSES:
+            self.single.retries = _affordable_retries(self.single)
         self.packed = dataclasses.replace(self.single, packed=True)
         self.wire = wire_options(self.single, 1)
 
@@ -168,6 +174,18 @@ def _pickled(name: str, value: Any) -> bytes:
         return dumps_whole(value)
     except SerializationError as error:
         raise SerializationError(f"{name}={value!r}: {error}") from error.__cause__
+
+
+def _affordable_retries(settings: Settings) -> int:
+    """How many retries have their pauses in the time that a task may take at most.
+
+    With one more the task would be ended while it waits, and nobody would see its last error.
+    """
+
+    def pauses(retries: int) -> float:
+        return dataclasses.replace(settings, retries=retries).pauses
+
+    return bisect.bisect_right(range(settings.retries), _LONGEST_PAUSES, key=pauses) - 1
 
 
 def wire_options(settings: Settings, items: int) -> WireOptions:
