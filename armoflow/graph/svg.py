@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from itertools import pairwise
+from unicodedata import east_asian_width
 
 from armoflow.graph.layout import Box, place
 from armoflow.graph.render import NodeShape, Picture
@@ -53,14 +54,24 @@ def draw(picture: Picture) -> str:
 
 
 def _box(shape: NodeShape) -> Box:
-    title = len(shape.title) * _TITLE_SIZE * 0.58
-    caption = len(shape.caption) * _CAPTION_SIZE * 0.56
+    title = _letters(shape.title) * _TITLE_SIZE * 0.59
+    caption = _letters(shape.caption) * _CAPTION_SIZE * 0.56
     height = _HEIGHT_WITH_CAPTION if shape.caption else _HEIGHT
     extra = 2 * _STACK if shape.stacked else 0.0
     return Box(
         max(title, caption, 60.0 if shape.kind == "data" else 24.0) + 2 * _PADDING + extra,
         height + extra,
     )
+
+
+def _letters(text: str) -> float:
+    """How many Latin letters take as much room, about.
+
+    Example:
+        >>> _letters("load"), _letters("図")
+        (4.0, 1.75)
+    """
+    return sum(1.75 if east_asian_width(letter) in "WF" else 1.0 for letter in text)
 
 
 def _draw_shape(shape: NodeShape, box: Box) -> list[str]:

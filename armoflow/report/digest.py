@@ -33,8 +33,8 @@ class Digest:
         self.usage = WorkerUsage()
         self.lanes = Lanes()
         self.slowest = Slowest(SLOWEST)
-        self.failures = FailureGroups()
         self.lineage = Lineage()
+        self.failures = FailureGroups(self.lineage)
         self.flow = Flow(self.lineage)
 
     def add(self, runs: Iterable[TaskRun]) -> list[int]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.item_log import ItemRecord, ItemState
+from armoflow.report.critical_path import Lineage
 from armoflow.report.trace import TaskRun
 
 EXAMPLES = 20
 """Tasks that are named of each kind of failure."""
 
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]+|\d+")
+"""Ids and addresses, too: what tells one failure from the next of its kind."""
 
 
 @dataclass(slots=True)
@@ -36,9 +39,14 @@ class FailureGroup:
 
 
 class FailureGroups:
-    """Groups of failures."""
+    """Groups of failures.
 
-    def __init__(self) -> None:
+    Args:
+        lineage: Of the same tasks.
+    """
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
         self._groups: dict[tuple[str, str], FailureGroup] = {}
 
     def add(self, run: TaskRun) -> None:
@@ -46,8 +54,16 @@ class FailureGroups:
         for headline, trace in run.faults:
             self._add(run, headline, trace, own=True)
         if run.state == "failed":
-            headline, trace, own = explain(run.error)
-            self._add(run, headline, trace, own=own)
+            told = explain(run.error)
+            own = told.own and not self._inherits(run, told.node)
+            self._add(run, told.headline, told.trace, own=own)
+
+    def _inherits(self, run: TaskRun, node: str) -> bool:
+        """Whether what failed is one of a task's inputs, whose error it repeats as its own."""
+        if node in ("", run.name):
+            return False
+        made = map(self._lineage.producers.get, run.inputs)
+        return any(producer is not None and producer.name == node for producer in made)
 
     def _add(self, run: TaskRun, headline: str, trace: str, *, own: bool) -> None:
         key = _NUMBERS.sub("#", headline), run.name if own else ""
@@ -71,22 +87,36 @@ class FailureGroups:
         return sorted(self._groups.values(), key=lambda group: -group.count)
 
 
-def explain(error: str) -> tuple[str, str, bool]:
-    """An error text as a line and a traceback; and whether it is the task's own.
+class Explanation(NamedTuple):
+    """What an error text says.
 
-    Nothing of it is unpickled.
+    Attributes:
+        headline: A line.
+        trace: A traceback, or the whole text.
+        own: It is the task's own, as far as the text tells.
+        node: What failed; empty if it is not told.
+    """
+
+    headline: str
+    trace: str
+    own: bool = True
+    node: str = ""
+
+
+def explain(error: str) -> Explanation:
+    """What an error text says; nothing of it is unpickled.
 
     Example:
-        >>> explain("exit code 3")
-        ('exit code 3', 'exit code 3', True)
+        >>> explain("exit code 3").headline
+        'exit code 3'
     """
     record = ErrorRecord.find(error)
     if record is None:
         text = error.strip()
-        return (text.splitlines()[0] if text else "no reason was given"), text, True
+        return Explanation(text.splitlines()[0] if text else "no reason was given", text)
     # Engines put prose before the error of the task that failed first.
     own = error.startswith(record.summary) and record.kind != "skipped"
-    return record.summary, str(record.cause()), own
+    return Explanation(record.summary, str(record.cause()), own, record.node)
 
 
 def faults_of(

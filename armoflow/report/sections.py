@@ -146,7 +146,7 @@ def tasks_by_name(rows: Sequence[NameRow]) -> Html:
                 f"{row.count:,}" if row.count else "",
                 _failed(row.failed),
                 f"{row.states['retried']:,}" if row.states["retried"] else "",
-                length(row.seconds.total),
+                length(row.seconds.total) if row.seconds.total else "",
                 *_spread(row.seconds.quantiles()),
                 size(row.bytes_in) if row.bytes_in else "",
                 size(row.bytes_out) if row.bytes_out else "",
@@ -196,8 +196,9 @@ def critical_path(steps: Sequence[Step], link: TaskLink = plain_id) -> Html:
         for step in shown
     ]
     words = (
-        f"{len(steps):,} tasks, one after the other: {length(ran)} of running and {length(waited)} "
-        "of waiting. More workers shorten the waiting only."
+        f"{len(steps):,} {'task' if len(steps) == 1 else 'tasks, one after the other'}: "
+        f"{length(ran)} of running and {length(waited)} of waiting. More workers shorten the "
+        "waiting only."
     )
     columns = ["Task", "Id", "Waited", "Ran", "Share"]
     more = _more(len(steps) - len(shown), "shorter steps")

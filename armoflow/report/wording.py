@@ -23,12 +23,18 @@ def length(seconds: float | None) -> str:
     """A duration for people.
 
     Example:
-        >>> length(0.00042), length(0.0123), length(75), length(90000), length(None)
-        ('0.42 ms', '12 ms', '1.2 min', '25.0 h', '')
+        >>> length(0.00042), length(0.0023), length(0.0123), length(75), length(90000)
+        ('420 µs', '2.3 ms', '12 ms', '1.2 min', '25.0 h')
+        >>> length(0), length(None)
+        ('0 s', '')
     """
     if seconds is None:
         return ""
     seconds = max(seconds, 0.0)
+    if not seconds:
+        return "0 s"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs" if seconds > 1e-6 else "1 µs"
     if seconds < 1:
         return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,8 @@ def test_a_run_is_watched_live_and_a_failure_opened(page: Any, tmp_path: Path) -
             expect(dialog).to_be_hidden()
             page.locator("select[name=state]").select_option("failed")
             expect(rows).to_have_count(1)
+            page.set_viewport_size(NARROW)
+            assert page.evaluate(FITS)
             page.reload()  # the token is kept
             expect(page.locator("#progress .states")).to_contain_text("1 failed")
             page.goto("about:blank")  # before there is nobody to ask
@@ -150,6 +153,8 @@ def test_a_hundred_thousand_tasks_are_scrolled(crowded: str, page: Any) -> None:
     assert set(rows.locator("th").all_inner_texts()) == {"clean"}
 
 
+NARROW = {"width": 390, "height": 800}
+FITS = "document.documentElement.scrollWidth <= innerWidth"
 COLOURS = """canvas => {
   const context = canvas.getContext("2d");
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
@@ -163,13 +168,14 @@ def test_a_report_is_read_from_the_disk_without_a_network(
 ) -> None:
     file = tmp_path / "run.html"
     runs = [run("a", "load", 1.0, 1.0, outputs=("x",)), failed("b", 2.5, "no", inputs=("x",))]
+    runs.append(run("c", "a_long_name_" * 20, 1.0, 0.5))
     file.write_text(report(trace_of(runs)), "utf-8")
     page.context.set_offline(True)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.emulate_media(color_scheme=scheme)
     page.goto(file.as_uri())
-    expect(page.locator(".legend li")).to_have_text(["load", "clean", "failed"])
+    expect(page.locator(".legend li")).to_have_text(["load", re.compile("a_long"), "clean", "failed"])
     canvas = page.locator("canvas")
     assert canvas.evaluate(COLOURS) > 4
     whole = canvas.evaluate("canvas => canvas.toDataURL()")
@@ -185,5 +191,7 @@ def test_a_report_is_read_from_the_disk_without_a_network(
     canvas.hover(position={"x": 200, "y": 36})
     expect(page.locator(".tip")).to_contain_text("load")
     expect(page.locator("summary")).to_contain_text("ValueError: no")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for size in (page.viewport_size, NARROW):
+        page.set_viewport_size(size)
+        assert page.evaluate(FITS)
     assert asked == [file.as_uri()]

@@ -193,6 +193,25 @@ def test_the_critical_path_follows_what_ended_last() -> None:
     assert Digest().lineage.critical_path() == []
 
 
+def test_failures_that_differ_in_ids_and_addresses_are_one_group() -> None:
+    ids = ("a" * 8 + "-0000-4000-8000-" + each * 12 for each in "abc")
+    runs = [
+        failed(name, start, f"{id} at 0x{name * 8} is gone")
+        for name, start, id in zip("abc", (1.0, 2.0, 3.0), ids, strict=True)
+    ]
+    (group,) = digest_of(runs).failures.groups()
+    assert group.count == 3
+
+
+def test_what_repeats_the_error_of_its_input_as_its_own_did_not_run_because_of_it() -> None:
+    first = failed("a", 1.0, "no", outputs=("x",))
+    gathered = failed("b", 2.0, "no", inputs=("x",))._replace(name="gather")
+    (group,) = digest_of([first, gathered]).failures.groups()
+    assert (group.count, group.skipped) == (1, 1)
+    fused = gathered._replace(inputs=("y",))  # it ran itself what failed
+    assert [each.count for each in digest_of([first, fused]).failures.groups()] == [1, 1]
+
+
 def test_failures_are_grouped_with_what_they_kept_from_running() -> None:
     first = failed("a", 1.0, "row 7 is empty")
     prose = f"Task z depends on a task that failed: {first.error}"

@@ -2,8 +2,10 @@
 // When which task ran where, on a canvas: zoomed by wheel, pinch, drag, buttons and keyboard.
 
 const COLOURS = 8; // as many as --name-0 ... of the style sheet; other names share --name-other
-const GUTTER = 132; // pixels for what the rows are called
+const GUTTER = { least: 48, most: 150 }; // pixels for what the rows are called
 const AXIS = 26;
+const STATES = ["", "failed", "cancelled", "tried again"]; // by the flag of an interval
+const kindOf = (state) => (state === "tried again" ? "retried" : state);
 const ROW = { least: 5, most: 22, height: 460 };
 const NEAREST = 24; // steps of the data that fill the view at most
 
@@ -25,6 +27,7 @@ class Timeline {
     this.end = 1;
     this.parts = [];
     this.live = [];
+    this.marked = new Set(); // flags that occur
     this.view = null; // all of it
     this.frame(data);
   }
@@ -34,6 +37,10 @@ class Timeline {
     this.names = data.names;
     this.lanes = data.rows.map(([, label]) => label);
     this.rows = new Map(data.rows.map(([number], row) => [number, row]));
+    const context = this.canvas.getContext("2d");
+    context.font = this.font;
+    const widths = this.lanes.map((label) => context.measureText(clip(label, 20)).width);
+    this.gutter = Math.min(Math.max(GUTTER.least, ...widths.map((width) => width + 14)), GUTTER.most);
   }
 
   async load(data) {
@@ -57,7 +64,10 @@ class Timeline {
     };
     for (let i = 1; i < n; i++) part.start[i] += part.start[i - 1];
     this.begin = Math.min(this.begin, part.start[0]);
-    for (let i = 0; i < n; i++) this.end = Math.max(this.end, part.start[i] + part.length[i]);
+    for (let i = 0; i < n; i++) {
+      this.end = Math.max(this.end, part.start[i] + part.length[i]);
+      if (part.flag[i]) this.marked.add(part.flag[i]);
+    }
     this.parts.push(part);
   }
 
@@ -76,8 +86,12 @@ class Timeline {
     list.replaceChildren(
       ...this.names.slice(0, COLOURS).map((name, i) => entry(name, `name-${i}`)),
       ...(this.names.length > COLOURS ? [entry(`${this.names.length - COLOURS} more`, "name-other")] : []),
-      entry("failed", "failed"),
+      ...STATES.filter((state, flag) => state && this.marked.has(flag)).map((state) => entry(state, kindOf(state))),
     );
+  }
+
+  get font() {
+    return `11px ${getComputedStyle(this.canvas).fontFamily}`;
   }
 
   // --- drawing ---
@@ -112,18 +126,18 @@ class Timeline {
     this.width = width;
     const [from, to] = this.view || this.all;
     this.shown = [from, to];
-    const perStep = (width - GUTTER) / (to - from);
+    const perStep = (width - this.gutter) / (to - from);
     const style = getComputedStyle(canvas);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     this.drawRows(context, row, width, colour);
     this.drawAxis(context, width, height, from, to, perStep, colour);
     context.save();
     context.beginPath();
-    context.rect(GUTTER, AXIS, width - GUTTER, height - AXIS);
+    context.rect(this.gutter, AXIS, width - this.gutter, height - AXIS);
     context.clip();
     const fills = Array.from({ length: COLOURS }, (_, i) => colour(`name-${i}`));
     const other = colour("name-other");
-    const marks = [null, colour("failed"), colour("cancelled"), colour("retried")];
+    const marks = STATES.map((state) => state && colour(kindOf(state)));
     const last = new Float64Array(this.lanes.length).fill(-1); // pixels that are full, by row
     const gap = row > 8 ? 2 : 1;
     const rows = []; // of numbers: an array is quicker than a map
@@ -135,7 +149,7 @@ class Timeline {
         if (start[i] > to || start[i] + length[i] < from) continue;
         const at = rows[lane[i]];
         if (at === undefined) continue;
-        const x = GUTTER + (start[i] - from) * perStep;
+        const x = this.gutter + (start[i] - from) * perStep;
         const size = Math.max(length[i] * perStep, 1);
         // What lies in a pixel that is drawn already is not drawn again, unless it failed.
         if (x + size <= last[at] && flag[i] !== 1) continue;
@@ -146,7 +160,7 @@ class Timeline {
     }
     context.globalAlpha = 0.55;
     for (const one of this.live) {
-      const x = GUTTER + (one.start - from) * perStep;
+      const x = this.gutter + (one.start - from) * perStep;
       context.fillStyle = fills[one.name] || other;
       context.fillRect(x, AXIS + one.row * row + 1, Math.max(one.length * perStep, 1), row - gap);
     }
@@ -154,35 +168,38 @@ class Timeline {
   }
 
   drawRows(context, row, width, colour) {
-    context.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
+    context.font = this.font;
     context.textBaseline = "middle";
     const every = Math.ceil(13 / row);
     for (let i = 0; i < this.lanes.length; i++) {
       const y = AXIS + i * row;
       if (i % 2 === 0) {
         context.fillStyle = colour("stripe");
-        context.fillRect(GUTTER, y, width - GUTTER, row);
+        context.fillRect(this.gutter, y, width - this.gutter, row);
       }
       if (i % every === 0) {
         context.fillStyle = colour("muted");
         context.textAlign = "right";
-        context.fillText(clip(this.lanes[i], 20), GUTTER - 10, y + row / 2);
+        context.fillText(clip(this.lanes[i], 20), this.gutter - 10, y + row / 2);
       }
     }
   }
 
   drawAxis(context, width, height, from, to, perStep, colour) {
+    if (!this.lanes.length) return; // nothing has run yet
     const [zero] = this.all;
     const seconds = (to - from) * this.tick;
-    const step = nice(seconds / Math.max((width - GUTTER) / 110, 1));
+    const step = nice(seconds / Math.max((width - this.gutter) / 110, 1));
     context.textAlign = "center";
     const first = Math.ceil(((from - zero) * this.tick) / step) * step;
     for (let at = first; at <= (to - zero) * this.tick; at += step) {
-      const x = GUTTER + (at / this.tick + zero - from) * perStep;
+      const x = this.gutter + (at / this.tick + zero - from) * perStep;
       context.fillStyle = colour("line");
       context.fillRect(Math.round(x), AXIS - 4, 1, height - AXIS);
       context.fillStyle = colour("muted");
-      context.fillText(spell(at, step), x, AXIS / 2);
+      const words = spell(at, step);
+      const half = context.measureText(words).width / 2;
+      context.fillText(words, Math.min(x, width - half), AXIS / 2);
     }
   }
 
@@ -238,7 +255,7 @@ class Timeline {
       if (held.size === 2) this.pinch(held, event);
       else {
         this.dragged += Math.abs(event.offsetX - before.offsetX);
-        this.pan((before.offsetX - event.offsetX) / (this.width - GUTTER));
+        this.pan((before.offsetX - event.offsetX) / (this.width - this.gutter));
       }
       held.set(event.pointerId, event);
     });
@@ -271,16 +288,16 @@ class Timeline {
   }
 
   part(event) {
-    return Math.min(Math.max((event.offsetX - GUTTER) / (this.width - GUTTER), 0), 1);
+    return Math.min(Math.max((event.offsetX - this.gutter) / (this.width - this.gutter), 0), 1);
   }
 
   // --- telling ---
 
   find(event) {
-    if (event.offsetX < GUTTER || !this.shown) return null;
+    if (event.offsetX < this.gutter || !this.shown) return null;
     const [from, to] = this.shown;
-    const perPixel = (to - from) / (this.width - GUTTER);
-    const at = from + (event.offsetX - GUTTER) * perPixel;
+    const perPixel = (to - from) / (this.width - this.gutter);
+    const at = from + (event.offsetX - this.gutter) * perPixel;
     const row = Math.floor((event.offsetY - AXIS) / this.rowHeight);
     const lane = [...this.rows.keys()][row];
     let best = null;
@@ -306,9 +323,9 @@ class Timeline {
     this.tip.hidden = !found;
     this.canvas.style.cursor = found && this.pick ? "pointer" : "";
     if (!found) return;
-    const state = ["", " · failed", " · cancelled", " · tried again"][found.flag];
+    const state = STATES[found.flag];
     this.tip.textContent =
-      `${this.names[found.name] || "other"}${state}\n` +
+      `${this.names[found.name] || "other"}${state && ` · ${state}`}\n` +
       `${spell(found.length * this.tick)} from ${spell((found.start - this.all[0]) * this.tick)}\n` +
       this.lanes[found.row];
     const right = event.offsetX > this.width / 2;
