@@ -53,7 +53,7 @@ def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
         return
     ids = short([row["id"] for row in rows]) if sys.stdout.isatty() else {}
     columns = ["SESSION", "STATUS", "APPLICATION", "CREATED", "LASTED", "PARTITIONS"]
-    shown = ["waiting", "queued", "running", "done", "failed"]
+    shown = ["waiting", "queued", "running", "done", "failed", "cancelled"]
     print_table(
         [*columns, *map(str.upper, shown)],
         [

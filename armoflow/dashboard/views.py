@@ -185,10 +185,21 @@ def sessions(traces: Sequence[SessionTrace], total: int, endpoint: str) -> dict[
             tag("span", f"{trace.counts['failed']:,}", class_="failed")
             if trace.counts["failed"]
             else "0",
+            f"{trace.counts['cancelled']:,}",
         ]
         for trace in traces
     ]
-    columns = ["Session", "Id", "Status", "Opened", "Tasks", "Running", "Done", "Failed"]
+    columns = [
+        "Session",
+        "Id",
+        "Status",
+        "Opened",
+        "Tasks",
+        "Running",
+        "Done",
+        "Failed",
+        "Cancelled",
+    ]
     shown = table("Sessions", columns, rows, numbers=5)
     nothing = tag(
         "p", "There is no session yet. Run a script: it will appear here.", class_="nothing"

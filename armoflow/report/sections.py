@@ -145,7 +145,7 @@ def tasks_by_name(rows: Sequence[NameRow]) -> Html:
                 f"{row.calls:,}",
                 f"{row.count:,}" if row.count else "",
                 _failed(row.failed),
-                f"{row.states['retried']:,}" if row.states["retried"] else "",
+                f"{row.retries:,}" if row.retries else "",
                 length(row.seconds.total) if row.seconds.total else "",
                 *_spread(row.seconds.quantiles()),
                 size(row.bytes_in) if row.bytes_in else "",

@@ -68,6 +68,7 @@ class NameRow:
         states: How many tasks are in each state.
         calls: How many calls of it were run: more than tasks where one runs several.
         failed: How many of these have failed.
+        retries: How often one was tried again.
         seconds: How long calls took.
         bytes_in: Of inputs and payloads, all together.
         bytes_out: Of outputs, all together.
@@ -77,6 +78,7 @@ class NameRow:
     states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
     calls: int = 0
     failed: int = 0
+    retries: int = 0
     seconds: DurationSample = field(default_factory=DurationSample)
     bytes_in: int = 0
     bytes_out: int = 0
@@ -99,6 +101,7 @@ class NameTable:
         row.states[run.state] += 1
         row.bytes_in += run.bytes_in
         row.bytes_out += run.bytes_out
+        row.retries += run.state == "retried"
         if run.items:
             self._add_items(run.items)
             return
@@ -112,13 +115,16 @@ class NameTable:
         """Some calls of a task that was added without them have failed."""
         for record in records:
             if record.state is ItemState.FAILED:
-                self._row(record.name).failed += record.items
+                row = self._row(record.name)
+                row.failed += record.items
+                row.retries += record.items * (record.attempts - 1)
 
     def _add_items(self, records: Iterable[ItemRecord]) -> None:
         for record in records:
             row = self._row(record.name)
             row.calls += record.items
             row.failed += record.items if record.state is ItemState.FAILED else 0
+            row.retries += record.items * (record.attempts - 1)
             row.seconds.add(record.seconds / record.items, record.items)
 
     def _row(self, name: str) -> NameRow:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 
@@ -30,20 +32,22 @@ def length(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    seconds = max(seconds, 0.0)
-    if not seconds:
+    if seconds <= 0:
         return "0 s"
-    if seconds < 0.0009995:
-        return f"{seconds * 1e6:.0f} µs" if seconds > 1e-6 else "1 µs"
-    if seconds < 1:
-        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
+    scale, form, unit = next(how[1:] for how in _LENGTHS if seconds < how[0])
+    return f"{seconds * scale:{form}} {unit}"
+
+
+_LENGTHS: Sequence[tuple[float, float, str, str]] = (
+    (0.0009995, 1e6, ".0f", "µs"),
+    (0.01, 1e3, ".2g", "ms"),
+    (1, 1e3, ".0f", "ms"),
+    (60, 1, ".1f", "s"),
+    (3600, 1 / 60, ".1f", "min"),
+    (48 * 3600, 1 / 3600, ".1f", "h"),
+    (math.inf, 1 / 86_400, ".1f", "days"),
+)
+"""Up to how many seconds which unit is taken, and how it is written."""
 
 
 def size(count: float | None) -> str:

@@ -147,7 +147,7 @@ def test_numbers_by_name() -> None:
     ]
     digest = digest_of(runs)
     load, clean = digest.names.rows()
-    assert (load.name, load.count, load.seconds.total, load.states["retried"]) == (
+    assert (load.name, load.count, load.seconds.total, load.retries) == (
         "load",
         3,
         6.0,
