@@ -16,10 +16,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import pack_envelope, unpack_told
+from armoflow.codec.positions import Positions, item_at, label, position_of
 from armoflow.errors import EnvelopeError
 
 QUICK = 0.0001
@@ -95,7 +97,7 @@ class Section:
 
     Args:
         name: Of the task, as the user wrote it.
-        first: The position of the first one, if they belong to a collection.
+        positions: Where they are, if they belong to a collection.
 
     Attributes:
         runs: Count and microseconds of one or more items, again and again.
@@ -103,11 +105,11 @@ class Section:
         length: How many items there are.
     """
 
-    __slots__ = ("_places", "_together", "first", "length", "name", "runs", "special")
+    __slots__ = ("_places", "_together", "length", "name", "positions", "runs", "special")
 
-    def __init__(self, name: str, first: int | None) -> None:
+    def __init__(self, name: str, positions: Positions | None) -> None:
         self.name = name
-        self.first = first
+        self.positions = positions
         self.runs: list[float] = []
         self.special: dict[int, tuple[int, int]] = {}
         self.length = 0
@@ -148,7 +150,7 @@ class Section:
     def pack(self) -> list[Any]:
         """As it travels."""
         special = [part for item, told in self.special.items() for part in (item, *told)]
-        return [self.name, self.first, [round(part) for part in self.runs], special]
+        return [self.name, self.positions, [round(part) for part in self.runs], special]
 
 
 class ItemLog:
@@ -172,9 +174,9 @@ class ItemLog:
         self._sections: list[Section] = []
         self._calls: dict[str, Section] = {}
 
-    def section(self, name: str, first: int | None) -> Section:
+    def section(self, name: str, positions: Positions | None) -> Section:
         """The items of another step."""
-        section = Section(name, first)
+        section = Section(name, positions)
         self._sections.append(section)
         return section
 
@@ -183,8 +185,7 @@ class ItemLog:
     ) -> None:
         """A call of the task's own graph, or an item of a collection of it, has ended here."""
         section = self._calls.get(name)
-        next_item = None if section is None or section.first is None else _next(section)
-        if section is None or next_item != item:
+        if section is None or item != _next(section):
             section = self._calls[name] = self.section(name, item)
         if state or attempts > 1:
             section.mark(section.length, state, attempts)
@@ -196,7 +197,7 @@ class ItemLog:
         Of calls of one name that are no items it is the last one.
         """
         for section in reversed(self._sections):
-            place = section.length - 1 if item is None else item - (section.first or 0)
+            place = section.length - 1 if item is None else item_at(section.positions or 0, item)
             if section.name == name and 0 <= place < section.length:
                 _, attempts = section.special.get(place, (0, 1))
                 section.mark(place, ItemState.FAILED, attempts)
@@ -226,7 +227,7 @@ class ItemLog:
         """The name of a result that is there for this log: an :class:`ItemSummary`."""
         total = sum(section.length for section in self._sections)
         failed = [
-            section.name if section.first is None else f"{section.name}[{section.first + item}]"
+            label(section.name, section.positions, item)
             for section in self._sections
             for item, (state, _) in section.special.items()
             if state == ItemState.FAILED
@@ -246,8 +247,10 @@ class ItemLog:
         return pack_envelope((), log=self.pack())
 
 
-def _next(section: Section) -> int:
-    return (section.first or 0) + section.length
+def _next(section: Section) -> int | None:
+    """The position of the next item of a section of neighbours."""
+    first = section.positions
+    return first + section.length if isinstance(first, int) else None
 
 
 def read_items(data: Buffer) -> list[ItemRecord]:
@@ -271,31 +274,32 @@ def read_items(data: Buffer) -> list[ItemRecord]:
 
 def read_log(packed: Sequence[Sequence[Any]]) -> Iterator[ItemRecord]:
     """What :meth:`ItemLog.pack` has laid out."""
-    for name, first, runs, told in packed:
+    for name, positions, runs, told in packed:
         columns = told[::3], told[1::3], told[2::3]
         special = {item: (state, attempts) for item, state, attempts in zip(*columns, strict=True)}
         item = 0
         for count, microseconds in zip(runs[::2], runs[1::2], strict=True):
             seconds = microseconds * 1e-6
-            for part, one in _parts(item, count, special):
+            for part, one in _parts(item, count, special, positions):
                 state, attempts = special.get(part, (ItemState.COMPLETED, 1))
-                position = None if first is None else first + part
+                position = None if positions is None else position_of(positions, part)
                 yield ItemRecord(name, position, seconds, ItemState(state), attempts, one)
                 seconds = 0.0  # of items that are told together the first ones have all of it
             item += count
 
 
-def _parts(item: int, count: int, special: Mapping[int, Any]) -> Iterator[tuple[int, int]]:
-    """Cut items that are told together where one of them did not just complete."""
+def _parts(
+    item: int, count: int, special: Mapping[int, Any], positions: Positions | None
+) -> Iterator[tuple[int, int]]:
+    """Cut items that are told together where one of them did not just complete, and at gaps."""
     end = item + count
+    cuts = {item, end}
     if count > 1:
-        for one in sorted(one for one in special if item <= one < end):
-            if one > item:
-                yield item, one - item
-            yield one, 1
-            item = one + 1
-    if end > item:
-        yield item, end - item
+        cuts.update(edge for one in special if item <= one < end for edge in (one, one + 1))
+        if positions is not None and not isinstance(positions, int):
+            cuts.update(n for n in range(item + 1, end) if positions[n - 1] + 1 < positions[n])
+    for start, stop in pairwise(sorted(cuts)):
+        yield start, stop - start
 
 
 def tells_of_failures(name: str) -> bool:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from armoflow import config, named_limits
 from armoflow.codec.compatibility import OWN
 from armoflow.codec.container import Buffer
+from armoflow.codec.positions import Positions
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
 from armoflow.placement import CPUS_LABEL, GPUS_LABEL, MEMORY_LABEL, Limits
 from armoflow.requirements import to_label
@@ -228,7 +229,7 @@ class Payload:
         arguments: CALL: pickle of ``(args, kwargs)``. MAP, FILTER: pickle of the fixed keyword
             arguments, or None. COMBINE: pickle of the initial value, or None.
         columns: MAP: one column per iterable; FILTER, COMBINE, GATHER: one column.
-        start: Position of the first item in its collection.
+        positions: Where its items are in their collection.
         count: Number of items (CALL: 1).
         star: MAP: each item is a tuple of positional arguments.
         calls: MAP: each item is ``(args, kwargs)``: sibling calls, each an item of its own.
@@ -239,7 +240,7 @@ class Payload:
             GRAPH: all calls, each after those that it reads.
         key: Seals the errors of the task and of its children (see ``armoflow.codec.seal``).
         origins: Of each input, the name of the node that makes it and, where it holds items of a
-            collection, the position of the first; for errors.
+            collection, where these are; for errors.
         limits: What the session allows children to ask for, if that is known.
         inline: Seconds for which a graph that it returns is begun where it ran; None: what is usual
             there.
@@ -263,7 +264,7 @@ class Payload:
     constants: list[str] = field(default_factory=list)
     arguments: Pickled | None = None
     columns: list[list[Piece]] = field(default_factory=list)
-    start: int = 0
+    positions: Positions = 0
     count: int = 1
     star: bool = False
     calls: bool = False
@@ -272,7 +273,7 @@ class Payload:
     settings: Settings = field(default_factory=Settings)
     stages: list[Stage] = field(default_factory=list)
     key: bytes = field(default=b"", repr=False)
-    origins: Sequence[tuple[str, int | None]] = ()
+    origins: Sequence[tuple[str, Positions | None]] = ()
     limits: Limits | None = None
     inline: float | None = None
     paces: Sequence[Sequence[Any]] = ()

@@ -75,7 +75,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         payload.constants,
         None if payload.arguments is None else pickled(payload.arguments),
         [[piece(value) for value in column] for column in payload.columns],
-        payload.start,
+        payload.positions,
         payload.count,
         _pack_stages(payload, pickled) if payload.stages else [],
         payload.origins,
@@ -187,7 +187,7 @@ def unpack_payload(data: Buffer) -> Payload:
 
 
 def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
-    _, packed, inputs, constants, arguments, columns, start, count, *rest = header
+    _, packed, inputs, constants, arguments, columns, positions, count, *rest = header
     stages, origins, spent, lost, promised = rest
     shared = (_unpack_shared if len(packed) > _KEPT_BYTES else _shared)(packed)
     return Payload(  # by position: it is made for every task
@@ -199,7 +199,7 @@ def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
         constants,
         None if arguments is None else _read_pickled(arguments, buffers),
         [[_read_piece(piece, buffers) for piece in column] for column in columns],
-        start,
+        positions,
         count,
         shared.star,
         shared.calls,

@@ -188,7 +188,7 @@ def _copy(task: PlannedTask) -> PlannedTask | None:
         return None
     outputs = [Result(output.name) for output in task.outputs]
     for output, own in zip(outputs, task.outputs, strict=True):
-        output.first = own.first
+        output.positions = own.positions
     copy = PlannedTask(replace(task.payload), task.inputs, outputs, task.options, task.constants)
     copy.function, copy.modules, copy.steps = task.function, task.modules, task.steps
     copy.run, copy.size, copy.wanted = task.run, task.size, task.wanted

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from armoflow.codec.failure import ErrorRecord
+from armoflow.codec.positions import Positions, label
 from armoflow.errors import (
     ArmoflowError,
     DataLostError,
@@ -40,7 +41,7 @@ class Blame:
 
     Args:
         name: The task's name.
-        first: The position of its first item, where it may run several.
+        positions: Where its items are in a collection, where it runs several.
         failure: What the engine says of the root's task.
         needs: For each input the name of its task and the id of the result; for the payload, which
             has no task, too.
@@ -53,9 +54,9 @@ class Blame:
         "_cause",
         "_error",
         "_failure",
-        "_first",
         "_gone",
         "_lacks",
+        "_positions",
         "name",
         "root",
         "skipped",
@@ -65,7 +66,7 @@ class Blame:
         self,
         name: str,
         *,
-        first: int | None = None,
+        positions: Positions | None = None,
         failure: Failure | None = None,
         needs: Iterable[tuple[str, str]] = (),
         gone: str = "",
@@ -73,7 +74,7 @@ class Blame:
         cause: Blame | None = None,
     ) -> None:
         self.name = name
-        self._first = first
+        self._positions = positions
         self._failure = failure
         self._gone = f"result {gone} of task {name!r}" if gone else f"the result of task {name!r}"
         self._lacks = ""
@@ -96,8 +97,7 @@ class Blame:
         while blame is not None:
             names.append(blame.name)
             blame = blame._cause
-        if self._first is not None:
-            names[0] = f"{self.name}[{self._first + slot}]"
+        names[0] = label(self.name, self._positions, slot)
         return names[::-1]
 
     def exception(self, key: bytes, slot: int = 0) -> BaseException:

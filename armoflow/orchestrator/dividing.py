@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from armoflow.codec.payload import Items, Operation, Payload, Piece, Slots, Values
+from armoflow.codec.positions import cut_positions
 from armoflow.errors import EnvelopeError
 from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.rules import wire_options
@@ -25,7 +26,7 @@ def cut(payload: Payload, start: int, stop: int) -> Payload:
     return replace(
         payload,
         columns=[list(_cut_column(column, start, stop)) for column in payload.columns],
-        start=payload.start + start,
+        positions=cut_positions(payload.positions, start, stop),
         count=stop - start,
         spent=0 if start else payload.spent,
     )

@@ -110,14 +110,14 @@ class Fetcher:
         for result, content in zip(results, data, strict=True):
             if isinstance(content, DataLostError):
                 lost = DataLostError(f"task {result.name!r} has ended well, but {content}")
-                result.blame = Blame(result.name, first=result.first, error=lost)
+                result.blame = Blame(result.name, positions=result.positions, error=lost)
             elif result.promised is not None and not keeps_promise(content, *result.promised):
                 told = f"the value of {result.name!r} is not what was kept in the cache"
                 error = StaleCacheError(told, result.id)
-                result.blame = Blame(result.name, first=result.first, error=error)
+                result.blame = Blame(result.name, positions=result.positions, error=error)
             elif why := stranger(content):
                 foreign = await self._foreign(result, why)
-                result.blame = Blame(result.name, first=result.first, error=foreign)
+                result.blame = Blame(result.name, positions=result.positions, error=foreign)
             else:
                 result.data = content
                 result.size = result.size or len(content)

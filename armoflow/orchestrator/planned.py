@@ -11,6 +11,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
+from armoflow.codec.positions import Positions, label
 from armoflow.content import FileContent, Part
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
@@ -44,11 +45,12 @@ class Result(ResultHandle):
         packages: What its worker told of its packages, once they were read.
         ran: How long its task ran, where the engine says so.
         blame: Why it was aborted.
-        first: The position of its first item, if it holds items of a collection.
+        positions: Where its items are, if it holds items of a collection.
     """
 
     __slots__ = (
-        *("_waiters", "blame", "cells", "consumers", "data", "first", "packages", "ran", "seconds"),
+        *("_waiters", "blame", "cells", "consumers", "data", "packages", "positions", "ran"),
+        "seconds",
     )
 
     def __init__(self, name: str = "") -> None:
@@ -61,15 +63,15 @@ class Result(ResultHandle):
         self.seconds: float | None = None
         self.ran: float | None = None
         self.blame: Blame | None = None
-        self.first: int | None = None
+        self.positions: Positions | None = None
 
     @classmethod
-    def existing(cls, result_id: str, name: str, first: int | None = None) -> Result:
+    def existing(cls, result_id: str, name: str, positions: Positions | None = None) -> Result:
         """A result that has its id already."""
         result = cls(name)
         result.id = result_id
         result.state = ResultState.CREATED
-        result.first = first
+        result.positions = positions
         return result
 
     @property
@@ -79,7 +81,7 @@ class Result(ResultHandle):
 
     def item_name(self, slot: int) -> str:
         """What errors call the item in one of its slots."""
-        return self.name if self.first is None else f"{self.name}[{self.first + slot}]"
+        return label(self.name, self.positions, slot)
 
     @property
     def final(self) -> bool:
@@ -229,7 +231,7 @@ class PlannedTask(Submission):
         function: The function's constant, if its code is stored and not inline.
         modules: The same for the user's modules.
         operation: What it does.
-        start: The position of its first item in a collection, if it runs items of one.
+        positions: Where its items are in a collection, if it runs items of one.
         items: How many items it runs: 1 for a call, 0 if it only copies.
         run: Which plan it belongs to.
         sizer: Told of its items and the seconds that it ran, where the engine says.
@@ -258,9 +260,9 @@ class PlannedTask(Submission):
         "operation",
         "original",
         "payload",
+        "positions",
         "run",
         "sizer",
-        "start",
         "steps",
         "timed",
     )
@@ -284,7 +286,7 @@ class PlannedTask(Submission):
         self.modules: Constant | None = None
         self.operation = payload.operation
         self.steps: Steps | None = None
-        self.start = payload.start if payload.collection else None
+        self.positions = payload.positions if payload.collection else None
         self.items = _items(payload)
         self.open_outputs = len(outputs)
         self.held = False
@@ -305,9 +307,9 @@ class PlannedTask(Submission):
     def names(self) -> list[str]:
         """The names of its steps; with the position where it runs one item of a collection."""
         names = [self.name] if self.steps is None else self.steps.names
-        if self.start is None or self.items > 1:
+        if self.items > 1:
             return names
-        return [f"{name}[{self.start}]" for name in names]
+        return [label(name, self.positions, 0) for name in names]
 
     @property
     def label(self) -> str:
@@ -315,9 +317,9 @@ class PlannedTask(Submission):
         return self.names[-1]
 
     @property
-    def first(self) -> int | None:
-        """The position of its first item, where it may run several."""
-        return self.start if self.items > 1 else None
+    def several(self) -> Positions | None:
+        """Where its items are in a collection, where it runs several."""
+        return self.positions if self.items > 1 else None
 
     @property
     def curious(self) -> bool:
@@ -360,7 +362,7 @@ class PlannedTask(Submission):
         if payload is None:
             raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
         payload.inputs = [handle.id for handle in self.inputs]
-        payload.origins = [(handle.name, handle.first) for handle in self.inputs]
+        payload.origins = [(handle.name, handle.positions) for handle in self.inputs]
         payload.promised = {
             number: promised
             for number, handle in enumerate(self.inputs)

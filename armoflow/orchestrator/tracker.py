@@ -175,7 +175,9 @@ def blame_for(
     """The blame of a task that failed itself."""
     inputs = ((result.name, result.id) for result in task.inputs)
     needs = itertools.chain(inputs, [("", task.payload_id)] if task.payload_id else [])
-    return Blame(task.label, first=task.first, failure=failure, needs=needs, gone=gone, error=error)
+    return Blame(
+        task.label, positions=task.several, failure=failure, needs=needs, gone=gone, error=error
+    )
 
 
 def derive(task: PlannedTask, cause: Blame) -> Blame:
@@ -188,7 +190,7 @@ def derive(task: PlannedTask, cause: Blame) -> Blame:
     cause.root.skipped += task.items * len(names)
     for name in before:
         cause = Blame(name, cause=cause)
-    return Blame(task.label, first=task.first, cause=cause)
+    return Blame(task.label, positions=task.several, cause=cause)
 
 
 def _output(task: PlannedTask, result_id: str) -> Result | None:

@@ -19,6 +19,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Operation, Payload, Pickled
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.pickling import loads
+from armoflow.codec.positions import label
 from armoflow.errors import EnvelopeError, ReplayError
 from armoflow.replay.dump import TaskDump
 from armoflow.worker import data
@@ -187,9 +188,8 @@ def _items(
         if output not in made:  # child tasks make it
             continue
         for index, slot in enumerate(unpack_envelope(made[output])):
-            name = f"{payload.names[-1]}[{payload.start + index}]"
-            if not payload.collection and payload.slot_count == 1:
-                name = payload.names[-1]
+            named = payload.collection or payload.slot_count > 1
+            name = label(payload.names[-1], payload.positions if named else None, index)
             yield _item(f"{name} output {number}" if several else name, slot, payload)
 
 

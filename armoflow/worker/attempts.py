@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from armoflow.codec.payload import Payload
+from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
 from armoflow.orchestrator.package_versions import told_by_worker
@@ -111,7 +112,7 @@ class Attempts:
     def failure(self, item: int, error: BaseException, attempts: int = 1) -> ItemFailure:
         """What an item that raised ends with."""
         payload = self._payload
-        index = payload.start + item if payload.collection else None
+        index = position_of(payload.positions, item) if payload.collection else None
         output, packages = self.recorder.last_lines(), packages_of(payload)
         return describe(error, payload.name, index, attempts, output=output, packages=packages)
 

@@ -8,6 +8,7 @@ from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
+from armoflow.codec.positions import label
 
 
 class ItemFailure(Exception):
@@ -46,7 +47,7 @@ def carry(record: ErrorRecord, steps: Iterable[Payload]) -> ErrorRecord:
     """A failure as it is seen after further steps of its task, which did not run."""
     for step in steps:
         one = step.collection and step.count == 1
-        record = record.via(f"{step.name}[{step.start}]" if one else step.name)
+        record = record.via(label(step.name, step.positions if one else None, 0))
     return record
 
 

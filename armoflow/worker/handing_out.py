@@ -58,11 +58,11 @@ def _parts(start: int, stop: int) -> Iterator[tuple[int, int]]:
 def _task(payload: Payload, outputs: Sequence[Result], steps: int) -> PlannedTask:
     inputs = []
     for number, result_id in enumerate(payload.inputs):
-        name, first = payload.origins[number] if number < len(payload.origins) else ("", None)
-        inputs.append(Result.existing(result_id, name, first))
+        name, positions = payload.origins[number] if number < len(payload.origins) else ("", None)
+        inputs.append(Result.existing(result_id, name, positions))
     if payload.collection:
         for output in outputs:
-            output.first = payload.start
+            output.positions = payload.positions
     constants = [Constant.stored(payload.name, result_id) for result_id in payload.constants]
     options = wire_options(payload.settings, payload.count * steps)
     return PlannedTask(payload, inputs, outputs, options, constants)

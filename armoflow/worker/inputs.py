@@ -13,6 +13,7 @@ from armoflow.codec.container import MAGIC, Buffer, keeps_promise
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
+from armoflow.codec.positions import label
 from armoflow.codec.unreadable import unreadable
 from armoflow.content import is_mapped, kept
 from armoflow.errors import ArmoflowError, EnvelopeError, StaleCacheError
@@ -81,7 +82,7 @@ class Inputs:
         self._key = payload.key
         self._task = payload.name
         self._versions = payload.versions
-        self._start = payload.start if payload.collection else None
+        self._positions = payload.positions if payload.collection else None
         self._origins = payload.origins
         self._ids = payload.inputs
         self._constants = payload.constants
@@ -205,12 +206,11 @@ class Inputs:
             return repr(self._name_before(slot))
         if index >= len(self._origins):
             return f"result {self._ids[index]}"
-        name, first = self._origins[index]
-        return repr(name if first is None else f"{name}[{first + slot}]")
+        return repr(label(*self._origins[index], slot))
 
     def item_name(self, index: int) -> str:
         """What errors call an item of the task's own."""
-        return self._task if self._start is None else f"{self._task}[{self._start + index}]"
+        return label(self._task, self._positions, index)
 
     def _skip(self, slot: Slot) -> ItemFailure:
         # Many items may need the same failed slot, and a record takes a while to read.

@@ -18,6 +18,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind
 from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.item_log import ItemState, Section
 from armoflow.codec.payload import Operation, Payload, Settings
+from armoflow.codec.positions import label
 from armoflow.errors import SerializationError, TaskError
 from armoflow.fallback import Fallback
 from armoflow.worker.attempts import Attempts
@@ -270,7 +271,7 @@ class Job:
         """What errors call an item, or the whole task."""
         payload = self.payload
         if payload.collection and item is not None:
-            return f"{payload.name}[{payload.start + item}]"
+            return label(payload.name, payload.positions, item)
         return payload.name
 
     def slot(self, failure: ItemFailure) -> Slot:

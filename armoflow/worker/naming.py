@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from armoflow.codec.payload import Payload
+from armoflow.codec.positions import position_of
 from armoflow.worker.mark import NO_ITEM, Position
 
 
@@ -12,7 +13,8 @@ def item_of(payload: Payload, item: int) -> tuple[Payload, int | None]:
     Example:
         >>> from armoflow.codec.payload import Operation, Stage, CodeReference
         >>> steps = [Stage("g", CodeReference("digest"))]
-        >>> payload = Payload(Operation.MAP, "f", count=2, start=10, collection=True, stages=steps)
+        >>> payload = Payload(Operation.MAP, "f", count=2, positions=10, collection=True)
+        >>> payload.stages = steps
         >>> [(step.name, index) for step, index in (item_of(payload, item) for item in range(4))]
         [('f', 10), ('f', 11), ('g', 10), ('g', 11)]
     """
@@ -21,7 +23,7 @@ def item_of(payload: Payload, item: int) -> tuple[Payload, int | None]:
     if item == NO_ITEM or number >= len(steps):  # before the first item, or after the last
         return steps[0 if item == NO_ITEM else -1], None
     step = steps[number]
-    return step, step.start + place if step.collection else None
+    return step, position_of(step.positions, place) if step.collection else None
 
 
 def name_of(payload: Payload, position: Position) -> str:

@@ -22,6 +22,7 @@ from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.codec.payload_layout import unpack_payload
+from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_death
 from armoflow.content import Part
 from armoflow.errors import ArmoflowError, EnvelopeError, RequirementsError
@@ -262,7 +263,8 @@ class Runner:
     def _given_up(self, task: EngineTask, payload: Payload, lost: int) -> Job:
         """Items that no worker has survived, as far as anybody knows: they are not run again."""
         reason = f"was lost with its worker, each of the {lost} times that one ran it"
-        index = payload.start if payload.collection and payload.count == 1 else None
+        one = payload.collection and payload.count == 1
+        index = position_of(payload.positions, 0) if one else None
         record = record_death(0, node=payload.name, item=index, attempts=lost, reason=reason)
         job = self._job(task, payload, lasting=False)
         failure = ItemFailure(carry(record, list(payload.steps())[1:]))
@@ -328,7 +330,7 @@ class Runner:
             pause = step.settings.draw_pause(step.spent)
             attempts.resume({0: (step.spent, time.monotonic_ns() + int(pause * 1e9))})
         rest = functools.partial(self._rest, task, before)
-        log = self._log.section(step.name, step.start if step.collection else None)
+        log = self._log.section(step.name, step.positions if step.collection else None)
         return Job(step, inputs, attempts, len(task.outputs), log=log, rest=rest, lasting=lasting)
 
     def _refuse(self, task: EngineTask, step: Payload) -> NoReturn:

@@ -119,7 +119,7 @@ def stored_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"unpack_envelope, {count} slots", functools.partial(unpack_envelope, data)
     code = CodeReference("d" * 32, b"c" * 600)
     call = Payload(
-        Operation.CALL, "f", code, inputs=["i" * 36], arguments=dumps(((1, 2), {})), start=3
+        Operation.CALL, "f", code, inputs=["i" * 36], arguments=dumps(((1, 2), {})), positions=3
     )
     mapped = Payload(
         Operation.MAP,

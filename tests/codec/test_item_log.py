@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from armoflow.codec.item_log import (
     read_items,
     read_summary,
 )
+from armoflow.codec.positions import position_of
 from armoflow.errors import EnvelopeError
 
 STATES = st.sampled_from(ItemState)
@@ -40,17 +43,23 @@ def each(records: list[ItemRecord]) -> list[tuple[str, int | None, ItemState, in
     ]
 
 
-@given(st.lists(ENDINGS, max_size=30), st.none() | st.integers(0, 10**6))
-def test_every_item_is_told(endings: list[tuple[int, ItemState, int]], first: int | None) -> None:
+GAPS = st.lists(st.integers(1, 3), min_size=30, max_size=30)
+
+
+@given(st.lists(ENDINGS, max_size=30), st.none() | st.integers(0, 10**6) | GAPS)
+def test_every_item_is_told(
+    endings: list[tuple[int, ItemState, int]], where: int | list[int] | None
+) -> None:
     log = ItemLog()
-    section = log.section("load", first)
+    positions = [*accumulate(where)][: len(endings)] if isinstance(where, list) else where
+    section = log.section("load", positions)
     for item, (microseconds, state, attempts) in enumerate(endings):
         section.add(microseconds * 1e-6)
         if state or attempts > 1:
             section.mark(item, state, attempts)
     records = read(log)
     assert each(records) == [
-        ("load", None if first is None else first + item, state, attempts)
+        ("load", None if positions is None else position_of(positions, item), state, attempts)
         for item, (_, state, attempts) in enumerate(endings)
     ]
     total = sum(microseconds for microseconds, _, _ in endings)

@@ -78,7 +78,7 @@ PAYLOADS = st.builds(
     constants=st.lists(st.text()),
     arguments=st.none() | PICKLED,
     columns=st.lists(st.lists(PIECES, max_size=2), max_size=2),
-    start=NUMBERS,
+    positions=st.one_of(NUMBERS, st.lists(NUMBERS)),
     count=NUMBERS,
     star=st.booleans(),
     final=st.booleans(),

@@ -63,14 +63,21 @@ def naps(number: int) -> int:
 
 
 def test_a_batch_that_was_lost_is_run_item_by_item(local: LocalRunner) -> None:
-    found, effects = divided(local, collection(MAP, no_twos, values(1, 2, 3), start=5))
+    found, effects = divided(local, collection(MAP, no_twos, values(1, 2, 3), positions=5))
     assert [found[0], found[2]] == [1, 3]
     assert isinstance(found[1], ErrorRecord) and found[1].name == "no_twos[6]"
-    assert [(part.start, part.count, part.lost) for part in parts(effects)] == [
+    assert [(part.positions, part.count, part.lost) for part in parts(effects)] == [
         (5, 1, 1),
         (6, 1, 1),
         (7, 1, 1),
     ]
+
+
+def test_each_part_of_a_batch_knows_where_its_items_are(local: LocalRunner) -> None:
+    payload = collection(MAP, no_twos, values(1, 2, 3), positions=[5, 80, 900])
+    found, effects = divided(local, payload)
+    assert isinstance(found[1], ErrorRecord) and found[1].name == "no_twos[80]"
+    assert [part.positions for part in parts(effects)] == [[5], [80], [900]]
 
 
 def test_where_an_agent_has_the_data_it_creates_what_children_need(
@@ -139,7 +146,7 @@ def test_what_is_no_batch_is_run_as_ever(local: LocalRunner) -> None:
 
 
 def test_an_item_that_is_lost_alone_again_and_again_is_an_error(local: LocalRunner) -> None:
-    payload = collection(MAP, no_twos, values(1), start=4, settings=Settings(packed=True))
+    payload = collection(MAP, no_twos, values(1), positions=4, settings=Settings(packed=True))
     payload.lost = 1
     again = local.effects(payload, task_id="task###2")
     assert read(content(again.data["output-0"])) == [1]

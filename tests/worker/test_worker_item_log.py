@@ -52,7 +52,7 @@ def slow_two(number: int) -> int:
 
 
 def test_the_log_of_a_batch_lies_beside_its_values(local: LocalRunner) -> None:
-    effects = local.effects(collection(Operation.MAP, abs, values(*range(100)), start=40))
+    effects = local.effects(collection(Operation.MAP, abs, values(*range(100)), positions=40))
     (log,) = logs(effects)
     assert (log[0].label, {one.state for one in log}) == ("abs[40]", {DONE})
     assert sum(one.items for one in log) == 100
@@ -69,7 +69,7 @@ def test_an_item_that_is_slow_stands_for_itself(local: LocalRunner) -> None:
 def test_failed_items_are_named_where_names_last(local: LocalRunner, kind: Any) -> None:
     settings = Settings(packed=True, retries=1, backoff=0.0)
     effects = local.effects(
-        collection(Operation.MAP, no_twos, kind(1, 2, 3), start=5, settings=settings)
+        collection(Operation.MAP, no_twos, kind(1, 2, 3), positions=5, settings=settings)
     )
     assert told(effects) == [
         ("no_twos", DONE, 1),

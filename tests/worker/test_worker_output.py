@@ -66,7 +66,7 @@ async def test_all_that_a_task_writes_is_told_with_its_names(tmp_path: Path) -> 
 @on_a_loop
 async def test_lines_have_the_item_that_wrote_them(tmp_path: Path) -> None:
     async with seat(tmp_path / "seat") as host:
-        await host.run(collection(Operation.MAP, speakers.count, items(*range(6)), start=10))
+        await host.run(collection(Operation.MAP, speakers.count, items(*range(6)), positions=10))
         assert lines(host) == [
             ("count[11]", "1"),
             ("count[13]", "3"),

@@ -385,11 +385,14 @@ def test_starmap(local: LocalRunner) -> None:
     assert local.run(payload) == [8, 9]
 
 
-def test_one_bad_item_does_not_stop_its_siblings(local: LocalRunner) -> None:
+@pytest.mark.parametrize("positions", [10, [10, 11, 12, 13], [0, 11, 12, 13]])
+def test_one_bad_item_does_not_stop_its_siblings(
+    local: LocalRunner, positions: int | list[int]
+) -> None:
     def invert(value: int) -> float:
         return 1 / value
 
-    payload = collection(MAP, invert, values(2, 0, 4, 0), start=10)
+    payload = collection(MAP, invert, values(2, 0, 4, 0), positions=positions)
     first, second, third, fourth = local.run(payload)
     assert (first, third) == (0.5, 0.25)
     assert (second.name, fourth.name) == ("invert[11]", "invert[13]")

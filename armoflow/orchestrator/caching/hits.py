@@ -28,7 +28,7 @@ from armoflow.orchestrator.caching.keeping import Made
 from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of, why_uncached
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
-from armoflow.orchestrator.planning.chunks import join
+from armoflow.orchestrator.planning.chunks import by_result, join
 from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, Run, Scattered
 from armoflow.policies import NOT_CACHED, CachePolicy
 
@@ -334,14 +334,16 @@ class CachedPlan:
             return
         parts = self._parts_of(node)
         for output, column in zip(own.outputs, columns, strict=True):
-            position = first
-            for piece in column:
-                if isinstance(piece, SlotRange) and not isinstance(piece.result, Imported):
-                    items = own.items[position : position + piece.length]
-                    keys = [((key, output), piece.start + at) for at, key in enumerate(items)]
-                    made = Made(piece.result, keys, node.name, own.policy.version, parts)
-                    self._put(lambda made=made: self._cache.keeper.expect(made))  # type: ignore[misc]
-                position += piece.length
+            for result, places in by_result(column, first).items():
+                if isinstance(result, Imported):
+                    continue
+                keys = [
+                    ((key, output), piece.start + at)
+                    for piece, position in places
+                    for at, key in enumerate(own.items[position : position + piece.length])
+                ]
+                made = Made(result, keys, node.name, own.policy.version, parts)
+                self._put(lambda made=made: self._cache.keeper.expect(made))  # type: ignore[misc]
 
 
 def _behind(roots: Iterable[Node]) -> Iterator[Node]:

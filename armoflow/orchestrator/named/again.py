@@ -16,6 +16,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.payload import Operation, Payload
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
+from armoflow.codec.positions import Positions, label
 from armoflow.orchestrator.dividing import cut, gathering
 from armoflow.orchestrator.named.history import Manifest, Progress
 from armoflow.orchestrator.named.manifest import Place, TaskNote
@@ -83,8 +84,7 @@ def names_of(task: TaskNote, progress: Progress) -> Iterator[str]:
         many = range(max(task.items, 1)) if output in progress.lost else ()
         slots.update(progress.bad.get(output, many))
     for slot in sorted(slots):
-        at = "" if task.start is None else f"[{task.start + slot}]"
-        yield f"{task.names[-1]}{at}"
+        yield label(task.names[-1], task.positions, slot)
 
 
 class RepeatedTask(PlannedTask):
@@ -117,7 +117,7 @@ class Again:
         self._tasks = tasks
         self._progress = progress
         self.replaced: dict[str, Result] = {
-            output: _new_result(task.names[-1], task.start)
+            output: _new_result(task.names[-1], task.positions)
             for task in chosen
             for output in task.outputs
         }
@@ -148,8 +148,8 @@ class Again:
         end = 0
         for start, stop in _runs(bad):
             part = cut(payload, start, stop)
-            first = None if note.start is None else note.start + start
-            results = [_new_result(note.names[-1], first) for _ in outputs]
+            where = part.positions if part.collection else None
+            results = [_new_result(note.names[-1], where) for _ in outputs]
             self._copy(note, columns, end, start)
             for column, result in zip(columns, results, strict=True):
                 column.append(SlotRange(result, 0, stop - start))
@@ -165,15 +165,15 @@ class Again:
         """Take slots that did not fail as they are."""
         if start < stop:
             for column, output in zip(columns, note.outputs, strict=True):
-                old = self._tasks.result(output, note.names[-1], note.start)
+                old = self._tasks.result(output, note.names[-1], note.positions)
                 column.append(SlotRange(old, start, stop))
 
     def _task(
         self, note: TaskNote, payload: Payload, outputs: Sequence[Result], size: int
     ) -> PlannedTask:
         inputs = [
-            self.replaced.get(result_id) or self._tasks.result(result_id, name, first)
-            for result_id, (name, first) in zip(
+            self.replaced.get(result_id) or self._tasks.result(result_id, name, positions)
+            for result_id, (name, positions) in zip(
                 payload.inputs,
                 itertools.chain(payload.origins, itertools.repeat(("", None))),
                 strict=False,
@@ -198,9 +198,9 @@ def _kept(task: PlannedTask, size: int) -> PlannedTask:
     return task
 
 
-def _new_result(name: str, first: int | None) -> Result:
+def _new_result(name: str, positions: Positions | None) -> Result:
     result = Result(name)
-    result.first = first
+    result.positions = positions
     return result
 
 

@@ -15,6 +15,7 @@ import msgpack
 
 from armoflow import config
 from armoflow.codec.payload import Operation
+from armoflow.codec.positions import Positions
 from armoflow.errors import MalformedError
 from armoflow.protocol.submission import WireOptions
 
@@ -50,14 +51,14 @@ class Place(NamedTuple):
     Attributes:
         result_id: The result; empty: its task was never submitted.
         name: The name of the task that makes it.
-        first: The position of its first item, if it holds items of a collection.
+        positions: Where its items are, if it holds items of a collection.
         start: The first slot.
         stop: The one after the last.
     """
 
     result_id: str
     name: str
-    first: int | None
+    positions: Positions | None
     start: int
     stop: int
 
@@ -94,7 +95,7 @@ class TaskNote(NamedTuple):
         options: Its ArmoniK options.
         operation: What it does.
         names: The names of its steps.
-        start: The position of its first item, if it runs items of a collection.
+        positions: Where its items are, if it runs items of a collection.
         items: How many it runs.
     """
 
@@ -104,7 +105,7 @@ class TaskNote(NamedTuple):
     options: WireOptions
     operation: Operation
     names: tuple[str, ...]
-    start: int | None
+    positions: Positions | None
     items: int
 
 
@@ -178,7 +179,7 @@ def pack_part(part: Part) -> bytes:
             [
                 *(task.payload_id, task.inputs, task.outputs),
                 options.setdefault(task.options, len(options)),
-                *(int(task.operation), task.names, task.start, task.items),
+                *(int(task.operation), task.names, task.positions, task.items),
             ]
             for task in part.tasks
         ]
@@ -269,6 +270,10 @@ def _number(value: Any, least: int = 0, most: int = 1 << 53) -> int:
     return value  # type: ignore[no-any-return]
 
 
+def _positions(value: Any) -> Positions:
+    return [*map(_number, value)] if isinstance(value, list) else _number(value)
+
+
 def _bytes(value: Any, most: int) -> bytes:
     _expect(isinstance(value, bytes) and len(value) <= most, "no bytes, or too many")
     return value  # type: ignore[no-any-return]
@@ -313,7 +318,7 @@ def _options(value: Any) -> WireOptions:
 
 
 def _task(value: Any, options: Sequence[WireOptions]) -> TaskNote:
-    payload_id, inputs, outputs, option, operation, names, start, items = _row(value, 8)
+    payload_id, inputs, outputs, option, operation, names, positions, items = _row(value, 8)
     _expect(_number(option) < len(options), "options that are not there")
     known = type(operation) is int and operation in Operation._value2member_map_
     _expect(known, f"operation {operation!r}")
@@ -324,7 +329,7 @@ def _task(value: Any, options: Sequence[WireOptions]) -> TaskNote:
         options[option],
         Operation(operation),
         tuple(_texts(names)),
-        _maybe(_number, start),
+        _maybe(_positions, positions),
         _number(items),
     )
     _expect(note.names and note.outputs, "a task without a name, or without outputs")
@@ -345,11 +350,11 @@ def _partial(value: Any) -> PartialNote:
 
 
 def _place(value: Any) -> Place:
-    result_id, name, first, start, stop = _row(value, 5)
+    result_id, name, positions, start, stop = _row(value, 5)
     place = Place(
         _text(result_id, config.ID_LIMIT),
         _text(name),
-        _maybe(_number, first),
+        _maybe(_positions, positions),
         _number(start),
         _number(stop),
     )

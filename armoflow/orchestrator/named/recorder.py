@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
@@ -32,6 +32,7 @@ from armoflow.orchestrator.named.manifest import (
 from armoflow.orchestrator.named.restored import RestoredResult
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.planned import LocalItems, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.chunks import by_result
 from armoflow.orchestrator.planning.known import Partial
 from armoflow.orchestrator.queue import Entry
 from armoflow.orchestrator.submit import Pipeline
@@ -111,12 +112,11 @@ class Recorder:
         keyed = self._keys.of(node)
         if keyed is not None:
             for output, column in zip(keyed.outputs, columns, strict=True):
-                position = first
-                for piece in column:
-                    if isinstance(piece, SlotRange):
-                        keys = keyed.items[position : position + piece.length]
-                        self._note(piece, output, keys)
-                    position += piece.length
+                for result, places in by_result(column, first).items():
+                    if isinstance(result, (RestoredResult, Imported)):
+                        continue  # its note is there, or the cache has it
+                    for note in _notes(places, output, keyed.items):
+                        self._note(result, note)
         self._let_go()
 
     def combined(self, node: Node, partial: Partial) -> None:
@@ -139,15 +139,12 @@ class Recorder:
         for partial in partials:
             self._partials[replaced[partial.result_id]] = partial
 
-    def _note(self, piece: SlotRange, output: int, keys: Sequence[bytes]) -> None:
-        note = ValueNote("", piece.start, output, b"".join(keys))
-        if isinstance(piece.result, (RestoredResult, Imported)):
-            return  # its note is there, or the cache has it
-        if piece.result.id:  # it was planned before, for another node
+    def _note(self, result: Result, note: ValueNote) -> None:
+        if result.id:  # it was planned before, for another node
             with self._lock:
-                self._late.append((piece.result, note))
+                self._late.append((result, note))
         else:
-            self._values.setdefault(piece.result, []).append(note)
+            self._values.setdefault(result, []).append(note)
 
     def _let_go(self) -> None:
         held, self._held = self._held, []
@@ -250,7 +247,7 @@ class Recorder:
     async def _place(self, piece: PlanPiece) -> Place:
         if isinstance(piece, SlotRange):
             result = piece.result
-            return Place(result.id, result.name, result.first, piece.start, piece.stop)
+            return Place(result.id, result.name, result.positions, piece.start, piece.stop)
         return Place(await self._keep(piece), "items", 0, 0, piece.length)
 
     async def _keep(self, items: LocalItems) -> str:
@@ -288,6 +285,20 @@ class BatchNote:
         await self._recorder.fence.confirm()
 
 
+def _notes(
+    places: Sequence[tuple[SlotRange, int]], output: int, items: Sequence[bytes]
+) -> Iterator[ValueNote]:
+    """What some slots of one result hold, those that follow one another together."""
+    start, stop, keys = 0, 0, list[bytes]()
+    for piece, position in places:
+        if piece.start != stop and keys:
+            yield ValueNote("", start, output, b"".join(keys))
+            keys.clear()
+        start, stop = piece.start if not keys else start, piece.stop
+        keys += items[position : position + piece.length]
+    yield ValueNote("", start, output, b"".join(keys))
+
+
 def _slot(pickled: Pickled) -> Slot:
     return Slot(SlotKind.VALUE, pickled.data, pickled.buffers)
 
@@ -300,6 +311,6 @@ def _describe(task: PlannedTask) -> TaskNote:
         task.options,
         task.operation,
         tuple([task.name] if task.steps is None else task.steps.names),
-        task.start,
+        task.positions,
         task.items,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armoflow.codec.payload import Payload
+from armoflow.codec.positions import Positions
 from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.named.history import Progress, ValuePlace
 from armoflow.orchestrator.named.manifest import PartialNote, Place, TaskNote
@@ -45,13 +46,15 @@ class RestoredTasks:
             if not progress.done.issuperset(note.outputs):
                 self.open.append(self._restore(note))
 
-    def result(self, result_id: str, name: str, first: int | None = None) -> RestoredResult:
+    def result(
+        self, result_id: str, name: str, positions: Positions | None = None
+    ) -> RestoredResult:
         """A result of the run."""
         result = self._results.get(result_id)
         if result is None:
             result = self._results[result_id] = RestoredResult(name)
             result.id = result_id
-            result.first = first
+            result.positions = positions
             result.size = self._sizes.get(result_id, 0)
             done = result_id in self._done
             result.state = ResultState.COMPLETED if done else ResultState.CREATED
@@ -59,7 +62,7 @@ class RestoredTasks:
 
     def piece(self, place: Place) -> SlotRange:
         """Slots of a result of the run."""
-        result = self.result(place.result_id, place.name, place.first)
+        result = self.result(place.result_id, place.name, place.positions)
         return SlotRange(result, place.start, place.stop)
 
     def _restore(self, note: TaskNote) -> PlannedTask:
@@ -67,14 +70,14 @@ class RestoredTasks:
         payload = Payload(
             note.operation,
             note.names[0],
-            start=note.start or 0,
+            positions=note.positions or 0,
             count=max(note.items, 1),
-            collection=note.start is not None,
+            collection=note.positions is not None,
         )
         inputs = [self.result(result_id, "") for result_id in note.inputs]
-        outputs = [self.result(result_id, name, note.start) for result_id in note.outputs]
+        outputs = [self.result(result_id, name, note.positions) for result_id in note.outputs]
         for output in outputs:
-            output.name, output.first = name, note.start
+            output.name, output.positions = name, note.positions
         task = PlannedTask(payload, inputs, outputs, note.options)
         task.open_outputs = sum(not output.final for output in outputs)
         task.payload = None
@@ -111,6 +114,7 @@ class KnownValues:
         self._tasks = tasks
         self._partials = partials
         self._begun: dict[Node, Begun | None] = {}
+        self._scattered: dict[Node, Scattered] = {}
         self.taken: set[str] = set()
 
     def find(self, node: Node) -> Found | None:
@@ -144,9 +148,12 @@ class KnownValues:
 
     def find_scattered(self, node: CollectionNode) -> Scattered | None:
         """What is known of others."""
-        keyed = self._keys.of(node) if self._places else None
-        if keyed is None:
-            return None
+        if node not in self._scattered:
+            keyed = self._keys.of(node) if self._places else None
+            self._scattered[node] = self._runs(node, keyed) if keyed is not None else ()
+        return self._scattered[node]
+
+    def _runs(self, node: CollectionNode, keyed: KeyedNode) -> Scattered:
         runs: list[Run] = []
         start: int | None = None
         for number in range(len(keyed.items) + 1):

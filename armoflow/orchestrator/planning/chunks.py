@@ -17,6 +17,7 @@ from armoflow.orchestrator.planned import (
     LocalItems,
     PlannedTask,
     PlanPiece,
+    Result,
     SlotRange,
 )
 
@@ -164,6 +165,21 @@ class ItemReader:
             length += chunk.length
         return Chunk(columns, length) if length else None
 
+    def batch(self, size: int, most: int | None = None) -> Generator[PlanStep, Any, Chunk | None]:
+        """The next chunk, or None at the end; of more items only where one task makes them all.
+
+        Args:
+            size: How many items are wanted.
+            most: How many it may have, even if one task makes more.
+        """
+        chunk = yield from self.chunk(size)
+        if chunk is None:
+            return None
+        whole = all(map(_is_whole, chunk.columns))
+        kept = min(chunk.length, chunk.length if whole else size)
+        kept = kept if most is None else min(kept, most)
+        return chunk if kept == chunk.length else self.put_back(chunk, kept)
+
     def put_back(self, chunk: Chunk, count: int) -> Chunk:
         """Keep only the first ``count`` items of a chunk just read; the others come next."""
         first, self._rest = split(chunk, count)
@@ -177,27 +193,45 @@ def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:
     return first, Chunk([pair[1] for pair in pairs], chunk.length - count)
 
 
+def _is_whole(column: Sequence[PlanPiece]) -> bool:
+    """Whether one task makes all items of a column."""
+    results = {piece.result if isinstance(piece, SlotRange) else None for piece in column}
+    return len(results) == 1 and None not in results
+
+
 def _split_column(
     column: Sequence[PlanPiece], count: int
 ) -> tuple[list[PlanPiece], list[PlanPiece]]:
-    first: list[PlanPiece] = []
-    others: list[PlanPiece] = []
-    for piece in column:
-        if count >= piece.length:
-            first.append(piece)
-        elif count <= 0:
-            others.append(piece)
-        else:
-            first.append(_cut(piece, 0, count))
-            others.append(_cut(piece, count, piece.length))
+    for number, piece in enumerate(column):
+        if count < piece.length:
+            first, others = [*column[:number]], [*column[number:]]  # there may be many behind it
+            if count > 0:
+                first.append(_cut(piece, 0, count))
+                others[0] = _cut(piece, count, piece.length)
+            return first, others
         count -= piece.length
-    return first, others
+    return [*column], []
 
 
 def _cut(piece: PlanPiece, start: int, stop: int) -> PlanPiece:
     if isinstance(piece, LocalItems):
         return LocalItems(piece.values[start:stop])
     return SlotRange(piece.result, piece.start + start, piece.start + stop)
+
+
+def by_result(column: Sequence[PlanPiece], first: int) -> dict[Result, list[tuple[SlotRange, int]]]:
+    """The slots of a column by the results that hold them, each with its first item's position.
+
+    Args:
+        column: It.
+        first: The position of its first item.
+    """
+    found: dict[Result, list[tuple[SlotRange, int]]] = {}
+    for piece in column:
+        if isinstance(piece, SlotRange):
+            found.setdefault(piece.result, []).append((piece, first))
+        first += piece.length
+    return found
 
 
 def select(column: Sequence[PlanPiece], positions: Sequence[int]) -> list[PlanPiece]:
@@ -217,7 +251,7 @@ def select(column: Sequence[PlanPiece], positions: Sequence[int]) -> list[PlanPi
 
 
 def join(column: list[PlanPiece], piece: PlanPiece) -> None:
-    """Add items to a column; slots that follow on those before are one piece with them."""
+    """Add items to a column of one's own; what follows on those before is one piece with them."""
     last = column[-1] if column else None
     if isinstance(last, LocalItems) and isinstance(piece, LocalItems):
         last.values.extend(piece.values)
@@ -228,5 +262,7 @@ def join(column: list[PlanPiece], piece: PlanPiece) -> None:
         and last.stop == piece.start
     ):
         column[-1] = SlotRange(last.result, last.start, piece.stop)
+    elif isinstance(piece, LocalItems):
+        column.append(LocalItems([*piece.values]))  # others may read the same chunk
     else:
         column.append(piece)

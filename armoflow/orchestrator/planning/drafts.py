@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from armoflow.codec import plain_call
 from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import are_scalars, dumps, is_scalar
+from armoflow.codec.positions import Positions, label
 from armoflow.errors import GraphError, SerializationError
 from armoflow.files import FileCopy
 from armoflow.graph.collection import DelayedList
@@ -215,25 +216,25 @@ class Draft:
             raise
 
     def column(
-        self, pieces: Sequence[PlanPiece], name: str, start: int | None = None
+        self, pieces: Sequence[PlanPiece], name: str, positions: Positions | None = None
     ) -> list[Piece]:
         """A column of the payload.
 
         Args:
             pieces: Where the items are.
             name: Name of the node that they are for.
-            start: Position of the first one, for errors.
+            positions: Where they are in a collection, for errors.
         """
-        column = []
+        column: list[Piece] = []
+        number = 0
         self._recall = False  # whoever makes items may make them of the same memory
         for piece in pieces:
-            column.append(self._piece(piece, name, start))
-            if start is not None:
-                start += piece.length
+            column.append(self._piece(piece, name, positions, number))
+            number += piece.length
         self._recall = True
         return column
 
-    def _piece(self, piece: PlanPiece, name: str, start: int | None) -> Piece:
+    def _piece(self, piece: PlanPiece, name: str, positions: Positions | None, first: int) -> Piece:
         if isinstance(piece, SlotRange):
             return Slots(self.input(piece.result), piece.start, piece.stop)
         values = piece.values
@@ -241,12 +242,12 @@ class Draft:
             data = pickle.dumps(values, protocol=5)
             self.size += len(data)
             return Values(data, len(values))
-        if start is None:
+        if positions is None:
             return Items([self.dumps(value, f"an item of {name!r}") for value in values])
         return Items(
             [
-                self.dumps(value, f"item {name}[{index}]")
-                for index, value in enumerate(values, start)
+                self.dumps(value, f"item {label(name, positions, number)}")
+                for number, value in enumerate(values, first)
             ]
         )
 

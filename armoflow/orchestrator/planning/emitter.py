@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Stage
+from armoflow.codec.positions import Positions
 from armoflow.errors import SerializationError
 from armoflow.graph.nodes import Node
 from armoflow.graph.task import BaseTask
@@ -88,7 +89,7 @@ class Emitter:
         function: BaseTask[Any, Any] | None = None,
         arguments: Pickled | None = None,
         columns: Sequence[list[Piece]] = (),
-        start: int = 0,
+        positions: Positions = 0,
         count: int = 1,
         star: bool = False,
         final: bool = False,
@@ -115,7 +116,7 @@ class Emitter:
             name or node.name,
             arguments=arguments,
             columns=list(columns),
-            start=start,
+            positions=positions,
             count=count,
             star=star,
             calls=calls,
@@ -143,7 +144,7 @@ class Emitter:
             task.sizer = self._timer(operation, function, steps)
         if collection:
             for output in outputs:
-                output.first = start
+                output.positions = positions
         alone = function if operation is Operation.CALL and not steps else None
         if alone is not None and settings.paces.of(alone.function) is None:
             self._first[id(alone.function)] += 1

@@ -135,7 +135,7 @@ class Core:
     def is_known(self, node: Node) -> bool:
         """Whether a node's value, or some of its items, exist already."""
         if isinstance(node, CollectionNode):
-            return self.begun(node) is not None
+            return self.begun(node) is not None or bool(self.scattered(node))
         return self._known.find(node) is not None
 
     def begun(self, node: CollectionNode) -> Begun | None:

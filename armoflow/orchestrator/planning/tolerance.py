@@ -48,6 +48,26 @@ def tolerated(node: Node, batch_size: int | None) -> Iterator[Node]:
             yield from makers(source)
 
 
+def behind(node: MapNode | FilterNode) -> Iterator[Node]:
+    """The nodes that a task may read of which makes items from here and there of a collection.
+
+    It may run the operations before as well (see ``fusing``), and read what the first one reads.
+    """
+    stack: list[Node] = [node]
+    while stack:
+        node_before = stack.pop()
+        if isinstance(node_before, MapNode):
+            sources = node_before.sources
+        elif isinstance(node_before, FilterNode):
+            sources = (node_before.source,)
+        else:
+            continue
+        for source in map(source_node, sources):
+            if not isinstance(source, SourceNode):
+                stack.append(source)
+                yield from makers(source)
+
+
 def makers(node: Node) -> Iterator[Node]:
     """The nodes whose tasks make a node's values."""
     stack = [node]

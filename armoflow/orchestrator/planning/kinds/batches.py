@@ -2,57 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from armoflow.graph.nodes import CollectionNode
-from armoflow.orchestrator.planned import PlanPiece
-from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, PlanStep, split
-from armoflow.orchestrator.planning.drafts import is_local
+from armoflow.codec.positions import Positions, as_positions
+from armoflow.graph.nodes import FilterNode, MapNode
+from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, PlanStep, join, split
+from armoflow.orchestrator.planning.known import Run, Scattered
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import Resolver
 
 
+class Batch(NamedTuple):
+    """Items of a collection that follow one another, some of which exist already.
+
+    Attributes:
+        new: Those that one task is to make.
+        positions: Where these are in the collection.
+        layout: All of them in their order: a run that exists, or how many are new.
+    """
+
+    new: Chunk
+    positions: Positions
+    layout: Sequence[Run | int]
+
+    def chunk(self, outputs: Sequence[Result]) -> Chunk:
+        """Where all of them are, given what the task makes."""
+        columns = [[*self._column(number, output)] for number, output in enumerate(outputs)]
+        return Chunk(columns, sum(map(_part_length, self.layout)))
+
+    def _column(self, number: int, result: Result) -> Iterator[PlanPiece]:
+        slot = 0
+        for part in self.layout:
+            if isinstance(part, int):
+                yield SlotRange(result, slot, slot + part)
+                slot += part
+            else:
+                yield from part.columns[number]
+
+
 class Batches:
-    """Cuts what a collection operation reads into the batches that its tasks take."""
+    """Cuts what a collection operation reads into the batches that its tasks take.
+
+    Args:
+        context: The tools of the plan.
+        node: The operation.
+        readers: Of what it reads.
+        known: Those of its items that exist already: no task takes them.
+    """
 
     def __init__(
-        self, context: PlanContext, node: CollectionNode, readers: list[ItemReader]
+        self,
+        context: PlanContext,
+        node: MapNode | FilterNode,
+        readers: list[ItemReader],
+        known: Scattered,
     ) -> None:
         self._resolver = context.resolver
         self._node = node
         self._readers = readers
-        self.sizer = context.sizer(node, node.length, measured=True)
+        self._known = deque(known)
+        length = node.length
+        if length is not None:
+            length -= sum(run.length for run in known)
+        self.sizer = context.sizer(node, length, measured=True)
+        self._first = node.first
+        self._position = 0
+        self._planned = 0
 
-    def skip(self, count: int) -> Generator[PlanStep, Any, None]:
-        """Pass over items that are not needed."""
-        for reader in self._readers:
-            yield from reader.take(count)
+    def next(self) -> Generator[PlanStep, Any, Batch | Run | None]:
+        """The items of the next task, or a run of those that exist; None at the end.
 
-    def next(
-        self, position: int, most: int | None = None
-    ) -> Generator[PlanStep, Any, Chunk | None]:
-        """The items of the task that starts at ``position``, so many at most; None at the end."""
-        size = self.sizer.next(position)
-        first = self._readers[0]
-        if most is not None:
-            return (yield from self._next_of(min(size, most)))
-        chunk = yield from (first.take(size) if self.sizer.fixed else first.chunk(size))
-        if chunk is None:
+        What exists between items of a task, and right behind them, comes with these.
+        """
+        run = yield from self._pass_over()
+        if run is not None:
+            return run
+        size = self.sizer.next(self._planned)
+        taking = self._take_scattered if self._known else self._take
+        batch = yield from taking(size)
+        if batch is None:
             self.sizer.finish()
-            return None
-        if not self.sizer.fixed and chunk.length > size and is_local(chunk.columns[0]):
-            chunk = first.put_back(chunk, size)
-        return (yield from self._aligned(chunk))
+        else:
+            self._planned += batch.new.length
+        return batch
 
-    def _next_of(self, size: int) -> Generator[PlanStep, Any, Chunk | None]:
-        chunk = yield from self._readers[0].take(size)
+    def _pass_over(self) -> Generator[PlanStep, Any, Run | None]:
+        """The run of items at this position that exist, if there is one."""
+        if not self._known or self._known[0].start > self._position:
+            return None
+        run = self._known.popleft()
+        for reader in self._readers:
+            yield from reader.take(run.length)
+        self._position += run.length
+        return run
+
+    def _take(self, size: int) -> Generator[PlanStep, Any, Batch | None]:
+        """Neighbours, if possible those that one task of the source makes."""
+        first = self._readers[0]
+        chunk = yield from (first.take(size) if self.sizer.fixed else first.batch(size))
+        chunk = yield from self._aligned(chunk)
         if chunk is None:
             return None
-        return (yield from self._aligned(chunk))
+        batch = Batch(chunk, self._first + self._position, [chunk.length])
+        self._position += chunk.length
+        return batch
 
-    def _aligned(self, chunk: Chunk) -> Generator[PlanStep, Any, Chunk | None]:
-        if len(self._readers) == 1:
+    def _take_scattered(self, size: int) -> Generator[PlanStep, Any, Batch | None]:
+        """Items wherever they are, and what exists between them and right behind."""
+        layout: list[Run | int] = []
+        positions: list[int] = []
+        columns: list[list[PlanPiece]] = []
+        while True:
+            run = yield from self._pass_over()
+            if run is not None:
+                layout.append(run)
+                continue
+            room = size - len(positions)
+            if self._known:
+                room = min(room, self._known[0].start - self._position)
+            chunk = None
+            if room:
+                chunk = yield from self._aligned((yield from self._readers[0].take(room)))
+            if chunk is None:
+                break
+            layout.append(chunk.length)
+            first = self._first + self._position
+            positions.extend(range(first, first + chunk.length))
+            self._position += chunk.length
+            columns = columns or [[] for _ in chunk.columns]
+            for column, more in zip(columns, chunk.columns, strict=True):
+                for piece in more:
+                    join(column, piece)
+        if not positions:
+            return None
+        return Batch(Chunk(columns, len(positions)), as_positions(positions), layout)
+
+    def _aligned(self, chunk: Chunk | None) -> Generator[PlanStep, Any, Chunk | None]:
+        if chunk is None or len(self._readers) == 1:
             return chunk
         return (yield from align(self._resolver, self._node, chunk, self._readers))
 
@@ -76,6 +165,10 @@ def align(
         for column in columns
     ]
     return Chunk(cut, length)
+
+
+def _part_length(part: Run | int) -> int:
+    return part if isinstance(part, int) else part.length
 
 
 def _length(column: list[PlanPiece]) -> int:

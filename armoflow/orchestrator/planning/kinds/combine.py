@@ -78,14 +78,9 @@ class BegunReduction:
         self, reader: ItemReader, position: int, hint: int
     ) -> Generator[PlanStep, Any, Chunk | None]:
         """The next chunk, up to where something begins that was made already."""
-        chunk = yield from reader.chunk(hint)
-        if chunk is not None and self._starts:
-            following = bisect_right(self._starts, position)
-            if following < len(self._starts):
-                room = self._starts[following] - position
-                if chunk.length > room:
-                    chunk = reader.put_back(chunk, room)
-        return chunk
+        following = bisect_right(self._starts, position)
+        most = None if following == len(self._starts) else self._starts[following] - position
+        return (yield from reader.batch(hint, most))
 
 
 def skip(reader: ItemReader, count: int) -> Generator[PlanStep, Any, None]:

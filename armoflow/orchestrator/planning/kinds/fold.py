@@ -27,7 +27,7 @@ class FoldKind(ReadsOnce):
         if (begun := BegunReduction(self.core.partials(node)).at(0)) is not None:
             yield from skip(reader, begun.stop)
             so_far, position = begun.place, begun.stop
-        while (chunk := (yield from reader.chunk(sizer.next(position)))) is not None:
+        while (chunk := (yield from reader.batch(sizer.next(position)))) is not None:
             column = yield from self.resolver.single_of(chunk, node.source)
             position += chunk.length
             if so_far is None:

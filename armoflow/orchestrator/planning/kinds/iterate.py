@@ -87,7 +87,7 @@ class _Steps:
             function=node.task,
             arguments=self._arguments,
             columns=columns,
-            start=start,
+            positions=start,
             count=size,
             collection=True,
             sizer=self._sizer,

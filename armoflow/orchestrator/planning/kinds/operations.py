@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from armoflow.codec.payload import Operation
+from armoflow.codec.positions import position_of
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import FilterNode, MapNode, Node, Source, ZipNode
-from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning.chunks import Chunk, Planning
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.kinds.batches import Batches
-from armoflow.orchestrator.planning.tolerance import tolerated
+from armoflow.orchestrator.planning.known import Run
+from armoflow.orchestrator.planning.tolerance import behind, tolerated
 
 
 class ItemOperations(ReadsOnce):
@@ -23,7 +24,11 @@ class ItemOperations(ReadsOnce):
     def reads(self, node: MapNode | FilterNode) -> Iterable[tuple[Node, int]]:
         """What it reads must leave error slots where a batch mixes several tasks' items."""
         size = self.context.settings.rules.of(node).batch_size
-        self.context.emitter.tolerant.update(tolerated(node, size))
+        tolerant = self.context.emitter.tolerant
+        tolerant.update(tolerated(node, size))
+        if self.core.scattered(node):  # then its batches do, and those of whoever reads it
+            tolerant.add(node)
+            tolerant.update(behind(node))
         return super().reads(node)
 
     def run_chain(self, chain: Sequence[MapNode | FilterNode]) -> Planning:
@@ -37,24 +42,17 @@ class ItemOperations(ReadsOnce):
         filters = isinstance(head, FilterNode)
         sources = (head.source,) if isinstance(head, FilterNode) else head.sources
         star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
-        batches = Batches(self.context, head, [self.resolver.reader(source) for source in sources])
-        position = 0
-        runs = iter(self.core.scattered(node) or ())
-        run = next(runs, None)
-        while True:
-            while run is not None and run.start == position:
-                yield from batches.skip(run.length)
-                yield Chunk([list(column) for column in run.columns], run.length)
-                position += run.length
-                run = next(runs, None)
-            most = None if run is None else run.start - position
-            chunk = yield from batches.next(position, most)
-            if chunk is None:
-                return
+        readers = [self.resolver.reader(source) for source in sources]
+        batches = Batches(self.context, head, readers, self.core.scattered(node) or ())
+        spent = self.core.spent(head)
+        while (batch := (yield from batches.next())) is not None:
+            if isinstance(batch, Run):
+                yield Chunk([[*column] for column in batch.columns], batch.length)
+                continue
             own = self.context.arguments.draft(draft)
-            columns = chunk.columns
+            columns = batch.new.columns
             if filters or (unzip and not star):
-                columns = [(yield from self.resolver.single_of(chunk, sources[0]))]
+                columns = [(yield from self.resolver.single_of(batch.new, sources[0]))]
             yield from self.resolver.resolve_items(own, columns, head)
             outputs = yield from self.context.emitter.emit(
                 node,
@@ -62,23 +60,18 @@ class ItemOperations(ReadsOnce):
                 own,
                 function=head.task,
                 arguments=arguments,
-                columns=[
-                    own.column(column, head.name, head.first + position) for column in columns
-                ],
-                start=head.first + position,
-                count=chunk.length,
+                columns=[own.column(column, head.name, batch.positions) for column in columns],
+                positions=batch.positions,
+                count=batch.new.length,
                 star=star and not unzip,
                 collection=True,
                 sizer=batches.sizer,
                 outputs=[self.core.result(node, output) for output in range(node.outputs)],
                 name=head.name,
                 steps=steps,
-                spent=0 if position else self.core.spent(head),
+                spent=spent if position_of(batch.positions, 0) == head.first else 0,
             )
-            slots: list[list[PlanPiece]]
-            slots = [[SlotRange(result, 0, chunk.length)] for result in outputs]
-            position += chunk.length
-            yield Chunk(slots, chunk.length)
+            yield batch.chunk(outputs)
 
     def _steps(self, draft: Draft, chain: Sequence[MapNode | FilterNode]) -> list[FusedStep]:
         """The steps after the first one of a chain of operations on items."""
