@@ -31,7 +31,7 @@ rich-click==1.9.9
 typing_extensions==4.16.0
 uvloop==0.23.0
 PINS
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY armoflow armoflow
 RUN python -m venv /opt/armoflow
 RUN PIP_CONSTRAINT=pins.txt /opt/armoflow/bin/pip install --no-cache-dir .

@@ -97,9 +97,14 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
-docs-version: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --update-aliases \
+# mike looks for mkdocs where commands are.
+MIKE := NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mike
+
+docs-version: docs
+	$(MIKE) --quiet deploy --update-aliases \
 		"$$($(BIN)/python -c 'from armoflow.version import __version__; print(__version__)')" latest
+	$(MIKE) set-default latest
+	@echo "branch gh-pages: $$($(MIKE) list | tr '\n' ' ')"
 
 dist: $(VENV)/.installed-dev
 	rm -rf dist

@@ -54,8 +54,8 @@ def what_travels(task: BaseTask[Any, Any] | Callable[..., Any]) -> Travels:
         >>> def load(path):
         ...     import json, yaml
         ...     return yaml.safe_load(path)
-        >>> [package.partition(" ")[0].lower() for package in what_travels(load).by_name]
-        ['pyyaml']
+        >>> what_travels(load).by_name[0].partition(" ")[0].lower()
+        'pyyaml'
     """
     named = names_in(task.function if isinstance(task, BaseTask) else task)
     bundle = ModuleBundle()

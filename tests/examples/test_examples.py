@@ -6,13 +6,16 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.wheels import wheel_of
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL: dict[str, list[str]] = {
+    "environments": ["--sensors", "2", "--length", "200"],
     "mandelbrot": ["--width", "72", "--height", "48", "--iterations", "50"],
     "monte_carlo_pi": ["--throws", "5", "--points", "100"],
     "option_pricing": ["--paths", "200"],
@@ -21,6 +24,18 @@ SMALL: dict[str, list[str]] = {
     "word_count": ["--chapters", "5"],
 }
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _packages_at_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What an example requires is installed without a network."""
+    directory = tmp_path_factory.mktemp("wheels")
+    wheel_of(directory, "sortedcontainers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_OFFLINE", "1")
+        patch.setenv("UV_FIND_LINKS", str(directory))
+        patch.setenv("ARMOFLOW_ENVIRONMENTS", str(directory / "environments"))
+        yield
 
 
 def run(example: str, *arguments: str, **environment: str) -> str:

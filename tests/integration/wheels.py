@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 import zipfile
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def make_wheel(
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in files.items():
             archive.writestr(file, content)
+    return path
+
+
+def wheel_of(directory: Path, name: str) -> Path:
+    """A wheel of a package of pure Python that is installed here: no index is asked for it."""
+    distribution = importlib.metadata.distribution(name)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}-{distribution.version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in distribution.files or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                archive.writestr(str(file), file.read_binary())
     return path
 
 

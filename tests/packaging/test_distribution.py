@@ -54,6 +54,19 @@ def test_the_wheel_has_the_package_and_nothing_else(built: tuple[Path, Path]) ->
     assert extras >= {"cli", "dashboard", "dask", "joblib", "otel", "uv"}
 
 
+def test_links_of_the_page_on_an_index_lead_somewhere(built: tuple[Path, Path]) -> None:
+    """It is the README, whose paths mean nothing there."""
+    with zipfile.ZipFile(built[0]) as wheel:
+        (facts,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+        page = wheel.read(facts).decode().partition("\n\n")[2]
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    repository = _project()["urls"]["Repository"]
+    assert f"{repository}/raw/main/docs/images/dashboard.png" in links
+    assert f"{repository}/blob/main/docs/tutorial.md" in links
+
+
 def test_the_sources_build_the_same(built: tuple[Path, Path]) -> None:
     with tarfile.open(built[1]) as source, zipfile.ZipFile(built[0]) as wheel:
         inside = {name.partition("/")[2] for name in source.getnames()}
