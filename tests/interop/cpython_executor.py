@@ -8,15 +8,25 @@ of each test makes an executor of its own; they share a client.
 
 from __future__ import annotations
 
+import importlib
 import unittest
+from types import ModuleType
 from typing import Any
-
-from test import test_concurrent_futures as cpython  # type: ignore[import-not-found, unused-ignore]
 
 from armoflow import Client
 from armoflow.client.executor import ClientExecutor
 
+THEIRS = "test.test_concurrent_futures"
+
 WORKERS = 2
+
+
+def _theirs(module: str) -> ModuleType:
+    """Where they have a class: from Python 3.12 on, in a module of their package."""
+    package = importlib.import_module(THEIRS)
+    return (
+        importlib.import_module(f"{THEIRS}.{module}") if hasattr(package, "__path__") else package
+    )
 
 
 def setUpModule() -> None:
@@ -42,13 +52,13 @@ class OnClient:
         self.executor.shutdown()
 
 
-class ExecutorTest(OnClient, cpython.ExecutorTest, unittest.TestCase):  # type: ignore[misc]
+class ExecutorTest(OnClient, _theirs("executor").ExecutorTest, unittest.TestCase):  # type: ignore[misc]
     test_max_workers_negative: Any = None
 
 
-class WaitTest(OnClient, cpython.WaitTests, unittest.TestCase):  # type: ignore[misc]
+class WaitTest(OnClient, _theirs("test_wait").WaitTests, unittest.TestCase):  # type: ignore[misc]
     pass
 
 
-class AsCompletedTest(OnClient, cpython.AsCompletedTests, unittest.TestCase):  # type: ignore[misc]
+class AsCompletedTest(OnClient, _theirs("test_as_completed").AsCompletedTests, unittest.TestCase):  # type: ignore[misc]
     pass
