@@ -62,7 +62,7 @@ class SharedEngine:
         try:
             prepare_directory(state)
             self.endpoint = shared_endpoint(state)
-            self._connection = self._join()
+            self._connection: int | None = self._join()
         except OSError as error:
             raise EngineError(
                 f"the state directory {state} cannot be used: {error.strerror} ({error.filename}); "
@@ -140,8 +140,11 @@ class SharedEngine:
         return connection.detach()
 
     def _leave(self) -> None:
-        HELD.discard(self._connection)
-        os.close(self._connection)
+        """Let go of the connection, if there is one: none could be made to an engine that died."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            HELD.discard(connection)
+            os.close(connection)
 
     def _start(self, place: Path) -> socket.socket:
         path = place / CLIENTS_SOCKET
@@ -183,12 +186,14 @@ class SharedEngine:
             EngineError: If it does not start.
         """
         said = b""
+        connection = self._connection
+        assert connection is not None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ)
             selector.register(self._ending, selectors.EVENT_READ)
             while not said.endswith(b"\n"):
                 if wait(lambda seconds: bool(selector.select(seconds)), MOMENT):
-                    come = b"" if self._stopping else _read(self._connection)
+                    come = b"" if self._stopping else _read(connection)
                     if not come and not self._started:
                         return False
                     said += come
@@ -223,6 +228,7 @@ class SharedEngine:
 
     def _lives(self) -> bool:
         """Wait until it dies; False if this client leaves it before."""
+        assert self._connection is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             selector.register(self._ending, selectors.EVENT_READ)

@@ -287,5 +287,23 @@ FORKING = """
 """
 
 
+def test_who_cannot_start_it_again_leaves_nothing_of_others_closed(
+    state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "not any more", str(state))
+
+    with Client(state=state, workers=1) as client:
+        engine = engine_of(client)
+        assert client.compute(task(abs)(-1)) == 1
+        monkeypatch.setattr("armoflow.client.shared_engine.meeting", refuse)
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="not any more"):
+            client.compute(task(time.sleep)(60))
+        with tmp_path.joinpath("mine").open("w") as mine:  # its descriptor may be the engine's old
+            client.close()
+            mine.write("mine")
+
+
 def test_a_forked_process_does_not_keep_it(state: Path) -> None:
     assert program(FORKING, state).communicate(timeout=PATIENCE)[0] == "ended\n"
