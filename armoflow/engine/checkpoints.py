@@ -16,6 +16,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from armoflow.engine.files import synchronize
+from armoflow.errors import EngineError
+
 logger = logging.getLogger(__name__)
 
 PAGES: Final = 4096
@@ -24,9 +27,12 @@ PAGES: Final = 4096
 MOST_PAGES: Final = 4 * PAGES
 """Pages (128 MiB) of a log that was not begun anew for too long."""
 
-AGAIN: Final = 3
+AGAIN: Final = 8
 """Times that a long log is copied once more: less has come each time, and little is left at last
 for the journal's thread, for which all wait."""
+
+LITTLE: Final = 64
+"""Pages that may be left for it: copying them again would leave as many."""
 
 QUIET: Final = 2.0
 """Seconds without a write after which the file of a long log is made short."""
@@ -101,9 +107,20 @@ class Checkpointer:
                 if self._stopping:
                     return
                 self.copy(connection)
-                for _ in range(AGAIN):
-                    if self.length > MOST_PAGES:
-                        self.copy(connection)
+                if self.length > MOST_PAGES:
+                    self._leave_little(connection)
                 self.running = False
         finally:
             connection.close()
+
+    def _leave_little(self, connection: sqlite3.Connection) -> None:
+        """Copy what came meanwhile, and have the rest on the disk: finishing waits for the disk."""
+        for _ in range(AGAIN):
+            before = self.length
+            self.copy(connection)
+            if self.length - before <= LITTLE:  # or the log was begun anew
+                break
+        try:
+            synchronize([self._path.with_name(f"{self._path.name}-wal")])
+        except (OSError, EngineError) as error:
+            logger.warning("the journal's log could not be synchronised: %s", error)
