@@ -79,7 +79,7 @@ class Attempts:
         if error is None:
             if spent:
                 self._begin_again(item)
-            self.recorder.start(item, attempt, self.deadline())
+            self.recorder.start(item, attempt, self.deadline() if self.timeout else 0)
             try:
                 return body()
             except (ItemFailure, AbsentItem):

@@ -149,7 +149,7 @@ def _run_item(
     began: float | None = None,
 ) -> None:
     """Make an attempt, unless the first one was made already and raised ``error``."""
-    if job.is_finished(item):
+    if job.finished and job.is_finished(item):
         return
     began = began or time.perf_counter()
     try:

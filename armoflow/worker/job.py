@@ -309,7 +309,9 @@ class Job:
 
     def _cells(self, value: Any) -> list[Cell]:
         count = len(self.cells)
-        values = [value] if count == 1 else split_outputs(value, count, self.payload.name)
+        if count == 1:
+            return [pickle_value(value, copy=self._lasting)]
+        values = split_outputs(value, count, self.payload.name)
         return [pickle_value(single, copy=self._lasting) for single in values]
 
 

@@ -201,11 +201,14 @@ class Runner:
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
         self.name, self.payload, self.touched = payload.name, payload, False
         check_versions(payload.versions, node=payload.name)  # before anything else is read of it
-        self._surround(payload.settings)
-        self._paces.hear(payload.paces)
+        settings = payload.settings
+        if settings.env or settings.memory is not None:
+            self._surround(settings)
+        if payload.paces:
+            self._paces.hear(payload.paces)
         self._seconds = 0.0
         self._log = ItemLog()
-        tries = _tries(task.task_id)
+        tries = _tries(task.task_id) if _RETRIED in task.task_id else 0
         if tries and payload.divisible:  # one of its items may be what a worker was lost for
             job = self._job(task, payload, lasting=False)
         elif tries and _is_given_up(payload, tries):
@@ -220,19 +223,23 @@ class Runner:
         if job.pending:
             self._expand(task, job, effects)
         else:
-            # On the lane the engine tells it; and who only copies has not made them.
-            copied = payload.operation is Operation.GATHER
-            seconds = None if copied or task.folder is None else self._seconds
-            log: Sequence[Any] = ()
-            if self._log.tells:
-                if self._log.lasts:
-                    self._context(task, job, effects).leave_log()
-                else:
-                    log = self._log.pack()
-            packages = packages_of(payload)
-            for output, cells in zip(task.outputs, job.cells, strict=True):
-                self._store(task, effects, output, pack_envelope(cells, seconds, log, packages))
-                log = ()  # the first one has it
+            self._store_all(task, payload, job, effects)
+
+    def _store_all(self, task: EngineTask, payload: Payload, job: Job, effects: Effects) -> None:
+        """All outputs, and what is told of them."""
+        # On the lane the engine tells it; and who only copies has not made them.
+        copied = payload.operation is Operation.GATHER
+        seconds = None if copied or task.folder is None else self._seconds
+        log: Sequence[Any] = ()
+        if self._log.tells:
+            if self._log.lasts:
+                self._context(task, job, effects).leave_log()
+            else:
+                log = self._log.pack()
+        packages = packages_of(payload)
+        for output, cells in zip(task.outputs, job.cells, strict=True):
+            self._store(task, effects, output, pack_envelope(cells, seconds, log, packages))
+            log = ()  # the first one has it
 
     def _prepare(self, task: EngineTask, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
