@@ -129,8 +129,7 @@ class Faults:
     def loses(self, future: Future[Any]) -> None:
         """Delete the data of a future's value in the engine, once it has ended.
 
-        Tasks that need it fail, with ``DataLostError``, or with an ``EngineError`` where the engine
-        refuses them at once.
+        Tasks that need it fail with ``DataLostError``.
 
         Raises:
             GraphError: If the client has no engine.

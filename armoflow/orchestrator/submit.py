@@ -20,6 +20,7 @@ from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
+from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, Note
 from armoflow.protocol.transport import Transport
 
@@ -310,12 +311,15 @@ class Pipeline:
                 if not await self._blame_inputs(batch, error.result_ids):
                     raise
             except EngineError as error:
-                if error.code != "NOT_FOUND" or not earlier:
+                if error.code != "NOT_FOUND":
                     raise
-                # An earlier batch was refused, and with it the results that this one names.
                 self._tracker.forget(batch, ids)
-                await asyncio.wait(earlier)
-                earlier = frozenset()
+                if earlier:
+                    # One of them was refused, and with it the results that this one names.
+                    await asyncio.wait(earlier)
+                    earlier = frozenset()
+                elif not await self._blame_inputs(batch, await self._gone(session_id, batch)):
+                    raise
         self._runnable(batch)
         if given_up := [task for task in batch if task.failed]:
             self._cancel(given_up)
@@ -335,6 +339,12 @@ class Pipeline:
         if dependents:
             self._cancel(dependents)
         return runnable
+
+    async def _gone(self, session_id: str, batch: Sequence[PlannedTask]) -> frozenset[str]:
+        """The inputs of a batch that the engine does not have any more: somebody deleted them."""
+        inputs = {result.id for task in batch for result in task.inputs} - {*_output_ids(batch)}
+        changes = await self._transport.poll(session_id, sorted(inputs))
+        return frozenset(one.result_id for one in changes if one.state is ResultState.DELETED)
 
     async def _blame_inputs(self, batch: Sequence[PlannedTask], result_ids: frozenset[str]) -> bool:
         """Find out why inputs are lost; returns whether the batch has any of them."""

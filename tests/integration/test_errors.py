@@ -932,6 +932,33 @@ def test_an_input_that_was_lost_is_named_with_its_task(client: Client, tmp_path:
     assert future.result() == 300_001
 
 
+def deleted(client: Client) -> Any:
+    """A future whose data the engine has not any more."""
+    future: Any = client.submit(loaded())
+    future.result()
+    delete(client, future.pieces[0].result.id)
+    return future
+
+
+def test_what_was_deleted_before_is_told_alike_by_every_engine(client: Client) -> None:
+    for use in (
+        lambda lost: joined(lost, 1),
+        lambda lost: joined(b"", joined(lost, 1)),
+        lambda lost: joined.map([lost, b"1"], number=1),
+        lambda lost: joined.map([b"1", b"2"], number=joined(lost, 1)),
+    ):
+        lost = deleted(client)
+        told = f"result {lost.pieces[0].result.id} of task 'loaded' is gone: it was deleted, or "
+        with pytest.raises(DataLostError, match=told):
+            client.compute(use(lost))
+        assert len(lost.result()) == 300_000  # the client has it, and stores it anew
+        assert client.compute(joined(lost, 1)) == 300_001
+    graphs = joined(deleted(client), 1), joined(b"12", 1)
+    lost, other = client.compute(*graphs, return_exceptions=True)
+    assert isinstance(lost, DataLostError)
+    assert other == 3
+
+
 def test_what_was_put_and_lost_is_named(client: Client) -> None:
     stored: Any = client.put(bytes(300_000))
     delete(client, stored.constant.result_id)
