@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,9 @@ from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.graph.collection import DelayedList
 from armoflow.index import Index
 from armoflow.orchestrator import calls
+from armoflow.orchestrator.background import Background
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.backups import Backups, Race
-from armoflow.orchestrator.blame import whole_errors
 from armoflow.orchestrator.caching.cache import Cache
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.calls import PlainCalls
@@ -31,9 +31,10 @@ from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.named.recorder import Recorder
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planned import Constant, PlannedTask
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
+from armoflow.orchestrator.root_causes import RootCauses
 from armoflow.orchestrator.run import Run
 from armoflow.orchestrator.stalls import Stalls
 from armoflow.orchestrator.submit import Pipeline
@@ -70,7 +71,6 @@ class Orchestrator:
         shared: str | None = None,
     ) -> None:
         self.transport = transport
-        self._key = key
         self._lasting = lasting
         self._shared = shared
         self._durations = Durations(transport, lambda: self._session_id)
@@ -94,18 +94,15 @@ class Orchestrator:
         self._session_id: str | None = None
         self._old_sessions: list[str] = []
         self._runs: set[Run] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background(self._give_up)
         self._watching: asyncio.Task[None] | None = None
-        self._waiting: set[str] = set()
-        self._unexplained: list[tuple[Result, ResultChange]] = []
-        self._told: set[str] = set()
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._lost: ArmoflowError | None = None
         self.freeing = Freeing(
             transport,
             lambda: self._session_id,
-            lambda without, call: self._start(self._spare(without, call)),
+            self._background.start_spare,
             self._freed,
             resumable=shared is not None,
         )
@@ -128,7 +125,16 @@ class Orchestrator:
             lambda: self._session_id,
             apply=self._apply,
             fail=self._fail_all,
-            tell=self._tell,
+            tell=self._background.tell,
+        )
+        self._causes = RootCauses(
+            transport,
+            self.tracker,
+            key,
+            session=self.session,
+            start=self._background.start,
+            abandon=self._abandon,
+            freed=self._freed,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
@@ -139,14 +145,14 @@ class Orchestrator:
             self._canceller,
             fetch=self.fetcher.fetch,
             pace=calls.LOCAL if batched else calls.CLUSTER,
-            look=lambda partition, told: self._start(self._look(partition, told)),
+            look=lambda partition, told: self._background.start(self._look(partition, told)),
             watch=self.will_submit,
         )
         self._backups = self._make_backups(backlog)
-        self._start(self.pipeline.run())
-        self._start(self._durations.run())
+        self._background.start(self.pipeline.run())
+        self._background.start(self._durations.run())
         self.stalls = Stalls(transport, self.tracker, lambda: self._session_id)
-        self._start(self.stalls.run())
+        self._background.start(self.stalls.run())
         self.overview = Overview(
             transport,
             self.tracker,
@@ -156,9 +162,9 @@ class Orchestrator:
             session=lambda: self._session_id,
         )
         self.cache: Cache | None = None
-        self._start(unsettled.run())
-        self._start(self._watcher.look())
-        self._start(self._watcher.look_after_silence())
+        self._background.start(unsettled.run())
+        self._background.start(self._watcher.look())
+        self._background.start(self._watcher.look_after_silence())
 
     # --- sessions -------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Orchestrator:
                 raise self._lost
             if self._session_id is None:
                 self._session_id = await self._open_session()
-                self._watching = self._start(self._watch(self._session_id))
+                self._watching = self._background.start(self._watch(self._session_id))
             return self._session_id
 
     async def _open_session(self) -> str:
@@ -242,10 +248,7 @@ class Orchestrator:
             for session_id in sessions:
                 await self._end(session_id)
         finally:
-            while self._tasks:
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.wait(set(self._tasks), timeout=1.0)
+            await self._background.stop()
             await self.transport.close()
 
     async def _is_busy(self) -> bool:
@@ -303,7 +306,7 @@ class Orchestrator:
                 self.transport,
                 index,
                 lambda: self.last_session,
-                self._start,
+                self._background.start,
                 limit=limit,
                 code=self.book.code_of,
             )
@@ -434,7 +437,7 @@ class Orchestrator:
         session_id = await self.session()
         result_ids = list(self.tracker.open)[: config.RESYNC_RESULTS]
         unexplained = self.tracker.apply(await self.transport.poll(session_id, result_ids))
-        await self._explain(unexplained)
+        await self._causes.find(unexplained)
 
     async def _look(self, partition: str, told: Callable[[bool], None]) -> None:
         """Find out whether tasks of the session run; if that is not known, they are taken to."""
@@ -453,69 +456,15 @@ class Orchestrator:
         self.pipeline.freed()  # what needs them has its turn, and fails
 
     def _apply(self, changes: Sequence[ResultChange]) -> None:
-        unexplained = self.tracker.apply(changes)
-        if unexplained:
-            if not self._unexplained:
-                # Engines tell of a failed task and of those that need it one by one: together they
-                # are told apart.
-                told = all(change.failure is not None for _, change in unexplained)
-                self._loop.call_later(0.0 if told else config.EXPLAIN_DELAY, self._explain_all)
-            self._unexplained += unexplained
+        self._causes.find_soon(self.tracker.apply(changes))
         self.pipeline.freed()
-
-    def _explain_all(self) -> None:
-        unexplained, self._unexplained = self._unexplained, []
-        self._start(self._explain(unexplained))
-
-    async def _explain(self, aborted: Sequence[tuple[Result, ResultChange]]) -> None:
-        """Find out why results were aborted, roots first."""
-        roots = {
-            result.id: change.failure for result, change in aborted if not self._has_cause(result)
-        }
-        failures = {key: failure for key, failure in roots.items() if failure is not None}
-        unknown = [key for key in roots if key not in failures]
-        if unknown:
-            try:
-                failures |= await self.transport.failures(await self.session(), unknown)
-            except ArmoflowError as error:
-                logger.warning("failed tasks could not be listed: %s", error)
-        failures = await whole_errors(self.transport, self._key, failures)
-        abandoned: list[PlannedTask] = []
-        for result, change in sorted(aborted, key=self._age):
-            if result.id not in self.tracker.open or self._wait_for_root(result):
-                continue
-            abandoned += self.tracker.abort(result, failures.get(result.id, change.failure))
-        if abandoned:
-            self._abandon(abandoned)
-        self.pipeline.freed()
-
-    def _wait_for_root(self, result: Result) -> bool:
-        """Whether an input is still to be reported: then this is not the task that failed.
-
-        Believed once: a report that got lost is made up for by the next resync.
-        """
-        task = self.tracker.open[result.id]
-        if result.id in self._waiting or not any(i.id in self.tracker.open for i in task.inputs):
-            self._waiting.discard(result.id)
-            return False
-        self._waiting.add(result.id)
-        return True
-
-    def _age(self, entry: tuple[Result, ResultChange]) -> int:
-        """Where its task stands in the order of the plan, in which inputs come first."""
-        task = self.tracker.open.get(entry[0].id)
-        return 0 if task is None else task.number
-
-    def _has_cause(self, result: Result) -> bool:
-        task = self.tracker.open.get(result.id)
-        return task is None or self.tracker.failed_input(task) is not None
 
     def _make_backups(self, backlog: Backlog) -> Backups:
         cancel = self._canceller.cancel_task
         backups = Backups(self._running, self.pipeline.put_now, self._adopt, cancel)
         if self._shared is None:  # what goes on without its client is run once
             backlog.on_backup = backups.begun
-            self._start(backups.run())
+            self._background.start(backups.run())
         return backups
 
     async def _running(self) -> Sequence[str]:
@@ -536,43 +485,15 @@ class Orchestrator:
     def _cancel_in_engine(self, tasks: Sequence[PlannedTask]) -> None:
         ids = [task.task_id for task in tasks if task.task_id]
         if ids and self._session_id is not None:
-            self._start(
-                self._spare(
-                    "what nobody wants any more runs on, for the engine does not cancel it",
-                    partial(self.transport.cancel_tasks, self._session_id, ids),
-                )
+            self._background.start_spare(
+                "what nobody wants any more runs on, for the engine does not cancel it",
+                partial(self.transport.cancel_tasks, self._session_id, ids),
             )
 
     def _freed(self) -> None:
         self.pipeline.freed()
 
-    async def _spare(self, without: str, call: Callable[[], Awaitable[None]]) -> None:
-        """Make a call whose failure only costs the engine something; told once of each kind.
-
-        A client that is closed before this begins makes none: the session's end does the same.
-        """
-        try:
-            await call()
-        except ArmoflowError as error:
-            self._tell(without, error)
-
-    def _tell(self, what: str, error: ArmoflowError) -> None:
-        """Say what goes on in spite of an error, once of each kind."""
-        level = logging.DEBUG if what in self._told else logging.WARNING
-        self._told.add(what)
-        logger.log(level, "%s: %s", what, error)
-
-    def _start(self, coroutine: Any) -> asyncio.Task[Any]:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finish)
-        return task
-
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
-            logger.error("the client's own work failed: %s", error, exc_info=error)
-            wrapped = error if isinstance(error, ArmoflowError) else ArmoflowError(str(error))
-            self._stop_runs(wrapped)
-            self._fail_all(wrapped)
+    def _give_up(self, error: ArmoflowError) -> None:
+        """The client's own work has failed, which it should not: nobody shall wait for it."""
+        self._stop_runs(error)
+        self._fail_all(error)
