@@ -58,7 +58,7 @@ class NewLogs:
         if count.total <= len(self._seen):
             return []
         since = Timestamp(seconds=self._since)
-        request = messages.results_in(self._session_id, _COMPLETED, PAGE, PREFIX, since)
+        request = messages.results_in(self._session_id, _COMPLETED, PAGE, PREFIX, since=since)
         rows = {
             row.result_id: row
             async for row in list_pages(ask, request, "results")

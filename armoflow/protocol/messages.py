@@ -100,7 +100,13 @@ def list_results(result_ids: Sequence[str]) -> Any:
 
 
 def results_in(
-    session_id: str, status: int, size: int, prefix: str = "", since: Timestamp | None = None
+    session_id: str,
+    status: int,
+    size: int,
+    prefix: str = "",
+    *,
+    since: Timestamp | None = None,
+    owner: str | None = None,
 ) -> Any:
     """A page of ListResults: those of a session with a status.
 
@@ -110,12 +116,15 @@ def results_in(
         size: How many rows a page has.
         prefix: What their names begin with.
         since: When they were created at the earliest.
+        owner: The task that is to make them; empty: none was submitted.
     """
     wanted: list[Test] = [("session_id", "==", session_id), ("status", "==", status)]
     if prefix:
         wanted.append(("name", "starts with", prefix))
     if since is not None:
         wanted.append(("created_at", ">=", since))
+    if owner is not None:
+        wanted.append(("owner_task_id", "==", owner))
     request = results_common_pb2.ListResultsRequest(page=0, page_size=size)
     add_filters(request.filters, RESULTS, [wanted])
     return sort_upwards(request, RESULTS, "id")

@@ -30,6 +30,7 @@ PAGE = 500
 """Rows of one list call."""
 
 _OPEN = (session_status_pb2.SESSION_STATUS_RUNNING, session_status_pb2.SESSION_STATUS_PAUSED)
+_CREATED = result_status_pb2.RESULT_STATUS_CREATED
 _COMPLETED = result_status_pb2.RESULT_STATUS_COMPLETED
 _STATES = {
     result_status_pb2.RESULT_STATUS_CREATED: ResultState.CREATED,
@@ -87,6 +88,12 @@ class StandardSharedSessions:
         """The names that begin so of the results that are there, in a session."""
         request = messages.results_in(session_id, _COMPLETED, PAGE, prefix)
         return [raw.name async for raw in list_pages(self._list_results, request, "results")]
+
+    async def created(self, session_id: str, prefix: str, *, unowned: bool = False) -> list[str]:
+        """The results of a session whose data is to come, and whose names begin so."""
+        owner = "" if unowned else None
+        request = messages.results_in(session_id, _CREATED, PAGE, prefix, owner=owner)
+        return [raw.result_id async for raw in list_pages(self._list_results, request, "results")]
 
     async def owned(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Owned]:
         """What becomes of results, by id; those are left out that the engine does not know."""

@@ -32,6 +32,7 @@ from armoflow.content import Part
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
+from armoflow.protocol.ended_results import EndedResults
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, OUTPUT, TIDY
@@ -97,6 +98,7 @@ class StandardTransport:
         self._openings = Openings(self, self._sessions)
         self._endings = Endings(self, self._tasks)
         self._remains = Remains(self, self._results, self._tasks)
+        self._ended_results = EndedResults(self, self._results)
         self._repeated = RepeatedItems(self, self._results)
         self._events = events_service_pb2_grpc.EventsStub(channel)
         self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -274,18 +276,23 @@ class StandardTransport:
         """The final ones among these results; those that the engine does not know are gone."""
         unknown = dict.fromkeys(result_ids)
         changes = []
+        ended: list[Any] | None = None
         try:
-            raws = await self.list_results(session_id, result_ids)
+            ended = await self._ended_results.rows(session_id, result_ids)
+            raws = await self.list_results(session_id, result_ids) if ended is None else ended
         except EngineError as error:
             if session_id not in self._unwatched or error.code != "PERMISSION_DENIED":
                 raise
             text = f"what ends cannot be noticed, neither by events nor by lists: {error}"
             raise EngineError(text) from error
         for raw in raws:
+            asked = raw.result_id in unknown
             unknown.pop(raw.result_id, None)
             state = _STATES.get(raw.status)
-            if state is not None:
+            if state is not None and asked:
                 changes.append(ResultChange(raw.result_id, state, raw.size))
+        if ended is not None:
+            unknown.clear()  # the others are to come
         changes.extend(ResultChange(result_id, ResultState.DELETED) for result_id in unknown)
         if changes:
             self._ended(session_id)

@@ -119,6 +119,15 @@ class SharedSessions(Protocol):
     async def names(self, session_id: str, prefix: str) -> list[str]:
         """The names that begin so of the results that are there, in a session."""
 
+    async def created(self, session_id: str, prefix: str, *, unowned: bool = False) -> list[str]:
+        """The results of a session whose data is to come, and whose names begin so.
+
+        Args:
+            session_id: The session.
+            prefix: What their names begin with.
+            unowned: Only those that no task was submitted for.
+        """
+
     async def owned(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Owned]:
         """What becomes of results, by id; those are left out that the engine does not know."""
 

@@ -96,7 +96,7 @@ class WrittenOutput:
         oldest = max(max(seen.values(), default=0) - OVERLAP, 0)
         seen = self._seen[session_id] = {id: at for id, at in seen.items() if at >= oldest}
         since = Timestamp(seconds=oldest)
-        request = messages.results_in(session_id, _COMPLETED, PAGE, PREFIX, since)
+        request = messages.results_in(session_id, _COMPLETED, PAGE, PREFIX, since=since)
         while True:
             method = self._results.ListResults
             reply = await self._transport.call(method, request, "listing output of tasks")

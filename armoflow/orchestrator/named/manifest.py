@@ -239,24 +239,35 @@ def _option_values(options: WireOptions) -> tuple[Any, ...]:
 
 def _expect(held: object, otherwise: str) -> None:
     if not held:
-        raise MalformedError(f"a part of a run's manifest is not what it may be: {otherwise}")
+        raise _refusal(otherwise)
+
+
+def _refusal(why: str) -> MalformedError:
+    return MalformedError(f"a part of a run's manifest is not what it may be: {why}")
+
+
+# What follows is asked for every task: what is wrong is put into words only where something is.
 
 
 def _list(value: Any) -> list[Any]:
-    _expect(isinstance(value, list), f"{type(value).__name__} in place of a list")
-    return value  # type: ignore[no-any-return]
+    if not isinstance(value, list):
+        raise _refusal(f"{type(value).__name__} in place of a list")
+    return value
 
 
 def _row(value: Any, length: int) -> list[Any]:
     row = _list(value)
-    _expect(len(row) == length, f"{len(row)} fields in place of {length}")
+    if len(row) != length:
+        raise _refusal(f"{len(row)} fields in place of {length}")
     return row
 
 
 def _text(value: Any, most: int = config.TEXT_LIMIT) -> str:
-    _expect(isinstance(value, str), f"{type(value).__name__} in place of a text")
-    _expect(len(value) <= most, f"a text of {len(value):,} characters")
-    return value  # type: ignore[no-any-return]
+    if not isinstance(value, str):
+        raise _refusal(f"{type(value).__name__} in place of a text")
+    if len(value) > most:
+        raise _refusal(f"a text of {len(value):,} characters")
+    return value
 
 
 def _id(value: Any) -> str:
@@ -266,8 +277,9 @@ def _id(value: Any) -> str:
 
 
 def _number(value: Any, least: int = 0, most: int = 1 << 53) -> int:
-    _expect(type(value) is int and least <= value <= most, f"{value!r} in place of a number")
-    return value  # type: ignore[no-any-return]
+    if type(value) is not int or not least <= value <= most:
+        raise _refusal(f"{value!r} in place of a number")
+    return value
 
 
 def _positions(value: Any) -> Positions:
@@ -320,8 +332,8 @@ def _options(value: Any) -> WireOptions:
 def _task(value: Any, options: Sequence[WireOptions]) -> TaskNote:
     payload_id, inputs, outputs, option, operation, names, positions, items = _row(value, 8)
     _expect(_number(option) < len(options), "options that are not there")
-    known = type(operation) is int and operation in Operation._value2member_map_
-    _expect(known, f"operation {operation!r}")
+    if type(operation) is not int or operation not in Operation._value2member_map_:
+        raise _refusal(f"operation {operation!r}")
     note = TaskNote(
         _id(payload_id),
         tuple(map(_id, _list(inputs))),

@@ -33,11 +33,11 @@ from armoflow.orchestrator.named.manifest import (
 from armoflow.orchestrator.named.recorder import PULSE
 from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.planned import PlannedTask
-from armoflow.protocol.frames import CONSTANT_PREFIX, RUN_LABEL
+from armoflow.protocol.frames import CONSTANT_PREFIX, OUTPUT, PAYLOAD_PREFIX, RUN_LABEL
 from armoflow.protocol.messages import chunks
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
-from armoflow.protocol.transport import LabelledSession, Owned, Transport
+from armoflow.protocol.transport import LabelledSession, Transport
 from armoflow.system.this_process import lives, machine, started
 
 _PAUSE = 0.2
@@ -104,8 +104,10 @@ class RunSession:
         asked = {place.result_id for place in self.manifest.end or ()}
         if self.manifest.end is None or "" in asked:
             return False
-        owned = await self._transport.shared.owned(self.id, sorted(asked))
-        there = {key for key, it in owned.items() if it.state is ResultState.COMPLETED}
+        last = [place.result_id for place in self.manifest.end[-1:]]
+        if await self._there(last) != set(last):  # of many items, the last one comes late
+            return False
+        there = await self._there(sorted(asked))
         if there < asked or await has_failed_items(self._transport, self.id):
             return False
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
@@ -119,12 +121,14 @@ class RunSession:
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
         places = {place.result_id for place in self.manifest.end or ()}
         others = places - self._submitted  # items that no task makes, or what was not submitted
-        there: set[str] = set()
-        if asked := sorted(others - {""}):
-            owned = await self._transport.shared.owned(self.id, asked)
-            there = {key for key, it in owned.items() if it.state is ResultState.COMPLETED}
+        there = await self._there(sorted(others - {""}))
         self.progress.done.update(there)
         self.progress.lost.update(others - there)
+
+    async def _there(self, result_ids: Sequence[str]) -> set[str]:
+        """Those of these results that are there."""
+        changes = await self._transport.poll(self.id, result_ids) if result_ids else ()
+        return {one.result_id for one in changes if one.state is ResultState.COMPLETED}
 
     @property
     def planned(self) -> bool:
@@ -250,6 +254,8 @@ class RunSession:
 
     async def states(self, result_ids: Sequence[str]) -> dict[str, ResultState]:
         """What becomes of results of it, by id."""
+        if not result_ids:
+            return {}
         owned = await self._transport.shared.owned(self.id, result_ids)
         return {result_id: result.state for result_id, result in owned.items()}
 
@@ -272,20 +278,20 @@ class RunSession:
         tasks = self._hopeful(tasks)
         if not tasks:
             return []
-        ids = [output.id for task in tasks for output in task.outputs]
-        ids += [task.payload_id for task in tasks]
-        owned = await self._transport.shared.owned(self.id, ids)
-        absent = Owned(ResultState.DELETED, "")
-        ready, lost = [], []
-        for task in tasks:
-            payload = owned.get(task.payload_id, absent)
-            submitted = any(owned.get(output.id, absent).owner for output in task.outputs)
-            if payload.state is ResultState.CREATED or (
-                not submitted and payload.state is not ResultState.COMPLETED
-            ):
-                lost.append(task)
-            elif not submitted:
-                ready.append(task)
+        shared = self._transport.shared
+        free = set(await shared.created(self.id, OUTPUT, unowned=True))
+        absent = set(await shared.created(self.id, PAYLOAD_PREFIX))
+        lost = [task for task in tasks if task.payload_id in absent]
+        waiting = [
+            task
+            for task in tasks
+            if task.payload_id not in absent and all(output.id in free for output in task.outputs)
+        ]
+        states = await self.states([task.payload_id for task in waiting])
+        ready: list[PlannedTask] = []
+        for task in waiting:
+            there = states.get(task.payload_id) is ResultState.COMPLETED
+            (ready if there else lost).append(task)
         self._lose({output.id for task in lost for output in task.outputs})
         for batch in chunks(ready, config.BATCH_TASKS):
             await self._forward(batch)
