@@ -7,10 +7,17 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import Any, cast
 
+import grpc
 import pytest
 from armonik.client import ArmoniKEvents, ArmoniKResults, ArmoniKSessions, ArmoniKTasks
 from armonik.common import Task, TaskDefinition
+from armonik.protogen.common.worker_common_pb2 import HealthCheckReply
+from armonik.protogen.worker.worker_service_pb2_grpc import (
+    WorkerServicer,
+    add_WorkerServicer_to_server,
+)
 from engine_support import Running, in_loop
 from serving import Serving, serve, task_options
 
@@ -18,8 +25,11 @@ from armoflow.config import INLINE_DATA_LIMIT
 from armoflow.engine.address import Address
 from armoflow.engine.agents import link, seat
 from armoflow.engine.agents.agent_service import Execution
+from armoflow.engine.agents.link import WorkerLink
+from armoflow.engine.agents.worker_process import WorkerProcess
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.server import Server, ServerOptions
+from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
 from tests.faults.scripts import wait_for
 
@@ -69,7 +79,7 @@ def test_workers_that_are_slow_to_start_and_leave_after_each_task(
     ):
         session = Session(serving)
         outputs = session.submit(0, LARGE, 0, 0)
-        wait_for(lambda: "has not answered its health check" in caplog.text, "nothing is said")
+        wait_for(lambda: "nobody there answers by gRPC" in caplog.text, "nothing is said")
         monkeypatch.setattr(link, "HEALTH_TIMEOUT", 20.0)
         mark.touch()
         told = [session.value(output) for output in outputs]
@@ -85,6 +95,55 @@ def test_workers_that_are_slow_to_start_and_leave_after_each_task(
             assert f"{name} begins" in log
             assert {line.split()[0] for line in log.splitlines() if "has a task" in line} <= {name}
     assert list(folder.iterdir()) == []
+
+
+class Answers(WorkerServicer):
+    """Says one after the other when it is asked for its health, and then that it serves."""
+
+    def __init__(self, *answers: int | grpc.StatusCode) -> None:
+        self._answers = [*answers]
+
+    async def HealthCheck(self, request: object, context: Any) -> Any:
+        answer = self._answers.pop(0) if self._answers else HealthCheckReply.SERVING
+        if isinstance(answer, grpc.StatusCode):
+            await context.abort(answer, "no")
+        return HealthCheckReply(status=answer)
+
+
+class Runs:
+    """A process that runs for as long as it is asked."""
+
+    name = "worker.py (7)"
+    alive = True
+
+    async def wait(self, limit: float) -> None:
+        await asyncio.sleep(0)
+
+    async def wait_for(self, other: asyncio.Future[Any]) -> None:
+        await other
+
+
+@in_loop
+async def test_why_a_worker_is_not_ready_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.0)
+    target = f"unix:{tmp_path}/worker.sock"
+    server = grpc.aio.server()
+    answers = Answers(HealthCheckReply.NOT_SERVING, 7, grpc.StatusCode.PERMISSION_DENIED)
+    add_WorkerServicer_to_server(answers, server)
+    server.add_insecure_port(target)
+    await server.start()
+    worker = WorkerLink(cast(WorkerProcess, Runs()), target, CallLog())
+    assert await worker.wait_until_ready()
+    await server.stop(None)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.rpartition("its health, ")[2] for text in told] == [
+        "it says that it is NOT_SERVING",
+        "it says that it is 7",
+        "it says PERMISSION_DENIED",
+    ]
+    assert told[0].startswith(f"worker.py (7) runs, but does not serve at {target}, for 0 s now")
 
 
 @in_loop

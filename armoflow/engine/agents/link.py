@@ -60,6 +60,8 @@ class WorkerLink:
     def __init__(self, process: WorkerProcess, target: str, calls: CallLog) -> None:
         self.process = process
         self._calls = calls
+        self._target = target
+        self._health = ""
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._worker = WorkerStub(self._channel)
         self._healthy_until = 0.0
@@ -98,9 +100,11 @@ class WorkerLink:
             if clock() - said > PATIENCE:
                 said = clock()
                 logger.warning(
-                    "%s runs, but has not answered its health check for %.0f s",
+                    "%s runs, but does not serve at %s, for %.0f s now: asked for its health, %s",
                     self.process.name,
+                    self._target,
                     said - begin,
+                    self._health,
                 )
             await self.process.wait(delay)
             delay = min(2 * delay, 1.0)
@@ -124,6 +128,7 @@ class WorkerLink:
             call.cancel()  # changes nothing if the answer is there
         code, reply = await answer
         serving = worker_common_pb2.HealthCheckReply.SERVING
+        self._health = _say_health(code, reply)
         healthy = code is grpc.StatusCode.UNIMPLEMENTED or (
             reply is not None and bool(reply.status == serving)
         )
@@ -141,6 +146,17 @@ class WorkerLink:
         """Begin a ``Process`` call, which may be cancelled; see :func:`read_answer`."""
         self._calls.record("Worker/Process")
         return self._worker.Process(request, timeout=limit)
+
+
+def _say_health(code: Any, reply: Any) -> str:
+    """What a worker said to the question for its health."""
+    if reply is not None:
+        names = worker_common_pb2.HealthCheckReply.ServingStatus.DESCRIPTOR.values_by_number
+        status = names[reply.status].name if reply.status in names else reply.status
+        return f"it says that it is {status}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "nobody there answers by gRPC"
+    return f"it says {code.name}"
 
 
 async def read_answer(call: Any) -> tuple[Any, Any]:
