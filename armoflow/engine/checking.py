@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -13,13 +14,19 @@ from typing import Final
 from armoflow.engine.directory import JOURNAL
 from armoflow.engine.holding import OBJECTS, held
 from armoflow.engine.objects import data_key, data_path
-from armoflow.engine.records import FINAL, ResultStatus, TaskStatus
+from armoflow.engine.records import FINAL, ResultStatus, SessionStatus, TaskStatus
 from armoflow.engine.rows import split_ids
 from armoflow.engine.schema import VERSION, check_journal, damaged
 from armoflow.errors import EngineError
 
 AT_ONCE: Final = 500
 """Rows that are looked up by one query."""
+
+_STATUSES: Final[Mapping[str, type[IntEnum]]] = {
+    "sessions": SessionStatus,
+    "tasks": TaskStatus,
+    "results": ResultStatus,
+}
 
 SHOWN: Final = 20
 """Problems of one kind that are told one by one."""
@@ -106,6 +113,12 @@ def _check(connection: sqlite3.Connection, directory: Path, findings: Findings) 
             f"{table[:-1]} {key} names {column} {value}, which is not there" for key, value in rows
         ]
         findings.tell("of these", lost)
+    for table, statuses in _STATUSES.items():
+        rows = connection.execute(
+            f"SELECT id, status FROM {table} WHERE status NOT IN ({_numbers(statuses)})"
+        )
+        odd = [f"{table[:-1]} {key} has the status {value!r}, which is none" for key, value in rows]
+        findings.tell("of these", odd)
     findings.tell("results without their data", list(_missing_data(connection, directory)))
     findings.tell("tasks that cannot run", list(_stuck_tasks(connection)))
 
@@ -116,7 +129,7 @@ def _missing_data(connection: sqlite3.Connection, directory: Path) -> Iterator[s
         "SELECT id, opaque_id, size FROM results WHERE status=?", (int(ResultStatus.COMPLETED),)
     )
     while part := list(islice(rows, AT_ONCE)):
-        keys = {result_id: data_key(bytes.fromhex(opaque)) for result_id, opaque, _ in part}
+        keys = {result_id: _key(opaque) for result_id, opaque, _ in part}
         small = [key for key in keys.values() if not key & 1]
         marks = ",".join("?" * len(small))
         sizes: dict[int, int] = dict(
@@ -139,9 +152,9 @@ def _missing_data(connection: sqlite3.Connection, directory: Path) -> Iterator[s
 
 def _stuck_tasks(connection: sqlite3.Connection) -> Iterator[str]:
     """Unfinished tasks whose inputs are unknown, or that are queued without them."""
-    final = ",".join(str(int(status)) for status in FINAL)
     rows = connection.execute(
-        f"SELECT id, status, payload_id, dependencies FROM tasks WHERE status NOT IN ({final})"
+        "SELECT id, status, payload_id, dependencies FROM tasks "
+        f"WHERE status NOT IN ({_numbers(FINAL)})"
     )
     while part := list(islice(rows, AT_ONCE)):
         for task_id, status, payload_id, dependencies in part:
@@ -153,6 +166,18 @@ def _stuck_tasks(connection: sqlite3.Connection) -> Iterator[str]:
                     yield f"task {task_id}: its input {result_id} is not there"
                 elif status == TaskStatus.SUBMITTED and row[0] == ResultStatus.CREATED:
                     yield f"task {task_id} is queued, but its input {result_id} has no data yet"
+
+
+def _numbers(statuses: Iterable[int]) -> str:
+    return ",".join(str(int(status)) for status in statuses)
+
+
+def _key(opaque_id: str) -> int:
+    """The key of an opaque id as rows have it; -2, as for one that is none, if it is nonsense."""
+    try:
+        return data_key(bytes.fromhex(opaque_id))
+    except (ValueError, TypeError):
+        return -2
 
 
 def _size(path: Path) -> int | None:

@@ -407,6 +407,10 @@ class Engine:
         except sqlite3.DatabaseError as error:
             connection.close()
             raise damaged(path, error) from error
+        except (ValueError, KeyError) as error:
+            connection.close()
+            text = f"a row makes no sense: {error}; armoflow up --check says which"
+            raise damaged(path, ValueError(text)) from error
         self._journal.start()
         self.task_counts.begin(recovered.counts, recovered.tasks.values())
         self.apply(

@@ -15,6 +15,8 @@ from armoflow.cli.main import main
 from armoflow.engine import backup
 from armoflow.engine.backup import back_up
 from armoflow.engine.checking import check_state
+from armoflow.engine.core import Engine
+from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import TaskRecord
 from armoflow.errors import EngineError
 
@@ -109,6 +111,23 @@ def test_what_is_missing_is_named(state: Path, capsys: pytest.CaptureFixture[str
     assert sum("is not there" in text for text in unharmed(state)) == 4
     assert main(["up", "--check", "--state", str(state)]) == 1
     assert "4 problem(s)" in capsys.readouterr().out
+
+
+@in_loop
+async def test_rows_that_make_no_sense_are_told(state: Path) -> None:
+    damage(
+        state,
+        "UPDATE results SET opaque_id='zz' WHERE name='payload'",
+        "UPDATE tasks SET status=77",
+    )
+    problems = unharmed(state)
+    assert sum("has the status 77, which is none" in text for text in problems) == 2
+    assert sum("its data is not in the journal" in text for text in problems) == 2
+    with pytest.raises(
+        EngineError, match="damaged.*makes no sense.*armoflow up --check says"
+    ) as no:
+        await Engine(EngineOptions(state)).start()
+    assert no.value.code == "DATA_LOSS"
 
 
 def test_what_is_no_state_of_ours(tmp_path: Path, state: Path) -> None:
