@@ -123,11 +123,9 @@ async def test_rows_that_make_no_sense_are_told(state: Path) -> None:
     problems = unharmed(state)
     assert sum("has the status 77, which is none" in text for text in problems) == 2
     assert sum("its data is not in the journal" in text for text in problems) == 2
-    with pytest.raises(
-        EngineError, match="damaged.*makes no sense.*armoflow up --check says"
-    ) as no:
+    with pytest.raises(EngineError, match=r"makes no sense.*armoflow up --check says") as caught:
         await Engine(EngineOptions(state)).start()
-    assert no.value.code == "DATA_LOSS"
+    assert caught.value.code == "DATA_LOSS"
 
 
 def test_what_is_no_state_of_ours(tmp_path: Path, state: Path) -> None:
