@@ -103,17 +103,27 @@ class Server:
         self._exposition: Exposition | None = None
         self._engine_runs = False
 
-    async def start(self) -> None:
-        """Recover the state, start the workers, and serve.
+    async def recover(self) -> None:
+        """Recover the state, which takes the event loop for as long as the state is large.
 
         Raises:
             OptionError: If the address cannot be listened at.
             EngineError: If the state directory is in use or damaged.
         """
         check_free(self.address)
+        await self.engine.start()
+        self._engine_runs = True
+
+    async def start(self) -> None:
+        """Recover the state, unless that is done; start the workers, and serve.
+
+        Raises:
+            OptionError: If the address cannot be listened at.
+            EngineError: If the state directory is in use or damaged.
+        """
         try:
-            await self.engine.start()
-            self._engine_runs = True
+            if not self._engine_runs:
+                await self.recover()
             # Workers start while this process is still busy importing gRPC.
             await self._start_agents()
             await self._serve()

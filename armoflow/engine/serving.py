@@ -20,7 +20,7 @@ from armoflow.engine.presence import Presence
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
-from armoflow.system.ending import watch_signals
+from armoflow.system.ending import ending_at_once, watch_signals
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
 
@@ -148,6 +148,8 @@ def _beside(command: Sequence[str] | None, environment: Mapping[str, str]) -> It
 
 async def _start(server: Server, told: asyncio.Event) -> bool:
     """Start the server; False if it was told to end meanwhile."""
+    with ending_at_once():
+        await server.recover()
     waiting = asyncio.ensure_future(told.wait())
     starting = asyncio.ensure_future(server.start())
     await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -45,3 +47,26 @@ def watch_signals(force: Callable[[], None]) -> Ending:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, tell, number)
     return told
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Meanwhile the first signal ends the process, with code 0, though its event loop is held up.
+
+    For work that a kill may cut short at any moment, before anything is served.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os._exit(0)
+
+    before = {
+        number: signal.signal(number, end)
+        for number in _SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)  # as event loops have it

@@ -235,6 +235,38 @@ def test_partitions_have_workers_of_their_own(tmp_path: Path) -> None:
     assert started == {"a": [own, ["other"], own], "c": [["w", "x=1"]] * 2}
 
 
+RECOVERING = """
+import sys
+from pathlib import Path
+from armoflow.engine import core
+from armoflow.cli.main import main
+
+def load(*_, **__):
+    print("recovers", flush=True)
+    while True:
+        pass
+
+core.loading.load = load
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_ends_at_once_while_it_recovers_a_long_state(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-c", RECOVERING, *up(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"recovers\n"
+        process.send_signal(number)
+        try:
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+        assert process.stderr.read() == b""
+    with started(*up(tmp_path)):
+        pass  # it is recovered by the next one
+
+
 def test_running_tasks_end_before_the_engine_does(tmp_path: Path) -> None:
     async def stop_while_one_runs() -> None:
         engine = EngineOptions(tmp_path / "state")
