@@ -6,9 +6,12 @@ import json
 import random
 import sys
 
+import pytest
+
 from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import KNOWN_TAGS, Rounds
 from armoflow.engine.scheduler import LET_GO, MAXIMUM_SKIPS, Scheduler
+from armoflow.named_limits import read_limits
 
 
 class FakeAgent:
@@ -456,3 +459,57 @@ def test_sessions_that_wait_for_a_place_take_turns() -> None:
         ran += setup.take(10)
     assert abs(sum(name.startswith("a") for name in ran) - 20) <= 2
     assert "c" in ran[10:15]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_to_limited_tasks_none_is_forgotten(seed: int) -> None:
+    dice, setup = random.Random(seed), Setup()
+    running: dict[str, TaskRecord] = {}
+
+    def ends_something() -> None:
+        if running:
+            name = dice.choice(sorted(running))
+            running.pop(name).status = TaskStatus.COMPLETED
+            setup.scheduler.forget([name])
+
+    def takes_some() -> None:
+        for name in setup.take(dice.randrange(1, 4)):
+            running[name] = setup.tasks[name]
+        for limit in ("one", "two"):
+            limits = [read_limits(task.options.options) for task in running.values()]
+            taken = [found[limit] for found in limits if limit in found]
+            assert not taken or len(taken) <= max(taken)
+
+    def queued() -> list[TaskRecord]:
+        return [one for one in setup.tasks.values() if one.status is TaskStatus.SUBMITTED]
+
+    def cancels_the_first() -> None:
+        for task in queued()[: dice.randrange(8)]:
+            task.status = TaskStatus.CANCELLED
+
+    for number in range(150):
+        match dice.randrange(8):
+            case 0 | 1 | 6 | 7:
+                names = dice.choice([["one"], ["two"], ["one", "two"], ["two", "one"], []])
+                limits = {name: dice.choice([1, 1, 1, 2]) for name in names}
+                where = {"session": dice.choice("abc"), "priority": dice.choice([1, 2])}
+                task = limited(setup, f"{number}", number, **where, **limits)  # type: ignore[arg-type]
+                setup.scheduler.push([task])
+            case 2:
+                takes_some()
+            case 3:
+                ends_something()
+            case 4:
+                cancels_the_first()
+            case 5 if dice.randrange(8) == 0:
+                session = dice.choice("abc")
+                setup.scheduler.drop(session)
+                for task in setup.tasks.values():
+                    if task.session_id == session and task.status is TaskStatus.SUBMITTED:
+                        task.status = TaskStatus.CANCELLED
+    while queued():
+        takes_some()
+        assert running, [task.id for task in queued()]
+        ends_something()
+        if dice.randrange(4) == 0:
+            cancels_the_first()
