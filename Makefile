@@ -113,12 +113,15 @@ dist: $(VENV)/.installed-dev
 
 # What depends on the interpreter most: bytecode, pickles, keys, child processes.
 MATRIX := tests/codec tests/cache tests/graph tests/agent tests/integration/test_env.py \
-	tests/integration/test_calls.py tests/integration/test_requirements.py
+	tests/integration/test_calls.py tests/integration/test_requirements.py \
+	tests/integration/test_package_versions.py
 
+# Interpreters that uv finds, or that pyenv has: those are on no PATH.
 matrix: $(VENV)/.installed-dev
 	@for version in $(PYTHONS); do \
-		python=$$($(BIN)/uv python find --no-python-downloads $$version 2>/dev/null) \
-			|| { echo "Python $$version: not found here"; continue; }; \
+		python=$$($(BIN)/uv python find --no-python-downloads $$version 2>/dev/null \
+			|| ls "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+		test -n "$$python" || { echo "Python $$version: not found here"; continue; }; \
 		echo "Python $$version: $$python"; \
 		$(BIN)/uv venv --quiet --clear --python $$python $(VENV)/matrix-$$version \
 			&& $(BIN)/uv pip install --quiet --python $(VENV)/matrix-$$version --editable '.[dev]' \

@@ -7,6 +7,7 @@ path, and how many items were skipped because of it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 _PATH = 12
@@ -151,6 +152,18 @@ class ForeignReferenceError(ArmoflowError, ValueError):
 
 class ClientClosedError(ArmoflowError, RuntimeError):
     """The client was closed."""
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+if sys.version_info >= (3, 11):
+    WaitTimeoutError = TimeoutError
+else:  # where these are three types, what the caller waited for in vain is of each
+    import asyncio
+    import concurrent.futures
+
+    class WaitTimeoutError(TimeoutError, concurrent.futures.TimeoutError, asyncio.TimeoutError):
+        """Something has not come in the time that the caller gave it; it may come yet."""
 
 
 # --- running ------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -19,7 +18,7 @@ from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.pending_call import pending
 from armoflow.client.put import Put
 from armoflow.client.waiting import check_timeout
-from armoflow.errors import ClientClosedError
+from armoflow.errors import ClientClosedError, WaitTimeoutError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
 from armoflow.foreign_keywords import A_LIST, refuse_arguments
@@ -322,7 +321,7 @@ async def _as_completed(
             arrived = await asyncio.wait_for(arrivals.get(), seconds)
         except asyncio.TimeoutError:
             message = f"{left} (of {count}) futures unfinished"
-            raise concurrent.futures.TimeoutError(message) from None
+            raise WaitTimeoutError(message) from None
         yield arrived
 
 

@@ -20,7 +20,7 @@ from armoflow.client.progress import Display, ShownWaiters, Waiting
 from armoflow.client.waiting import check_timeout, wait_for_future
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Pickled
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, WaitTimeoutError
 from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.tally import Count, Tally
 from armoflow.orchestrator.targets import (
@@ -165,7 +165,7 @@ class Future(LeanFuture[T]):
             if not self.done():
                 with Waiting(self._origin.display) as waiting:
                     if not wait_for_future(self, timeout, waiting.tick):
-                        raise concurrent.futures.TimeoutError
+                        raise WaitTimeoutError
             if self.cancelled():
                 raise concurrent.futures.CancelledError
             error = self._exception
@@ -211,7 +211,7 @@ class Future(LeanFuture[T]):
         if not self.done():
             with Waiting(self._origin.display) as waiting:
                 if not wait_for_future(self, timeout, waiting.tick):
-                    raise concurrent.futures.TimeoutError
+                    raise WaitTimeoutError
         if self.cancelled() or self._exception is not None or self._anew is not None:
             return save(self.result(timeout), target, self.name)
         if not self._whole:

@@ -11,6 +11,7 @@ from typing import Any
 from armoflow.client.future import Future
 from armoflow.client.habits import check_future
 from armoflow.codec.envelope import Slot
+from armoflow.errors import WaitTimeoutError
 from armoflow.graph.arguments import substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -75,9 +76,9 @@ def outcomes_of(futures: Sequence[Future[Any]], timeout: float | None) -> list[A
     return [_outcome_of(future) for future in futures]
 
 
-def late(missing: int, count: int, timeout: float | None) -> concurrent.futures.TimeoutError:
+def late(missing: int, count: int, timeout: float | None) -> WaitTimeoutError:
     """The error for values that have not come in time."""
-    return concurrent.futures.TimeoutError(
+    return WaitTimeoutError(
         f"{missing} of {count} values have not come within {timeout:g} s: what was left is "
         "cancelled"
     )

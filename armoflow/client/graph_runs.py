@@ -26,7 +26,7 @@ from armoflow.client.surveying import Surveyor
 from armoflow.client.validate import Survey
 from armoflow.client.waiting import take, wait_for_event
 from armoflow.client.watched import WatchedWork
-from armoflow.errors import DataLostError
+from armoflow.errors import DataLostError, WaitTimeoutError
 from armoflow.graph.collection import DelayedList
 from armoflow.orchestrator.planned import LocalItems, PlanPiece
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
@@ -391,7 +391,7 @@ def _next(
     try:
         return take(arrivals, deadline, tick)
     except queue.Empty:
-        raise concurrent.futures.TimeoutError("not all items have ended in time") from None
+        raise WaitTimeoutError("not all items have ended in time") from None
 
 
 def _value(target: WaitingTarget, key: bytes) -> Any:

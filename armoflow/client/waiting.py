@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from armoflow.client.lean_future import LeanFuture
 from armoflow.client.progress import Display, Waiting
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, WaitTimeoutError
 
 T = TypeVar("T")
 F = TypeVar("F", bound="LeanFuture[Any]")
@@ -146,7 +146,7 @@ def _as_completed(
                 yield arrived
     except queue.Empty:
         message = f"{left} (of {count}) futures unfinished"
-        raise concurrent.futures.TimeoutError(message) from None
+        raise WaitTimeoutError(message) from None
 
 
 def wait_for_event(

@@ -84,6 +84,22 @@ def place(tmp_path: Path) -> Iterator[Path]:
 # --- waiting --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "kind", [TimeoutError, concurrent.futures.TimeoutError, asyncio.TimeoutError]
+)
+def test_who_waits_in_vain_may_call_that_by_any_of_its_names(
+    client: Client, place: Path, kind: type[Exception]
+) -> None:
+    """They are one type from Python 3.11 on."""
+    future = client.submit(hold(place, "one"))
+    with pytest.raises(kind):
+        future.result(timeout=0.05)
+    with pytest.raises(kind):
+        client.compute(hold(place, "two"), timeout=0.05)
+    with pytest.raises(kind):
+        next(client.as_completed([future], timeout=0.05))
+
+
 def test_the_states_of_a_future(client: Client, place: Path) -> None:
     future = client.submit(hold(place, "one", 5))
     started(place, "one")
