@@ -19,33 +19,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from armoflow.byte_sizes import read_size
-from armoflow.config import MAXIMUM_DURATION, MAXIMUM_PAUSE, MEMORY_LEAST, MEMORY_MOST
+from armoflow.config import MEMORY_LEAST, MEMORY_MOST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.foreign_options import FOREIGN_OPTIONS
+from armoflow.option_values import NUMBERS, READERS
 from armoflow.policies import CachePolicy, make_policy
-from armoflow.requirements import check_requirements
-from armoflow.retrying import RetryOn, make_retry_on
-from armoflow.system.descendants import MARK
+from armoflow.retrying import RetryOn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-MAXIMUM_PRIORITY = 99
-"""CreateSession accepts priorities 1 to 99; a deployment's queue usually allows 10."""
-
-MOST = 10**9
-"""The most that is counted: for who wants no limit, and small enough for every field that holds it,
-also where two such numbers are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +120,14 @@ class TaskOptions:
     requirements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, number in _NUMBERS.items():
+        for name, number in NUMBERS.items():
             value = getattr(self, name)
             if value is not None:
                 number.check(name, value)
         if self.memory is not None:
             size = read_size("memory", self.memory, least=MEMORY_LEAST, most=MEMORY_MOST)
             object.__setattr__(self, "memory", size)
-        for name, read in _READERS.items():
+        for name, read in READERS.items():
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, read(value))
@@ -310,116 +301,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
-
-
-class _Number(NamedTuple):
-    """What a number may be: whatever comes of those that are allowed can be counted and waited for.
-
-    Attributes:
-        words: The same, for people.
-        kinds: The types that it may have.
-        least: The smallest.
-        most: The largest.
-        remedy: What to do if more is wanted.
-    """
-
-    words: str
-    kinds: tuple[type, ...]
-    least: float
-    most: float
-    remedy: str = ""
-
-    def check(self, name: str, value: Any) -> None:
-        """Refuse what it may not be."""
-        known = isinstance(value, self.kinds) and not isinstance(value, bool)
-        if known and self.least <= value <= self.most:
-            return
-        # Python does not write out integers of thousands of digits.
-        huge = isinstance(value, int) and value.bit_length() > _SHOWN_BITS
-        shown = f"one of {value.bit_length()} bits" if huge else repr(value)
-        remedy = f": {self.remedy}" if self.remedy and known and value > self.most else ""
-        raise OptionError(f"{name} must be {self.words}, not {shown}{remedy}")
-
-
-def _count_from(least: int, most: int = MOST) -> _Number:
-    return _Number(f"an integer from {least} to {most}", (int,), least, most)
-
-
-def _seconds(least: float, most: float, remedy: str) -> _Number:
-    kind = "positive" if least > 0 else "non-negative"
-    words = f"a {kind} number of seconds, up to {most:.0f}"
-    return _Number(words, (int, float), least, most, remedy)
-
-
-_SHOWN_BITS = 256
-_SHARE = _Number("a share from 0 to 1", (int, float), 0, 1)
-_PAUSE = _seconds(0, MAXIMUM_PAUSE, "pauses are a day at most, for a task has a week in all")
-_NUMBERS: dict[str, _Number] = {
-    "retries": _count_from(0),
-    "crash_retries": _count_from(0),
-    "priority": _count_from(1, MAXIMUM_PRIORITY),
-    "batch_size": _count_from(1),
-    "max_retries": _count_from(0),
-    "cpus": _count_from(1),
-    "gpus": _count_from(0),
-    "timeout": _seconds(
-        math.ulp(0.0), MAXIMUM_DURATION, "no task may take more than a week; leave the timeout out"
-    ),
-    "backoff": _PAUSE,
-    "max_backoff": _PAUSE,
-    "jitter": _SHARE,
-    "min_success": _SHARE,
-}
-"""Of each option that is a number, what it may be; ``memory`` may be a text, too."""
-
-_LIMIT = _count_from(1)
-
-
-def _texts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
-    """A mapping of texts, as it can be hashed."""
-    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
-    if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
-        raise OptionError(f"{name} must be a dict of texts, not {value!r}")
-    return tuple(sorted(found.items()))
-
-
-def _counts(value: Any) -> tuple[tuple[str, int], ...]:
-    """Numbers by name, as they can be hashed."""
-    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
-    if found is None or not all(isinstance(name, str) and name for name in found):
-        raise OptionError(
-            f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"
-        )
-    for name, count in found.items():
-        _LIMIT.check(f"limits[{name!r}]", count)
-    return tuple(sorted(found.items()))
-
-
-def _further_options(value: Any) -> tuple[tuple[str, str], ...]:
-    return _texts("options", value)
-
-
-def _variables(value: Any) -> tuple[tuple[str, str], ...]:
-    found = _texts("env", value)
-    for name, text in found:
-        if not name or "=" in name or "\0" in name + text:
-            raise OptionError(
-                f"env names a variable {name!r}: a name has a character at least, and no '=', and "
-                "neither name nor value holds a NUL"
-            )
-        if name == MARK:
-            raise OptionError(f"env sets {name}, by which armoflow finds its processes: leave it")
-    return found
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "retry_on": make_retry_on,
-    "options": _further_options,
-    "limits": _counts,
-    "env": _variables,
-    "requirements": check_requirements,
-}
-"""Makes of what was written of an option what is kept: checked, and so that it can be hashed."""
 
 
 RETRIES = 0
