@@ -57,7 +57,7 @@ def show_size(size: int) -> str:
         >>> show_size(2 * 1024**3), show_size(700 * 1024**2 + 1), show_size(512)
         ('2 GiB', '700 MiB', '512 bytes')
     """
-    if size >= 1024 ** len(_UNITS):
+    if size > 1024 ** len(_UNITS):
         return f"more than 1024 {_UNITS[-1]}"
     power = 0
     number = float(size)
