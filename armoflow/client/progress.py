@@ -256,10 +256,11 @@ class Display:
         if not self._used:
             return ""
         counts = self._counts().values()
-        ended, failed = sum(c.ended for c in counts), sum(c.failed for c in counts)
+        failed = sum(count.failed for count in counts)
+        done = sum(count.ended for count in counts) - failed
         seconds = time.monotonic() - self._begun
         failures = f", {failed:,} failed" if failed else ""
-        return f"armoflow: {ended:,} done in {seconds:.1f} s{failures}"
+        return f"armoflow: {done:,} done in {seconds:.1f} s{failures}"
 
     def _draw_beside(self) -> None:
         gone = False

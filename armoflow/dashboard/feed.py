@@ -34,7 +34,8 @@ REST = 40
 """How many times as long as such a count took it is rested after it, at least."""
 
 MOST = 250_000
-"""Tasks that are kept: of more the first ones, and it is said."""
+"""Tasks that are kept, for the timeline, the stream and the critical path: of more the first ones,
+and it is said. The numbers are those of all."""
 
 
 class SessionFeed:
@@ -149,10 +150,12 @@ class SessionFeed:
         trace.runs = self.trace.runs
         self.trace = trace
 
-    def _add(self, ended: Sequence[TaskRun]) -> None:
+    def _add(self, found: Sequence[TaskRun]) -> None:
         first = len(self.trace.runs)
-        self._known.update((run.id, number) for number, run in enumerate(ended, first))
+        self._known.update((run.id, number) for number, run in enumerate(found, len(self._known)))
         self.running = [run for run in self.running if run.id not in self._known]
+        ended = found[: max(MOST - first, 0)]
+        self.digest.count(by_start(found[len(ended) :]))
         runs = by_start(ended)
         rows = self.digest.add(runs)
         ran = [Interval(run, row) for run, row in zip(runs, rows, strict=True) if row >= 0]
@@ -175,12 +178,17 @@ class SessionFeed:
         return sum(self.trace.counts[state] for state in ENDED)
 
     @property
+    def known(self) -> int:
+        """How many of these were read."""
+        return len(self._known)
+
+    @property
     def behind(self) -> int:
         """How many of these are not known yet, and may be found now."""
         ended, again, _ = self._vain
         if ended == self.ended and self._clock() < again:
             return 0
-        return max(min(self.ended, MOST) - len(self._known), 0)
+        return max(self.ended - len(self._known), 0)
 
     @property
     def live(self) -> int:

@@ -67,7 +67,7 @@ class ItemFailures:
         known, times = self._asked
         times = times + 1 if known == len(runs) else 1
         # After the end once more: what was said last may be seen late.
-        if (begun < self._next) if live else (times > 2 and not self._waiting):
+        if (begun < self._next) if live else (times > 2 and not self._ready(runs)):
             return []
         self._asked = len(runs), times
         self._list()
@@ -84,9 +84,12 @@ class ItemFailures:
                 self._waiting.append(log)
                 self._since = max(self._since or log.created_at, log.created_at)
 
+    def _ready(self, runs: Mapping[str, TaskRun]) -> list[Result]:
+        return [log for log in self._waiting if log.created_by in runs]
+
     def _turn(self, runs: Mapping[str, TaskRun]) -> list[Result]:
         """The logs that are read now."""
-        ready = [log for log in self._waiting if log.created_by in runs][:AT_ONCE]
+        ready = self._ready(runs)[:AT_ONCE]
         ready = ready[: max(IN_ALL - len(self.counts), 0)]
         taken = {log.result_id for log in ready}
         self._waiting = [log for log in self._waiting if log.result_id not in taken]

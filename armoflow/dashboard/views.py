@@ -73,7 +73,10 @@ def slow(feed: SessionFeed) -> dict[str, Html]:
     rows = digest.names.rows()
     note = UNITS
     if feed.ended > MOST:
-        note = f"The first {MOST:,} tasks that ended are in these numbers. {UNITS}"
+        note = (
+            f"Timeline, stream, edges of the graph and critical path are of the first {MOST:,} "
+            f"tasks that ended, the numbers of all. {UNITS}"
+        )
     return {
         "overview": sections.overview(used, rows),
         "tasks": sections.tasks_by_name(rows),

@@ -178,7 +178,7 @@ class SessionWatch(Watch):
         parts: dict[str, Html] = {}
         feed.glance()
         feed.read()
-        known = len(feed.trace.runs)
+        known = feed.known
         if feed.ask_items() or known != self._drawn:
             if not feed.behind:
                 feed.ask_results()
@@ -193,7 +193,7 @@ class SessionWatch(Watch):
         """What the timeline is drawn into."""
         feed = self.feed
         live = feed.now_running(feed.looked)
-        return {"known": len(feed.trace.runs), "live": live, "frame": feed.frame()}
+        return {"known": feed.known, "live": live, "frame": feed.frame()}
 
     def _more(self, told: int) -> tuple[dict[str, Any], int]:
         # Of one moment: another thread may be ahead.

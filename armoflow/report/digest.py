@@ -41,14 +41,23 @@ class Digest:
         """Some more tasks; the row of each, see :meth:`Lanes.add`."""
         rows = []
         for run in runs:
-            rows.append(self.lanes.add(run))
-            self.names.add(run)
-            self.usage.add(run)
-            self.slowest.add(run)
-            self.failures.add(run)
+            rows.append(self._count(run))
             self.lineage.add(run)
             self.flow.add(run)
         return rows
+
+    def count(self, runs: Iterable[TaskRun]) -> None:
+        """Some more tasks, of which nothing is kept: they are in the numbers, and in no path."""
+        for run in runs:
+            self._count(run)
+            self.flow.count(run)
+
+    def _count(self, run: TaskRun) -> int:
+        self.names.add(run)
+        self.usage.add(run)
+        self.slowest.add(run)
+        self.failures.add(run)
+        return self.lanes.add(run)
 
     def fail_items(self, run: TaskRun) -> None:
         """Some calls of a task that has ended well have failed; it was added without them."""

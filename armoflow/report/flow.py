@@ -49,15 +49,19 @@ class Flow:
 
     def add(self, run: TaskRun) -> None:
         """One more task."""
+        self.count(run)
+        self._unseen.update((id, run.name) for id in run.inputs)
+        if run.parent:
+            self._orphans.add((run.parent, run.name))
+
+    def count(self, run: TaskRun) -> None:
+        """One more task, whose inputs say nothing new."""
         states = self._states.get(run.name)
         if states is None:
             states = self._states[run.name] = Counter()
         states[run.state] += 1
         at = run.started or run.created or 0.0
         self._first[run.name] = min(self._first.get(run.name, at), at)
-        self._unseen.update((id, run.name) for id in run.inputs)
-        if run.parent:
-            self._orphans.add((run.parent, run.name))
         self.fail_items(run)
 
     def fail_items(self, run: TaskRun) -> None:

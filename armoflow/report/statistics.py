@@ -22,11 +22,15 @@ class Quantiles(NamedTuple):
 
 
 TOGETHER = 1_000
-"""DurationSample that are kept of calls that are told together, at most."""
+"""Durations that are kept of calls that are told together, at most."""
+
+
+MANY = 200_000
+"""Durations that are kept at most: of more, every second one stands for two, and so on."""
 
 
 class DurationSample:
-    """DurationSample of which the quantiles are asked for now and then.
+    """Durations of which the quantiles are asked for now and then.
 
     Example:
         >>> durations = DurationSample()
@@ -36,18 +40,30 @@ class DurationSample:
         (Quantiles(half=2.0, most=3.0, longest=3.0), 6.0)
     """
 
-    __slots__ = ("_values", "total")
+    __slots__ = ("_left_out", "_longest", "_stride", "_values", "total")
 
     def __init__(self) -> None:
         self.total = 0.0
         self._values: list[float] = []
+        self._longest = 0.0
+        self._stride = 1  # each value stands for so many
+        self._left_out = 0  # since the last one that was kept
 
     def add(self, seconds: float, count: int = 1) -> None:
         """One more, or several that took as long; below zero it is none (clocks differ)."""
         seconds = max(seconds, 0.0)
         self.total += seconds * count
+        self._longest = max(self._longest, seconds)
         # Of very many that are told together some stand for all.
-        self._values.extend([seconds] * min(count, TOGETHER))
+        self._left_out += min(count, TOGETHER)
+        if self._left_out < self._stride:
+            return
+        kept, self._left_out = divmod(self._left_out, self._stride)
+        self._values.extend([seconds] * kept)
+        if len(self._values) > MANY:
+            self._values.sort()
+            del self._values[::2]
+            self._stride *= 2
 
     def quantiles(self) -> Quantiles | None:
         """The median, what 95 of 100 stay under, and the longest; None if there is none."""
@@ -56,7 +72,8 @@ class DurationSample:
             return None
         values.sort()  # most are in order since the last time, which makes it cheap
         last = len(values) - 1
-        return Quantiles(values[last // 2], values[min(math.ceil(0.95 * last), last)], values[last])
+        most = values[min(math.ceil(0.95 * last), last)]
+        return Quantiles(values[last // 2], most, self._longest)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from armonik.common import Session, Task, TaskStatus
 
+from armoflow.dashboard import feed as feeds
 from armoflow.dashboard import sources, views
 from armoflow.dashboard.feed import SessionFeed
 from armoflow.protocol.engine_info import EngineInfo
@@ -253,3 +254,21 @@ def test_parts_are_sent_when_they_have_changed(engine: Engine) -> None:
     parts.set(views.slow(feed))
     assert {"tasks", "workers"} <= parts.since(first).keys()
     assert "about" not in parts.since(first)
+
+
+def test_of_more_tasks_than_are_kept_the_numbers_are_those_of_all(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "MOST", 15)
+    monkeypatch.setattr(views, "MOST", 15)
+    for number in range(25):
+        engine.end(number * 0.01, TaskStatus.ERROR if number == 20 else TaskStatus.COMPLETED)
+    feed = feed_of(engine)
+    assert len(read_all(feed)) == len(feed.digest.lineage.runs) == 15
+    assert feed.known == 25 and not feed.behind
+    (row,) = feed.digest.names.rows()
+    assert (row.calls, row.failed) == (25, 1)
+    assert sum(lane.tasks for lane in feed.digest.lanes.rows) == 25
+    assert len(feed.digest.failures.groups()) == 1
+    assert feed.select("", "") == list(range(15))
+    assert "of the first 15 tasks" in views.slow(feed)["about"]

@@ -18,6 +18,7 @@ import pytest
 from armoflow.codec.failure import ErrorRecord
 from armoflow.protocol.states import STATES
 from armoflow.report import page as pages
+from armoflow.report import statistics
 from armoflow.report.digest import Digest, by_start
 from armoflow.report.page import report
 from armoflow.report.trace import SessionTrace, TaskRun
@@ -191,6 +192,21 @@ def test_the_critical_path_follows_what_ended_last() -> None:
     assert [step.run.id for step in steps] == ["slow", "grown", "child"]
     assert [step.waited for step in steps] == [1.0, 0.75, 0.75]
     assert Digest().lineage.critical_path() == []
+
+
+def test_very_many_durations_are_told_of_some_that_stand_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statistics, "MANY", 1_000)
+    durations = statistics.DurationSample()
+    seconds = [number / 1000 for number in range(20_001)]
+    random.Random(7).shuffle(seconds)
+    for each in seconds:
+        durations.add(each)
+    half, most, longest = durations.quantiles() or pytest.fail("there are some")
+    assert half == pytest.approx(10, rel=0.1) and most == pytest.approx(19, rel=0.1)
+    assert longest == 20 and durations.total == pytest.approx(sum(seconds))
+    assert len(durations._values) <= 1_000
 
 
 def test_failures_that_differ_in_ids_and_addresses_are_one_group() -> None:
