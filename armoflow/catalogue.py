@@ -59,7 +59,7 @@ class KeptResult(NamedTuple):
     used: float
 
 
-_VALUES = "(SELECT COUNT(DISTINCT slot) FROM entries WHERE entries.data = data.id)"
+_VALUES = "(SELECT slots FROM keys WHERE keys.data = data.id)"
 
 
 def summaries(index: Index) -> list[TaskSummary]:

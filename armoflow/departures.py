@@ -9,6 +9,7 @@ from itertools import islice
 
 from armoflow import config
 from armoflow.index import Index
+from armoflow.index_entries import leading_to
 
 
 class Departure(enum.Enum):
@@ -35,11 +36,12 @@ def depart(index: Index, opaque_ids: Sequence[bytes], why: Departure) -> None:
     now = time.time()
     with index.writing() as execute:
         for opaque_id in opaque_ids:
-            execute(
-                "INSERT OR REPLACE INTO departed SELECT DISTINCT key, ?, ? FROM entries"
-                " JOIN data ON data.id = entries.data WHERE opaque = ?",
-                (why.name, now, opaque_id),
-            )
+            data = execute("SELECT id FROM data WHERE opaque = ?", (opaque_id,)).fetchone()
+            if data is not None:
+                for key, _ in [*leading_to(execute, data[0])]:
+                    execute(
+                        "INSERT OR REPLACE INTO departed VALUES (?, ?, ?)", (key, why.name, now)
+                    )
         execute(
             "DELETE FROM departed WHERE at < (SELECT at FROM departed ORDER BY at DESC"
             " LIMIT 1 OFFSET ?)",

@@ -14,19 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgpack
 
-from armoflow import config
+from armoflow import config, index_entries
 from armoflow.errors import EngineError
+from armoflow.index_entries import Key
 
 VARIABLE = "ARMOFLOW_CACHE"
 """Names the directory of the index files."""
 
-_FORMAT = 1
+_FORMAT = b"2"
+_UPGRADED = b"1"
+"""The format before, of which what was known is taken over."""
+
 _PATIENCE = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -34,10 +37,6 @@ CREATE TABLE IF NOT EXISTS data (
     id INTEGER PRIMARY KEY, opaque BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
     checksum INTEGER NOT NULL, seconds REAL NOT NULL, task TEXT NOT NULL, version TEXT,
     made REAL NOT NULL, used REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS entries (
-    key BLOB NOT NULL, item INTEGER NOT NULL, data INTEGER NOT NULL, slot INTEGER NOT NULL,
-    PRIMARY KEY (key, item)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS entries_of_data ON entries (data);
 CREATE INDEX IF NOT EXISTS data_of_task ON data (task, id);
 CREATE TABLE IF NOT EXISTS codes (digest BLOB PRIMARY KEY, parts BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS makings (
@@ -144,10 +143,6 @@ class Making(NamedTuple):
     code_parts: bytes = b""
 
 
-Key = tuple[bytes, int]
-"""A value's key, and which output of its node it is; -1 for what a filter leaves."""
-
-
 def directory() -> Path:
     """Where index files are.
 
@@ -203,17 +198,26 @@ class Index:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(f"PRAGMA cache_size=-{config.CACHE_INDEX_BYTES // config.KIB}")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(index_entries.SCHEMA + _SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise EngineError(
                 f"the index of the cache cannot be opened at {path}: {error}; the variable "
                 f"{VARIABLE} may name another directory"
             ) from error
-        if self.fact("format") is None:
-            self.set_fact("format", str(_FORMAT).encode())
-            self.set_fact("engine", engine.encode())
-        elif self.fact("format") != str(_FORMAT).encode():
+        if self.fact("format") in (None, _UPGRADED):
+            self._begin(engine)
+        if self.fact("format") != _FORMAT:
             raise EngineError(f"{path} is the index of another armoflow: remove it")
+
+    def _begin(self, engine: str) -> None:
+        """Write down what it is, unless another client has done so meanwhile."""
+        with self._using("IMMEDIATE") as execute:
+            found = execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
+            if found == (_UPGRADED,):
+                index_entries.upgrade(self._connection)
+            if found in (None, (_UPGRADED,)):
+                execute("INSERT OR REPLACE INTO facts VALUES ('format', ?)", (_FORMAT,))
+                execute("INSERT OR IGNORE INTO facts VALUES ('engine', ?)", (engine.encode(),))
 
     def close(self) -> None:
         """Close it."""
@@ -240,10 +244,12 @@ class Index:
         """Where values are, of those that are known; they count as used now."""
         found: dict[Key, Place] = {}
         known: dict[int, Data] = {}
-        asked = iter(keys)
         with self._using("DEFERRED") as execute:  # as it is at one moment: others may forget
-            while some := list(islice(asked, config.CACHE_ENTRIES_ASKED)):
-                _find_some(execute, some, found, known)
+            for key, number, slot in index_entries.find(execute, keys):
+                data = known.get(number)
+                if data is None:
+                    data = known[number] = _data(execute, number)
+                found[key] = Place(data, slot)
         if known:
             now = time.time()
             with self._using("IMMEDIATE") as execute:
@@ -262,7 +268,6 @@ class Index:
             entries: The data.
             makings: What keys were made of, by the opaque ids of some of it.
         """
-        rows: list[tuple[bytes, int, int, int]] = []
         with self._using("IMMEDIATE") as execute:
             for data, keys in entries:
                 execute(
@@ -272,9 +277,7 @@ class Index:
                     (*data, data.made),
                 )
                 (number,) = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
-                rows += [(key, item, number, slot) for (key, item), slot in keys]
-            query = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)"
-            self._connection.executemany(query, rows)
+                index_entries.add(self._connection, number, keys)
             _add_makings(execute, makings)
 
     def forget(self, opaque_ids: Iterable[bytes]) -> None:
@@ -283,14 +286,14 @@ class Index:
             for opaque_id in opaque_ids:
                 row = execute("SELECT id FROM data WHERE opaque = ?", (opaque_id,)).fetchone()
                 if row is not None:
-                    execute("DELETE FROM entries WHERE data = ?", row)
+                    index_entries.remove(execute, row[0])
                     execute("DELETE FROM data WHERE id = ?", row)
                     _forget_makings(execute, row[0])
 
     def clear(self) -> int:
         """The engine has lost everything: so does the index. Returns how many entries that were."""
         with self._using("IMMEDIATE") as execute:
-            count = execute("DELETE FROM entries").rowcount
+            count = index_entries.clear(execute)
             for table in ("data", "makings", "codes", "making_of_data", "expected"):
                 execute(f"DELETE FROM {table}")
         return count
@@ -298,10 +301,9 @@ class Index:
     def measured(self, task: str) -> Measured:
         """What calls of a task took, of those whose values were kept last."""
         query = (
-            "SELECT SUM(seconds), SUM(size), SUM("
-            "(SELECT COUNT(DISTINCT slot) FROM entries WHERE entries.data = latest.id))"
+            "SELECT SUM(seconds), SUM(size), SUM(slots)"
             " FROM (SELECT id, seconds, size FROM data WHERE task = ? AND seconds > 0"
-            " ORDER BY id DESC LIMIT 100) AS latest"
+            " ORDER BY id DESC LIMIT 100) AS latest JOIN keys ON keys.data = latest.id"
         )
         with self._using("DEFERRED") as execute:
             seconds, size, values = execute(query, (task,)).fetchone()
@@ -445,25 +447,9 @@ def _unpacked(data: bytes) -> list[tuple[Key, int]]:
     ]
 
 
-def _find_some(
-    execute: Callable[..., sqlite3.Cursor],
-    keys: Sequence[Key],
-    found: dict[Key, Place],
-    known: dict[int, Data],
-) -> None:
-    wanted = {key: key for key in keys}  # what is found is told by the caller's own: a million
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT key, item, data, slot FROM entries WHERE key IN ({marks})"
-    for key, item, number, slot in execute(query, [key for key, _ in keys]).fetchall():
-        asked = wanted.get((key, item))
-        if asked is None:
-            continue
-        data = known.get(number)
-        if data is None:
-            columns = "opaque, size, checksum, seconds, task, version, made"
-            row = execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone()
-            data = known[number] = Data(*row)
-        found[asked] = Place(data, slot)
+def _data(execute: Callable[..., sqlite3.Cursor], number: int) -> Data:
+    columns = "opaque, size, checksum, seconds, task, version, made"
+    return Data(*execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone())
 
 
 def _add_makings(

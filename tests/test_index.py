@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from armoflow import config
-from armoflow.catalogue import every_result
+from armoflow.catalogue import every_result, results_of
+from armoflow.departures import Departure, depart, departures
 from armoflow.errors import EngineError
 from armoflow.index import Data, Expected, Index, Making, Place, directory, path_of
 from armoflow.recipes import keep_recipes, recipe_of, recipes_among
@@ -37,6 +39,48 @@ def test_a_key_leads_to_what_was_entered_last(tmp_path: Path) -> None:
     index.add([(TWO, [((b"a", 0), 3)]), (ONE, [((b"b", 0), 1)])])
     found = index.find((bytes([letter]), 0) for letter in b"ab" * 600)
     assert found == {(b"a", 0): Place(TWO, 3), (b"b", 0): Place(ONE, 1)}
+
+
+def test_two_keys_of_one_number_are_never_taken_for_each_other(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.sqlite")
+    one, other = b"8 bytes!" + b"1" * 24, b"8 bytes!" + b"2" * 24
+    index.add([(ONE, [((one, 0), 4)])])
+    assert index.find([(one, 0), (other, 0), (one, 1)]) == {(one, 0): Place(ONE, 4)}
+    index.add([(TWO, [((other, 0), 5)])])
+    assert index.find([(one, 0)]) == {}  # a miss, and no wrong value
+    assert index.find([(other, 0), (one, 0)]) == {(other, 0): Place(TWO, 5)}
+    depart(index, [ONE.opaque_id], Departure.GONE)
+    assert departures(index, [one, other]) == {}
+    depart(index, [TWO.opaque_id], Departure.GONE)
+    assert departures(index, [one, other]) == {other: Departure.GONE}
+    assert index.find([(other, 0), (one, 0)]) == {}
+
+
+def test_what_the_first_format_knew_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    keys = [((bytes([at]) * 32, at % 3 - 1), at) for at in range(20)]
+    index = Index(path)
+    index.add([(ONE, keys[:15]), (TWO, keys[15:])])
+    index.close()
+    with sqlite3.connect(path) as database:
+        numbers = dict(database.execute("SELECT opaque, id FROM data"))
+        database.executescript(
+            "DROP TABLE entries; DROP TABLE keys; UPDATE facts SET value = x'31'"
+            " WHERE name = 'format'; CREATE TABLE entries (key BLOB NOT NULL,"
+            " item INTEGER NOT NULL, data INTEGER NOT NULL, slot INTEGER NOT NULL,"
+            " PRIMARY KEY (key, item)) WITHOUT ROWID;"
+            " CREATE INDEX entries_of_data ON entries (data)"
+        )
+        for (key, item), slot in keys:
+            data = numbers[b"one" if slot < 15 else b"two"]
+            database.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (key, item, data, slot))
+    database.close()
+    for _ in range(2):
+        index = Index(path)
+        found = index.find(key for key, _ in keys)
+        assert found == {key: Place(ONE if slot < 15 else TWO, slot) for key, slot in keys}
+        assert [results_of(index, name)[0].values for name in ("load", "train")] == [15, 5]
+        index.close()
 
 
 def test_what_is_expected_is_known_to_others_until_it_is_settled(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from armoflow import config
 from armoflow.codec.container import Buffer, keeps_promise
 from armoflow.departures import Departure, depart, departures
 from armoflow.errors import DataLostError, EngineError, StaleCacheError
-from armoflow.index import Data, Index, Key, Place
+from armoflow.index import Data, Index, Place
+from armoflow.index_entries import Key
 from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
 from armoflow.orchestrator.caching.recipes import RecipeWriter

@@ -20,7 +20,8 @@ from armoflow.graph.nodes import (
     FilterNode,
     Node,
 )
-from armoflow.index import Key, Place
+from armoflow.index import Place
+from armoflow.index_entries import Key
 from armoflow.options import TaskOptions, cache_policy, merge_options
 from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
