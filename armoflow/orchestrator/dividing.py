@@ -41,6 +41,7 @@ def gathering(payload: Payload, column: Sequence[SlotRange], output: Result) -> 
         count=sum(piece.length for piece in column),
         settings=payload.settings,
         key=payload.key,
+        versions=payload.versions,
     )
     options = wire_options(payload.settings, copies.count)
     return PlannedTask(copies, [piece.result for piece in column], [output], options)

@@ -313,7 +313,7 @@ def test_versions_and_environments_that_differ_are_told() -> None:
     one = told(add(1), policy=make_policy(True, version="1"))
     two = told(add(1), policy=make_policy(True, version="2"))
     assert [difference.text for difference in differences(one, two)] == ["1 -> 2"]
-    python = make_keys(environment={"python": "3.12"}).parts(add(1).node)
+    python = make_keys(environment={"python": "3.9"}).parts(add(1).node)
     found = differences(told(add(1)), python)
     assert {(difference.kind, difference.name) for difference in found} == {
         ("environment", "keys"),

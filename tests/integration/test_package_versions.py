@@ -42,7 +42,7 @@ def install(directory: Path, name: str, version: str, text: str) -> Path:
     return site
 
 
-SUFFIXES = ("", "_told", "_failing", "_patched", "_missing")
+SUFFIXES = ("", "_told", "_failing", "_patched", "_missing", "_required")
 
 
 class Place:
@@ -54,12 +54,15 @@ class Place:
         told, failing: Others of the kind.
         patched: Of another patch release.
         missing: Only at the client.
+        required: Only at the client, too; there is a wheel of an earlier version.
+        wheel: Its URL.
     """
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, wheel: Path) -> None:
         self.client = client
+        self.wheel = wheel.as_uri()
         modules = (importlib.import_module(name + suffix) for suffix in SUFFIXES)
-        self.package, self.told, self.failing, self.patched, self.missing = modules
+        self.package, self.told, self.failing, self.patched, self.missing, self.required = modules
 
 
 @pytest.fixture(scope="module", params=["embedded", "stock"])
@@ -68,7 +71,9 @@ def place(
 ) -> Iterator[Place]:
     name, directory = f"tiny_{request.param}", tmp_path_factory.mktemp(request.param)
     here, there = directory / "here", directory / "there"
-    for suffix, version in zip(SUFFIXES, ("2.1.0", "2.1.0", "2.1.0", "1.0.3", "3.0"), strict=True):
+    for suffix, version in zip(
+        SUFFIXES, ("2.1.0", "2.1.0", "2.1.0", "1.0.3", "3.0", "2.1.0"), strict=True
+    ):
         site = install(here, name + suffix, version, LATER)
     for suffix, version in zip(SUFFIXES, ("1.4.2", "1.4.2", "1.4.2", "1.0.1"), strict=False):
         path = install(there, name + suffix, version, EARLIER)
@@ -80,7 +85,7 @@ def place(
     sys.path.insert(0, str(site))
     try:
         with Client(engine.endpoint, workers=2) as client:
-            yield Place(client, name)
+            yield Place(client, name, make_wheel(there, f"{name}_required", "1.4.2", EARLIER))
     finally:
         sys.path.remove(str(site))
         for suffix in SUFFIXES:
@@ -186,3 +191,17 @@ def test_a_package_that_workers_have_not(place: Place) -> None:
     with pytest.raises(ModuleNotFoundError) as missed:
         place.client.compute(task(package.shifted)(3))
     assert told in str(missed.value)
+
+
+def test_what_a_task_requires_is_compared_and_no_surprise(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = place.required
+    name = package.__name__
+    read = task(requirements=[place.wheel])(x_of)
+    with caplog.at_level(logging.WARNING):
+        assert place.client.compute(read(package.Point(3))) == 3
+    assert [text for text in warnings(caplog) if name in text] == []
+    with pytest.raises(SerializationError) as raised:
+        place.client.compute(read(package.Added(3)))
+    assert f"{name} is 1.4.2 on this worker, and 2.1.0 at the client: " in str(raised.value)
