@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import bdb
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
+from armoflow.client.local_calls import LocalCalls
 from armoflow.client.local_machine import (
     ABSENT,
     END,
     Evaluation,
-    FailedReference,
-    FirstFailure,
     LocalAttempts,
     LocalCursor,
     LocalFailure,
@@ -24,11 +21,9 @@ from armoflow.client.local_machine import (
     first_failure,
     row,
 )
-from armoflow.client.surroundings import check_installed, surrounded
-from armoflow.errors import GraphError, RequirementsError, TaskError
-from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
+from armoflow.errors import GraphError
+from armoflow.graph.arguments import Reference, contains_lazy
 from armoflow.graph.collection import DelayedList
-from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
 from armoflow.graph.nodes import (
@@ -49,11 +44,7 @@ from armoflow.graph.nodes import (
     uneven,
 )
 from armoflow.graph.stepwise import IterateNode
-from armoflow.options import TaskOptions, as_block, check_skipping, merge_options
-from armoflow.retrying import final_error
-from armoflow.running import running
-from armoflow.system.coroutines import finish
-from armoflow.worker.job import split_outputs
+from armoflow.options import TaskOptions, check_skipping
 
 
 class Scope:
@@ -75,10 +66,14 @@ class Scope:
         eager: bool = False,
     ) -> None:
         graph = Graph(*values)
-        self._eager = eager
         self.targets = graph.targets
         self._rules = rules
-        self._defaults = defaults
+        self._calls = LocalCalls(
+            rules,
+            defaults,
+            lambda value, inner: Scope([value], rules, inner, eager=eager),
+            eager=eager,
+        )
         self._values: dict[Node, Any] = {}
         self._streams: dict[Node, LocalStream] = {}
         # Values are forgotten after their last use, and collections that are read once are never
@@ -99,7 +94,7 @@ class Scope:
         """A value, or the list of a collection's slots."""
         if isinstance(reference, DelayedList):
             return self._slots(reference)
-        return self._value(reference)
+        return self.value(reference)
 
     def read(self, source: Source) -> LocalCursor:
         """Start reading the items of a source."""
@@ -111,7 +106,7 @@ class Scope:
             self._stream(source.node), source.output if source.node.outputs > 1 else None
         )
 
-    def _value(self, reference: Reference) -> Evaluation:
+    def value(self, reference: Reference) -> Evaluation:
         """The value of a reference, or its failure."""
         if isinstance(reference, DelayedList):
             slots = yield self._slots(reference)
@@ -149,105 +144,8 @@ class Scope:
         """The values of references by their ids, or the first failure; all of them are run."""
         values = {}
         for reference in references:
-            values[id(reference)] = yield self._value(reference)
+            values[id(reference)] = yield self.value(reference)
         return first_failure(values.values()) or values
-
-    def _attempts(self, node: Node) -> LocalAttempts:
-        return self._rules.attempts(merge_options(node.options, self._defaults))
-
-    def _run(
-        self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
-    ) -> Evaluation:
-        """Call a task's function, again if it raises, and run the graph that it returns."""
-        settings = attempts.settings
-        try:
-            check_installed(settings.requirements)
-        except RequirementsError as error:  # as on an engine: of no attempt, and of no item
-            return self._ended(fail(error, node, name))
-        checkpoint = LocalCheckpoint()
-        options = merge_options(node.options, self._defaults)
-        place = LocalPlace(self._rules.resources, options)
-        for attempt in itertools.count(1):
-            token = current_client.set(INSIDE_TASK)
-            try:
-                # As in a worker, where the caller's blocks are not entered.
-                here = local_task(node, name, attempt, checkpoint, place)
-                with as_block(None), running(here), surrounded(settings.env):
-                    result = finish(function())
-                break
-            except (bdb.BdbQuit, KeyboardInterrupt):
-                raise  # the user left
-            except FailedReference as failed:
-                failed.root.skipped += 1
-                return LocalFailure(failed.root, node, name)
-            except BaseException as error:
-                used_up = attempt > settings.retries
-                final = error if used_up else final_error(attempts.retry_on, error)
-                try:
-                    if final is not None:
-                        return self._ended(self._fall_back(node, fail(final, node, name, attempt)))
-                finally:
-                    del final  # its traceback holds this frame
-            finally:
-                current_client.reset(token)
-            attempts.sleep(settings.draw_pause(attempt))
-        if node.outputs > 1:
-            result = _checked_outputs(node, name, result)
-        if type(result) is not LocalFailure and contains_lazy(result):
-            result = yield self._expand(node, name, result)
-        return result
-
-    def _ended(self, result: Any) -> Any:
-        """A result; a failure ends all where the first one does."""
-        if self._eager and type(result) is LocalFailure:
-            raise FirstFailure(result)
-        return result
-
-    def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
-        """What stands for a value that could not be made."""
-        on_failure = merge_options(node.options, self._defaults).on_failure
-        if on_failure is None or not isinstance(node, (CallNode, MapNode, FilterNode)):
-            return failure
-        if on_failure.skips:
-            return failure if isinstance(node, CallNode) else ABSENT
-        if isinstance(node, FilterNode) or not on_failure.replaces:
-            return failure
-        try:
-            value = on_failure.of(lambda: failure.root.exception)
-        except Exception as error:
-            return fail(error, node, failure.name)
-        return _checked_outputs(node, failure.name, value) if node.outputs > 1 else value
-
-    def _insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
-        """A value with those of its references; or its failure, which skips the node."""
-        if type(values) is LocalFailure:
-            return values
-        try:
-            return self._rules.insert(value, values)
-        except FailedReference as failed:
-            return LocalFailure(failed.root, node, name)
-
-    def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
-        """Run the graph that a task returned; each of several outputs may fail alone."""
-        try:
-            defaults = merge_options(node.block, self._defaults)
-            inner = Scope([result], self._rules, defaults, eager=self._eager)
-        except GraphError as error:
-            return fail(error, node, name)
-        values = {}
-        for reference in inner.targets:
-            values[id(reference)] = yield inner._value(reference)
-        if node.outputs == 1:
-            return self._filled(node, name, result, values)
-        return tuple(self._filled(node, name, output, values) for output in result)
-
-    def _filled(self, node: Node, name: str, result: Any, values: dict[int, Any]) -> Any:
-        needed = [values[id(reference)] for reference in find_dependencies(result)]
-        failure = first_failure(needed)
-        if failure is not None:
-            # A task that returned another call of its own name is one name of the path.
-            return failure if failure.name == name else failure.reaching(node, name)
-        return self._insert(result, values, node, name)
 
     def _call(self, node: CallNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
@@ -258,7 +156,7 @@ class Scope:
             args, kwargs = self._rules.insert((node.args, node.kwargs), values)
             return node.task.function(*args, **kwargs)
 
-        return (yield self._run(node, node.name, call, self._attempts(node)))
+        return (yield self._calls.run(node, node.name, call, self._calls.attempts(node)))
 
     def _item(self, node: ItemNode) -> Evaluation:
         cursor = self.read(node.source)
@@ -280,7 +178,7 @@ class Scope:
     def _reduce(self, node: ReduceNode) -> Evaluation:
         # levels[n] holds combinations of fan_in ** n items, waiting for neighbours to the right.
         levels: list[list[Any]] = []
-        attempts = self._attempts(node)
+        attempts = self._calls.attempts(node)
         cursor = LocalCursor(LocalStream(self._combined_items(node)))
         while (slot := (yield cursor)) is not END:
             for level in itertools.count():
@@ -299,7 +197,7 @@ class Scope:
         return _combined(node, result)
 
     def _fold(self, node: FoldNode) -> Evaluation:
-        attempts = self._attempts(node)
+        attempts = self._calls.attempts(node)
         cursor = LocalCursor(LocalStream(self._combined_items(node)))
         result = yield cursor
         while (slot := (yield cursor)) is not END:
@@ -312,7 +210,7 @@ class Scope:
         """Stream: the initial value, then the items that are there."""
         if node.initial is not MISSING:
             values = yield self._resolve(node.arguments)
-            yield (self._insert(node.initial, values, node, node.name),)
+            yield (self._calls.insert(node.initial, values, node, node.name),)
         cursor = self.read(node.source)
         while (slot := (yield cursor)) is not END:
             if slot is not ABSENT:
@@ -330,7 +228,7 @@ class Scope:
             return failure if failure.node is node else failure.skipping(node, node.name)
         for entry in entries[1:]:
             call = _bind(node.task.function, (result, entry))
-            result = yield self._run(node, node.name, call, attempts)
+            result = yield self._calls.run(node, node.name, call, attempts)
             if type(result) is LocalFailure:
                 break
         return result
@@ -349,7 +247,7 @@ class Scope:
                 return
             references = Graph(item).targets if contains_lazy(item) else []
             values = yield self._resolve(references)
-            yield (self._insert(item, values, node, ""),)
+            yield (self._calls.insert(item, values, node, ""),)
             count += 1
         if node.length is not None and count != node.length:
             message = f"a {node.name} gave {count} items, its len() said {node.length}"
@@ -357,7 +255,7 @@ class Scope:
 
     def _elements(self, delayed: Delayed[Any]) -> Evaluation:
         """Stream: the items of a value."""
-        value = yield self._value(delayed)
+        value = yield self.value(delayed)
         if type(value) is LocalFailure:
             yield (value,)
             return
@@ -373,7 +271,7 @@ class Scope:
         """Stream: each item's call."""
         fixed = yield self._fixed(node)
         cursors = [self.read(source) for source in node.sources]
-        attempts = self._attempts(node)
+        attempts = self._calls.attempts(node)
         bind = _bind_star if node.star else _bind
         for index in itertools.count():
             slots = yield row(cursors)
@@ -387,14 +285,16 @@ class Scope:
             if failure is not None:
                 yield (failure.skipping(node, name),)
                 continue
-            slot = yield self._run(node, name, bind(node.task.function, slots, fixed), attempts)
+            slot = yield self._calls.run(
+                node, name, bind(node.task.function, slots, fixed), attempts
+            )
             yield (slot,)
 
     def _filter(self, node: FilterNode) -> Evaluation:
         """Stream: the items, or absent slots for those dropped."""
         fixed = yield self._fixed(node)
         cursor = self.read(node.source)
-        attempts = self._attempts(node)
+        attempts = self._calls.attempts(node)
         for index in itertools.count():
             slot = yield cursor
             if slot is END:
@@ -408,7 +308,7 @@ class Scope:
                 yield (failure.skipping(node, name),)
                 continue
             call = _bind(node.task.function, (slot,), fixed)
-            kept = yield self._run(node, name, call, attempts)
+            kept = yield self._calls.run(node, name, call, attempts)
             yield (_keep(node, name, kept, slot),)
 
     def _zip(self, node: ZipNode) -> Evaluation:
@@ -444,7 +344,7 @@ class Scope:
         """Stream: the cells after the last step."""
         fixed = yield self._fixed(node)
         cells = yield self._slots(node.source)
-        attempts = self._attempts(node)
+        attempts = self._calls.attempts(node)
         for _ in range(node.steps):
             before, cells = cells, []
             for position in range(len(before)):
@@ -457,13 +357,13 @@ class Scope:
                     cells.append(LocalFailure(failure.root, node, name, failure))
                     continue
                 call = _bind(node.task.function, slots, fixed)
-                cells.append((yield self._run(node, name, call, attempts)))
+                cells.append((yield self._calls.run(node, name, call, attempts)))
         for cell in cells:
             yield (cell,)
 
     def _fixed(self, node: MapNode | FilterNode | IterateNode) -> Evaluation:
         values = yield self._resolve(node.arguments)
-        return self._insert(node.fixed, values, node, node.name)
+        return self._calls.insert(node.fixed, values, node, node.name)
 
 
 _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
@@ -491,13 +391,6 @@ def _bind_star(
     function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Callable[[], Any]:
     return lambda: function(*args[0], **kwargs)
-
-
-def _checked_outputs(node: Node, name: str, result: Any) -> Any:
-    try:
-        return tuple(split_outputs(result, node.outputs, name))
-    except TaskError as error:
-        return fail(error.with_traceback(None), node, name)
 
 
 def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:

@@ -325,7 +325,7 @@ def test_the_original_exception() -> None:
     assert remote.path == ["odd_only"]
     assert (remote.skipped, remote.attempts) == (0, 1)
     assert 'raise ValueError(f"{number} is even")' in remote.traceback
-    assert "local_scope" not in remote.traceback
+    assert "local_scope" not in remote.traceback and "local_calls" not in remote.traceback
 
 
 def test_one_bad_item_does_not_stop_its_siblings() -> None:

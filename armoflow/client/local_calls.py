@@ -1,0 +1,171 @@
+"""One call in the debug mode: tried as often as its options say, and what stands for its value."""
+
+from __future__ import annotations
+
+import bdb
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
+from armoflow.client.local_machine import (
+    ABSENT,
+    Evaluation,
+    FailedReference,
+    FirstFailure,
+    LocalAttempts,
+    LocalFailure,
+    LocalRules,
+    fail,
+    first_failure,
+)
+from armoflow.client.surroundings import check_installed, surrounded
+from armoflow.errors import GraphError, RequirementsError, TaskError
+from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
+from armoflow.graph.context import INSIDE_TASK, current_client
+from armoflow.graph.nodes import CallNode, FilterNode, MapNode, Node
+from armoflow.options import TaskOptions, as_block, merge_options
+from armoflow.retrying import final_error
+from armoflow.running import running
+from armoflow.system.coroutines import finish
+from armoflow.worker.job import split_outputs
+
+
+class ReturnedGraph(Protocol):
+    """A graph that a task has returned."""
+
+    @property
+    def targets(self) -> Sequence[Reference]:
+        """What is needed of it."""
+
+    def value(self, reference: Reference) -> Evaluation:
+        """The value of a reference, or its failure."""
+
+
+class LocalCalls:
+    """The calls of one graph.
+
+    Args:
+        rules: How they are run.
+        defaults: Options of the tasks that say nothing.
+        open_scope: What runs a graph that a task has returned, with defaults of its own.
+        eager: The first call that fails ends all.
+    """
+
+    def __init__(
+        self,
+        rules: LocalRules,
+        defaults: TaskOptions,
+        open_scope: Callable[[Any, TaskOptions], ReturnedGraph],
+        *,
+        eager: bool,
+    ) -> None:
+        self._rules = rules
+        self._defaults = defaults
+        self._open = open_scope
+        self._eager = eager
+
+    def attempts(self, node: Node) -> LocalAttempts:
+        """How a node's calls are tried."""
+        return self._rules.attempts(merge_options(node.options, self._defaults))
+
+    def run(
+        self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
+    ) -> Evaluation:
+        """Call a task's function, again if it raises, and run the graph that it returns."""
+        settings = attempts.settings
+        try:
+            check_installed(settings.requirements)
+        except RequirementsError as error:  # as on an engine: of no attempt, and of no item
+            return self._ended(fail(error, node, name))
+        checkpoint = LocalCheckpoint()
+        options = merge_options(node.options, self._defaults)
+        place = LocalPlace(self._rules.resources, options)
+        for attempt in itertools.count(1):
+            token = current_client.set(INSIDE_TASK)
+            try:
+                # As in a worker, where the caller's blocks are not entered.
+                here = local_task(node, name, attempt, checkpoint, place)
+                with as_block(None), running(here), surrounded(settings.env):
+                    result = finish(function())
+                break
+            except (bdb.BdbQuit, KeyboardInterrupt):
+                raise  # the user left
+            except FailedReference as failed:
+                failed.root.skipped += 1
+                return LocalFailure(failed.root, node, name)
+            except BaseException as error:
+                used_up = attempt > settings.retries
+                final = error if used_up else final_error(attempts.retry_on, error)
+                try:
+                    if final is not None:
+                        return self._ended(self._fall_back(node, fail(final, node, name, attempt)))
+                finally:
+                    del final  # its traceback holds this frame
+            finally:
+                current_client.reset(token)
+            attempts.sleep(settings.draw_pause(attempt))
+        if node.outputs > 1:
+            result = _checked_outputs(node, name, result)
+        if type(result) is not LocalFailure and contains_lazy(result):
+            result = yield self._expand(node, name, result)
+        return result
+
+    def _ended(self, result: Any) -> Any:
+        """A result; a failure ends all where the first one does."""
+        if self._eager and type(result) is LocalFailure:
+            raise FirstFailure(result)
+        return result
+
+    def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
+        """What stands for a value that could not be made."""
+        on_failure = merge_options(node.options, self._defaults).on_failure
+        if on_failure is None or not isinstance(node, (CallNode, MapNode, FilterNode)):
+            return failure
+        if on_failure.skips:
+            return failure if isinstance(node, CallNode) else ABSENT
+        if isinstance(node, FilterNode) or not on_failure.replaces:
+            return failure
+        try:
+            value = on_failure.of(lambda: failure.root.exception)
+        except Exception as error:
+            return fail(error, node, failure.name)
+        return _checked_outputs(node, failure.name, value) if node.outputs > 1 else value
+
+    def insert(self, value: Any, values: Any, node: Node, name: str) -> Any:
+        """A value with those of its references; or its failure, which skips the node."""
+        if type(values) is LocalFailure:
+            return values
+        try:
+            return self._rules.insert(value, values)
+        except FailedReference as failed:
+            return LocalFailure(failed.root, node, name)
+
+    def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
+        """Run the graph that a task returned; each of several outputs may fail alone."""
+        try:
+            defaults = merge_options(node.block, self._defaults)
+            inner = self._open(result, defaults)
+        except GraphError as error:
+            return fail(error, node, name)
+        values = {}
+        for reference in inner.targets:
+            values[id(reference)] = yield inner.value(reference)
+        if node.outputs == 1:
+            return self._filled(node, name, result, values)
+        return tuple(self._filled(node, name, output, values) for output in result)
+
+    def _filled(self, node: Node, name: str, result: Any, values: dict[int, Any]) -> Any:
+        needed = [values[id(reference)] for reference in find_dependencies(result)]
+        failure = first_failure(needed)
+        if failure is not None:
+            # A task that returned another call of its own name is one name of the path.
+            return failure if failure.name == name else failure.reaching(node, name)
+        return self.insert(result, values, node, name)
+
+
+def _checked_outputs(node: Node, name: str, result: Any) -> Any:
+    try:
+        return tuple(split_outputs(result, node.outputs, name))
+    except TaskError as error:
+        return fail(error.with_traceback(None), node, name)
