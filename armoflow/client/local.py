@@ -116,22 +116,15 @@ class LocalRunner:
         """
         scope = Scope(values, self, self._defaults(), eager=fail_fast)
         try:
-            ended = [drive(scope.target(value)) for value in values]
+            # What failed holds this frame by its traceback: that must not hold what failed.
+            return _outcomes(values, [drive(scope.target(value)) for value in values])
         except FirstFailure as first:
             failed = _outcome(first.failure, set()).exception
             assert failed is not None
-        else:
-            failed = None
-        if failed is not None:
+        try:
             raise failed
-        # Only now, because how many items an error skipped is known at the end.
-        delivered: set[int] = set()
-        return [
-            [_outcome(slot, delivered) for slot in end]
-            if isinstance(value, DelayedList)
-            else _outcome(end, delivered)
-            for value, end in zip(values, ended, strict=True)
-        ]
+        finally:
+            del failed
 
     def iterate(self, collection: DelayedList[Any]) -> Iterator[LocalOutcome]:
         """Run a collection, which may be endless, each item when its outcome is asked for."""
@@ -184,6 +177,17 @@ class LocalRunner:
             raise GraphError(f"{reference!r} was put into an argument after the call")
 
         return substitute(value, find, kinds=self._kinds)
+
+
+def _outcomes(values: Sequence[Any], ended: Sequence[Any]) -> list[Any]:
+    """How these have ended; only when all have: how many items an error skipped is known then."""
+    delivered: set[int] = set()
+    return [
+        [_outcome(slot, delivered) for slot in end]
+        if isinstance(value, DelayedList)
+        else _outcome(end, delivered)
+        for value, end in zip(values, ended, strict=True)
+    ]
 
 
 def _outcome(slot: Any, delivered: set[int]) -> LocalOutcome:

@@ -94,7 +94,10 @@ class LocalBackend:
 
     def _submit(self, values: Sequence[Any], *, fail_fast: bool = False) -> list[Future[Any]]:
         self._check(values)
-        ended = self._runner.run_all(values, fail_fast=fail_fast)
+        # What fails holds this frame by its traceback: that must not hold what failed.
+        return self._futures(values, self._runner.run_all(values, fail_fast=fail_fast))
+
+    def _futures(self, values: Sequence[Any], ended: Sequence[Any]) -> list[Future[Any]]:
         return [self._future(value, end) for value, end in zip(values, ended, strict=True)]
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:

@@ -262,7 +262,10 @@ def drive(evaluation: Evaluation) -> Any:
             answer = _deliver(stream, request[0])
         else:
             stack.append((request, None))
-    return answer
+    try:
+        return answer
+    finally:
+        del answer  # what failed holds this frame by its traceback
 
 
 def _deliver(stream: LocalStream, slot: Any) -> Any:
