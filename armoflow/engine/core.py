@@ -390,7 +390,8 @@ class Engine:
                 self._scanner,
                 self.partitions,
                 self.task_counts.total,
-                lambda: journal.removals,
+                removals=lambda: journal.removals,
+                writes=lambda table: journal.writes[table],
             )
             self.objects = ObjectStore(
                 self.options.state_directory,

@@ -17,6 +17,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -83,6 +84,7 @@ class Journal:
     Attributes:
         fault: Why nothing can be written for a while; None if nothing is wrong.
         removals: Batches that removed rows.
+        writes: Batches that wrote rows of a table, or removed some of any, by table.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Journal:
         self._failure: EngineError | None = None
         self.fault: StorageError | None = None
         self.removals = 0
+        self.writes: Counter[str] = Counter()
         self._suspended_at: float | None = None
         self._tried: asyncio.Future[None] = self._loop.create_future()
         self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
@@ -303,6 +306,8 @@ class Journal:
         self._writing = None
         if error is None:
             self.removals += bool(batch.removed)
+            self.writes["tasks"] += bool(batch.tasks or batch.removed)
+            self.writes["results"] += bool(batch.results or batch.removed)
             self._resume()
             # Those who wait are called in the loop's next turn, watchers now: what both have to say
             # to a client goes in one message then.

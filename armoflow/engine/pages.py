@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.faults import StorageError
 from armoflow.engine.filters import Filters
+from armoflow.engine.kept_orders import KeptOrders, Stretch
 from armoflow.engine.list_query import ListQuery
 from armoflow.engine.reader import SHORT, Reader, Scanner, last_number
 from armoflow.engine.selection import Selection
@@ -43,6 +44,7 @@ class Pages:
         scanner: Goes over whole tables.
         total: How many tasks match, where the engine knows without its journal.
         removals: How often rows were removed: then what was counted is counted anew.
+        writes: How often rows of a table were written: until then, orders are kept.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class Pages:
         scanner: Scanner,
         total: Callable[[Filters], int | None],
         removals: Callable[[], int],
+        writes: Callable[[str], int],
     ) -> None:
         self._reader = reader
         self._scanner = scanner
         self._find_total = total
         self._removals = removals
+        self._writes = writes
+        self._kept = KeptOrders(writes)
         self._orders = {table: CreationOrder(table) for table in ("tasks", "results")}
         self._loop = asyncio.get_running_loop()
         self._looking: dict[str, asyncio.Task[None]] = {}
@@ -63,7 +68,13 @@ class Pages:
 
     async def read(self, query: ListQuery, make: Make[T]) -> Page[T]:
         """The page of a list call; ``make`` makes its items of rows."""
-        removals = self._removals()
+        kept = self._kept.find(query)
+        if kept is not None:
+            numbers = kept.page(query) or "[]"
+            return await self._reader.run(
+                lambda c: Page(make(c, query.rows(c, numbers)), kept.total)
+            )
+        removals, writes = self._removals(), self._writes(query.entity)
         total = self._find_total(query.filters) if query.entity == "tasks" else None
 
         def begin(connection: sqlite3.Connection) -> Page[T] | Selection:
@@ -86,15 +97,19 @@ class Pages:
             return begun
         parts = await self._scanner.scan(query.entity, begun.scan, begun.last)
 
-        def end(connection: sqlite3.Connection) -> Page[T]:
+        def end(connection: sqlite3.Connection) -> tuple[Page[T], Stretch | None]:
             total = begun.count(parts)
             self._note(query, begun.last, total, removals)
-            numbers = begun.choose(connection, parts)
+            stretch = begun.choose(connection, parts)
+            numbers = None if stretch is None else stretch.page(query)
             if numbers is None:
-                return _read_page(connection, query, make, total)
-            return Page(make(connection, query.rows(connection, numbers)), total)
+                return _read_page(connection, query, make, total), None
+            return Page(make(connection, query.rows(connection, numbers)), total), stretch
 
-        return await self._reader.run(end)
+        page, stretch = await self._reader.run(end)
+        if stretch is not None:
+            self._kept.keep(query, writes, stretch)
+        return page
 
     async def stop(self) -> None:
         """Look at nothing any more."""

@@ -76,6 +76,7 @@ class Queries:
         partitions: The engine's, by id.
         total: How many tasks match, where that is known without reading.
         removals: How often rows were removed: then what was counted is counted anew.
+        writes: How often rows of a table were written: until then, orders are kept.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class Queries:
         scanner: Scanner,
         partitions: Mapping[str, Partition],
         total: Callable[[Filters], int | None],
+        *,
         removals: Callable[[], int],
+        writes: Callable[[str], int],
     ) -> None:
         self._reader = reader
         self._scanner = scanner
-        self._pages = Pages(reader, scanner, total, removals)
+        self._pages = Pages(reader, scanner, total, removals, writes)
         self._partitions = partitions
         self._options: dict[int, ApiOptions] = {}
         self._lineages = Lineages()

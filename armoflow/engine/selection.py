@@ -13,9 +13,11 @@ import json
 import math
 import random
 import sqlite3
+from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from armoflow.engine.kept_orders import LENGTH, Stretch
 from armoflow.engine.list_query import ListQuery
 
 SAMPLE: Final = 4096
@@ -111,8 +113,11 @@ class Selection:
         """How many rows match."""
         return sum(part.matching for part in parts) if self._total is None else self._total
 
-    def choose(self, connection: sqlite3.Connection, parts: Sequence[Part]) -> str | None:
-        """The numbers of the page's rows, in its order; None if the sample misled."""
+    def choose(self, connection: sqlite3.Connection, parts: Sequence[Part]) -> Stretch | None:
+        """The page's rows, and some of those around them, in their order.
+
+        None if the sample misled.
+        """
         query, total = self._query, self.count(parts)
         text = ",".join(part.numbers for part in parts if part.numbers)
         found = text.count(",") + 1 if text else 0
@@ -123,11 +128,15 @@ class Selection:
             before = total - found
         end = min(query.start + query.page_size, total)
         if query.start >= end:
-            return "[]"
+            return Stretch(total, query.start, array("q"))
         if query.start < before or end > before + found:
             return None
-        limit, offset = end - query.start, query.start - before
-        return self._sort(connection, f"[{text}]", f"LIMIT {limit} OFFSET {offset}")
+        first, limit = before, ""
+        if found > LENGTH:
+            first = max(before, query.start - LENGTH // 2)
+            limit = f"LIMIT {max(LENGTH, end - first)} OFFSET {first - before}"
+        numbers = json.loads(self._sort(connection, f"[{text}]", limit))
+        return Stretch(total, first, array("q", numbers))
 
     # --- its parts ---
 

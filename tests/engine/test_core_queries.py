@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from armoflow.agent.effects import Effects
 from armoflow.engine.filters import Condition, find_field, make_clause, make_predicate
 from armoflow.engine.queries import Application
+from armoflow.engine.reader import Scanner
 from armoflow.engine.records import (
     ApiOptions,
     NewResult,
@@ -253,6 +254,55 @@ async def test_pages(tmp_path: Path) -> None:
         assert (none.items, none.total) == ([], 60)
         with pytest.raises(StateError, match="negative"):
             await queries.tasks(page=-1)
+
+
+@pytest.mark.parametrize("length", [20_000, 30])
+@in_loop
+async def test_a_page_is_not_looked_for_again_while_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr("armoflow.engine.selection.LENGTH", length)
+    monkeypatch.setattr("armoflow.engine.kept_orders.LENGTH", length)
+    monkeypatch.setattr("armoflow.engine.selection.DOUBT", 100.0)
+    scanned: list[str] = []
+    scan = Scanner.scan
+
+    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
+        scanned.append(table)
+        return await scan(scanner, table, *arguments)
+
+    monkeypatch.setattr(Scanner, "scan", counted)
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        engine = running.engine
+
+        async def listed(sort: str, *, size: int = 4, down: bool = False) -> list[str]:
+            found: list[str] = []
+            for number in range(-(-60 // size)):
+                page = await engine.queries.tasks(
+                    sort=sort, descending=down, page=number, page_size=size
+                )
+                assert page.total == 60
+                found += [task.id for task in page.items]
+            return found
+
+        for sort, down in product(("status", "ended_at", "options.priority"), (False, True)):
+            before = await listed(sort, down=down)
+            scanned.clear()
+            assert await listed(sort, down=down) == before
+            assert await listed(sort, size=7, down=down) == before
+            assert scanned == []
+        open_ones = (await engine.queries.tasks([[Condition("status", "==", 2)]])).items
+        engine.apply(engine.state.cancel_tasks(engine.now(), [task.id for task in open_ones]))
+        await engine.committed()
+        tasks = (await engine.queries.tasks(page_size=60)).items
+        by_status = [task.id for task in sorted(tasks, key=lambda task: (task.status, task.id))]
+        assert open_ones and await listed("status") == by_status
+        engine.apply(engine.state.delete_session(engine.now(), running.session))
+        while (await engine.queries.tasks(sort="status", page_size=0)).total > 40:
+            await asyncio.sleep(0.001)
+        kept = (await engine.queries.tasks(sort="status", page_size=60)).items
+        assert {task.session_id for task in kept} == {*engine.state.sessions}
 
 
 @in_loop
