@@ -37,16 +37,6 @@ def item_at(positions: Positions, position: int) -> int:
     return item if positions[item : item + 1] == [position] else -1
 
 
-def cut_positions(positions: Positions, start: int, stop: int) -> Positions:
-    """Where some of the items are.
-
-    Example:
-        >>> cut_positions(10, 1, 3), cut_positions([3, 40, 500], 1, 3)
-        (11, [40, 500])
-    """
-    return positions + start if isinstance(positions, int) else positions[start:stop]
-
-
 def as_positions(each: Sequence[int]) -> Positions:
     """The positions of some items, each of which is given.
 
@@ -55,6 +45,16 @@ def as_positions(each: Sequence[int]) -> Positions:
         (10, [3, 40, 500])
     """
     return each[0] if each[-1] - each[0] == len(each) - 1 else each
+
+
+def choose_positions(positions: Positions, items: Sequence[int]) -> Positions:
+    """Where some of the items are, by their numbers in the task.
+
+    Example:
+        >>> choose_positions(10, range(1, 3)), choose_positions([3, 40, 500], [0, 2])
+        (11, [3, 500])
+    """
+    return as_positions([position_of(positions, item) for item in items])
 
 
 def label(name: str, positions: Positions | None, item: int) -> str:

@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import io
 import pickle
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from armoflow.codec.payload import Items, Operation, Payload, Piece, Slots, Values
-from armoflow.codec.positions import cut_positions
+from armoflow.codec.positions import choose_positions
 from armoflow.errors import EnvelopeError
 from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.rules import wire_options
 
 
-def cut(payload: Payload, start: int, stop: int) -> Payload:
-    """What a task is given that runs some items of another one.
+def choose(payload: Payload, items: Sequence[int]) -> Payload:
+    """What a task is given that runs some items of another one, in their order.
 
     Example:
         >>> many = Payload(Operation.MAP, "f", columns=[[Slots(0, 5, 9), Slots(1, 0, 2)]], count=6)
-        >>> cut(many, 3, 5).columns
+        >>> choose(many, range(3, 5)).columns
         [[Slots(input=0, start=8, stop=9), Slots(input=1, start=0, stop=1)]]
+        >>> choose(many, [0, 2, 5]).positions
+        [0, 2, 5]
     """
     return replace(
         payload,
-        columns=[list(_cut_column(column, start, stop)) for column in payload.columns],
-        positions=cut_positions(payload.positions, start, stop),
-        count=stop - start,
-        spent=0 if start else payload.spent,
+        columns=[list(_choose_of_column(column, items)) for column in payload.columns],
+        positions=choose_positions(payload.positions, items),
+        count=len(items),
+        spent=0 if items[0] else payload.spent,
     )
+
+
+def neighbours(items: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Items that follow one another: the first, and the one after the last.
+
+    Example:
+        >>> list(neighbours([1, 2, 5]))
+        [(1, 3), (5, 6)]
+    """
+    start = stop = -1
+    for item in items:
+        if item != stop:
+            if stop > start:
+                yield start, stop
+            start = item
+        stop = item + 1
+    if stop > start:
+        yield start, stop
 
 
 def gathering(payload: Payload, column: Sequence[SlotRange], output: Result) -> PlannedTask:
@@ -47,21 +68,25 @@ def gathering(payload: Payload, column: Sequence[SlotRange], output: Result) -> 
     return PlannedTask(copies, [piece.result for piece in column], [output], options)
 
 
-def _cut_column(column: Sequence[Piece], start: int, stop: int) -> Iterator[Piece]:
+def _choose_of_column(column: Sequence[Piece], items: Sequence[int]) -> Iterator[Piece]:
+    first = 0
     for piece in column:
-        first, last = max(start, 0), min(stop, piece.length)
-        if first < last:
-            yield _cut_piece(piece, first, last)
-        start, stop = start - piece.length, stop - piece.length
+        after = first + piece.length
+        own = items[bisect_left(items, first) : bisect_left(items, after)]
+        if own:
+            yield from _choose_of_piece(piece, [item - first for item in own])
+        first = after
 
 
-def _cut_piece(piece: Piece, start: int, stop: int) -> Piece:
+def _choose_of_piece(piece: Piece, items: Sequence[int]) -> Iterator[Piece]:
     if isinstance(piece, Slots):
-        return Slots(piece.input, piece.start + start, piece.start + stop)
-    if isinstance(piece, Items):
-        return Items(piece.pickles[start:stop])
-    values = _Scalars(io.BytesIO(piece.pickled)).load()[start:stop]
-    return Values(pickle.dumps(values, protocol=5), stop - start)
+        for start, stop in neighbours(items):
+            yield Slots(piece.input, piece.start + start, piece.start + stop)
+    elif isinstance(piece, Items):
+        yield Items([piece.pickles[item] for item in items])
+    else:
+        values = _Scalars(io.BytesIO(piece.pickled)).load()
+        yield Values(pickle.dumps([values[item] for item in items], protocol=5), len(items))
 
 
 class _Scalars(pickle.Unpickler):

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Payload
-from armoflow.orchestrator.dividing import cut, gathering
+from armoflow.orchestrator.dividing import choose, gathering
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.rules import wire_options
 from armoflow.worker.expansion_context import ExpansionContext
@@ -39,7 +39,7 @@ def hand_out(job: Job, context: ExpansionContext, lost: int) -> None:
             stored = context.store(f"partial {payload.name}", pack_envelope(cells))
             column.append(SlotRange(Result.existing(stored, payload.name), 0, done))
     for start, stop in _parts(done, payload.count):
-        part = replace(cut(payload, start, stop), lost=lost)
+        part = replace(choose(payload, range(start, stop)), lost=lost)
         results = [Result(payload.name) for _ in context.outputs]
         context.submit(_task(part, results, len(payload.names)))
         for column, result in zip(columns, results, strict=True):

@@ -15,6 +15,7 @@ from armoflow.errors import NamedRunError, OptionError
 from tests.faults.scripts import wait_for
 from tests.integration.engines import Up
 from tests.integration.gates import Log, note
+from tests.integration.looking import Looking
 
 
 @task
@@ -111,6 +112,12 @@ def tried(machine: Machine, count: int) -> bool:
     return sum(name.startswith("fragile") for name in machine.log.counts()) == count
 
 
+def tasks_of(engine: Up) -> list[Any]:
+    """The tasks of all sessions."""
+    looking = Looking(engine)
+    return [one for session in looking.sessions() for one in looking.tasks(session)]
+
+
 def keeps_payloads(client: Client) -> bool:
     """Whether the engine keeps what a task was given that ended well."""
     return "batch" in client.extensions
@@ -122,6 +129,7 @@ def test_only_what_failed_and_what_hangs_on_it_runs_again(
     other: Client,
     name: str,
     machine: Machine,
+    engine: Up,
     batch: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -134,7 +142,11 @@ def test_only_what_failed_and_what_hangs_on_it_runs_again(
     wait_for(lambda: tried(machine, 10), "not all have begun")
     machine.mend(2, 3, 7)
     if batch == 1 or keeps_payloads(client):
+        before = len(tasks_of(engine))
         assert other.resume(name).result() == 90
+        # Of each batch with failures the items that failed share a task, and one copies.
+        again = {1: 3 + 3, 5: 2 * 2 + 2 * 2, 10: 2 + 2}[batch] + 1
+        assert len(tasks_of(engine)) - before == again
     else:  # those of packs are gone, whatever became of their items
         with pytest.raises(ValueError, match="is broken"):
             other.resume(name).result()

@@ -77,7 +77,7 @@ def test_each_part_of_a_batch_knows_where_its_items_are(local: LocalRunner) -> N
     payload = collection(MAP, no_twos, values(1, 2, 3), positions=[5, 80, 900])
     found, effects = divided(local, payload)
     assert isinstance(found[1], ErrorRecord) and found[1].name == "no_twos[80]"
-    assert [part.positions for part in parts(effects)] == [[5], [80], [900]]
+    assert [part.positions for part in parts(effects)] == [5, 80, 900]
 
 
 def test_where_an_agent_has_the_data_it_creates_what_children_need(

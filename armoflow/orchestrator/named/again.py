@@ -17,7 +17,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.payload import Operation, Payload
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
 from armoflow.codec.positions import Positions, label
-from armoflow.orchestrator.dividing import cut, gathering
+from armoflow.orchestrator.dividing import choose, gathering, neighbours
 from armoflow.orchestrator.named.history import Manifest, Progress
 from armoflow.orchestrator.named.manifest import Place, TaskNote
 from armoflow.orchestrator.named.restored import RestoredTasks
@@ -144,16 +144,17 @@ class Again:
             yield self._task(note, payload, outputs, len(data))
             return
         bad = sorted({s for output in note.outputs for s in self._progress.bad.get(output, ())})
+        part = choose(payload, bad)
+        where = part.positions if part.collection else None
+        results = [_new_result(note.names[-1], where) for _ in outputs]
+        yield self._task(note, part, results, len(data))
         columns: list[list[SlotRange]] = [[] for _ in outputs]
-        end = 0
-        for start, stop in _runs(bad):
-            part = cut(payload, start, stop)
-            where = part.positions if part.collection else None
-            results = [_new_result(note.names[-1], where) for _ in outputs]
+        end = done = 0
+        for start, stop in neighbours(bad):
             self._copy(note, columns, end, start)
             for column, result in zip(columns, results, strict=True):
-                column.append(SlotRange(result, 0, stop - start))
-            yield self._task(note, part, results, len(data))
+                column.append(SlotRange(result, done, done + stop - start))
+            done += stop - start
             end = stop
         self._copy(note, columns, end, payload.count)
         for column, output in zip(columns, outputs, strict=True):
@@ -202,21 +203,3 @@ def _new_result(name: str, positions: Positions | None) -> Result:
     result = Result(name)
     result.positions = positions
     return result
-
-
-def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Slots that follow one another.
-
-    Example:
-        >>> list(_runs([1, 2, 5]))
-        [(1, 3), (5, 6)]
-    """
-    start = stop = -1
-    for slot in slots:
-        if slot != stop:
-            if stop > start:
-                yield start, stop
-            start = slot
-        stop = slot + 1
-    if stop > start:
-        yield start, stop
