@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
+from armoflow.client.call_spans import call_span
 from armoflow.client.client import Client
 from armoflow.client.eager_target import Stop
 from armoflow.client.future import Future
@@ -110,8 +111,9 @@ class AsyncClient:
         check_policy(return_exceptions=return_exceptions, fail_fast=fail_fast)
         if fail_fast:
             return assemble(values, lazy, await self._eager(lazy, timeout) if lazy else [])
-        futures = await self._started(self.client.submit_all, lazy)
-        results = await self._values(futures, timeout, return_exceptions)
+        with call_span("compute", lazy):
+            futures = await self._started(self.client.submit_all, lazy)
+            results = await self._values(futures, timeout, return_exceptions)
         return assemble(values, lazy, results)
 
     @pending

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.call_spans import call_span
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.inquiry import Inquiry, refuse_iterators
 from armoflow.client.local import LocalOutcome, LocalRunner
@@ -90,7 +91,8 @@ class LocalBackend:
 
     def submit(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Run the graphs of these lazy values as one; a future each, done."""
-        return self._submit(values)
+        with call_span("submit", values):
+            return self._submit(values)
 
     def _submit(self, values: Sequence[Any], *, fail_fast: bool = False) -> list[Future[Any]]:
         self._check(values)
@@ -102,7 +104,8 @@ class LocalBackend:
 
     def submit_items(self, collection: DelayedList[Any]) -> list[Future[Any]]:
         """Run a collection; a future for each of its items, done."""
-        return self.submit(list(collection))
+        with call_span("map", [collection]):
+            return self._submit(list(collection))
 
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
         """Run it: nothing outlives the caller, so a name makes no difference."""
@@ -129,11 +132,12 @@ class LocalBackend:
         stop: Stop | None = None,
     ) -> list[Any]:
         """Run the graphs of these lazy values as one; a value each. The timeout is ignored."""
-        left = self._submit(values, fail_fast=fail_fast)[::-1]
-        found = []
-        while left:  # what is raised holds this frame: that must not hold its future
-            found.append(left.pop().result())
-        return found
+        with call_span("compute", values):
+            left = self._submit(values, fail_fast=fail_fast)[::-1]
+            found = []
+            while left:  # what is raised holds this frame: that must not hold its future
+                found.append(left.pop().result())
+            return found
 
     def iterate(self, collection: DelayedList[Any], timeout: float | None) -> Iterator[Future[Any]]:
         """Run a collection, each item when it is asked for; the timeout is ignored."""

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from armoflow.client.call_spans import local_span
 from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
 from armoflow.client.local_machine import (
     ABSENT,
@@ -28,6 +29,7 @@ from armoflow.options import TaskOptions, as_block, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
 from armoflow.system.coroutines import finish
+from armoflow.tracing import Labels
 from armoflow.worker.job import split_outputs
 
 
@@ -48,22 +50,26 @@ class LocalCalls:
     Args:
         rules: How they are run.
         defaults: Options of the tasks that say nothing.
-        open_scope: What runs a graph that a task has returned, with defaults of its own.
+        open_scope: What runs a graph that a task has returned, with defaults of its own, in the
+            trace of that task.
         eager: The first call that fails ends all.
+        trace: That of the task which returned the graph.
     """
 
     def __init__(
         self,
         rules: LocalRules,
         defaults: TaskOptions,
-        open_scope: Callable[[Any, TaskOptions], ReturnedGraph],
+        open_scope: Callable[[Any, TaskOptions, Labels], ReturnedGraph],
         *,
         eager: bool,
+        trace: Labels,
     ) -> None:
         self._rules = rules
         self._defaults = defaults
         self._open = open_scope
         self._eager = eager
+        self._trace = trace
 
     def attempts(self, node: Node) -> LocalAttempts:
         """How a node's calls are tried."""
@@ -86,7 +92,8 @@ class LocalCalls:
             try:
                 # As in a worker, where the caller's blocks are not entered.
                 here = local_task(node, name, attempt, checkpoint, place)
-                with as_block(None), running(here), surrounded(settings.env):
+                span = local_span(node.name, self._trace)
+                with as_block(None), running(here), surrounded(settings.env), span as trace:
                     result = finish(function())
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):
@@ -108,7 +115,7 @@ class LocalCalls:
         if node.outputs > 1:
             result = _checked_outputs(node, name, result)
         if type(result) is not LocalFailure and contains_lazy(result):
-            result = yield self._expand(node, name, result)
+            result = yield self._expand(node, name, result, trace)
         return result
 
     def _ended(self, result: Any) -> Any:
@@ -141,11 +148,11 @@ class LocalCalls:
         except FailedReference as failed:
             return LocalFailure(failed.root, node, name)
 
-    def _expand(self, node: Node, name: str, result: Any) -> Evaluation:
+    def _expand(self, node: Node, name: str, result: Any, trace: Labels) -> Evaluation:
         """Run the graph that a task returned; each of several outputs may fail alone."""
         try:
             defaults = merge_options(node.block, self._defaults)
-            inner = self._open(result, defaults)
+            inner = self._open(result, defaults, trace)
         except GraphError as error:
             return fail(error, node, name)
         values = {}

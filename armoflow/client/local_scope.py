@@ -45,6 +45,7 @@ from armoflow.graph.nodes import (
 )
 from armoflow.graph.stepwise import IterateNode
 from armoflow.options import TaskOptions, check_skipping
+from armoflow.tracing import Labels
 
 
 class Scope:
@@ -55,6 +56,7 @@ class Scope:
         rules: How its tasks are run.
         defaults: Options of the tasks that say nothing.
         eager: The first call that fails ends all.
+        trace: That of the task which returned them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Scope:
         defaults: TaskOptions,
         *,
         eager: bool = False,
+        trace: Labels = (),
     ) -> None:
         graph = Graph(*values)
         self.targets = graph.targets
@@ -71,8 +74,9 @@ class Scope:
         self._calls = LocalCalls(
             rules,
             defaults,
-            lambda value, inner: Scope([value], rules, inner, eager=eager),
+            lambda value, inner, trace: Scope([value], rules, inner, eager=eager, trace=trace),
             eager=eager,
+            trace=trace,
         )
         self._values: dict[Node, Any] = {}
         self._streams: dict[Node, LocalStream] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.call_spans import call_span
 from armoflow.client.item_progress import ItemProgress
 from armoflow.client.loop import LoopThread
 from armoflow.client.output_display import Logs, ShownOutput, least_level
@@ -15,17 +16,12 @@ from armoflow.client.reporting import session_picture, tell, write_report
 from armoflow.errors import GraphError
 from armoflow.orchestrator.tally import Count
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.tracing import Labels, is_on, span
+from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
     from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.protocol.transport import Transport
-
-NAMES = 10
-"""Names that a span tells of the values that were asked for."""
-
-_UNTRACED: AbstractContextManager[Labels] = nullcontext(())
 
 
 class WatchedWork:
@@ -70,11 +66,7 @@ class WatchedWork:
 
     def span(self, what: str, values: Sequence[Any]) -> AbstractContextManager[Labels]:
         """What a call does as a span, where the program traces; gives the trace of its tasks."""
-        if not is_on():
-            return _UNTRACED
-        names = [value.node.name for value in values[:NAMES]]
-        attributes = {"armoflow.names": names, "armoflow.application": self._name}
-        return span(f"armoflow.{what}", "PRODUCER", attributes)
+        return call_span(what, values, self._name)
 
     def catch_up(self, loop: LoopThread) -> None:
         """What tasks have written belongs before their values."""

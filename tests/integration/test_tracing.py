@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client, task, tracing
+from armoflow import AsyncClient, Client, task, tracing
 from tests.faults.scripts import wait_for
 from tests.integration.engines import STOCK, Up
 from tests.integration.looking import Looking
@@ -152,6 +153,68 @@ def test_a_client_and_its_tasks_are_one_trace(
     assert {span["name"] for span in children} == {"one"}
     (failed,) = (span for span in spans if span["status"]["status_code"] == "ERROR")
     assert failed["name"] == "bad" and "ValueError: 7 is bad" in failed["status"]["description"]
+
+
+def told(exporter: Any) -> list[tuple[str, str, str]]:
+    """Spans in the order of their beginning: name, name of the parent, status."""
+    spans = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time)
+    exporter.clear()
+    names = {span.context.span_id: span.name for span in spans}
+    return [
+        (span.name, names[span.parent.span_id] if span.parent else "", span.status.status_code.name)
+        for span in spans
+    ]
+
+
+@SDK
+def test_tasks_in_the_callers_thread_have_spans_too(exporter: Any) -> None:
+    from opentelemetry import trace
+
+    with Client(local=True) as client:
+        with trace.get_tracer("test").start_as_current_span("script"):
+            assert client.compute(family(1)) == 3
+        assert told(exporter) == [
+            ("script", "", "UNSET"),
+            ("armoflow.compute", "script", "UNSET"),
+            ("family", "armoflow.compute", "UNSET"),
+            ("one", "family", "UNSET"),
+            ("one", "family", "UNSET"),
+        ]
+        with pytest.raises(ValueError, match="7 is bad"):
+            client.compute(bad(7))
+        failed = [("armoflow.compute", "", "ERROR"), ("bad", "armoflow.compute", "ERROR")]
+        assert told(exporter) == failed
+        assert client.submit(bad(7)).exception() is not None
+        assert client.gather(client.map(one, [1, 2])) == [2, 3]
+        assert [name for name, _, _ in told(exporter)] == [
+            "armoflow.submit",
+            "bad",
+            "armoflow.map",
+            "one",
+            "one",
+        ]
+
+
+@SDK
+def test_a_call_that_is_awaited_is_a_span_until_its_values_are_here(exporter: Any) -> None:
+    from opentelemetry import trace
+
+    async def ask() -> None:
+        async with AsyncClient(local=True) as client:
+
+            async def compute(number: int) -> None:
+                with trace.get_tracer("test").start_as_current_span(f"script {number}"):
+                    assert await client.compute(one(number)) == number + 1
+
+            await asyncio.gather(compute(1), compute(2))
+            with pytest.raises(ValueError, match="7 is bad"):
+                await client.compute(bad(7))
+
+    asyncio.run(ask())
+    found = told(exporter)
+    for number in (1, 2):
+        assert ("armoflow.compute", f"script {number}", "UNSET") in found
+    assert ("armoflow.compute", "", "ERROR") in found
 
 
 def test_without_opentelemetry_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
