@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.notebook_html import bars_html, facts_html
+from armoflow.errors import OptionError
+from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.graph import Graph
 from armoflow.graph.render import NodeShape, Picture, check_format, save, visualize
 from armoflow.orchestrator.tally import Count
@@ -47,6 +49,11 @@ def draw_future(future: Future[Any], path: str | os.PathLike[str] | None) -> str
 def draw(backend: Backend, values: Sequence[Any], path: str | os.PathLike[str] | None) -> str:
     """The graph of some values, or all that a client has run, in the colours of how far it is."""
     if values:
+        if not find_dependencies(values):
+            raise OptionError(
+                f"visualize() draws lazy values, and {values[0]!r} is none and holds none: a file "
+                "to write is path='graph.svg'"
+            )
         return visualize(*values, path=path, states=_states(backend.counts()))
     if path is not None:
         check_format(path)

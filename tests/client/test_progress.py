@@ -25,6 +25,7 @@ from armoflow.client import progress
 from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.reporting import tell
+from armoflow.errors import OptionError
 from armoflow.graph.render import STATES
 from armoflow.orchestrator import overview
 from armoflow.orchestrator.tally import Count
@@ -323,6 +324,8 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
         assert all(name in drawn for name in ("same", "total", "odd"))
         assert STATES["failed"].fill in drawn and STATES["done"].fill in drawn
         assert STATES["failed"].fill in client.visualize([odd(1)], path=tmp_path / "odd.dot")
+        with pytest.raises(OptionError, match=r"'run\.svg' is none .* path="):
+            client.visualize("run.svg")
         graph = total(odd.map([1, 3]))
         run = client.submit(graph)
         assert run.result() == 4
