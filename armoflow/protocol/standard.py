@@ -63,6 +63,9 @@ _STATES = {
 }
 _EOF = grpc.aio.EOF
 _DONE_ALREADY = ("FAILED_PRECONDITION", "NOT_FOUND")
+_FAULTS = ("UNKNOWN", "INTERNAL")
+"""What an engine says whose store could not delete: some fail at what is gone already."""
+
 _DELETED = result_status_pb2.RESULT_STATUS_DELETED
 
 
@@ -343,8 +346,21 @@ class StandardTransport:
         await self._delete_all(session_id, await self._remains.going(session_id, result_ids))
 
     async def _delete_all(self, session_id: str, result_ids: Sequence[str]) -> None:
+        failed = None
         for ids in messages.chunks(result_ids, LIST_SIZE):
+            failed = await self._try_to_delete(session_id, ids) or failed
+        if failed is not None:
+            raise failed
+
+    async def _try_to_delete(self, session_id: str, ids: Sequence[str]) -> EngineError | None:
+        """Delete; returns what a store says that failed: other data may go all the same."""
+        try:
             await self._delete(session_id, ids)
+        except EngineError as error:
+            if error.code not in _FAULTS:
+                raise
+            return error
+        return None
 
     async def _delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         def delete(ids: Sequence[str]) -> Any:
@@ -357,7 +373,7 @@ class StandardTransport:
         try:
             await delete(result_ids)
         except EngineError as error:
-            if error.code not in ("UNKNOWN", "INTERNAL"):
+            if error.code not in _FAULTS:
                 raise
             # Some stores fail at what is gone already, as a payload that its task's end deleted.
             rows = await self.list_results(session_id, result_ids)
@@ -396,6 +412,10 @@ class StandardTransport:
         try:
             if not tidied:
                 await self._delete_all(session_id, await self._remains.unneeded(session_id))
+        except EngineError as error:
+            if error.code not in _FAULTS:
+                raise
+            logger.info("session %s has ended, with data that stays: %s", session_id, error)
         finally:
             await self._openings.end_strays(session_id, self._remove_session)
 

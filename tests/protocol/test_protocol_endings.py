@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -14,7 +15,7 @@ from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import EngineError
-from armoflow.protocol import remains
+from armoflow.protocol import remains, standard
 from armoflow.protocol.result_handle import Failure
 from tests.protocol.fake_engine import FakeEngine, broken
 
@@ -291,6 +292,28 @@ def test_a_session_is_closed_where_what_failed_may_not_be_listed() -> None:
         end_session(engine)
     assert engine.calls[-3:] == ["CloseSession", "ListResults", "ListTasksDetailed"]
     assert set(engine.data) == {"value"}
+
+
+def test_a_session_has_ended_though_its_store_fails_to_delete(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what else there is goes: one batch keeps no other from it."""
+    monkeypatch.setattr(standard, "LIST_SIZE", 2)
+    engine = FakeEngine()
+    for name in "abcd":
+        store(engine, name, f"output/{name}")
+    deleting = iter([fault()])
+
+    def refuse(name: str) -> None:
+        error = next(deleting, None) if name == "DeleteResultsData" else None
+        if error is not None:
+            raise error
+
+    engine.before = refuse
+    with caplog.at_level(logging.WARNING):
+        assert end_session(engine) == ["CloseSession"]
+    assert set(engine.data) == {"a", "b"}
+    assert not caplog.records
 
 
 def failed_items() -> Engine:
