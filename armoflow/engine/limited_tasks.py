@@ -5,6 +5,9 @@ That is over all clients.
 When a place is free, a few of those that wait for it are queued again: whichever an agent takes
 first has it. One of them that does not take it, because it was cancelled, say, lets the next one be
 queued, so that a free place is never without somebody who was told of it.
+
+The first one that waits for devices is next: none that is no more urgent overtakes it in its
+partition, or a stream of those that want one would keep who wants two waiting for ever.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class LimitedTasks:
         self._devices = devices
         self._places = Places()
         self._waiting: dict[str, _WaitingTasks] = {}
+        self._next: dict[str, TaskRecord] = {}  # who is, of the devices, in each partition
         self._told: dict[str, tuple[TaskRecord, str]] = {}  # queued again, of which name
 
     def admit(self, task: TaskRecord) -> bool:
@@ -47,7 +51,7 @@ class LimitedTasks:
             return True
         told = self._told.pop(task.id, None)
         full = self._places.full(limits)
-        if full is None and not self._devices.are_free(wanted):
+        if full is None and wanted and not self._may_have_devices(task, wanted):
             full = GPUS_LABEL
         if full is None:
             self._places.take(task.id, limits)
@@ -55,8 +59,12 @@ class LimitedTasks:
             names = {*limits, GPUS_LABEL} if wanted else limits.keys()
             for name in names & self._waiting.keys():
                 self._waiting[name].had_turn(task.session_id)
+            self._let_others_be_next(task)
             return True
-        self._waiting.setdefault(full, _WaitingTasks()).push(task)
+        partition_id = task.options.partition_id
+        if full != GPUS_LABEL or self._next.setdefault(partition_id, task) is not task:
+            self._waiting.setdefault(full, _WaitingTasks()).push(task)
+            self._let_others_be_next(task)
         if told is not None and told[1] != full:
             self._tell(told[1], 1)
         return False
@@ -74,6 +82,7 @@ class LimitedTasks:
         told = self._told.pop(task.id, None)
         if told is not None:
             self._tell(told[1], 1)
+        self._let_others_be_next(task)
 
     def drop(self, session_id: str) -> None:
         """Nothing runs any more of what a session has queued."""
@@ -81,19 +90,31 @@ class LimitedTasks:
             waiting.drop(session_id)
             if not waiting:
                 del self._waiting[name]
-        for task, _ in list(self._told.values()):
+        for task in [*(task for task, _ in self._told.values()), *self._next.values()]:
             if task.session_id == session_id:
                 self.gone(task)
 
+    def _may_have_devices(self, task: TaskRecord, wanted: int) -> bool:
+        first = self._next.get(task.options.partition_id, task)
+        is_next = first is task or first.options.priority < task.options.priority
+        return is_next and self._devices.are_free(wanted)
+
+    def _let_others_be_next(self, task: TaskRecord) -> None:
+        """A task has its devices, or does not wait for them: if it was next, another one is."""
+        if self._next.get(task.options.partition_id) is task:
+            del self._next[task.options.partition_id]
+            self._tell(GPUS_LABEL, _LOOKED_AT)
+
     def _tell(self, name: str, count: int) -> None:
-        """Queue up to so many of those that wait for a place of this name."""
-        waiting = self._waiting.get(name)
-        if waiting is None:
-            return
+        """Queue who is next, and up to so many of those that wait for a place of this name."""
         tasks: list[TaskRecord] = []
-        while waiting and len(tasks) < count:
+        if name == GPUS_LABEL:
+            tasks += [task for task in self._next.values() if task.id not in self._told]
+        waiting = self._waiting.get(name)
+        while waiting and count:
             tasks.append(waiting.pop())
-        if not waiting:
+            count -= 1
+        if waiting is not None and not waiting:
             del self._waiting[name]
         self._told.update((task.id, (task, name)) for task in tasks)
         self._queue(tasks)

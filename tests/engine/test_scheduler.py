@@ -5,6 +5,8 @@ import dataclasses
 import json
 import random
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import KNOWN_TAGS, Rounds
 from armoflow.engine.scheduler import LET_GO, MAXIMUM_SKIPS, Scheduler
 from armoflow.named_limits import read_limits
+from armoflow.placement import GPUS_LABEL
 
 
 class FakeAgent:
@@ -31,12 +34,16 @@ class FakeAgent:
 
 
 class Setup:
-    def __init__(self) -> None:
+    def __init__(self, devices: Sequence[str] = ()) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.lost: set[str] = set()
         self.delayed: set[str] = set()
         self.scheduler = Scheduler(
-            ["default", "gpu"], self.run, self.acquire, self.delayed.__contains__
+            ["default", "gpu"],
+            self.run,
+            self.acquire,
+            self.delayed.__contains__,
+            devices=devices,
         )
         self.agent = FakeAgent()
 
@@ -461,9 +468,52 @@ def test_sessions_that_wait_for_a_place_take_turns() -> None:
     assert "c" in ran[10:15]
 
 
+def wanting(setup: Setup, name: str, order: int, gpus: int, **where: Any) -> TaskRecord:
+    task = setup.make(name, order, **where)
+    task.options = dataclasses.replace(task.options, options={GPUS_LABEL: str(gpus)})
+    return task
+
+
+def test_who_wants_several_devices_is_not_overtaken_for_ever() -> None:
+    setup = Setup(devices=("a", "b"))
+    setup.scheduler.push([wanting(setup, f"{number}", number, 1) for number in range(2)])
+    ran = setup.take(10)
+    setup.scheduler.push([wanting(setup, "both", 2, 2)])
+    for number in range(3, 9):
+        setup.scheduler.push([wanting(setup, f"{number}", number, 1)])
+        assert setup.take(10) == []
+    setup.scheduler.forget(ran[:1])
+    assert setup.take(10) == []  # one is free, and kept for it
+    setup.scheduler.push([wanting(setup, "urgent", 9, 1, priority=5)])
+    assert setup.take(10) == ["urgent"]
+    setup.scheduler.forget([*ran[1:], "urgent"])
+    assert setup.take(10) == ["both"]
+    setup.scheduler.forget(["both"])
+    assert setup.take(10) == ["3", "4"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "dropped"])
+def test_who_is_next_of_the_devices_lets_others_have_them_when_it_is_gone(how: str) -> None:
+    setup = Setup(devices=("a", "b"))
+    setup.scheduler.push([wanting(setup, f"{number}", number, 1) for number in range(2)])
+    ran = setup.take(10)
+    both = wanting(setup, "both", 2, 2, session="theirs")
+    setup.scheduler.push([both, *(wanting(setup, f"{n}", n, 1) for n in range(3, 20))])
+    assert setup.take(10) == []
+    setup.scheduler.forget(ran[:1])
+    if how == "dropped":
+        assert setup.take(10) == []
+        setup.scheduler.drop("theirs")
+    else:
+        both.status = TaskStatus.CANCELLED
+    assert setup.take(10) == ["3"]
+    setup.scheduler.forget(["3"])
+    assert setup.take(10) == ["4"]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_to_limited_tasks_none_is_forgotten(seed: int) -> None:
-    dice, setup = random.Random(seed), Setup()
+    dice, setup = random.Random(seed), Setup(devices=("a", "b", "c"))
     running: dict[str, TaskRecord] = {}
 
     def ends_something() -> None:
@@ -494,6 +544,9 @@ def test_whatever_happens_to_limited_tasks_none_is_forgotten(seed: int) -> None:
                 limits = {name: dice.choice([1, 1, 1, 2]) for name in names}
                 where = {"session": dice.choice("abc"), "priority": dice.choice([1, 2])}
                 task = limited(setup, f"{number}", number, **where, **limits)  # type: ignore[arg-type]
+                wish = {GPUS_LABEL: dice.choice("00123")}
+                options = {**task.options.options, **wish}
+                task.options = dataclasses.replace(task.options, options=options)
                 setup.scheduler.push([task])
             case 2:
                 takes_some()
