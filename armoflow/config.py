@@ -61,6 +61,10 @@ SHARED_BUFFER_LIMIT = 1 * MIB
 """Bytes of binary data inside arguments (an array, ``bytes``, a file) from which on it is known by
 its content and uploaded once for all that a session sends: a call more, and 0.6 ms for a digest."""
 
+SHARED_DATA_MET = 10_000
+"""Pieces of data from ``SHARED_ARGUMENT_LIMIT`` up to that of which it is known that a call has
+taken them: the next one refers to what is stored then."""
+
 SHARED_DATA_KEPT = 2048 * MIB
 """Bytes of such data that stay in the engine though no task needs them just now."""
 

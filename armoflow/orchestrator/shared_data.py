@@ -1,6 +1,7 @@
 """Large data inside arguments, sent once: files, arrays and bytes are known by what they hold.
 
-Who sends the same again, in another call or another graph, refers to what the engine has. Data is
+Who sends the same again, in another call or another graph, refers to what the engine has. What is
+not that large goes along with the first call that has it, and is stored for the second. Data is
 compared by a digest of its bytes as they are when a call is sent, so nothing is taken for what it
 was before it was written to.
 """
@@ -8,6 +9,7 @@ was before it was written to.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,9 @@ from armoflow import config
 from armoflow.content import FileContent, digest_of
 from armoflow.files import FileCopy
 from armoflow.orchestrator.planned import Constant
+
+_LOOKED_AT = 4096
+"""Bytes at both ends of data by which it seems to be the same as other data."""
 
 KINDS = frozenset({PickleBuffer, FileCopy})
 """What may be sent so."""
@@ -53,6 +58,21 @@ class SharedData:
         self._constants: WeakValueDictionary[bytes, Constant] = WeakValueDictionary()
         self._kept: OrderedDict[bytes, Constant] = OrderedDict()
         self._size = 0
+        self._met: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    def meet(self, view: memoryview) -> bool:
+        """Note data that a call takes; whether an earlier one took the same, as it seems.
+
+        A digest would cost more than to send what nobody else takes.
+        """
+        ends = zlib.crc32(view[-_LOOKED_AT:], zlib.crc32(view[:_LOOKED_AT]))
+        with self._lock:
+            known = (view.nbytes, ends) in self._met
+            self._met[view.nbytes, ends] = None
+            self._met.move_to_end((view.nbytes, ends))
+            if len(self._met) > config.SHARED_DATA_MET:
+                self._met.popitem(last=False)
+            return known
 
     def find(self, digest: bytes, make: Callable[[], Constant], *, steady: bool = True) -> Constant:
         """The constant that holds certain data.
@@ -82,6 +102,7 @@ class SharedData:
         with self._lock:
             self._constants.clear()
             self._kept.clear()
+            self._met.clear()
             self._size = 0
 
     def _keep(self, digest: bytes, constant: Constant) -> None:
@@ -101,13 +122,19 @@ class References(Protocol):
     def clear(self) -> None:
         """The plan is at its end."""
 
-    def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
+    def expect(self, value: Any) -> None:
+        """A call of the plan takes this, and no part of it."""
+
+    def refer(
+        self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool, often: bool = False
+    ) -> Shared | None:
         """How arguments refer to data; None: it travels with them.
 
         Args:
             value: The data.
             copy: The caller goes on meanwhile, and may write to it.
             recall: What was seen before in this plan is what it was then.
+            often: Many tasks get these arguments.
         """
 
 
@@ -117,7 +144,12 @@ class ReceivedData:
     def clear(self) -> None:
         """The plan is at its end."""
 
-    def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
+    def expect(self, value: Any) -> None:
+        """Nothing: what is no file is not referred to."""
+
+    def refer(
+        self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool, often: bool = False
+    ) -> Shared | None:
         """How arguments refer to a file that came from a result; nothing else."""
         origin = value.origin if isinstance(value, FileCopy) else None
         if origin is None:
@@ -137,22 +169,35 @@ class PlanData:
         self._data = data
         self._seen: dict[int, tuple[Any, Shared]] = {}
         self._own: WeakValueDictionary[bytes, Constant] = WeakValueDictionary()
+        self._expected: dict[int, tuple[Any, int]] = {}
 
     def clear(self) -> None:
         """The plan is at its end."""
         self._seen.clear()
+        self._expected.clear()
 
-    def refer(self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool) -> Shared | None:
+    def expect(self, value: Any) -> None:
+        """A call of the plan takes this, and no part of it."""
+        _, uses = self._expected.get(id(value), (value, 0))
+        self._expected[id(value)] = value, uses + 1  # held, so that its id stays its own
+
+    def refer(
+        self, value: PickleBuffer | FileCopy, *, copy: bool, recall: bool, often: bool = False
+    ) -> Shared | None:
         """How arguments refer to data; None: it is small."""
         if isinstance(value, FileCopy):
             return self._file(value.content()) if value.nbytes >= FILE_LIMIT else None
         view = value.raw()
-        if view.nbytes < config.SHARED_BUFFER_LIMIT:
+        if view.nbytes <= config.SHARED_ARGUMENT_LIMIT:
             return None
         whole: Any = memoryview(value).obj
         known = self._seen.get(id(whole)) if recall else None
         if known is not None and known[1].constant.size == view.nbytes:
             return known[1]
+        if view.nbytes < config.SHARED_BUFFER_LIMIT:
+            met = self._data.meet(view)
+            if not (met or often or self._expected.get(id(whole), (None, 0))[1] > 1):
+                return None
         shared = self._buffer(view, copy=copy)
         if recall:  # held, so that its id stays its own
             self._seen[id(whole)] = whole, shared

@@ -235,7 +235,7 @@ def test_put_data_stays_for_tasks_under_way(client: Client, ledger: Ledger) -> N
 
 
 def test_an_argument_that_tasks_share_goes_with_them(client: Client, ledger: Ledger) -> None:
-    shared = bytes(100_000)
+    shared = "x" * 100_000
     assert client.compute([third(shared) for _ in range(5)]) == [100_000] * 5
     ledger.wait_for(lambda: set(ledger.constants()) == {DELETED})
 

@@ -107,6 +107,60 @@ def test_so_it_is_where_calls_come_one_by_one_and_in_maps(client: Client, sent: 
     assert sent() < 1.2 * SIZE
 
 
+@task
+def nested(number: int, data: dict[str, list[Any]]) -> float:
+    return float(data["deep"][0].sum()) + number
+
+
+@task
+def many_of(array: Any, count: int) -> Any:
+    return [summed.with_options(batch_size=1)(number, array) for number in range(count)]
+
+
+MEDIUM = 200_000
+TEXT = "x" * MEDIUM
+
+
+@pytest.mark.parametrize(
+    ("calls", "most"),
+    [
+        (lambda array: [summed(n, array) for n in range(CALLS)], 1),
+        (lambda array: [summed.with_options(batch_size=1)(n, array) for n in range(CALLS)], 1),
+        (lambda array: summed.with_options(batch_size=1).map(range(CALLS), array=array), 1),
+        (
+            lambda array: nested.with_options(batch_size=1).map(
+                range(CALLS), data={"deep": [array]}
+            ),
+            1,
+        ),
+        (lambda _: [length(TEXT) for _ in range(CALLS)], 1),
+        # Without a look at all arguments: with the first call, and once for all others.
+        (lambda array: [nested(n, {"deep": [array]}) for n in range(CALLS)], 2),
+        (lambda array: added.map([array] * CALLS, range(CALLS)), 2),
+        # From here and from there.
+        (lambda array: many_of(array, CALLS), 2),
+    ],
+)
+def test_what_is_not_that_large_is_not_sent_with_each_call(
+    engine: Up, sent: Sent, calls: Any, most: int
+) -> None:
+    array = np.random.default_rng(0).random(MEDIUM // 8)
+    with Client(engine.endpoint, workers=2, inline_seconds=0) as client:
+        assert client.compute(calls(array))
+        assert sent() < (most + 0.5) * MEDIUM
+
+
+def test_what_is_not_that_large_is_sent_twice_for_many_submits(client: Client, sent: Sent) -> None:
+    array = np.random.default_rng(0).random(MEDIUM // 8)
+    futures = [client.submit(summed(number, array)) for number in range(CALLS)]
+    assert [f.result() - n for n, f in enumerate(futures)] == [float(array.sum())] * CALLS
+    for number in range(CALLS):  # with the same ends, and another one in the middle
+        array[len(array) // 2] = number
+        futures[number] = client.submit(summed(0, array))
+    assert len({future.result() for future in futures}) == CALLS
+    assert sent() < (2 + CALLS + 0.7) * MEDIUM
+
+
 def test_bytes_are_sent_once(client: Client, sent: Sent) -> None:
     data = os.urandom(SIZE)
     assert client.compute([length(data), length(bytearray(data)), length([data])]) == [

@@ -12,6 +12,8 @@ from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import are_scalars
 from armoflow.files import FileCopy
 from armoflow.graph.arguments import contains_lazy
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
@@ -19,7 +21,18 @@ from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
 from armoflow.orchestrator.shared_data import PlanData, ReceivedData, References, SharedData
 
-_SMALL = frozenset({int, float, bool, type(None), complex})
+_SMALL = frozenset({int, float, bool, type(None), complex, Delayed, DelayedList})
+
+
+class _Sighting:
+    """A large argument of a plan: how many calls are known to take it, and where it is then."""
+
+    __slots__ = ("constant", "uses", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value  # held, so that its id stays its own
+        self.uses = 0
+        self.constant: Constant | None = None
 
 
 class CallArguments:
@@ -36,7 +49,7 @@ class CallArguments:
         self.surroundings = NO_SURROUNDINGS
         self._by_content = data is not None
         self._data: References = ReceivedData() if data is None else PlanData(data)
-        self._sightings: dict[int, tuple[Any, Constant | None]] = {}
+        self._sightings: dict[int, _Sighting] = {}
 
     def clear(self) -> None:
         """The plan is at its end."""
@@ -47,6 +60,18 @@ class CallArguments:
         """A new draft, after a base if there is one."""
         external, copy = self.surroundings.external, self.surroundings.copy
         return Draft(base, external, self._data, copy=copy)
+
+    def survey(self, node: CallNode) -> None:
+        """Note what is large among the arguments of a call, before any is planned.
+
+        What several calls take goes up once then, and not with the first of them too.
+        """
+        for value in (*node.args, *node.kwargs.values()) if node.kwargs else node.args:
+            if type(value) not in _SMALL and nbytes(value) > config.SHARED_ARGUMENT_LIMIT:
+                if self._is_large(value):
+                    self._sighting(value).uses += 1
+                else:
+                    self._data.expect(value)
 
     def of_call(self, draft: Draft, node: CallNode) -> Pickled:
         """The arguments of a call.
@@ -82,7 +107,7 @@ class CallArguments:
             values[name] = value
             if self._is_large(value):
                 values[name] = ConstantValue(self._constant(value, f"argument {name!r}"))
-        return draft.dumps_named(values, values.items(), node.name)
+        return draft.dumps_fixed(values, node.name)
 
     def refer_outside(self, values: Iterable[Any]) -> bool:
         """Whether some of these arguments are futures or ``put`` references."""
@@ -101,21 +126,26 @@ class CallArguments:
         """A large argument that was seen before becomes a constant."""
         if type(value) in _SMALL or not self._is_large(value):
             return value
-        if id(value) not in self._sightings:
-            self._sightings[id(value)] = (value, None)  # held, so that its id stays its own
+        sighting = self._sighting(value)
+        if sighting.uses < 2:
+            sighting.uses = 2  # the next time it is
             return value
-        _, constant = self._sightings[id(value)]
-        if constant is None:
-            constant = self._constant(value, "shared argument")
-            self._sightings[id(value)] = (value, constant)
-        return ConstantValue(constant)
+        if sighting.constant is None:
+            sighting.constant = self._constant(value, "shared argument")
+        return ConstantValue(sighting.constant)
+
+    def _sighting(self, value: Any) -> _Sighting:
+        sighting = self._sightings.get(id(value))
+        if sighting is None:
+            sighting = self._sightings[id(value)] = _Sighting(value)
+        return sighting
 
     def _is_large(self, value: Any) -> bool:
         """Whether it shall be a constant as a whole, and not what is large in it."""
         size = nbytes(value)
         if type(value) is FileCopy:
             return not self._by_content and size > config.SHARED_ARGUMENT_LIMIT and not value.origin
-        if self._by_content and size >= config.SHARED_BUFFER_LIMIT and is_buffer(value):
+        if self._by_content and is_buffer(value):
             return False
         return size > config.SHARED_ARGUMENT_LIMIT
 

@@ -65,8 +65,8 @@ class Draft:
     """
 
     __slots__ = (
-        *("_copy", "_data", "_external", "_inputs", "_recall", "_references", "constants"),
-        *("inputs", "modules", "others", "size"),
+        *("_copy", "_data", "_external", "_inputs", "_often", "_recall", "_references"),
+        *("constants", "inputs", "modules", "others", "size"),
     )
 
     def __init__(
@@ -80,6 +80,7 @@ class Draft:
         self._external = external
         self._data = data
         self._recall = True
+        self._often = False
         self._copy = copy
         self.inputs: list[Result] = list(base.inputs) if base else []
         self._inputs: dict[Result, int] = dict(base._inputs) if base else {}
@@ -137,7 +138,7 @@ class Draft:
         return None
 
     def _refer_to_data(self, value: Any, data: References) -> tuple[Any, ...] | None:
-        shared = data.refer(value, copy=self._copy, recall=self._recall)
+        shared = data.refer(value, copy=self._copy, recall=self._recall, often=self._often)
         if shared is None:
             return None
         place = self.constant(shared.constant)[1]
@@ -196,6 +197,14 @@ class Draft:
         data = plain_call.join_call(parts)
         self.size += len(data)
         return Pickled(data)
+
+    def dumps_fixed(self, values: dict[str, Any], task: str) -> Pickled:
+        """Pickle arguments that many tasks get, each with the pickle; as :meth:`dumps_named`."""
+        self._often = True
+        try:
+            return self.dumps_named(values, values.items(), task)
+        finally:
+            self._often = False
 
     def dumps_named(self, value: Any, arguments: Iterable[tuple[str, Any]], task: str) -> Pickled:
         """Pickle the arguments of a task.

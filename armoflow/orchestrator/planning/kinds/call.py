@@ -18,6 +18,7 @@ class CallKind(ReadsOnce):
 
     def reads(self, node: CallNode) -> Iterable[tuple[Node, int]]:
         """The nodes of its arguments, once for each."""
+        self.context.arguments.survey(node)
         return [(argument.node, 1) for argument in node.arguments]
 
     def plan(self, node: CallNode) -> Planning:
