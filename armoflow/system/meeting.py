@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,11 +48,33 @@ def meeting_place(state: Path) -> Path:
     name = hashlib.blake2b(os.fsencode(state), digest_size=8).hexdigest()
     for base in _BASES:
         if os.access(base, os.W_OK | os.X_OK):
-            return Path(base) / f"af-{os.geteuid()}-{name}"
+            place = Path(base) / f"af-{os.geteuid()}-{name}"
+            _check_owner(place)
+            return place
     raise EngineError(
         f"there is no place for a Unix socket: paths in {state} are longer than "
         f"{SOCKET_PATH_LIMIT} bytes, and /tmp cannot be written to: choose a shorter one"
     )
+
+
+def _check_owner(place: Path) -> None:
+    """Its name can be known beforehand: who else made it could answer in the engine's place.
+
+    Raises:
+        EngineError: If it is not this user's alone.
+    """
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return
+    others = stat.S_IMODE(found.st_mode) & 0o077
+    if found.st_uid != os.geteuid() or others or not stat.S_ISDIR(found.st_mode):
+        raise EngineError(
+            f"{place}, where the engine of this state and its clients meet, is not a directory of "
+            f"this user alone (uid {found.st_uid}, mode {stat.filemode(found.st_mode)}; this is "
+            f"{os.geteuid()}): somebody else could answer there: remove it, or choose a shorter "
+            "path for the state, so that its sockets fit into it"
+        )
 
 
 def shared_endpoint(state: Path) -> str:
@@ -76,6 +99,7 @@ def meeting(state: Path) -> Iterator[Path]:
         place = meeting_place(state)
         if place != state:
             place.mkdir(mode=0o700, exist_ok=True)
+            _check_owner(place)
             with suppress(FileExistsError):
                 (place / _STATE).symlink_to(state)
         yield place

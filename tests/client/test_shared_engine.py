@@ -19,7 +19,12 @@ from armoflow import Client, task
 from armoflow.client import shared_engine
 from armoflow.client.shared_engine import SharedEngine
 from armoflow.errors import EngineError, OptionError
-from armoflow.system.meeting import meeting, meeting_place, sweep_meeting_places
+from armoflow.system.meeting import (
+    meeting,
+    meeting_place,
+    shared_endpoint,
+    sweep_meeting_places,
+)
 from tests.integration.engines import Up, alive
 
 PATIENCE = 60.0
@@ -180,6 +185,30 @@ def test_a_long_name_does(tmp_path: Path) -> None:
             assert engine_of(client).pid == pid
     wait_for(lambda: not alive(pid), "the engine is left")
     assert not place.exists()
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link"])
+def test_a_meeting_place_that_others_could_have_made_is_refused(tmp_path: Path, kind: str) -> None:
+    """Its name can be known beforehand: who answers there would be sent code, and send some."""
+    state = tmp_path / ("long" * 30)
+    place = meeting_place(state)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    try:
+        if kind == "a link":
+            place.symlink_to(elsewhere)
+        else:
+            place.mkdir()
+            place.chmod(0o777)
+        with pytest.raises(
+            EngineError, match=rf"{place}, .* is not a directory of this user alone"
+        ):
+            Client(state=state)
+        with pytest.raises(EngineError, match="choose a shorter path for the state"):
+            shared_endpoint(state)
+        assert not [*elsewhere.iterdir()]
+    finally:
+        place.unlink() if place.is_symlink() else place.rmdir()
 
 
 def test_sockets_of_a_killed_engine_are_swept_away(tmp_path: Path) -> None:
