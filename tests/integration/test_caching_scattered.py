@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,22 @@ def deadly(number: int, counter: Counter) -> int:
     if number == 36:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+@task(cache=True)
+def summed(first: int, second: int, counter: Counter) -> int:
+    counter.ran(first)
+    return first + second
+
+
+@task
+def inner(number: int) -> int:
+    return number + 1
+
+
+@task(cache=True)
+def returning(count: int, counter: Counter) -> list[int]:
+    return double.map(range(count), counter=counter).gather()  # type: ignore[return-value]
 
 
 @task
@@ -205,3 +222,59 @@ def test_odd_maps(engine: Up, counter: Counter, size: int | None) -> None:
             values = client.compute(sized.map(after, counter=counter))
             assert values == [2 * item for item in after], [*ODD][number]
             assert counter.new() == new, [*ODD][number]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_maps_drawn_by_chance(engine: Up, counter: Counter, seed: int) -> None:
+    chance = random.Random(seed)
+    version = f"{seed}"
+    with armoflow.options(version=version), Client(engine.endpoint, workers=2) as client:
+        for _ in range(5):
+            size = chance.choice([None, 1, 2, 7])
+            numbers = [chance.randrange(60) for _ in range(chance.randrange(40))]
+            pairs = [chance.randrange(3) for _ in numbers]
+            doubled = double.with_options(batch_size=size)
+            once = doubled.map(numbers, counter=counter)
+            graphs: list[tuple[Any, list[int]]] = [
+                (once, [2 * n for n in numbers]),
+                (
+                    summed.map(once, pairs, counter=counter),
+                    [2 * n + p for n, p in zip(numbers, pairs, strict=True)],
+                ),
+                (doubled.map(once, counter=counter), [4 * n for n in numbers]),
+                (
+                    doubled.map([inner(n) for n in numbers[:5]], counter=counter),
+                    [2 * n + 2 for n in numbers[:5]],
+                ),
+                (
+                    armoflow.items(numbers).filter(is_even, counter=counter),
+                    [n for n in numbers if n % 2 == 0],
+                ),
+                (
+                    doubled.map(numbers[::-1], counter=counter)[2:9:3],
+                    [2 * n for n in numbers[::-1]][2:9:3],
+                ),
+            ]
+            chosen = chance.sample(graphs, 3)
+            values = client.compute(*[graph for graph, _ in chosen])
+            assert list(values) == [expected for _, expected in chosen]
+            counter.new()
+            again = client.compute(*[graph for graph, _ in chosen])
+            assert list(again) == list(values)
+            assert counter.new() == 0
+
+
+def test_a_task_that_returns_a_cached_map_is_kept_as_a_whole(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(double.map(_holes(range(40)), counter=counter))
+        counter.new()
+        for ran in (40, 0):
+            assert client.compute(returning(40, counter)) == [2 * n for n in range(40)]
+            assert counter.new() == ran
+
+
+def test_in_the_debug_mode_all_items_run(counter: Counter) -> None:
+    with Client(local=True) as client:
+        for _ in range(2):
+            assert client.compute(double.map(range(5), counter=counter)) == [0, 2, 4, 6, 8]
+            assert counter.new() == 5
