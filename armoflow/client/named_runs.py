@@ -235,6 +235,8 @@ class NamedRuns:
                 if planned and await session.has_come():
                     return None
                 await session.refresh()
+                if planned and not session.planned:
+                    continue  # somebody else has begun to plan it since
                 if planned and not session.failed:
                     return None
                 if not same and (session.running or await session.being_planned()):
@@ -268,13 +270,15 @@ class NamedRuns:
             raise
 
     async def _resume(self, name: str) -> tuple[OpenRun, RunAgain | None]:
-        run = await self._attach(name)
-        again = await RunAgain.look(run)
-        if again is None or await again.take_the_say():
-            return run, again
-        self._open.remove(run)
-        await run.orchestrator.close()
-        return await self._attach(name), None
+        while True:
+            run = await self._attach(name)
+            await run.session.unpause()
+            if run.session.planned or not await run.session.being_planned():
+                again = await RunAgain.look(run)
+                if again is None or await again.take_the_say():
+                    return run, again
+            self._open.remove(run)  # somebody else plans it, or runs it again, since it was read
+            await run.orchestrator.close()
 
     async def _enter(self, name: str, session: RunSession, transport: Transport) -> OpenRun:
         """Work on a run from here on."""

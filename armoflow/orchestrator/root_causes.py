@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from armoflow import config
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, ClientClosedError
 from armoflow.orchestrator.blame import whole_errors
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
@@ -80,6 +80,8 @@ class RootCauses:
         if unknown:
             try:
                 failures |= await self._transport.failures(await self._session(), unknown)
+            except ClientClosedError:
+                return  # nobody waits for an explanation any more
             except ArmoflowError as error:
                 logger.warning("failed tasks could not be listed: %s", error)
         failures = await whole_errors(self._transport, self._key, failures)

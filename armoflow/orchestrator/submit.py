@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import logging
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -17,12 +19,14 @@ from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.blame import Blame
-from armoflow.orchestrator.planned import Constant, PlannedTask
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.queue import Entry, PlanQueue
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, Note
 from armoflow.protocol.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 
 class Notes(Protocol):
@@ -82,6 +86,7 @@ class Pipeline:
         self._in_flight = asyncio.Semaphore(transport.batches)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
         self._unnamed: set[asyncio.Event] = set()  # of batches whose results may have no ids yet
+        self._unnoted: weakref.WeakSet[Result] = weakref.WeakSet()  # nobody else knows of them
         self._storing: dict[Constant, asyncio.Task[None]] = {}
         self.on_named: Callable[[Sequence[PlannedTask]], None] | None = None
 
@@ -230,6 +235,7 @@ class Pipeline:
         except Exception as error:  # the engine refused, or is gone: told to whoever waits
             if isinstance(error, SessionEndedError):
                 self._session_ended(error)  # first: who is told may submit again at once
+            self._unnoted.update(result for task in batch for result in task.outputs)
             self._fail(batch, self._as_closed(error))
             self._cancel(batch)  # of a batch that was refused in part, something may run
         finally:
@@ -286,6 +292,7 @@ class Pipeline:
     ) -> None:
         """Submit a batch, without the tasks that cannot run or are no longer wanted."""
         session_id = await self._session()
+        asked, before = batch, earlier
 
         ids: list[str] = []  # under which the batch's results are tracked
 
@@ -321,8 +328,34 @@ class Pipeline:
                 elif not await self._blame_inputs(batch, await self._gone(session_id, batch)):
                     raise
         self._runnable(batch)
+        if self.notes is not None:
+            await self._lay_out(session_id, [task for task in asked if task not in batch], before)
         if given_up := [task for task in batch if task.failed]:
             self._cancel(given_up)
+
+    async def _lay_out(
+        self,
+        session_id: str,
+        tasks: Sequence[PlannedTask],
+        earlier: frozenset[asyncio.Task[None]],
+    ) -> None:
+        """Store what hangs on a failure, and was not submitted for that: it may be run later."""
+        assert self.notes is not None
+        if tasks and earlier:
+            await asyncio.wait(earlier)  # what they need may be laid out there
+        hanging: list[PlannedTask] = []
+        for task in tasks:
+            if _hangs_on_failure(task) and self._unnoted.isdisjoint(task.inputs):
+                hanging.append(task)
+            else:
+                self._unnoted.update(task.outputs)
+        if not hanging:
+            return
+        try:
+            await self._transport.lay_out(session_id, hanging, self.notes.of(hanging))
+        except EngineError as error:
+            logger.warning("what hangs on a failure was not laid out: %s", error)
+            self._unnoted.update(result for task in hanging for result in task.outputs)
 
     def _runnable(self, batch: Sequence[PlannedTask]) -> list[PlannedTask]:
         """The tasks that have not ended; those whose inputs failed end now."""
@@ -358,6 +391,12 @@ class Pipeline:
             elif result.blame is None:
                 result.blame = Blame(result.name, gone=result.id)
         return bool(lost)
+
+
+def _hangs_on_failure(task: PlannedTask) -> bool:
+    """Whether a task will not run because something that it needs has failed by itself."""
+    causes = [result.blame for result in task.inputs if result.blame is not None]
+    return task.payload is not None and bool(causes) and not any(b.cancelled for b in causes)
 
 
 def _output_ids(batch: Iterable[PlannedTask]) -> list[str]:

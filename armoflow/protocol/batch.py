@@ -143,6 +143,14 @@ class BatchTransport:
             for task in submissions:
                 task.payload_id = ""
 
+    async def lay_out(self, session_id: str, submissions: Sequence[Submission], note: Note) -> None:
+        """Store what tasks would need, and do not submit them."""
+        for task in submissions:  # the engine does not know ids of a batch that it refused
+            task.payload_id = ""
+            for handle in task.outputs:
+                handle.id = ""
+        await self._standard.lay_out(session_id, submissions, note)
+
     async def _add_note(
         self,
         session_id: str,

@@ -15,6 +15,7 @@ from armonik.protogen.common import (
     sessions_common_pb2,
 )
 
+from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.filter_fields import GENERIC, SESSIONS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CONSTANT_PREFIX
@@ -108,6 +109,15 @@ class StandardSharedSessions:
     async def forward(self, session_id: str, tasks: Sequence[Submission]) -> None:
         """Submit tasks whose results and payloads are there already."""
         await self._transport.submit(session_id, tasks, _nothing)
+
+    async def unpause(self, session_id: str) -> None:
+        """Let a session go on, if it was paused."""
+        request = sessions_common_pb2.ResumeSessionRequest(session_id=session_id)
+        try:
+            await self._transport.call(self._sessions.ResumeSession, request, "resuming a session")
+        except EngineError as error:
+            if error.code != "FAILED_PRECONDITION":  # it was not paused
+                raise
 
     def begun(self, session_id: str) -> None:
         """Somebody has submitted tasks to a session: there is something to watch."""

@@ -143,6 +143,10 @@ class StandardTransport:
         """Create the results, submit the tasks, upload the payloads."""
         await self._submitter.submit(session_id, submissions, named, note)
 
+    async def lay_out(self, session_id: str, submissions: Sequence[Submission], note: Note) -> None:
+        """Store what tasks would need, and do not submit them."""
+        await self._submitter.lay_out(session_id, submissions, note)
+
     def begun(self, session_id: str) -> None:
         """Tasks were submitted to a session: there is something to watch."""
         self._begun[session_id].set()

@@ -80,6 +80,18 @@ class StandardSubmitter:
         self._transport.begun(session_id)
         await self._upload(session_id, submissions)
 
+    async def lay_out(self, session_id: str, submissions: Sequence[Submission], note: Note) -> None:
+        """Store what a batch would need, and do not submit it; see :meth:`Transport.lay_out`."""
+        inline = {task for task in submissions if task.size <= self._inline_limit()}
+        await self._create_all(session_id, submissions, inline, _nothing)
+        await self._create_payloads_with_data(
+            session_id, [task for task in submissions if task in inline]
+        )
+        await self._upload(session_id, submissions)
+        name, data = note.lay_out()
+        await note.confirm()
+        await self._transport.store(session_id, name, [data])
+
     def _inline_limit(self) -> int:
         """Bytes of a payload up to which its data goes up with its metadata."""
         limits = {"auto": config.INLINE_DATA_LIMIT, "inline": config.BATCH_BYTES}
@@ -107,7 +119,8 @@ class StandardSubmitter:
             task.payload_id = payload_id
         for (handle, _), result_id in zip(outputs, ids[len(tasks) :], strict=True):
             handle.id = result_id
-            handle.state = ResultState.CREATED
+            if handle.state is ResultState.PLANNED:  # else it is known already that it fails
+                handle.state = ResultState.CREATED
         if outputs:
             named()
 
@@ -277,6 +290,10 @@ class StandardSubmitter:
         if lost:
             raise InputsAbortedError(lost)
         return refusal.code == "NOT_FOUND"  # though it knows all of them
+
+
+def _nothing() -> None:
+    return None
 
 
 def _needs_own_batch(task: Submission) -> bool:

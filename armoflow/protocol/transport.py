@@ -134,6 +134,9 @@ class SharedSessions(Protocol):
     async def forward(self, session_id: str, tasks: Sequence[Submission]) -> None:
         """Submit tasks whose results and payloads are there already."""
 
+    async def unpause(self, session_id: str) -> None:
+        """Let a session go on, if it was paused."""
+
     def begun(self, session_id: str) -> None:
         """Somebody has submitted tasks to a session: there is something to watch."""
 
@@ -184,6 +187,19 @@ class Transport(Protocol):
                 Results that were created keep their ids; those of the batch that need none of
                 these inputs may be submitted again.
             EngineError: If it was refused for another reason.
+        """
+
+    async def lay_out(self, session_id: str, submissions: Sequence[Submission], note: Note) -> None:
+        """Store what tasks would need, and do not submit them: what they need has failed.
+
+        Args:
+            session_id: Where.
+            submissions: The tasks, none of which was submitted; inputs are outputs of others of
+                them, or have their ids.
+            note: Laid out once all have their ids, and stored.
+
+        Raises:
+            EngineError: If that was refused.
         """
 
     async def store(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from armoflow import Client, items, task
+from armoflow import Client, config, items, task
+from armoflow.cli.endpoint import settings_of
 from armoflow.errors import NamedRunError, OptionError
+from armoflow.protocol.frames import RUN_LABEL
+from armoflow.protocol.inspection import Inspection
 from tests.faults.scripts import wait_for
 from tests.integration.engines import Up
-from tests.integration.gates import Log, note
+from tests.integration.gates import Gate, Log, note, pass_gate
 from tests.integration.looking import Looking
 
 
@@ -64,6 +69,13 @@ def is_even(number: int, log: str, broken: str) -> bool:
 def returning(number: int, log: str, broken: str) -> Any:
     """Returns a graph, one of whose calls fails."""
     return double(fragile(number, log, broken), log)
+
+
+@task
+def gated(number: int, log: str, gate: str) -> int:
+    note(log, "gated")
+    pass_gate(gate)
+    return number
 
 
 class Machine:
@@ -193,6 +205,73 @@ def test_a_task_that_returned_a_graph_runs_again_with_it(
     # The task itself ended well: elsewhere its payload is gone.
     again = other.resume(name) if keeps_payloads(client) else other.submit(graph, name=name)
     assert again.result() == 4
+
+
+def test_what_was_not_submitted_for_a_failure_runs_then(
+    client: Client,
+    other: Client,
+    name: str,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "BATCH_TASKS", 1)
+    graph = fragile(1, **machine.arguments)
+    for number in range(1, 7):
+        graph = add(graph, double(number, machine.log.path))
+    machine.breaks(1)
+    with pytest.raises(ValueError, match="1 is broken"):
+        client.submit(graph, name=name).result()
+    with pytest.raises(ValueError, match="1 is broken"):
+        other.attach(name).result()
+    machine.mend(1)
+    assert other.resume(name).result() == 43
+    assert client.submit(graph, name=name).result() == 43
+    assert machine.ran_twice() == {"fragile-1"}
+
+
+def test_of_several_that_resume_it_one_does(engine: Up, name: str, machine: Machine) -> None:
+    source = fragile.with_options(batch_size=1).map(range(6), **machine.arguments)
+    graph = total(source, machine.log.path)
+    machine.breaks(2)
+    with Client(engine.endpoint) as first, pytest.raises(ValueError, match="2 is broken"):
+        first.submit(graph, name=name).result()
+    machine.mend(2)
+
+    def resume(client: Client) -> int:
+        return int(client.resume(name).result())
+
+    with ExitStack() as clients, ThreadPoolExecutor(4) as threads:
+        several = [clients.enter_context(Client(engine.endpoint)) for _ in range(4)]
+        assert list(threads.map(resume, several)) == [15] * 4
+    assert machine.ran_twice() == {"fragile-2"}
+
+
+def test_of_several_that_begin_it_one_does(engine: Up, name: str, machine: Machine) -> None:
+    graph = total(double.map(range(6), log=machine.log.path), machine.log.path)
+
+    def begin(client: Client) -> int:
+        return int(client.submit(graph, name=name).result())
+
+    with ExitStack() as clients, ThreadPoolExecutor(4) as threads:
+        several = [clients.enter_context(Client(engine.endpoint)) for _ in range(4)]
+        assert list(threads.map(begin, several)) == [30] * 4
+    assert machine.ran_twice() == set()
+
+
+def test_what_was_paused_goes_on(
+    client: Client, name: str, machine: Machine, engine: Up, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    with gate.closed():
+        future = client.submit(
+            double(gated(3, machine.log.path, gate.path), machine.log.path), name=name
+        )
+        wait_for(lambda: machine.log.counts()["gated"], "it has not begun")
+        with Inspection(settings_of(engine.endpoint, {})) as inspection:
+            (session,) = inspection.labelled_sessions(RUN_LABEL, name)
+            inspection.pause(str(session.session_id))
+    assert client.resume(name).result() == 6
+    assert future.result() == 6
 
 
 def test_what_fails_again_is_run_again_again(

@@ -26,7 +26,6 @@ from armoflow.orchestrator.planning.rules import wire_options
 
 NOT_LAID_OUT = "it was not laid out, for what it needs had failed before"
 NO_PAYLOAD = "its payload is not stored any more"
-GONE = "its data is gone, and no task makes it"
 
 
 class Failed(NamedTuple):
@@ -61,7 +60,7 @@ def failed(manifest: Manifest, progress: Progress, asked: Sequence[Place]) -> Fa
         result_id, name, entered = stack.pop()
         task = makers.get(result_id)
         if task is None:
-            unknown[name] = GONE
+            unknown[name] = NOT_LAID_OUT
         elif entered:
             found.setdefault(task.outputs[0], task)
         elif task.outputs[0] not in begun:

@@ -60,6 +60,7 @@ class Manifest:
     Attributes:
         epoch: That of the plan that was begun last; 0: none was.
         head: What was asked for in it.
+        begun_in: The part that says so: who stored it has the say.
         end: Where the values of that are; None: the plan is not whole.
         before: Where they were in the plan before, if that was of the same graph and whole.
         stopped: Why it will never be.
@@ -70,6 +71,7 @@ class Manifest:
     def __init__(self) -> None:
         self.epoch = 0
         self.head: Head | None = None
+        self.begun_in = ""
         self.end: Sequence[Place] | None = None
         self.before: Sequence[Place] | None = None
         self.stopped = ""
@@ -94,21 +96,22 @@ class Manifest:
         new = [part.result_id for part in stored if part.result_id not in self._seen]
         for first in range(0, len(new), config.CACHE_BATCH):
             batch = new[first : first + config.CACHE_BATCH]
-            for data in await transport.fetch(session_id, batch):
+            found = await transport.fetch(session_id, batch)
+            for result_id, data in zip(batch, found, strict=True):
                 if isinstance(data, DataLostError):
                     raise data
-                self._take(unpack_part(data))
+                self._take(result_id, unpack_part(data))
         self._seen.update(new)
         return len(new)
 
-    def _take(self, part: Part) -> None:
+    def _take(self, result_id: str, part: Part) -> None:
         self.tasks.extend(part.tasks)
         self._values.extend(part.values)
         self._partials.extend(part.partials)
         if part.head is not None and part.epoch > self.epoch:
             same = self.head is not None and self.head.graph == part.head.graph
             self.before = (self.end or self.before) if same else None
-            self.epoch, self.head = part.epoch, part.head
+            self.epoch, self.head, self.begun_in = part.epoch, part.head, result_id
             self.end, self.stopped = None, ""
         if part.epoch == self.epoch:  # who was overtaken has no say any more
             self.end = self.end if part.end is None else part.end

@@ -228,10 +228,9 @@ class RunSession:
     async def begin(self, head: Head) -> int | None:
         """Begin an epoch; returns its number, None if somebody else was first."""
         epoch = self.manifest.epoch + 1
-        await self.store(f"{EPOCHS}{epoch}", pack_part(Part(epoch, head=head)))
+        own = await self.store(f"{EPOCHS}{epoch}", pack_part(Part(epoch, head=head)))
         await self.manifest.read(self._transport, self.id)
-        won = self.manifest.epoch == epoch and self.manifest.head == head
-        return epoch if won else None
+        return epoch if self.manifest.begun_in == own else None
 
     async def take_over(self) -> None:
         """Whoever planned it counts as gone; should it come back, it has no say any more."""
@@ -240,6 +239,10 @@ class RunSession:
             part = Part(epoch, stopped="it was silent, and another client has taken over")
             await self.store(f"{EPOCHS}{epoch + 1}", pack_part(part))
             await self.manifest.read(self._transport, self.id)
+
+    async def unpause(self) -> None:
+        """Let it go on, if it was paused."""
+        await self._transport.shared.unpause(self.id)
 
     async def overtaken(self, epoch: int) -> bool:
         """Whether somebody has begun a later epoch, or taken over."""
