@@ -21,6 +21,9 @@ from armoflow.protocol.result_handle import ResultState
 
 logger = logging.getLogger(__name__)
 
+_ASKED = 0.05
+"""Part of the seconds that a suspect may run, after which the engine is asked again what runs."""
+
 
 class Race:
     """A task and its copy; it waits for the results of the copy.
@@ -137,6 +140,7 @@ class Backups:
 
     async def run(self) -> None:
         """Look for stragglers until cancelled, while there may be some."""
+        asked = 0.0
         while True:
             await self._woken.wait()
             await asyncio.sleep(config.BACKUP_INTERVAL)
@@ -150,8 +154,10 @@ class Backups:
                 for suspect in group.suspects(now)
                 if suspect[0] not in self._races
             ]
-            if not suspects:
+            # A straggler of hours is not looked for four times a second.
+            if not suspects or now - asked < _ASKED * min(patience for _, patience in suspects):
                 continue
+            asked = now
             try:
                 self._look(suspects, set(await self._running()))
             except ArmoflowError as error:  # it may be down: told elsewhere

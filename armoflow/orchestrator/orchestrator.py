@@ -469,7 +469,7 @@ class Orchestrator:
 
     async def _running(self) -> Sequence[str]:
         """The ids of the session's tasks that run."""
-        return [task.task_id for task in await self.transport.under_way(await self.session())]
+        return await self.transport.longest_running(await self.session())
 
     def _adopt(self, race: Race) -> None:
         """The copy of a task has ended before it: its results are the task's."""

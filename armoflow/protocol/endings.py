@@ -147,7 +147,14 @@ class Endings:
 
     async def under_way(self, session_id: str) -> list[TaskUnderWay]:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
-        request = messages.tasks_in(session_id, (_RUNNING, _REPEATED), UNDER_WAY)
+        return await self._page(messages.tasks_in(session_id, (_RUNNING, _REPEATED), UNDER_WAY))
+
+    async def longest_running(self, session_id: str) -> list[str]:
+        """The ids of the tasks that run: of very many, of those that have run for longest."""
+        request = messages.tasks_in(session_id, (_RUNNING,), UNDER_WAY, by="started_at")
+        return [task.task_id for task in await self._page(request)]
+
+    async def _page(self, request: Any) -> list[TaskUnderWay]:
         try:
             reply = await self._tasks.ListTasks(request, timeout=DURATIONS_DEADLINE)
         except grpc.RpcError as error:

@@ -130,12 +130,19 @@ def results_in(
     return sort_upwards(request, RESULTS, "id")
 
 
-def tasks_in(session_id: str, statuses: Iterable[int], size: int) -> Any:
-    """A page of ListTasks or ListTasksDetailed: those of a session with one of these statuses."""
+def tasks_in(session_id: str, statuses: Iterable[int], size: int, *, by: str = "id") -> Any:
+    """A page of ListTasks or ListTasksDetailed: those of a session with one of these statuses.
+
+    Args:
+        session_id: The session.
+        statuses: The statuses.
+        size: How many the page has.
+        by: The field that says which come first.
+    """
     request = tasks_common_pb2.ListTasksRequest(page=0, page_size=size)
     mine: Test = ("session_id", "==", session_id)
     add_filters(request.filters, TASKS, [[mine, ("status", "==", each)] for each in statuses])
-    return sort_upwards(request, TASKS, "id")
+    return sort_upwards(request, TASKS, by)
 
 
 def list_tasks(task_ids: Sequence[str]) -> Any:

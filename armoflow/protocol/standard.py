@@ -260,6 +260,10 @@ class StandardTransport:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
         return await self._endings.under_way(session_id)
 
+    async def longest_running(self, session_id: str) -> Sequence[str]:
+        """The ids of the tasks that run: of very many, of those that have run for longest."""
+        return await self._endings.longest_running(session_id)
+
     async def repeated(self, session_id: str) -> Mapping[str, int]:
         """How often items were tried again in tasks that have ended, by their names."""
         return await self._repeated.counts(session_id)

@@ -257,6 +257,9 @@ class Transport(Protocol):
     async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
         """The tasks that run, and those that were lost and taken up again; not all of very many."""
 
+    async def longest_running(self, session_id: str) -> Sequence[str]:
+        """The ids of the tasks that run: of very many, of those that have run for longest."""
+
     async def repeated(self, session_id: str) -> Mapping[str, int]:
         """How often items were tried again in tasks that have ended, by their names."""
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from armonik.protogen.common import result_status_pb2, task_status_pb2
+from armonik.protogen.common import (
+    result_status_pb2,
+    task_status_pb2,
+    tasks_common_pb2,
+    tasks_fields_pb2,
+)
 
 from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload
@@ -361,3 +366,23 @@ def test_a_log_that_is_known_is_not_looked_at_again() -> None:
 
     run(delete())
     assert engine.data.keys() & {"one", "two", "three"} == {"three"}
+
+
+def test_of_very_many_that_run_those_are_told_that_began_first() -> None:
+    class Asked(FakeEngine):
+        def ListTasks(self, request: Any) -> Any:
+            field = request.sort.field.task_summary_field.field
+            assert field == tasks_fields_pb2.TASK_SUMMARY_ENUM_FIELD_STARTED_AT
+            (group,) = getattr(request.filters, "or")
+            session, state = getattr(group, "and")
+            assert session.filter_string.value == "session"
+            assert state.filter_status.value == status("processing")
+            reply = tasks_common_pb2.ListTasksResponse()
+            reply.tasks.add(id="again", initial_task_id="first", status=status("processing"))
+            reply.tasks.add(id="second", status=status("processing"))
+            return reply
+
+    async def ask() -> Any:  # a transport is made in a loop
+        return await Asked().transport().longest_running("session")
+
+    assert run(ask()) == ["first", "second"]
