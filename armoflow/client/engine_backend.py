@@ -392,6 +392,7 @@ class EngineBackend:
     def submit_named(self, value: Any, name: str, *, replace: bool) -> Future[Any]:
         """Begin a named run, join it, or go on with it."""
         self._surveyor.keep_named_to_budget(value, name)
+        self._surveyor.tell_of_backups(value, name)
         return self._named.submit(value, name, self._blocks.here(), replace=replace)
 
     def attach(self, name: str) -> Future[Any]:

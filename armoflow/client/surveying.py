@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
+
+logger = logging.getLogger(__name__)
 
 
 class Surveyor:
@@ -133,3 +136,14 @@ class Surveyor:
         if self.budget is not None:
             inquiry = self.inquire([value], f"submit(name={name!r})")
             keep_to_budget(self.estimate([value], inquiry), self.budget)
+
+    @staticmethod
+    def tell_of_backups(value: Any, name: str) -> None:
+        """Say of which tasks of a named run stragglers would be run a second time elsewhere."""
+        asked = dict.fromkeys(node.name for node in Graph(value) if node.options.backup)
+        if asked:
+            logger.warning(
+                "%s: backup=True has no effect in the named run %r, which may go on without its "
+                "client: a straggler is not run a second time",
+                *(", ".join(map(repr, asked)), name),
+            )

@@ -9,6 +9,8 @@ to capture their failures, and a last child puts the slots together.
 
 from __future__ import annotations
 
+import functools
+import logging
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +41,8 @@ from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.made import Made
 from armoflow.worker.mark import Recorder
+
+logger = logging.getLogger(__name__)
 
 _KEPT_SETTINGS = 64
 
@@ -229,12 +233,25 @@ def _plan(
 
 
 def _emit(entries: Iterator[PlannedTask | Constant], context: ExpansionContext) -> None:
+    inherited = context.payload.settings.defaults.get("backup")  # of the client: where it can be
     for entry in entries:
         if isinstance(entry, Constant):
             entry.result_id = context.store(entry.name, entry.parts or ())
             entry.parts = None
         else:
+            if entry.backup and not inherited:
+                _tell_of_backup(entry.name, context.payload.name)
             context.submit(entry)
+
+
+@functools.lru_cache(_KEPT_SETTINGS)
+def _tell_of_backup(name: str, parent: str) -> None:
+    """Say it once that nobody looks for stragglers of a task."""
+    logger.warning(
+        "task %r says backup=True, and is in a graph that task %r has returned: a straggler there "
+        "is not run a second time",
+        *(name, parent),
+    )
 
 
 def _per_output(value: Any, outputs: int, payload: Payload) -> Sequence[Delayed[Any]]:

@@ -134,6 +134,32 @@ def test_nobody_is_run_twice_who_did_not_ask(client: Client, log: Log) -> None:
     assert set(log.counts().values()) == {1}
 
 
+@task
+def returned(log: str) -> Any:
+    return slow_failure.map(range(3), log=log)
+
+
+def test_a_returned_graph_runs_each_once_and_says_so(
+    engine: Up, log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(engine.endpoint, workers=2, inline_seconds=0, logs=True) as client:
+        assert client.compute(returned(log.path)) == [0, 1, 2]
+    told = "'slow_failure' says backup=True, and is in a graph that task 'returned' has returned"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_a_named_run_runs_each_once_and_says_so(
+    engine: Up, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = "'slow_failure': backup=True has no effect in the named run 'backed'"
+    with Client(engine.endpoint, workers=2) as client:
+        future = client.submit(slow_failure.map(range(3), log=log.path), name="backed")
+        assert future.result() == [0, 1, 2]
+        client.submit(slow_failure.with_options(backup=False)(1, log.path), name="single").result()
+    assert [told in record.getMessage() for record in caplog.records].count(True) == 1
+    assert "'single'" not in caplog.text
+
+
 def test_the_debug_mode_runs_each_once(log: Log) -> None:
     with Client(local=True) as local:
         assert local.compute(slow_failure.map(range(5), log=log.path)) == list(range(5))
