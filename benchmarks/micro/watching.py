@@ -122,7 +122,7 @@ def run(watched: Watched, parts: frozenset[str]) -> tuple[dict[str, float], floa
         client.compute(nothing.map(range(100)))
         with contextlib.ExitStack() as stack:
             if "dashboard" in parts:
-                session = session_of(watched)
+                session = session_of(watched.url)
                 stack.enter_context(viewer(watched.page, session))
                 settle(watched)
             begun = watched.seconds()
@@ -135,12 +135,12 @@ def run(watched: Watched, parts: frozenset[str]) -> tuple[dict[str, float], floa
             return spent, after["dashboard"] - ended["dashboard"]
 
 
-def session_of(watched: Watched) -> str:
+def session_of(url: str) -> str:
     """The id of the session that was opened last."""
     from armoflow.protocol.inspection import Inspection
     from armoflow.protocol.settings import ConnectionSettings
 
-    with Inspection(ConnectionSettings(watched.url)) as inspection:
+    with Inspection(ConnectionSettings(url)) as inspection:
         return str(inspection.sessions(1)[1][0].session_id)
 
 
