@@ -129,6 +129,19 @@ def test_whoever_reads_them_gets_each_in_its_place(engine: Up, counter: Counter)
         assert counter.new() == 3 * MANY // EACH
 
 
+def test_nothing_runs_for_items_that_are_known(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        for numbers, new in ((_holes(range(MANY)), 180), (range(MANY), 20), (range(5, 215), 15)):
+            loaded = plain.map(numbers, counter=counter)
+            assert client.compute(double.map(loaded, counter=counter)) == [
+                2 * number + 2 for number in numbers
+            ]
+            assert counter.new() == 2 * new
+        both = client.compute(loaded, double.map(loaded, counter=counter))
+        assert [len(values) for values in both] == [210, 210]
+        assert counter.new() == 210
+
+
 def test_errors_and_retries_are_those_of_the_item(
     engine: Up, counter: Counter, tmp_path: Path
 ) -> None:

@@ -31,6 +31,11 @@ def negate(number: int) -> int:
 
 
 @task
+def inc(number: int) -> int:
+    return number + 1
+
+
+@task
 def add(first: int, second: int) -> int:
     return first + second
 
@@ -205,6 +210,37 @@ def test_an_item_alone_that_fails_stops_nothing_behind_it(tmp_path: Path, size: 
     simulation = simulated(tmp_path, known)
     (found,) = simulation.compute(negate.with_options(batch_size=size).map(collection))
     assert [at for at, one in enumerate(found) if one.error is not None] == [7]
+
+
+def test_nothing_is_made_for_items_that_are_known(tmp_path: Path) -> None:
+    known = SomeItems([number for number in range(LENGTH) if number % 8])
+    before = add.with_options(fuse=False).map(range(LENGTH), range(LENGTH))
+    odd = items(before).filter(is_odd)
+    collection = negate.with_options(fuse=False).map(before)
+    known.set(collection.node, [-2 * number for number in range(LENGTH)])
+    simulation = simulated(tmp_path, known)
+    assert simulation.values(collection) == [-2 * number for number in range(LENGTH)]
+    assert sum(tasks_of(simulation, "add")) == sum(tasks_of(simulation, "negate")) == LENGTH // 8
+    both = simulation.compute(collection, odd)  # somebody else needs all of them
+    assert [len(found) for found in both] == [LENGTH, 0]
+    assert sum(tasks_of(simulation, "add")) == LENGTH // 8 + LENGTH
+
+
+def test_nor_further_up(tmp_path: Path) -> None:
+    known = SomeItems([number for number in range(LENGTH) if number % 8])
+    first = add.with_options(fuse=False, batch_size=3).map(range(LENGTH), range(LENGTH))
+    second = inc.with_options(fuse=False, batch_size=2).map(first)
+    collection = add.with_options(batch_size=4).map(second, first[:])
+    known.set(collection.node, [4 * number + 1 for number in range(LENGTH)])
+    simulation = simulated(tmp_path, known)
+    assert simulation.values(collection) == [4 * number + 1 for number in range(LENGTH)]
+    assert sum(tasks_of(simulation, "inc")) == LENGTH // 8
+    third = add.with_options(batch_size=4).map(second, range(LENGTH))
+    known.set(third.node, [3 * number + 1 for number in range(LENGTH)])
+    simulation = simulated(tmp_path, known)
+    assert simulation.values(third) == [3 * number + 1 for number in range(LENGTH)]
+    assert tasks_of(simulation, "inc") == [2, 2, 1]
+    assert sum(tasks_of(simulation, "add")) == 2 * LENGTH // 8
 
 
 def test_slots_are_told_by_result_with_the_positions_of_their_items() -> None:

@@ -14,8 +14,16 @@ from typing import Any, Protocol
 from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.graph.nodes import CollectionNode, FilterNode, MapNode, Node
+from armoflow.orchestrator.planned import (
+    Constant,
+    LocalItems,
+    PlannedTask,
+    PlanPiece,
+    Result,
+    SlotRange,
+)
+from armoflow.orchestrator.planning.both_known import merged
 from armoflow.orchestrator.planning.chunks import (
     Chunk,
     ChunkStream,
@@ -24,7 +32,7 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Begun, Found, Known, Partial, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, Known, Partial, Run, Scattered
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -72,6 +80,7 @@ class Core:
         self._failed: dict[Node, Exception] = {}
         self._readers: dict[Node, int] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
+        self._unneeded: dict[Node, Scattered] = {}
 
     def close(self) -> None:
         """Whatever was kept for readers that did not come is let go, and its data can be freed.
@@ -80,8 +89,9 @@ class Core:
         """
         for stream in self._streams.values():
             stream.generator.close()
-        for kept in (self._values, self._streams, self._bound, self._readers, self._kinds):
+        for kept in (self._values, self._streams, self._bound, self._unneeded, self._readers):
             kept.clear()
+        self._kinds.clear()
 
     # --- counting readers -----------------------------------------------------------------------
 
@@ -143,8 +153,15 @@ class Core:
         return self._known.find_items(node)
 
     def scattered(self, node: CollectionNode) -> Scattered | None:
-        """Items of a collection that exist already, between others that are to be made."""
-        return self._known.find_scattered(node)
+        """Items of a collection that need not be made, between others that are to be."""
+        found, unneeded = self._known.find_scattered(node), self._unneeded.get(node)
+        return found if unneeded is None else merged(found or (), unneeded)
+
+    def spare(self, node: Node, runs: Scattered) -> None:
+        """Of a collection that has one reader, that one does not look at some of the items."""
+        operation = isinstance(node, (MapNode, FilterNode))
+        if operation and self.has_one_reader(node) and node not in self._streams:
+            self._unneeded[node] = [_unneeded(run, node.outputs) for run in runs]
 
     def spent(self, node: Node) -> int:
         """Attempts that a call, or the first item of a collection, has spent already."""
@@ -313,6 +330,12 @@ class Core:
 
 def _needs_itself(node: Node) -> GraphError:
     return GraphError(f"{node.name!r} needs its own value: a task returned what led to it")
+
+
+def _unneeded(run: Run, outputs: int) -> Run:
+    """Items in the place of others that nobody looks at."""
+    nothing: list[list[PlanPiece]] = [[LocalItems([None] * run.length)] for _ in range(outputs)]
+    return Run(run.start, nothing, run.length)
 
 
 def _look_up(found: Found) -> Planning:

@@ -15,6 +15,7 @@ from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.kinds.batches import Batches
 from armoflow.orchestrator.planning.known import Run
+from armoflow.orchestrator.planning.resolver import node_of
 from armoflow.orchestrator.planning.tolerance import behind, tolerated
 
 
@@ -42,8 +43,10 @@ class ItemOperations(ReadsOnce):
         filters = isinstance(head, FilterNode)
         sources = (head.source,) if isinstance(head, FilterNode) else head.sources
         star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
-        readers = [self.resolver.reader(source) for source in sources]
-        batches = Batches(self.context, head, readers, self.core.scattered(node) or ())
+        known = self.core.scattered(node) or ()
+        for source in sources if known else ():
+            self.core.spare(node_of(source), known)
+        batches = Batches(self.context, head, [*map(self.resolver.reader, sources)], known)
         spent = self.core.spent(head)
         while (batch := (yield from batches.next())) is not None:
             if isinstance(batch, Run):
