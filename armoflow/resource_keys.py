@@ -6,6 +6,7 @@ one that was edited, or finds another value under a global name, is not.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import sys
 import types
@@ -37,8 +38,8 @@ class Same:
 def key_of_function(function: Callable[..., Any]) -> Hashable:
     """The same for each copy of a function, as long as what it uses is the same.
 
-    Functions that it calls count as far as they came by value, as it does itself; what can be
-    imported counts by its name.
+    Functions that it calls count if they are of its own module or came by value; what can be
+    imported from elsewhere counts by its name.
 
     Example:
         >>> def of(value):
@@ -47,15 +48,20 @@ def key_of_function(function: Callable[..., Any]) -> Hashable:
 key_of_function(of(2))
         (True, False)
     """
-    walk = _Walk()
+    walk = _Walk(getattr(function, "__module__", None))
     walk.number(function)
     return tuple(walk.pieces)
 
 
 class _Walk:
-    """A function and those that it uses, each once; they refer to each other by their numbers."""
+    """A function and those that it uses, each once; they refer to each other by their numbers.
 
-    def __init__(self) -> None:
+    Args:
+        module: Of the first one.
+    """
+
+    def __init__(self, module: str | None) -> None:
+        self._module = module
         self.pieces: list[Hashable] = []
         self._numbers: dict[types.FunctionType, int] = {}
 
@@ -80,6 +86,16 @@ class _Walk:
             tuple((name, self._value(found.get(name))) for name in sorted(set(_names(code)))),
         )
 
+    def _is_elsewhere(self, value: Any) -> bool:
+        """Whether it can be imported, from another module than the script or that of the first."""
+        module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+        if module in ("__main__", self._module):
+            return False
+        found: Any = sys.modules.get(module or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return found is value
+
     def _cell(self, cell: types.CellType) -> Hashable:
         try:
             return self._value(cell.cell_contents)
@@ -90,26 +106,24 @@ class _Walk:
         """What stands for a value: how it is pickled; where that tells nothing, itself."""
         if isinstance(value, (types.ModuleType, type)):
             return value if isinstance(value, type) else value.__name__
-        if isinstance(value, types.FunctionType) and not _is_importable(value):
+        if isinstance(value, types.FunctionType) and not self._is_elsewhere(value):
             return self.number(value)
-        try:
-            return pickle.dumps(value)
-        except Exception:  # it holds something that came by value
-            inner = getattr(value, "__wrapped__", None)
-        if inner is not None:  # another resource, say
+        inner = getattr(value, "__wrapped__", None)
+        if inner is not None and not self._is_elsewhere(value):  # another resource, say
             return type(value), self._value(inner)
         try:
-            data: bytes = cloudpickle.dumps(value)
+            return _digest(pickle.dumps(value))
+        except Exception:  # it holds something that came by value
+            pass
+        try:
+            return _digest(cloudpickle.dumps(value))
         except Exception:  # it is of this copy only
             return Same(value)
-        return data
 
 
-def _is_importable(function: types.FunctionType) -> bool:
-    found: Any = sys.modules.get(function.__module__ or "")
-    for part in function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is function and function.__module__ != "__main__"
+def _digest(data: bytes) -> bytes:
+    """What is remembered of a value, which may be large."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -231,10 +231,14 @@ def test_one_whose_code_or_globals_were_edited_is_built_anew(
 
 
 SCRIPT = """
+import functools, importlib
+from pathlib import Path
+import beside
 from armoflow import Client, task, worker_resource
 
 SETTING = "first"
 
+@functools.lru_cache
 def connect():
     return f"connected to {SETTING}"
 
@@ -254,6 +258,10 @@ def use():
 def use_too():
     return table(), id(table())
 
+@task
+def ask_beside():
+    return beside.told()
+
 if __name__ == "__main__":
     with Client(workers=1) as client:
         first, second = client.compute(use()), client.compute(use_too())
@@ -261,10 +269,28 @@ if __name__ == "__main__":
         print(*first[0])
         SETTING = "second"
         print(*client.compute(use())[0])
+        importlib.reload(beside)
+        assert client.compute(ask_beside()) == ["beside, first"]
+        Path(beside.__file__).write_text(Path(beside.__file__).read_text().replace("first", "2nd"))
+        importlib.reload(beside)
+        assert client.compute(ask_beside()) == ["beside, 2nd"]
+"""
+
+
+BESIDE = """
+from armoflow import worker_resource
+
+def tell():
+    return "beside, first"
+
+@worker_resource
+def told():
+    return [tell()]
 """
 
 
 def test_of_a_script_it_is_what_the_script_says_now(tmp_path: Path) -> None:
+    tmp_path.joinpath("beside.py").write_text(BESIDE)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script)]
