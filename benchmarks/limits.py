@@ -189,14 +189,37 @@ def _measure_queued(engine: Engine, arguments: argparse.Namespace) -> None:
     for _ in range(0, arguments.tasks, AT_ONCE):
         submit(engine, session_id, AT_ONCE)
     tell(f"{arguments.tasks:,} queued tasks, memory", MEMORY, engine.megabytes, "MB")
+    ways: dict[str, list[tuple[float, str]]] = {}
     with beside(engine) as waits:
         for what, method, requests in lists(session_id, arguments.tasks):
             call = getattr(engine.tasks if "Tasks" in method else engine.results, method)
             first, usual = zip(*(first_and_median(call, each) for each in requests), strict=True)
             row = f"{method}: {what} (the first time {max(first):,.0f} ms)"
             tell(row, PAGE, max(usual), "ms")
+            kind = "all" if what.startswith("all") else "filtered"
+            ways.setdefault(f"{method}, {kind}", []).append((max(usual), what))
+    for method, taken in ways.items():
+        slowest, what = max(taken)
+        tell(f"{method}: {len(taken)} ways, the slowest ({what})", PAGE, slowest, "ms")
+    _measure_neighbours(engine, session_id, arguments)
     tell("the longest call to create a result meanwhile", HELD, 1e3 * max(waits), "ms")
     tell("the same, after all lists, memory", MEMORY, engine.megabytes, "MB")
+
+
+def _measure_neighbours(engine: Engine, session_id: str, arguments: argparse.Namespace) -> None:
+    """Going from page to page while nothing is written, as who looks at what has ended does."""
+    first, next_ones = [], []
+    for what, method, requests in lists(session_id, arguments.tasks):
+        if method != "ListResults" or not what.startswith("all"):
+            continue
+        request = requests[0]
+        first.append(median_time(functools.partial(engine.results.ListResults, request), 1))
+        for page in range(1, 5):
+            request.page = page
+            next_ones.append(median_time(functools.partial(engine.results.ListResults, request), 1))
+    what = "ListResults, all, while nothing is written"
+    tell(f"{what}: the slowest first page", PAGE, max(first), "ms")
+    tell(f"{what}: the slowest of the four after it", PAGE, max(next_ones), "ms")
 
 
 def submit(engine: Engine, session_id: str, count: int) -> None:
