@@ -400,6 +400,10 @@ DEFAULT_LISTEN = "127.0.0.1:5001"
 DASHBOARD_LISTEN = "127.0.0.1:5080"
 """Where the dashboard is served, unless it is told."""
 
+ROOM = 256 * MIB
+"""Bytes on the disk of a lasting state that new work leaves free: what a deletion may take to be
+written is the journal's log, and as much of its tables."""
+
 METRICS_HOST = "127.0.0.1"
 """Where an engine's metrics are found, unless it is told."""
 

@@ -54,8 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = server_options(chosen, private=True)
         if presence is not None:  # its state stays, as that of `armoflow up`
-            lease, retention = config.CLIENT_LEASE, config.RETENTION
-            engine = replace(options.engine, client_lease=lease, retention=retention)
+            engine = replace(
+                options.engine,
+                client_lease=config.CLIENT_LEASE,
+                retention=config.RETENTION,
+                room=config.ROOM,
+            )
             options = replace(options, engine=engine)
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)

@@ -140,6 +140,7 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             durability=arguments.durability,
             client_lease=0.0 if private else arguments.client_lease,
             retention=0.0 if private else arguments.retention,
+            room=0 if private else config.ROOM,
             devices=visible_devices(environment),
         ),
         workers=workers,

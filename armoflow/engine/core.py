@@ -41,6 +41,7 @@ from armoflow.engine.records import (
     TaskStatus,
 )
 from armoflow.engine.retention import Retention
+from armoflow.engine.room import Room
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
@@ -105,6 +106,7 @@ class Engine:
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
+        self._room = Room(options.state_directory, options.room)
         self.task_output = TaskOutput(options.state_directory / "output")
         self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
@@ -230,13 +232,21 @@ class Engine:
         """Why nothing can be journalled now."""
         return self._journal.fault
 
+    @property
+    def is_admitting(self) -> bool:
+        """Whether new work is taken without waiting for anything: see :meth:`admit`."""
+        return self._journal.fault is None and self._room.lack() is None
+
     async def admit(self) -> None:
-        """Refuse new work while nothing can be journalled.
+        """Refuse new work while nothing can be journalled, or hardly more.
 
         Raises:
             StorageError: What is wrong, and what to do.
         """
         await self._journal.admit()
+        lack = self._room.lack()
+        if lack is not None:
+            raise lack
 
     async def promise(self, work: Awaitable[None]) -> None:
         """Wait for a commit that a reply promises, but not while nothing can be journalled.

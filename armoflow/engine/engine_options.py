@@ -41,6 +41,7 @@ class EngineOptions:
         retention: Seconds that sessions stay after their end; 0: until they are deleted.
         memory_limit: Bytes of small data that stay in memory.
         watcher_limit: Events that a watcher may fall behind before it is closed.
+        room: Bytes on the disk that new work leaves free, for deletions; less on a small disk.
         devices: The machine's graphics processors, of which tasks may have some for themselves.
     """
 
@@ -54,6 +55,7 @@ class EngineOptions:
     retention: float = 0.0
     memory_limit: int = 64 * MIB
     watcher_limit: int = 200_000
+    room: int = 0
     devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -17,10 +17,11 @@ from armonik.protogen.common import agent_common_pb2
 from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
-from armoflow.engine import postponed
+from armoflow.engine import postponed, room
 from armoflow.engine.agents.agent_service import AgentService, Execution
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
+from armoflow.engine.room import Room
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.errors import EngineError
 from armoflow.system.disk_faults import describe
@@ -81,6 +82,41 @@ async def test_a_full_disk_is_waited_for(small_disk: SmallDisk) -> None:
         for task in tasks:
             result = running.engine.state.results[task.outputs[0]]
             assert await running.engine.objects.read(result.opaque_id) == payload
+
+
+@in_loop
+async def test_new_work_leaves_room_to_delete_what_is_there(
+    small_disk: SmallDisk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LOOKS", 0.0)
+    async with Running(small_disk.root / "state", room=10**12) as running:
+        engine = running.engine
+        kept = []
+        with pytest.raises(StorageError, match=r"less than 0.5 MiB are free.*armoflow purge") as no:
+            while True:
+                await engine.admit()
+                kept.append(running.open_session())
+                running.submit(bytes(LARGE))
+                await engine.committed()
+        assert no.value.code == "RESOURCE_EXHAUSTED" and "make room there" in str(no.value)
+        assert not engine.is_admitting
+        for session in kept:
+            engine.apply(engine.state.delete_session(engine.now(), session))
+            await engine.promise(engine.committed())
+        while not engine.is_admitting:  # files go after the commit
+            await asyncio.sleep(0.001)
+        await engine.admit()
+        assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_a_disk_that_does_not_tell_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Room(tmp_path / "gone", 10**30).lack() is None
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _: os.statvfs_result((0,) * 10))
+        assert Room(tmp_path, 10**30).lack() is None
+    assert Room(tmp_path, 0).lack() is None
 
 
 @in_loop

@@ -156,7 +156,7 @@ class Connection:
         try:
             if not checked:
                 REQUESTS[kind].check(arguments, _NAMES[kind])
-                if kind == Kind.SUBMIT and self._engine.fault is not None:
+                if kind == Kind.SUBMIT and not self._engine.is_admitting:
                     self.replies.run(self._take_if_admitted(number, frame))
                     return
                 if kind == Kind.SUBMIT and (
