@@ -10,10 +10,8 @@ from typing import NamedTuple, Protocol
 
 from armonik.common import TaskStatus
 
-from armoflow.errors import EngineError
-from armoflow.protocol.connect import offers_extension
 from armoflow.protocol.inspection import Inspection, moment
-from armoflow.protocol.task_rows import Place, read_ended, read_running
+from armoflow.protocol.task_rows import Place, offers_task_rows, read_ended, read_running
 from armoflow.report.collect import RunReader, run_of
 from armoflow.report.trace import TaskRun
 
@@ -185,12 +183,6 @@ class EngineRows:
 
 def source_of(inspection: Inspection, session_id: str) -> Source:
     """What is asked of an engine."""
-    if offers_extension(inspection.info):
-        try:
-            read_running(inspection, session_id, 1)
-        except EngineError as error:  # one of before knows other extensions only
-            if error.code != "UNIMPLEMENTED":
-                raise
-        else:
-            return EngineRows(inspection, session_id)
+    if offers_task_rows(inspection, session_id):
+        return EngineRows(inspection, session_id)
     return StandardCalls(inspection, session_id)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 from armonik.common import TaskStatus
 
-from armoflow.errors import MalformedError
+from armoflow.errors import EngineError, MalformedError
+from armoflow.protocol.connect import offers_extension
 from armoflow.protocol.frames import SERVICE
 from armoflow.protocol.shapes import (
     FLAG,
@@ -145,6 +146,19 @@ _ENDED_REPLY = Record(
     more=FLAG,
     seconds=_SECONDS,
 )
+
+
+def offers_task_rows(inspection: Inspection, session_id: str) -> bool:
+    """Whether an engine tells of a session's tasks in this way."""
+    if not offers_extension(inspection.info):
+        return False
+    try:
+        read_running(inspection, session_id, 1)
+    except EngineError as error:  # one of before knows other extensions only
+        if error.code != "UNIMPLEMENTED":
+            raise
+        return False
+    return True
 
 
 def read_running(inspection: Inspection, session_id: str, limit: int) -> RunningRows:

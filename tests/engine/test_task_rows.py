@@ -24,6 +24,8 @@ from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.task_rows import OVERLAP, Place, TaskRow, read_ended, read_running
+from armoflow.report import collect as collecting
+from armoflow.report.collect import collect
 from tests.engine.serving import serve
 
 TIMES = ("created", "queued", "taken", "started", "stopped", "ended")
@@ -82,6 +84,22 @@ def test_rows_say_what_lists_say(inspection: Inspection) -> None:
     anew = EngineRows(inspection, session_id)
     assert anew.ended(known, live=False).runs == rows.runs[:1]
     assert anew.seconds > 0
+
+
+def test_a_report_is_the_same_by_rows_and_by_lists(
+    inspection: Inspection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = next(
+        each for each in inspection.sessions(100)[1] if inspection.counts(each.session_id)
+    )
+    by_rows = collect(inspection, session)
+    monkeypatch.setattr(collecting, "offers_task_rows", lambda *_: False)
+    by_lists = collect(inspection, session)
+    untimed: dict[str, Any] = dict.fromkeys(TIMES)
+    found, listed = (
+        sorted(run._replace(**untimed) for run in trace.runs) for trace in (by_rows, by_lists)
+    )
+    assert found == listed and found
 
 
 def test_pages_follow_one_another(inspection: Inspection) -> None:
