@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from armoflow.engine.address import Address
 from armoflow.engine.meter import Reading
 from armoflow.errors import OptionError
 
@@ -42,13 +43,14 @@ class Exposition:
         registry.register(self)
         try:
             self._server, self._thread = prometheus_client.start_http_server(
-                port, addr=host, registry=registry
+                port, addr=host.strip("[]"), registry=registry
             )
         except OSError as error:
             raise OptionError(
                 f"--metrics-port {port} at {host} cannot be listened at: {error.strerror}"
             ) from error
-        self.url = f"http://{host}:{self._server.server_address[1]}/metrics"
+        place = Address(host=host.strip("[]"), port=int(self._server.server_address[1]))
+        self.url = f"{place.url}/metrics"
 
     def stop(self) -> None:
         """Serve no more."""

@@ -111,6 +111,25 @@ def test_a_deployments_file_in_json_or_yaml(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: [", "is neither YAML nor JSON"),
+        ("[" * 2000, "is neither YAML nor JSON"),
+        (
+            "users_list: [{Username: a, Roles: []}]\nusers_list: []",
+            "is neither YAML nor JSON: 'users_list' is there twice in",
+        ),
+        (
+            "users_list: [{Username: a, Roles: [Monitoring], Roles: [Submitter]}]",
+            "'Roles' is there twice in \"<unicode string>\", line 1, column 49",
+        ),
+        ("1: []\na: []", "1 is no list of users: write roles_list"),
+        (
+            "users_list: [{Username: a, Roles: []}]\ncertificates_list: [{Cn: '', Username: a}]",
+            "a certificate of 'a' has no common name: write its Cn",
+        ),
+        (
+            "roles_list: [{RoleName: R, Permissions: ['General:Impersonate:Submiter']}]",
+            "role 'R' has the permission 'General:Impersonate:Submiter', which names no role "
+            "(is 'Submitter' meant?): write General:Impersonate:ROLE, with one of Monitoring, R",
+        ),
         ("nonsense", "has none of the lists roles_list, users_list, certificates_list"),
         ("users: []", "'users' is no list of users: write roles_list"),
         ("users_list: []", "has no users, so nobody could call"),

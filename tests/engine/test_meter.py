@@ -71,6 +71,17 @@ async def test_a_port_that_is_taken_is_told() -> None:
             Exposition(lambda: pytest.fail("nobody asks"), "127.0.0.1", port)
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]", "127.0.0.1"])
+@in_loop
+async def test_the_address_is_one_that_can_be_opened(host: str) -> None:
+    pytest.importorskip("prometheus_client")
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    exposition = Exposition(lambda: pytest.fail("nobody asks"), host, 0)
+    await asyncio.to_thread(exposition.stop)
+    assert exposition.url.rpartition(":")[0] == f"http://{'[::1]' if ':' in host else host}"
+
+
 @in_loop
 async def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)

@@ -50,6 +50,7 @@ def read_users(path: Path = DEFAULT_FILE) -> Users:
     roles = {role["RoleName"]: role["Permissions"] for role in shipped}
     for role in _once(lists["roles_list"], "RoleName", f"--users {path}: role"):
         roles[role["RoleName"]] = _check_permissions(role, path)
+    _check_impersonated(roles, path)
     named = {
         user["Username"]: _make_user(user, roles, path)
         for user in _once(lists["users_list"], "Username", f"--users {path}: user")
@@ -61,21 +62,36 @@ def read_users(path: Path = DEFAULT_FILE) -> Users:
     return Users(named, _read_certificates(lists["certificates_list"], named, path))
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, but for mappings with a key twice, of which others drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                mark = node.value[place][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The three lists of a file; one that is missing is empty."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"--users {path} cannot be read: {reason.lower()}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise OptionError(f"--users {path} is neither YAML nor JSON: {said}") from error
     known = ", ".join(_FORMS)
     if not isinstance(content, dict):
         raise OptionError(f"--users {path} has none of the lists {known}")
     if unknown := content.keys() - _FORMS.keys():
-        raise OptionError(f"--users {path}: {min(unknown)!r} is no list of users: write {known}")
+        raise OptionError(
+            f"--users {path}: {min(unknown, key=str)!r} is no list of users: write {known}"
+        )
     return {name: _check_list(content.get(name) or [], name, path) for name in _FORMS}
 
 
@@ -131,6 +147,19 @@ def _check_permissions(role: Mapping[str, Any], path: Path) -> list[str]:
     return permissions
 
 
+def _check_impersonated(roles: Mapping[str, list[str]], path: Path) -> None:
+    """Refuse the permission to call as users of a role that there is not."""
+    for name, permissions in roles.items():
+        for permission in permissions:
+            role = permission.removeprefix(f"{IMPERSONATE}:")
+            if permission.startswith(IMPERSONATE) and role not in roles:
+                raise OptionError(
+                    f"--users {path}: role {name!r} has the permission {permission!r}, which names "
+                    f"no role{_near(role, roles)}: write {IMPERSONATE}:ROLE, with one of "
+                    f"{', '.join(sorted(roles))}"
+                )
+
+
 def _make_user(entry: Mapping[str, Any], roles: Mapping[str, list[str]], path: Path) -> User:
     for role in entry["Roles"]:
         if role not in roles:
@@ -152,6 +181,10 @@ def _read_certificates(
     certificates: dict[tuple[str, str], str] = {}
     for entry in entries:
         common_name, name = entry["Cn"], entry["Username"]
+        if not common_name:
+            raise OptionError(
+                f"--users {path}: a certificate of {name!r} has no common name: write its Cn"
+            )
         fingerprint = (entry.get("Fingerprint") or "").replace(":", "").lower()
         if fingerprint and not re.fullmatch("[0-9a-f]{40}", fingerprint):
             raise OptionError(
