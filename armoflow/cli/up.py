@@ -213,7 +213,7 @@ def run_up(arguments: argparse.Namespace) -> int:
         companion = functools.partial(_dashboard, arguments.dashboard)
     options = replace(server_options(arguments), grace=arguments.grace)
     tell = print_error if arguments.log_format == "text" else logger.critical
-    return run_server(options, companion=companion, tell=tell)
+    return run_server(options, stays=True, companion=companion, tell=tell)
 
 
 def _check_beside(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 The first client starts it, others join it. It ends after the last of them, once no task is left
 that can run without a client. Whoever finds it gone starts it again on what the state directory
-holds. See :mod:`armoflow.engine.presence` for how they know of each other.
+holds. Where ``armoflow up`` has started it, it stays. See :mod:`armoflow.engine.presence` for how
+they know of each other.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from armoflow.client.waiting import MOMENT, wait
 from armoflow.engine.directory import prepare_directory
 from armoflow.errors import EngineError
 from armoflow.system.interpreter import interpreter_identity, python_command
-from armoflow.system.meeting import CLIENTS_SOCKET, connect, meeting, shared_endpoint
+from armoflow.system.meeting import connect, listen, meeting, shared_endpoint
+from armoflow.system.sockets import unix_path
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,8 @@ class SharedEngine:
         """Wait until it serves.
 
         Raises:
-            EngineError: If it does not start, or is that of another Python or armoflow.
+            EngineError: If it does not start, is that of another Python or armoflow, or is one that
+                somebody has started to listen elsewhere.
         """
         deadline = time.monotonic() + START_TIMEOUT
         while not self._greeted(deadline):  # it was about to end, or did not start
@@ -96,6 +99,13 @@ class SharedEngine:
             raise EngineError(
                 f"the engine of the state directory {self.state} (process {self.pid}) is that of "
                 f"{_named(others, differing)}, and this is {_named(here, differing)}: {_REMEDY}",
+                "FAILED_PRECONDITION",
+            )
+        elsewhere = self._told.get("endpoint", self.endpoint)
+        if Path(unix_path(elsewhere)).resolve() != Path(unix_path(self.endpoint)).resolve():
+            raise EngineError(
+                f"the state directory {self.state} is in use by an engine (process {self.pid}) "
+                f"that listens at {elsewhere}: Client({elsewhere!r}) is its client; {_REMEDY}",
                 "FAILED_PRECONDITION",
             )
 
@@ -147,14 +157,9 @@ class SharedEngine:
             os.close(connection)
 
     def _start(self, place: Path) -> socket.socket:
-        path = place / CLIENTS_SOCKET
-        path.unlink(missing_ok=True)  # a dead engine's
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             self._log.unlink()
-        with socket.socket(socket.AF_UNIX) as listening, self._log.open("ab") as log:
-            listening.bind(str(path))
-            path.chmod(0o600)
-            listening.listen(128)
+        with listen(place) as listening, self._log.open("ab") as log:
             connection = connect(place)
             assert connection is not None
             process = subprocess.Popen(

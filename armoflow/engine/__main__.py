@@ -18,7 +18,6 @@ from armoflow.engine.command_line import add_engine_arguments, server_options
 from armoflow.engine.presence import Presence
 from armoflow.engine.serving import EXIT_USAGE, run_server
 from armoflow.errors import OptionError
-from armoflow.system.meeting import leave
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,11 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    code = run_server(options, alive=chosen.alive_fd, presence=presence, temporary=chosen.temporary)
-    if presence is not None:
-        presence.close()
-        leave(options.engine.state_directory)
-    return code
+    return run_server(options, alive=chosen.alive_fd, presence=presence, temporary=chosen.temporary)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,31 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
+
+from armoflow.engine.directory import prepare_directory
+from armoflow.errors import EngineError
+from armoflow.system.meeting import connect, listen, meeting
 
 LOOK_AGAIN = 0.5
 """Seconds after which an engine without clients looks whether its work is done."""
+
+
+def attend(state: Path) -> Presence | None:
+    """Let clients of a state directory find an engine that is there by itself.
+
+    Returns:
+        None where there is another engine already, or no place to meet: whoever starts the engine
+        is told what is wrong with the directory.
+    """
+    with suppress(EngineError, OSError):
+        prepare_directory(state)
+        with meeting(state) as place:
+            before = connect(place)
+            if before is None:
+                return Presence(listen(place).detach(), stays=True)
+            before.close()
+    return None
 
 
 class Presence:
@@ -24,9 +46,11 @@ class Presence:
 
     Args:
         listening: Descriptor of the socket that clients connect to, bound already.
+        stays: The engine does not end after them: it is there by itself.
     """
 
-    def __init__(self, listening: int) -> None:
+    def __init__(self, listening: int, *, stays: bool = False) -> None:
+        self._stays = stays
         self._listening = socket.socket(fileno=listening)
         self._listening.set_inheritable(False)  # a child that had it would seem to be the engine
         self._listening.setblocking(False)
@@ -80,7 +104,7 @@ class Presence:
     def _look(self) -> None:
         """End if nobody is there, not even one who has just come."""
         self._accept()
-        if self._clients:
+        if self._clients or self._stays:
             return
         if self._busy():
             self._loop.call_later(LOOK_AGAIN, self._look)

@@ -16,13 +16,14 @@ from typing import Any
 
 from armoflow.config import KIB
 from armoflow.engine.garbage import THRESHOLDS, Collector
-from armoflow.engine.presence import Presence
+from armoflow.engine.presence import Presence, attend
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.ending import ending_at_once, watch_signals
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
+from armoflow.system.meeting import leave
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -42,6 +43,7 @@ def run_server(
     *,
     alive: int | None = None,
     presence: Presence | None = None,
+    stays: bool = False,
     temporary: Sequence[Path] = (),
     companion: Callable[[str], Sequence[str]] | None = None,
     tell: Callable[[str], None] = print_error,
@@ -54,6 +56,7 @@ def run_server(
         options: What to serve.
         alive: A descriptor, inherited from the parent, that is read to its end when it is gone.
         presence: The clients for as long as which it serves.
+        stays: It serves without any, and lets those of its state directory find it.
         temporary: Directories to remove once neither this process nor its parent has them.
         companion: Makes of the server's address the command of a process that is there as long as
             the server is.
@@ -71,7 +74,7 @@ def run_server(
     guardian = Guardian(mark, temporary)
     options = replace(options, environment={**options.environment, MARK: mark})
     try:
-        return _run_loop(_run(options, alive, presence, companion, tell))
+        return _run_loop(_run(options, alive, presence, companion, tell, stays=stays))
     finally:
         guardian.stop()
 
@@ -102,12 +105,40 @@ async def _run(
     presence: Presence | None,
     companion: Callable[[str], Sequence[str]] | None,
     tell: Callable[[str], None],
+    *,
+    stays: bool,
 ) -> int:
     told = watch_signals(options.address.remove_socket)
     if alive is not None:
         _watch_parent(asyncio.get_running_loop(), alive, told)
     try:
         server = Server(options)
+    except (ArmoflowError, OSError) as error:
+        _say(error, alive, tell)
+        return EXIT_USAGE
+    if stays:
+        presence = attend(options.engine.state_directory)
+    try:
+        return await _live(
+            *(server, told), alive=alive, presence=presence, companion=companion, tell=tell
+        )
+    finally:
+        if presence is not None:
+            presence.close()
+            leave(options.engine.state_directory)
+
+
+async def _live(
+    server: Server,
+    told: asyncio.Event,
+    *,
+    alive: int | None,
+    presence: Presence | None,
+    companion: Callable[[str], Sequence[str]] | None,
+    tell: Callable[[str], None],
+) -> int:
+    """Start the server, serve, and stop it; the exit code."""
+    try:
         collector = Collector(server.engine.count_records)
         if not await _start(server, told):
             return 0
@@ -126,7 +157,7 @@ async def _run(
                 print(f"web: {server.web.url}", flush=True)
             if server.metrics_url:
                 print(f"metrics: {server.metrics_url}", flush=True)
-        with _beside(companion and companion(server.address.url), options.environment):
+        with _beside(companion and companion(server.address.url), server.options.environment):
             return await _serve(server, told, alive, tell)
     finally:
         collector.stop()

@@ -119,6 +119,21 @@ def connect(place: Path) -> socket.socket | None:
     return connection
 
 
+def listen(place: Path) -> socket.socket:
+    """A socket that clients find, where there is no engine; only in a ``meeting``."""
+    path = place / CLIENTS_SOCKET
+    path.unlink(missing_ok=True)  # a dead engine's
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
 def leave(state: Path) -> None:
     """Remove the sockets of an engine that has ended, unless there is another one already."""
     with suppress(OSError, EngineError), meeting(state) as place:

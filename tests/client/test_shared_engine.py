@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -165,13 +165,62 @@ def test_a_file_system_without_locks_is_refused(
             Client(state=state)
 
 
-def test_the_directory_of_another_engine_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def standing(state: Path) -> Iterator[Up]:
+    """An engine that stays, at the place where clients of its state directory look for one."""
+    engine = Up(state.parent, "--workers", "1", "--listen", shared_endpoint(state))
+    yield engine
+    engine.stop()
+
+
+def test_an_engine_that_stays_is_joined(standing: Up, state: Path, ran: Path) -> None:
+    for number in range(2):
+        with Client(state=state) as client, Client(shared_endpoint(state)) as other:
+            assert engine_of(client).pid == standing.process.pid
+            assert client.compute(double(number, ran)) == other.compute(double(number, ran))
+    assert standing.process.poll() is None
+
+
+def test_clients_go_on_when_an_engine_that_stays_is_killed(
+    standing: Up, state: Path, ran: Path
+) -> None:
+    with Client(state=state, workers=1) as client:
+        assert client.compute(double(1, ran)) == 2
+        standing.kill()
+        assert client.compute(double(2, ran)) == 4
+        pid = engine_of(client).pid
+        assert pid != standing.process.pid
+    wait_for(lambda: not alive(pid), "the engine is left")
+
+
+def test_another_python_or_armoflow_does_not_join_an_engine_that_stays(
+    standing: Up, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shared_engine.interpreter_identity()
+    name = next(iter(here))
+    other = {**here, name: "another"}
+    monkeypatch.setattr(shared_engine, "interpreter_identity", lambda: other)
+    with pytest.raises(EngineError, match=f"{standing.process.pid}.* and this is {name} another"):
+        Client(state=state)
+
+
+def test_an_engine_that_listens_elsewhere_is_named(tmp_path: Path) -> None:
     engine = Up(tmp_path, "--workers", "1")
     try:
-        with pytest.raises(EngineError, match=r"did not start: .* is in use by another engine"):
+        told = rf"in use by an engine \(process {engine.process.pid}\) that listens at "
+        with pytest.raises(EngineError, match=f"{told}{engine.endpoint}: Client\\('"):
             Client(state=tmp_path / "state")
     finally:
         engine.stop()
+
+
+def test_a_second_engine_of_a_directory_is_refused(state: Path) -> None:
+    with Client(state=state, workers=1) as client:
+        with pytest.raises(AssertionError, match="is in use by another engine"):
+            Up(state.parent, "--workers", "1", "--listen", f"unix:{state.parent}/s")
+        assert client.compute(task(abs)(-1)) == 1
+        with Client(state=state) as other:
+            assert engine_of(other).pid == engine_of(client).pid
 
 
 def test_a_long_name_does(tmp_path: Path) -> None:
