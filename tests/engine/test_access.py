@@ -118,7 +118,7 @@ def test_a_deployments_file_in_json_or_yaml(tmp_path: Path) -> None:
         ),
         (
             "users_list: [{Username: a, Roles: [Monitoring], Roles: [Submitter]}]",
-            "'Roles' is there twice in \"<unicode string>\", line 1, column 49",
+            "is neither YAML nor JSON: 'Roles' is there twice in",
         ),
         ("1: []\na: []", "1 is no list of users: write roles_list"),
         (

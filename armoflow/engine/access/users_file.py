@@ -78,7 +78,8 @@ class _Loader(yaml.SafeLoader):
 def _read_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The three lists of a file; one that is missing is empty."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        with path.open(encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"--users {path} cannot be read: {reason.lower()}") from error
