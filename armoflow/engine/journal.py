@@ -19,9 +19,8 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from armoflow.engine import checkpoints, compaction, schema
 from armoflow.engine.compaction import Compaction
@@ -30,16 +29,11 @@ from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.files import synchronize
 from armoflow.engine.holding import OBJECTS, remove
 from armoflow.engine.records import Changes
+from armoflow.engine.row_writer import RowWriter
 from armoflow.engine.transaction import Batch, OptionsRows
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)
-
-CHUNKS: Final = {"tasks": (256, 64, 16, 4, 1), "results": (512, 128, 32, 8, 2, 1)}
-"""Rows in one statement, by table: few statements for any number of rows."""
-
-DATA_CHUNKS: Final = (16, 4, 1)
-OTHER_CHUNKS: Final = (1,)
 
 BUSY_ROWS: Final = 256
 """A batch of this many rows shows that work comes faster than commits."""
@@ -122,7 +116,7 @@ class Journal:
         self._left_files: list[Path] = []
         self._stopping = False
         self._try_now = threading.Event()
-        self._statements: dict[tuple[str, int], str] = {}
+        self._rows = RowWriter()
         self._pages = 0
         self._checkpoints = checkpoints.Checkpointer(self._path)
         self._compaction = Compaction(connection)
@@ -447,62 +441,12 @@ class Journal:
         data = _data_bytes(batch) // schema.PAGE_BYTES
         self._pages += BATCH_PAGES + batch.rows // ROWS_PER_PAGE + data
         synchronize(batch.synchronize)
-        try:
-            self._transact(batch)
-        except UnicodeEncodeError:
-            # A lone surrogate in a text; rare, so looked for only when it was found.
-            for table, values in batch.values.items():
-                batch.values[table] = [_encodable(value) for value in values]
-            self._transact(batch)
+        self._rows.write(self._connection, batch)
         self._left_files = remove(self._objects, [*self._left_files, *batch.unlink])
         self._freed = self._freed or bool(batch.removed or batch.deleted)
         if self._pages >= checkpoints.PAGES and not self._checkpoints.running:
             self._pages = 0
             self._checkpoints.ask()
-
-    def _transact(self, batch: Batch) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            for table, rows in batch.removed.items():
-                self._delete(table, rows)
-            for table, values in batch.values.items():
-                self._insert(table, values, CHUNKS.get(table, OTHER_CHUNKS))
-            if batch.data:
-                data = [part for item in batch.data.items() for part in item]
-                self._insert("objects", data, DATA_CHUNKS)
-            if batch.deleted:
-                self._delete("objects", batch.deleted)
-            execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # what went wrong first is what is told
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-            raise
-
-    def _insert(self, table: str, values: list[Any], chunks: tuple[int, ...]) -> None:
-        width = len(schema.COLUMNS[table])
-        start = 0
-        left = len(values) // width
-        for count in chunks:
-            while left >= count:
-                end = start + count * width
-                self._connection.execute(self._statement(table, count), values[start:end])
-                start = end
-                left -= count
-
-    def _statement(self, table: str, count: int) -> str:
-        statement = self._statements.get((table, count))
-        if statement is None:
-            statement = self._statements[table, count] = schema.write_statement(table, count)
-        return statement
-
-    def _delete(self, table: str, keys: list[Any]) -> None:
-        for count in (256, 16, 1):
-            sql = f"DELETE FROM {table} WHERE rowid IN ({','.join('?' * count)})"
-            while len(keys) >= count:
-                self._connection.execute(sql, keys[:count])
-                keys = keys[count:]
 
 
 def _fail(future: asyncio.Future[None], error: EngineError) -> None:
@@ -512,9 +456,3 @@ def _fail(future: asyncio.Future[None], error: EngineError) -> None:
 
 def _data_bytes(batch: Batch) -> int:
     return sum(map(len, batch.data.values()))
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
