@@ -125,6 +125,7 @@ class AsyncClient:
 
         return (await self._started(start))[0]
 
+    @pending
     async def map(self, task: Any, /, *iterables: Any, **fixed: Any) -> list[Future[Any]]:
         """Start a task for each item of the iterables; see :meth:`Client.map`."""
         return await self._started(lambda: self.client.map(task, *iterables, **fixed))
@@ -180,6 +181,7 @@ class AsyncClient:
         """The value that was put under a name; see :meth:`Client.get`."""
         return await self._call(lambda: self.client.get(name, *further, **others))
 
+    @pending
     async def refer(self, name: str, *further: NoReturn, **others: NoReturn) -> Put[Any]:
         """A reference to it, for tasks; see :meth:`Client.refer`."""
         return await self._call(lambda: self.client.refer(name, *further, **others))
@@ -193,14 +195,17 @@ class AsyncClient:
         """The future of a named run; see :meth:`Client.attach`."""
         return (await self._started(lambda: [self.client.attach(name, *further, **others)]))[0]
 
+    @pending
     async def resume(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
         """The future of a named run that goes on; see :meth:`Client.resume`."""
         return (await self._started(lambda: [self.client.resume(name, *further, **others)]))[0]
 
+    @pending
     async def explain(self, *values: Any) -> Explanation:
         """What the cache has of a graph; see :meth:`Client.explain`."""
         return await self._call(lambda: self.client.explain(*values))
 
+    @pending
     async def plan(self, *values: Any) -> Estimate:
         """What a graph is expected to take; see :meth:`Client.plan`."""
         return await self._call(lambda: self.client.plan(*values))

@@ -371,6 +371,8 @@ def test_a_call_that_is_not_awaited_says_so() -> None:
                 told = rf"write \(await client\.submit\(\.\.\.\)\)\.{name}$"
                 with pytest.raises(AttributeError, match=told):
                     getattr(client.submit(double(1)), name)
+            with pytest.raises(AttributeError, match=r"\(await client\.resume\(\.\.\.\)\)\.result"):
+                client.resume("run").result()  # type: ignore[attr-defined]
             call = client.submit(double(2))
             assert "submit that is not awaited" in repr(call)
             assert asyncio.iscoroutine(call)
