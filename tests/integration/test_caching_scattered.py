@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ def summed(first: int, second: int, counter: Counter) -> int:
     return first + second
 
 
+@task(cache=True)
+def gated(number: int, counter: Counter, gate: Path) -> int:
+    counter.ran(number)
+    while not gate.exists():
+        time.sleep(0.01)
+    return number
+
+
 @task
 def inner(number: int) -> int:
     return number + 1
@@ -84,10 +93,30 @@ def _holes(numbers: range) -> list[int]:
 DOORS: dict[str, Callable[[Client, Any], object]] = {
     "compute": lambda client, xs: client.compute(xs),
     "submit": lambda client, xs: client.submit(xs.gather()).result(),
+    "fail_fast": lambda client, xs: client.compute(xs, fail_fast=True),
     "as_completed": lambda client, xs: sorted(
         future.result() for future in client.as_completed(xs)
     ),
 }
+
+
+def test_each_may_be_asked_for_and_given_up_for_itself(
+    engine: Up, counter: Counter, tmp_path: Path
+) -> None:
+    numbers, gate = range(60), tmp_path / "gate"
+    waiting = gated.with_options(batch_size=3)
+    with Client(engine.endpoint, workers=2) as client:
+        gate.touch()
+        client.compute(waiting.map(_holes(numbers), counter=counter, gate=gate))
+        gate.unlink()
+        counter.new()
+        futures = client.map(waiting, numbers, counter=counter, gate=gate)
+        assert [futures[at].result() for at in (1, 29)] == [1, 29]  # they are known
+        assert futures[20].cancel() and not futures[21].cancel()
+        gate.touch()
+        others = [future for at, future in enumerate(futures) if at != 20]
+        assert client.gather(others) == [number for number in numbers if number != 20]
+        assert futures[20].cancelled()
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -161,8 +190,8 @@ def test_errors_and_retries_are_those_of_the_item(
         assert [at for at, value in enumerate(skipped) if isinstance(value, Exception)] == [*failed]
         counter.new()
         enough = fragile.with_options(on_failure="skip", min_success=0.9)
-        enough = enough.map(numbers, counter=counter, until=until)
-        assert len(client.compute(enough)) == MANY - len(failed)
+        most = enough.map(numbers, counter=counter, until=until)
+        assert len(client.compute(most)) == MANY - len(failed)
         instead = fragile.with_options(on_failure=-1).map(numbers, counter=counter, until=until)
         assert [at for at, v in enumerate(client.compute(instead)) if v == -1] == [*failed]
         counter.new()
