@@ -7,8 +7,6 @@ any more when the engine has lost what it had.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sqlite3
 import threading
 import time
@@ -19,12 +17,11 @@ from typing import NamedTuple
 
 import msgpack
 
-from armoflow import config, index_entries
+from armoflow import config, index_entries, index_makings
 from armoflow.errors import EngineError
 from armoflow.index_entries import Key
-
-VARIABLE = "ARMOFLOW_CACHE"
-"""Names the directory of the index files."""
+from armoflow.index_files import VARIABLE
+from armoflow.index_makings import Making
 
 _FORMAT = b"2"
 _UPGRADED = b"1"
@@ -38,15 +35,6 @@ CREATE TABLE IF NOT EXISTS data (
     checksum INTEGER NOT NULL, seconds REAL NOT NULL, task TEXT NOT NULL, version TEXT,
     made REAL NOT NULL, used REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS data_of_task ON data (task, id);
-CREATE TABLE IF NOT EXISTS codes (digest BLOB PRIMARY KEY, parts BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS makings (
-    id INTEGER PRIMARY KEY, parts BLOB NOT NULL UNIQUE, task TEXT NOT NULL, code BLOB,
-    made REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS makings_of_task ON makings (task, id);
-CREATE INDEX IF NOT EXISTS makings_of_code ON makings (code);
-CREATE TABLE IF NOT EXISTS making_of_data (
-    data INTEGER NOT NULL, making INTEGER NOT NULL, PRIMARY KEY (data, making)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS data_of_making ON making_of_data (making);
 CREATE TABLE IF NOT EXISTS expected (
     session TEXT NOT NULL, result TEXT NOT NULL, task TEXT NOT NULL, version TEXT,
     keys BLOB NOT NULL, since REAL NOT NULL);
@@ -127,46 +115,6 @@ class Measured(NamedTuple):
     size: float | None = None
 
 
-class Making(NamedTuple):
-    """What the keys of a node's values were made of, as it is kept to explain others by.
-
-    Attributes:
-        task: Module and qualified name of the function.
-        parts: All but the code, encoded; what is equal is kept once.
-        code: The digest of the code, if that is part of the keys.
-        code_parts: What the code is, encoded; kept once for all that have the digest.
-    """
-
-    task: str
-    parts: bytes
-    code: bytes | None = None
-    code_parts: bytes = b""
-
-
-def directory() -> Path:
-    """Where index files are.
-
-    Raises:
-        EngineError: If there is no such place.
-    """
-    said = os.environ.get(VARIABLE)
-    if said:
-        return Path(said)
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "armoflow"
-    except RuntimeError as error:  # a user without an entry, in a container
-        raise EngineError(
-            f"there is no home directory for the index of the cache: set {VARIABLE} to a directory"
-        ) from error
-
-
-def path_of(engine: str) -> Path:
-    """The index file of an engine, by what it is told by."""
-    name = hashlib.blake2b(engine.encode(), digest_size=8).hexdigest()
-    return directory() / f"{name}.sqlite"
-
-
 class Index:
     """An index file, open; used by any thread.
 
@@ -198,7 +146,7 @@ class Index:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(f"PRAGMA cache_size=-{config.CACHE_INDEX_BYTES // config.KIB}")
-            self._connection.executescript(index_entries.SCHEMA + _SCHEMA)
+            self._connection.executescript(index_entries.SCHEMA + index_makings.SCHEMA + _SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise EngineError(
                 f"the index of the cache cannot be opened at {path}: {error}; the variable "
@@ -278,7 +226,7 @@ class Index:
                 )
                 (number,) = execute("SELECT id FROM data WHERE opaque = ?", data[:1]).fetchone()
                 index_entries.add(self._connection, number, keys)
-            _add_makings(execute, makings)
+            index_makings.add(execute, makings)
 
     def forget(self, opaque_ids: Iterable[bytes]) -> None:
         """Data is gone: so are its entries, and what explains only these."""
@@ -288,7 +236,7 @@ class Index:
                 if row is not None:
                     index_entries.remove(execute, row[0])
                     execute("DELETE FROM data WHERE id = ?", row)
-                    _forget_makings(execute, row[0])
+                    index_makings.forget(execute, row[0])
 
     def clear(self) -> int:
         """The engine has lost everything: so does the index. Returns how many entries that were."""
@@ -450,44 +398,3 @@ def _unpacked(data: bytes) -> list[tuple[Key, int]]:
 def _data(execute: Callable[..., sqlite3.Cursor], number: int) -> Data:
     columns = "opaque, size, checksum, seconds, task, version, made"
     return Data(*execute(f"SELECT {columns} FROM data WHERE id = ?", (number,)).fetchone())
-
-
-def _add_makings(
-    execute: Callable[..., sqlite3.Cursor], makings: Iterable[tuple[bytes, Making]]
-) -> None:
-    now = time.time()
-    tasks = set()
-    for opaque_id, making in makings:
-        tasks.add(making.task)
-        if making.code is not None:
-            code = (making.code, making.code_parts)
-            execute("INSERT OR IGNORE INTO codes VALUES (?, ?)", code)
-        row = (making.parts, making.task, making.code, now)
-        execute("INSERT OR IGNORE INTO makings (parts, task, code, made) VALUES (?, ?, ?, ?)", row)
-        execute(
-            "INSERT OR IGNORE INTO making_of_data SELECT data.id, makings.id FROM data, makings"
-            " WHERE data.opaque = ? AND makings.parts = ?",
-            (opaque_id, making.parts),
-        )
-    for task in tasks:
-        query = "SELECT id FROM makings WHERE task = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
-        for (making_id,) in execute(query, (task, config.CACHE_MAKINGS)).fetchall():
-            execute("DELETE FROM making_of_data WHERE making = ?", (making_id,))
-            _forget_making(execute, making_id)
-
-
-def _forget_makings(execute: Callable[..., sqlite3.Cursor], data: int) -> None:
-    """Data is gone; what explains other data stays."""
-    rows = execute("SELECT making FROM making_of_data WHERE data = ?", (data,)).fetchall()
-    execute("DELETE FROM making_of_data WHERE data = ?", (data,))
-    for (making,) in rows:
-        left = execute("SELECT 1 FROM making_of_data WHERE making = ? LIMIT 1", (making,))
-        if left.fetchone() is None:
-            _forget_making(execute, making)
-
-
-def _forget_making(execute: Callable[..., sqlite3.Cursor], making: int) -> None:
-    (code,) = execute("SELECT code FROM makings WHERE id = ?", (making,)).fetchone()
-    execute("DELETE FROM makings WHERE id = ?", (making,))
-    query = "DELETE FROM codes WHERE digest = ?1 AND NOT EXISTS"
-    execute(f"{query} (SELECT 1 FROM makings WHERE code = ?1)", (code,))

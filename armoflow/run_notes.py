@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from armoflow.errors import EngineError
-from armoflow.index import path_of
+from armoflow.index_files import path_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,9 @@ from armoflow import config
 from armoflow.catalogue import every_result, results_of
 from armoflow.departures import Departure, depart, departures
 from armoflow.errors import EngineError
-from armoflow.index import Data, Expected, Index, Making, Place, directory, path_of
+from armoflow.index import Data, Expected, Index, Place
+from armoflow.index_files import directory, path_of
+from armoflow.index_makings import Making
 from armoflow.recipes import keep_recipes, recipe_of, recipes_among
 
 ONE = Data(b"one", 100, 7, 1.5, "load", None, 10.0)

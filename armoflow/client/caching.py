@@ -14,7 +14,8 @@ from armoflow.codec.envelope import Slot, unpack_cells
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
 from armoflow.errors import UnkeyableError
-from armoflow.index import Index, path_of
+from armoflow.index import Index
+from armoflow.index_files import path_of
 from armoflow.orchestrator.planned import Constant
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import pytest
 import armoflow
 from armoflow import Client, config, task
 from armoflow.errors import OptionError, UnkeyableError
-from armoflow.index import Index, path_of
+from armoflow.index import Index
+from armoflow.index_files import path_of
 from tests.integration.engines import Up
 
 

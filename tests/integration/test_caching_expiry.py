@@ -12,7 +12,7 @@ import pytest
 
 from armoflow import Client
 from armoflow.client.cached_data import remove_cached
-from armoflow.index import path_of
+from armoflow.index_files import path_of
 from armoflow.protocol.settings import ConnectionSettings
 from tests.integration.engines import EMBEDDED, STOCK, Up, up
 from tests.integration.test_caching import Counter, add, counter, double, plain

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from armoflow import Client, task
-from armoflow.index import path_of
+from armoflow.index_files import path_of
 from tests.integration.engines import Up
 from tests.integration.test_caching import Counter, add, counter, double, fragile, plain
 

@@ -12,7 +12,7 @@ import pytest
 
 from armoflow import Client, items, task
 from armoflow.client.engine_backend import EngineBackend
-from armoflow.index import path_of
+from armoflow.index_files import path_of
 from tests.integration.engines import Up
 from tests.integration.gates import Gate, pass_gate
 

@@ -12,7 +12,7 @@ import pytest
 from armoflow import Client, task
 from armoflow.errors import BudgetError, DryRunError, GraphError, OptionError
 from armoflow.explanation import Explanation, Reason
-from armoflow.index import path_of
+from armoflow.index_files import path_of
 from tests.integration.engines import Up
 
 SOURCE = """

@@ -21,8 +21,9 @@ from armoflow.codec.container import Buffer, written_checksum
 from armoflow.codec.envelope import unpack_told
 from armoflow.codec.item_log import read_log
 from armoflow.errors import ArmoflowError, DataLostError, EnvelopeError
-from armoflow.index import Data, Expected, Index, Making
+from armoflow.index import Data, Expected, Index
 from armoflow.index_entries import Key
+from armoflow.index_makings import Making
 from armoflow.orchestrator.caching.recipes import Draft, RecipeWriter
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
