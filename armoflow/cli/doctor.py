@@ -21,7 +21,8 @@ from armoflow.client.client import Client
 from armoflow.client.examination import examine
 from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
-from armoflow.protocol.inspection import Inspection, moment
+from armoflow.protocol.entities import moment
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.protocol.states import grouped
 from armoflow.report.wording import length

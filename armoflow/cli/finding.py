@@ -8,8 +8,9 @@ from typing import TypeVar
 from armonik.common import Session, SessionStatus
 
 from armoflow.errors import UnknownIdError
+from armoflow.protocol.entities import Entity
 from armoflow.protocol.frames import RUN_LABEL
-from armoflow.protocol.inspection import Entity, Inspection
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.run_notes import RunNotes, what_was
 

@@ -15,7 +15,8 @@ from armoflow.cli.finding import find
 from armoflow.cli.printing import json_option
 from armoflow.codec.unprintable import printable
 from armoflow.errors import UnknownIdError
-from armoflow.protocol.inspection import Inspection, id_of, kind_of
+from armoflow.protocol.entities import id_of, kind_of
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.session_output import session_output
 from armoflow.protocol.settings import ConnectionSettings
 

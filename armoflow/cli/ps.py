@@ -10,8 +10,9 @@ from armonik.common import Session, SessionStatus
 
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json, print_table, short
+from armoflow.protocol.entities import moment, seconds
 from armoflow.protocol.frames import RUN_LABEL
-from armoflow.protocol.inspection import Inspection, moment, seconds
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
 from armoflow.report.wording import age, length

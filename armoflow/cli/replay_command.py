@@ -17,7 +17,8 @@ from armoflow.cli.ending import ending_in_order
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json
 from armoflow.errors import ReplayError, RequirementsError, UnknownIdError
-from armoflow.protocol.inspection import Inspection, kind_of
+from armoflow.protocol.entities import kind_of
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.replay.dump import FILE, read_dump, save_dump
 from armoflow.replay.process import Interpreter, interpreter_for

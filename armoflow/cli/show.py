@@ -12,7 +12,8 @@ from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.finding import find
 from armoflow.cli.printing import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
-from armoflow.protocol.inspection import Inspection, moment, task_name
+from armoflow.protocol.entities import moment, task_name
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.facts import headline, task_facts
 from armoflow.report.wording import length

@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 
 from armonik.common import TaskStatus
 
-from armoflow.protocol.inspection import Inspection, moment
+from armoflow.protocol.entities import moment
+from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.task_rows import Place, offers_task_rows, read_ended, read_running
 from armoflow.report.collect import RunReader, run_of
 from armoflow.report.trace import TaskRun

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import grpc
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
@@ -30,12 +30,7 @@ from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.connect import introduce
 from armoflow.protocol.credentials import CertificateFacts
-from armoflow.protocol.frames import (
-    CHILD_PREFIX,
-    KEPT_PREFIXES,
-    OUTPUT_PREFIX,
-    WANTED_PREFIX,
-)
+from armoflow.protocol.entities import Entity, id_of, kind_of, task_name
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.settings import ConnectionSettings
@@ -51,8 +46,6 @@ SHORTEST_ID = 4
 
 LOG_BYTES = 64 * MIB
 """Of a result that is downloaded only to look for a log of items: at most."""
-
-Entity: TypeAlias = "Session | Task | Result"
 
 
 class FailedTasks(NamedTuple):
@@ -476,39 +469,3 @@ def _done_already() -> Iterator[None]:
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
             raise
-
-
-def id_of(entity: Entity) -> str:
-    """The id of a session, task or result."""
-    if isinstance(entity, Session):
-        return str(entity.session_id)
-    return str(entity.id if isinstance(entity, Task) else entity.result_id)
-
-
-def kind_of(entity: Entity) -> str:
-    """'session', 'task' or 'result'."""
-    return type(entity).__name__.lower()
-
-
-def task_name(result_name: str) -> str:
-    """The name of the task whose output has this name.
-
-    Example:
-        >>> task_name("output.wanted/load"), task_name("load")
-        ('load', 'load')
-    """
-    for prefix in (*KEPT_PREFIXES, WANTED_PREFIX, OUTPUT_PREFIX, CHILD_PREFIX):
-        if result_name.startswith(prefix):
-            return result_name[len(prefix) :]
-    return result_name
-
-
-def moment(value: datetime | None) -> datetime | None:
-    """A time that an engine gave; None where it gave none."""
-    return value if value is not None and value.timestamp() > 0 else None
-
-
-def seconds(value: Any) -> float | None:
-    """A duration that an engine gave, in seconds; None where it gave none."""
-    length = None if value is None else value.total_seconds()
-    return length or None

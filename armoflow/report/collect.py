@@ -12,8 +12,9 @@ from itertools import islice
 from armonik.common import Result, ResultStatus, Session, SessionStatus, Task, TaskStatus
 
 from armoflow.config import KIB
+from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.frames import PAYLOAD_PREFIX
-from armoflow.protocol.inspection import Inspection, ResultFacts, moment, task_name
+from armoflow.protocol.inspection import Inspection, ResultFacts
 from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import ENDED, grouped, state_of
 from armoflow.protocol.task_rows import (

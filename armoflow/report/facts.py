@@ -10,7 +10,8 @@ from armonik.common import Task, TaskStatus
 
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.item_log import ItemRecord, ItemState
-from armoflow.protocol.inspection import Inspection, moment, seconds
+from armoflow.protocol.entities import moment, seconds
+from armoflow.protocol.inspection import Inspection
 
 
 def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
