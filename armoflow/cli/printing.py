@@ -55,22 +55,30 @@ def tell_written(session: str, tasks: int, path: Path, *, as_json: bool) -> None
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under their columns; nothing is cut where it is not read by people."""
+    """Print rows under their columns."""
+    wide_console().print(make_table(columns, rows))
+
+
+def wide_console() -> Console:
+    """Where tables are printed: nothing is cut where it is not read by people."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)
-    console.print(make_table(columns, rows))
+    return console if console.is_terminal else Console(width=1000)
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Rows under their columns; numbers to the right."""
+    """Rows under their columns; numbers to the right. These, and what a row is of, are not cut."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    cells = [[*map(_cell, row)] for row in rows]
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) for row in rows)
         justify: Any = "right" if numeric else "left"
-        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*map(_cell, row))
+        whole = max((row[number].cell_len for row in cells), default=0)
+        least = whole if numeric or number == 0 else None
+        table.add_column(
+            column, justify=justify, no_wrap=True, overflow="ellipsis", min_width=least
+        )
+    for row_cells in cells:
+        table.add_row(*row_cells)
     return table
 
 
@@ -83,19 +91,6 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
         if value not in (None, "", [], {}):
             line = Text(f"  {name.ljust(width)}  ", style="dim")
             console.print(line.append(_cell(value)))
-
-
-def short(ids: Sequence[str], least: int = 8) -> dict[str, str]:
-    """The beginnings of ids that tell them apart.
-
-    Example:
-        >>> short(["ef4a23d6-826c", "ef4a23d6-9b9a"])
-        {'ef4a23d6-826c': 'ef4a23d6-8', 'ef4a23d6-9b9a': 'ef4a23d6-9'}
-    """
-    size = least
-    while len({id[:size] for id in ids}) < len(set(ids)):
-        size += 1
-    return {id: id[:size] for id in ids}
 
 
 def _cell(value: Any) -> Text:

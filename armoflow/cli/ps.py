@@ -9,13 +9,13 @@ import rich_click as click
 from armonik.common import Session, SessionStatus
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, print_json, print_table, short
+from armoflow.cli.printing import json_option, print_json, print_table
 from armoflow.protocol.entities import moment, seconds
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import grouped
-from armoflow.report.wording import age, length
+from armoflow.report.wording import age, length, short_ids
 
 
 def describe_session(inspection: Inspection, session: Session) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
     if as_json:
         print_json({"total": total, "sessions": rows})
         return
-    ids = short([row["id"] for row in rows]) if sys.stdout.isatty() else {}
+    ids = short_ids([row["id"] for row in rows]) if sys.stdout.isatty() else {}
     columns = ["SESSION", "STATUS", "APPLICATION", "CREATED", "LASTED", "PARTITIONS"]
     shown = ["waiting", "queued", "running", "done", "failed", "cancelled"]
     print_table(

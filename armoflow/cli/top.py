@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.text import Text
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, make_table, print_json, short
+from armoflow.cli.printing import json_option, make_table, print_json, wide_console
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import STATES, grouped
-from armoflow.report.wording import age
+from armoflow.report.wording import age, short_ids
 
 SESSIONS = 15
 
@@ -38,7 +38,7 @@ def top(settings: ConnectionSettings, interval: float, once: bool, as_json: bool
 
     Ctrl-C ends it. Where the output is no terminal, or with --json, it looks once.
     """
-    console = Console()
+    console = wide_console()
     with look(settings) as inspection:
         if as_json:
             print_json(_snapshot(inspection))
@@ -86,7 +86,7 @@ def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
         [name, found["pods at most"], *(found[group] for group in shown)]
         for name, found in snapshot["partitions"].items()
     ]
-    ids = short([row["id"] for row in snapshot["sessions"]])
+    ids = short_ids([row["id"] for row in snapshot["sessions"]])
     sessions = [
         [
             ids[row["id"]],

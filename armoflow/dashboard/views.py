@@ -13,7 +13,7 @@ from armoflow.report import sections
 from armoflow.report.html import Html, table, tag
 from armoflow.report.page import UNITS
 from armoflow.report.trace import SessionTrace, TaskRun
-from armoflow.report.wording import length, moment_of, size
+from armoflow.report.wording import length, moment_of, short_ids, size
 
 ITEMS = 100
 """Failed calls of one task that are listed."""
@@ -177,10 +177,11 @@ def machine(rows: Sequence[ProcessRow]) -> Html:
 
 def sessions(traces: Sequence[SessionTrace], total: int, endpoint: str) -> dict[str, Html]:
     """The sessions of an engine, the newest first."""
+    ids = short_ids([trace.id for trace in traces])
     rows = [
         [
             tag("a", trace.application or "session", href=f"/sessions/{trace.id}"),
-            tag("code", trace.id[:8]),
+            tag("code", ids[trace.id]),
             tag("span", trace.status, class_=f"pill {trace.status}"),
             moment_of(trace.created) if trace.created is not None else "",
             _bar(trace.counts),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks, ArmoniKVersions
@@ -368,6 +368,8 @@ class Inspection:
     def find(self, id: str) -> Entity:
         """The session, task or result with an id, or the only one whose id begins so.
 
+        Of ``begin..end`` both ends are meant.
+
         Raises:
             UnknownIdError: If there is none, or more than one.
         """
@@ -397,15 +399,20 @@ class Inspection:
         return found
 
     def _found(self, id: str) -> Iterator[Entity]:
+        begin, _, end = id.partition("..")
+
+        def wanted(field: Any) -> Filter:
+            return field.startswith(begin) & field.endswith(end) if end else field.startswith(id)
+
         with self._words("looking for an id"):
             yield from self._sessions.list_sessions(
-                Session.session_id.startswith(id), page_size=2, sort_field=Session.created_at
+                wanted(Session.session_id), page_size=2, sort_field=Session.created_at
             )[1]
             yield from self._tasks.list_tasks(
-                Task.id.startswith(id), with_errors=True, page_size=2, sort_field=Task.created_at
+                wanted(Task.id), with_errors=True, page_size=2, sort_field=Task.created_at
             )[1]
             yield from self._results.list_results(
-                Result.result_id.startswith(id), page_size=2, sort_field=Result.created_at
+                wanted(Result.result_id), page_size=2, sort_field=Result.created_at
             )[1]
 
     def stream(self, method: str, request: bytes, what: str) -> Iterator[bytes]:

@@ -86,6 +86,31 @@ def moment_of(at: float) -> str:
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def short_ids(ids: Sequence[str], least: int = 8) -> dict[str, str]:
+    """What tells ids apart: their beginnings or, where these are the same, their ends, too.
+
+    Example:
+        >>> short_ids(["ef4a23d6-826c", "ef4a23d6-9b9a"])
+        {'ef4a23d6-826c': 'ef4a23d6-8', 'ef4a23d6-9b9a': 'ef4a23d6-9'}
+        >>> short_ids(["ef4a23d6-826c-4001", "ef4a23d6-826c-4002"])["ef4a23d6-826c-4002"]
+        'ef4a23d6..4002'
+    """
+    different = len(set(ids))
+    size = least
+    while len({id[:size] for id in ids}) < different and size < least + _END:
+        size += 1
+    if len({id[:size] for id in ids}) == different:
+        return {id: id[:size] for id in ids}
+    size = _END
+    while len({id[:least] + id[-size:] for id in ids}) < different:
+        size += 1
+    return {id: f"{id[:least]}..{id[-size:]}" for id in ids}
+
+
+_END = 4
+"""Characters of an id's end that are shown, at least."""
+
+
 def pace(left: int, rate: float) -> str:
     """How many end in a second, and how long those that are left take at that.
 

@@ -173,6 +173,8 @@ def test_what_a_killed_client_leaves_can_be_looked_at(
 
     session = engine.json("show", left["id"])
     assert session["kind"] == "session"
+    both_ends = f"{left['id'][:8]}..{left['id'][-4:]}"
+    assert engine.json("show", both_ends)["id"] == left["id"]
     (failure,) = session["failures"]
     assert failure["tasks"] == 1 and "ValueError: no 3" in failure["error"]
     assert "ValueError: no 3" in engine.run("show", left["id"])
