@@ -115,7 +115,8 @@ def _belongs(path: Path, state: Path) -> bool:
     """Whether an engine's directory holds this file for ever."""
     if path.name == "worker.log":
         return True  # what the last worker of a seat wrote, to be read
-    return path.parent == state and (path.name.startswith("journal.db") or path.name == "lock")
+    locks = ("lock", "starting")
+    return path.parent == state and (path.name.startswith("journal.db") or path.name in locks)
 
 
 def left_in(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ a value was wrong, or if a task ran again that was committed.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -160,6 +161,7 @@ class Campaign:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            env={**os.environ, "ARMOFLOW_CACHE": str(self._directory / "cache")},
         )
 
     def _begun(self, client: subprocess.Popen[str]) -> float:

@@ -119,6 +119,7 @@ class Stage:
         self._environment = {
             **os.environ,
             "TMPDIR": str(self.temporary),
+            "ARMOFLOW_CACHE": str(self.folder / "cache"),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         for part in ("t", "notes", "engine"):
