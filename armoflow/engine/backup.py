@@ -18,8 +18,10 @@ from typing import Final
 from armoflow.engine import files
 from armoflow.engine.checking import Findings, check_state, open_to_read
 from armoflow.engine.directory import JOURNAL
+from armoflow.engine.faults import passes
 from armoflow.engine.holding import OBJECTS, held
 from armoflow.errors import OptionError
+from armoflow.system.disk_faults import describe
 
 _KEPT: Final = (OBJECTS, "output", "web-token")
 """What is copied besides the journal: the rest is of one run."""
@@ -37,6 +39,10 @@ def back_up(state: Path, target: Path) -> Findings:
         EngineError: If there is no state, or its journal cannot be read.
     """
     with open_to_read(state) as journal:
+        if target.resolve().is_relative_to(state.resolve()):
+            raise OptionError(
+                f"--backup {target} is in the directory that is copied: name one elsewhere"
+            )
         try:
             if target.exists() and (not target.is_dir() or any(target.iterdir())):
                 raise OptionError(f"--backup {target} is not empty: name a new directory")
@@ -49,16 +55,32 @@ def back_up(state: Path, target: Path) -> Findings:
 
 
 def _copy(journal: sqlite3.Connection, state: Path, target: Path) -> Findings:
-    with held(state / OBJECTS):
-        _copy_journal(journal, target / JOURNAL)
-        _copy_files(state, target)
+    part = target / f"{JOURNAL}.part"
+    try:
+        with held(state / OBJECTS):
+            _copy_journal(journal, part)
+            _copy_files(state, target)
+        part.rename(target / JOURNAL)  # last: without it nobody takes a part for a state
+    except BaseException:
+        for place in target.iterdir():
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+        raise
     return check_state(target)
 
 
 def _copy_journal(journal: sqlite3.Connection, path: Path) -> None:
     files.create(path).close()
     with closing(sqlite3.connect(path)) as copy:
-        journal.backup(copy)
+        try:
+            journal.backup(copy)
+        except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
+            text = describe(error, path, "name a directory on another disk")
+            raise OptionError(f"--backup: {text}") from error
 
 
 def _copy_files(state: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_support import Running, in_loop
@@ -18,7 +18,10 @@ from armoflow.engine.checking import check_state
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import TaskRecord
-from armoflow.errors import EngineError
+from armoflow.errors import EngineError, OptionError
+
+if TYPE_CHECKING:
+    from tests.conftest import SmallDisk
 
 LARGE = 100_000
 
@@ -238,3 +241,38 @@ def test_a_copy_of_what_is_damaged_says_so(tmp_path: Path, state: Path) -> None:
     large.unlink()
     (problem,) = back_up(state, tmp_path / "copy").problems
     assert "data is not in" in problem
+
+
+@pytest.mark.parametrize("place", ["", "copy", "objects/copy", "output/copy"])
+def test_a_state_is_not_copied_into_itself(state: Path, place: str) -> None:
+    before = contents(state)
+    with pytest.raises(OptionError, match="in the directory that is copied: name one elsewhere"):
+        back_up(state, state / place)
+    assert contents(state) == before
+
+
+def test_a_copy_that_does_not_fit_leaves_nothing(state: Path, small_disk: SmallDisk) -> None:
+    copy = small_disk.root / "copy"
+    small_disk.fill()
+    with pytest.raises(OptionError, match=rf"--backup: cannot write {copy}/.*full .*another disk"):
+        back_up(state, copy)
+    assert list(copy.iterdir()) == []
+    small_disk.make_room()
+    assert back_up(state, copy).problems == []
+
+
+def test_a_copy_that_is_cut_short_is_no_state(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    seen: list[str] = []
+
+    def stop(_: Path, target: Path) -> None:
+        seen.extend(path.name for path in target.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup, "_copy_files", stop)
+    with pytest.raises(KeyboardInterrupt):
+        back_up(state, copy)
+    assert seen == ["journal.db.part"]  # all that would be there, had it been killed
+    assert list(copy.iterdir()) == []
