@@ -316,7 +316,8 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
         raise OptionError(f"replace must be True or False, not {replace!r}")
     if name is None:
         raise OptionError(f"replace=True is for a named {kind}: say name=..., or leave it out")
-    if not (isinstance(name, str) and 0 < len(name) <= _RUN_NAME and name.isprintable()):
+    fits = isinstance(name, str) and name.strip() and len(name) <= _RUN_NAME
+    if not (fits and isinstance(name, str) and name.isprintable()):
         raise OptionError(
             f"name must be a text of 1 to {_RUN_NAME} printable characters, not {name!r}"
         )

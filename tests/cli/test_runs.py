@@ -137,6 +137,8 @@ def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
         run = json.loads(told.stdout)["run"]
         assert (run["state"], run["open"], run["failed"]) == ("running", 2, 0), told.stderr
     assert runs("attach", "again").stdout == "6\n"
+    run = listed(runs, "again")
+    assert (run["state"], run["done"], run["open"], run["failed"]) == ("done", 5, 0, 0)
     counts = runs.log.counts()
     assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
 

@@ -26,7 +26,7 @@ class RunFacts(NamedTuple):
         created: When it was begun first, in seconds since 1970.
         asked: The task whose value was asked for.
         planned: The plan is whole.
-        done: How many results of its tasks are there.
+        done: How many results of its tasks are there; of the graph that was submitted last.
         open: How many are to come.
         failed: How many calls failed, or did not run for that.
         failures: The first few of these, each after those that it needs.
@@ -84,6 +84,9 @@ async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
         await session.refresh()
     progress, manifest = session.progress, session.manifest
     head, failures = manifest.head, _failures(session)
+    done, open_ = progress.done, progress.open
+    if manifest.end is not None:  # what a run had before it was planned anew does not count
+        done, open_ = done & (needed := manifest.needed()), open_ & needed
     return RunFacts(
         labelled.value,
         labelled.id,
@@ -91,8 +94,8 @@ async def describe(transport: Transport, labelled: LabelledSession) -> RunFacts:
         labelled.created,
         "" if head is None else head.name,
         session.planned,
-        len(progress.done),
-        len(progress.open),
+        len(done),
+        len(open_),
         len(failures),
         failures[:SHOWN],
     )

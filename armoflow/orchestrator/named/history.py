@@ -127,6 +127,19 @@ class Manifest:
             if place.slot not in bad.get(place.result_id, ())
         }
 
+    def needed(self) -> set[str]:
+        """The results of all tasks that what was asked for needs, if the plan is whole."""
+        makers = {output: task for task in self.tasks for output in task.outputs}
+        found: set[str] = set()
+        pending = [place.result_id for place in self.end or ()]
+        while pending:
+            result_id = pending.pop()
+            if result_id not in found:
+                task = makers.get(result_id)
+                found.update((result_id,) if task is None else task.outputs)
+                pending.extend(() if task is None else task.inputs)
+        return found
+
     def bad_now(self, progress: Progress) -> dict[str, set[int]]:
         """The slots of good results that hold failures, but what was made again since."""
         if not progress.bad:
