@@ -274,6 +274,7 @@ class NamedRuns:
             run = await self._attach(name)
             await run.session.unpause()
             if run.session.planned or not await run.session.being_planned():
+                await run.session.settle_failures()
                 again = await RunAgain.look(run)
                 if again is None or await again.take_the_say():
                     return run, again

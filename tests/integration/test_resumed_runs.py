@@ -305,3 +305,24 @@ def test_what_has_not_failed_is_joined(client: Client, name: str, machine: Machi
 def test_in_the_debug_mode_there_is_nothing_to_resume() -> None:
     with Client(local=True) as client, pytest.raises(OptionError, match="needs an engine"):
         client.resume("debug")
+
+
+def test_what_still_runs_of_a_run_that_has_failed_is_waited_for(
+    client: Client, machine: Machine, name: str, tmp_path: Path
+) -> None:
+    """Else its end would be the old failure: what hangs on it has not been given up yet."""
+    gate = Gate(tmp_path / "gate")
+    machine.breaks(1)
+    graph = total(
+        [fragile(1, **machine.arguments), gated(5, machine.log.path, gate.path)], machine.log.path
+    )
+    with ThreadPoolExecutor() as pool:
+        with gate.closed():
+            first = client.submit(graph, name=name)
+            wait_for(lambda: machine.log.counts()["gated"], "it has not begun")
+            with pytest.raises(ValueError, match="1 is broken"):
+                first.result(60)
+            machine.mend(1)
+            resuming = pool.submit(client.resume, name)
+        assert resuming.result(60).result(60) == 6
+    assert machine.ran_twice() == {"fragile-1"}

@@ -41,7 +41,7 @@ from armoflow.protocol.transport import LabelledSession, Transport
 from armoflow.system.this_process import lives, machine, started
 
 _PAUSE = 0.2
-"""Seconds between two looks at a plan that another client makes."""
+"""Seconds between two looks at what others do with a run."""
 
 _PATIENCE = 3 * PULSE
 """Seconds without a word from a planner on another machine after which it counts as gone."""
@@ -149,6 +149,12 @@ class RunSession:
             or not bad.get(place.result_id, set()).isdisjoint(range(place.start, place.stop))
             for place in self.manifest.end or ()
         )
+
+    async def settle_failures(self) -> None:
+        """Where something has failed, wait for what still runs: that may hang on it, or fail too."""
+        while self.running and (self.progress.lost or self.progress.bad):
+            await asyncio.sleep(_PAUSE)
+            await self.refresh()
 
     def asked_for(self) -> Sequence[Place] | None:
         """Where the values are that were asked for; None: that was not planned."""
