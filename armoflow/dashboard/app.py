@@ -120,7 +120,8 @@ async def _tasks(request: Request) -> Response:
         }
         for run in shown
     ]
-    return JSONResponse({"total": len(numbers), "rows": rows})
+    kept = len(runs) if watch.feed.known > len(runs) else None  # of more, the first ones
+    return JSONResponse({"total": len(numbers), "kept": kept, "rows": rows})
 
 
 async def _task(request: Request) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from armoflow.codec.clipping import MARK
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.report.critical_path import Lineage
@@ -112,7 +113,9 @@ def explain(error: str) -> Explanation:
     """
     record = ErrorRecord.find(error)
     if record is None:
-        text = error.strip()
+        # A record that this version does not read is no more than noise.
+        lines = error.strip().splitlines()
+        text = "\n".join(line for line in lines if not line.startswith(f"[{MARK} ")).strip()
         return Explanation(text.splitlines()[0] if text else "no reason was given", text)
     # Engines put prose before the error of the task that failed first.
     own = error.startswith(record.summary) and record.kind != "skipped"

@@ -209,6 +209,12 @@ def test_very_many_durations_are_told_of_some_that_stand_for_all(
     assert len(durations._values) <= 1_000
 
 
+def test_a_record_that_cannot_be_read_is_not_shown() -> None:
+    error = "ValueError: no 3 in task 'f'\n[armoflow-error A+/CJgbXS1xK]"
+    (group,) = digest_of([run("a", "f", 1.0, 1.0, state="failed", error=error)]).failures.groups()
+    assert group.headline == group.trace == "ValueError: no 3 in task 'f'"
+
+
 def test_failures_that_differ_in_ids_and_addresses_are_one_group() -> None:
     ids = ("a" * 8 + "-0000-4000-8000-" + each * 12 for each in "abc")
     runs = [

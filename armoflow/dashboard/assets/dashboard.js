@@ -192,13 +192,20 @@ class Stream {
       query.set("from", first);
       query.set("count", count);
       try {
-        const { total, rows } = await (await ask(`${this.path}/tasks?${query}`)).json();
+        const { total, kept, rows } = await (await ask(`${this.path}/tasks?${query}`)).json();
         this.draw(first, total, rows);
+        this.tell(total, kept);
       } catch (error) {
         console.info(error);
       }
     } while (this.again);
     this.asking = false;
+  }
+
+  tell(total, kept) {
+    const of = kept === null ? "" : ` of the first ${kept.toLocaleString("en")}`;
+    const words = `${total.toLocaleString("en")}${of} tasks that have ended, the latest first`;
+    if (this.count.textContent !== words) this.count.textContent = words;
   }
 
   draw(first, total, rows) {
@@ -212,8 +219,6 @@ class Stream {
     this.body.replaceChildren(space(above), ...rows.map((row, i) => line(row, first + i)), space(below));
     this.table.setAttribute("aria-rowcount", total + 1);
     if (active) this.body.querySelector(`[data-task="${CSS.escape(active)}"]`)?.focus({ preventScroll: true });
-    const words = `${total.toLocaleString("en")} tasks that have ended, the latest first`;
-    if (this.count.textContent !== words) this.count.textContent = words;
     if (before > 0 && scale === 1 && !this.form.elements.name.value) this.box.scrollTop += before * ROW_HEIGHT;
   }
 }
