@@ -151,7 +151,7 @@ class RunSession:
         )
 
     async def settle_failures(self) -> None:
-        """Where something has failed, wait for what still runs: that may hang on it, or fail too."""
+        """Where something has failed, wait for what still runs: it may hang on it, or fail too."""
         while self.running and (self.progress.lost or self.progress.bad):
             await asyncio.sleep(_PAUSE)
             await self.refresh()
