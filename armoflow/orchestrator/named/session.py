@@ -8,6 +8,7 @@ second in the same moment joins the first.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence, Set
 
@@ -40,8 +41,13 @@ from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from armoflow.protocol.transport import LabelledSession, Transport
 from armoflow.system.this_process import lives, machine, started
 
+logger = logging.getLogger(__name__)
+
 _PAUSE = 0.2
 """Seconds between two looks at what others do with a run."""
+
+_QUIET_LOOKS = 10
+"""Looks for which nobody has to be told what is waited for."""
 
 _PATIENCE = 3 * PULSE
 """Seconds without a word from a planner on another machine after which it counts as gone."""
@@ -151,8 +157,16 @@ class RunSession:
         )
 
     async def settle_failures(self) -> None:
-        """Where something has failed, wait for what still runs: it may hang on it, or fail too."""
+        """Where something has failed, wait for what still runs: that may hang on it."""
+        looks = 0
         while self.running and (self.progress.lost or self.progress.bad):
+            looks += 1
+            if looks == _QUIET_LOOKS:
+                logger.warning(
+                    "what failed runs again when %d results have come, or failed, that are being "
+                    "made yet",
+                    len(self.progress.open),
+                )
             await asyncio.sleep(_PAUSE)
             await self.refresh()
 
