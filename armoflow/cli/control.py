@@ -94,19 +94,25 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
     from armoflow.cli.runs_command import describe_run, take_up
 
     name, *rest = ids
-    script = bool(rest) and Path(rest[0]).is_file()
-    if (rest and not script) or not _begin_again(settings, name, needed=script):
-        _each(settings, ids, Inspection.resume, "resumed", as_json)
-    elif script:
+    if rest and Path(rest[0]).is_file():
+        _begin_again(settings, name, needed=True)
         run_script(settings.endpoint, rest)
-    else:
-        run = take_up(settings, name)
-        if as_json:
-            print_json({"run": describe_run(run)})
-        else:
-            click.echo(
-                f"run {name}: {run.state}, {run.done:,} done, {run.open:,} to come{_left(run)}"
-            )
+        return
+    if rest and Path(rest[0]).suffix == ".py":
+        raise click.UsageError(f"there is no script {rest[0]!r}")
+    runs = [one for one in ids if _begin_again(settings, one, needed=False)]
+    others = [one for one in ids if one not in runs]
+    if others:
+        _each(settings, others, Inspection.resume, "resumed", as_json)
+    taken = [take_up(settings, run) for run in runs]
+    if taken and as_json:
+        told = [*map(describe_run, taken)]
+        print_json({"runs": told} if len(told) > 1 else {"run": told[0]})
+        return
+    for run in taken:
+        click.echo(
+            f"run {run.name}: {run.state}, {run.done:,} done, {run.open:,} to come{_left(run)}"
+        )
 
 
 def _begin_again(settings: ConnectionSettings, name: str, *, needed: bool) -> bool:

@@ -143,6 +143,24 @@ def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
     assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
 
 
+def test_several_runs_are_resumed_at_once(runs: Runs) -> None:
+    names = ("one of two", "two of two")
+    for name in names:
+        assert runs("run", *runs.arguments(name)).returncode == 1
+    runs.mend()
+    told = runs("resume", *names)
+    assert [line.partition(":")[0] for line in told.stdout.splitlines()] == [
+        f"run {name}" for name in names
+    ], told.stderr
+    assert [runs("attach", name).stdout for name in names] == ["6\n", "6\n"]
+
+
+def test_a_script_that_is_not_there_is_said_to_be_none(runs: Runs) -> None:
+    told = runs("resume", "any", "/nowhere/script.py")
+    assert told.returncode == 2
+    assert "there is no script '/nowhere/script.py'" in told.stderr
+
+
 def test_resume_says_where_a_run_is(runs: Runs) -> None:
     runs.mend()
     assert runs("run", *runs.arguments("told")).stdout == "6\n"
