@@ -145,9 +145,10 @@ class EngineBackend:
         info = self._orchestrator.transport.info
         if self._state is not None and workers not in (None, info.pods_of("")):
             logger.warning(
-                "the engine of %s has %d workers, which its first client asked for, not %d",
+                "the engine of %s has workers=%d, as its first client asked for, not %d",
                 *(self._state, info.pods_of(""), workers),
             )
+            workers = None  # what the engine has is what counts
         batched = "batch" in info.extensions
         self._settings = dataclasses.replace(
             self._settings,

@@ -87,6 +87,14 @@ def test_clients_share_it_and_it_ends_after_the_last(state: Path) -> None:
     wait_for(lambda: not alive(pid), "the engine is left")
 
 
+def test_who_comes_later_has_the_workers_that_there_are(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Client(state=state, workers=1), Client(state=state, workers=2) as second:
+        assert second.workers == 1
+    assert "has workers=1, as its first client asked for, not 2" in caplog.text
+
+
 def test_those_that_start_at_once_share_it(state: Path) -> None:
     programs = [program(JOINER, state) for _ in range(3)]
     with Client(state=state, workers=1) as client:
