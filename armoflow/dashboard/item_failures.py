@@ -54,6 +54,7 @@ class ItemFailures:
         self._seen: set[str] = set()
         self._waiting: list[Result] = []  # logs of tasks that are not known yet, or have no turn
         self._next = 0.0
+        self._calm = False
         self._asked = (0, 0)  # for so many tasks, so often
 
     def ask(self, runs: Mapping[str, TaskRun], *, live: bool) -> list[TaskRun]:
@@ -64,6 +65,9 @@ class ItemFailures:
             live: There are others, which run.
         """
         begun = self._clock()
+        if live and self._calm:  # a short run is over sooner than it is asked for
+            self._next = max(self._next, begun + LEAST)
+        self._calm = not live
         known, times = self._asked
         times = times + 1 if known == len(runs) else 1
         # After the end once more: what was said last may be seen late.

@@ -105,6 +105,17 @@ def test_it_is_asked_seldom_while_tasks_run_and_twice_at_the_end(engine: Logs) -
     assert len(engine.asked) == 2
 
 
+def test_a_run_that_has_just_begun_is_left_alone(engine: Logs) -> None:
+    failures = failures_of(engine)
+    failures.ask({}, live=False)
+    engine.now += 60.0
+    failures.ask({}, live=True)
+    assert len(engine.asked) == 1
+    engine.now += item_failures.LEAST
+    failures.ask({}, live=True)
+    assert len(engine.asked) == 2
+
+
 def test_many_are_read_by_and_by(engine: Logs) -> None:
     runs = by_id(*(engine.fail(number) for number in range(50)))
     failures = failures_of(engine)
