@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from armoflow.engine.checkpoints import Checkpointer
 from armoflow.engine.compaction import Compaction
-from armoflow.engine.journal import Journal
+from armoflow.engine.row_writer import RowWriter
 
 
 class Longest(NamedTuple):
@@ -51,13 +51,13 @@ class Meter:
                 self._loop = Longest(1e3 * spent, repr(handle))
 
         Handle._run = measured  # type: ignore[method-assign, assignment]
-        for owner, name in (
-            (Journal, "_transact"),
-            (Checkpointer, "finish"),
-            (Checkpointer, "shorten"),
-            (Compaction, "step"),
+        for owner, function in (
+            (RowWriter, RowWriter.write),
+            (Checkpointer, Checkpointer.finish),
+            (Checkpointer, Checkpointer.shorten),
+            (Compaction, Compaction.step),
         ):
-            setattr(owner, name, self._watched(getattr(owner, name)))
+            setattr(owner, function.__name__, self._watched(function))
         signal.signal(signal.SIGUSR1, lambda *_: self.tell())
 
     def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
