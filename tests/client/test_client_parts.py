@@ -59,16 +59,20 @@ def test_what_is_opened_while_who_waits_is_interrupted_is_closed() -> None:
             await open_()
         return "whole"
 
-    def interrupt() -> None:
+    def interrupt(interrupted: threading.Event) -> None:
         begun.wait()
         begun.clear()
         signal.raise_signal(signal.SIGINT)
+        while not interrupted.wait(10):  # Python drops one that comes while a finalizer runs
+            signal.raise_signal(signal.SIGINT)
 
     for opening in (open_, stubborn):
-        thread = threading.Thread(target=interrupt)
+        interrupted = threading.Event()
+        thread = threading.Thread(target=interrupt, args=(interrupted,))
         thread.start()
         with pytest.raises(KeyboardInterrupt):
             loop.open(opening(), close)
+        interrupted.set()
         thread.join()
     assert closed == ["half", "half", "whole"]
     loop.stop()
