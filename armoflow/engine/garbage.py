@@ -3,8 +3,9 @@
 Records live long and make no cycles, and there may be millions of them: a full collection, which
 goes over all, takes a second then. So Python itself looks only among young objects, and a full
 collection is a thing of the event loop, after enough young ones. What has survived one that took
-long is frozen, left out of the next ones, until few records are left: then all is looked at again,
-so that cycles which were in use at that moment are freed too.
+long is frozen, left out of the next ones, and so is what has come with many new records: until few
+records are left, when all is looked at again, so that cycles which were in use at those moments are
+freed too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ LONG: Final = 0.03
 FEW: Final = 20_000
 """Records that are few enough to be gone over, with all the rest, in less than that."""
 
+OLDEST_YOUNG: Final = 1
+"""The generation of the survivors of a young collection."""
+
 
 class Collector:
     """Collects in the event loop.
@@ -43,11 +47,13 @@ class Collector:
     def __init__(self, records: Callable[[], int]) -> None:
         self._records = records
         self._frozen = False
+        self._left_out = 0  # records that there were when the last were frozen
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Freeze what is there, modules and what was recovered, and begin to look."""
-        gc.freeze()
+        self._freeze()
+        self._frozen = False  # of what is there before anything is done nothing becomes garbage
         self._schedule()
 
     def stop(self) -> None:
@@ -59,14 +65,22 @@ class Collector:
         """Look for cycles, if it is time to."""
         if gc.get_count()[2] < DUE:
             return
-        if self._frozen and self._records() < FEW:
+        records = self._records()
+        if self._frozen and records < FEW:
             gc.unfreeze()
-            self._frozen = False
+            self._frozen, self._left_out = False, 0
+        if records - self._left_out > FEW:
+            gc.collect(OLDEST_YOUNG)
+            self._freeze()
+            return
         started = time.thread_time()
         gc.collect()
         if time.thread_time() - started > LONG:
-            gc.freeze()
-            self._frozen = True
+            self._freeze()
+
+    def _freeze(self) -> None:
+        gc.freeze()
+        self._frozen, self._left_out = True, self._records()
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)

@@ -60,6 +60,29 @@ async def test_a_full_collection_comes_when_it_is_due() -> None:
 
 
 @in_loop
+async def test_what_came_with_many_records_is_left_out_without_a_look() -> None:
+    records = 0
+    collector = Collector(lambda: records)
+    collector.start()
+    collector.stop()
+    ring = Ring()
+    gone = weakref.ref(ring)
+    gc.collect(1)  # it has survived
+    gc.collect(1)
+    del ring
+    frozen, full = gc.get_freeze_count(), gc.get_stats()[2]["collections"]
+    records = FEW + 1
+    grow_old()
+    collector.collect()
+    assert gc.get_freeze_count() > frozen and gc.get_stats()[2]["collections"] == full
+    assert gone() is not None
+    records = 0
+    grow_old()
+    collector.collect()
+    assert gone() is None
+
+
+@in_loop
 async def test_what_survives_a_long_one_is_looked_at_again_when_few_records_are_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
