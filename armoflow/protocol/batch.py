@@ -235,7 +235,7 @@ class BatchTransport:
         news: asyncio.Queue[Sequence[ResultChange] | SessionEndedError] = asyncio.Queue()
         self._news[session_id] = news
         try:
-            requests = [self._stream.request(Kind.WATCH, session_id), *self._listen(session_id)]
+            requests = [self._ask(Kind.WATCH, session_id), *self._listen(session_id)]
             await asyncio.gather(*requests)
             yield ()
             while True:

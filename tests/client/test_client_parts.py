@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,7 +38,15 @@ class Box:
 # --- threads --------------------------------------------------------------------------------------
 
 
-def test_what_is_opened_while_who_waits_is_interrupted_is_closed() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """An interrupt raises KeyboardInterrupt, whatever else in this process has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_opened_while_who_waits_is_interrupted_is_closed(interruptible: None) -> None:
     loop = LoopThread()
     closed: list[str] = []
     begun = threading.Event()

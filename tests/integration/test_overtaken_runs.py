@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -90,6 +91,7 @@ class Sleeper:
             )
             assert self._bell.hear() == "planning"
             self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)  # all its threads stand still
 
     def wake(self) -> str:
         """Let it go on; what it says in the end."""
