@@ -20,6 +20,10 @@ CLEARED: Final = ("objects", "staging", "agents", "output")
 """Directories in which an engine removes, at its start, what its journal does not name."""
 
 
+OWN: Final = ("lock", "starting", "engine.log", "engine.sock", "clients.sock", "cache.sqlite")
+"""Files that an engine, its clients and their cache have there."""
+
+
 def prepare_directory(directory: Path) -> None:
     """Make the state directory, or take the one that is there; a link is followed.
 
@@ -50,6 +54,7 @@ def prepare_directory(directory: Path) -> None:
     _check_contents(directory)
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
+        _check_foreign(directory, mode)
         directory.chmod(mode & 0o700)
         logger.warning(
             "the state directory %s was open to others (mode %04o): it is closed now (%04o)",
@@ -80,6 +85,27 @@ def _check_contents(directory: Path) -> None:
                 "are a state's, put its journal beside them, from a copy",
                 "FAILED_PRECONDITION",
             )
+
+
+def _check_foreign(directory: Path, mode: int) -> None:
+    """Refuse to close a directory in which others, too, have something to do, such as ``/etc``.
+
+    Raises:
+        EngineError: If it holds what is none of an engine's, and no journal.
+    """
+    if _size(directory / JOURNAL):
+        return
+    own = {*CLEARED, *OWN, JOURNAL}
+    foreign = sorted(
+        path.name for path in directory.iterdir() if path.name.split("-")[0] not in own
+    )
+    if foreign:
+        raise EngineError(
+            f"the state directory {directory} is open to others (mode {mode:04o}), as a state must "
+            f"not be, and holds other files ({foreign[0]}): {REMEDY}, such as "
+            f"{directory / 'state'}",
+            "FAILED_PRECONDITION",
+        )
 
 
 def _size(path: Path) -> int:

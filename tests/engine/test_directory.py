@@ -107,3 +107,14 @@ async def test_a_first_start_that_was_killed_is_made_again(tmp_path: Path) -> No
     (tmp_path / "lock").touch()
     async with Running(tmp_path):
         pass
+
+
+def test_a_directory_that_others_use_is_not_closed(tmp_path: Path) -> None:
+    directory = tmp_path / "shared"
+    directory.mkdir(mode=0o755)
+    (directory / "passwd").touch()
+    with pytest.raises(EngineError, match=r"is open to others .*\(passwd\): choose another"):
+        prepare_directory(directory)
+    assert directory.stat().st_mode & 0o777 == 0o755
+    directory.chmod(0o700)
+    prepare_directory(directory)
