@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 from armoflow.protocol.resolve import VARIABLES
@@ -47,6 +49,21 @@ SLOW = ("tests/realistic/", "tests/network/", "tests/deploy/", "tests/faults/", 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the slowest tests come first."""
     items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+TEARDOWN_SECONDS = 120.0
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process of a test that is not taken down: the others go on in a new one.
+
+    A test that failed has no time limit left: pytest and its plugins drop theirs for a debugger.
+    """
+    stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
+    if stderr is not None and not item.config.getvalue("usepdb"):
+        faulthandler.dump_traceback_later(TEARDOWN_SECONDS, file=stderr, exit=True)
+    return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
