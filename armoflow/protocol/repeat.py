@@ -44,6 +44,8 @@ SERVER_FAULTS = (
 """What ArmoniK says, as UNKNOWN or INTERNAL, when it could not do its work: its database was away,
 for example."""
 
+_UNTOLD = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
 CALL_DEADLINE = 60.0
 """Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
 
@@ -54,9 +56,14 @@ def is_ambiguous(error: Exception) -> bool:
         return isinstance(error, asyncio.TimeoutError)
     code, details = error.code(), error.details() or ""
     return code in AMBIGUOUS or (
-        code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
-        and any(text in details for text in (*BROKEN, *SERVER_FAULTS))
+        code in _UNTOLD and any(text in details for text in (*BROKEN, *SERVER_FAULTS))
     )
+
+
+def is_broken(error: grpc.RpcError) -> bool:
+    """Whether gRPC itself says that a connection was cut, not the engine."""
+    details = error.details() or ""
+    return error.code() in _UNTOLD and any(text in details for text in BROKEN)
 
 
 def is_server_fault(error: Exception) -> bool:

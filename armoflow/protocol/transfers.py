@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,7 +14,7 @@ from armoflow.codec.container import Buffer
 from armoflow.content import FileContent, Part, Spool
 from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
-from armoflow.protocol.repeat import CALL_DEADLINE, repeat
+from armoflow.protocol.repeat import CALL_DEADLINE, is_broken, repeat
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -192,11 +192,14 @@ async def _answer(call: Any) -> Any:
     """A call's answer, as ``await`` would give it.
 
     gRPC cancels a call by itself if it finds the connection broken while it writes, and ``await``
-    then looks as if whoever waits had been cancelled.
+    then looks as if whoever waits had been cancelled. And where an engine ends a call while a write
+    is under way, gRPC may cover what it said by a fault of its own: then the first is what counts.
 
     Raises:
-        grpc.RpcError: UNAVAILABLE, if that happened.
+        grpc.RpcError: UNAVAILABLE, if it was cancelled so; what the engine said, if it was covered.
     """
+    first: list[grpc.aio.AioRpcError] = []
+    call.add_done_callback(lambda ended: first.append(_ended_with(ended)))
 
     async def wait() -> Any:
         return await call
@@ -207,9 +210,28 @@ async def _answer(call: Any) -> Any:
     except asyncio.CancelledError:
         waiting.cancel()
         raise
+    nothing = grpc.aio.Metadata()
     if waiting.cancelled():
-        nothing = grpc.aio.Metadata()
         raise grpc.aio.AioRpcError(
             grpc.StatusCode.UNAVAILABLE, nothing, nothing, "the connection broke during an upload"
         )
+    error = waiting.exception()
+    if isinstance(error, grpc.RpcError) and is_broken(error) and first:
+        raise first[0] from error
     return waiting.result()
+
+
+def _ended_with(call: Any) -> grpc.aio.AioRpcError:
+    """What a call that has ended ended with, at this moment: nothing is waited for."""
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(_at_once(call.code()), nothing, nothing, _at_once(call.details()))
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return ended.value
+    finally:
+        coroutine.close()
+    raise AssertionError("a call that has ended knows how")

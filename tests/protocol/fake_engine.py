@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -45,6 +45,19 @@ class Task(Submission):
 def make_tasks(*names: str) -> list[Task]:
     """Tasks without inputs, one output each."""
     return [Task(name, [], [ResultHandle(name)], WireOptions(60.0)) for name in names]
+
+
+class StreamedCall:
+    """A call whose requests are a stream: awaited for its answer."""
+
+    def __init__(self, answer: Coroutine[Any, Any, Any]) -> None:
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._answer.__await__()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """What it ends with is told once, by its answer."""
 
 
 class Replies:
@@ -97,7 +110,11 @@ class FakeEngine:
     def unary_unary(self, path: str, *_: Any, **__: Any) -> Any:
         return self._method(path)
 
-    stream_unary = stream_stream = unary_unary
+    stream_stream = unary_unary
+
+    def stream_unary(self, path: str, *_: Any, **__: Any) -> Any:
+        method = self._method(path)
+        return lambda *requests, **options: StreamedCall(method(*requests, **options))
 
     def unary_stream(self, path: str, *_: Any, **__: Any) -> Any:
         name = path.rpartition("/")[2]

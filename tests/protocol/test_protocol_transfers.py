@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
 import pytest
+from armonik.protogen.client import results_service_pb2_grpc
 from armonik.protogen.common import result_status_pb2
 
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
 from armoflow.errors import DataLostError, EngineError
+from armoflow.protocol.transfers import Transfers
 from tests.protocol.fake_engine import FakeEngine, broken
 
 
@@ -151,3 +153,41 @@ def test_a_download_is_held_once() -> None:
 
     # A buffer that grows has up to an eighth to spare, of which the system gives no pages.
     assert run(peak()) < 64 * engine.chunk_bytes * 1.25
+
+
+def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
+    """gRPC may cover it by "Internal error from Core", which would be tried again for minutes."""
+
+    async def refuse(messages: AsyncIterator[Any], context: Any) -> None:
+        for _ in range(3):
+            await anext(messages)
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no space left on device")
+
+    async def call() -> set[str]:
+        server = grpc.aio.server()
+        results_service_pb2_grpc.add_ResultsServicer_to_server(Uploads(refuse), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        engine = FakeEngine()
+        engine.chunk_bytes = 80_000
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = results_service_pb2_grpc.ResultsStub(channel)
+            transfers = Transfers(engine.transport(), stub)
+            refusals = set()
+            for _ in range(300):  # one in fifty was covered
+                with pytest.raises(EngineError) as caught:
+                    await transfers.upload("session", "result", [bytes(1_000_000)])
+                refusals.add(caught.value.code)
+        await server.stop(None)
+        # What has to be tried again first looks whether it took effect.
+        assert "ListResults" not in engine.calls
+        return refusals
+
+    assert run(call()) == {"RESOURCE_EXHAUSTED"}
+
+
+class Uploads(results_service_pb2_grpc.ResultsServicer):
+    """Serves uploads alone."""
+
+    def __init__(self, upload: Callable[[AsyncIterator[Any], Any], Coroutine[Any, Any, None]]):
+        self.UploadResultData = upload
