@@ -394,14 +394,13 @@ class Engine:
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
-            journal = self._journal
             self.queries = Queries(
                 self._reader,
                 self._scanner,
                 self.partitions,
                 self.task_counts.total,
-                removals=lambda: journal.removals,
-                writes=lambda table: journal.writes[table],
+                begun=self._journal.begun,
+                written=self._journal.written,
             )
             self.objects = ObjectStore(
                 self.options.state_directory,
@@ -409,8 +408,8 @@ class Engine:
                 self._reader,
                 self.options.memory_limit,
             )
-            loading.remove_orphans(connection, self.objects)
             recovered = loading.load(connection, with_deleted=self.options.strict)
+            loading.remove_orphans(connection, self.objects, recovered.results.values())
             self.task_output.keep_only(loading.load_session_ids(connection))
             for given in loading.load_given(connection, recovered.results.values()):
                 self.kept_data.note(*given)

@@ -264,7 +264,9 @@ def _tree(word: str, clauses: list[Clause]) -> Clause:
 
 
 def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
-    clauses = [_condition_clause(entity, condition) for condition in conditions]
+    # Numbers first: a row that does not match is left after the first test, and these are quick.
+    in_turn = sorted(conditions, key=lambda c: find_field(entity, c.field).kind == "string")
+    clauses = [_condition_clause(entity, condition) for condition in in_turn]
     if len(clauses) == 1:
         (clause,) = clauses
         return Clause(f"({clause.sql})", clause.parameters, clause.of_options)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 THRESHOLDS: Final = (10_000, 1, 2**31 - 1)
@@ -35,6 +36,16 @@ FEW: Final = 20_000
 
 OLDEST_YOUNG: Final = 1
 """The generation of the survivors of a young collection."""
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Look for no cycles meanwhile: for making records, of which none is garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Collector:

@@ -17,7 +17,6 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -29,6 +28,7 @@ from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.files import synchronize
 from armoflow.engine.holding import OBJECTS, remove
 from armoflow.engine.records import Changes
+from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.row_writer import RowWriter
 from armoflow.engine.transaction import Batch, OptionsRows
 from armoflow.errors import EngineError
@@ -77,8 +77,8 @@ class Journal:
 
     Attributes:
         fault: Why nothing can be written for a while; None if nothing is wrong.
-        removals: Batches that removed rows.
-        writes: Batches that wrote rows of a table, or removed some of any, by table.
+        begun: What all batches do that were handed over, committed or not.
+        written: What those do that are committed.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._failure: EngineError | None = None
         self.fault: StorageError | None = None
-        self.removals = 0
-        self.writes: Counter[str] = Counter()
+        self.begun = RowCounts()
+        self.written = RowCounts()
         self._suspended_at: float | None = None
         self._tried: asyncio.Future[None] = self._loop.create_future()
         self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
@@ -280,6 +280,7 @@ class Journal:
             return
         self._options.trim()
         self._writing = batch
+        self.begun.add(batch)
         if urgent and self._is_quick(batch):
             problem = self._try_to_write(batch)
             if problem is None or not self._may_pass(problem):
@@ -299,9 +300,7 @@ class Journal:
     def _written(self, batch: Batch, error: Exception | None) -> None:
         self._writing = None
         if error is None:
-            self.removals += bool(batch.removed)
-            self.writes["tasks"] += bool(batch.tasks or batch.removed)
-            self.writes["results"] += bool(batch.results or batch.removed)
+            self.written.add(batch)
             self._resume()
             # Those who wait are called in the loop's next turn, watchers now: what both have to say
             # to a client goes in one message then.

@@ -41,6 +41,7 @@ class ListQuery:
         names_rows: The filters name some rows by their ids: these are found by their index.
         key: Equal for all pages and orders of the same rows.
         is_fixed: What matches does so for ever.
+        keeps_places: And what is sorted by never changes.
 
     Raises:
         StateError: INVALID_ARGUMENT, for what makes no sense.
@@ -62,7 +63,8 @@ class ListQuery:
         self.filters = filters
         self.where = make_clause(entity, filters)
         self.key = (entity, self.where.sql, *self.where.parameters)
-        self.is_fixed = entity in FIXED and fields <= FIXED[entity]
+        self.is_fixed = all(_is_fixed(entity, field) for field in fields)
+        self.keeps_places = self.is_fixed and _is_fixed(entity, sort)
         self.names_rows = "id" in fields
         self.field = find_field(entity, sort)
         self.descending = descending
@@ -125,6 +127,12 @@ class ListQuery:
             rows += part
             if len(part) < READ_AT_ONCE:
                 return rows
+
+
+def _is_fixed(entity: Entity, field: str) -> bool:
+    """Whether a field never changes: of options, a row never gets others."""
+    fixed = FIXED.get(entity, ())
+    return field in fixed or ("options_id" in fixed and field.startswith("options."))
 
 
 def _direction(descending: bool) -> str:

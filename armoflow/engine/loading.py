@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,17 +75,20 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
         "SELECT * FROM results WHERE status<>? OR ?", (int(ResultStatus.DELETED), with_deleted)
     )
     session_ids = {row[0]: row[0] for row in session_rows}
-    results = {result.id: result for result in _read_results(existing, session_ids)}
-    tasks: dict[str, TaskRecord] = {}
-    for task in _read_tasks(connection.execute(unfinished), session_ids, options):
+    results = _read_results(existing, session_ids)
+
+    def find(result_id: str) -> ResultRecord | None:
         # A deleted result that an unfinished task names says why the task cannot run.
-        for result_id in (task.payload_id, *task.dependencies, *task.outputs):
-            if result_id in results:
-                continue
+        result = results.get(result_id)
+        if result is None:
             row = connection.execute("SELECT * FROM results WHERE id=?", (result_id,)).fetchone()
             if row is not None:
-                results[result_id] = make_result(row)
-        _share_texts(task, results)
+                result = results[result_id] = make_result(row)
+        return result
+
+    tasks: dict[str, TaskRecord] = {}
+    for task in _read_tasks(connection.execute(unfinished), session_ids, options):
+        _share_ids(task, find)
         tasks[task.id] = task
     sessions = [make_session(row, options) for row in session_rows]
     deleted = [
@@ -103,57 +106,64 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
 
 def _read_results(
     rows: Iterable[Sequence[Any]], session_ids: Mapping[str, str]
-) -> Iterator[ResultRecord]:
+) -> dict[str, ResultRecord]:
     """Results, whose rows have texts and numbers of their own: those made together share them."""
-    before = ResultRecord("", "", "", 0.0)
+    results: dict[str, ResultRecord] = {}
+    shared, intern = session_ids.get, sys.intern
+    created_by, created_at, completed_at = "", 0.0, None
     for row in rows:
         result = make_result(row)
-        result.name = sys.intern(result.name)
-        result.session_id = session_ids.get(result.session_id, result.session_id)
-        if result.created_by == before.created_by:
-            result.created_by = before.created_by
-        if result.created_at == before.created_at:
-            result.created_at = before.created_at
-        if result.completed_at == before.completed_at:
-            result.completed_at = before.completed_at
-        yield result
-        before = result
+        result.name = intern(result.name)
+        result.session_id = shared(result.session_id, result.session_id)
+        # The session owns what a client has created with its data.
+        result.owner_task_id = shared(result.owner_task_id, result.owner_task_id)
+        if result.created_by != created_by:
+            created_by = result.created_by
+        if result.created_at != created_at:
+            created_at = result.created_at
+        if result.completed_at != completed_at:
+            completed_at = result.completed_at
+        result.created_by, result.created_at = created_by, created_at
+        result.completed_at = completed_at
+        results[result.id] = result
+    return results
 
 
 def _read_tasks(
     rows: Iterable[Sequence[Any]], session_ids: Mapping[str, str], options: Mapping[int, ApiOptions]
 ) -> Iterator[TaskRecord]:
     """Tasks, as above."""
-    before: TaskRecord | None = None
+    created_by, created_at, submitted_at = "", 0.0, None
     for row in rows:
         task = make_task(row, options)
         task.session_id = session_ids.get(task.session_id, task.session_id)
-        if before is not None:
-            if task.created_by == before.created_by:
-                task.created_by = before.created_by
-            if task.created_at == before.created_at:
-                task.created_at = before.created_at
-            if task.submitted_at == before.submitted_at:
-                task.submitted_at = before.submitted_at
+        if task.created_by != created_by:
+            created_by = task.created_by
+        if task.created_at != created_at:
+            created_at = task.created_at
+        if task.submitted_at != submitted_at:
+            submitted_at = task.submitted_at
+        task.created_by, task.created_at = created_by, created_at
+        task.submitted_at = submitted_at
         yield task
-        before = task
 
 
-def _share_texts(task: TaskRecord, results: Mapping[str, ResultRecord]) -> None:
+def _share_ids(task: TaskRecord, find: Callable[[str], ResultRecord | None]) -> None:
     """Have the ids in memory once that a task and its results name."""
-
-    def result_id(named: str) -> str:
-        result = results.get(named)
-        return named if result is None else result.id
-
-    task.payload_id = result_id(task.payload_id)
-    task.dependencies = tuple(map(result_id, task.dependencies))
-    task.outputs = tuple(map(result_id, task.outputs))
-    for output in task.outputs:
-        result = results.get(output)
+    payload = find(task.payload_id)
+    if payload is not None:
+        task.payload_id = payload.id
+    if task.dependencies:
+        inputs = [(named, find(named)) for named in task.dependencies]
+        task.dependencies = tuple(named if one is None else one.id for named, one in inputs)
+    outputs = []
+    for named in task.outputs:
+        result = find(named)
+        outputs.append(named if result is None else result.id)
         if result is not None and result.owner_task_id == task.id:
             # The one that was read first: the other's place is taken by the next row's.
             task.id = result.owner_task_id
+    task.outputs = tuple(outputs)
     if task.initial_id == task.id:
         task.initial_id = task.id
 
@@ -171,15 +181,23 @@ def finish_deletions(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def remove_orphans(connection: sqlite3.Connection, objects: ObjectStore) -> None:
-    """Remove data that no result names: stored, but the process died before the command."""
-    named = {
-        data_key(bytes.fromhex(opaque_id))
-        for (opaque_id,) in connection.execute("SELECT opaque_id FROM results WHERE opaque_id<>''")
-    }
+def remove_orphans(
+    connection: sqlite3.Connection, objects: ObjectStore, results: Iterable[ResultRecord]
+) -> None:
+    """Remove data that no result names: stored, but the process died before the command.
+
+    Args:
+        connection: The journal.
+        objects: The data.
+        results: All those that have some.
+    """
+    named = [
+        data_key(opaque_id)
+        for opaque_id in sorted(result.opaque_id for result in results if result.opaque_id)
+    ]
     objects.recover(named)
-    stored = connection.execute("SELECT id FROM objects")
-    orphans = [(key,) for (key,) in stored if key not in named]
+    stored = (key for (key,) in connection.execute("SELECT id FROM objects ORDER BY id"))
+    orphans = [(key,) for key in _not_among(named, stored)]
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("DELETE FROM objects WHERE id=?", orphans)
     connection.execute(
@@ -187,6 +205,16 @@ def remove_orphans(connection: sqlite3.Connection, objects: ObjectStore) -> None
         "(SELECT options_id FROM tasks UNION SELECT options_id FROM sessions)"
     )
     connection.execute("COMMIT")
+
+
+def _not_among(known: Sequence[int], found: Iterable[int]) -> Iterator[int]:
+    """Numbers that are not among those known; both are sorted: a set of a million is large."""
+    place, count = 0, len(known)
+    for number in found:
+        while place < count and known[place] < number:
+            place += 1
+        if place == count or known[place] != number:
+            yield number
 
 
 def load_given(connection: sqlite3.Connection, results: Iterable[ResultRecord]) -> list[Given]:

@@ -80,12 +80,13 @@ class ObjectStore:
 
     def recover(self, keys: Collection[int]) -> None:
         """Learn the files that results name by these keys; remove all other files."""
+        files = {key for key in keys if key & 1}
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         self._directory.mkdir(exist_ok=True)
         for path in self._directory.glob("*/*"):
             key = int(path.name, 16) if _FILE_NAME.fullmatch(path.name) else -1
-            if key in keys and path == self._path(key) and path.is_file():
+            if key in files and path == self._path(key) and path.is_file():
                 self._files[key] = path.stat().st_size
             elif path.is_dir():
                 shutil.rmtree(path)

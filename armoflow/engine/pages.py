@@ -12,9 +12,10 @@ from typing import Any, Final, Generic, TypeVar
 from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.faults import StorageError
 from armoflow.engine.filters import Filters
-from armoflow.engine.kept_orders import KeptOrders, Stretch
+from armoflow.engine.kept_orders import Kept, KeptOrders, Stretch
 from armoflow.engine.list_query import ListQuery
 from armoflow.engine.reader import SHORT, Reader, Scanner, last_number
+from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.selection import Selection
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ class Pages:
         reader: Runs what is short.
         scanner: Goes over whole tables.
         total: How many tasks match, where the engine knows without its journal.
-        removals: How often rows were removed: then what was counted is counted anew.
-        writes: How often rows of a table were written: until then, orders are kept.
+        begun: What was handed over to the journal.
+        written: What of it is committed.
     """
 
     def __init__(
@@ -52,29 +53,62 @@ class Pages:
         reader: Reader,
         scanner: Scanner,
         total: Callable[[Filters], int | None],
-        removals: Callable[[], int],
-        writes: Callable[[str], int],
+        *,
+        begun: RowCounts,
+        written: RowCounts,
     ) -> None:
         self._reader = reader
         self._scanner = scanner
         self._find_total = total
-        self._removals = removals
-        self._writes = writes
-        self._kept = KeptOrders(writes)
+        self._begun = begun
+        self._written = written
+        self._kept = KeptOrders()
         self._orders = {table: CreationOrder(table) for table in ("tasks", "results")}
-        self._loop = asyncio.get_running_loop()
+        self._has_to_look = False
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
 
     async def read(self, query: ListQuery, make: Make[T]) -> Page[T]:
         """The page of a list call; ``make`` makes its items of rows."""
+        try:
+            return await self._read_again(query, make) or await self._find(query, make)
+        finally:
+            if self._has_to_look:
+                self._has_to_look = False
+                self._look_soon()
+
+    async def _read_again(self, query: ListQuery, make: Make[T]) -> Page[T] | None:
+        """The page, if it is in a part of the order that is kept."""
         kept = self._kept.find(query)
-        if kept is not None:
-            numbers = kept.page(query) or "[]"
-            return await self._reader.run(
-                lambda c: Page(make(c, query.rows(c, numbers)), kept.total)
-            )
-        removals, writes = self._removals(), self._writes(query.entity)
+        if kept is None:
+            return None
+
+        def read(connection: sqlite3.Connection) -> tuple[Page[T], Kept] | None:
+            last = last_number(connection, query.entity)
+            if not kept.holds(query, last, self._begun):
+                return None
+            stretch = kept.stretch
+            if last > kept.last:
+                stretch = Selection(query, last, None).extend(connection, stretch, kept.last)
+            numbers = stretch.page(query)
+            if numbers is None:
+                return None
+            page = Page(make(connection, query.rows(connection, numbers)), stretch.total)
+            # A page of no rows was asked for their number only.
+            changed = last > kept.last and query.page_size
+            return page, kept.extended(stretch, last) if changed else kept
+
+        again = await self._reader.run(read)
+        if again is None:
+            return None
+        page, now = again
+        if now is not kept:
+            self._kept.replace(kept, now)
+        return page
+
+    async def _find(self, query: ListQuery, make: Make[T]) -> Page[T]:
+        """The page, wherever it is."""
+        removals, rows = self._written.removals, self._written.rows[query.entity]
         total = self._find_total(query.filters) if query.entity == "tasks" else None
 
         def begin(connection: sqlite3.Connection) -> Page[T] | Selection:
@@ -108,7 +142,7 @@ class Pages:
 
         page, stretch = await self._reader.run(end)
         if stretch is not None:
-            self._kept.keep(query, writes, stretch)
+            self._kept.keep(query, begun.last, (rows, removals), stretch)
         return page
 
     async def stop(self) -> None:
@@ -159,13 +193,13 @@ class Pages:
     ) -> bool:
         known = self._orders[table].holds(connection, last, removals)
         if known is None:
-            self._loop.call_soon_threadsafe(self._look_soon)
+            self._has_to_look = True  # when the page is there: both would take longer
         return bool(known)
 
     def _look_soon(self) -> None:
         """All tables: who lists the one lists the other soon after."""
         for table in self._orders.keys() - self._looking.keys():
-            self._looking[table] = self._loop.create_task(self._look(table))
+            self._looking[table] = asyncio.create_task(self._look(table))
 
 
 def _read_page(

@@ -22,6 +22,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.rows import make_options, make_result, make_session, make_task, split_ids
 from armoflow.engine.schema import OPTIONS_COLUMNS
 
@@ -75,8 +76,8 @@ class Queries:
         scanner: Goes over whole tables.
         partitions: The engine's, by id.
         total: How many tasks match, where that is known without reading.
-        removals: How often rows were removed: then what was counted is counted anew.
-        writes: How often rows of a table were written: until then, orders are kept.
+        begun: What was handed over to the journal.
+        written: What of it is committed.
     """
 
     def __init__(
@@ -86,12 +87,12 @@ class Queries:
         partitions: Mapping[str, Partition],
         total: Callable[[Filters], int | None],
         *,
-        removals: Callable[[], int],
-        writes: Callable[[str], int],
+        begun: RowCounts,
+        written: RowCounts,
     ) -> None:
         self._reader = reader
         self._scanner = scanner
-        self._pages = Pages(reader, scanner, total, removals, writes)
+        self._pages = Pages(reader, scanner, total, begun=begun, written=written)
         self._partitions = partitions
         self._options: dict[int, ApiOptions] = {}
         self._lineages = Lineages()

@@ -135,50 +135,55 @@ def split_ids(text: str) -> tuple[str, ...]:
 
 
 def make_task(row: Sequence[Any], options: Mapping[int, ApiOptions]) -> TaskRecord:
-    """The task of a row."""
+    """The task of a row.
+
+    Its fields are given by their places: by their names it takes twice as long, and an engine that
+    starts may have millions to make.
+    """
     return TaskRecord(
-        id=row[0],
-        session_id=row[1],
-        status=_TASK_STATUSES[row[2]],
-        options=options[row[3]],
-        payload_id=row[4],
-        initial_id=row[5],
-        created_by=row[6],
-        dependencies=split_ids(row[7]),
-        outputs=split_ids(row[8]),
-        depth=row[9],
-        retry_of=split_ids(row[10]),
-        order=row[11],
-        owner=row[12],
-        success=bool(row[13]),
-        error=row[14],
-        created_at=row[15],
-        submitted_at=row[16] or None,
-        received_at=row[17] or None,
-        acquired_at=row[18] or None,
-        fetched_at=row[19] or None,
-        started_at=row[20] or None,
-        processed_at=row[21] or None,
-        ended_at=row[22] or None,
-        pod_ttl=row[23] or None,
-        not_before=row[24] or 0.0,  # one object for all
+        row[0],  # id
+        row[1],  # session_id
+        row[4],  # payload_id
+        split_ids(row[7]),  # dependencies
+        split_ids(row[8]),  # outputs
+        options[row[3]],
+        row[15],  # created_at
+        row[5],  # initial_id
+        row[9],  # depth
+        row[6],  # created_by
+        split_ids(row[10]),  # retry_of
+        _TASK_STATUSES[row[2]],
+        0,  # remaining, which is counted where it matters
+        row[11],  # order
+        row[12],  # owner
+        row[13] != 0,  # success
+        row[14],  # error
+        row[16] or None,  # submitted_at
+        row[17] or None,  # received_at
+        row[18] or None,  # acquired_at
+        row[19] or None,  # fetched_at
+        row[20] or None,  # started_at
+        row[21] or None,  # processed_at
+        row[22] or None,  # ended_at
+        row[23] or None,  # pod_ttl
+        row[24] or 0.0,  # not_before: one object for all
     )
 
 
 def make_result(row: Sequence[Any]) -> ResultRecord:
-    """The result of a row."""
+    """The result of a row; see :func:`make_task`."""
     return ResultRecord(
-        id=row[0],
-        session_id=row[1],
-        name=row[2],
-        status=_RESULT_STATUSES[row[3]],
-        created_by=row[4],
-        owner_task_id=row[5],
-        created_at=row[6],
-        completed_at=row[7] or None,
-        size=row[8],
-        opaque_id=bytes.fromhex(row[9]),
-        manual_deletion=bool(row[10]),
+        row[0],  # id
+        row[1],  # session_id
+        row[2],  # name
+        row[6],  # created_at
+        _RESULT_STATUSES[row[3]],
+        row[4],  # created_by
+        row[5],  # owner_task_id
+        row[7] or None,  # completed_at
+        row[8],  # size
+        bytes.fromhex(row[9]),  # opaque_id
+        row[10] != 0,  # manual_deletion
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import sqlite3
 from array import array
 from collections.abc import Sequence
@@ -93,19 +94,25 @@ class Selection:
         down = query.descending
         from_low, low = self._compare("<=" if down else ">=", self._low)
         to_high, high = self._compare(">=" if down else "<=", self._high)
-        inside = f"{from_low} AND {to_high}" if query.page_size else "0"
-        rows = f"FROM {query.entity} e {self._join} WHERE e.rowid BETWEEN ? AND ? AND ({where.sql})"
-        among = [*self._join_parameters, first, last, *where.parameters]
-        if self._is_counted:
-            sql = f"SELECT group_concat(e.rowid),0,0 {rows} AND {inside}"
-            parameters = [*among, *low, *high]
+        rows = f"FROM {query.entity} e {self._join} WHERE e.rowid BETWEEN ? AND ?"
+        among = [*self._join_parameters, first, last]
+        if not query.page_size:
+            sql = f"SELECT '',count(*),0 {rows} AND ({where.sql})"
+            parameters = [*among, *where.parameters]
+        elif self._is_counted:  # few are in the span: whether they match is seen after that
+            sql = f"SELECT group_concat(e.rowid),0,0 {rows} AND {from_low} AND {to_high} "
+            sql += f"AND ({where.sql})"
+            parameters = [*among, *low, *high, *where.parameters]
+        elif self._total is not None:  # so those after the span need not be counted
+            sql = f"SELECT group_concat(e.rowid) FILTER (WHERE {from_low}),0,"
+            sql += f"count(*) FILTER (WHERE NOT ({from_low})) {rows} AND {to_high} "
+            sql += f"AND ({where.sql})"
+            parameters = [*low, *low, *among, *high, *where.parameters]
         else:
-            before, below = self._compare(">" if down else "<", self._low)
-            sql = (
-                f"SELECT group_concat(e.rowid) FILTER (WHERE {inside}),count(*),"
-                f"count(*) FILTER (WHERE {before}) {rows}"
-            )
-            parameters = [*low, *high, *below, *among]
+            before = f"count(*) FILTER (WHERE NOT ({from_low}))" if low else "0"
+            sql = f"SELECT group_concat(e.rowid) FILTER (WHERE {from_low} AND {to_high}),"
+            sql += f"count(*),{before} {rows} AND ({where.sql})"
+            parameters = [*low, *high, *low, *among, *where.parameters]
         text, matching, count = connection.execute(sql, parameters).fetchone()
         return Part(matching, count, text or "")
 
@@ -137,6 +144,19 @@ class Selection:
             limit = f"LIMIT {max(LENGTH, end - first)} OFFSET {first - before}"
         numbers = json.loads(self._sort(connection, f"[{text}]", limit))
         return Stretch(total, first, array("q", numbers))
+
+    def extend(self, connection: sqlite3.Connection, stretch: Stretch, after: int) -> Stretch:
+        """A part of the order as it is with the rows that were added after one."""
+        numbers, end = stretch.numbers, stretch.first + len(stretch.numbers)
+        if stretch.first:
+            self._low = self._read_keys(connection, numbers[0])
+        if end < stretch.total:
+            self._high = self._read_keys(connection, numbers[-1])
+        added = self.scan(connection, after + 1, self.last)
+        if added.numbers:
+            inside = [*numbers.tolist(), *json.loads(f"[{added.numbers}]")]
+            numbers = array("q", json.loads(self._sort(connection, json.dumps(inside))))
+        return Stretch(stretch.total + added.matching, stretch.first + added.before, numbers)
 
     # --- its parts ---
 
@@ -211,6 +231,9 @@ def _never_null(query: ListQuery) -> str:
     field = query.field
     if not field.nullable:
         return field.sql
+    unset_is_0 = re.fullmatch(r"NULLIF\((.+),0\.0\)", field.sql)
+    if unset_is_0:  # as a CASE it is no call of a function, for each row
+        return f"(CASE {unset_is_0[1]} WHEN 0.0 THEN 9e999 ELSE {unset_is_0[1]} END)"
     return f"ifnull({field.sql},{'''x'' ''' if field.kind == 'string' else '9e999'})"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.config import KIB
-from armoflow.engine.garbage import THRESHOLDS, Collector
+from armoflow.engine.garbage import THRESHOLDS, Collector, nothing_collected
 from armoflow.engine.presence import Presence, attend
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.errors import ArmoflowError
@@ -179,7 +179,7 @@ def _beside(command: Sequence[str] | None, environment: Mapping[str, str]) -> It
 
 async def _start(server: Server, told: asyncio.Event) -> bool:
     """Start the server; False if it was told to end meanwhile."""
-    with ending_at_once():
+    with ending_at_once(), nothing_collected():
         await server.recover()
     waiting = asyncio.ensure_future(told.wait())
     starting = asyncio.ensure_future(server.start())

@@ -306,6 +306,67 @@ async def test_a_page_is_not_looked_for_again_while_nothing_changes(
 
 
 @in_loop
+async def test_a_page_is_not_looked_for_again_while_rows_are_only_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is added is sorted in; what changes is looked for, unless it keeps its place."""
+    monkeypatch.setattr("armoflow.engine.selection.DOUBT", 100.0)
+    scanned: list[str] = []
+    scan = Scanner.scan
+
+    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
+        scanned.append(table)
+        return await scan(scanner, table, *arguments)
+
+    monkeypatch.setattr(Scanner, "scan", counted)
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        engine = running.engine
+        orders = [*product(("name", "status", "completed_at"), (False, True))]
+        named = [[Condition("name", "!=", "beta")]]
+
+        async def listed(sort: str, down: bool) -> list[str]:
+            pages = [
+                await engine.queries.results(
+                    named, sort=sort, descending=down, page=page, page_size=size
+                )
+                for page, size in ((0, 0), (0, 200), (1, 50))
+            ]
+            assert {page.total for page in pages} == {len(pages[1].items)}
+            assert [each.id for each in pages[1].items[50:100]] == [e.id for e in pages[2].items]
+            return [each.id for each in pages[1].items]
+
+        async def as_sorted(sort: str, down: bool) -> list[str]:
+            results = (await engine.queries.results(page_size=1000)).items
+            get, unset = find_field("results", sort).get, float("inf")
+            kept = [result for result in results if result.name != "beta"]
+            key = lambda r: (unset if get(r) is None else get(r), r.id)  # noqa: E731
+            return [result.id for result in sorted(kept, key=key, reverse=down)]
+
+        for order in orders:
+            await listed(*order)
+        for name in ("alpha", "beta", "", "zeta"):
+            new = NewResult(engine.new_id(), name)
+            engine.apply(engine.state.create_results(engine.now(), running.session, [new]))
+            await engine.committed()
+            before = len(scanned)
+            found = [await listed(*order) for order in orders]
+            assert len(scanned) == before
+            assert found == [await as_sorted(*order) for order in orders]
+        stored = engine.objects.put(b"data")
+        engine.apply(
+            engine.state.complete_results(engine.now(), running.session, [(new.id, stored)])
+        )
+        await engine.committed()
+        before = len(scanned)
+        assert [await listed("name", down) for down in (False, True)] == [
+            await as_sorted("name", down) for down in (False, True)
+        ]
+        assert len(scanned) == before
+        assert await listed("status", False) == await as_sorted("status", False)
+
+
+@in_loop
 async def test_pages_in_the_order_of_creation(tmp_path: Path) -> None:
     """That of a long table's rows, but where the clock was set back; rows come and go."""
     async with Running(tmp_path, partitions=PARTITIONS) as running:

@@ -38,10 +38,12 @@ class Shards(Generic[T]):
         """Add records; one that is here already is replaced."""
         shards, mask = self._shards, self._mask
         if mask:
+            fresh = 0
             for key, record in records.items():
                 shard = shards[hash(key) & mask]
-                self._count += key not in shard
+                fresh += key not in shard
                 shard[key] = record
+            self._count += fresh
             return
         shards[0].update(records)
         self._count = len(shards[0])
