@@ -97,7 +97,8 @@ class OpenRun:
         )
         pipeline, store = self.orchestrator.pipeline, self.session.store
         self.target = target
-        self.recorder = Recorder(keys, pipeline, epoch, store, target, fence=fence)
+        copies = not self.orchestrator.transport.info.keeps_payloads
+        self.recorder = Recorder(keys, pipeline, epoch, store, target, copies=copies, fence=fence)
         self.recorder.begin()
         return self.recorder
 

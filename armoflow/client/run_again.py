@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from armoflow import config
 from armoflow.client.loop import LoopThread
@@ -14,6 +14,7 @@ from armoflow.errors import ArmoflowError, DataLostError
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.named.again import NO_PAYLOAD, Again, Failed, failed, names_of
+from armoflow.orchestrator.named.copies import fetch_copies
 from armoflow.orchestrator.named.manifest import Place, TaskNote
 from armoflow.orchestrator.named.recorder import Recorder
 from armoflow.orchestrator.named.run_keys import RunKeys
@@ -36,13 +37,21 @@ class RunAgain:
         run: The run.
         asked: Where the values are that were asked for.
         chosen: The tasks to be run again, each after those that it needs.
+        stored: The payloads of these that are there; of the others there are copies.
     """
 
-    def __init__(self, run: OpenRun, asked: Sequence[Place], chosen: Sequence[TaskNote]) -> None:
+    def __init__(
+        self,
+        run: OpenRun,
+        asked: Sequence[Place],
+        chosen: Sequence[TaskNote],
+        stored: Set[str],
+    ) -> None:
         self._run = run
         self._epoch = 0
         self._asked = asked
         self._chosen = chosen
+        self._stored = stored
         self._again = Again(run.tasks, run.session.progress, chosen)
 
     @classmethod
@@ -52,12 +61,15 @@ class RunAgain:
         asked = manifest.before if manifest.end is None else manifest.end
         if asked is None:
             return None
-        chosen, impossible = await _possible(run.session, failed(manifest, progress, asked))
+        missing = failed(manifest, progress, asked)
+        states = await run.session.states([task.payload_id for task in missing.tasks])
+        stored = {one for one, state in states.items() if state is ResultState.COMPLETED}
+        chosen, impossible = _possible(run.session, missing, stored)
         if impossible:
             logger.warning("%s", _told(run.name, impossible))
         if not chosen and manifest.end is not None:
             return None
-        return cls(run, asked, chosen)
+        return cls(run, asked, chosen, stored)
 
     async def take_the_say(self) -> bool:
         """Let everybody know who does it; False: somebody else does, in the same moment."""
@@ -68,12 +80,10 @@ class RunAgain:
     def run(self, loop: LoopThread, settle: Callable[[WaitingTarget], None]) -> None:
         """Submit the tasks; returns when all are on their way."""
         recorder = loop.run(lambda: self._prepare(settle))
-        session, transport = self._run.session, self._run.orchestrator.transport
         for notes in chunks(self._chosen, config.CACHE_BATCH):
-            ids = [note.payload_id for note in notes]
-            payloads = loop.call(transport.fetch(session.id, ids))
-            for note, data in zip(notes, payloads, strict=True):
-                for task in self._repeat(note, data, loop):
+            payloads = loop.call(self._fetch([note.payload_id for note in notes]))
+            for note in notes:
+                for task in self._repeat(note, payloads[note.payload_id], loop):
                     self._run.orchestrator.will_submit(task)
                     recorder.put(task)
         recorder.put(recorder.planned)
@@ -89,6 +99,16 @@ class RunAgain:
         )
         target.seal()
         return recorder
+
+    async def _fetch(self, payload_ids: Sequence[str]) -> dict[str, Buffer | DataLostError]:
+        """The payloads, or their copies."""
+        session, transport = self._run.session, self._run.orchestrator.transport
+        there = [one for one in payload_ids if one in self._stored]
+        fetched = dict(zip(there, await transport.fetch(session.id, there), strict=True))
+        good = {one for one, data in fetched.items() if not isinstance(data, DataLostError)}
+        copies = session.manifest.copies
+        wanted = {one: copies[one] for one in payload_ids if one not in good and one in copies}
+        return {**fetched, **await fetch_copies(transport, session.id, wanted)}
 
     def _repeat(
         self, note: TaskNote, data: Buffer | DataLostError, loop: LoopThread
@@ -111,17 +131,17 @@ class RunAgain:
             result.end(ResultState.ABORTED)
 
 
-async def _possible(session: RunSession, missing: Failed) -> tuple[list[TaskNote], dict[str, str]]:
+def _possible(
+    session: RunSession, missing: Failed, stored: Set[str]
+) -> tuple[list[TaskNote], dict[str, str]]:
     """The tasks that can be run again; and what cannot, and why."""
     impossible = dict(missing.unknown)
-    if not missing.tasks:
-        return [], impossible
-    payloads = await session.states([task.payload_id for task in missing.tasks])
+    had = stored | session.manifest.copies.keys()
     made = {output for task in missing.tasks for output in task.outputs}
     chosen: list[TaskNote] = []
     gone: set[str] = session.progress.lost - made
     for task in missing.tasks:
-        if payloads.get(task.payload_id) is not ResultState.COMPLETED:
+        if task.payload_id not in had:
             why = NO_PAYLOAD
         elif not gone.isdisjoint(task.inputs):
             why = "what it needs cannot be"
@@ -129,7 +149,10 @@ async def _possible(session: RunSession, missing: Failed) -> tuple[list[TaskNote
             chosen.append(task)
             continue
         gone.update(task.outputs)
-        impossible.update(dict.fromkeys(names_of(task, session.progress), why))
+        names = list(names_of(task, session.progress))
+        if not names and why is NO_PAYLOAD:
+            names = [f"what puts {task.names[-1]} together"]
+        impossible.update(dict.fromkeys(names, why))
     return chosen, impossible
 
 

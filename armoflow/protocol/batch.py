@@ -115,7 +115,7 @@ class BatchTransport:
             named()
         payloads, large = _lay_out(submissions)
         if note is not None:
-            await self._add_note(session_id, *note.lay_out(), results, payloads)
+            await self._add_note(session_id, note, results, payloads)
         options: dict[WireOptions, int] = {}
         tasks = [
             (
@@ -154,18 +154,18 @@ class BatchTransport:
     async def _add_note(
         self,
         session_id: str,
-        name: str,
-        data: Buffer,
+        note: Note,
         results: list[tuple[str, str]],
         payloads: list[tuple[str, bytes]],
     ) -> None:
-        """Let a note go with its tasks; one that is too large for that goes before them."""
-        if len(data) > config.BATCH_BYTES:
-            await self.store(session_id, name, [data])
-        else:
-            note_id = self._new_id()
-            results.append((note_id, CONSTANT_PREFIX + name))
-            payloads.append((note_id, bytes(data)))
+        """Let a note go with its tasks; what is too large of it for that goes before them."""
+        for name, data in note.lay_out():
+            if len(data) > config.BATCH_BYTES:
+                await self.store(session_id, name, [data])
+            else:
+                note_id = self._new_id()
+                results.append((note_id, CONSTANT_PREFIX + name))
+                payloads.append((note_id, bytes(data)))
 
     async def store(
         self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False

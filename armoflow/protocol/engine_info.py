@@ -34,6 +34,11 @@ class EngineInfo:
         return "frees-payloads" in self.extensions
 
     @property
+    def keeps_payloads(self) -> bool:
+        """Whether a task's payload is there still when it has ended well, for certain."""
+        return "batch" in self.extensions and not self.frees_payloads
+
+    @property
     def commits_at_once(self) -> bool:
         """Whether a task ends in the moment in which its results are there.
 

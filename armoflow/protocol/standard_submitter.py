@@ -73,8 +73,7 @@ class StandardSubmitter:
         if self._payloads == "eager":
             await self._upload(session_id, submissions)
         if note is not None:
-            name, data = note.lay_out()
-            await self._transport.store(session_id, name, [data])
+            await self._store(session_id, note)
             await note.confirm()
         await self._submit(session_id, submissions, named)
         self._transport.begun(session_id)
@@ -88,9 +87,13 @@ class StandardSubmitter:
             session_id, [task for task in submissions if task in inline]
         )
         await self._upload(session_id, submissions)
-        name, data = note.lay_out()
         await note.confirm()
-        await self._transport.store(session_id, name, [data])
+        await self._store(session_id, note)
+
+    async def _store(self, session_id: str, note: Note) -> None:
+        """Store what a note says, side by side."""
+        store = self._transport.store
+        await asyncio.gather(*(store(session_id, name, [data]) for name, data in note.lay_out()))
 
     def _inline_limit(self) -> int:
         """Bytes of a payload up to which its data goes up with its metadata."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,8 +98,8 @@ class Submission:
 class Note(Protocol):
     """What is to be known of tasks by whoever goes on with them."""
 
-    def lay_out(self) -> tuple[str, Buffer]:
-        """A name, and what is stored under it."""
+    def lay_out(self) -> Iterable[tuple[str, Buffer]]:
+        """Names, and what is stored under them; called once the tasks' results have their ids."""
 
     async def confirm(self) -> None:
         """Nothing is between this and the submission of the tasks.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +14,8 @@ import pytest
 
 from armoflow import Client, config, items, task
 from armoflow.cli.endpoint import settings_of
-from armoflow.errors import NamedRunError, OptionError
+from armoflow.errors import DataLostError, NamedRunError, OptionError
+from armoflow.orchestrator.named import copies as copies_of_payloads
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.inspection import Inspection
 from tests.faults.scripts import wait_for
@@ -135,11 +136,6 @@ def tasks_of(engine: Up, *, but: Collection[str]) -> list[Any]:
     ]
 
 
-def keeps_payloads(client: Client) -> bool:
-    """Whether the engine keeps what a task was given that ended well."""
-    return "batch" in client.extensions
-
-
 @pytest.mark.parametrize("batch", [1, 5, 10])
 def test_only_what_failed_and_what_hangs_on_it_runs_again(
     client: Client,
@@ -159,17 +155,12 @@ def test_only_what_failed_and_what_hangs_on_it_runs_again(
         client.submit(graph, name=name).result()
     wait_for(lambda: tried(machine, 10), "not all have begun")
     machine.mend(2, 3, 7)
-    if batch == 1 or keeps_payloads(client):
-        before = len(tasks_of(engine, but=others))
-        assert other.resume(name).result() == 90
-        # Of each batch with failures the items that failed share a task, and one copies.
-        again = {1: 3 + 3, 5: 2 * 2 + 2 * 2, 10: 2 + 2}[batch] + 1
-        assert len(tasks_of(engine, but=others)) - before == again
-    else:  # those of packs are gone, whatever became of their items
-        with pytest.raises(ValueError, match="is broken"):
-            other.resume(name).result()
-        assert "double[2] (its payload is not stored any more)" in caplog.text
-        assert f"armoflow resume {name} SCRIPT" in caplog.text
+    before = len(tasks_of(engine, but=others))
+    assert other.resume(name).result() == 90
+    # Of each batch with failures the items that failed share a task, and one copies.
+    again = {1: 3 + 3, 5: 2 * 2 + 2 * 2, 10: 2 + 2}[batch] + 1
+    assert len(tasks_of(engine, but=others)) - before == again
+    assert "cannot be run again" not in caplog.text
     assert client.submit(graph, name=name).result() == 90
     assert client.attach(name).result() == 90
     assert machine.ran_twice() == {"fragile-2", "fragile-3", "fragile-7"}
@@ -208,9 +199,7 @@ def test_a_task_that_returned_a_graph_runs_again_with_it(
     with pytest.raises(ValueError, match="2 is broken"):
         client.submit(graph, name=name).result()
     machine.mend(2)
-    # The task itself ended well: elsewhere its payload is gone.
-    again = other.resume(name) if keeps_payloads(client) else other.submit(graph, name=name)
-    assert again.result() == 4
+    assert other.resume(name).result() == 4  # the task itself ended well: its payload may be gone
 
 
 def test_what_was_not_submitted_for_a_failure_runs_then(
@@ -292,12 +281,49 @@ def test_what_fails_again_is_run_again_again(
     with pytest.raises(ValueError, match="6 is broken"):
         other.resume(name).result()
     machine.mend(6)
-    again = client.resume(name) if keeps_payloads(client) else client.submit(graph, name=name)
-    assert again.result() == 28
+    assert client.resume(name).result() == 28
     assert {key: count for key, count in machine.log.counts().items() if count > 1} == {
         "fragile-1": 2,
         "fragile-6": 3,
     }
+
+
+def test_an_engine_that_keeps_no_payloads_has_copies_of_them(
+    start_engine: Callable[..., str], name: str, machine: Machine
+) -> None:
+    """Also one with the batch extension that was told to delete them, and a second time."""
+    graph = total([returning(number, **machine.arguments) for number in (1, 6)], machine.log.path)
+    machine.breaks(1, 6)
+    with Client(start_engine("--delete-payload"), workers=2) as client:
+        with pytest.raises(ValueError, match="is broken"):
+            client.submit(graph, name=name).result()
+        machine.mend(1)
+        with pytest.raises(ValueError, match="6 is broken"):
+            client.resume(name).result()
+        machine.mend(6)
+        assert client.resume(name).result() == 14
+
+
+def test_copies_that_are_gone_need_the_script(
+    start_engine: Callable[..., str], name: str, machine: Machine
+) -> None:
+    graph = returning(1, **machine.arguments)
+    machine.breaks(1)
+    endpoint = start_engine("--delete-payload")
+    with Client(endpoint, workers=2) as client:
+        with pytest.raises(ValueError, match="is broken"):
+            client.submit(graph, name=name).result()
+        with Inspection(settings_of(endpoint, {})) as inspection:
+            (session,) = inspection.labelled_sessions(RUN_LABEL, name)
+        backend = client._backend
+        transport = backend._orchestrator.transport
+        parts = transport.shared.parts(session.session_id, copies_of_payloads.PREFIX)
+        copies = [copy.result_id for copy in backend._loop.call(parts)]
+        backend._loop.call(transport.delete(session.session_id, copies))
+        machine.mend(1)
+        with pytest.raises(DataLostError, match="nor the copy of it"):
+            client.resume(name).result()
+        assert client.submit(graph, name=name).result() == 2
 
 
 def test_what_has_not_failed_is_joined(client: Client, name: str, machine: Machine) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from armoflow.codec.payload import Operation
 from armoflow.errors import MalformedError
+from armoflow.orchestrator.named.copies import pack_copies, unpack_copies
 from armoflow.orchestrator.named.manifest import (
     KEY_BYTES,
     Head,
@@ -23,7 +24,7 @@ from armoflow.orchestrator.named.manifest import (
     pack_part,
     unpack_part,
 )
-from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.submission import Submission, WireOptions
 
 KEY = bytes(KEY_BYTES)
 OPTIONS = WireOptions(60.0, 3, 1, "default", labels=(("armoflow_run", "nightly"),))
@@ -35,6 +36,7 @@ WHOLE = Part(
     [PartialNote("b", KEY, 4, 6)],
     [Place("b", "load", 4, 0, 2)],
     "interrupted",
+    "payloads/0f",
 )
 ODD = st.recursive(
     st.none()
@@ -99,3 +101,28 @@ def test_bytes_of_any_kind_are_no_manifest(data: bytes) -> None:
 def test_a_part_that_was_cut_short_is_refused(length: int) -> None:
     with pytest.raises(MalformedError):
         unpack_part(pack_part(WHOLE)[:length])
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5))
+def test_copies_of_payloads_are_read_back(payloads: list[bytes]) -> None:
+    assert unpack_copies(pack_copies([Packed(data) for data in payloads])) == payloads
+
+
+@given(ODD.map(msgpack.packb) | st.binary(max_size=100))
+def test_whatever_stands_in_place_of_copies_is_believed_or_refused(data: bytes) -> None:
+    try:
+        copies = unpack_copies(data)
+    except MalformedError:
+        return
+    assert all(type(copy) is bytes for copy in copies)
+
+
+class Packed(Submission):
+    """A task with this payload."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("task", [], [], OPTIONS)
+        self._data = data
+
+    def pack(self) -> list[Any]:
+        return [self._data]

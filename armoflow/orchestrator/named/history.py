@@ -11,6 +11,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.errors import DataLostError, EnvelopeError
+from armoflow.orchestrator.named.copies import CopyPlace
 from armoflow.orchestrator.named.manifest import (
     KEY_BYTES,
     PART_NAME,
@@ -65,6 +66,7 @@ class Manifest:
         before: Where they were in the plan before, if that was of the same graph and whole.
         stopped: Why it will never be.
         tasks: All tasks of the run, in the order of its plans.
+        copies: Where copies of their payloads are, by the payloads' ids.
         count: How many parts these are.
     """
 
@@ -76,6 +78,7 @@ class Manifest:
         self.before: Sequence[Place] | None = None
         self.stopped = ""
         self.tasks: list[TaskNote] = []
+        self.copies: dict[str, CopyPlace] = {}
         self._values: list[tuple[str, int, int, bytes]] = []
         self._partials: list[PartialNote] = []
         self._seen: set[str] = set()
@@ -106,6 +109,9 @@ class Manifest:
 
     def _take(self, result_id: str, part: Part) -> None:
         self.tasks.extend(part.tasks)
+        if part.copies:
+            for number, task in enumerate(part.tasks):
+                self.copies[task.payload_id] = CopyPlace(part.copies, number)
         self._values.extend(part.values)
         self._partials.extend(part.partials)
         if part.head is not None and part.epoch > self.epoch:

@@ -152,6 +152,7 @@ class Part(NamedTuple):
         partials: What those of them make that are parts of reductions.
         end: Where the values are that were asked for: the plan is whole.
         stopped: Why the plan will never be whole.
+        copies: Under which name copies of the tasks' payloads are stored; empty: there are none.
     """
 
     epoch: int
@@ -161,6 +162,7 @@ class Part(NamedTuple):
     partials: Sequence[PartialNote] = ()
     end: Sequence[Place] | None = None
     stopped: str = ""
+    copies: str = ""
 
 
 def pack_part(part: Part) -> bytes:
@@ -192,6 +194,8 @@ def pack_part(part: Part) -> bytes:
         written["end"] = [list(place) for place in part.end]
     if part.stopped:
         written["stopped"] = part.stopped
+    if part.copies:
+        written["copies"] = part.copies
     packed: bytes = msgpack.packb(written, use_bin_type=True, unicode_errors="replace")
     return packed
 
@@ -224,6 +228,7 @@ def unpack_part(data: bytes | bytearray | memoryview) -> Part:
         [_partial(entry) for entry in _list(written.get("partials", []))],
         None if end is None else [_place(entry) for entry in _list(end)],
         _text(written.get("stopped", "")),
+        _text(written.get("copies", ""), config.ID_LIMIT),
     )
 
 

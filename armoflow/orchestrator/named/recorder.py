@@ -19,6 +19,7 @@ from armoflow.codec.pickling import dumps
 from armoflow.errors import ArmoflowError, EngineError, NamedRunError
 from armoflow.graph.nodes import Node
 from armoflow.orchestrator.caching.cache import Imported
+from armoflow.orchestrator.named.copies import new_name, pack_copies
 from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import (
     PART_NAME,
@@ -54,6 +55,7 @@ class Recorder:
         epoch: Of this plan.
         store: Stores data under a name.
         target: What was asked for.
+        copies: Whether to store the payloads once more: the engine may not keep them.
         fence: Lets no task through when somebody else has taken the run over.
 
     Attributes:
@@ -69,6 +71,7 @@ class Recorder:
         store: Callable[[str, bytes], Awaitable[str]],
         target: WaitingTarget,
         *,
+        copies: bool,
         fence: Fence,
     ) -> None:
         self.fence = fence
@@ -77,6 +80,7 @@ class Recorder:
         self._epoch = epoch
         self._store = store
         self._target = target
+        self._copies = copies
         self._loop = asyncio.get_running_loop()
         self._held: list[Entry] = []
         self._values: dict[Result, list[ValueNote]] = {}
@@ -157,8 +161,8 @@ class Recorder:
         """What is to be told with some tasks."""
         return BatchNote(self, tasks)
 
-    def lay_out(self, tasks: Sequence[PlannedTask]) -> tuple[str, bytes]:
-        """What is to be stored with some tasks, whose results have their ids."""
+    def lay_out(self, tasks: Sequence[PlannedTask]) -> Iterator[tuple[str, bytes]]:
+        """What is to be stored with some tasks, whose results have their ids: name and data."""
         values = [
             note._replace(result_id=result.id)
             for task in tasks
@@ -173,7 +177,11 @@ class Recorder:
         ]
         self._noted_at = self._loop.time()
         described = [_describe(task) for task in tasks]
-        return PART_NAME, pack_part(Part(self._epoch, None, described, values, partials))
+        copies = new_name() if self._copies else ""
+        if copies:
+            yield copies, pack_copies(tasks)
+        part = Part(self._epoch, None, described, values, partials, copies=copies)
+        yield PART_NAME, pack_part(part)
 
     def sent(self, tasks: Sequence[PlannedTask]) -> None:
         """Tasks were submitted, or will not be."""
@@ -276,8 +284,8 @@ class BatchNote:
         self._recorder = recorder
         self._tasks = tasks
 
-    def lay_out(self) -> tuple[str, bytes]:
-        """A name, and what is stored under it."""
+    def lay_out(self) -> Iterator[tuple[str, bytes]]:
+        """Names, and what is stored under them."""
         return self._recorder.lay_out(self._tasks)
 
     async def confirm(self) -> None:
