@@ -41,8 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of ``armoflow up``."""
     parser = argparse.ArgumentParser(
         description="Start an engine on this machine, and serve until it is told to stop "
-        "(Ctrl-C, SIGTERM, SIGHUP; a second signal ends it on the spot). What it was given "
-        "survives: start it again with the same --state. Exit codes: 0 when it was told to stop, 1 "
+        "(Ctrl-C, SIGTERM, SIGHUP; a second signal ends it on the spot; with --users FILE SIGHUP "
+        "reads that again instead). What it was given survives: start it again with the same "
+        "--state. Exit codes: 0 when it was told to stop, 1 "
         "when it failed, 2 when it could not start.",
     )
     parser.add_argument(

@@ -24,6 +24,7 @@ from armoflow.system.temporary import TemporaryDirectory
 from armoflow.worker.environment import worker_environment
 
 if TYPE_CHECKING:
+    from armoflow.engine.access.authentication import Authentication
     from armoflow.engine.exposition import Exposition
     from armoflow.engine.web.web_server import WebServer
 
@@ -100,6 +101,7 @@ class Server:
         self._inner = ""
         self._private: TemporaryDirectory | None = None
         self._guard: Any = None
+        self._authentication: Authentication | None = None
         self._exposition: Exposition | None = None
         self._engine_runs = False
 
@@ -164,6 +166,14 @@ class Server:
             self._engine_runs = False
             await self.engine.stop()
         self.calls.close()
+
+    def reload_users(self) -> None:
+        """Have the file of users read again, if there is one; calls that have begun go on."""
+        file = self.options.access.users_file
+        if self._authentication is not None and file is not None:
+            from armoflow.engine.access.reloading import reload_users
+
+            reload_users(self._authentication, file)
 
     @property
     def metrics_url(self) -> str:
@@ -239,7 +249,7 @@ class Server:
         from armoflow.engine.services.stream_socket import StreamSocket
 
         access = self.options.access
-        authentication = Authentication(access.users)
+        authentication = self._authentication = Authentication(access.users)
         check = authentication.check if authentication.asks else None
         self._guard = Guard(self.calls, self.engine.admit, check)
         self._grpc = grpc.aio.server(

@@ -108,14 +108,15 @@ async def _run(
     *,
     stays: bool,
 ) -> int:
-    told = watch_signals(options.address.remove_socket)
-    if alive is not None:
-        _watch_parent(asyncio.get_running_loop(), alive, told)
     try:
         server = Server(options)
     except (ArmoflowError, OSError) as error:
         _say(error, alive, tell)
         return EXIT_USAGE
+    reload = None if options.access.users_file is None else server.reload_users
+    told = watch_signals(options.address.remove_socket, hangup=reload)
+    if alive is not None:
+        _watch_parent(asyncio.get_running_loop(), alive, told)
     if stays:
         presence = attend(options.engine.state_directory)
     try:
@@ -179,7 +180,8 @@ def _beside(command: Sequence[str] | None, environment: Mapping[str, str]) -> It
 
 async def _start(server: Server, told: asyncio.Event) -> bool:
     """Start the server; False if it was told to end meanwhile."""
-    with ending_at_once(), nothing_collected():
+    reloads = server.options.access.users_file is not None
+    with ending_at_once(hangup=not reloads), nothing_collected():
         await server.recover()
     waiting = asyncio.ensure_future(told.wait())
     starting = asyncio.ensure_future(server.start())

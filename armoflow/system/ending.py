@@ -1,4 +1,7 @@
-"""How a service is told to end: by TERM, INT or HUP; the second time it ends on the spot."""
+"""How a service is told to end: by TERM, INT or HUP; the second time it ends on the spot.
+
+One that has something to read again does that when a HUP comes, and does not end.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,14 @@ class Ending(asyncio.Event):
     number: signal.Signals | None = None
 
 
-def watch_signals(force: Callable[[], None]) -> Ending:
+def watch_signals(force: Callable[[], None], *, hangup: Callable[[], None] | None = None) -> Ending:
     """An event that is set by the first signal; by the second, the process dies of it.
 
     A HUP that is ignored (``nohup``) stays ignored.
 
     Args:
         force: What must be done before it dies, which takes no time.
+        hangup: What a HUP is for, if not for the end.
     """
     told = Ending()
     loop = asyncio.get_running_loop()
@@ -43,17 +47,22 @@ def watch_signals(force: Callable[[], None]) -> Ending:
         told.number = number
         told.set()
 
-    for number in _SIGNALS:
+    if hangup is not None:
+        loop.add_signal_handler(signal.SIGHUP, hangup)
+    for number in _SIGNALS if hangup is None else _SIGNALS[:-1]:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, tell, number)
     return told
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def ending_at_once(*, hangup: bool = True) -> Iterator[None]:
     """Meanwhile the first signal ends the process, with code 0, though its event loop is held up.
 
     For work that a kill may cut short at any moment, before anything is served.
+
+    Args:
+        hangup: A HUP is for the end, too.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -61,7 +70,7 @@ def ending_at_once() -> Iterator[None]:
 
     before = {
         number: signal.signal(number, end)
-        for number in _SIGNALS
+        for number in (_SIGNALS if hangup else _SIGNALS[:-1])
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

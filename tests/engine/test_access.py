@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -460,6 +462,57 @@ def test_an_ingress_says_whose_certificate_it_has_seen(
             ) as client,
         ):
             client.compute(shift("a", by=1))
+
+
+def test_the_file_of_users_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def file(*names: str) -> str:
+        entries = [f"{{Username: {name}, Roles: [Monitoring]}}" for name in names]
+        certificates = [f"{{Cn: {name}, Username: {name}}}" for name in names]
+        return f"users_list: [{', '.join(entries)}]\ncertificates_list: [{', '.join(certificates)}]"
+
+    path = tmp_path / "users.yaml"
+    access = AccessOptions(users=users_of(file("alice", "bob"), tmp_path), users_file=path)
+    with serve(tmp_path / "state", access=access) as serving:
+
+        def may_call() -> set[str]:
+            method = "/armonik.api.grpc.v1.sessions.Sessions/ListSessions"
+            headers = [{"x_certificate_client_cn": name} for name in ("alice", "bob", "carol")]
+            return {
+                each["x_certificate_client_cn"]
+                for each in headers
+                if answer(serving.channel, method, x_certificate_client_fingerprint="ab", **each)[0]
+                != "UNAUTHENTICATED"
+            }
+
+        assert may_call() == {"alice", "bob"}
+        caplog.set_level("INFO")
+        path.write_text(file("alice", "carol"))
+        serving.server.reload_users()
+        assert may_call() == {"alice", "carol"}
+        assert "was read again: added: 'carol'; removed: 'bob'; known now: the" in caplog.text
+        path.write_text("users_list: [{Username: alice, Roles: [Chief]}]")
+        serving.server.reload_users()
+        assert may_call() == {"alice", "carol"}
+        assert "who may call stays as it was: --users" in caplog.text
+        assert "user 'alice' has the unknown role 'Chief'" in caplog.text
+
+
+def test_a_hangup_reads_the_file_of_users_again_and_ends_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text("users_list: [{Username: alice, Roles: []}]")
+    command = [sys.executable, "-m", "armoflow", "up", "--workers", "0", "--users", str(path)]
+    command += ["--listen", f"unix:{tmp_path}/s", "--state", str(tmp_path / "state")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith("ready: ")
+        path.write_text("users_list: [{Username: bob, Roles: []}]")
+        process.send_signal(signal.SIGHUP)
+        said = next(line for line in process.stderr if "--users" in line)
+        assert "was read again: added: 'bob'; removed: 'alice'" in said
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_fingerprints_are_openssls(authority: Authority) -> None:

@@ -23,11 +23,13 @@ class AccessOptions:
     Attributes:
         tls: With what the engine proves who it is, and knows its clients; None: without TLS.
         users: Those who may; None: whoever gets through.
+        users_file: Where they were read, to be read again; None: they stay as they are.
         anywhere: Listen beyond the loopback, though whoever gets there may do everything.
     """
 
     tls: ServerTls | None = None
     users: Users | None = None
+    users_file: Path | None = None
     anywhere: bool = False
 
     def check_reach(self, address: Address, option: str) -> None:
@@ -77,7 +79,8 @@ def add_access_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="let in users only, known by their certificates, and each for what the roles permit; "
         "a deployment's authentication_datafile (JSON or YAML). Without FILE: the certificates "
-        "client.submitter and client.monitoring, with a deployment's roles",
+        "client.submitter and client.monitoring, with a deployment's roles. SIGHUP has FILE read "
+        "again",
     )
     parser.add_argument(
         "--trust-network",
@@ -105,8 +108,8 @@ def access_options(arguments: argparse.Namespace) -> AccessOptions:
     # Imported here: it takes the API's descriptors, which a command line goes without.
     from armoflow.engine.access.users_file import DEFAULT_FILE, read_users
 
-    users = read_users(Path(arguments.users).expanduser() if arguments.users else DEFAULT_FILE)
-    return AccessOptions(tls, users, arguments.trust_network)
+    file = Path(arguments.users).expanduser().absolute() if arguments.users else None
+    return AccessOptions(tls, read_users(file or DEFAULT_FILE), file, arguments.trust_network)
 
 
 def _tls(arguments: argparse.Namespace) -> ServerTls | None:

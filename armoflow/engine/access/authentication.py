@@ -49,17 +49,18 @@ class Certificate(NamedTuple):
 class Authentication:
     """Knows who calls.
 
-    Args:
-        users: All who may; None: everybody, as the same user with all permissions.
+    Attributes:
+        users: All who may; None: everybody, as the same user with all permissions. Others count for
+            the calls that begin after they are given.
     """
 
     def __init__(self, users: Users | None = None) -> None:
-        self._users = users
+        self.users = users
 
     @property
     def asks(self) -> bool:
         """Whether it matters who calls."""
-        return self._users is not None
+        return self.users is not None
 
     def user_of(self, context: Any) -> User:
         """Who makes a call.
@@ -67,7 +68,7 @@ class Authentication:
         Raises:
             StateError: UNAUTHENTICATED, if it is nobody who may call.
         """
-        if self._users is None:
+        if self.users is None:
             return anonymous()
         metadata = {name.lower(): value for name, value in context.invocation_metadata() or ()}
         certificate = certificate_of(context.auth_context(), metadata)
@@ -76,7 +77,7 @@ class Authentication:
                 "UNAUTHENTICATED",
                 "this engine knows its users by their client certificates, and none was shown",
             )
-        user = self._users.of_certificate(*certificate)
+        user = self.users.of_certificate(*certificate)
         if user is None:
             raise StateError(
                 "UNAUTHENTICATED",
@@ -105,8 +106,8 @@ class Authentication:
 
     def _impersonate(self, user: User, wanted: str) -> User:
         """The other user that a call is to be made as; there is no falling back to the first."""
-        assert self._users is not None
-        other = self._users.named.get(wanted)
+        assert self.users is not None
+        other = self.users.named.get(wanted)
         if other is None:
             text = f"user {user.name!r} cannot call as {wanted!r}: there is no such user"
             raise StateError("UNAUTHENTICATED", text)
