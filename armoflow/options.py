@@ -32,6 +32,7 @@ from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.option_values import NUMBERS, READERS
+from armoflow.placement import check_partition
 from armoflow.policies import CachePolicy, make_policy
 from armoflow.retrying import RetryOn
 
@@ -131,8 +132,8 @@ class TaskOptions:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, read(value))
-        if self.partition is not None and not (isinstance(self.partition, str) and self.partition):
-            raise OptionError(f"partition must be a non-empty string, not {self.partition!r}")
+        if self.partition is not None:
+            check_partition(self.partition)
         for name in ("keep", "fuse", "backup"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):

@@ -7,17 +7,22 @@ tells it: a partition's pods are what a deployment has made of them.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armoflow.byte_sizes import show_size
-from armoflow.errors import SubmissionError
+from armoflow.errors import OptionError, SubmissionError
 
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
 
 CPUS_LABEL, MEMORY_LABEL, GPUS_LABEL = "armoflow.cpus", "armoflow.memory", "armoflow.gpus"
 """Options of a task for ArmoniK: the embedded engine gives it so much of the machine."""
+
+_LONGEST_NAME: Final = 64
+_show = reprlib.Repr()
+_show.maxstring = _show.maxother = 100
 
 OFFERS_VARIABLE = "ARMOFLOW_PARTITIONS"
 """Names a file, of YAML or JSON, with the table."""
@@ -37,6 +42,39 @@ def read_wish(options: Mapping[str, str] | None, label: str) -> int:
         return max(0, int(text))
     except ValueError:  # others may write what they like
         return 0
+
+
+def check_partition(name: Any, what: str = "partition") -> str:
+    """A partition's name, if it is one.
+
+    Queues and directories are called by it, here and on clusters, so it has letters, digits, ``-``,
+    ``_`` and ``.`` only.
+
+    Args:
+        name: The name.
+        what: Where it is written, for the error.
+
+    Raises:
+        OptionError: If it is no name of a partition.
+
+    Example:
+        >>> check_partition("gpu-large")
+        'gpu-large'
+        >>> check_partition("a b")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: partition 'a b' is no name of a partition: write letters...
+    """
+    if (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and all(sign in "-_." or sign.isalnum() for sign in name)
+        and name.strip(".")  # directories are called so
+    ):
+        return name
+    raise OptionError(
+        f"{what} {_show.repr(name)} is no name of a partition: write letters, digits, '-', '_' and "
+        f"'.' only, {_LONGEST_NAME} at most"
+    )
 
 
 class Offer(NamedTuple):

@@ -203,7 +203,10 @@ def run_up(arguments: argparse.Namespace) -> int:
     from armoflow.engine.serving import print_error, run_server
 
     _log(arguments.log_level.upper(), arguments.log_format)
-    arguments.state = arguments.state or default_state()
+    if arguments.state is None:
+        arguments.state = default_state()
+        with contextlib.suppress(OSError):  # what is wrong is told where it is used
+            arguments.state.parent.mkdir(parents=True, exist_ok=True)
     if arguments.check or arguments.backup is not None:
         return _check(arguments.state, arguments.backup)
     companion = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from armoflow.byte_sizes import read_size
 from armoflow.errors import OptionError
-from armoflow.placement import OFFERS_VARIABLE, Offer
+from armoflow.placement import OFFERS_VARIABLE, Offer, check_partition
 from armoflow.system.devices import visible_devices
 from armoflow.system.memory import machine_memory
 
@@ -40,10 +40,11 @@ def make_offers(table: Any, name: str = _ARGUMENT) -> tuple[Offer, ...]:
 
 
 def _offer(partition: Any, entry: Any, name: str) -> Offer:
-    if not isinstance(partition, str) or not partition or not isinstance(entry, Mapping):
+    if not isinstance(entry, Mapping):
         raise OptionError(
             f"{name} must give for each partition's name what it has, not {partition!r}: {entry!r}"
         )
+    check_partition(partition, f"{name}:")
     place = f"{name}[{partition!r}]" if name == _ARGUMENT else f"{name}: {partition!r}"
     for key in entry:
         if key not in _RESOURCES:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from armoflow.engine.directory import JOURNAL
+from armoflow.engine.directory import JOURNAL, check_contents
 from armoflow.engine.holding import OBJECTS, held
 from armoflow.engine.objects import data_key, data_path
 from armoflow.engine.records import FINAL, ResultStatus, SessionStatus, TaskStatus
@@ -61,7 +61,10 @@ def check_state(directory: Path) -> Findings:
     with held(directory / OBJECTS), open_to_read(directory) as connection:
         connection.execute("BEGIN")  # all of it is of one moment
         version = check_journal(connection, directory / JOURNAL)
-        if 0 < version < VERSION:
+        if not version:  # an empty file, which a start takes for none
+            check_contents(directory)
+            findings.counts = dict.fromkeys(_STATUSES, 0)
+        elif version < VERSION:
             findings.problems.append(
                 f"the journal is of an earlier version, {version}: the next start brings it to "
                 f"{VERSION}; check again then"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import reprlib
 import shlex
 import sys
 from collections.abc import Callable, Collection, Container, Sequence
@@ -14,11 +13,10 @@ from armoflow import config
 from armoflow.engine.access.access_options import AccessOptions, access_options
 from armoflow.engine.address import Address, parse_address
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.pods import pods
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
-from armoflow.protocol.shapes import ID
+from armoflow.placement import check_partition
 from armoflow.system.devices import visible_devices
 from armoflow.system.grants import processors
 from armoflow.worker.environment import worker_environment
@@ -202,11 +200,7 @@ def _parse_partitions(texts: list[str], default_count: int) -> dict[str, int]:
             raise OptionError(f"{text!r} is no partition: write NAME or NAME=WORKERS")
         if name in workers:
             raise OptionError(f"partition {name!r} is given twice")
-        if not name.isprintable() or not ID.fits(pods(name, [name], 1)[0].name):
-            raise OptionError(
-                f"{reprlib.repr(name)} is no name of a partition: its workers' directories have "
-                "it, so write a short one (letters, digits, '-' and '_')"
-            )
+        check_partition(name, "--partition")
         workers[name] = int(count) if separator else default_count
         if workers[name] > config.WORKERS_LIMIT:
             raise OptionError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ CLEARED: Final = ("objects", "staging", "agents", "output")
 """Directories in which an engine removes, at its start, what its journal does not name."""
 
 
+MADE: Final = 2
+"""Folders that are made where there is none: of a path with a typo more are missing."""
+
 OWN: Final = ("lock", "starting", "engine.log", "engine.sock", "clients.sock", "cache.sqlite")
 """Files that an engine, its clients and their cache have there."""
 
@@ -27,14 +31,24 @@ OWN: Final = ("lock", "starting", "engine.log", "engine.sock", "clients.sock", "
 def prepare_directory(directory: Path) -> None:
     """Make the state directory, or take the one that is there; a link is followed.
 
+    The folder that it is in is made, too, but none above.
+
     Whoever may write to it could give the engine code to run, whoever may read it sees all data. So
     it belongs to this user, and nobody else gets into it: one that was open to others is closed.
 
     Raises:
         EngineError: If it is no directory, another user's, or has files that an engine would
-            remove.
+            remove; or if what it is in is not there.
         OSError: If it cannot be made.
     """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    if len(missing) > MADE:
+        raise EngineError(
+            f"the state directory {directory} is not made, for {missing[-1]} is not there either: "
+            f"make that (mkdir -p {shlex.quote(str(directory.parent))}) if it is no typo, or "
+            f"{REMEDY}",
+            "FAILED_PRECONDITION",
+        )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -51,7 +65,7 @@ def prepare_directory(directory: Path) -> None:
             f"(chown -R {os.geteuid()} {directory})",
             "PERMISSION_DENIED",
         )
-    _check_contents(directory)
+    check_contents(directory)
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         _check_foreign(directory, mode)
@@ -64,7 +78,7 @@ def prepare_directory(directory: Path) -> None:
         )
 
 
-def _check_contents(directory: Path) -> None:
+def check_contents(directory: Path) -> None:
     """Refuse files that an engine would take for remains of its own, and remove.
 
     They are somebody else's, such as the ``objects`` of a project in whose directory an engine is

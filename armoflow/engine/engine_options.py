@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from armoflow.config import MAX_PRIORITY, MIB
 from armoflow.engine.records import ApiOptions, Partition
 from armoflow.errors import OptionError
+from armoflow.placement import check_partition
 
 Durability = Literal["normal", "full"]
 
@@ -61,6 +62,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if not self.partitions:
             raise OptionError("an engine needs at least one partition")
+        for partition in self.partitions:
+            check_partition(partition.id)
         if self.durability not in ("normal", "full"):
             raise OptionError(f"durability must be 'normal' or 'full', not {self.durability!r}")
         for name in ("client_lease", "retention"):

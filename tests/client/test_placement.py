@@ -73,6 +73,8 @@ def test_where_nothing_is_known_only_what_must_be_known_is_refused() -> None:
     [
         ([], "partitions must be a dict such as"),
         ({"gpu": 1}, "partitions must give for each partition's name what it has, not 'gpu': 1"),
+        ({"a b": {"gpus": 1}}, "partitions: 'a b' is no name of a partition: write letters"),
+        ({1: {"gpus": 1}}, "partitions: 1 is no name of a partition"),
         ({"gpu": {"cpu": 1}}, r"partitions\['gpu'\] names 'cpu': known are cpus, memory, gpus"),
         ({"gpu": {"cpus": 0}}, r"partitions\['gpu'\]\['cpus'\] must be an integer from 1 on"),
         ({"gpu": {"memory": "much"}}, r"partitions\['gpu'\]\['memory'\] must be a number of bytes"),

@@ -62,6 +62,31 @@ def damage(state: Path, *statements: str) -> None:
     connection.close()
 
 
+def test_an_empty_journal_is_what_a_start_takes_it_for(tmp_path: Path) -> None:
+    """None, so that it is begun; and refused, where there are files that it would not know."""
+    (tmp_path / "journal.db").touch()
+    assert unharmed(tmp_path) == []
+    assert check_state(tmp_path).counts == {"sessions": 0, "tasks": 0, "results": 0}
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects" / "a").touch()
+    with pytest.raises(EngineError, match="has no journal"):
+        check_state(tmp_path)
+
+    async def start() -> None:
+        await Engine(EngineOptions(tmp_path)).start()
+
+    with pytest.raises(EngineError, match="has no journal"):
+        asyncio.run(start())
+    (tmp_path / "objects" / "a").unlink()
+
+    async def run() -> None:
+        async with Running(tmp_path) as running:
+            running.open_session()
+
+    asyncio.run(run())
+    assert check_state(tmp_path).counts["sessions"] == 1
+
+
 def test_a_sound_state(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unharmed(state) == []
     assert check_state(state).counts == {"sessions": 1, "tasks": 2, "results": 4}

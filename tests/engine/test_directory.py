@@ -24,6 +24,13 @@ def test_a_new_directory_is_this_users_alone(tmp_path: Path) -> None:
     assert mode(tmp_path / "a" / "state") == 0o700
 
 
+def test_of_a_path_with_a_typo_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="/typo is not there either: make that") as caught:
+        prepare_directory(tmp_path / "typo" / "a" / "state")
+    assert caught.value.code == "FAILED_PRECONDITION"
+    assert not (tmp_path / "typo").exists()
+
+
 @pytest.mark.parametrize("open_mode", [0o755, 0o777, 0o770, 0o701])
 def test_a_directory_open_to_others_is_closed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, open_mode: int
