@@ -6,10 +6,14 @@ knows nothing of that: so it asks before it submits, if it has not asked for a w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
-from armoflow.errors import NamedRunError
+from armoflow import config
+from armoflow.errors import EngineUnreachableError, NamedRunError
 from armoflow.system.uptime import uptime
+
+logger = logging.getLogger(__name__)
 
 TRUSTED = 6.0
 """Seconds for which an answer holds: nobody who has asked so lately is taken to be gone."""
@@ -41,8 +45,22 @@ class Fence:
 
         Raises:
             NamedRunError: If somebody else has taken over.
+            EngineUnreachableError: If no answer came soon enough to hold.
         """
-        while uptime() - self._asked >= TRUSTED:  # it may be stopped before it has the answer
+        begun = uptime()
+        while (late := uptime() - self._asked) >= TRUSTED:  # stopped before it had the answer?
+            if uptime() - begun >= config.ENGINE_PATIENCE:
+                raise EngineUnreachableError(
+                    f"the engine takes {late:.0f} s to say whether another client has taken this "
+                    f"run over: an answer holds for {TRUSTED:.0f} s, so nothing more of it is "
+                    "submitted; submit or attach it again when the engine answers sooner"
+                )
+            if uptime() - begun >= TRUSTED:
+                logger.warning(
+                    "the engine takes %.0f s to say whether another client has taken this run "
+                    "over: asking again, before more of it is submitted",
+                    late,
+                )
             await self.ask()
         if self._lost:
             raise self._error
