@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from armoflow import config
+from armoflow.codec.clipping import clip
 from armoflow.errors import GraphError, OptionError
 from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.graph.context import INSIDE_TASK, find_current
@@ -314,12 +315,13 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
     """
     if not isinstance(replace, bool):
         raise OptionError(f"replace must be True or False, not {replace!r}")
-    if name is None:
+    if name is None and replace:
         raise OptionError(f"replace=True is for a named {kind}: say name=..., or leave it out")
     fits = isinstance(name, str) and name.strip() and len(name) <= _RUN_NAME
     if not (fits and isinstance(name, str) and name.isprintable()):
         raise OptionError(
-            f"name must be a text of 1 to {_RUN_NAME} printable characters, not {name!r}"
+            f"name must be a text of 1 to {_RUN_NAME} printable characters, not "
+            f"{clip(repr(name), _RUN_NAME)}"
         )
     return name
 

@@ -270,7 +270,8 @@ class Future(LeanFuture[T]):
         killed when nobody wants any of its calls.
 
         Returns:
-            False if it is done already, or if another future needs the very same item.
+            False if it is done already, or if another future needs the very same item; of a named
+            run, which others may wait for, always: ``armoflow cancel NAME`` ends it.
         """
         if self.cancelled():
             return True

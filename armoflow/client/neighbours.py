@@ -13,7 +13,7 @@ OF_CLIENTS = {
     "result": "client.compute(lazy), or client.gather(futures)",
     "wait": "client.gather(futures), or concurrent.futures.wait(futures)",
     "run": "client.compute(lazy)",
-    "cancel": "future.cancel() for each of them",
+    "cancel": "future.cancel() for each of them; of a named run, `armoflow cancel NAME` in a shell",
     "who_has": "future.done()",
     "ncores": "client.workers",
     "nthreads": "client.workers",

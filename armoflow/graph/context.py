@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from armoflow.errors import GraphError
 from armoflow.foreign_keywords import refuse_arguments
@@ -48,21 +49,27 @@ current_client: ContextVar[Computer | None] = ContextVar("armoflow_client", defa
 _entered: list[Computer] = []
 """Those of all threads, in the order in which they were entered."""
 
+_left: WeakKeyDictionary[Computer, Computer | None] = WeakKeyDictionary()
+"""Those that were left while they were not the innermost, with what was around them."""
+
 
 def enter(computer: Computer) -> Computer | None:
     """Make a client the current one; returns the one before, for :func:`leave`."""
     outer = current_client.get()
     _entered.append(computer)
+    _left.pop(computer, None)
     current_client.set(computer)
     return outer
 
 
 def leave(computer: Computer, outer: Computer | None) -> None:
-    """Undo :func:`enter`; maybe in another thread than that which entered it."""
+    """Undo :func:`enter`; maybe in another thread, or before what was entered after it is left."""
     if computer in _entered:
         _entered.remove(computer)
     if current_client.get() is computer:
-        current_client.set(outer)
+        current_client.set(_still_entered(outer))
+    else:
+        _left[computer] = outer
 
 
 def find_current() -> Computer | None:
@@ -72,6 +79,15 @@ def find_current() -> Computer | None:
         entered = tuple(_entered)  # others may leave meanwhile
         current = entered[-1] if entered else None
     return current
+
+
+def _still_entered(computer: Computer | None) -> Computer | None:
+    """A client, or what is around it where it was left."""
+    seen: set[Computer] = set()  # who is entered again and again may come round
+    while computer is not None and computer in _left and computer not in seen:
+        seen.add(computer)
+        computer = _left[computer]
+    return None if computer in seen else computer
 
 
 _default_computer: Callable[[], Computer] | None = None

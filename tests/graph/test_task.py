@@ -11,10 +11,19 @@ import textwrap
 
 import cloudpickle
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from armoflow.errors import CollectionError, GraphError, OptionError, SignatureError
 from armoflow.graph.collection import DelayedList
-from armoflow.graph.context import INSIDE_TASK, compute, current_client
+from armoflow.graph.context import (
+    INSIDE_TASK,
+    compute,
+    current_client,
+    enter,
+    find_current,
+    leave,
+)
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
 from armoflow.graph.task import MultiTask, Task, as_task, task
@@ -254,6 +263,19 @@ def test_compute_uses_the_current_client() -> None:
         assert compute(delayed, many) == (delayed, many)
     finally:
         current_client.reset(token)
+
+
+@given(st.permutations(range(4)))
+def test_clients_may_be_left_in_any_order(order: list[int]) -> None:
+    """As fixtures of several scopes leave them; the innermost is the current one."""
+    recorders = [Recorder() for _ in range(4)]
+    outers = [enter(recorder) for recorder in recorders]
+    entered = list(recorders)
+    for number in order:
+        leave(recorders[number], outers[number])
+        entered.remove(recorders[number])
+        assert find_current() is (entered[-1] if entered else None)
+    assert current_client.get() is None
 
 
 def test_compute_inside_a_task_is_refused() -> None:
