@@ -1,6 +1,6 @@
 """Where tasks may run: what a session allows, what its partitions offer, which of them is taken.
 
-What partitions offer is told by a table of the client's (see ``armoflow.client.offers``). No engine
+What partitions offer is told by a table of the client's (see ``armoflow.offers``). No engine
 tells it: a partition's pods are what a deployment has made of them.
 """
 

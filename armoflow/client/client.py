@@ -36,7 +36,6 @@ from armoflow.client.habits import (
 from armoflow.client.inquiry import check_budget
 from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
-from armoflow.client.offers import make_offers
 from armoflow.client.put import Put
 from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed, check_timeout
@@ -48,6 +47,7 @@ from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import BaseTask
+from armoflow.offers import make_offers
 from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 

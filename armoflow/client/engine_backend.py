@@ -20,7 +20,6 @@ from armoflow.client.future import Future, FutureOrigin
 from armoflow.client.graph_runs import GraphRuns
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, shared_loop
-from armoflow.client.offers import offer_here, offers_of, read_offers
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, References
 from armoflow.client.shared_engine import SharedEngine
@@ -32,6 +31,7 @@ from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError, OptionError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
+from armoflow.offers import offer_here, offers_of, read_offers
 from armoflow.options import MAX_RETRIES, PRIORITY, TaskOptions
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING

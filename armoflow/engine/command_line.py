@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from armoflow import config
 from armoflow.engine.access.access_options import AccessOptions, access_options
 from armoflow.engine.address import Address, parse_address
+from armoflow.engine.agents.worker_devices import share_devices
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import Partition
 from armoflow.engine.server import ServerOptions
 from armoflow.errors import OptionError
+from armoflow.offers import read_offers
 from armoflow.placement import check_partition
 from armoflow.system.devices import visible_devices
 from armoflow.system.grants import processors
@@ -127,6 +130,10 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
     command, commands = _parse_commands(arguments.worker, workers)
     access = AccessOptions() if private else access_options(arguments)
     environment = worker_environment(listed=not private, named=arguments.env)
+    devices = visible_devices(environment)
+    served = {name: n for name, n in workers.items() if any(commands.get(name, [command]))}
+    shares = _share_devices(devices, served, sum(workers.values()))
+    given = {device for share in shares.values() for own in share for device in own}
     return ServerOptions(
         address=_address(arguments.listen, "--listen", access),
         engine=EngineOptions(
@@ -139,13 +146,15 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
             client_lease=0.0 if private else arguments.client_lease,
             retention=0.0 if private else arguments.retention,
             room=0 if private else config.ROOM,
-            devices=visible_devices(environment),
+            devices=tuple(device for device in devices if device not in given),
+            own_devices=frozenset(shares),
         ),
         workers=workers,
         command=command,
         commands=commands,
         environment=environment,
         data_folders=_parse_folders(arguments.data_folder, workers),
+        devices=shares,
         channel=arguments.worker_channel,
         extensions=not arguments.no_extensions,
         discovery=not private,
@@ -154,6 +163,17 @@ def server_options(arguments: argparse.Namespace, *, private: bool = False) -> S
         access=access,
         **({} if private else _web_options(arguments, access)),
     )
+
+
+def _share_devices(
+    devices: Sequence[str], served: Mapping[str, int], workers: int
+) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The devices of each worker of a command; a table of partitions says how many that are."""
+    if not (devices and served):
+        return {}
+    table = read_offers(os.environ)
+    gpus = {offer.partition: offer.gpus for offer in table} if table else None
+    return share_devices(devices, served, gpus, others=workers - sum(served.values()))
 
 
 def _address(text: str, option: str, access: AccessOptions) -> Address:

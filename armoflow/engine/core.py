@@ -97,6 +97,7 @@ class Engine:
         self.scheduler = Scheduler(
             *(self.partitions, self._run, self._acquire, self._is_delayed, self._end_cancelled),
             devices=options.devices,
+            own_devices=options.own_devices,
         )
         self.pauses = Pauses(self.scheduler.push)
         self.leases = Leases(self, options.client_lease)

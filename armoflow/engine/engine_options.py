@@ -44,6 +44,7 @@ class EngineOptions:
         watcher_limit: Events that a watcher may fall behind before it is closed.
         room: Bytes on the disk that new work leaves free, for deletions; less on a small disk.
         devices: The machine's graphics processors, of which tasks may have some for themselves.
+        own_devices: Partitions whose workers have others, each its own: their tasks take none.
     """
 
     state_directory: Path
@@ -58,6 +59,7 @@ class EngineOptions:
     watcher_limit: int = 200_000
     room: int = 0
     devices: tuple[str, ...] = ()
+    own_devices: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.partitions:

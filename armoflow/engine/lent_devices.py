@@ -6,7 +6,7 @@ process, a client or an engine that is killed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from armoflow.engine.records import TaskRecord
 from armoflow.placement import GPUS_LABEL, read_wish
@@ -17,15 +17,19 @@ class LentDevices:
 
     Args:
         names: What they are called.
+        elsewhere: Partitions whose workers have others: nothing is lent to their tasks.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], elsewhere: Container[str] = ()) -> None:
         self._names = names
+        self._elsewhere = elsewhere
         self._free = set(names)
         self._lent: dict[str, tuple[str, ...]] = {}
 
     def wanted(self, task: TaskRecord) -> int:
         """How many a task takes: all of them, if it wants more than there are."""
+        if task.options.partition_id in self._elsewhere:
+            return 0
         return min(read_wish(task.options.options, GPUS_LABEL), len(self._names))
 
     def are_free(self, count: int) -> bool:

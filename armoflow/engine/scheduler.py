@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -46,6 +46,7 @@ class Scheduler:
         is_delayed: Whether a queued task must not run yet.
         end: Ends tasks that were cancelled while they were queued, where they wait for that.
         devices: The machine's graphics processors.
+        own_devices: Partitions whose workers have others.
 
     Attributes:
         devices: Which of them which task has.
@@ -63,13 +64,14 @@ class Scheduler:
         end: Callable[[list[str]], object] = lambda _: None,
         *,
         devices: Sequence[str] = (),
+        own_devices: Container[str] = (),
     ) -> None:
         self.running: dict[str, Agent] = {}
         self._run = run
         self._acquire = acquire
         self._is_delayed = is_delayed
         self._end = end
-        self.devices = LentDevices(devices)
+        self.devices = LentDevices(devices, own_devices)
         self._limits = LimitedTasks(self.push, self.devices)
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}

@@ -47,6 +47,7 @@ class ServerOptions:
         environment: The variables that workers get.
         data_folders: Where the data of their tasks is laid, by partition; for others it is in the
             engine's own directory.
+        devices: The graphics processors that each of these workers sees, by partition.
         channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
         discovery: Serve reflection and health, which generic gRPC tools ask for.
@@ -65,6 +66,7 @@ class ServerOptions:
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=worker_environment)
     data_folders: Mapping[str, Path] = field(default_factory=dict)
+    devices: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
     discovery: bool = True
@@ -213,6 +215,7 @@ class Server:
                 environment=self.options.environment,
                 calls=self.calls,
                 data_folder=self.options.data_folders.get(partition),
+                devices=self.options.devices.get(partition, ()),
                 channel=self.options.channel,
             )
         from armoflow.engine.agents.lane import LaneAgent

@@ -36,6 +36,7 @@ from armoflow.engine.command_line import server_options
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.server import Server, ServerOptions
+from armoflow.errors import OptionError
 from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.system.temporary import TemporaryDirectory
 from tests.faults.scripts import wait_for
@@ -155,6 +156,35 @@ def test_a_state_directory_in_use_is_an_error(tmp_path: Path) -> None:
         code, errors = run(*up(tmp_path))
     assert code == 2
     assert "armoflow: error: " in errors and str(tmp_path) in errors
+
+
+def test_devices_of_workers_follow_the_table_of_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def options(*arguments: str) -> ServerOptions:
+        command = ["--state", str(tmp_path), "--env", "CUDA_VISIBLE_DEVICES=4,5,7", *arguments]
+        return server_options(make_parser().parse_args(command))
+
+    two = ("--partition", "gpu=2", "--partition", "cpu=3", "--worker", "gpu=worker")
+    found = options(*two)
+    assert found.devices == {"gpu": (("4",), ("5",))}
+    assert (found.engine.devices, found.engine.own_devices) == (("7",), frozenset({"gpu"}))
+    assert options("--partition", "gpu=1", "--worker", "worker").devices == {
+        "gpu": (("4", "5", "7"),)
+    }
+    assert options("--partition", "gpu=4", "--worker", "worker").devices["gpu"][3] == ()
+    assert "1 of the 4 workers of partition gpu see no graphics processor" in caplog.text
+    assert options("--partition", "gpu=4").devices == {}
+    table = tmp_path / "table.yaml"
+    monkeypatch.setenv("ARMOFLOW_PARTITIONS", str(table))
+    table.write_text("gpu: {gpus: 1}\ncpu: {cpus: 2}")
+    assert options(*two, "--worker", "cpu=worker").devices == {
+        "gpu": (("4",), ("5",)),
+        "cpu": ((), (), ()),
+    }
+    table.write_text("gpu: {gpus: 2}")
+    with pytest.raises(OptionError, match=r"gpu=2 want 4 gpus, as the table .* has 3: start fewer"):
+        options(*two)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from armoflow import Client
-from armoflow.client.offers import make_offers, offers_of, read_offers
 from armoflow.errors import OptionError, SubmissionError
+from armoflow.offers import make_offers, offers_of, read_offers
 from armoflow.options import TaskOptions
 from armoflow.placement import OFFERS_VARIABLE, Limits, Offer
 

@@ -164,6 +164,18 @@ def test_a_worker_service_shows_as_many_of_its_own(tmp_path: Path) -> None:
         assert client.compute(returned(one)) == "4"
 
 
+def test_each_worker_of_a_command_has_its_own(tmp_path: Path, bell: Bell, gate: Gate) -> None:
+    with (
+        up(tmp_path, *STOCK, *DEVICES, "--workers", "2") as started,
+        Client(started.endpoint, partitions=TABLE) as client,
+    ):
+        with gate.closed():
+            futures = [client.submit(held(bell.path, gate.path)) for _ in range(3)]
+            assert {bell.hear(), bell.hear()} == {"4", "GPU-7"}
+        assert {future.result() for future in futures} == {"4", "GPU-7"}
+        assert client.compute(exclusive.map(range(8), place=str(tmp_path))) == [*range(8)]
+
+
 def test_a_private_engine_offers_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     with Client(workers=1) as private:

@@ -105,12 +105,19 @@ class Seat:
         pod: Its name, and what tasks show as their owner.
         directory: Where the seat's own directory goes.
         arguments: What starts a worker: a program, and its arguments.
+        variables: Of the worker's environment, those that other seats' workers have otherwise.
     """
 
     def __init__(
-        self, agent: Employer, pod: Pod, directory: Path, arguments: Sequence[str]
+        self,
+        agent: Employer,
+        pod: Pod,
+        directory: Path,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
     ) -> None:
         self._agent = agent
+        self._variables = variables
         self._arguments = arguments
         self._engine = agent.engine
         self._name = pod.name
@@ -198,6 +205,7 @@ class Seat:
             self._arguments,
             {
                 **self._agent.environment,
+                **self._variables,
                 **self._channels.environment(),
                 MARK: f"{self._agent.mark}/{self._name}",
             },

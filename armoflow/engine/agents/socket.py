@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from armoflow.engine.records import TaskRecord, TaskStatus
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import EngineError, OptionError
 from armoflow.system.descendants import new_mark
+from armoflow.system.devices import VISIBLE_DEVICES
 from armoflow.system.guardian import Guardian
 from armoflow.system.temporary import TemporaryDirectory, sweep
 
@@ -41,6 +42,7 @@ class SocketAgent:
         calls: Counts the calls between workers and agent.
         data_folder: Where the data of tasks is laid for the workers; None: into the engine's own
             directory.
+        devices: The graphics processors that each worker sees; none said: those of the environment.
         channel: ``"unix"`` or ``"tcp"``; ``"auto"`` begins with the first, and changes over while
             the worker ends before it is ready.
         seat: What keeps one of the worker processes running.
@@ -57,6 +59,7 @@ class SocketAgent:
         environment: Mapping[str, str],
         calls: CallLog,
         data_folder: Path | None = None,
+        devices: Sequence[Sequence[str]] = (),
         channel: Kind | Literal["auto"] = "auto",
         seat: type[Seat] = Seat,
     ) -> None:
@@ -72,9 +75,12 @@ class SocketAgent:
         self.work = asyncio.Event()
         self.stopping = False
         self._seats = [
-            seat(self, pod, directory, shlex.split(command))
-            for pod, command in zip(
-                pods(partition, engine.partitions, workers), cycle(commands), strict=False
+            seat(self, pod, directory, shlex.split(command), variables)
+            for pod, command, variables in zip(
+                pods(partition, engine.partitions, workers),
+                cycle(commands),
+                [{VISIBLE_DEVICES: ",".join(seen)} for seen in devices] or repeat({}),
+                strict=False,
             )
         ]
 
