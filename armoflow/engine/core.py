@@ -7,7 +7,6 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from armoflow.agent.effects import Effects
@@ -32,6 +31,7 @@ from armoflow.engine.reader import Reader, Scanner
 from armoflow.engine.records import (
     FINAL,
     Changes,
+    Event,
     Partition,
     ResultRecord,
     ResultStatus,
@@ -48,7 +48,7 @@ from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.task_counts import TaskCounts
 from armoflow.engine.transaction import Batch
-from armoflow.engine.watchers import EndedResult, Listener, Watcher, Watchers
+from armoflow.engine.watchers import Listener, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
 
@@ -271,13 +271,11 @@ class Engine:
         """All events of a session, from now on, in batches as they are committed."""
         return self._watchers.watch(session_id)
 
-    def listen(
-        self, session_id: str, hear: Callable[[str, Sequence[EndedResult]], None]
-    ) -> Listener:
-        """Have final status changes of the results of a session told as they are committed.
+    def listen(self, session_id: str, hear: Callable[[str, Sequence[Event]], None]) -> Listener:
+        """Have it told which results of a session are completed, aborted or deleted.
 
-        ``hear`` gets the session's id and the changes of one commit. It must return at once, and
-        raise nothing.
+        ``hear`` gets the session's id and the events of one commit, as it is made. Their tasks are
+        still in memory. It must return at once, and raise nothing.
         """
         return self._watchers.listen(session_id, hear)
 
@@ -482,24 +480,26 @@ class Engine:
             self.apply(self.state.stopped(self.now(), [task.id]))
 
     def _committed(self, batch: Batch) -> None:
-        state, journal = self.state, self._journal
-        ended = [task_id for task_id, task in batch.tasks.items() if task.status in FINAL]
+        state, tasks = self.state, batch.tasks
+        dirty_tasks, dirty_results = self._journal.dirty_tasks, self._journal.dirty_results
+        ended = [task_id for task_id, task in tasks.items() if task.status in FINAL]
         # What changed again meanwhile is over with the commit of that change.
-        over = [task_id for task_id in ended if not journal.is_dirty_task(task_id)]
+        over = [task_id for task_id in ended if task_id not in dirty_tasks]
         if self.meter is not None:
-            self.meter.committed(batch, [batch.tasks[task_id] for task_id in over])
-        self.task_counts.committed(batch.tasks, journal.is_dirty_task)
-        self.ended_tasks.committed(batch.tasks[task_id] for task_id in over)
-        # All at once: what a commit tells a client is one message.
-        self._watchers.tell([*chain.from_iterable(batch.events)], state.tasks.get)
+            self.meter.committed(batch, [tasks[task_id] for task_id in over])
+        self.task_counts.committed(tasks, dirty_tasks)
+        self.ended_tasks.committed(tasks[task_id] for task_id in over)
+        self._watchers.tell(batch.events)
         self.scheduler.forget(ended)
         self.pauses.forget(ended)
         self.task_output.progress.forget(ended)
-        for task_id in over:
-            state.evict(task_id)
-        for result_id, result in batch.results.items():
-            if result.status is ResultStatus.DELETED and not journal.is_dirty_result(result_id):
-                state.evict_result(result_id)
+        state.evict(over)
+        deleted = ResultStatus.DELETED
+        state.evict_results(
+            result_id
+            for result_id, result in batch.results.items()
+            if result.status is deleted and result_id not in dirty_results
+        )
 
     def _on_fault(self, fault: StorageError) -> None:
         faulty, self._faulty = self._faulty, asyncio.get_running_loop().create_future()

@@ -17,7 +17,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -223,13 +223,15 @@ class Journal:
         """Remove a file once the next changes are committed."""
         self._pending.unlink.append(path)
 
-    def is_dirty_task(self, task_id: str) -> bool:
-        """Whether a task changed since the last batch was handed over."""
-        return task_id in self._pending.tasks
+    @property
+    def dirty_tasks(self) -> Collection[str]:
+        """The ids of the tasks that changed since the last batch was handed over."""
+        return self._pending.tasks
 
-    def is_dirty_result(self, result_id: str) -> bool:
-        """Whether a result changed since the last batch was handed over."""
-        return result_id in self._pending.results
+    @property
+    def dirty_results(self) -> Collection[str]:
+        """The ids of the results that changed since the last batch was handed over."""
+        return self._pending.results
 
     async def stop(self) -> None:
         """Commit all that was added and end the thread; the connection stays open.

@@ -7,7 +7,7 @@ million of them. That it does once, when the engine starts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from armoflow.engine.filters import Filters
@@ -51,15 +51,13 @@ class TaskCounts:
             for partition, counts in self._counts.pop(session_id, {}).items():
                 self._all[partition].subtract(counts)
 
-    def committed(
-        self, tasks: Mapping[str, TaskRecord], changed_again: Callable[[str], bool]
-    ) -> None:
+    def committed(self, tasks: Mapping[str, TaskRecord], changed_again: Container[str]) -> None:
         """These tasks were written; of those that changed again what was written before counts."""
         # Of a batch most have done the same.
         moves: dict[tuple[str, str, TaskStatus | None, TaskStatus], int] = {}
         for task in tasks.values():
             before, status = task.counted, task.status
-            if before is not status and (before is None or not changed_again(task.id)):
+            if before is not status and (before is None or task.id not in changed_again):
                 task.counted = status
                 move = task.session_id, task.options.partition_id, before, status
                 moves[move] = moves.get(move, 0) + 1

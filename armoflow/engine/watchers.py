@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from itertools import chain
+from typing import TypeVar
 
 from armoflow.engine.records import (
     Event,
     EventKind,
-    ResultRecord,
     ResultStatus,
-    TaskRecord,
 )
 from armoflow.errors import ArmoflowError
 
@@ -25,20 +24,6 @@ T = TypeVar("T", "Watcher", "Listener")
 
 class WatcherOverflowError(ArmoflowError):
     """A watcher fell too far behind and was closed: subscribe again and read the current state."""
-
-
-class EndedResult(NamedTuple):
-    """A result that became completed, aborted or deleted.
-
-    Attributes:
-        record: The live record; read what is needed at once, it may change later.
-        status: The status that this change gave it.
-        owner: The task that owns it, if it is live: it may be evicted before this is read.
-    """
-
-    record: ResultRecord
-    status: int
-    owner: TaskRecord | None = None
 
 
 class Watcher:
@@ -100,7 +85,7 @@ class Listener:
     def __init__(
         self,
         session_id: str,
-        hear: Callable[[str, Sequence[EndedResult]], None],
+        hear: Callable[[str, Sequence[Event]], None],
         on_close: Callable[[Listener], None],
     ) -> None:
         self.session_id = session_id
@@ -108,7 +93,7 @@ class Listener:
         self._on_close = on_close
         self._closed = False
 
-    def push(self, batch: list[EndedResult]) -> None:
+    def push(self, batch: list[Event]) -> None:
         """Tell changes."""
         self._hear(self.session_id, batch)
 
@@ -133,12 +118,11 @@ class Watchers:
         self._events.setdefault(session_id, []).append(watcher)
         return watcher
 
-    def listen(
-        self, session_id: str, hear: Callable[[str, Sequence[EndedResult]], None]
-    ) -> Listener:
-        """Call a function with final status changes of the results of a session, from now on.
+    def listen(self, session_id: str, hear: Callable[[str, Sequence[Event]], None]) -> Listener:
+        """Call a function with each result of a session that is completed, aborted or deleted.
 
-        It is called in the middle of a commit: it must return at once, and raise nothing.
+        It is called in the middle of a commit, before what has ended leaves memory: it must return
+        at once, and raise nothing.
         """
         listener = Listener(session_id, hear, lambda gone: _remove(self._results, gone))
         self._results.setdefault(session_id, []).append(listener)
@@ -150,16 +134,19 @@ class Watchers:
             for watcher in list(watchers):
                 watcher.close()
 
-    def tell(self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]) -> None:
-        """Hand committed events to those who watch their sessions."""
-        if self._events:
-            self._tell_events(events)
-        if self._results:
-            self._tell_results(events, find_task)
+    def tell(self, commands: Sequence[Iterable[Event]]) -> None:
+        """Hand the committed events of some commands to those who watch their sessions.
 
-    def _tell_events(self, events: Iterable[Event]) -> None:
+        All at once: what a commit tells a client is one message.
+        """
+        if self._events:
+            self._tell_events(commands)
+        if self._results:
+            self._tell_results(commands)
+
+    def _tell_events(self, commands: Iterable[Iterable[Event]]) -> None:
         batches: dict[str, list[Event]] = {session_id: [] for session_id in self._events}
-        for event in events:
+        for event in chain.from_iterable(commands):
             batch = batches.get(event.record.session_id)
             if batch is not None:
                 batch.append(event)
@@ -168,19 +155,16 @@ class Watchers:
                 for watcher in list(self._events.get(session_id, ())):
                     watcher.push(batch)
 
-    def _tell_results(
-        self, events: Iterable[Event], find_task: Callable[[str], TaskRecord | None]
-    ) -> None:
-        batches: dict[str, list[EndedResult]] = {session_id: [] for session_id in self._results}
-        for kind, record, status in events:
+    def _tell_results(self, commands: Iterable[Iterable[Event]]) -> None:
+        batches: dict[str, list[Event]] = {session_id: [] for session_id in self._results}
+        for event in chain.from_iterable(commands):
             # By far the most events are none of these: told apart by constants, without look-ups.
+            kind, record, status = event
             if (kind is not _RESULT_UPDATE and kind is not _NEW_RESULT) or status == _CREATED:
                 continue
             batch = batches.get(record.session_id)
-            if batch is None:
-                continue
-            owner = find_task(record.owner_task_id)  # type: ignore[union-attr]
-            batch.append(EndedResult(record, status, owner))  # type: ignore[arg-type]
+            if batch is not None:
+                batch.append(event)
         for session_id, changes in batches.items():
             if changes:
                 for listener in list(self._results.get(session_id, ())):

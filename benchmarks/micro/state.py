@@ -50,8 +50,7 @@ def separate_commands(count: int, size: int) -> dict[str, float]:
         marks.append(clock())
         state.complete_tasks(4.0, commits)
         marks.append(clock())
-        for i in batch:
-            state.evict(f"t{i}")
+        state.evict(f"t{i}" for i in batch)
         marks.append(clock())
         for step, start, end in zip(STEPS, marks, marks[1:], strict=False):
             spent[step] += end - start

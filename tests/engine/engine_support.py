@@ -6,12 +6,18 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import ApiOptions, NewResult, NewTask, TaskRecord
-from armoflow.engine.watchers import EndedResult
+from armoflow.engine.records import (
+    ApiOptions,
+    Event,
+    NewResult,
+    NewTask,
+    ResultRecord,
+    TaskRecord,
+)
 
 
 def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -27,22 +33,33 @@ def in_loop(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+class Heard(NamedTuple):
+    """A final change of a result, and the task that owns it, if that is in memory then."""
+
+    record: ResultRecord
+    status: int
+    owner: TaskRecord | None
+
+
 class Changes:
     """Final changes of the results of a session from now on, those that have come together."""
 
     def __init__(self, engine: Engine, session_id: str) -> None:
-        self._come: list[EndedResult] = []
+        self._tasks = engine.state.tasks
+        self._come: list[Heard] = []
         self._some = asyncio.Event()
         engine.listen(session_id, self._hear)
 
-    def _hear(self, _: str, batch: Sequence[EndedResult]) -> None:
-        self._come += batch
+    def _hear(self, _: str, batch: Sequence[Event]) -> None:
+        for _, record, status in batch:
+            assert isinstance(record, ResultRecord)
+            self._come.append(Heard(record, status, self._tasks.get(record.owner_task_id)))
         self._some.set()
 
     def __aiter__(self) -> Changes:
         return self
 
-    async def __anext__(self) -> Sequence[EndedResult]:
+    async def __anext__(self) -> Sequence[Heard]:
         await self._some.wait()
         self._some.clear()
         come, self._come = self._come, []

@@ -23,19 +23,19 @@ from armoflow.engine.files import unlink
 from armoflow.engine.objects import is_file
 from armoflow.engine.records import (
     Changes,
+    Event,
     NewResult,
     NewTask,
     ResultRecord,
     ResultStatus,
     StateError,
     Stored,
-    TaskRecord,
 )
 from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.services.replies import Replies
 from armoflow.engine.sweeper import SLICE
 from armoflow.engine.uploads import places_of_much
-from armoflow.engine.watchers import EndedResult, Listener
+from armoflow.engine.watchers import Listener
 from armoflow.errors import MalformedError, OptionError
 from armoflow.protocol.frames import (
     CACHED_PREFIX,
@@ -363,12 +363,12 @@ class Connection:
 
     # --- changes --------------------------------------------------------------------------------
 
-    def _tell(self, session_id: str, batch: Sequence[EndedResult]) -> None:
+    def _tell(self, session_id: str, batch: Sequence[Event]) -> None:
         try:
             changes = [
-                self._change(record, status, owner)
-                for record, status, owner in batch
-                if record.name.startswith(OUTPUT)
+                self._change(record, status)
+                for _, record, status in batch
+                if isinstance(record, ResultRecord) and record.name.startswith(OUTPUT)
             ]
             if changes:
                 self.replies.send([0, Kind.CHANGES, session_id, changes])
@@ -376,8 +376,9 @@ class Connection:
             logger.exception("changes could not be told: the stream is ended")
             self.replies.overflow()
 
-    def _change(self, record: ResultRecord, status: int, owner: TaskRecord | None) -> list[Any]:
+    def _change(self, record: ResultRecord, status: int) -> list[Any]:
         data = failure = seconds = None
+        owner = self._engine.state.tasks.get(record.owner_task_id)
         if status == ResultStatus.COMPLETED:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIXES):
                 found = self._engine.objects.peek(record.opaque_id)

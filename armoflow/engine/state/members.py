@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,10 +31,10 @@ class Members:
         self.results = Shards[ResultRecord]()
         self.forgotten: tuple[set[str], set[str]] = (set(), set())
 
-    def forget(self, result_id: str) -> None:
-        """A deleted result leaves memory."""
+    def forget(self, result_ids: Iterable[str]) -> None:
+        """Deleted results leave memory."""
         newest, _ = self.forgotten
-        newest.add(result_id)
+        newest.update(result_ids)
         if len(newest) >= REMEMBERED:
             self.forgotten = (set(), newest)
 

@@ -75,7 +75,7 @@ class Recovery(ExecutionCommands, SessionCommands):
             self._members[session.id] = Members()
         self._take_results(results)
         for session_id, result_id in deleted:
-            self._members_of(session_id).forget(result_id)
+            self._members_of(session_id).forget([result_id])
         taken = self._take_tasks(tasks)
         changes = Changes()
         for task in taken:

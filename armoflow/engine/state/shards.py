@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
 
 FEW: Final = 8192
@@ -61,6 +61,26 @@ class Shards(Generic[T]):
         if record is not None:
             self._count -= 1
         return record
+
+    def remove(self, keys: Iterable[str]) -> list[str]:
+        """Remove records; returns the keys of those that are not here.
+
+        Example:
+            >>> records = Shards[int]()
+            >>> records.add({"a": 1, "b": 2})
+            >>> records.remove(["a", "c"]), len(records)
+            (['c'], 1)
+        """
+        shards, mask = self._shards, self._mask
+        missing = []
+        count = 0
+        for key in keys:
+            if shards[hash(key) & mask].pop(key, None) is None:
+                missing.append(key)
+            else:
+                count += 1
+        self._count -= count
+        return missing
 
     def take(self) -> tuple[str, T]:
         """Remove any record.

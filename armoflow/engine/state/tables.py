@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from armoflow.config import MAX_PRIORITY
 from armoflow.engine.records import (
@@ -70,36 +70,47 @@ class Base:
         self._shared_objects: set[bytes] = set()
         self._gone_objects: set[bytes] = set()
 
-    def evict(self, task_id: str) -> None:
-        """Forget a task that has ended, once the journal holds it; unknown ids are fine.
+    def evict(self, task_ids: Iterable[str]) -> None:
+        """Forget tasks that have ended, once the journal holds them; unknown ids are fine.
 
         Raises:
-            ValueError: If the task has not ended.
+            ValueError: If a task has not ended.
         """
-        task = self.tasks.get(task_id)
-        if task is None:
+        tasks = self.tasks
+        gone: dict[str, list[str]] = {}
+        for task_id in task_ids:
+            task = tasks.get(task_id)
+            if task is None:
+                continue
+            if task.status not in FINAL:
+                raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
+            del tasks[task_id]
+            _add(gone, task.session_id, task_id)
+        for session_id, ids in gone.items():
+            members, sweep = self._members.get(session_id), self._sweeps.get(session_id)
+            left = ids if members is None else members.tasks.remove(ids)
+            if left and sweep is not None:
+                sweep.tasks.remove(left)
+
+    def evict_results(self, result_ids: Iterable[str]) -> None:
+        """Forget deleted results, once the journal holds them; others and unknown ids are left.
+
+        Strict: they are kept, for an upload may bring them back.
+        """
+        if self.strict:
             return
-        if task.status not in FINAL:
-            raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
-        del self.tasks[task_id]
-        session_id = task.session_id
-        members = self._members.get(session_id)
-        if members is None or members.tasks.pop(task_id) is None:
-            sweep = self._sweeps.get(session_id)
-            if sweep is not None:
-                sweep.tasks.pop(task_id)
-
-    def evict_result(self, result_id: str) -> None:
-        """Forget a deleted result, once the journal holds it; others and unknown ids are left.
-
-        Strict: it is kept, for an upload may bring it back.
-        """
-        result = self.results.get(result_id)
-        if result is not None and result.status is DELETED and not self.strict:
-            self._remove_result(result_id)
-            session = self.sessions.get(result.session_id)
+        results = self.results
+        gone: dict[str, list[str]] = {}
+        for result_id in result_ids:
+            result = results.get(result_id)
+            if result is not None and result.status is DELETED:
+                del results[result_id]
+                _add(gone, result.session_id, result_id)
+        for session_id, ids in gone.items():
+            self._remove_members(session_id, ids)
+            session = self.sessions.get(session_id)
             if session is not None and session.client_submission:
-                self._members[session.id].forget(result_id)
+                self._members[session_id].forget(ids)
 
     def _session(self, session_id: str) -> SessionRecord:
         session = self.sessions.get(session_id)
@@ -163,12 +174,14 @@ class Base:
 
     def _remove_result(self, result_id: str) -> None:
         """Take a result out of memory."""
-        session_id = self.results.pop(result_id).session_id
-        members = self._members.get(session_id)
-        if members is None or members.results.pop(result_id) is None:
-            sweep = self._sweeps.get(session_id)
-            if sweep is not None:
-                sweep.results.pop(result_id)
+        self._remove_members(self.results.pop(result_id).session_id, [result_id])
+
+    def _remove_members(self, session_id: str, result_ids: Sequence[str]) -> None:
+        """These results are a session's no longer."""
+        members, sweep = self._members.get(session_id), self._sweeps.get(session_id)
+        left = result_ids if members is None else members.results.remove(result_ids)
+        if left and sweep is not None:
+            sweep.results.remove(left)
 
     def _is_full(self, changes: Changes) -> bool:
         """Whether a command has changed as much as it may before the others have their turn."""
@@ -199,3 +212,11 @@ class Base:
         self._discard(changes, result.opaque_id)
         result.opaque_id = b""
         set_result(changes, result, DELETED)
+
+
+def _add(groups: dict[str, list[str]], session_id: str, record_id: str) -> None:
+    group = groups.get(session_id)
+    if group is None:
+        groups[session_id] = [record_id]
+    else:
+        group.append(record_id)

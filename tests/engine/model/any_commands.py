@@ -405,10 +405,10 @@ class AnyCommands(RuleBasedStateMachine):
     @rule()
     def evict(self) -> None:
         for task_id in self.tasks(*FINAL):
-            self.state.evict(task_id)
+            self.state.evict([task_id])
             del self.driver.journal.tasks[task_id]
-        for result_id in self.results(lambda result: result.status is ResultStatus.DELETED):
-            self.state.evict_result(result_id)
+        deleted = self.results(lambda result: result.status is ResultStatus.DELETED)
+        self.state.evict_results(deleted)
 
     # --- progress ---
 

@@ -589,12 +589,12 @@ def test_106_ended_tasks_are_not_cancelled(driver: Driver) -> None:
 
 def test_only_ended_tasks_are_evicted(driver: Driver) -> None:
     driver.task("t")
-    driver.state.evict("unknown")
+    driver.state.evict(["unknown"])
     with pytest.raises(ValueError, match="has not ended"):
-        driver.state.evict("t")
+        driver.state.evict(["t"])
     driver.run("t")
     driver.complete("t")
-    driver.state.evict("t")
+    driver.state.evict(["t"])
     assert "t" not in driver.state.tasks
     driver.task("after", needs=["t.out"])
     assert driver.status("after") == "SUBMITTED"
@@ -608,5 +608,5 @@ def test_dependents_that_were_evicted_are_passed_over(driver: Driver) -> None:
     driver.task("after", needs=["a.out", "b.out"])
     driver.run("a", "b")
     driver.fail("a")
-    driver.state.evict("after")
+    driver.state.evict(["after"])
     assert driver.complete("b").ready == []

@@ -188,6 +188,5 @@ def test_an_object_is_deleted_once_after_a_restart_too(driver: Driver) -> None:
 def test_deleted_results_can_be_evicted_others_not(driver: Driver) -> None:
     driver.data("deleted", "kept")
     driver.do("delete_results", ["deleted"])
-    for result_id in ("deleted", "kept", "unknown"):
-        driver.state.evict_result(result_id)
+    driver.state.evict_results(("deleted", "kept", "unknown"))
     assert set(driver.state.results) == {"kept"}

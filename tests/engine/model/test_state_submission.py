@@ -262,7 +262,7 @@ def test_its_repetition_changes_nothing_whatever_happened_since(driver: Driver) 
     assert not (changes.events or changes.tasks or changes.results or changes.deleted)
     driver.run("t1")
     driver.complete("t1")
-    driver.state.evict("t1")
+    driver.state.evict(["t1"])
     del driver.journal.tasks["t1"]
     driver.do("delete_results", ["p1", "o1"])
     changes = batch(driver)
@@ -279,11 +279,10 @@ def test_nor_when_its_traces_are_evicted(restarted: bool) -> None:
     for name in ("t1", "t2"):
         driver.run(name)
         driver.complete(name)
-        driver.state.evict(name)
+        driver.state.evict([name])
         del driver.journal.tasks[name]
     driver.do("delete_results", ["o1", "o2"])
-    for name in ("p1", "p2", "o1", "o2"):
-        driver.state.evict_result(name)
+    driver.state.evict_results(("p1", "p2", "o1", "o2"))
     if restarted:
         driver.crash()
     changes = batch(driver)
