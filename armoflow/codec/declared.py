@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ast
 import enum
-from collections.abc import Iterable, Iterator
-from types import CodeType
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, NoneType
 from typing import Any, NamedTuple
 
 from armoflow.codec.modules import ModuleSource, absolute_name
@@ -33,13 +33,14 @@ class Declaration(NamedTuple):
 
 
 _COMPUTED = Declaration(DeclaredKind.COMPUTED)
+_PLAIN = (bool, int, float, complex, str, bytes, tuple, NoneType)
 
 
 class Declared:
     """A module's declarations.
 
     Attributes:
-        names: By name; of classes' attributes by ``Class.attribute``.
+        names: By name; of attributes of classes and functions by ``Class.attribute``.
         codes: The code of everything that is defined in it.
     """
 
@@ -50,6 +51,71 @@ class Declared:
         self.names: dict[str, Declaration] = {}
         self.codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
         _read(tree.body, "", package, self.names)
+        self._defaults = {_place_of(node): node.args for node in _functions(tree)}
+
+    def has_defaults_of(self, function: FunctionType) -> bool:
+        """Whether a function has the defaults that stand here, as far as that can be told."""
+        code = function.__code__
+        declared = self._defaults.get((code.co_name, code.co_firstlineno))
+        if declared is None:
+            return True
+        given = function.__defaults__ or ()
+        named = function.__kwdefaults__ or {}
+        expected = {
+            argument.arg: default
+            for argument, default in zip(declared.kwonlyargs, declared.kw_defaults, strict=True)
+            if default is not None
+        }
+        return (
+            len(given) == len(declared.defaults)
+            and named.keys() == expected.keys()
+            and all(
+                _may_be(value, default, function.__globals__)
+                for value, default in [
+                    *zip(given, declared.defaults, strict=True),
+                    *((named[name], default) for name, default in expected.items()),
+                ]
+            )
+        )
+
+
+def same(value: Any, other: Any) -> bool:
+    """Whether two literals are equal, types included.
+
+    Example:
+        >>> same([1, 2.0], [1, 2.0]), same([1], [True])
+        (True, False)
+    """
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, (list, tuple)):
+        return len(value) == len(other) and all(map(same, value, other))
+    if isinstance(value, dict):
+        return (
+            len(value) == len(other)
+            and all(map(same, value.keys(), other.keys()))
+            and all(map(same, value.values(), other.values()))
+        )
+    return bool(value == other) or repr(value) == repr(other) == "nan"
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def _place_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, int]:
+    """What its code says, too: the name, and the first line, decorators included."""
+    return node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])
+
+
+def _may_be(value: Any, default: ast.expr, scope: Mapping[str, Any]) -> bool:
+    """Whether an expression may have this value: of most that are no literals nothing is known."""
+    if isinstance(default, ast.Name):
+        return not isinstance(value, _PLAIN) or same(value, scope.get(default.id))
+    declaration = _assigned(default)
+    return declaration.kind is not DeclaredKind.LITERAL or same(value, declaration.value)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -92,6 +158,8 @@ def _declarations(statement: ast.stmt, package: str) -> Iterator[tuple[str, Decl
         for target in targets:
             if isinstance(target, ast.Name):
                 yield target.id, _assigned(statement.value)
+            elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                yield f"{target.value.id}.{target.attr}", _assigned(statement.value)
             else:
                 yield from _stored(target)
     elif isinstance(statement, (ast.AugAssign, ast.For, ast.AsyncFor)):

@@ -27,7 +27,7 @@ from pathlib import PurePath
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.declared import Declaration, Declared, DeclaredKind
+from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
 from armoflow.codec.modules import ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around
 from armoflow.codec.pickling import explain_failure
@@ -114,7 +114,7 @@ class LiveState:
         if kind is DeclaredKind.IMPORT:
             return self._import_differs(value, *declaration.value)
         if kind is DeclaredKind.LITERAL:
-            return not _same(value, declaration.value)
+            return not same(value, declaration.value)
         if kind is DeclaredKind.DEFINITION:
             return not (_is_defined(value, binding) and self._is_known(value))
         if kind is DeclaredKind.DECORATED:
@@ -145,11 +145,15 @@ class LiveState:
         return _is_portable(value)
 
     def _is_known(self, value: Any) -> bool:
-        """Whether functions have the code that their modules' sources say."""
+        """Whether functions have the code and the defaults that their modules' sources say."""
         for function in _functions_in(value):
             declared = self._declarations(function.__globals__.get("__name__") or "")
-            if declared is not None and function.__code__ not in declared.codes:
+            if declared is None:
+                continue
+            if function.__code__ not in declared.codes:
                 return function.__code__.co_filename.startswith(_GENERATED)
+            if not declared.has_defaults_of(function):
+                return False
         return True
 
     def _declarations(self, name: str) -> Declared | None:
@@ -317,21 +321,6 @@ def _functions_in(value: Any, depth: int = _DEEPEST) -> Iterator[types.FunctionT
     for part in parts:
         if part is not None and part is not value and callable(part):
             yield from _functions_in(part, depth - 1)
-
-
-def _same(value: Any, other: Any) -> bool:
-    """Whether two literals are equal, types included."""
-    if type(value) is not type(other):
-        return False
-    if isinstance(value, (list, tuple)):
-        return len(value) == len(other) and all(map(_same, value, other))
-    if isinstance(value, dict):
-        return (
-            len(value) == len(other)
-            and all(map(_same, value.keys(), other.keys()))
-            and all(map(_same, value.values(), other.values()))
-        )
-    return bool(value == other) or repr(value) == repr(other) == "nan"
 
 
 def _is_portable(value: Any) -> bool:

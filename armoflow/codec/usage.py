@@ -63,9 +63,9 @@ class Binding(NamedTuple):
 
     Attributes:
         module: The module in which the name is; empty if that was imported again since.
-        path: The name there; of a class's attribute with the class's own, as ``Class.attribute``.
+        path: The name there; of an attribute of a class or function ``Class.attribute``.
         value: What it stands for.
-        scope: Where it is looked up: the module's or the class's dictionary.
+        scope: Where it is looked up: the module's, the class's or the function's dictionary.
     """
 
     module: str
@@ -90,10 +90,10 @@ class Usage:
         self.modules: dict[str, None] = {}
         self.bindings: list[Binding] = []
         self._values: list[tuple[str, Any, Mapping[str, Any]]] = []
-        self._codes: list[tuple[types.FunctionType, types.CodeType, Any]] = []
+        self._codes: list[tuple[types.FunctionType, types.CodeType, Any, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
         self._contents: list[tuple[Any, list[Any]]] = []
-        self._lengths: list[tuple[type, int]] = []
+        self._lengths: list[tuple[type | types.FunctionType, int]] = []
         self._absent: list[tuple[Mapping[str, Any], str]] = []
 
     def holds(self) -> bool:
@@ -101,8 +101,12 @@ class Usage:
         for name, value, scope in self._values:
             if scope.get(name, _MISSING) is not value:
                 return False
-        for function, code, defaults in self._codes:
-            if function.__code__ is not code or function.__defaults__ is not defaults:
+        for function, code, defaults, named in self._codes:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not named
+            ):
                 return False
         for value, parts in self._contents:
             now = _contents_of(value)
@@ -110,7 +114,7 @@ class Usage:
                 return False
         return (
             all(name not in scope for scope, name in self._absent)
-            and all(len(cls.__dict__) == length for cls, length in self._lengths)
+            and all(len(owner.__dict__) == length for owner, length in self._lengths)
             and all(content_of(cell) is content for cell, content in self._cells)
         )
 
@@ -122,7 +126,10 @@ class Usage:
     def note_function(self, function: types.FunctionType) -> None:
         """Add a function, and what tells whether it was changed."""
         self.functions.append(function)
-        self._codes.append((function, function.__code__, function.__defaults__))
+        self._codes.append(
+            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
+        )
+        self._lengths.append((function, len(function.__dict__)))
         self._cells.extend((cell, content_of(cell)) for cell in function.__closure__ or ())
 
     def note_class(self, cls: type) -> None:
@@ -307,8 +314,11 @@ class _Walk:
             self.visit(content_of(cell), names)
         self.visit(function.__defaults__)
         self.visit(function.__kwdefaults__)
-        for value in function.__dict__.values():
-            self.visit(value)
+        for name, value in function.__dict__.items():
+            if scope.get(function.__qualname__) is function and not name.startswith("__"):
+                self._bind(home, f"{function.__qualname__}.{name}", function.__dict__, names)
+            else:
+                self.visit(value)
         for name in code_imports(function):
             if is_user_module(name):
                 self._note_module(name)

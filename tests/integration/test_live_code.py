@@ -315,6 +315,42 @@ def test_decorators_partials_defaults_closures(client: Client, write: Write) -> 
     agree(client, module.all, 1)
 
 
+def test_defaults_and_attributes_that_are_replaced(client: Client, write: Write) -> None:
+    module = write(
+        "lively",
+        "K = 1\n"
+        "def keyed(x, y=K): return x + y\n"
+        "def plain(x, y=1, *, k=0): return x + y + k + counted.n + getattr(counted, 'more', 0)\n"
+        "def counted(x): return x\n"
+        "counted.n = 1\n"
+        "class Adder:\n"
+        "    def add(self, x, y=1): return x + y\n"
+        "def all_of_it(x): return plain(x), keyed(x), Adder().add(x)\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (2, 1, 1)
+    module.plain.__defaults__ = (10,)
+    assert agree(client, g, 0) == (11, 1, 1)
+    module.plain.__kwdefaults__ = {"k": 20}
+    assert agree(client, g, 0) == (31, 1, 1)
+    module.counted.n = 3
+    assert agree(client, g, 0) == (33, 1, 1)
+    module.counted.more = 4
+    assert agree(client, g, 0) == (37, 1, 1)
+    module.counted.more = 5
+    assert agree(client, g, 0) == (38, 1, 1)
+    module.Adder.add.__defaults__ = (7,)
+    assert agree(client, g, 0) == (38, 1, 7)
+    module.keyed.__defaults__ = (9,)
+    assert agree(client, g, 0) == (38, 9, 7)
+    module.keyed.__defaults__ = (1,)
+    module.plain.__defaults__, module.plain.__kwdefaults__ = (1,), {"k": 0}
+    module.counted.n = 1
+    del module.counted.more
+    module.Adder.add.__defaults__ = (1,)
+    assert agree(client, g, 0) == (2, 1, 1)
+
+
 def test_two_clients_of_one_engine_with_a_module_of_one_name(engine: Any, write: Write) -> None:
     module = write("shared_name", "def h(x): return x + 1\n")
     g = script(call, module=module)
