@@ -16,7 +16,7 @@ from armoflow.version import __version__
 
 OWN = ".".join(map(str, sys.version_info[:3])) + f" {cloudpickle.__version__} {__version__}"
 """Python, cloudpickle, armoflow: as a payload carries them. Behind them may stand packages that its
-pickles name, each as ``name==version``."""
+pickles name, each as ``name==version``, or ``name==version@module`` where that has another name."""
 
 _NAMES = ("Python", "cloudpickle", "armoflow")
 _PARTS = (2, 1, 2)
@@ -79,6 +79,8 @@ def packages_in(versions: str) -> list[tuple[str, str]]:
     Example:
         >>> packages_in("3.11.7 3.1.0 0.1.0 numpy==2.1.0"), packages_in("3.11.7 3.1.0 0.1.0")
         ([('numpy', '2.1.0')], [])
+        >>> packages_in("3.11.7 3.1.0 0.1.0 PyYAML==6.0@yaml")
+        [('PyYAML', '6.0@yaml')]
     """
     split = (part.partition("==") for part in versions.split())
     return [(name, version) for name, _, version in split if version]

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import platform
 import re
+import sys
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from types import ModuleType
 from typing import NamedTuple
 
 from armoflow.codec.compatibility import OWN, first_parts, packages_in, with_packages
@@ -55,7 +59,7 @@ class NamedPackages:
             self._seen.add(top)
             name, _, version = package_of(top).partition(" ")
             if version and " " not in version and not is_user_module(top):
-                self._own[name] = version
+                self._own[name] = version if _plain(name) == _plain(top) else f"{version}@{top}"
         self._write()
 
     def inherit(self, versions: str) -> None:
@@ -76,11 +80,13 @@ class OtherVersion(NamedTuple):
         name: The package.
         here: Its version here; empty: it is not installed.
         there: Its version there.
+        module: What it is imported by.
     """
 
     name: str
     here: str
     there: str
+    module: str
 
     @property
     def matters(self) -> bool:
@@ -97,8 +103,13 @@ def other_versions(versions: str) -> tuple[OtherVersion, ...]:
         >>> other.name, other.there, other.matters
         ('cloudpickle', '0.1', True)
     """
-    pairs = ((name, version_of(name), there) for name, there in packages_in(versions))
-    return tuple(OtherVersion(*found) for found in pairs if found[1] != found[2])
+    told = (_compared(name, version) for name, version in packages_in(versions))
+    return tuple(found for found in told if found.here != found.there)
+
+
+def _compared(name: str, told: str) -> OtherVersion:
+    there, _, module = told.partition("@")
+    return OtherVersion(name, version_of(name), there, module or name.replace("-", "_"))
 
 
 @functools.lru_cache(_KNOWN)
@@ -131,7 +142,7 @@ def heed(told: str) -> None:
 @functools.lru_cache(_KNOWN)
 def _warn(other: OtherVersion) -> None:
     if other.matters:
-        name, here, there = other
+        name, here, there, _ = other
         logger.warning(
             "tasks run with %s %s, and here it is %s: values that are pickled with one may not be "
             "read with the other, or mean something else; install %s where workers run, or ask "
@@ -150,25 +161,86 @@ def why_unreadable(versions: str, error: BaseException, *, worker: bool = True) 
 
     Example:
         >>> why_unreadable("3.11.7 3.1.0 0.1.0 tiny==2.0", ModuleNotFoundError("No module 'tiny'"))
-        "tiny is not on this worker, and 2.0 at the client: install 2.0 where workers run, or \
-ask for it with requirements=['tiny==2.0']"
+        "tiny is not on this worker (Python ...), and 2.0 at the client: install 2.0 where workers \
+run, or ask for it with requirements=['tiny==2.0']"
     """
     absent = worker and isinstance(error, ModuleNotFoundError)
     others = [one for one in other_versions(versions) if one.here or absent]
-    named = set(re.findall(r"\w+", str(error)))
-    found = [one for one in others if one.name.replace("-", "_") in named] or others[:_SHOWN]
+    return _explained(_named_in(str(error), others) or others, worker=worker)
+
+
+def why_not_imported(versions: str, error: BaseException) -> str:
+    """What a worker says of code that found a module, or a name in one, missing; maybe nothing.
+
+    Args:
+        versions: Those of the client.
+        error: What the code raised.
+
+    Example:
+        >>> error = ModuleNotFoundError("No module named 'tiny.x'", name="tiny.x")
+        >>> why_not_imported("3.11.7 3.1.0 0.1.0 tiny==2.0", error)
+        "tiny is not on this worker (Python ...), and 2.0 at the client: ..."
+        >>> why_not_imported("3.11.7 3.1.0 0.1.0", error)
+        "'tiny' is not on this worker (Python ...): install it where workers run, or ask for it \
+with requirements=[...]; a module of your own goes along where the task's code, or a module that \
+does, imports it by name"
+        >>> why_not_imported("3.11.7 3.1.0 0.1.0", KeyError("tiny"))
+        ''
+    """
+    module = _module_missed(error)
+    if not module or module in sys.builtin_module_names:
+        return ""
+    package = package_of(module).partition(" ")[0]
+    others = other_versions(versions)
+    if package:
+        return _explained([one for one in others if one.name == package])
+    if not isinstance(error, ModuleNotFoundError) or module in sys.modules:
+        return ""  # a module of the user's own, or of Python
+    if module in sys.stdlib_module_names:
+        return (
+            f"{_this_python()}, which runs this worker, has no {module!r}: it is a part of others"
+        )
+    return _explained([one for one in others if one.module == module]) or (
+        f"{module!r} is not on this worker ({_this_python()}): install it where workers run, or "
+        "ask for it with requirements=[...]; a module of your own goes along where the task's "
+        "code, or a module that does, imports it by name"
+    )
+
+
+def _module_missed(error: BaseException) -> str:
+    """The top-level name of the module that was missed, or that lacks a name; else nothing."""
+    if isinstance(error, ImportError):
+        return (error.name or "").partition(".")[0]
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return error.obj.__name__.partition(".")[0]
+    return ""
+
+
+def _named_in(text: str, packages: Sequence[OtherVersion]) -> list[OtherVersion]:
+    words = set(re.findall(r"\w+", text))
+    return [one for one in packages if one.module in words]
+
+
+def _explained(found: Sequence[OtherVersion], *, worker: bool = True) -> str:
+    """Which versions are where, and what to do; nothing of no packages."""
     if not found:
         return ""
     here, there = ("on this worker", "at the client") if worker else ("here", "on the worker")
     told = [
-        f"{one.name} is {one.here or 'not'} {here}, and {one.there} {there}"
+        f"{one.name} is {one.here} {here}, and {one.there} {there}"
+        if one.here
+        else f"{one.name} is not {here} ({_this_python()}), and {one.there} {there}"
         for one in found[:_SHOWN]
     ]
-    wanted = [(one.name, one.there if worker else one.here) for one in found]
+    wanted = [(one.name, one.there if worker else one.here) for one in found[:_SHOWN]]
     asked = ", ".join(repr(f"{name}=={version}") for name, version in wanted)
     install = ", ".join(version if len(found) == 1 else f"{n} {version}" for n, version in wanted)
     remedy = f"install {install} where workers run, or ask for it with requirements=[{asked}]"
     return f"{'; '.join(told)}: {remedy}"
+
+
+def _this_python() -> str:
+    return f"Python {platform.python_version()} in {sys.prefix}"
 
 
 def required_package(requirement: str) -> str:

@@ -15,7 +15,7 @@ from armoflow.codec.payload import Payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_exception, record_loss
 from armoflow.errors import EnvelopeError
-from armoflow.orchestrator.package_versions import told_by_worker
+from armoflow.orchestrator.package_versions import told_by_worker, why_not_imported
 from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
@@ -114,7 +114,12 @@ class Attempts:
         payload = self._payload
         index = position_of(payload.positions, item) if payload.collection else None
         output, packages = self.recorder.last_lines(), packages_of(payload)
-        return describe(error, payload.name, index, attempts, output=output, packages=packages)
+        return describe(
+            *(error, payload.name, index, attempts),
+            output=output,
+            packages=packages,
+            versions=payload.versions,
+        )
 
 
 def describe(
@@ -125,6 +130,7 @@ def describe(
     *,
     output: str = "",
     packages: str = "",
+    versions: str = "",
 ) -> ItemFailure:
     """What an item, or a task as a whole, ends with for this error.
 
@@ -135,14 +141,25 @@ def describe(
         attempts: How often it was tried.
         output: What it wrote last.
         packages: See :func:`packages_of`.
+        versions: Those that it comes from; empty: it ran no code of the user's.
     """
     if isinstance(error, (UnreadableDataError, EnvelopeError)):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
+    if versions:
+        explain(error, why_not_imported(versions, error))
     return ItemFailure(
         record_exception(
             error, node=node, item=item, attempts=attempts, output=output, packages=packages
         )
     )
+
+
+def explain(error: BaseException, why: str) -> None:
+    """Add to an error's text what is known of it, once."""
+    if why and why not in str(error):
+        error.args = (f"{error}; {why}", *error.args[1:])
+        if isinstance(error, ImportError):
+            error.msg = error.args[0]
 
 
 def packages_of(payload: Payload) -> str:

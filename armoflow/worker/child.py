@@ -27,6 +27,7 @@ from armoflow.agent.passages import NOBODY, Writer
 from armoflow.errors import ProtocolError
 from armoflow.running import CurrentTask, answer_for_process
 from armoflow.system.arrivals import arrive_in
+from armoflow.system.devices import visible_devices
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_place import ChildPlace
 from armoflow.worker.data import Source
@@ -247,7 +248,10 @@ class Child:
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._owner = owner
         self._surroundings: ProcessState | None = None
-        self._runner = Runner(self._agent, self._recorder, directory, kept, requirements)
+        self._runner = Runner(
+            *(self._agent, self._recorder, directory, kept, requirements),
+            devices=visible_devices(os.environ),
+        )
         self._pack = lane_frames.packer().pack
         self._process_id = os.getpid()
         self._mark = mark

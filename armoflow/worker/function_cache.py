@@ -16,6 +16,7 @@ from armoflow.codec.payload import CodeReference, Payload
 from armoflow.errors import TaskError
 from armoflow.orchestrator.package_versions import why_unreadable
 from armoflow.system.coroutines import as_plain
+from armoflow.worker.attempts import explain
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import code_bytes
 from armoflow.worker.reach import Reach
@@ -113,8 +114,8 @@ class FunctionCache:
         data = self._read(reference) if missing else None
         try:
             function = self._cache.function(digest, data)
-        except (AttributeError, ImportError) as error:  # as where another version of it is here
-            _explain(error, why_unreadable(payload.versions, error))
+        except AttributeError as error:  # as where another version of it is here
+            explain(error, why_unreadable(payload.versions, error))
             raise
         known = self._loaded.get(digest)
         if known is None or known.function is not function:
@@ -167,13 +168,6 @@ class FunctionCache:
         if reference.result_id is None:
             raise UnreadableDataError(f"code {reference.digest} is neither here nor stored")
         return code_bytes(self._fetch(reference.result_id))
-
-
-def _explain(error: AttributeError | ImportError, why: str) -> None:
-    if why:
-        error.args = (f"{error}; {why}",)
-        if isinstance(error, ImportError):
-            (error.msg,) = error.args
 
 
 def prepare(function: Function, name: str) -> Function:

@@ -119,7 +119,7 @@ class Inline:
         *,
         log: ItemLog,
     ) -> None:
-        self.caller = InlineCaller(plan, payload.settings, functions, recorder, seconds, log=log)
+        self.caller = InlineCaller(plan, payload, functions, recorder, seconds, log=log)
         self.taken: dict[Node, Taken] = {}
         self._seconds = seconds
         self._end = 0.0

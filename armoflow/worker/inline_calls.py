@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.codec.item_log import ItemLog, ItemState
-from armoflow.codec.payload import Settings
+from armoflow.codec.payload import Payload
 from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -49,7 +49,7 @@ class InlineCaller:
 
     Args:
         plan: What holds for the graph's tasks.
-        parent: How the task itself is run.
+        parent: The task itself.
         functions: The functions of this process.
         recorder: Notes what runs.
         seconds: For how long calls may be begun.
@@ -59,7 +59,7 @@ class InlineCaller:
     def __init__(
         self,
         plan: PlanSettings,
-        parent: Settings,
+        parent: Payload,
         functions: Functions,
         recorder: Recorder,
         seconds: float,
@@ -68,7 +68,8 @@ class InlineCaller:
     ) -> None:
         self._plan = plan
         self._log = log
-        self._parent = parent
+        self._parent = parent.settings
+        self._versions = parent.versions
         self._functions = functions
         self._paces = functions.paces
         self._recorder = recorder
@@ -146,7 +147,11 @@ class InlineCaller:
                     if final is not None:
                         self._log.call(node.name, item, spent, ItemState.FAILED, attempt)
                         output = recorder.last_lines()
-                        raise describe(final, node.name, item, attempt, output=output) from None
+                        raise describe(
+                            *(final, node.name, item, attempt),
+                            output=output,
+                            versions=self._versions,
+                        ) from None
                 finally:
                     del final  # its traceback holds this frame
                 pause = rule.settings.draw_pause(attempt)

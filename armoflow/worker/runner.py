@@ -25,7 +25,7 @@ from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_death
 from armoflow.content import Part
-from armoflow.errors import ArmoflowError, EnvelopeError, RequirementsError
+from armoflow.errors import ArmoflowError, EnvelopeError, RequirementsError, TaskError
 from armoflow.orchestrator.paces import Paces
 from armoflow.protocol.shared_files import remove_file
 from armoflow.tracing import Labels
@@ -113,6 +113,7 @@ class Runner:
         directory: Where large outputs are staged, unless a task names a folder.
         kept: Bytes of code and constants that are kept between tasks.
         requirements: What is installed in this process's environment.
+        devices: The graphics processors that this process sees; none: whoever asks is believed.
 
     Attributes:
         code: The functions that it knows.
@@ -130,8 +131,11 @@ class Runner:
         directory: str,
         kept: int = config.FETCHED_BYTES,
         requirements: Sequence[str] = (),
+        *,
+        devices: Sequence[str] = (),
     ) -> None:
         self.requirements = list(requirements)
+        self._devices = devices
         self.surround: Callable[[Mapping[str, str]], None] = os.environ.update
         self._agent = agent
         self._recorder = recorder
@@ -298,6 +302,8 @@ class Runner:
             needed = step.settings.requirements
             if (needed or self.requirements) and list(needed) != self.requirements:
                 self._refuse(task, step)
+            if self._devices and (step.settings.gpus or 0) > len(self._devices):
+                raise too_few_devices(step, self._devices)
             self._load(step, job)
             began = time.perf_counter()
             item_operations.RUN[step.operation](job)
@@ -313,7 +319,10 @@ class Runner:
         except BaseException as error:  # user modules may do anything when they are imported
             output = self._recorder.last_lines()
             packages = packages_of(step)
-            job.fail_rest(describe(error, step.name, output=output, packages=packages))
+            told = describe(
+                error, step.name, output=output, packages=packages, versions=step.versions
+            )
+            job.fail_rest(told)
         return job
 
     def _job(
@@ -416,7 +425,8 @@ class Runner:
         except ItemFailure:
             raise
         except Exception as error:
-            raise describe(error, job.payload.name) from error
+            versions = job.payload.versions
+            raise describe(error, job.payload.name, versions=versions) from error
 
     def _hand_out(self, task: EngineTask, job: Job, effects: Effects, lost: int) -> None:
         """Let child tasks run the items that were not begun."""
@@ -481,3 +491,12 @@ def _inline_seconds(task: EngineTask, payload: Payload) -> float:
     if payload.inline is not None:
         return payload.inline
     return config.INLINE_SECONDS if task.folder is None else config.CLUSTER_INLINE_SECONDS
+
+
+def too_few_devices(step: Payload, devices: Sequence[str]) -> TaskError:
+    """What a task ends with that asks for more than the machine has, whatever a table says."""
+    return TaskError(
+        f"task {step.name!r} asks for gpus={step.settings.gpus}, and its worker has "
+        f"{len(devices)}: {', '.join(devices)}. Ask for fewer, or let the table of partitions "
+        "(Client(partitions=...), ARMOFLOW_PARTITIONS) say what workers have"
+    )

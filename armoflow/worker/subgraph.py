@@ -49,7 +49,7 @@ def build(payload: Payload, inputs: Inputs, code: FunctionCache) -> Delayed[Any]
         except ItemFailure:
             raise
         except Exception as error:
-            raise describe(error, stage.name) from error
+            raise describe(error, stage.name, versions=payload.versions) from error
         calls.append(Delayed(CallNode(tasks[key], args, kwargs)))
     return calls[-1]
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from armoflow import Client, task
-from armoflow.errors import SubmissionError, TaskTimeoutError, WorkerDiedError
+from armoflow.errors import SubmissionError, TaskError, TaskTimeoutError, WorkerDiedError
 from tests.integration.engines import STOCK, Up, up
 from tests.integration.gates import Bell, Gate, pass_gate, ring
 
 DEVICES = ("--env", "CUDA_VISIBLE_DEVICES=4,GPU-7")
 TABLE = {"default": {"cpus": 3, "gpus": 2}}
+TOO_FEW = r"task 'seen' asks for gpus=3, and its worker has 2: 4, GPU-7\. Ask for fewer, or "
 
 
 @task
@@ -154,14 +155,27 @@ def test_devices_of_a_client_that_fails_are_free_again(engine: Up, bell: Bell, g
 
 
 def test_a_worker_service_shows_as_many_of_its_own(tmp_path: Path) -> None:
+    table = {"default": {"cpus": 3, "gpus": 4}}
     with (
         up(tmp_path, *STOCK, *DEVICES, "--workers", "1") as started,
-        Client(started.endpoint, partitions=TABLE) as client,
+        Client(started.endpoint, partitions=table) as client,
     ):
         one, both = seen.with_options(gpus=1), seen.with_options(gpus=2)
         assert client.compute(one()) == "4"
         assert client.compute(both()) == client.compute(seen()) == "4,GPU-7"
         assert client.compute(returned(one)) == "4"
+
+        with pytest.raises(TaskError, match=TOO_FEW):
+            client.compute(seen.with_options(gpus=3)())
+
+
+def test_more_than_there_are_is_refused_whatever_a_table_says(engine: Up) -> None:
+    three = seen.with_options(gpus=3, retries=2)
+    with Client(engine.endpoint, partitions={"default": {"gpus": 4}}) as client:
+        for graph in (three(), returned(three), plus.map([three(), 1], "and")):
+            with pytest.raises(TaskError, match=TOO_FEW):
+                client.compute(graph)
+        assert client.compute(seen.with_options(gpus=2)()) == "4,GPU-7"
 
 
 def test_each_worker_of_a_command_has_its_own(tmp_path: Path, bell: Bell, gate: Gate) -> None:

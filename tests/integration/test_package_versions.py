@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +184,71 @@ def test_a_value_of_a_class_that_the_clients_version_has_not(place: Place) -> No
 def test_a_package_that_workers_have_not(place: Place) -> None:
     package = place.missing
     name = package.__name__
-    told = f"{name} is not on this worker, and 3.0 at the client: {remedy(name, '3.0')}"
+    told = f", and 3.0 at the client: {remedy(name, '3.0')}"
     with pytest.raises(SerializationError) as raised:
         place.client.compute(task(x_of)(package.Point(3)))
     assert f"No module named '{name}'" in str(raised.value) and told in str(raised.value)
     with pytest.raises(ModuleNotFoundError) as missed:
         place.client.compute(task(package.shifted)(3))
     assert told in str(missed.value)
+
+
+def made(body: str) -> Callable[..., Any]:
+    """A function of a script, of one argument."""
+    exec(f"def made(x): {body}", script := {"__name__": "__main__"})
+    function: Callable[..., Any] = script["made"]
+    return function
+
+
+def doors(name: str) -> dict[str, Callable[[Client], Any]]:
+    """What needs a module in its body only, by each way that a task's code may run."""
+
+    lazily = task(made(f"import {name}; return {name}.twice(x)"))
+
+    @task
+    def returned(x: int) -> Any:
+        return [lazily(x), lazily(x + 1)]
+
+    return {
+        "compute": lambda client: client.compute(lazily(3)),
+        "map": lambda client: client.compute(lazily.map(range(3))),
+        "submit": lambda client: client.submit(lazily(4)).result(),
+        "eager map": lambda client: client.map(lazily, [1])[0].result(),
+        "begun where it was returned": lambda client: client.compute(returned(1)),
+        "children": lambda client: client.compute(returned.options(fuse=False)(1)),
+        "retried": lambda client: client.compute(lazily.options(retries=1)(5)),
+    }
+
+
+@pytest.mark.parametrize("door", doors("module"))
+def test_a_package_that_only_the_body_imports_and_workers_have_not(place: Place, door: str) -> None:
+    name = place.missing.__name__
+    with pytest.raises(ModuleNotFoundError) as missed:
+        doors(name)[door](place.client)
+    assert missed.value.name == name
+    text = str(missed.value)
+    assert text.startswith(f"No module named '{name}'; {name} is not on this worker (Python ")
+    assert text.endswith(f", and 3.0 at the client: {remedy(name, '3.0')}")
+    assert text.count("requirements=") == 1
+
+
+def test_a_name_that_the_workers_version_of_a_package_has_not(place: Place) -> None:
+    name = place.package.__name__
+    told = f"{name} is 1.4.2 on this worker, and 2.1.0 at the client: {remedy(name, '2.1.0')}"
+    with pytest.raises(AttributeError) as lacking:
+        doors(name)["compute"](place.client)
+    assert str(lacking.value).endswith(f"has no attribute 'twice'; {told}")
+    imports = task(made(f"from {name} import twice; return twice(x)"))
+    with pytest.raises(ImportError, match="cannot import name 'twice'") as missed:
+        place.client.compute(imports(3))
+    assert str(missed.value).endswith(told)
+
+
+def test_a_module_that_nobody_has(place: Place) -> None:
+    with pytest.raises(ModuleNotFoundError) as missed:
+        doors("no_such_module_at_all")["compute"](place.client)
+    assert "'no_such_module_at_all' is not on this worker (Python " in str(missed.value)
+    assert "requirements=[...]; a module of your own goes along where " in str(missed.value)
 
 
 def test_what_a_task_requires_is_compared_and_no_surprise(

@@ -4,7 +4,12 @@ import pytest
 
 from armoflow.codec.compatibility import OWN, packages_in
 from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.package_versions import NamedPackages, told_by_worker, why_unreadable
+from armoflow.orchestrator.package_versions import (
+    NamedPackages,
+    told_by_worker,
+    why_not_imported,
+    why_unreadable,
+)
 from armoflow.system.packages import version_of
 
 CLOUDPICKLE = version_of("cloudpickle")
@@ -51,5 +56,19 @@ def test_what_cannot_be_read_names_the_package_that_it_is_about() -> None:
     both = why_unreadable(theirs, AttributeError("y"))
     assert "cloudpickle is" in both and "msgpack is" in both and "no-such" not in both
     gone = why_unreadable(theirs, ModuleNotFoundError("No module named 'no_such_package'"))
-    assert gone.startswith("no-such-package is not on this worker, and 1 at the client: ")
+    assert gone.startswith("no-such-package is not on this worker (Python ")
+    assert "), and 1 at the client: install 1 where workers run" in gone
+
+
+def test_a_package_is_found_by_the_name_that_it_is_imported_by() -> None:
+    theirs = f"{OWN} No-Such==1@nosuch cloudpickle==0.1"
+    error = ModuleNotFoundError("No module named 'nosuch.x'", name="nosuch.x")
+    for told in (why_not_imported(theirs, error), why_unreadable(theirs, error)):
+        assert told.startswith("No-Such is not on this worker (Python ")
+        assert told.endswith("requirements=['No-Such==1']")
+
+
+def test_a_missing_part_of_python_is_not_to_be_installed() -> None:
+    error = ModuleNotFoundError("No module named 'msilib'", name="msilib")
+    assert why_not_imported(OWN, error).endswith("has no 'msilib': it is a part of others")
     assert why_unreadable(OWN, AttributeError("y")) == ""
