@@ -99,6 +99,11 @@ def _counts(value: Any) -> tuple[tuple[str, int], ...]:
             f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"
         )
     for name, count in found.items():
+        if not name.isprintable() or name != name.strip():
+            raise OptionError(
+                f"limits names {name!r}: a name is printable, and neither begins nor ends with a "
+                "space"
+            )
         _LIMIT.check(f"limits[{name!r}]", count)
     return tuple(sorted(found.items()))
 

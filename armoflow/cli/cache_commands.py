@@ -19,7 +19,7 @@ from armoflow.client.caching import find_index
 from armoflow.errors import OptionError, UnknownIdError
 from armoflow.index import Index
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.report.wording import age, length, size
+from armoflow.report.wording import age, counted, length, size
 
 _SHOWN = 20
 
@@ -196,7 +196,7 @@ def export(place: _Place, output: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"output": str(path), "values": values})
     else:
-        click.echo(f"{values:,} values in {path}; use them: ARMOFLOW_CACHE={output}")
+        click.echo(f"{counted(values, 'value')} in {path}; use them: ARMOFLOW_CACHE={output}")
 
 
 def _tell_removed(gone: int, found: Sequence[KeptResult], *, as_json: bool) -> None:
@@ -204,7 +204,9 @@ def _tell_removed(gone: int, found: Sequence[KeptResult], *, as_json: bool) -> N
     if as_json:
         print_json({"removed": gone, "values": values, "bytes": freed})
     else:
-        click.echo(f"{values:,} values in {gone:,} results removed, {size(freed)}")
+        click.echo(
+            f"{counted(values, 'value')} in {counted(gone, 'result')} removed, {size(freed)}"
+        )
 
 
 def _ago(at: float) -> str:

@@ -18,6 +18,7 @@ from armoflow.index import Index
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.recipes import recipe_of, recipes_among
 from armoflow.replay.verifying import Verdict, Verified, verify
+from armoflow.report.wording import counted
 
 _BAD = (Verdict.NONDETERMINISTIC, Verdict.WRONG, Verdict.FAILED)
 _NAMED = 5
@@ -84,9 +85,14 @@ def tell_verified(sampled: Sampled, *, as_json: bool) -> int:
         _tell_task(task if version is None else f"{task}@{version}", some)
     left = sampled.able - len(sampled.verified)
     if left:
-        click.echo(f"{left:,} further results were not looked at: --sample says how many are")
+        was = "was" if left == 1 else "were"
+        click.echo(
+            f"{counted(left, 'further result')} {was} not looked at: --sample says how many are"
+        )
     if sampled.unable:
-        click.echo(f"{sampled.unable:,} results cannot be computed again: what they were made of")
+        click.echo(
+            f"{counted(sampled.unable, 'result')} cannot be computed again: what they were made of"
+        )
         click.echo("  is kept of some results of each task, and of those that need little data")
     if not sampled.verified and not sampled.unable:
         click.echo("nothing is kept")
@@ -97,8 +103,8 @@ def _tell_task(name: str, some: Sequence[Verified]) -> None:
     counts = Counter(one.verdict for one in some)
     values = sum(one.values for one in some)
     click.echo(
-        f"{name}: {counts[Verdict.SAME]:,} of {len(some):,} results are as they were kept, "
-        f"{values:,} values compared"
+        f"{name}: {counts[Verdict.SAME]:,} of {counted(len(some), 'result')} as kept, "
+        f"{counted(values, 'value')} compared"
     )
     for verdict in (*_BAD, Verdict.UNKNOWN):
         found = [one for one in some if one.verdict is verdict]

@@ -98,8 +98,11 @@ def resume(settings: ConnectionSettings, ids: Sequence[str], as_json: bool) -> N
         _begin_again(settings, name, needed=True)
         run_script(settings.endpoint, rest)
         return
-    if rest and Path(rest[0]).suffix == ".py":
+    if rest and (Path(rest[0]).suffix == ".py" or "/" in rest[0]):
         raise click.UsageError(f"there is no script {rest[0]!r}")
+    for one in ids:  # they are taken for a script's, which may have any
+        if one.startswith("-"):
+            raise click.NoSuchOption(one)
     runs = [one for one in ids if _begin_again(settings, one, needed=False)]
     others = [one for one in ids if one not in runs]
     if others:

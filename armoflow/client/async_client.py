@@ -92,6 +92,7 @@ class AsyncClient:
         fail_fast: bool = False,
     ) -> Any: ...
 
+    @pending
     async def compute(
         self,
         *values: Any,
@@ -130,6 +131,7 @@ class AsyncClient:
         """Start a task for each item of the iterables; see :meth:`Client.map`."""
         return await self._started(lambda: self.client.map(task, *iterables, **fixed))
 
+    @pending
     async def gather(
         self, futures: Any, *more: NoReturn, return_exceptions: bool = False, **others: NoReturn
     ) -> Any:
@@ -165,6 +167,7 @@ class AsyncClient:
             check_future(future, "as_completed")
         return _as_completed(waited, timeout)
 
+    @pending
     async def put(
         self,
         value: T,
@@ -177,6 +180,7 @@ class AsyncClient:
         put = self.client.put
         return await self._call(lambda: put(value, *further, name=name, replace=replace, **others))
 
+    @pending
     async def get(self, name: str, *further: NoReturn, **others: NoReturn) -> Any:
         """The value that was put under a name; see :meth:`Client.get`."""
         return await self._call(lambda: self.client.get(name, *further, **others))
@@ -186,6 +190,7 @@ class AsyncClient:
         """A reference to it, for tasks; see :meth:`Client.refer`."""
         return await self._call(lambda: self.client.refer(name, *further, **others))
 
+    @pending
     async def forget(self, name: str, *further: NoReturn, **others: NoReturn) -> None:
         """Remove it; see :meth:`Client.forget`."""
         await self._call(lambda: self.client.forget(name, *further, **others))
@@ -210,6 +215,7 @@ class AsyncClient:
         """What a graph is expected to take; see :meth:`Client.plan`."""
         return await self._call(lambda: self.client.plan(*values))
 
+    @pending
     async def detach(self) -> list[str]:
         """Leave named runs to the engine; see :meth:`Client.detach`."""
         return await self._call(self.client.detach)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from armoflow.client.future import Future
@@ -17,6 +17,8 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.targets import Names, outcomes, raise_error, slot_outcome
+
+_NO_LISTS = (Delayed, DelayedList, Coroutine, str)
 
 
 def gather_values(futures: Any, return_exceptions: bool) -> Any:
@@ -30,7 +32,7 @@ def gather_values(futures: Any, return_exceptions: bool) -> Any:
             return dict(zip(keys, gather_values(futures, return_exceptions), strict=True))
         if isinstance(futures, Future):
             return _outcome_of(futures) if return_exceptions else futures.result()
-        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, DelayedList, str)):
+        if not isinstance(futures, Iterable) or isinstance(futures, _NO_LISTS):
             check_future(futures, "gather")
         left = list(futures)[::-1]
     finally:

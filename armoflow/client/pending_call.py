@@ -37,17 +37,27 @@ class PendingCall(Coroutine[Any, Any, T]):
         """End it."""
         self._coroutine.close()
 
+    def __iter__(self) -> NoReturn:
+        self._refuse(TypeError, "is gone over", "")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        self._refuse(TypeError, f"has [{key!r}]", f"[{key!r}]")
+
     def __repr__(self) -> str:
         return f"<a call of client.{self._name} that is not awaited>"
 
     if not TYPE_CHECKING:  # a type checker finds it by itself
 
         def __getattr__(self, name: str) -> NoReturn:
-            self._coroutine.close()  # that it was never awaited is told by this
-            raise AttributeError(
-                f"a call of an AsyncClient has to be awaited before it has {name!r}: write "
-                f"(await client.{self._name}(...)).{name}"
-            )
+            self._refuse(AttributeError, f"has {name!r}", f".{name}")
+
+    def _refuse(self, error: type[Exception], used: str, written: str) -> NoReturn:
+        self._coroutine.close()  # that it was never awaited is told by this
+        awaited = f"await client.{self._name}(...)"
+        raise error(
+            f"a call of an AsyncClient has to be awaited before it {used}: write "
+            + (f"({awaited}){written}" if written else awaited)
+        )
 
 
 def pending(

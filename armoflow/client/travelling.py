@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from armoflow.codec.functions import names_in
 from armoflow.codec.modules import NEEDED, ModuleBundle, imports_of, is_user_module
+from armoflow.errors import GraphError
+from armoflow.foreign_keywords import refuse_arguments
 from armoflow.graph.task import BaseTask
 from armoflow.system.packages import package_of
 
@@ -38,7 +40,9 @@ class Travels:
         )
 
 
-def what_travels(task: BaseTask[Any, Any] | Callable[..., Any]) -> Travels:
+def what_travels(
+    task: BaseTask[Any, Any] | Callable[..., Any], *more: NoReturn, **others: NoReturn
+) -> Travels:
     """What goes along with a task, and what has to be installed where it runs.
 
     The one rule: what is installed travels by name, everything else by value. Arguments are not
@@ -46,9 +50,13 @@ def what_travels(task: BaseTask[Any, Any] | Callable[..., Any]) -> Travels:
 
     Args:
         task: A task, or a function.
+        more: There are none.
+        others: Neither.
 
     Raises:
         SerializationError: If something that it uses cannot travel.
+        SignatureError: If it is given anything else as well.
+        GraphError: If it is neither a task nor a function.
 
     Example:
         >>> def load(path):
@@ -57,6 +65,9 @@ def what_travels(task: BaseTask[Any, Any] | Callable[..., Any]) -> Travels:
         >>> what_travels(load).by_name[0].partition(" ")[0].lower()
         'pyyaml'
     """
+    refuse_arguments("what_travels", (), others, more, "it takes a task, and looks at no arguments")
+    if not isinstance(task, BaseTask) and not callable(task):
+        raise GraphError(f"what_travels() takes a task, or a function, not {task!r:.80}")
     named = names_in(task.function if isinstance(task, BaseTask) else task)
     bundle = ModuleBundle()
     bundle.add(name for name in named if is_user_module(name))

@@ -374,6 +374,8 @@ class Inspection:
             UnknownIdError: If there is none, or more than one.
         """
         if len(id) < SHORTEST_ID:
+            if not id:
+                raise UnknownIdError("an empty text is no id, and no name of a run")
             raise UnknownIdError(
                 f"{id!r} is too short: write at least {SHORTEST_ID} characters of an id"
             )

@@ -21,6 +21,16 @@ def age(since: datetime | None, now: datetime | None = None) -> str:
     return length(((now or datetime.now(timezone.utc)) - since).total_seconds())
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something.
+
+    Example:
+        >>> counted(1, "value"), counted(1200, "value")
+        ('1 value', '1,200 values')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def length(seconds: float | None) -> str:
     """A duration for people.
 

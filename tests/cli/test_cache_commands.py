@@ -216,7 +216,7 @@ def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None
     assert engine.json("cache", "ls")["tasks"] == []
     assert "no result 1" in engine.run("cache", "rm", "1", code=1)
     assert run(engine, script, "6") == "begun\n30\nended\n"
-    assert engine.process("cache", "invalidate", "total@1").startswith("1 values in 1 results")
+    assert engine.process("cache", "invalidate", "total@1").startswith("1 value in 1 result")
     explained = engine.process("explain", str(script), "6")
     assert "total: 1 misses\n  removed: it was removed, by armoflow cache rm" in explained
     assert "load: 6 hits" in explained
@@ -236,7 +236,7 @@ def test_what_is_kept_is_computed_again_and_compared(
     (tmp_path / "helper.py").unlink()
     assert (
         engine.process("cache", "verify", "length")
-        == "length: 1 of 1 results are as they were kept, 1 values compared\n"
+        == "length: 1 of 1 result as kept, 1 value compared\n"
     )
     price.write_text("4")
     told = json.loads(engine.process("cache", "verify", "--json", code=1))
@@ -270,7 +270,7 @@ def test_what_needs_packages_is_computed_again_where_it_has_them(
     (failure,) = engine.json("show", failed["id"])["failures"]
     told = engine.process("replay", failure["first"], "--yes", code=1)
     assert "refuses failed: ValueError: 1.5" in told
-    same = "release: 1 of 1 results are as they were kept, 1 values compared\n"
+    same = "release: 1 of 1 result as kept, 1 value compared\n"
     assert engine.process("cache", "verify") == same
     wheel.unlink()
     shutil.rmtree(tmp_path / "environments")

@@ -161,6 +161,12 @@ def test_a_script_that_is_not_there_is_said_to_be_none(runs: Runs) -> None:
     assert "there is no script '/nowhere/script.py'" in told.stderr
 
 
+def test_an_option_that_resume_has_not_is_no_run(runs: Runs) -> None:
+    told = runs("resume", "any", "--detach")
+    assert told.returncode == 2 and "--detach" in told.stderr
+    assert "an empty text is no id, and no name of a run" in runs("resume", "").stderr
+
+
 def test_resume_says_where_a_run_is(runs: Runs) -> None:
     runs.mend()
     assert runs("run", *runs.arguments("told")).stdout == "6\n"

@@ -9,6 +9,7 @@ import pytest
 
 import armoflow
 from armoflow import task
+from armoflow.errors import GraphError, SignatureError
 
 HELPER = """
 import json
@@ -54,3 +55,13 @@ def test_a_function_that_needs_nothing() -> None:
     found = armoflow.what_travels(scope["plain"])  # type: ignore[arg-type]
     assert found.by_value == {} and found.by_name == ()
     assert str(found).endswith("by name, to be installed where it runs:\n  nothing")
+
+
+def test_what_is_no_task_is_refused_and_arguments_are_not_looked_at() -> None:
+    work = task(lambda x: x)
+    with pytest.raises(GraphError, match=r"what_travels\(\) takes a task, or a function, not 3$"):
+        armoflow.what_travels(3)  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="a task, or a function, not "):
+        armoflow.what_travels(work(1))  # type: ignore[arg-type]
+    with pytest.raises(SignatureError, match="looks at no arguments"):
+        armoflow.what_travels(work, 3)  # type: ignore[arg-type]

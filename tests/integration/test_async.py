@@ -177,6 +177,26 @@ def test_all_that_a_client_does_is_awaited(opened: Any) -> None:
     run(main())
 
 
+def test_what_was_not_awaited_says_so(opened: Any) -> None:
+    async def main() -> None:
+        async with opened() as client:
+            calls: dict[str, tuple[Any, ...]] = {
+                **dict.fromkeys(("compute", "submit", "explain", "plan"), (double(1),)),
+                **dict.fromkeys(("attach", "resume", "refer", "get", "forget", "put"), ("name",)),
+                **{"map": (double, [1]), "gather": ([],), "detach": ()},
+            }
+            for name, arguments in calls.items():
+                words = rf"awaited before it has 'result': write \(await client\.{name}\(\.\.\.\)\)"
+                with pytest.raises(AttributeError, match=words):
+                    print(getattr(client, name)(*arguments).result)
+            with pytest.raises(TypeError, match=r"has \[0\]: write \(await client\.map\("):
+                print(client.map(double, [1])[0])
+            with pytest.raises(TypeError, match=r"is gone over: write await client\.map\("):
+                print(*client.map(double, [1]))
+
+    run(main())
+
+
 def test_futures_are_iterated_as_they_end(opened: Any) -> None:
     async def main() -> None:
         async with opened() as client:
