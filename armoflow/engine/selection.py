@@ -104,17 +104,19 @@ class Selection:
             sql += f"AND ({where.sql})"
             parameters = [*among, *low, *high, *where.parameters]
         elif self._total is not None:  # so those after the span need not be counted
-            sql = f"SELECT group_concat(e.rowid) FILTER (WHERE {from_low}),0,"
-            sql += f"count(*) FILTER (WHERE NOT ({from_low})) {rows} AND {to_high} "
-            sql += f"AND ({where.sql})"
-            parameters = [*low, *low, *among, *high, *where.parameters]
+            sql = f"SELECT group_concat(e.rowid) FILTER (WHERE {from_low}),0,count(*) {rows} "
+            sql += f"AND {to_high} AND ({where.sql})"
+            parameters = [*low, *among, *high, *where.parameters]
         else:
-            before = f"count(*) FILTER (WHERE NOT ({from_low}))" if low else "0"
+            earlier = f"count(*) FILTER (WHERE NOT ({from_low}))" if low else "0"
             sql = f"SELECT group_concat(e.rowid) FILTER (WHERE {from_low} AND {to_high}),"
-            sql += f"count(*),{before} {rows} AND ({where.sql})"
+            sql += f"count(*),{earlier} {rows} AND ({where.sql})"
             parameters = [*low, *high, *low, *among, *where.parameters]
-        text, matching, count = connection.execute(sql, parameters).fetchone()
-        return Part(matching, count, text or "")
+        text, matching, before = connection.execute(sql, parameters).fetchone()
+        numbers = text or ""
+        if self._total is not None:  # those in the span were counted with those before it
+            before -= _length(numbers)
+        return Part(matching, before, numbers)
 
     def count(self, parts: Sequence[Part]) -> int:
         """How many rows match."""
@@ -127,7 +129,7 @@ class Selection:
         """
         query, total = self._query, self.count(parts)
         text = ",".join(part.numbers for part in parts if part.numbers)
-        found = text.count(",") + 1 if text else 0
+        found = _length(text)
         before = sum(part.before for part in parts)
         if self._low is None:
             before = 0
@@ -212,6 +214,11 @@ class Selection:
             return "1", []
         sql = f"({','.join(self._keys)}) {sign} ({','.join('?' * len(keys))})"
         return sql, [*self._key_parameters, *keys]
+
+
+def _length(numbers: str) -> int:
+    """How many numbers there are in the inside of a JSON list."""
+    return numbers.count(",") + 1 if numbers else 0
 
 
 def _keys(query: ListQuery, by_number: bool) -> tuple[list[str], tuple[Any, ...]]:
