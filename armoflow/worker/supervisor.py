@@ -25,7 +25,7 @@ from armoflow.worker.home import USUAL, Home
 from armoflow.worker.host import Host
 from armoflow.worker.killing import memory_is_short, memory_left
 from armoflow.worker.mark import NO_ITEM, WAITING, Position
-from armoflow.worker.prefetch import Prefetch
+from armoflow.worker.prefetch import PREFETCH_SECONDS, Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
 from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, overran, refuse
@@ -109,6 +109,14 @@ class ChildSupervisor:
     def room(self) -> int:
         """How many more tasks it should be given."""
         return max(0, self.window.size - self.load)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether what it runs takes longer than tasks behind it should wait: for ever, perhaps."""
+        dialogue = self._dialogue
+        if dialogue is None or self._running not in dialogue.sent:
+            return False
+        return self._loop.time() - self._running_since > PREFETCH_SECONDS
 
     @property
     def works(self) -> list[Assignment]:

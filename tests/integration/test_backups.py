@@ -12,12 +12,18 @@ from typing import Any
 import psutil
 import pytest
 
-from armoflow import Client, task
+from armoflow import Client, config, task
 from armoflow.errors import OptionError
 from armoflow.options import TaskOptions
 from tests.integration.engines import STOCK, Up, up
 from tests.integration.gates import Log, note
 from tests.integration.test_freeing import COMPLETED, Ledger
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds up others is looked for sooner than is good for tasks of users."""
+    monkeypatch.setattr(config, "BACKUP_QUIET", 0.6)
 
 
 @pytest.fixture(scope="module", params=["embedded", "stock"])
@@ -117,7 +123,7 @@ def test_what_a_copy_made_is_kept_as_that_of_the_others(
 def slow_failure(number: int, log: str) -> int:
     note(log, number)
     if number == 7:
-        time.sleep(3)
+        time.sleep(1.5)
         raise ValueError("too bad")
     return number
 

@@ -117,7 +117,7 @@ def as_items(value: Any) -> Any:
 def connect(request: pytest.FixtureRequest, engine: Up) -> Callable[..., Client]:
     """A client by each of its ways to a worker."""
     if request.param == "local":
-        return lambda **options: Client(local=True, **options)
+        return lambda **options: Client(local=True, backoff=0.01, **options)
     extensions = request.param == "batch"
     return lambda **options: Client(
         engine.endpoint, workers=2, extensions=extensions, backoff=0.01, **options

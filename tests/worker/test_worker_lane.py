@@ -28,6 +28,27 @@ async def test_many_tasks_all_end_with_their_values(lane: Lane) -> None:
     assert await lane.ended(tasks) == [number * number for number in range(500)]
 
 
+@on_a_lane(workers=2)
+async def test_nothing_is_put_behind_a_task_that_takes_long(lane: Lane) -> None:
+    """Its child may stand still: who runs a task a second time gains nothing there."""
+    meet = meeting(str(lane.directory))
+    held = lane.submit(call(meet, "held", ["go on"]))
+    await file_appears(lane.directory / "held")
+    (seat,) = (seat for seat in lane.agent._seats if seat.load)
+    seat.window.size = 100
+    while not seat.held_up:
+        await asyncio.sleep(0.01)
+    others = lane.submit(*(call(meet, f"other {number}", []) for number in range(50)))
+    ending = asyncio.ensure_future(lane.ended(others))
+    while not ending.done():
+        assert seat.load == 1
+        await asyncio.sleep(0)
+    assert len(await ending) == 50
+    (lane.directory / "go on").touch()
+    assert await lane.ended(held) == ["held"]
+    assert not seat.held_up
+
+
 @on_a_lane(memory_limit=1)
 async def test_data_that_is_not_in_memory_is_read(lane: Lane) -> None:
     def add(left: int, right: int) -> int:

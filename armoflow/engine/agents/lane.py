@@ -250,7 +250,8 @@ class LaneAgent:
         shares = []
         contended = self._engine.scheduler.contended(self._partition)
         for seat in seats:
-            room = max(0, 1 - seat.load) if contended and _is_slow(seat) else seat.room
+            one = seat.held_up or (contended and _is_slow(seat))
+            room = max(0, 1 - seat.load) if one else seat.room
             count = min(room, max(0, fair - seat.load), ready)
             if count:
                 shares.append((seat, count))
