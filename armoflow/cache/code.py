@@ -27,7 +27,7 @@ from armoflow.cache.sources import SourceText, source_digests
 from armoflow.cache.values import described, make_walk
 from armoflow.cache.walk import Found, Parts, digest_of, text_digest
 from armoflow.codec.modules import is_user_module
-from armoflow.codec.references import code_imports, content_of
+from armoflow.codec.references import code_imports, content_of, is_dispatcher
 from armoflow.codec.usage import METHODS, is_own, names_in
 from armoflow.graph.task import BaseTask
 from armoflow.system.packages import origin, package_of
@@ -122,7 +122,7 @@ def foreign_function(function: types.FunctionType) -> Found:
     head = text_digest("function", *origin(made_by), module, name)
     if getattr(found, "__func__", found) is function and not is_own(module):
         return head
-    if "registry" in vars(function) and "dispatch" in vars(function):  # functools.singledispatch
+    if is_dispatcher(function):
         return Parts(
             "dispatch", [dict(vars(function)["registry"]), vars(function).get("__wrapped__")]
         )

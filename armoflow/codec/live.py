@@ -28,10 +28,16 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
-from armoflow.codec.modules import ModuleBundle, ModuleSource
-from armoflow.codec.pickler import CachedFunction, Pickler, cache_around
+from armoflow.codec.modules import MAIN, ModuleBundle, ModuleSource
+from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
 from armoflow.codec.pickling import explain_failure
-from armoflow.codec.references import code_imports, content_of, is_importable, is_reachable
+from armoflow.codec.references import (
+    code_imports,
+    content_of,
+    is_dispatcher,
+    is_importable,
+    is_reachable,
+)
 from armoflow.codec.usage import METHODS, WIDEST, Binding, Usage, find_usage, is_own
 from armoflow.errors import SerializationError
 
@@ -61,6 +67,7 @@ class LiveState:
         self._declared: dict[str, tuple[ModuleSource, Declared | None]] = {}
         self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._known_with_values: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
+        self._owners: dict[str, Any] = {}  # of the names that differ: what they are in
 
     def check(self, root: Any) -> None:
         """Look at what a callable uses; of a module, at what its classes do.
@@ -94,13 +101,22 @@ class LiveState:
             if self._bundle.source(binding.module) is None:
                 continue
             pickled = self._pickle(binding) if self._differs(binding) else None
-            self._bundle.set_name(f"{binding.module}:{binding.path}", pickled)
+            self._set(binding.module, binding.path, pickled)
             noticed = noticed and (pickled is None or _is_noticed(binding.value))
         for module in usage.modules:
             for path in self._bundle.names_of(module):
-                if not _exists(module, path):
-                    self._bundle.set_name(f"{module}:{path}", None)
+                owner = _owner(module, path)
+                if owner is _ABSENT or owner is not self._owners.get(f"{module}:{path}"):
+                    self._set(module, path, None)  # it is gone, or in something else now
         return noticed
+
+    def _set(self, module: str, path: str, pickled: bytes | None) -> None:
+        name = f"{module}:{path}"
+        self._bundle.set_name(name, pickled)
+        if pickled is None:
+            self._owners.pop(name, None)
+        else:
+            self._owners[name] = _owner(module, path)
 
     # --- one name ---------------------------------------------------------------------------------
 
@@ -116,7 +132,7 @@ class LiveState:
         if kind is DeclaredKind.LITERAL:
             return not same(value, declaration.value)
         if kind is DeclaredKind.DEFINITION:
-            return not (_is_defined(value, binding) and self._is_known(value))
+            return not (_is_plain(value, binding) and self._is_known(value))
         if kind is DeclaredKind.DECORATED:
             return _is_code(value) and not (_is_defined(value, binding) and self._is_known(value))
         return self._computed_differs(binding)
@@ -147,8 +163,11 @@ class LiveState:
     def _is_known(self, value: Any) -> bool:
         """Whether functions have the code and the defaults that their modules' sources say."""
         for function in _functions_in(value):
-            declared = self._declarations(function.__globals__.get("__name__") or "")
+            module = function.__globals__.get("__name__") or ""
+            declared = self._declarations(module)
             if declared is None:
+                if module in MAIN or not is_importable(module):
+                    return False  # the script put it there
                 continue
             if function.__code__ not in declared.codes:
                 return function.__code__.co_filename.startswith(_GENERATED)
@@ -238,7 +257,7 @@ class _ByValue(Pickler):
         if id(value) not in self._by_value:
             return super().reducer_override(value)
         if isinstance(value, types.FunctionType):
-            return self._reduce_in_module(value)
+            return reduce_dispatch(value) if is_dispatcher(value) else self._reduce_in_module(value)
         if isinstance(value, CachedFunction):
             return cache_around(value)
         if hasattr(type(value), "reduce_by_value"):
@@ -276,11 +295,13 @@ def _reason(value: Any) -> str:
     return f"a {type(value).__name__} that is too large"
 
 
-def _exists(module: str, path: str) -> bool:
-    found: Any = sys.modules.get(module)
-    for name in path.split("."):
-        found = getattr(found, "__dict__", {}).get(name, _ABSENT)
-    return found is not _ABSENT
+def _owner(module: str, path: str) -> Any:
+    """The module, class or function that has what a path leads to as its attribute."""
+    owner: Any = sys.modules.get(module)
+    *parts, last = path.split(".")
+    for part in parts:
+        owner = getattr(owner, "__dict__", {}).get(part)
+    return owner if last in getattr(owner, "__dict__", {}) else _ABSENT
 
 
 def _holds_values(root: Any) -> bool:
@@ -292,6 +313,14 @@ def _holds_values(root: Any) -> bool:
 
 def _is_code(value: Any) -> bool:
     return isinstance(value, _CODE) or "__wrapped__" in getattr(value, "__dict__", {})
+
+
+def _is_plain(value: Any, binding: Binding) -> bool:
+    """Whether a value is what a definition without decorators makes under this name."""
+    if isinstance(value, types.FunctionType):
+        name = binding.path.rpartition(".")[2]
+        return value.__code__.co_name == name and _is_defined(value, binding)
+    return isinstance(value, type) and _is_defined(value, binding)
 
 
 def _is_defined(value: Any, binding: Binding) -> bool:
@@ -312,6 +341,8 @@ def _functions_in(value: Any, depth: int = _DEEPEST) -> Iterator[types.FunctionT
     parts = [getattr(value, "__dict__", {}).get("__wrapped__")]
     if isinstance(value, types.FunctionType):
         parts += map(content_of, value.__closure__ or ())
+        if is_dispatcher(value):
+            parts += vars(value)["registry"].values()
     elif isinstance(value, METHODS):
         parts += [
             getattr(value, name, None) for name in ("__func__", "func", "fget", "fset", "fdel")

@@ -27,6 +27,7 @@ from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import (
     code_imports,
     find_wrapped,
+    is_dispatcher,
     is_importable,
     is_reachable,
     load_wrapped,
@@ -145,8 +146,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         wrapped = find_wrapped(function)
         if wrapped is not None:
             return load_wrapped, wrapped
-        if "registry" in function.__dict__ and "dispatch" in function.__dict__:
-            return _reduce_dispatch(function)
+        if is_dispatcher(function):
+            return reduce_dispatch(function)
         reduced = super().reducer_override(function)
         if reduced is NotImplemented:
             if is_importable(function.__module__):
@@ -198,7 +199,7 @@ def _pickle_class(cls: type) -> ClassPickle:
     return pickle_class(cls, pickler.file.getvalue(), frozenset(pickler.names))
 
 
-def _reduce_dispatch(function: Any) -> tuple[Any, ...]:
+def reduce_dispatch(function: Any) -> tuple[Any, ...]:
     """What ``functools.singledispatch`` makes: its cache of weak references stays here."""
     state = dict(function.registry), function.__wrapped__
     return make_dispatch, (), state, None, None, set_dispatch

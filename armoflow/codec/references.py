@@ -168,3 +168,14 @@ def _only_builtins(code: types.CodeType, names: dict[str, Any]) -> bool:
         for constant in code.co_consts
         if isinstance(constant, types.CodeType)
     )
+
+
+def is_dispatcher(function: types.FunctionType) -> bool:
+    """Whether ``functools.singledispatch`` made a function.
+
+    Example:
+        >>> import functools
+        >>> is_dispatcher(functools.singledispatch(repr)), is_dispatcher(is_dispatcher)
+        (True, False)
+    """
+    return "registry" in function.__dict__ and "dispatch" in function.__dict__

@@ -351,6 +351,70 @@ def test_defaults_and_attributes_that_are_replaced(client: Client, write: Write)
     assert agree(client, g, 0) == (2, 1, 1)
 
 
+def plus_100(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator of the script's, as those that time or log are."""
+
+    @functools.wraps(function)
+    def inner(*arguments: Any) -> Any:
+        return function(*arguments) + 100
+
+    return inner
+
+
+def test_what_the_script_decorates_or_registers(client: Client, write: Write) -> None:
+    module = write(
+        "lively",
+        "import functools\n"
+        "def h(x): return x + 1\n"
+        "def twice(f):\n"
+        "    @functools.wraps(f)\n"
+        "    def inner(x): return 2 * f(x)\n"
+        "    return inner\n"
+        "@functools.singledispatch\n"
+        "def kind(x): return 'any'\n"
+        "class Adder:\n"
+        "    def add(self, x): return x + 1\n"
+        "def all_of_it(x): return h(x), kind(x), Adder().add(x)\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (1, "any", 1)
+    original = module.h
+    decorate = script(plus_100, functools=functools)
+    module.h = decorate(original)
+    assert agree(client, g, 0) == (101, "any", 1)
+    module.h = module.twice(original)  # by what stands in the same source
+    assert agree(client, g, 0) == (2, "any", 1)
+    module.kind.register(int)(script(of_int))
+    assert agree(client, g, 0) == (2, "int", 1)
+    module.Adder.add = decorate(module.Adder.add)
+    assert agree(client, g, 0) == (2, "int", 101)
+    module.h = original
+    assert agree(client, g, 0) == (1, "int", 101)
+
+
+def of_int(x: int) -> str:
+    return "int"
+
+
+def test_what_was_changed_in_a_class_is_not_changed_in_the_next(
+    client: Client, write: Write
+) -> None:
+    module = write(
+        "lively",
+        "class Outer:\n"
+        "    class Inner:\n"
+        "        v = 1\n"
+        "def all_of_it(x): return Outer.Inner.v + x\n",
+    )
+    g = script(all_of_it, module=module)
+    module.Outer.Inner.v = 10
+    assert agree(client, g, 0) == 10
+    module.Outer.Inner = type("Inner", (), {"v": 20})
+    assert agree(client, g, 0) == 20
+    module.Outer = type("Outer", (), {"Inner": type("Inner", (), {"v": 30})})
+    assert agree(client, g, 0) == 30
+
+
 def test_two_clients_of_one_engine_with_a_module_of_one_name(engine: Any, write: Write) -> None:
     module = write("shared_name", "def h(x): return x + 1\n")
     g = script(call, module=module)
