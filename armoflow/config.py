@@ -195,6 +195,9 @@ PROGRESS_BYTES = 64 * MIB
 ERROR_RECORD_LIMIT = 4 * KIB
 """Bytes of an error in an ArmoniK task's text: engines copy it into every transitive dependent."""
 
+KEPT_ERRORS_LIMIT = 16 * KIB
+"""Bytes of the errors of failed items that are kept with the log of the task that ran them."""
+
 ERROR_COPY_LIMIT = 64 * KIB
 """Bytes of an error in the slot of an item that was skipped because of it: there may be many."""
 

@@ -16,6 +16,7 @@ from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.facts import headline, task_facts
+from armoflow.report.failure_groups import NOT_KEPT
 from armoflow.report.wording import length
 
 FAILURES = 200
@@ -112,7 +113,7 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
         click.echo(f"      armoflow show {pack['task']}")
     if kind == "Task":
         for item in items[:ITEMS]:
-            click.echo(f"  {item['name']} failed: {item['error'] or 'its value is gone'}")
+            click.echo(f"  {item['name']} failed: {item['error'] or NOT_KEPT}")
         if len(items) > ITEMS:
             click.echo(f"  ... and {len(items) - ITEMS:,} more")
     if trace:

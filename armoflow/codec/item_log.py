@@ -5,7 +5,8 @@ steps of a chain, the calls of a graph that it began itself) it knows nothing, s
 itself, behind the slots of its first output (see :mod:`armoflow.codec.envelope`); what was quick is
 told together, so that a log costs next to nothing. Values are deleted when nobody needs them, but
 names last: of a task with items that failed, or were tried again, a small result of its own is
-left, whose name tells of them (:class:`ItemSummary`) and whose data is the log.
+left, whose name tells of them (:class:`ItemSummary`) and whose data is the log, with the first
+errors in slots (:mod:`armoflow.codec.kept_errors`).
 
 To read one: download a result's data with the calls that every ArmoniK serves, and give it to
 :func:`read_items`. A single item that succeeded at once leaves no log: the engine tells all of it.
@@ -20,7 +21,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from armoflow.codec.container import Buffer
-from armoflow.codec.envelope import pack_envelope, unpack_told
+from armoflow.codec.envelope import Cell, pack_envelope, unpack_told
 from armoflow.codec.positions import Positions, item_at, label, position_of
 from armoflow.errors import EnvelopeError
 
@@ -242,9 +243,9 @@ class ItemLog:
         """As it travels."""
         return [section.pack() for section in self._sections if section.length]
 
-    def data(self) -> list[Buffer]:
-        """The data of a result that is there for this log."""
-        return pack_envelope((), log=self.pack())
+    def data(self, errors: Sequence[Cell] = ()) -> list[Buffer]:
+        """The data of a result that is there for this log, with why items have failed."""
+        return pack_envelope(errors, log=self.pack())
 
 
 def _next(section: Section) -> int | None:

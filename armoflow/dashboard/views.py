@@ -10,6 +10,7 @@ from armoflow.dashboard.processes import ProcessRow
 from armoflow.dashboard.sources import RUNNING
 from armoflow.protocol.states import STATES
 from armoflow.report import sections
+from armoflow.report.failure_groups import NOT_KEPT
 from armoflow.report.html import Html, table, tag
 from armoflow.report.page import UNITS
 from armoflow.report.trace import SessionTrace, TaskRun
@@ -20,8 +21,6 @@ ITEMS = 100
 
 SHOWN = 12
 """Running tasks that are listed."""
-
-GONE = "its value, which told why, is gone"
 
 
 class PageParts:
@@ -259,7 +258,7 @@ def _failed_items(items: Sequence[Mapping[str, Any]]) -> Any:
     shown = [
         tag(
             "details",
-            tag("summary", tag("b", item["name"], " ", class_="failed"), item["error"] or GONE),
+            tag("summary", tag("b", item["name"], " ", class_="failed"), item["error"] or NOT_KEPT),
             tag("p", f"Tried {item['attempts']} times.") if item["attempts"] > 1 else None,
             tag("pre", item["traceback"], tabindex=0) if item["traceback"] else None,
             open=number == 0,

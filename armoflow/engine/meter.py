@@ -56,7 +56,7 @@ class Reading:
 
     Attributes:
         queued: Tasks that wait for a worker, by partition.
-        running: Tasks that workers have, by partition.
+        running: Tasks that workers run, by partition.
         ended: Tasks that have ended since the engine started, by partition and status.
         sessions: Sessions by status.
         records: Tasks and results in memory.
@@ -106,16 +106,19 @@ class Meter:
         """Look at the engine now."""
         engine = self._engine
         partitions = engine.partitions
-        running = Counter(dict.fromkeys(partitions, 0))
+        queued = {name: engine.scheduler.queued(name) for name in partitions}
+        running = dict.fromkeys(partitions, 0)
         for task_id in engine.scheduler.running:
             task = engine.state.tasks.get(task_id)
             if task is not None:
-                running[task.options.partition_id] += 1
+                # One that its agent has, behind another, has not begun.
+                counts = queued if task.status is TaskStatus.DISPATCHED else running
+                counts[task.options.partition_id] += 1
         states = (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.TIMEOUT, TaskStatus.CANCELLED)
         none = {(name, status.name.lower()): 0 for name in partitions for status in states}
         sessions = Counter(session.status for session in engine.state.sessions.values())
         return Reading(
-            queued={name: engine.scheduler.queued(name) for name in partitions},
+            queued=queued,
             running=running,
             ended={**none, **self._ended},
             sessions={status.name.lower(): sessions[status] for status in SessionStatus},

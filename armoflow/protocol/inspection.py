@@ -86,7 +86,7 @@ class TaskItems(NamedTuple):
 
     Attributes:
         records: Of all of them; empty where nothing is told of them.
-        errors: Why some failed, by what errors call them; as far as values are there.
+        errors: Why some failed, by what errors call them; as far as it was kept.
     """
 
     records: Sequence[ItemRecord]
@@ -289,7 +289,9 @@ class Inspection:
         errors: dict[str, ErrorRecord] = {}
         for log in self.listed(own):
             data = self.data(log)
-            records += read_items(data) if data is not None else ()
+            if data is not None:
+                records += read_items(data)
+                errors |= {record.name: record for record in _error_records(data)}
         for output in task.expected_output_ids:
             for result in self.listed(Result.result_id == output):
                 data = self.data(result) if result.owner_task_id == task.id else None
@@ -298,18 +300,18 @@ class Inspection:
                     errors |= {record.name: record for record in _error_records(data)}
         return TaskItems(records, errors)
 
-    def left_logs(self, session_id: str) -> dict[str, list[ItemRecord]]:
+    def left_logs(self, session_id: str) -> dict[str, ToldItems]:
         """The logs of items that outlive values, by task: an item failed, or was tried again."""
         wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
         left = {log.created_by: self.data(log) for log in self.listed(wanted)}
-        return {id: read_items(data) for id, data in left.items() if data is not None}
+        return {id: _told(data) for id, data in left.items() if data is not None}
 
     def told(self, session_id: str, result_ids: Sequence[str]) -> dict[str, ToldItems]:
         """What results say of the items of the tasks that made them; without, it is left out."""
 
         def ask(result_id: str) -> ToldItems | None:
             data = self.data(Result(result_id=result_id, session_id=session_id))
-            return None if data is None else ToldItems(read_items(data), _error_records(data))
+            return None if data is None else _told(data)
 
         # One after the other: at the interpreter's end, when a client leaves a report, there are no
         # threads any more.
@@ -459,6 +461,10 @@ class Inspection:
             yield
         except grpc.RpcError as error:
             raise refusal(error, what, self._caller) from error
+
+
+def _told(data: bytes) -> ToldItems:
+    return ToldItems(read_items(data), _error_records(data))
 
 
 def _error_records(data: bytes) -> list[ErrorRecord]:

@@ -97,9 +97,10 @@ def with_items(inspection: Inspection, trace: SessionTrace, stored: Sequence[str
     told = inspection.told(trace.id, stored)
     runs = []
     for run in trace.runs:
-        found = told.get(run.outputs[0]) if run.outputs and run.state == "done" else None
-        records = (found.records if found else ()) or left.get(run.id, ())
-        faults = faults_of(records, found.errors if found else ())
+        output = run.outputs[0] if run.outputs and run.state == "done" else ""
+        found = [each for each in (told.get(output), left.get(run.id)) if each is not None]
+        records = next((each.records for each in found if each.records), ())
+        faults = faults_of(records, [error for each in found for error in each.errors])
         runs.append(run._replace(items=records, faults=faults) if records else run)
     return runs
 

@@ -13,6 +13,9 @@ from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.report.critical_path import Lineage
 from armoflow.report.trace import TaskRun
 
+NOT_KEPT = "only the first errors of a task are kept"
+"""What is said of a failed call in place of its error."""
+
 EXAMPLES = 20
 """Tasks that are named of each kind of failure."""
 
@@ -129,19 +132,19 @@ def faults_of(
 
     Args:
         records: What became of the calls.
-        errors: What is left of why; also of other calls, whose failure these have inherited.
+        errors: What was kept of why; also of other calls, whose failure these have inherited.
 
     Example:
         >>> records = [ItemRecord("f", 0, 0.1), ItemRecord("f", 1, 0.1, ItemState.FAILED)]
         >>> faults_of(records, [])
-        [('f[1] failed: its value, which told why, is gone', '')]
+        [('f[1] failed: only the first errors of a task are kept', '')]
     """
     by_name = {error.name: error for error in errors}
     faults = []
     for label in (record.label for record in records if record.state is ItemState.FAILED):
         error = by_name.get(label)
         if error is None:
-            faults.append((f"{label} failed: its value, which told why, is gone", ""))
+            faults.append((f"{label} failed: {NOT_KEPT}", ""))
         else:
             faults.append((error.summary, str(error.cause())))
     return faults

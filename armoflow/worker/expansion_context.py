@@ -7,7 +7,8 @@ that name no new result), results without data, data in files, child tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from armoflow import config
@@ -15,6 +16,7 @@ from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import Cell, Slot, pack_envelope
 from armoflow.codec.item_log import ItemLog
+from armoflow.codec.kept_errors import kept_errors
 from armoflow.codec.payload import Payload
 from armoflow.content import Part
 from armoflow.protocol.frames import (
@@ -117,9 +119,9 @@ class ExpansionContext:
         """Give an expected output its slots."""
         self._written[output] = cells
 
-    def leave_log(self) -> None:
-        """Leave a result that is there for the task's log."""
-        self._store_one(self.log.name, self.log.data())
+    def leave_log(self, cells: Iterable[Cell]) -> None:
+        """Leave a result that is there for the task's log, and tells why cells have no value."""
+        self._store_one(self.log.name, self.log.data(kept_errors(cells)))
 
     def submit(self, submission: Submission) -> None:
         """Add a child task; its new results get ids when the expansion has returned."""
@@ -152,7 +154,7 @@ class ExpansionContext:
         """Lay the outputs out; the log is behind the first one's slots, or has its own result."""
         log = self.log.pack() if self._written and self.log.tells and not self.log.lasts else ()
         if not log and self.log.tells:
-            self.leave_log()
+            self.leave_log(chain.from_iterable(self._written.values()))
         packages = packages_of(self.payload)
         for output, cells in self._written.items():
             self._write(output, pack_envelope(cells, self.ran, log, packages))

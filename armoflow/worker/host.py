@@ -24,8 +24,8 @@ class Host(Protocol):
     def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """A task waits so long for a retry; its child is free. Only on the embedded engine."""
 
-    def lagging(self, supervisor: ChildSupervisor) -> None:
-        """Assignment waits behind a task that takes long: it may be recalled for others."""
+    def lagging(self, supervisor: ChildSupervisor, running: Assignment) -> None:
+        """Tasks wait behind one that takes long: they may be recalled for others."""
 
     def printed(self, passages: Sequence[Passage]) -> None:
         """Tasks wrote something, or what they have left behind."""

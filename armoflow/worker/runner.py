@@ -237,7 +237,7 @@ class Runner:
         log: Sequence[Any] = ()
         if self._log.tells:
             if self._log.lasts:
-                self._context(task, job, effects).leave_log()
+                self._context(task, job, effects).leave_log(job.cells[0])
             else:
                 log = self._log.pack()
         packages = packages_of(payload)

@@ -202,7 +202,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """Tasks wait in their child here: an agent knows no delay."""
 
-    def lagging(self, supervisor: ChildSupervisor) -> None:
+    def lagging(self, supervisor: ChildSupervisor, running: Assignment) -> None:
         """There is no other child to give work to."""
 
     def printed(self, passages: Sequence[Passage]) -> None:

@@ -348,8 +348,8 @@ class ChildSupervisor:
                 dialogue.hear_early(serial)
             except BrokenStreamError as error:
                 child.break_off(error)
-        if len(dialogue.sent) > 1:
-            self._host.lagging(self)
+        if work is not None and self.load > 1:
+            self._host.lagging(self, work)
 
     def _listen(self, child: ChildProcess, dialogue: Dialogue) -> None:
         """Tell what tasks have written since this was asked last."""

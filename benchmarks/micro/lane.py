@@ -106,7 +106,7 @@ class Bench:
     def returned(self, supervisor: ChildSupervisor, works: Sequence[Assignment]) -> None:
         self._works.extend(works)
 
-    def lagging(self, supervisor: ChildSupervisor) -> None:
+    def lagging(self, supervisor: ChildSupervisor, running: Assignment) -> None:
         pass
 
     def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:

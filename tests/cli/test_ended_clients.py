@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,18 @@ def test_what_a_client_leaves_that_has_ended_can_be_looked_at(
     assert session["application"] == "ended" and session["id"] in engine.run("ps")
     (failure,) = engine.json("show", session["id"])["failures"]
     assert 'raise ValueError(f"no {x}")' in engine.json("show", failure["first"])["traceback"]
+    (pack,) = engine.json("show", session["id"])["tasks with failed items"]
+    items = engine.json("show", pack["task"])["failed items"]  # values are gone, errors stay
+    assert [item["error"].partition(" in ")[0] for item in items] == [
+        "ValueError: odd 1",
+        "ValueError: odd 3",
+        "ValueError: odd 5",
+    ]
+    assert 'raise ValueError(f"odd {x}")' in items[2]["traceback"]
     if engine.keeps_output:
         assert "about to fail" in engine.run("logs", session["id"])
     page = tmp_path / "run.html"
     engine.run("report", session["id"], "-o", str(page))
-    assert "ValueError: no 3" in page.read_text()
+    told = page.read_text()
+    assert "ValueError: no 3" in told and "ValueError: odd 1" in told
+    assert "3 \N{MULTIPLICATION SIGN} ValueError: odd 1" in re.sub(r"<[^>]*>", "", told)

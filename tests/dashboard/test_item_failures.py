@@ -18,6 +18,7 @@ from armoflow.dashboard.item_failures import ItemFailures
 from armoflow.protocol.inspection import Inspection, ToldItems
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.facts import task_facts
+from armoflow.report.failure_groups import NOT_KEPT
 from armoflow.report.trace import TaskRun
 from tests.engine.serving import serve
 
@@ -86,10 +87,10 @@ def test_what_is_not_known_yet_waits_for_its_task(engine: Logs) -> None:
     assert [told.id for told in failures.ask(by_id(run), live=False)] == ["t1"]
 
 
-def test_a_value_that_is_gone_is_said(engine: Logs) -> None:
+def test_an_error_that_was_not_kept_is_said(engine: Logs) -> None:
     run, failures = engine.fail(1, value=False), failures_of(engine)
     (told,) = failures.ask(by_id(run), live=False)
-    assert told.faults == [("f[1] failed: its value, which told why, is gone", "")]
+    assert told.faults == [(f"f[1] failed: {NOT_KEPT}", "")]
 
 
 def test_it_is_asked_seldom_while_tasks_run_and_twice_at_the_end(engine: Logs) -> None:

@@ -172,7 +172,7 @@ class Seat:
         asyncio.get_running_loop().call_later(seconds, supervisor.send, [work])
         self._changed.set()
 
-    def lagging(self, supervisor: ChildSupervisor) -> None:
+    def lagging(self, supervisor: ChildSupervisor, running: Assignment) -> None:
         pass
 
     def printed(self, passages: Sequence[Passage]) -> None:

@@ -16,7 +16,8 @@ import armoflow
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
 from armoflow.config import ERROR_RECORD_LIMIT
-from armoflow.engine.records import ApiOptions, TaskStatus
+from armoflow.engine.meter import Meter
+from armoflow.engine.records import ApiOptions, NewTask, TaskStatus
 
 
 @on_a_lane()
@@ -198,6 +199,51 @@ async def test_what_waits_behind_a_long_task_moves_to_an_idle_child(lane: Lane) 
     waiting = call(meet, "first", names)
     tasks = lane.submit(waiting, *(call(meet, name, []) for name in names))
     assert await lane.ended(tasks) == ["first", *names]
+
+
+async def _wait_behind_one(lane: Lane) -> tuple[list[NewTask], Path]:
+    """Quick tasks that were sent ahead, behind the first one, which waits for a file."""
+
+    def nothing() -> None:
+        pass
+
+    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # a large window now
+    gate = lane.directory / "last"
+    meet = meeting(str(lane.directory))
+    tasks = lane.submit(call(meet, "first", ["last"]), *(call(meet, str(n), []) for n in range(3)))
+    await file_appears(lane.directory / "first")
+    live = lane.engine.state.tasks
+    while [live[task.id].status for task in tasks[1:]] != 3 * [TaskStatus.DISPATCHED]:
+        await asyncio.sleep(0.005)  # the child is looked at now and then
+    return tasks, gate
+
+
+@on_a_lane(workers=1)
+async def test_what_waits_behind_a_long_task_is_not_said_to_run(lane: Lane) -> None:
+    tasks, gate = await _wait_behind_one(lane)
+    live = [lane.engine.state.tasks[task.id] for task in tasks]
+    assert live[0].status is TaskStatus.PROCESSING
+    assert [task.started_at for task in live[1:]] == [None, None, None]
+    reading = Meter(lane.engine).read()
+    assert (reading.running["default"], reading.queued["default"]) == (1, 3)
+    gate.touch()
+    assert await lane.ended(tasks) == ["first", "0", "1", "2"]
+    await lane.engine.committed()
+    ended = [await lane.engine.read_task(task.id) for task in tasks]
+    spans = [(task.started_at, task.processed_at) for task in ended if task is not None]
+    assert all(before[1] <= after[0] + 0.01 for before, after in itertools.pairwise(spans))
+
+
+@on_a_lane(workers=1)
+async def test_what_waits_behind_a_long_task_is_held_by_a_pause(lane: Lane) -> None:
+    tasks, gate = await _wait_behind_one(lane)
+    engine, live = lane.engine, lane.engine.state.tasks
+    engine.apply(engine.state.pause_session(engine.now(), lane.session, engine.scheduler.running))
+    assert [live[task.id].status for task in tasks[1:]] == 3 * [TaskStatus.PAUSED]
+    gate.touch()
+    assert await lane.ended(tasks[:1]) == ["first"]
+    engine.apply(engine.state.resume_session(engine.now(), lane.session))
+    assert await lane.ended(tasks) == ["first", "0", "1", "2"]
 
 
 @on_a_lane()

@@ -22,6 +22,7 @@ from armoflow.agent.passages import Passage
 from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Followers
 from armoflow.engine.agents.slots import Slots
+from armoflow.engine.agents.turns import HELD, Turns
 from armoflow.engine.commits import discard
 from armoflow.engine.core import Engine
 from armoflow.engine.pods import pods
@@ -84,6 +85,7 @@ class LaneAgent:
             environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
         self._spares = Spares(self._directory, environment, spare_delay, container_memory())
         self._slots = Slots(workers, machine_memory())
+        self._turns = Turns(engine)
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}
@@ -126,7 +128,7 @@ class LaneAgent:
         works = [*self._waiting, *(work for works in left for work in works)]
         here = [*self._unread.values(), *self._unprepared.values()]
         for task in [*here, *(work.key for work in works)]:
-            if task.status in (TaskStatus.PROCESSING, TaskStatus.CANCELLING):
+            if task.status in (*HELD, TaskStatus.CANCELLING):
                 engine.apply(engine.state.release(engine.now(), task.id))
         engine.scheduler.remove_agent(self._partition, self)
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -148,9 +150,20 @@ class LaneAgent:
             work.history.discard()
         self._unread.pop(task.id, None)
         self._unprepared.pop(task.id, None)
+        if task.status is TaskStatus.PAUSED:
+            self._hold(task)
+            return
         if not self._stopped:
             self._loop.call_soon(self._end_stopped)
         self._stopped.append(task.id)
+
+    def _hold(self, task: TaskRecord) -> None:
+        """A task that waited for its turn waits for its session now: nothing of it is left here."""
+        for work in [work for work in self._waiting if work.key is task]:
+            self._waiting.remove(work)
+            work.history.discard()
+        self._engine.scheduler.forget([task.id])
+        self.wake()
 
     def _end_stopped(self) -> None:
         stopped, self._stopped = self._stopped, []
@@ -189,15 +202,16 @@ class LaneAgent:
         """Send each child its share of what waits."""
         for seat, count in shares:
             batch = self._next(count)
-            works = [work for work in batch if work.key.status is TaskStatus.PROCESSING]
+            works = [work for work in batch if work.key.status in HELD]
             if len(works) < len(batch):
                 for work in batch:
-                    if work.key.status is not TaskStatus.PROCESSING:
+                    if work.key.status not in HELD:
                         work.history.discard()
                 self.wake()  # some were cancelled: there is room for others
             if works:
                 owner = self._owners[seat]
                 for work in works:
+                    self._turns.begin(work.key)
                     work.key.owner = owner
                     self._running[work.task_id] = (seat, work)
                 self._followers.extend(seat, works, seat.room)
@@ -221,10 +235,12 @@ class LaneAgent:
         while self._large_is_next():
             work = self._waiting[0]
             wanted = self._slots.wanted(work.key)
-            if work.key.status is TaskStatus.PROCESSING:
+            if work.key.status in HELD:
                 seats = [seat for seat in self._slots.free(self._seats) if not seat.load][:wanted]
                 if len(seats) < wanted:
+                    self._turns.wait(work.key for work in self._waiting)
                     return False
+                self._turns.begin(work.key)
                 self._slots.lend(work.task_id, seats)
                 work.key.owner = self._owners[seats[0]]
                 self._running[work.task_id] = (seats[0], work)
@@ -266,6 +282,7 @@ class LaneAgent:
                 continue  # its inputs are gone: it has ended already
             if self._preparations.lacks(requirements_of(task.options.options)):
                 self._unprepared[task.id] = task
+                self._turns.wait([task])
                 self._keep(self._get_ready(task))
                 continue
             work = self._prepare(task)
@@ -408,6 +425,7 @@ class LaneAgent:
             # It started when its child came to it, not when it was sent ahead; and what a child
             # tells together it has run one after the other.
             task: TaskRecord = outcome.work.key
+            self._turns.begin(task)
             task.processed_at = now - left
             task.started_at = task.processed_at - outcome.seconds - history.ran
             history.discard()
@@ -422,6 +440,7 @@ class LaneAgent:
                 engine.fail(task_id, outcome.error, status=status)
                 self._followers.after(task_id)
         self._complete(completions)
+        self._turns.begin_next(supervisor.works)
         self.wake()
 
     def _is_running(self, work: Assignment) -> bool:
@@ -477,16 +496,19 @@ class LaneAgent:
     def paused(self, supervisor: ChildSupervisor, work: Assignment, seconds: float) -> None:
         """A task waits for a retry: it is queued again then, and its child is free."""
         if self._is_running(work):
+            self._turns.begin(work.key)
             self._stop_running(work.task_id)
             self._followers.after(work.task_id)  # the child gives it back
             work.history.keep_in(self._directory)
             self._engine.delay(work.task_id, seconds, work.history)
         else:
             work.history.discard()
+        self._turns.begin_next(supervisor.works)
         self.wake()
 
-    def lagging(self, supervisor: ChildSupervisor) -> None:
+    def lagging(self, supervisor: ChildSupervisor, running: Assignment) -> None:
         """Tasks wait behind one that takes long."""
+        self._turns.wait_behind(running, supervisor.works)
         idle = sum(not seat.load for seat in self._slots.free(self._seats))
         if idle and (not self._waiting or self._large_is_next()):
             self._recall(supervisor, idle)

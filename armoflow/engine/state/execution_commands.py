@@ -63,6 +63,19 @@ class ExecutionCommands(Completion):
         set_task(changes, task, PROCESSING)
         return changes
 
+    def put_behind(self, now: float, task_ids: Iterable[str]) -> Changes:
+        """Tasks that were started wait for another one of their agent: they are dispatched again.
+
+        The agent starts each when its turn comes. Those that are not processing are skipped.
+        """
+        changes = Changes()
+        for task_id in task_ids:
+            task = self.tasks.get(task_id)
+            if task is not None and task.status is PROCESSING:
+                task.fetched_at = task.started_at = task.pod_ttl = None
+                set_task(changes, task, DISPATCHED)
+        return changes
+
     def run(self, now: float, task_ids: Iterable[str], owner: str) -> Changes:
         """Acquire and start many tasks; those no longer queued are skipped.
 

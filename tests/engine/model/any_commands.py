@@ -315,6 +315,14 @@ class AnyCommands(RuleBasedStateMachine):
         assert task.id not in self.running, "a task runs on one agent at a time"
         self.running[task.id] = agent
 
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def put_behind(self, data: st.DataObject) -> None:
+        behind = self.pick(data, sorted(self.running))
+        self.do("put_behind", behind)
+        for task_id in behind:
+            self.running.pop(task_id)
+
     @precondition(lambda self: self.running or self.tasks(TaskStatus.DISPATCHED))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
