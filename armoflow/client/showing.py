@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.notebook_html import bars_html, facts_html
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, RemoteTraceback
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.graph import Graph
 from armoflow.graph.render import NodeShape, Picture, check_format, save, visualize
@@ -42,7 +42,7 @@ def draw_future(future: Future[Any], path: str | os.PathLike[str] | None) -> str
     if value is None:
         shape = NodeShape("call", future.name, "", stacked=False, target=True, state=state)
         return save(Picture([shape], []), path)
-    states = {**_states(future.counts()), value.node.name: state}
+    states = {**_states(future.counts()), **_blamed(future), value.node.name: state}
     return visualize(value, path=path, states=states)
 
 
@@ -60,6 +60,14 @@ def draw(backend: Backend, values: Sequence[Any], path: str | os.PathLike[str] |
     return save(backend.picture(), path)
 
 
+def _blamed(future: Future[Any]) -> dict[str, str]:
+    """What has failed first, and all that failed because of it."""
+    error = future.exception() if future.done() and not future.cancelled() else None
+    cause = None if error is None else error.__cause__
+    path = cause.path if isinstance(cause, RemoteTraceback) else ()
+    return {name.partition("[")[0]: "failed" for name in path}
+
+
 def _standing(future: Future[Any]) -> str:
     """How a future stands, as it is shown."""
     if future.cancelled():
@@ -70,13 +78,20 @@ def _standing(future: Future[Any]) -> str:
 
 
 def _states(counts: Mapping[str, Count]) -> dict[str, str]:
-    """How far the tasks of each name are.
+    """How far the tasks of each name are, and the steps that run within others' tasks.
 
     Example:
         >>> _states({"a": Count(3, 3), "b": Count(3, 3, 1), "c": Count(3, 1), "d": Count(3)})
         {'a': 'done', 'b': 'failed', 'c': 'running', 'd': 'queued'}
+        >>> _states({"b": Count(3, 3, 1, within={"a": Count(3, 3)})})
+        {'b': 'failed', 'a': 'done'}
     """
-    return {name: _state(count) for name, count in counts.items()}
+    states = {name: _state(count) for name, count in counts.items()}
+    for name, count in counts.items():
+        for step, each in count.within.items():
+            together = states[name] == "running" and each.left
+            states.setdefault(step, "running" if together else _state(each))
+    return states
 
 
 def _state(count: Count) -> str:

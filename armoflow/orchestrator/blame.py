@@ -90,6 +90,13 @@ class Blame:
         """Whether nothing failed: the client has cancelled it."""
         return isinstance(self.root._error, concurrent.futures.CancelledError)
 
+    @property
+    def node(self) -> str:
+        """What failed first: a step, where its task runs several."""
+        failure = self.root._failure
+        record = None if failure is None else ErrorRecord.find(failure.error)
+        return self.root.name if record is None else record.node
+
     def path(self, slot: int = 0) -> list[str]:
         """Names from the failed task to this one, or to the item in one of its slots."""
         names: list[str] = []

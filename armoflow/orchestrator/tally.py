@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask
 
 
@@ -22,6 +23,7 @@ class Count:
             engine tasks that were lost.
         part: How many of those that run are done already, if their parts are added.
         told: What one of those has told last of how far it is.
+        within: The same of steps that run within these items, by their names: fused ones.
     """
 
     planned: int = 0
@@ -31,6 +33,7 @@ class Count:
     repeated: int = 0
     part: float = 0.0
     told: str = ""
+    within: dict[str, Count] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -49,16 +52,20 @@ class Tally:
         """A task will be submitted."""
         if task.items:
             with self._lock:
-                self._count(task_label(task)).planned += task.items
+                for count in self._of(task):
+                    count.planned += task.items
 
     def ended(self, task: PlannedTask) -> None:
         """It has ended, or will never run."""
         if task.items:
+            blame = next((output.blame for output in task.outputs if output.blame), None)
+            failed = blame is not None and not blame.cancelled
+            first = _first_failed(task, blame) if failed else 0
             with self._lock:
-                count = self._count(task_label(task))
-                count.ended += task.items
-                if any(output.blame and not output.blame.cancelled for output in task.outputs):
-                    count.failed += task.items
+                for place, count in enumerate(self._of(task)):
+                    count.ended += task.items
+                    if failed and place >= first:
+                        count.failed += task.items
 
     def failed(self, name: str) -> None:
         """One item of a task that has ended well has failed."""
@@ -72,16 +79,34 @@ class Tally:
             waiting: How many more there are that no task was planned for, by name.
         """
         with self._lock:
-            counts = {name: replace(count) for name, count in self._counts.items()}
+            counts = {name: _copy(count) for name, count in self._counts.items()}
         for name, more in waiting.items():
             counts.setdefault(name, Count()).planned += more
         return counts
+
+    def _of(self, task: PlannedTask) -> list[Count]:
+        """The counts of a task's steps, in their order."""
+        last = self._count(task_label(task))
+        before = () if task.steps is None else task.steps.names[:-1]
+        return [*(last.within.setdefault(name, Count()) for name in before), last]
 
     def _count(self, name: str) -> Count:
         count = self._counts.get(name)
         if count is None:
             count = self._counts[name] = Count()
         return count
+
+
+def _first_failed(task: PlannedTask, blame: Blame | None) -> int:
+    """Which of a task's steps has failed: those before it have ended well."""
+    if task.steps is None or blame is None:
+        return 0
+    node, names = blame.node, task.steps.names
+    return names.index(node) if node in names else 0
+
+
+def _copy(count: Count) -> Count:
+    return replace(count, within={name: replace(each) for name, each in count.within.items()})
 
 
 def task_label(task: PlannedTask) -> str:

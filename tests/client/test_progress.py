@@ -500,3 +500,36 @@ def test_a_future_of_the_debug_mode_shows_its_graph() -> None:
             assert f"state: {state}" in future._repr_html_()
             drawn = future.visualize()
             assert "size" in drawn and STATES[state].fill in drawn
+
+
+@pytest.mark.parametrize("extensions", [True, False])
+def test_fused_steps_have_the_colours_of_the_run(extensions: bool, tmp_path: Path) -> None:
+    @task
+    def load(number: int) -> int:
+        return number
+
+    @task
+    def clean(number: int) -> float:
+        return 1 / number
+
+    @task
+    def train(number: float) -> float:
+        return number
+
+    def colours(text: str) -> dict[str, str]:
+        """What each box is filled with."""
+        fills = {look.fill: state for state, look in STATES.items()}
+        assert text.startswith("digraph")
+        boxes = re.findall(r'label="(\w+).*fillcolor="(#\w+)"', text)
+        return {name: fills.get(fill, "") for name, fill in boxes}
+
+    with Client(workers=1, extensions=extensions) as client:
+        for number, expected in ((2, "done done done"), (0, "done failed failed")):
+            graph = train(clean(load(number)))
+            future = client.submit(graph)
+            future.exception()
+            states = dict(zip(("load", "clean", "train"), expected.split(), strict=True))
+            assert colours(future.visualize(tmp_path / "run.dot")) == states
+            assert (
+                number == 0 or colours(client.visualize(graph, path=tmp_path / "g.dot")) == states
+            )
