@@ -85,7 +85,7 @@ class LaneAgent:
             environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
         self._spares = Spares(self._directory, environment, spare_delay, container_memory())
         self._slots = Slots(workers, machine_memory())
-        self._turns = Turns(engine)
+        self._turns = Turns(engine, self._is_running)
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}

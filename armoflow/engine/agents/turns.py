@@ -8,7 +8,7 @@ that an agent of ArmoniK's holds beside the one that runs: whoever looks sees wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from armoflow.engine.core import Engine
 from armoflow.engine.records import TaskRecord, TaskStatus
@@ -23,10 +23,13 @@ class Turns:
 
     Args:
         engine: The engine.
+        is_running: Whether this work is its task's now: a follower whose leader went elsewhere is
+            not.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, is_running: Callable[[Assignment], bool]) -> None:
         self._engine = engine
+        self._is_running = is_running
         self._waiting = False  # perhaps some do: most of the time none does
 
     def wait(self, tasks: Iterable[TaskRecord]) -> None:
@@ -45,10 +48,11 @@ class Turns:
 
     def begin_next(self, works: Sequence[Assignment]) -> None:
         """A child has ended some: it has begun the first of those that it still has."""
-        if self._waiting and works:
+        if self._waiting and works and self._is_running(works[0]):
             self.begin(works[0].key)
 
     def wait_behind(self, running: Assignment, works: Iterable[Assignment]) -> None:
         """A child has run one of these for a while: the others wait for it."""
-        self.begin(running.key)
-        self.wait(work.key for work in works if work is not running)
+        if self._is_running(running):
+            self.begin(running.key)
+        self.wait(work.key for work in works if work is not running and self._is_running(work))
