@@ -11,6 +11,7 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import unpack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import dumps, loads
+from armoflow.codec.recording import removed
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import ArmoflowError, DataLostError, SerializationError
 from armoflow.orchestrator.named.values import NamedValues, StoredValue
@@ -103,7 +104,9 @@ class StoredValues:
             session_id = constant.session_id or await self._orchestrator.session()
             (data,) = await self._orchestrator.transport.fetch(session_id, [constant.result_id])
             if isinstance(data, DataLostError):
-                raise data
+                named = bool(constant.session_id)
+                told = removed(constant.name, data) if named else f"what was put is gone: {data}"
+                raise DataLostError(told) from data
             return data
 
         return self._loop.call(fetch())

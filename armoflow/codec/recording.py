@@ -137,6 +137,14 @@ def record_death(
     )
 
 
+def removed(name: str, why: object) -> str:
+    """What is told of a value that was stored under a name, wherever it is missed."""
+    return (
+        f"what was stored as {name!r} was removed or replaced since it was referred to: take "
+        f"client.refer({name!r}) again ({why})"
+    )
+
+
 def record_loss(what: str, *, node: str, item: int | None = None, attempts: int = 1) -> ErrorRecord:
     """Data that the task or its caller needs is no longer stored; ``what`` says which."""
     message = f"data of task {_named(node, item)!r} is lost: {what}"

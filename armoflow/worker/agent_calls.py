@@ -33,6 +33,9 @@ _REFUSED = _PERMANENT | {grpc.StatusCode.UNKNOWN}
 _UNREPEATABLE = _PERMANENT - {grpc.StatusCode.NOT_FOUND}
 """What ends the asking for data at once."""
 
+_DELETED = "deleted"
+"""An agent that says so of data is not asked again; one that says less may have it later."""
+
 _ROOM = config.MESSAGE_LIMIT // 8
 """Bytes left free in a message: replies count too, and carry more than the ids."""
 
@@ -118,7 +121,7 @@ class AgentCalls:
         pause = config.FIRST_FETCH_PAUSE
         request = agent_common_pb2.DataRequest(communication_token=self._token, result_id=result_id)
         while (fault := await self._bring(request)) is not None:
-            if fault.code() in _UNREPEATABLE or clock() + pause > deadline:
+            if _is_final(fault) or clock() + pause > deadline:
                 raise fault
             await asyncio.sleep(pause)
             pause = min(2 * pause, config.LAST_FETCH_PAUSE)
@@ -152,6 +155,11 @@ class AgentCalls:
             )
         )
         return [result.result_id for result in reply.results]
+
+
+def _is_final(fault: grpc.aio.AioRpcError) -> bool:
+    """Whether data will not come any more: what is late is not there either, but not deleted."""
+    return fault.code() in _UNREPEATABLE or _DELETED in (fault.details() or "")
 
 
 def _creation(child: ChildTask) -> Any:

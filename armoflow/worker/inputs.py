@@ -14,6 +14,7 @@ from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
 from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
 from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.positions import label
+from armoflow.codec.recording import removed
 from armoflow.codec.unreadable import unreadable
 from armoflow.content import is_mapped, kept
 from armoflow.errors import ArmoflowError, EnvelopeError, StaleCacheError
@@ -265,10 +266,7 @@ class Inputs:
             except UnreadableDataError as error:
                 if not name:
                     raise
-                raise UnreadableDataError(
-                    f"what was stored as {name!r} was removed or replaced since it was referred "
-                    f"to: take client.refer({name!r}) again ({error})"
-                ) from error
+                raise UnreadableDataError(removed(name, error)) from error
             self._fetched[index] = self.value(unpack_cells(content)[0])
         return self._fetched[index]
 

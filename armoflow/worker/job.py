@@ -212,7 +212,8 @@ class Job:
         """
         failure = self._seen_from(item, failure)
         cells: Sequence[Cell] | None = None
-        if self.payload.settings.on_failure is not None and failure.kind is SlotKind.ERROR:
+        replaced = self.payload.settings.on_failure is not None and failure.record.kind != "lost"
+        if replaced and failure.kind is SlotKind.ERROR:
             cells, failure = self._replace(item, failure)
         if cells is None:
             if not self.tolerant:

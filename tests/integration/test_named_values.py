@@ -73,10 +73,27 @@ def test_a_reference_to_what_is_no_more_names_it(
     else:
         other.forget(name)
     told = rf"stored as '{name}' was removed or replaced .* take client\.refer\('{name}'\) again"
-    graphs = looked_up("a", old), looked_up.map(["a", "a"], table=old)
-    for future in [client.submit(graph) for graph in graphs]:  # a worker asks for some time
+    for graph in (looked_up("a", old), looked_up.map(["a", "a"], table=old)):
         with pytest.raises(DataLostError, match=told):
-            future.result()
+            client.compute(graph)
+    with pytest.raises(DataLostError, match=told):
+        client.compute(looked_up.options(cache=True)("a", old))
+    with pytest.raises(DataLostError, match=told):
+        client.explain(looked_up.options(cache=True)("a", old))
+    with pytest.raises(DataLostError, match=told):
+        client.submit(looked_up("a", old), name=f"run of {name}").result()
+
+
+def test_nothing_stands_in_the_place_of_what_lost_its_input(
+    client: Client, other: Client, name: str
+) -> None:
+    """It is no item that failed: the data of all of them is gone."""
+    old = client.put({"a": 1}, name=name)
+    other.forget(name)
+    for instead in ("skip", -1):
+        safe = looked_up.options(on_failure=instead)
+        with pytest.raises(DataLostError, match=f"stored as '{name}' was removed"):
+            client.compute(safe.map(["a", "b"], table=old))
 
 
 def test_it_is_there_when_its_client_is_not(engine: Up, name: str) -> None:

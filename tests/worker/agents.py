@@ -34,6 +34,7 @@ class FakeAgent(AgentServicer):
         self.requests: list[Any] = []
         self.stored: dict[str, bytes] = {}
         self.refuse: grpc.StatusCode | None = None
+        self.missing = "no such data"
         self.faults: list[grpc.StatusCode] = []  # of the next calls, one each
         self._made = 0
 
@@ -76,7 +77,7 @@ class FakeAgent(AgentServicer):
     async def GetResourceData(self, request: Any, context: Any) -> Any:
         await self._note("GetResourceData", request, context)
         if request.result_id not in self.stored:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such data")
+            await context.abort(grpc.StatusCode.NOT_FOUND, self.missing)
         (self.folder / request.result_id).write_bytes(self.stored[request.result_id])
         return agent_common_pb2.DataResponse(result_id=request.result_id)
 

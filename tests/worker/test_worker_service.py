@@ -111,6 +111,15 @@ async def test_data_that_is_late_or_in_use_is_asked_for_again(pair: Worker) -> N
     assert pair.agent.calls == [*["GetResourceData"] * 3, "NotifyResultData"]
 
 
+@with_worker
+async def test_data_that_was_deleted_is_not_asked_for_again(pair: Worker) -> None:
+    payload = call(int)
+    payload.function = CodeReference("other", None, "code")
+    pair.agent.missing = "result 'code' has no data: it is deleted"
+    assert found(await pair.process(payload)).kind == "lost"
+    assert pair.agent.calls == ["GetResourceData"]
+
+
 def test_a_fault_in_fetching_is_a_lost_attempt_not_lost_data(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
