@@ -24,6 +24,10 @@ THREADS: Final = 2
 SCANNERS: Final = min(os.cpu_count() or 1, 4)
 """Threads that go over whole tables, each over a part."""
 
+SCAN_CACHE_KIB: Final = 512
+"""Pages that a connection keeps which goes over tables: each once, so that they had better stay in
+the processor's own cache; with 4 MiB a scan takes a twelfth longer."""
+
 SHORT: Final = 20_000
 """Rows that one thread goes over in some milliseconds."""
 
@@ -34,13 +38,15 @@ class Reader:
     Args:
         path: The journal.
         threads: How many functions run at once.
+        cache_kib: Pages that each thread's connection keeps.
 
     Attributes:
         threads: As given.
     """
 
-    def __init__(self, path: Path, threads: int = THREADS) -> None:
+    def __init__(self, path: Path, threads: int = THREADS, *, cache_kib: int = CACHE_KIB) -> None:
         self.threads = threads
+        self._cache_kib = cache_kib
         self._path = path
         self._uri = f"{path.absolute().as_uri()}?mode=ro"
         self._local = threading.local()
@@ -84,7 +90,7 @@ class Reader:
         connection = sqlite3.connect(
             self._uri, uri=True, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size=-{self._cache_kib}")
         self._connections.append(connection)
         return connection
 
@@ -93,7 +99,7 @@ class Scanner(Reader):
     """Goes over whole tables, in several threads."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, SCANNERS)
+        super().__init__(path, SCANNERS, cache_kib=SCAN_CACHE_KIB)
 
     async def scan(
         self, table: str, read: Callable[[sqlite3.Connection, int, int], T], last: int | None = None

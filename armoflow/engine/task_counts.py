@@ -70,35 +70,33 @@ class TaskCounts:
                     counts[partition][before] -= count
 
     def total(self, filters: Filters) -> int | None:
-        """How many tasks filters let through, whose status they may name; None if not known."""
-        status = next(
-            (each for some in filters[:1] for each in some if each.field == "status"), None
-        )
-        if status is None:
-            counts = self.find(filters)
-            return None if counts is None else sum(counts.values())
-        if status.operator != "==" or len(filters) > 1:
-            return None
-        counts = self.find([[each for each in filters[0] if each is not status]])
-        return None if counts is None else counts.get(status.value, 0)
+        """How many tasks filters let through; None if not known."""
+        counts = self.find(filters)
+        return None if counts is None else sum(counts.values())
 
     def find(self, filters: Filters) -> dict[TaskStatus, int] | None:
         """The counts of the tasks that filters let through; None if the journal must tell.
 
-        Known are all tasks, those of a session, of a partition, and of a partition in a session.
+        Known are all tasks, those of a session, of a partition, and of a partition in a session;
+        and of each of these those of one status.
         """
         if len(filters) > 1:
             return None
         wanted = {}
         for condition in filters[0] if filters else ():
-            if condition.operator != "==" or condition.field in wanted:
+            unknown = condition.operator != "==" or condition.value is None
+            if unknown or condition.field in wanted:
                 return None
             wanted[condition.field] = condition.value
         session_id = wanted.pop("session_id", None)
         partition = wanted.pop("options.partition_id", None)
+        status = wanted.pop("status", None)
         if wanted:
             return None
-        return self.count(session_id, partition)
+        counts = self.count(session_id, partition)
+        if status is None:
+            return counts
+        return {each: count for each, count in counts.items() if each == status}
 
     def count(self, session_id: str | None, partition: str | None = None) -> dict[TaskStatus, int]:
         """The counts of a session, of a partition, of both or all."""

@@ -19,7 +19,8 @@ async def compare(running: Running) -> dict[TaskStatus, int]:
     await engine.committed()
     mine = Condition("session_id", "==", running.session)
     here = Condition("options.partition_id", "==", "default")
-    for filters in ([], [[]], [[mine]], [[here]], [[here, mine]]):
+    ready = Condition("status", "==", int(TaskStatus.SUBMITTED))
+    for filters in ([], [[]], [[mine]], [[here]], [[here, mine]], [[ready]], [[mine, ready]]):
         assert engine.task_counts.find(filters) == await engine.queries.count_tasks(filters)
     return engine.task_counts.find([[mine]]) or {}
 
@@ -79,7 +80,8 @@ async def test_after_a_restart_they_are_what_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "filters",
     [
-        [[Condition("status", "==", TaskStatus.ERROR)]],
+        [[Condition("status", "!=", TaskStatus.ERROR)]],
+        [[Condition("session_id", "==", None)]],
         [[Condition("session_id", "!=", "s")]],
         [[Condition("session_id", "==", "s"), Condition("session_id", "==", "t")]],
         [[Condition("session_id", "==", "s")], [Condition("session_id", "==", "t")]],
