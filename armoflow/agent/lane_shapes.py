@@ -113,30 +113,25 @@ def read(unpacker: Iterable[Any]) -> Iterator[Any]:
         raise BrokenStreamError(text) from error
 
 
-def is_done(message: Any) -> bool:
-    """Whether a message looks like a plain end of a task: then it is looked at more closely."""
-    return (
-        type(message) is list
-        and len(message) == 4
-        and message[0] == lane_frames.DONE
-        and type(message[1]) is int
-    )
+def plain_output(message: Any) -> str | None:
+    """The output of the end of a task that is what by far the most are: its value in the message.
 
-
-def is_plain(message: Sequence[Any], outputs: Sequence[str]) -> bool:
-    """Whether an end of a task is what by far the most are: its only output, in the message.
+    None: it is to be looked at more closely.
 
     Example:
-        >>> is_plain([lane_frames.DONE, 1, 500, {"output": b"value"}], ["output"])
-        True
-        >>> is_plain([lane_frames.DONE, 1, -500, {"output": b"value"}], ["output"])
-        False
+        >>> plain_output([lane_frames.DONE, 1, 500, {"output": b"value"}])
+        'output'
+        >>> plain_output([lane_frames.DONE, 1, -500, {"output": b"value"}])
     """
-    _, _, nanoseconds, data = message
+    if type(message) is not list or len(message) != 4:
+        return None
+    kind, serial, nanoseconds, data = message
+    if kind != lane_frames.DONE or type(serial) is not int:
+        return None
     if type(nanoseconds) is not int or nanoseconds < 0 or type(data) is not dict or len(data) != 1:
-        return False
+        return None
     ((key, value),) = data.items()
-    return type(value) is bytes and key in outputs
+    return key if type(key) is str and type(value) is bytes else None
 
 
 def check_message(message: Any) -> None:

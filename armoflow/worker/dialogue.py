@@ -18,8 +18,7 @@ from armoflow.agent.lane_shapes import (
     check_message,
     check_places,
     check_returned,
-    is_done,
-    is_plain,
+    plain_output,
 )
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
@@ -209,8 +208,9 @@ class Dialogue:
     def _outcome(self, message: Any) -> TaskEnding | None:
         """The end of a task, if a message tells of one; other messages are taken at once."""
         sent = self.sent
-        work = sent.get(message[1]) if is_done(message) else None
-        if work is not None and is_plain(message, work.outputs):
+        output = plain_output(message)
+        work = None if output is None else sent.get(message[1])
+        if work is not None and output in work.outputs:
             effects: Effects | None = Effects(data=message[3])
             error = kind = ""
         else:
@@ -294,7 +294,7 @@ class Dialogue:
         work.history.left_behind = Checkpoints(self._child.directory).removal(work.task_id)
         if serial in self.cancelled:
             self.cancelled.discard(serial)
-            work.history.discard()
+            work.discard()
             self._seat.returned([])
             return
         left = work.left()

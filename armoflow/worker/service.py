@@ -136,7 +136,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
             self._supervisor.cancel(work)
             raise
         finally:
-            work.history.discard()
+            work.discard()
             self._options.pop(request.task_id, None)
             self._written.take(request.task_id)
         if lost:

@@ -116,7 +116,7 @@ class Assignment:
         folder: The agent's data folder; None on the embedded engine.
         key: Whatever the owner wants to find here.
         limit: Seconds that it may take, all attempts together; None: any time.
-        history: What was done of it before.
+        past: What was done of it before; None: nothing.
         passed: Inputs that a task sent before it makes: the child passes them on itself.
         trace: The trace that it belongs to.
         home: What its process has to run in.
@@ -131,19 +131,37 @@ class Assignment:
     folder: str | None = None
     key: Any = None
     limit: float | None = None
-    history: History = field(default_factory=History)
-    passed: list[str] = field(default_factory=list)
+    past: History | None = None
+    passed: Sequence[str] = ()
     trace: Labels = ()
     home: Home = USUAL
     refused: str = ""
 
+    @property
+    def history(self) -> History:
+        """What was done of it before, to be added to."""
+        if self.past is None:
+            self.past = History()
+        return self.past
+
+    @property
+    def ran(self) -> float:
+        """Seconds that it ran before."""
+        return 0.0 if self.past is None else self.past.ran
+
+    def discard(self) -> None:
+        """It does not run again: what its processes have left beside them goes."""
+        if self.past is not None:
+            self.past.discard()
+
     def message(self, serial: int) -> list[Any]:
         """The task as it stands in a RUN message."""
-        history, progress = self.history, None
-        known = history.finished or history.spent or history.saved is not None
-        if known or not history.inline:
-            finished = list(history.finished.items())
-            progress = [history.spent, finished, history.saved, history.inline]
+        history, progress = self.past, None
+        if history is not None:
+            known = history.finished or history.spent or history.saved is not None
+            if known or not history.inline:
+                finished = list(history.finished.items())
+                progress = [history.spent, finished, history.saved, history.inline]
         return [
             serial,
             self.task_id,
@@ -179,8 +197,10 @@ class Assignment:
 
     def left(self) -> float | None:
         """Seconds of its limit that are left; None: any."""
-        history = self.history
-        return self.limit - history.ran - history.waited if self.limit else None
+        history = self.past
+        if history is None or not self.limit:
+            return self.limit or None
+        return self.limit - history.ran - history.waited
 
 
 @dataclass(slots=True)

@@ -89,6 +89,10 @@ class Followers:
                 works.append(follower)
                 ends.append(follower)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._by_leader)
+
     def waits(self, task_id: str) -> bool:
         """Whether a task is a follower whose leader's success was not applied yet."""
         return task_id in self._leaders

@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -147,7 +148,7 @@ class LaneAgent:
         if place is not None:
             seat, work = place
             seat.cancel(work)
-            work.history.discard()
+            work.discard()
         self._unread.pop(task.id, None)
         self._unprepared.pop(task.id, None)
         if task.status is TaskStatus.PAUSED:
@@ -161,7 +162,7 @@ class LaneAgent:
         """A task that waited for its turn waits for its session now: nothing of it is left here."""
         for work in [work for work in self._waiting if work.key is task]:
             self._waiting.remove(work)
-            work.history.discard()
+            work.discard()
         self._engine.scheduler.forget([task.id])
         self.wake()
 
@@ -206,7 +207,7 @@ class LaneAgent:
             if len(works) < len(batch):
                 for work in batch:
                     if work.key.status not in HELD:
-                        work.history.discard()
+                        work.discard()
                 self.wake()  # some were cancelled: there is room for others
             if works:
                 owner = self._owners[seat]
@@ -223,8 +224,13 @@ class LaneAgent:
     def _next(self, count: int) -> list[Assignment]:
         """The next tasks that wait, up to one that takes children for itself."""
         batch: list[Assignment] = []
-        while self._waiting and len(batch) < count and not self._large_is_next():
-            batch.append(self._waiting.popleft())
+        waiting, is_large = self._waiting, self._slots.is_large
+        for work in islice(waiting, count):
+            if is_large(work.key):
+                break
+            batch.append(work)
+        for _ in batch:
+            waiting.popleft()
         return batch
 
     def _begin_large(self) -> bool:
@@ -246,7 +252,7 @@ class LaneAgent:
                 self._running[work.task_id] = (seats[0], work)
                 seats[0].send([work])
             else:
-                work.history.discard()
+                work.discard()
             self._waiting.popleft()
         return True
 
@@ -280,7 +286,8 @@ class LaneAgent:
         for task in engine.scheduler.take(self._partition, count, self, ""):
             if task.status is not TaskStatus.PROCESSING:
                 continue  # its inputs are gone: it has ended already
-            if self._preparations.lacks(requirements_of(task.options.options)):
+            options = task.options.options
+            if options and self._preparations.lacks(requirements_of(options)):
                 self._unprepared[task.id] = task
                 self._turns.wait([task])
                 self._keep(self._get_ready(task))
@@ -321,14 +328,15 @@ class LaneAgent:
 
     def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
         work = _work(task, payload, inputs)
-        found, work.refused = self._preparations.found(requirements_of(task.options.options))
-        devices = self._engine.scheduler.devices.of(task.id)
-        if found is not None or devices is not None:
-            work.home = Home(found, devices)
+        if task.options.options:
+            found, work.refused = self._preparations.found(requirements_of(task.options.options))
+            devices = self._engine.scheduler.devices.of(task.id)
+            if found is not None or devices is not None:
+                work.home = Home(found, devices)
         history = self._engine.pauses.take(task.id)
         if history is not None:
             assert isinstance(history, History)
-            work.history = history
+            work.past = history
         return work
 
     def _peek(self, result_id: str) -> Source | None:
@@ -402,43 +410,43 @@ class LaneAgent:
 
     def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         """Tasks ended."""
-        engine = self._engine
+        engine, followers = self._engine, self._followers
         completions: list[tuple[str, Effects]] = []
         now = engine.now()
-        left = sum(outcome.seconds for outcome in outcomes)
+        left = sum([outcome.seconds for outcome in outcomes])
         for outcome in outcomes:
+            work, effects = outcome.work, outcome.effects
             left -= outcome.seconds
-            task_id = outcome.work.task_id
-            if self._followers.waits(task_id):
+            task_id = work.task_id
+            if followers.waits(task_id):
                 self._complete(completions)
                 completions = []
-            history = outcome.work.history
-            if not self._is_running(outcome.work):
+            if not self._is_running(work):
                 # A follower whose leader's success was not taken, or a task that was interrupted:
                 # it may run elsewhere by now, with another input.
-                history.discard()
-                if outcome.effects is not None:
-                    discard(outcome.effects)
-                self._followers.after(task_id)
+                work.discard()
+                if effects is not None:
+                    discard(effects)
+                followers.after(task_id)
                 continue
             self._stop_running(task_id)
             # It started when its child came to it, not when it was sent ahead; and what a child
             # tells together it has run one after the other.
-            task: TaskRecord = outcome.work.key
+            task: TaskRecord = work.key
             self._turns.begin(task)
             task.processed_at = now - left
-            task.started_at = task.processed_at - outcome.seconds - history.ran
-            history.discard()
+            task.started_at = task.processed_at - outcome.seconds - work.ran
+            work.discard()
             written = self._written.take(task_id)
-            if outcome.effects is not None:
+            if effects is not None:
                 if written is not None:
-                    self._store(written, outcome.effects)
-                completions.append((task_id, outcome.effects))
+                    self._store(written, effects)
+                completions.append((task_id, effects))
             else:
                 late = outcome.kind == "deadline"
                 status = TaskStatus.TIMEOUT if late else TaskStatus.ERROR
                 engine.fail(task_id, outcome.error, status=status)
-                self._followers.after(task_id)
+                followers.after(task_id)
         self._complete(completions)
         self._turns.begin_next(supervisor.works)
         self.wake()
@@ -459,6 +467,8 @@ class LaneAgent:
         if not completions:
             return
         self._engine.complete(completions)
+        if not self._followers:
+            return  # most tasks have none
         for task_id, _ in completions:
             follower = self._followers.after(task_id)
             if follower is not None:
@@ -502,7 +512,7 @@ class LaneAgent:
             work.history.keep_in(self._directory)
             self._engine.delay(work.task_id, seconds, work.history)
         else:
-            work.history.discard()
+            work.discard()
         self._turns.begin_next(supervisor.works)
         self.wake()
 

@@ -36,7 +36,10 @@ class Slots:
 
     def is_large(self, task: TaskRecord) -> bool:
         """Whether it takes several slots, or, since it has devices, one where nothing waits."""
-        return self.wanted(task) > 1 or read_wish(task.options.options, GPUS_LABEL) > 0
+        options = task.options.options
+        if not options:
+            return False
+        return self.wanted(task) > 1 or read_wish(options, GPUS_LABEL) > 0
 
     def wanted(self, task: TaskRecord) -> int:
         """How many slots a task takes: all of them, if it wants more than there are."""
@@ -58,4 +61,5 @@ class Slots:
 
     def release(self, task_id: str) -> None:
         """A task does not run any more."""
-        self._taken.difference_update(self._lent.pop(task_id, ()))
+        if self._lent:
+            self._taken.difference_update(self._lent.pop(task_id, ()))
