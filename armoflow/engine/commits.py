@@ -10,7 +10,14 @@ from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, Stag
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
-from armoflow.engine.records import NewTask, ResultRecord, StateError, Stored, TaskRecord
+from armoflow.engine.records import (
+    NewTask,
+    ResultRecord,
+    StateError,
+    Stored,
+    TaskRecord,
+    make_tuple,
+)
 from armoflow.errors import OptionError
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 
@@ -34,7 +41,8 @@ def prepare(
         StorageError: If some of it cannot be stored: nothing was, it may be tried again.
     """
     if not effects.children:
-        return Commit(task_id, effects.created, _store_all(effects, objects), ())
+        stored = _store_all(effects, objects)
+        return make_tuple(Commit, (task_id, effects.created, stored, ()))
     names = {
         child.payload_id: new_id()
         for child in effects.children
@@ -86,7 +94,10 @@ def check_own(
     Raises:
         StateError: PERMISSION_DENIED.
     """
-    others = result_ids - set(task.outputs)
+    outputs = task.outputs
+    if len(outputs) == 1 == len(result_ids) and outputs[0] in result_ids:
+        return  # as by far the most are
+    others = result_ids - set(outputs)
     if not others:
         return
     for result_id in others - {result.id for result in created}:

@@ -39,7 +39,8 @@ class KeptData:
     def completing(self, commits: Iterable[Commit]) -> None:
         """Tasks end well."""
         for commit in commits:
-            if any(tells_of_failures(result.name) for result in commit.created):
+            created = commit.created
+            if created and any(tells_of_failures(result.name) for result in created):
                 task = self._engine.state.tasks[commit.task_id]
                 self.note(task.session_id, task.payload_id, task.dependencies)
 

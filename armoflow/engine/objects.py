@@ -25,7 +25,7 @@ from armoflow.engine.files import copy, create, write_all
 from armoflow.engine.holding import OBJECTS
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
-from armoflow.engine.records import StateError, Stored
+from armoflow.engine.records import StateError, Stored, make_tuple
 from armoflow.protocol.shapes import ID
 
 OPAQUE_LENGTH: Final = 8
@@ -120,7 +120,7 @@ class ObjectStore:
             self._leave_cold(key, size)
         else:
             self._keep(opaque_id, data)
-        return Stored(opaque_id, size)
+        return make_tuple(Stored, (opaque_id, size))
 
     def write_staged(self, data: bytes) -> Path:
         """Write data into a file in ``staging``, to be adopted; in any thread.

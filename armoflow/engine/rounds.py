@@ -51,6 +51,13 @@ class OrderedTasks:
             return heapq.heappop(self.heap)[2]
         return self.run.popleft()
 
+    def take(self, count: int) -> list[TaskRecord]:
+        """Remove the first tasks, of which there are so many."""
+        if self.heap:
+            return [self.pop() for _ in range(count)]
+        popleft = self.run.popleft
+        return [popleft() for _ in range(count)]
+
     def forget(self, count: int) -> None:
         """Remove up to so many tasks, any ones."""
         run, heap = self.run, self.heap
@@ -100,7 +107,7 @@ class Rounds:
             tag, serial, session_id = self._turns[0]
             queue = self._queues[session_id]
             turns = 1 if len(self._turns) > 1 else min(count - len(tasks), len(queue))
-            tasks += [queue.pop() for _ in range(turns)]
+            tasks += queue.take(turns)
             self._now = tag + turns - 1
             if queue:
                 heapq.heapreplace(self._turns, (tag + turns, serial, session_id))

@@ -26,20 +26,24 @@ def task_values(tasks: Iterable[TaskRecord], options_ids: Mapping[int, int]) -> 
     """The rows of tasks, one after the other; ``options_ids`` by identity of the options."""
     values: list[Any] = []
     extend = values.extend
+    options, options_id = None, 0
     for task in tasks:
+        if task.options is not options:  # many tasks share them
+            options = task.options
+            options_id = options_ids[id(options)]
         extend(
             (
                 task.id,
                 task.session_id,
                 task.status._value_,
-                options_ids[id(task.options)],
+                options_id,
                 task.payload_id,
                 task.initial_id,
                 task.created_by,
-                _join(task.dependencies),
+                _join(task.dependencies) if task.dependencies else "",
                 _join(task.outputs),
                 task.depth,
-                _join(task.retry_of),
+                _join(task.retry_of) if task.retry_of else "",
                 task.order,
                 task.owner,
                 1 if task.success else 0,

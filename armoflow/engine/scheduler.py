@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from armoflow.engine.lent_devices import LentDevices
 from armoflow.engine.limited_tasks import LimitedTasks
-from armoflow.engine.records import TaskRecord, TaskStatus
+from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import OrderedTasks, Rounds
 
 MAXIMUM_SKIPS: Final = 10_000
@@ -105,20 +105,27 @@ class Scheduler:
     def push(self, tasks: Iterable[TaskRecord]) -> None:
         """Queue ready tasks and wake the agents of their partitions."""
         touched = set()
+        options, queue = None, None
         for task in tasks:
-            options = task.options
-            partition_id = options.partition_id
-            queues = self._queues.get(partition_id)
-            if queues is None:
-                continue  # no such partition: nobody will ask for it before a restart
-            touched.add(partition_id)
-            queue = queues.get(options.priority)
-            if queue is None:
-                queue = queues[options.priority] = self.queue_type()
-            queue.push(task)
-        for partition_id in touched:
+            if task.options is not options:  # many tasks share them
+                options = task.options
+                queue = self._queue(options)
+                touched.add(options.partition_id)
+            if queue is not None:
+                queue.push(task)
+        for partition_id in touched & self._agents.keys():
             for agent in self._agents[partition_id]:
                 agent.wake()
+
+    def _queue(self, options: ApiOptions) -> Rounds | None:
+        """Where tasks with such options wait; None: nobody will ask for them before a restart."""
+        queues = self._queues.get(options.partition_id)
+        if queues is None:
+            return None
+        queue = queues.get(options.priority)
+        if queue is None:
+            queue = queues[options.priority] = self.queue_type()
+        return queue
 
     def take(
         self, partition_id: str, count: int, agent: Agent, owner: str, *, start: bool = True
@@ -232,7 +239,7 @@ class Scheduler:
                     self._limits.gone(task)
                     if task.status is TaskStatus.CANCELLING and not task.owner:
                         cancelled.append(task.id)
-                elif self._limits.admit(task):
+                elif not task.options.options or self._limits.admit(task):
                     taken.add(task.id)
                     tasks.append(task)
                 else:

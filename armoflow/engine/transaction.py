@@ -82,9 +82,12 @@ class Batch:
         known = options.known
         written: list[Any] = []
         for records in (self.tasks, self.sessions):
+            last = None
             for record in records.values():
-                if id(record.options) not in known:
-                    written += options.add(record.options)
+                if record.options is not last:  # many tasks share them
+                    last = record.options
+                    if id(last) not in known:
+                        written += options.add(last)
         self.rows = len(self.tasks) + len(self.results) + len(self.data)
         self.values = {
             "options": written,

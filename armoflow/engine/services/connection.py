@@ -30,6 +30,7 @@ from armoflow.engine.records import (
     ResultStatus,
     StateError,
     Stored,
+    make_tuple,
 )
 from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.services.replies import Replies
@@ -242,33 +243,32 @@ class Connection:
         self._check_lease(session_id)
         engine = self._engine
         levels = [decode_options(level) for level in options]
-        if tasks and max([level for *_, level in tasks]) >= len(levels):
+        if tasks and max([task[-1] for task in tasks]) >= len(levels):
             raise MalformedError(f"SUBMIT.tasks name options beyond the {len(levels)} given")
         new_tasks = [
-            NewTask(task_id, payload_id, dependencies, outputs, levels[level])
+            make_tuple(NewTask, (task_id, payload_id, dependencies, outputs, levels[level]))
             for task_id, payload_id, dependencies, outputs, level in tasks
+        ]
+        # Names are few, and the frame has one for each result.
+        named = {
+            name: (sys.intern(name), name.startswith(CACHED_PREFIX))
+            for name in {name for _, name in results}
+        }
+        new_results = [
+            make_tuple(NewResult, (result_id, *named[name], None)) for result_id, name in results
         ]
         queued = bool(tasks)
         stored: list[tuple[str, Stored]] = []
-        created = {result_id for result_id, _ in results}
         try:
             for result_id, data in payloads:
                 if isinstance(data, bytes):
                     stored.append((result_id, engine.objects.put(data, queued=queued)))
                 elif isinstance(data, _Written):
                     stored.append((result_id, engine.objects.adopt(data.path, data.size)))
-                elif (taken := self._take_over(result_id, data, created)) is not None:
+                elif (taken := self._take_over(result_id, data, results)) is not None:
                     stored.append((result_id, taken))
             changes = engine.state.submit_with_data(
-                engine.now(),
-                session_id,
-                # Names are few, and the frame has one for each result.
-                [
-                    NewResult(result_id, sys.intern(name), name.startswith(CACHED_PREFIX))
-                    for result_id, name in results
-                ],
-                new_tasks,
-                stored,
+                engine.now(), session_id, new_results, new_tasks, stored
             )
         except BaseException:
             engine.objects.delete([data.opaque_id for _, data in stored])
@@ -281,7 +281,7 @@ class Connection:
         if refusal is not None:
             raise StateError(SESSION_ENDED, refusal)
 
-    def _take_over(self, result_id: str, file: Sequence[Any], new: set[str]) -> Stored | None:
+    def _take_over(self, result_id: str, file: Sequence[Any], new: Sequence[Any]) -> Stored | None:
         """Take over a file that the client has written; None if an earlier try has done so.
 
         Raises:
@@ -292,8 +292,8 @@ class Connection:
             return self._engine.objects.take_over(path, size)
         except FileNotFoundError:
             record = self._engine.state.results.get(result_id)
-            missing = result_id in new if record is None else record.status is ResultStatus.CREATED
-            if missing:
+            is_new = any(result_id == new_id for new_id, _ in new)
+            if is_new if record is None else record.status is ResultStatus.CREATED:
                 text = f"the file {path} for result {result_id} is gone: upload the data"
                 raise StateError("DATA_LOSS", text) from None
             return None

@@ -18,6 +18,7 @@ from armoflow.engine.records import (
     Stored,
     TaskRecord,
     TaskStatus,
+    make_tuple,
 )
 from armoflow.engine.state.record_changes import (
     CANCELLED,
@@ -34,7 +35,6 @@ from armoflow.engine.state.record_changes import (
     TASK_COMPLETED,
     TASK_STATUS,
     end_task,
-    make_event,
     set_owner,
     set_task,
 )
@@ -56,7 +56,12 @@ class Completion(SubmissionCommands):
         """
         task_id, created, stored, children = commit
         task = self.tasks.get(task_id)
-        if task is None or task.status is not PROCESSING or self._is_being_removed(task):
+        sessions = self.sessions
+        if (
+            task is None
+            or task.status is not PROCESSING
+            or sessions[task.session_id].status is SESSION_DELETED  # it is being removed
+        ):
             # Cancelled, deleted or ended meanwhile: as if it had never run.
             if task is not None:
                 self._is_over(changes, task)
@@ -67,9 +72,6 @@ class Completion(SubmissionCommands):
             self._fail_undelivered(changes, now, task, stored, undelivered)
         else:
             self._succeed(changes, now, task, self._store(changes, now, stored))
-
-    def _is_being_removed(self, task: TaskRecord) -> bool:
-        return self.sessions[task.session_id].status is SESSION_DELETED
 
     def _commit_effects(
         self, changes: Changes, now: float, task: TaskRecord, commit: Commit
@@ -121,7 +123,7 @@ class Completion(SubmissionCommands):
         task.success = True
         task.status = TASK_COMPLETED
         changes.tasks[task.id] = task
-        changes.events.append(make_event(Event, (TASK_STATUS, task, TASK_COMPLETED)))
+        changes.events.append(make_tuple(Event, (TASK_STATUS, task, TASK_COMPLETED)))
 
     def _leave_to_children(
         self, changes: Changes, stored: Mapping[str, Stored], children: Iterable[NewTask]
@@ -267,7 +269,7 @@ class Completion(SubmissionCommands):
             success=False,
         )
         self._add_tasks(task.session_id, {successor.id: successor})
-        changes.events.append(make_event(Event, (NEW_TASK, successor, CREATING)))
+        changes.events.append(make_tuple(Event, (NEW_TASK, successor, CREATING)))
         for output in task.outputs:
             result = self.results.get(output)
             if result is not None and result.owner_task_id == task.id:

@@ -13,6 +13,7 @@ from armoflow.engine.records import (
     Stored,
     TaskRecord,
     TaskStatus,
+    make_tuple,
 )
 from armoflow.engine.state.record_changes import (
     ABORTED,
@@ -36,7 +37,6 @@ from armoflow.engine.state.record_changes import (
     begin_cancel,
     cancel_queued,
     end_task,
-    make_event,
     set_result,
     set_task,
 )
@@ -54,7 +54,7 @@ class Propagation(Base):
         result.opaque_id, result.size = stored
         result.completed_at = now
         changes.results[result.id] = result
-        changes.events.append(make_event(Event, (RESULT_STATUS, result, COMPLETED)))
+        changes.events.append(make_tuple(Event, (RESULT_STATUS, result, COMPLETED)))
 
     def _wake(self, changes: Changes, now: float, result: ResultRecord) -> None:
         """Queue the tasks that waited only for this result, which is completed now."""
@@ -84,7 +84,7 @@ class Propagation(Base):
             task.status = SUBMITTED
             task.submitted_at = now
             changes.tasks[task.id] = task
-            changes.events.append(make_event(Event, (TASK_STATUS, task, SUBMITTED)))
+            changes.events.append(make_tuple(Event, (TASK_STATUS, task, SUBMITTED)))
             if task.not_before > now:
                 changes.delayed.append(task)
             else:

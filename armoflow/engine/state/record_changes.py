@@ -17,6 +17,7 @@ from armoflow.engine.records import (
     SessionStatus,
     TaskRecord,
     TaskStatus,
+    make_tuple,
 )
 
 # Looking up an enumeration's member costs more than a global in CPython 3.11.
@@ -50,9 +51,6 @@ COMPLETED = ResultStatus.COMPLETED
 ABORTED = ResultStatus.ABORTED
 DELETED = ResultStatus.DELETED
 
-make_event = tuple.__new__
-"""``make_event(Event, (kind, record, status))``: half the price of calling the class."""
-
 
 def tell(
     changes: Changes,
@@ -62,7 +60,7 @@ def tell(
 ) -> None:
     """Add one event of this kind for each record."""
     changes.events.extend(
-        map(make_event, repeat(Event), zip(repeat(kind), records, repeat(status)))
+        map(make_tuple, repeat(Event), zip(repeat(kind), records, repeat(status)))
     )
 
 
@@ -70,7 +68,7 @@ def set_task(changes: Changes, task: TaskRecord, status: TaskStatus) -> None:
     """Give a task another status."""
     task.status = status
     changes.tasks[task.id] = task
-    changes.events.append(make_event(Event, (TASK_STATUS, task, status)))
+    changes.events.append(make_tuple(Event, (TASK_STATUS, task, status)))
 
 
 def end_task(
@@ -103,11 +101,11 @@ def set_result(changes: Changes, result: ResultRecord, status: ResultStatus) -> 
     """Give a result another status."""
     result.status = status
     changes.results[result.id] = result
-    changes.events.append(make_event(Event, (RESULT_STATUS, result, status)))
+    changes.events.append(make_tuple(Event, (RESULT_STATUS, result, status)))
 
 
 def set_owner(changes: Changes, result: ResultRecord, task_id: str) -> None:
     """Give a result to the task that must produce it."""
     result.owner_task_id = task_id
     changes.results[result.id] = result
-    changes.events.append(make_event(Event, (RESULT_OWNER, result, result.status)))
+    changes.events.append(make_tuple(Event, (RESULT_OWNER, result, result.status)))

@@ -12,6 +12,7 @@ from armoflow.engine.records import (
     ResultRecord,
     StateError,
     Stored,
+    make_tuple,
 )
 from armoflow.engine.state.propagation import Propagation
 from armoflow.engine.state.record_changes import (
@@ -19,7 +20,6 @@ from armoflow.engine.state.record_changes import (
     CREATED,
     DELETED,
     NEW_RESULT,
-    make_event,
 )
 
 Value = TypeVar("Value", str, bytes)
@@ -153,9 +153,10 @@ class ResultCommands(Propagation):
                 )
                 record.opaque_id, record.size = stored
                 status = COMPLETED
-            record.manual_deletion = manual_deletion
+            if manual_deletion:
+                record.manual_deletion = True
             records[result_id] = record
-            events.append(make_event(Event, (NEW_RESULT, record, status)))
+            events.append(make_tuple(Event, (NEW_RESULT, record, status)))
         self._add_results(session_id, records, created_by)
         changes.results.update(records)
 

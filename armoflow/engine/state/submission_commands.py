@@ -68,7 +68,7 @@ class SubmissionCommands(SubmissionChecks):
         self._insert(changes, now, session_id, fresh, "")
         try:
             checked = self._check_client_tasks(session, None, wanted) if wanted else []
-            uploads = [(self._find_upload(session_id, i, past), stored) for i, stored in payloads]
+            uploads = self._find_uploads(session_id, payloads, past)
         except StateError:
             self._take_back(fresh)
             raise
@@ -126,6 +126,10 @@ class SubmissionCommands(SubmissionChecks):
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
         """What an earlier, identical command did: result ids; and what is left to create."""
         newest, older = self._members[session_id].forgotten
+        ids = {new.id for new in results}
+        known_ids = self.results.keys()
+        if known_ids.isdisjoint(ids) and newest.isdisjoint(ids) and older.isdisjoint(ids):
+            return set(), results, tasks  # as by far the most
         find = self.results.get
         past = {
             new.id
@@ -159,6 +163,19 @@ class SubmissionCommands(SubmissionChecks):
             if output in past and (result is None or result.owner_task_id):
                 return True
         return False
+
+    def _find_uploads(
+        self, session_id: str, payloads: Iterable[tuple[str, Stored]], past: set[str]
+    ) -> list[tuple[ResultRecord | None, Stored]]:
+        """The results that payloads are for."""
+        find = self.results.get
+        uploads = []
+        for result_id, stored in payloads:
+            result = find(result_id)
+            if result is None or result.session_id != session_id:
+                result = self._find_upload(session_id, result_id, past)
+            uploads.append((result, stored))
+        return uploads
 
     def _find_upload(self, session_id: str, result_id: str, past: set[str]) -> ResultRecord | None:
         """The result that a payload is for; None if it was deleted and evicted."""
@@ -222,14 +239,15 @@ class SubmissionCommands(SubmissionChecks):
         for new, options, inputs, outputs in checked:
             # Ids are those that the records have already, so that each is in memory once: what was
             # submitted has copies of its own. Our client names tasks after their first output.
-            payload_id, *dependencies = [result.id for result in inputs]
+            payload_id = inputs[0].id
+            dependencies = tuple([result.id for result in inputs[1:]]) if len(inputs) > 1 else ()
             output_ids = _output_ids(new, outputs)
-            task_id = output_ids[0] if new.id in output_ids[:1] else new.id
+            task_id = output_ids[0] if output_ids and output_ids[0] == new.id else new.id
             task = TaskRecord(
                 task_id,
                 session_id,
                 payload_id,
-                tuple(dependencies),
+                dependencies,
                 output_ids,
                 options,
                 now,
@@ -262,6 +280,8 @@ def _output_ids(new: NewTask, outputs: Sequence[ResultRecord]) -> tuple[str, ...
     """A task's outputs; strict: unknown ones too."""
     if len(outputs) != len(new.outputs):
         return tuple(new.outputs)
+    if len(outputs) == 1:
+        return (outputs[0].id,)
     return tuple([result.id for result in outputs])
 
 
