@@ -51,19 +51,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
+GRACE = 60.0
+"""Seconds past its time limit after which a test counts as stuck."""
+
 TEARDOWN_SECONDS = 120.0
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process of a test that no signal interrupts: the others go on in a new one.
+
+    Every thread's stack is written before.
+    """
+    limit = _time_limit(item)
+    if limit:
+        _end_later(item, limit + GRACE)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """End the process of a test that is not taken down: the others go on in a new one.
+    """The same of one that is not taken down.
 
     A test that failed has no time limit left: pytest and its plugins drop theirs for a debugger.
     """
-    stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
-    if stderr is not None and not item.config.getvalue("usepdb"):
-        faulthandler.dump_traceback_later(TEARDOWN_SECONDS, file=stderr, exit=True)
+    if _time_limit(item):
+        _end_later(item, TEARDOWN_SECONDS)
     return (yield)
+
+
+def _time_limit(item: pytest.Item) -> float:
+    """That of ``pytest-timeout``; 0: there is none."""
+    marker, given = item.get_closest_marker("timeout"), item.config.getoption("timeout")
+    if item.config.getoption("usepdb"):
+        return 0.0
+    if marker is not None and given is None:
+        return float(marker.args[0])
+    return float(item.config.getini("timeout") if given is None else given)
+
+
+def _end_later(item: pytest.Item, seconds: float) -> None:
+    stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
+    if stderr is not None:
+        faulthandler.dump_traceback_later(seconds, file=stderr, exit=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
