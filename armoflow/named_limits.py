@@ -55,6 +55,10 @@ class Places:
         self._taken: dict[str, set[Hashable]] = {}
         self._names: dict[Hashable, list[str]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anybody has one."""
+        return bool(self._names)
+
     def full(self, limits: Mapping[str, int]) -> str | None:
         """The name of which as many run as these limits allow; None: there is room."""
         for name, count in limits.items():

@@ -496,9 +496,11 @@ class Engine:
         state.evict(over)
         deleted = ResultStatus.DELETED
         state.evict_results(
-            result_id
-            for result_id, result in batch.results.items()
-            if result.status is deleted and result_id not in dirty_results
+            [
+                result_id
+                for result_id, result in batch.results.items()
+                if result.status is deleted and result_id not in dirty_results
+            ]
         )
 
     def _on_fault(self, fault: StorageError) -> None:

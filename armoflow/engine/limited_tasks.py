@@ -12,7 +12,7 @@ partition, or a stream of those that want one would keep who wants two waiting f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from armoflow.engine.lent_devices import LentDevices
 from armoflow.engine.records import TaskRecord
@@ -69,8 +69,13 @@ class LimitedTasks:
             self._tell(told[1], 1)
         return False
 
-    def leave(self, task_id: str) -> None:
-        """A task does not run any more: others may have room."""
+    def leave(self, task_ids: Iterable[str]) -> None:
+        """Tasks do not run any more: others may have room."""
+        if self._places:  # most have none
+            for task_id in task_ids:
+                self._leave(task_id)
+
+    def _leave(self, task_id: str) -> None:
         for name in self._places.leave(task_id):
             self._tell(name, _LOOKED_AT)
         free = self._devices.give_back(task_id)

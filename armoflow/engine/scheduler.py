@@ -100,7 +100,7 @@ class Scheduler:
             agents.remove(agent)
         for task_id in [key for key, value in self.running.items() if value is agent]:
             del self.running[task_id]
-            self._limits.leave(task_id)
+            self._limits.leave([task_id])
 
     def push(self, tasks: Iterable[TaskRecord]) -> None:
         """Queue ready tasks and wake the agents of their partitions."""
@@ -160,7 +160,7 @@ class Scheduler:
                 if task.status is started:
                     tasks.append(task)
                 else:
-                    self._limits.leave(task.id)
+                    self._limits.leave([task.id])
         for task in tasks:
             self.running[task.id] = agent
         return tasks
@@ -185,9 +185,9 @@ class Scheduler:
 
     def forget(self, task_ids: Iterable[str]) -> None:
         """Tasks that no agent runs any more."""
-        for task_id in task_ids:
-            if self.running.pop(task_id, None) is not None:
-                self._limits.leave(task_id)
+        running = self.running
+        gone = [task_id for task_id in task_ids if running.pop(task_id, None) is not None]
+        self._limits.leave(gone)
         if self._idle is not None and not self.running:
             self._idle.set()
 

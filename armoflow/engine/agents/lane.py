@@ -410,7 +410,7 @@ class LaneAgent:
 
     def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         """Tasks ended."""
-        engine, followers = self._engine, self._followers
+        engine, followers, running = self._engine, self._followers, self._running
         completions: list[tuple[str, Effects]] = []
         now = engine.now()
         left = sum([outcome.seconds for outcome in outcomes])
@@ -421,7 +421,8 @@ class LaneAgent:
             if followers.waits(task_id):
                 self._complete(completions)
                 completions = []
-            if not self._is_running(work):
+            place = running.get(task_id)
+            if place is None or place[1] is not work:
                 # A follower whose leader's success was not taken, or a task that was interrupted:
                 # it may run elsewhere by now, with another input.
                 work.discard()
