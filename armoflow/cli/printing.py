@@ -56,7 +56,8 @@ def tell_written(session: str, tasks: int, path: Path, *, as_json: bool) -> None
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under their columns."""
-    wide_console().print(make_table(columns, rows))
+    console = wide_console()
+    console.print(make_table(columns, rows, console.width))
 
 
 def wide_console() -> Console:
@@ -65,21 +66,51 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=1000)
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Rows under their columns; numbers to the right. These, and what a row is of, are not cut."""
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> Table:
+    """Rows under their columns; numbers to the right. These, and what a row is of, are not cut.
+
+    Where it is too wide, counts are left out that are nothing in any row.
+    """
+    columns, rows = _narrow(columns, rows, width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     cells = [[*map(_cell, row)] for row in rows]
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) for row in rows)
         justify: Any = "right" if numeric else "left"
         whole = max((row[number].cell_len for row in cells), default=0)
-        least = whole if numeric or number == 0 else None
+        least = max(whole, len(column)) if numeric or number == 0 else None
         table.add_column(
             column, justify=justify, no_wrap=True, overflow="ellipsis", min_width=least
         )
     for row_cells in cells:
         table.add_row(*row_cells)
     return table
+
+
+_GAP = 2
+"""Spaces between two columns."""
+
+
+def _narrow(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int
+) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """A table without counts that are nothing, the last ones first, until it is narrow enough.
+
+    Example:
+        >>> _narrow(["NAME", "DONE", "FAILED"], [["f", 3, 0]], 14)
+        (['NAME', 'DONE'], [['f', 3]])
+    """
+    widths = [
+        max(len(column), *(_cell(row[number]).cell_len for row in rows)) if rows else len(column)
+        for number, column in enumerate(columns)
+    ]
+    kept = [*range(len(columns))]
+    for number in reversed(kept[1:]):
+        if sum(widths[each] + _GAP for each in kept) - _GAP <= width:
+            break
+        if rows and all(row[number] == 0 for row in rows):
+            kept.remove(number)
+    return [columns[each] for each in kept], [[row[each] for each in kept] for row in rows]
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
@@ -33,6 +34,21 @@ def describe_session(inspection: Inspection, session: Session) -> dict[str, Any]
     }
 
 
+def shown_status(row: Mapping[str, Any]) -> str:
+    """How a session is, for people: that of a named run stays open when all of it has ended.
+
+    Example:
+        >>> tasks = dict.fromkeys(("waiting", "queued", "running"), 0)
+        >>> shown_status({"status": "running", "run": "nightly", "tasks": tasks})
+        'at rest'
+        >>> shown_status({"status": "running", "run": None, "tasks": tasks})
+        'running'
+    """
+    open_tasks = any(row["tasks"][name] for name in ("waiting", "queued", "running"))
+    at_rest = row["run"] and row["status"] == "running" and not open_tasks
+    return "at rest" if at_rest else str(row["status"])
+
+
 @click.command()
 @engine_options
 @click.option(
@@ -60,7 +76,7 @@ def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
         [
             [
                 ids.get(row["id"], row["id"]),
-                row["status"],
+                shown_status(row),
                 row["application"],
                 f"{age(row['created'])} ago",
                 length(row["seconds"]),

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, make_table, print_json, wide_console
-from armoflow.cli.ps import describe_session
+from armoflow.cli.ps import describe_session, shown_status
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import STATES, grouped
@@ -43,19 +43,21 @@ def top(settings: ConnectionSettings, interval: float, once: bool, as_json: bool
         if as_json:
             print_json(_snapshot(inspection))
         elif once or not console.is_terminal:
-            console.print(_view(_snapshot(inspection), None))
+            console.print(_view(_snapshot(inspection), None, console))
         else:
             _watch(inspection, interval, console)
 
 
 def _watch(inspection: Inspection, interval: float, console: Console) -> None:
     before, looked = _snapshot(inspection), time.monotonic()
-    with Live(_view(before, None), console=console, screen=True, auto_refresh=False) as live:
+    view = _view(before, None, console)
+    with Live(view, console=console, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
             now, moment = _snapshot(inspection), time.monotonic()
             ended = _ended(now) - _ended(before)
-            live.update(_view(now, max(ended, 0) / (moment - looked)), refresh=True)
+            rate = max(ended, 0) / (moment - looked)
+            live.update(_view(now, rate, console), refresh=True)
             before, looked = now, moment
 
 
@@ -78,7 +80,7 @@ def _ended(snapshot: dict[str, Any]) -> int:
     return sum(tasks[name] for name in ("done", "failed", "cancelled", "retried"))
 
 
-def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
+def _view(snapshot: dict[str, Any], rate: float | None, console: Console) -> Group:
     shown = [name for name in STATES if name != "retried"]
     speed = "" if rate is None else f", {rate:,.0f} tasks/s"
     head = Text(f"{snapshot['endpoint']} ({snapshot['core']}){speed}", style="bold")
@@ -86,11 +88,12 @@ def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
         [name, found["pods at most"], *(found[group] for group in shown)]
         for name, found in snapshot["partitions"].items()
     ]
-    ids = short_ids([row["id"] for row in snapshot["sessions"]])
+    found = [row["id"] for row in snapshot["sessions"]]
+    ids = short_ids(found) if console.is_terminal else {}
     sessions = [
         [
-            ids[row["id"]],
-            row["status"],
+            ids.get(row["id"], row["id"]),
+            shown_status(row),
             row["application"],
             age(row["created"]),
             *(row["tasks"][group] for group in shown),
@@ -101,7 +104,7 @@ def _view(snapshot: dict[str, Any], rate: float | None) -> Group:
     return Group(
         head,
         Text(),
-        make_table(["PARTITION", "PODS", *names], partitions),
+        make_table(["PARTITION", "PODS", *names], partitions, console.width),
         Text(),
-        make_table(["SESSION", "STATUS", "APPLICATION", "AGE", *names], sessions),
+        make_table(["SESSION", "STATUS", "APPLICATION", "AGE", *names], sessions, console.width),
     )
