@@ -19,7 +19,7 @@ EXAMPLES ?= 2000
 PYTHONS ?= 3.10 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint campaign fuzz interop bench pictures docs docs-version dist matrix clean
+.PHONY: help demo test lint campaign fuzz interop bench pictures cli-page docs docs-version dist matrix clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
@@ -31,6 +31,7 @@ help:
 	@echo "               real one, and count what that costs"
 	@echo "make bench   measure, here and now"
 	@echo "make pictures  take the documentation's pictures of pages (with Chromium)"
+	@echo "make cli-page  run the commands of docs/cli.md, and write there what they print"
 	@echo "make docs    build the documentation into site/"
 	@echo "make docs-version  the same beside that of earlier versions, on the branch gh-pages"
 	@echo "make dist    build a wheel and sources into dist/, and check what an index would say"
@@ -92,6 +93,10 @@ bench: $(VENV)/.installed-bench
 # What the documentation shows of pages, by a browser.
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.dashboard.screenshots docs/images
+
+# What the page about the command line shows that commands print.
+cli-page: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.docs.cli_page
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
