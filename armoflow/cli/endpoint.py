@@ -6,16 +6,18 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from armoflow.config import DEFAULT_LISTEN
 from armoflow.errors import OptionError
-from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.resolve import STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.system.meeting import shared_endpoint
+
+if TYPE_CHECKING:
+    from armoflow.protocol.inspection import Inspection
 
 OPTIONS = {
     "certificate_authority": "Authorities that the server's certificate may be from (PEM file).",
@@ -101,4 +103,6 @@ def _declare(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def look(settings: ConnectionSettings) -> Inspection:
     """Connect to it."""
+    from armoflow.protocol.inspection import Inspection  # what looks at no engine starts sooner
+
     return Inspection(settings)

@@ -49,6 +49,9 @@ _UNTOLD = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 CALL_DEADLINE = 60.0
 """Seconds that one unary call may take: a connection that went silent must not hold it for ever."""
 
+LAST_DEADLINE = 15.0
+"""The same where little depends on the answer: whoever leaves does not wait for one that hangs."""
+
 
 def is_ambiguous(error: Exception) -> bool:
     """Whether a failed call may have been carried out and should be repeated."""
@@ -148,6 +151,7 @@ async def _given_up(
     return await unanswered(what, caller, patience, last, describe(last))
 
 
-async def unary(method: Any, request: Any) -> Any:
-    """One unary call with a deadline."""
-    return await method(request, timeout=CALL_DEADLINE)
+async def unary(method: Any, request: Any, patience: float | None = None) -> Any:
+    """One unary call with a deadline, which is shorter for who has little patience."""
+    short = patience is not None and patience < LAST_DEADLINE
+    return await method(request, timeout=LAST_DEADLINE if short else CALL_DEADLINE)

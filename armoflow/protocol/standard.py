@@ -452,7 +452,7 @@ class StandardTransport:
 
         async def call() -> Any:
             begin = time.monotonic()
-            reply = await unary(method, request)
+            reply = await unary(method, request, repeating.get("patience"))
             took = time.monotonic() - begin
             self.round_trip = min(self.round_trip or took, took)
             return reply

@@ -18,10 +18,12 @@ import pytest
 
 import armoflow
 from armoflow import Client, task
+from armoflow.client import embedded
 from armoflow.client.embedded import PrivateEngine
 from armoflow.client.loop import shared_loop
 from armoflow.errors import EngineError, OptionError
 from armoflow.placement import OFFERS_VARIABLE
+from armoflow.protocol import repeat, standard
 from tests.conftest import SmallDisk
 from tests.integration.engines import alive
 
@@ -109,6 +111,18 @@ def test_tasks_run_where_the_script_runs(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     with Client(workers=1) as client:
         assert client.compute(task(lambda: Path("data.txt").read_text())()) == "here"
+
+
+@pytest.mark.timeout(50)  # less than a call may take
+def test_one_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeat, "LAST_DEADLINE", 0.3)
+    monkeypatch.setattr(standard, "END_PATIENCE", 0.1)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.3)
+    with Client(workers=1) as client:
+        assert client.compute(inc(1)) == 2
+        pid = engine_of(client)._process.pid
+        os.kill(pid, signal.SIGSTOP)
+    assert not alive(pid)
 
 
 def test_it_is_started_again_once(client: Client, tmp_path: Path) -> None:
