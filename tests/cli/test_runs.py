@@ -87,6 +87,10 @@ def engine(
         yield started
 
 
+OWN = pytest.mark.parametrize("engine", ["embedded"], indirect=True)
+"""These commands ask by the calls that every ArmoniK serves, whatever the engine."""
+
+
 @pytest.fixture
 def runs(engine: Up, tmp_path: Path) -> Runs:
     return Runs(engine, tmp_path)
@@ -143,6 +147,7 @@ def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
     assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
 
 
+@OWN
 def test_several_runs_are_resumed_at_once(runs: Runs) -> None:
     names = ("one of two", "two of two")
     for name in names:
@@ -155,6 +160,7 @@ def test_several_runs_are_resumed_at_once(runs: Runs) -> None:
     assert [runs("attach", name).stdout for name in names] == ["6\n", "6\n"]
 
 
+@OWN
 def test_a_script_that_is_not_there_is_said_to_be_none(runs: Runs) -> None:
     told = runs("resume", "any", "/nowhere/script.py")
     assert told.returncode == 2
@@ -167,6 +173,7 @@ def test_an_option_that_resume_has_not_is_no_run(runs: Runs) -> None:
     assert "an empty text is no id, and no name of a run" in runs("resume", "").stderr
 
 
+@OWN
 def test_resume_says_where_a_run_is(runs: Runs) -> None:
     runs.mend()
     assert runs("run", *runs.arguments("told")).stdout == "6\n"
@@ -174,6 +181,7 @@ def test_resume_says_where_a_run_is(runs: Runs) -> None:
     assert told.stdout == "run told: done, 5 done, 0 to come\n", told.stderr
 
 
+@OWN
 def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
     runs.mend()
     assert runs("run", *runs.arguments("purged")).stdout == "6\n"
@@ -216,6 +224,7 @@ def test_a_run_is_paused_and_goes_on_by_its_name(runs: Runs) -> None:
     assert set(runs.log.counts().values()) == {1}
 
 
+@OWN
 def test_a_run_is_looked_at_by_its_name(runs: Runs, tmp_path: Path) -> None:
     runs.mend()
     assert runs("run", *runs.arguments("looked-at")).stdout == "6\n"
@@ -229,6 +238,7 @@ def test_a_run_is_looked_at_by_its_name(runs: Runs, tmp_path: Path) -> None:
     assert logs.returncode == 0 or "this engine does not keep" in logs.stderr
 
 
+@OWN
 def test_a_purge_by_name_takes_all_that_the_run_has_had(runs: Runs) -> None:
     runs.mend()
     for _ in range(2):
@@ -241,6 +251,7 @@ def test_a_purge_by_name_takes_all_that_the_run_has_had(runs: Runs) -> None:
     assert "is not there any more" in runs("purge", "twice").stderr
 
 
+@OWN
 @pytest.mark.parametrize("command", ["attach", "cancel", "resume", "pause"])
 def test_a_name_that_nobody_knows_is_told(runs: Runs, command: str) -> None:
     told = runs(command, "nobody-knows")

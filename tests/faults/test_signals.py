@@ -220,7 +220,7 @@ INTERRUPTED = """
 def test_ctrl_c_counts_at_any_moment(place: Place, phase: str) -> None:
     begin, use = PHASES[phase]
     choice = random.Random(phase)
-    for _ in range(4):
+    for _ in range(2):
         with place.run(INTERRUPTED.format(use=use)) as process:
             assert line_of(process) == "begun"
             if begin:

@@ -36,7 +36,7 @@ def test_memory_does_not_grow_with_the_file(options: tuple[str, ...], tmp_path: 
         up(tmp_path / "engine", *options, "--workers", "1") as engine,
         Client(engine.endpoint, workers=1) as client,
     ):
-        for grown in travel(client, tmp_path, 150):
+        for grown in travel(client, tmp_path, 110):
             assert max(grown.values()) < 75 * MB, grown
 
 
