@@ -30,7 +30,7 @@ from armoflow.client.run_references import NO_SESSION, RunReferences
 from armoflow.client.validate import Survey
 from armoflow.codec.container import Buffer
 from armoflow.codec.seal import new_key
-from armoflow.errors import ClientClosedError, NamedRunError, StaleCacheError
+from armoflow.errors import ClientClosedError, EngineError, NamedRunError, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
@@ -406,7 +406,18 @@ class NamedRuns:
         if self._notes is not None:
             self._notes.write(run.name, run.session.id, run.head.name, state)
 
+    async def _note_end(self, run: OpenRun) -> None:
+        """A run whose session somebody has ended, or purged, has not failed by itself."""
+        try:
+            sessions = await sessions_of(run.orchestrator.transport, run.name)
+        except EngineError:
+            return  # "failed" was noted, as far as it is known
+        if not any(session.open for session in sessions if session.id == run.session.id):
+            self._note(run, "ended by somebody")
+
     async def _retire(self, run: OpenRun, failed: bool) -> None:
+        if failed:
+            await self._note_end(run)
         if run.recorder is not None:
             await run.recorder.laid_out.wait()
         if not failed:

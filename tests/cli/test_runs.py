@@ -199,6 +199,20 @@ def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
     assert listed(runs, "purged")["state"] == "done"
 
 
+def test_a_run_that_somebody_has_ended_has_not_failed(
+    runs: Runs, engine: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(engine.directory / "cache"))
+    with runs.gate.closed():
+        assert runs("run", "--detach", *runs.arguments("stopped")).returncode == 0
+        with Client(engine.endpoint) as client:
+            future = client.attach("stopped")
+            assert runs("purge", "--cancel", "stopped").returncode == 0
+            assert future.exception(60) is not None
+    told = runs("attach", "stopped").stderr
+    assert "ended by somebody when seen last" in told and "failed" not in told
+
+
 def test_a_run_is_cancelled_by_its_name(runs: Runs) -> None:
     with runs.gate.closed():
         assert runs("run", "--detach", *runs.arguments("unwanted")).returncode == 0
