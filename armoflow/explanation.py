@@ -47,8 +47,8 @@ class TaskExplanation:
 
     def __str__(self) -> str:
         counts = {
-            "hits": self.hits,
-            "misses": self.misses,
+            "hit" if self.hits == 1 else "hits": self.hits,
+            "miss" if self.misses == 1 else "misses": self.misses,
             "not cached": self.uncached,
             "not needed": self.unneeded,
         }
@@ -76,7 +76,7 @@ class Explanation:
     Example:
         >>> why = Reason("argument", "x", "5 -> 6", 1)
         >>> print(Explanation([TaskExplanation("double", 2, 1, 0, 0, [why])]))
-        double: 2 hits, 1 misses
+        double: 2 hits, 1 miss
           argument x: 5 -> 6
     """
 

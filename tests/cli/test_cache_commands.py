@@ -168,7 +168,7 @@ def test_what_a_script_would_run_is_explained_and_nothing_of_it_runs(
     kept: tuple[Commanded, Path],
 ) -> None:
     engine, script = kept
-    assert engine.process("explain", str(script), "6") == ("total: 1 hits\nload: 6 not needed\n")
+    assert engine.process("explain", str(script), "6") == ("total: 1 hit\nload: 6 not needed\n")
     (told,) = json.loads(engine.process("explain", "--json", str(script), "8"))
     tasks = {found["task"]: found for found in told["tasks"]}
     assert (tasks["load"]["hits"], tasks["load"]["misses"]) == (6, 2)
@@ -218,7 +218,7 @@ def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None
     assert run(engine, script, "6") == "begun\n30\nended\n"
     assert engine.process("cache", "invalidate", "total@1").startswith("1 value in 1 result")
     explained = engine.process("explain", str(script), "6")
-    assert "total: 1 misses\n  removed: it was removed, by armoflow cache rm" in explained
+    assert "total: 1 miss\n  removed: it was removed, by armoflow cache rm" in explained
     assert "load: 6 hits" in explained
 
 
@@ -315,7 +315,7 @@ def test_the_index_goes_to_other_machines(
     assert "nothing is kept" in engine.run("cache", "show", "load", code=1)
     assert engine.json("cache", "ls")["tasks"] == []
     engine.environment["ARMOFLOW_CACHE"] = str(copy)
-    assert engine.process("explain", str(script), "6").startswith("total: 1 hits")
+    assert engine.process("explain", str(script), "6").startswith("total: 1 hit")
 
 
 def test_the_cache_of_a_state_directory_is_told_by_its_name(tmp_path: Path) -> None:
