@@ -77,7 +77,7 @@ fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 -k fuzz tests/engine tests/worker
 
 interop: $(VENV)/.installed-dev
-	INTEROP=full $(BIN)/pytest -q tests/interop
+	INTEROP=full $(BIN)/pytest -q --timeout 1800 tests/interop
 
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.campaign
