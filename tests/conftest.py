@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,10 @@ for _variable in VARIABLES:
 # Hundreds of processes start here: compiled anew, what they import would take most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell starts what it leaves in the background deaf to Ctrl-C, and its children after it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
 # The same examples each time, so that a change is what makes a test fail; others with "thorough".
