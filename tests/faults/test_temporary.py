@@ -165,9 +165,11 @@ def test_an_engine_that_is_told_to_end_while_it_starts(tmp_path: Path, number: i
         with place.run(UP, *arguments, "--workers", "1") as process:
             time.sleep(delay)  # wherever it has come to: the end is the same
             process.send_signal(number)
-            process.communicate(timeout=PATIENCE)
-            # Before it has begun to look after signals, it dies of them as any program does.
-            assert process.returncode in (0, -number, 128 + number)
+            _, errors = process.communicate(timeout=PATIENCE)
+            # Before it has begun to look after signals, it dies of them as any program does: of
+            # Ctrl-C as Python itself starts, or makes a class, with another error and a 1.
+            own = process.returncode == 1 and "KeyboardInterrupt" in errors
+            assert own or process.returncode in (0, -number, 128 + number), errors
         place.wait_until_clean()
 
 
