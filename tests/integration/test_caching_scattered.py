@@ -171,6 +171,17 @@ def test_nothing_runs_for_items_that_are_known(engine: Up, counter: Counter) -> 
         assert counter.new() == 210
 
 
+def test_nothing_runs_for_known_items_of_what_is_zipped(engine: Up, counter: Counter) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        for numbers, new in ((_holes(range(MANY)), 180), (range(MANY), 20)):
+            twice = plain.map(plain.map(numbers, counter=counter), counter=counter)
+            both = twice.zip(plain.map(numbers, counter=counter))
+            assert client.compute(summed.starmap(both, counter=counter)) == [
+                2 * number + 3 for number in numbers
+            ]
+            assert counter.new() == 4 * new
+
+
 def test_errors_and_retries_are_those_of_the_item(
     engine: Up, counter: Counter, tmp_path: Path
 ) -> None:

@@ -14,7 +14,14 @@ from typing import Any, Protocol
 from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CollectionNode, FilterNode, MapNode, Node
+from armoflow.graph.nodes import (
+    CollectionNode,
+    FilterNode,
+    MapNode,
+    Node,
+    ZipNode,
+    source_node,
+)
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -158,10 +165,19 @@ class Core:
         return found if unneeded is None else merged(found or (), unneeded)
 
     def spare(self, node: Node, runs: Scattered) -> None:
-        """Of a collection that has one reader, that one does not look at some of the items."""
-        operation = isinstance(node, (MapNode, FilterNode))
-        if operation and self.has_one_reader(node) and node not in self._streams:
-            self._unneeded[node] = [_unneeded(run, node.outputs) for run in runs]
+        """Of a collection that has one reader, that one does not look at some of the items.
+
+        Nor does it look at these items of what a zip is made of.
+        """
+        todo = [node]
+        while todo:
+            node = todo.pop()
+            if not self.has_one_reader(node) or node in self._streams:
+                continue
+            if isinstance(node, ZipNode):
+                todo.extend(map(source_node, node.sources))
+            elif isinstance(node, (MapNode, FilterNode)):
+                self._unneeded[node] = [_unneeded(run, node.outputs) for run in runs]
 
     def spent(self, node: Node) -> int:
         """Attempts that a call, or the first item of a collection, has spent already."""

@@ -56,7 +56,7 @@ def behind(node: MapNode | FilterNode) -> Iterator[Node]:
     stack: list[Node] = [node]
     while stack:
         node_before = stack.pop()
-        if isinstance(node_before, MapNode):
+        if isinstance(node_before, (MapNode, ZipNode)):
             sources = node_before.sources
         elif isinstance(node_before, FilterNode):
             sources = (node_before.source,)
