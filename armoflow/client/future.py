@@ -287,13 +287,16 @@ class Future(LeanFuture[T]):
         futures; given in a coroutine, it is called in that one's event loop. If this future is done
         already, it is called at once.
         """
-        callbacks = self._origin.callbacks
         loop = asyncio._get_running_loop()
-        if self.done():
-            super().add_done_callback(fn)
-        elif loop is not None:
+        if loop is None or self.done():
+            self.call_when_done(fn)
+        else:
             super().add_done_callback(_InLoop(fn, loop))
-        elif callbacks is None:
+
+    def call_when_done(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """As :meth:`add_done_callback`, but never in an event loop: who asks may block that."""
+        callbacks = self._origin.callbacks
+        if callbacks is None or self.done():
             super().add_done_callback(fn)
         else:
             super().add_done_callback(functools.partial(_call_later, callbacks, fn))

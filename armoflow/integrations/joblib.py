@@ -130,7 +130,7 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         with self._lock:
             self._open.add(future)
         if callback is not None:
-            future.add_done_callback(callback)
+            future.call_when_done(callback)
         return future
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 from typing import Any
@@ -42,6 +43,17 @@ def test_calls_run_on_the_workers_of_the_current_client(client: Client) -> None:
         found = joblib.Parallel()(joblib.delayed(here)(number) for number in range(20))
     assert len(found) == 20
     assert os.getpid() not in found
+
+
+def test_calls_in_a_running_loop_come_back(client: Client) -> None:
+    """As in a notebook, whose loop stands still meanwhile."""
+
+    async def cell() -> list[int]:
+        values: list[int] = joblib.Parallel()(joblib.delayed(pow)(base, 2) for base in range(4))
+        return values
+
+    with joblib.parallel_config("armoflow", n_jobs=2):
+        assert asyncio.run(cell()) == [0, 1, 4, 9]
 
 
 def test_a_client_may_be_named(client: Client) -> None:
