@@ -17,6 +17,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 from armoflow.protocol.resolve import VARIABLES
+from tests.processes import running
 
 # A cluster that the shell names is not for tests: they start engines of their own.
 for _variable in VARIABLES:
@@ -202,7 +203,7 @@ def running_engine(state: Path, *arguments: str) -> Iterator[str]:
     """An engine in a process of its own, as a user starts it, on a free port."""
     command = [sys.executable, "-m", "armoflow.cli.main", "up", "--listen", "127.0.0.1:0"]
     command += ["--workers", "2", "--state", str(state), "--log-level", "warning", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.suite.measure import Meter, OtherPrograms, Sample, Sampler, stored_bytes
+from tests.processes import running
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 GROW = "data = bytearray(b'x') * 50_000_000\nprint('ready', flush=True)\ninput()\n"
@@ -24,7 +25,7 @@ def test_a_child_that_ended_counts() -> None:
 
 def test_a_child_that_lives_counts_only_for_the_section() -> None:
     script = f"{BURN}print('ready', flush=True)\ninput()\n"
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
@@ -39,7 +40,7 @@ def test_a_child_that_lives_counts_only_for_the_section() -> None:
 def test_memory_of_children_counts() -> None:
     meter = Meter()
     before = meter.memory()
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-c", GROW], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None

@@ -28,6 +28,7 @@ from armoflow.worker.virtual_environments import Shelf
 from tests.cli.test_up import PATIENCE, started
 from tests.faults.scripts import wait_for
 from tests.integration.wheels import make_wheel
+from tests.processes import running
 
 SCRIPT = """
 import os, signal, sys
@@ -123,7 +124,7 @@ class Commanded:
         """A session whose client was killed with kill -9."""
         script = tmp_path / "script.py"
         script.write_text(SCRIPT)
-        with subprocess.Popen(
+        with running(
             [sys.executable, script, *([] if begun is None else [begun])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -341,9 +342,7 @@ def test_the_dashboard_shows_sessions_to_who_has_its_link(
     engine: Commanded, left: dict[str, Any]
 ) -> None:
     command = [sys.executable, "-m", "armoflow", "dashboard", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=engine.environment
-    ) as process:
+    with running(command, stdout=subprocess.PIPE, text=True, env=engine.environment) as process:
         assert process.stdout is not None
         link = process.stdout.readline().removeprefix("dashboard: ").strip()
         where, _, token = link.partition("/#")

@@ -40,6 +40,7 @@ from armoflow.errors import OptionError
 from armoflow.protocol.grpc_setup import GRPC_SETTINGS
 from armoflow.system.temporary import TemporaryDirectory
 from tests.faults.scripts import wait_for
+from tests.processes import running
 
 PATIENCE = 60
 
@@ -287,7 +288,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_up_ends_at_once_while_it_recovers_a_long_state(tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-c", RECOVERING, *up(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == b"recovers\n"
         process.send_signal(number)

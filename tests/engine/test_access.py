@@ -45,6 +45,7 @@ from armoflow.protocol.task_rows import ENDED_METHOD, RUNNING_METHOD
 from tests.connection.certificates import NOW, Authority, Identity
 from tests.connection.nginx import ingress
 from tests.connection.test_over_mtls import compute, shift
+from tests.processes import running
 
 PAGE = "https://admin.example"
 
@@ -502,9 +503,7 @@ def test_a_hangup_reads_the_file_of_users_again_and_ends_nothing(tmp_path: Path)
     path.write_text("users_list: [{Username: alice, Roles: []}]")
     command = [sys.executable, "-m", "armoflow", "up", "--workers", "0", "--users", str(path)]
     command += ["--listen", f"unix:{tmp_path}/s", "--state", str(tmp_path / "state")]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith("ready: ")
         path.write_text("users_list: [{Username: bob, Roles: []}]")

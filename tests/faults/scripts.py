@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import armoflow
+from tests.processes import running
 
 PATIENCE = 20.0
 ROOT = str(Path(armoflow.__file__).parents[1])
@@ -62,7 +63,7 @@ class Place:
         command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
         if before:
             command = ["sh", "-c", f'{before} && exec "$@"', "sh", *command]
-        with subprocess.Popen(
+        with running(
             command,
             **{
                 "stdout": subprocess.PIPE,

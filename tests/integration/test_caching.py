@@ -19,6 +19,7 @@ from armoflow.errors import OptionError, UnkeyableError
 from armoflow.index import Index
 from armoflow.index_files import path_of
 from tests.integration.engines import Up
+from tests.processes import running
 
 
 class Counter:
@@ -379,7 +380,7 @@ time.sleep(1000)
 
 def test_what_a_killed_client_did_not_enter_another_one_does(engine: Up, counter: Counter) -> None:
     command = [sys.executable, "-c", KILLED, engine.endpoint, str(counter.directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{list(range(0, 20, 2))}\n"
         process.kill()

@@ -17,6 +17,7 @@ from armoflow.errors import SessionEndedError
 from tests.integration.engines import Up, up
 from tests.integration.looking import Looking
 from tests.integration.proxy import proxy
+from tests.processes import running
 
 PATIENCE = 60.0
 LEASED = ("--workers", "2", "--client-lease", "1")
@@ -51,7 +52,7 @@ time.sleep(1000)
 def script(engine: Up, extensions: str = "extensions") -> Iterator[subprocess.Popen[str]]:
     """A client in a process of its own that has values, a failure, and something outstanding."""
     command = [sys.executable, "-c", SCRIPT, engine.endpoint, extensions]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

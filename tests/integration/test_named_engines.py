@@ -16,6 +16,7 @@ from armoflow.errors import NamedRunError
 from tests.integration.engines import up
 from tests.integration.gates import Bell, Gate, Log, wait_for_end
 from tests.integration.looking import Looking
+from tests.processes import running
 
 LEASED = ("--workers", "3", "--client-lease", "1")
 
@@ -70,7 +71,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 def script(parts: Parts, kind: str, where: object) -> Iterator[subprocess.Popen[str]]:
     """A client in a process of its own that has begun the run, and its tasks are at the gate."""
     command = [sys.executable, "-c", SCRIPT, kind, str(where), *parts.arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

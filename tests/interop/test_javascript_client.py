@@ -20,6 +20,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from armoflow.protocol.permissions import methods
 from tests.dashboard.browser import CHROMIUM, browse, site
+from tests.processes import running
 
 PROGRAMS = Path(__file__).with_name("javascript")
 WORKER = Path(__file__).parents[1] / "engine" / "workers" / "steps.py"
@@ -84,7 +85,7 @@ def served(
         *("--worker", f"{sys.executable} {WORKER}", "--partition", "default=2"),
         *("--log-level", "warning", *ENGINES[request.param]),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline().partition(": ") for _ in range(2)]
