@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,8 +223,9 @@ def speaker(words: bytes | None) -> Iterator[int]:
                 except OSError:
                     return
                 if words is not None:
-                    connection.sendall(words)
-                    connection.shutdown(socket.SHUT_WR)
+                    with suppress(OSError):  # who has heard enough may be gone
+                        connection.sendall(words)
+                        connection.shutdown(socket.SHUT_WR)
 
         thread = threading.Thread(target=serve)
         thread.start()
