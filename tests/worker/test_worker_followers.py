@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.engine.faults import StorageError
 from armoflow.engine.records import NewTask, TaskStatus
 from armoflow.worker.child_process import ChildProcess
+from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.passed import Passed
+from armoflow.worker.work import Assignment
 
 
 def noting(lane: Lane, name: str) -> Callable[[Any], Any]:
@@ -251,6 +254,35 @@ async def test_a_follower_that_runs_elsewhere_is_not_mixed_up_with_the_one_left_
     assert await lane.ended([follower]) == [5]
     (lane.directory / "gate").touch()
     assert await lane.ended(lane.submit(call(meet, "next", []))) == ["next"]
+    assert times(lane, "ran") == 1
+
+
+@on_a_lane()
+async def test_one_that_is_given_back_late_takes_no_other_along(lane: Lane) -> None:
+    """Its task follows another leader by then, which makes the same output."""
+    late: list[tuple[Dialogue, int]] = []
+
+    def grow(number: int) -> Any:
+        return armoflow.task(abs)(number)
+
+    def give_back(dialogue: Dialogue, serial: int) -> None:
+        late.append((dialogue, serial))
+
+    def run(dialogue: Dialogue, works: Iterable[Assignment]) -> None:
+        works = list(works)
+        original_run(dialogue, works)
+        if late and follower.id in [work.task_id for work in works]:
+            original_give_back(*late.pop())
+
+    await lane.ended(lane.submit(*(call(abs, 1) for _ in range(200))))  # large windows now
+    original_run, original_give_back = Dialogue.run, Dialogue._take_absent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dialogue, "run", run)
+        patch.setattr(Dialogue, "_take_absent", give_back)
+        (leader,) = lane.submit(replace(call(grow, -5), inline=0.0))
+        (follower,) = lane.submit(consuming(noting(lane, "ran"), leader))
+        assert await lane.ended([follower]) == [5]
+    assert not late
     assert times(lane, "ran") == 1
 
 

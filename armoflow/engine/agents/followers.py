@@ -25,10 +25,11 @@ from armoflow.worker.work import Assignment
 
 
 class Follower(NamedTuple):
-    """A follower and the seat that has it."""
+    """A follower, the seat that has it, and what it waits for there."""
 
     seat: ChildSupervisor
     work: Assignment
+    leader: Assignment
 
 
 class Followers:
@@ -39,7 +40,7 @@ class Followers:
         partition: The lane's partition.
         peek: Data of a completed result, if it is in memory or a file.
         make: Makes the work of a task of its payload and inputs.
-        is_running: Whether this work runs for its task now.
+        runs: Whether this work runs for its task now, at this seat.
         may_follow: Whether a task needs nothing but its inputs to run.
     """
 
@@ -49,7 +50,7 @@ class Followers:
         partition: str,
         peek: Callable[[str], Source | None],
         make: Callable[[TaskRecord, Source, dict[str, Source]], Assignment],
-        is_running: Callable[[Assignment], bool],
+        runs: Callable[[ChildSupervisor, Assignment], bool],
         *,
         may_follow: Callable[[TaskRecord], bool],
     ) -> None:
@@ -57,10 +58,10 @@ class Followers:
         self._partition = partition
         self._peek = peek
         self._make = make
-        self._is_running = is_running
+        self._runs = runs
         self._needs_no_more = may_follow
         self._by_leader: dict[str, Follower] = {}
-        self._leaders: dict[str, str] = {}
+        self._following: dict[str, Follower] = {}
         self._ends: dict[ChildSupervisor, deque[Assignment]] = {}  # the last that seats got
 
     def extend(self, seat: ChildSupervisor, works: list[Assignment], room: int) -> None:
@@ -82,12 +83,12 @@ class Followers:
     ) -> None:
         while ends and len(works) < room:
             leader = ends.popleft()
-            follower = self._find(leader)
-            if follower is not None:
-                self._by_leader[leader.task_id] = Follower(seat, follower)
-                self._leaders[follower.task_id] = leader.task_id
-                works.append(follower)
-                ends.append(follower)
+            work = self._find(leader) if self._may_lead(seat, leader) else None
+            if work is not None:
+                follower = Follower(seat, work, leader)
+                self._by_leader[leader.task_id] = self._following[work.task_id] = follower
+                works.append(work)
+                ends.append(work)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -95,24 +96,26 @@ class Followers:
 
     def waits(self, task_id: str) -> bool:
         """Whether a task is a follower whose leader's success was not applied yet."""
-        return task_id in self._leaders
+        return task_id in self._following
 
     def after(self, leader_id: str) -> Follower | None:
         """The follower of a task that has ended, or is not run: it is one no longer."""
         follower = self._by_leader.pop(leader_id, None)
         if follower is not None:
-            del self._leaders[follower.work.task_id]
+            del self._following[follower.work.task_id]
         return follower
 
-    def forget(self, task_id: str) -> None:
-        """A task came back from its child: it neither follows nor leads there."""
-        leader = self._leaders.get(task_id)
-        if leader is not None:
-            self.after(leader)
-        self.after(task_id)
+    def forget(self, work: Assignment) -> None:
+        """This neither follows nor leads any more; what runs for its task elsewhere still may."""
+        following = self._following.get(work.task_id)
+        if following is not None and following.work is work:
+            self.after(following.leader.task_id)
+        follower = self._by_leader.get(work.task_id)
+        if follower is not None and follower.leader is work:
+            self.after(work.task_id)
 
     def _find(self, leader: Assignment) -> Assignment | None:
-        if len(leader.outputs) != 1 or not self._may_lead(leader):
+        if len(leader.outputs) != 1:
             return None
         output = leader.outputs[0]
         result = self._state.results.get(output)
@@ -135,11 +138,14 @@ class Followers:
         work.passed = [output]
         return work
 
-    def _may_lead(self, leader: Assignment) -> bool:
+    def _may_lead(self, seat: ChildSupervisor, leader: Assignment) -> bool:
         """Whether it has no follower yet, and has neither ended nor gone elsewhere."""
         if leader.task_id in self._by_leader or leader.home != USUAL:
             return False
-        return self._is_running(leader) or leader.task_id in self._leaders
+        following = self._following.get(leader.task_id)
+        if following is not None:
+            return following.seat is seat and following.work is leader
+        return self._runs(seat, leader)
 
     def _may_follow(self, task: TaskRecord) -> bool:
         return (
@@ -148,6 +154,6 @@ class Followers:
             and task.options.partition_id == self._partition
             and self._needs_no_more(task)
             and not requirements_of(task.options.options)
-            and task.id not in self._leaders
+            and task.id not in self._following
             and self._state.sessions[task.session_id].status is SessionStatus.RUNNING
         )

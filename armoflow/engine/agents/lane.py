@@ -21,7 +21,7 @@ from urllib.parse import quote
 from armoflow.agent.effects import CreatedResult, Effects
 from armoflow.agent.passages import Passage
 from armoflow.codec.recording import record_loss
-from armoflow.engine.agents.followers import Followers
+from armoflow.engine.agents.followers import Follower, Followers
 from armoflow.engine.agents.slots import Slots
 from armoflow.engine.agents.turns import HELD, Turns
 from armoflow.engine.commits import discard
@@ -96,7 +96,7 @@ class LaneAgent:
         self._reading: set[asyncio.Task[None]] = set()
         self._stopped: list[str] = []
         self._followers = Followers(
-            *(engine.state, partition, self._peek, _work, self._is_running),
+            *(engine.state, partition, self._peek, _work, self._runs),
             may_follow=self._slots.may_follow,
         )
         self._written = Written(self._options)
@@ -428,7 +428,7 @@ class LaneAgent:
                 work.discard()
                 if effects is not None:
                     discard(effects)
-                followers.after(task_id)
+                followers.forget(work)
                 continue
             self._stop_running(task_id)
             # It started when its child came to it, not when it was sent ahead; and what a child
@@ -457,6 +457,10 @@ class LaneAgent:
         place = self._running.get(work.task_id)
         return place is not None and place[1] is work
 
+    def _runs(self, seat: ChildSupervisor, work: Assignment) -> bool:
+        """Whether this runs for its task, at this seat."""
+        return self._running.get(work.task_id) == (seat, work)
+
     def _stop_followers(self, task_id: str) -> None:
         """Those behind a task that is interrupted: the next one may have begun already."""
         while (follower := self._followers.after(task_id)) is not None:
@@ -473,9 +477,10 @@ class LaneAgent:
         for task_id, _ in completions:
             follower = self._followers.after(task_id)
             if follower is not None:
-                self._start(*follower)
+                self._start(follower)
 
-    def _start(self, seat: ChildSupervisor, work: Assignment) -> None:
+    def _start(self, follower: Follower) -> None:
+        seat, work, _ = follower
         task: TaskRecord = work.key
         (passed,) = work.passed
         data = self._peek(passed)
@@ -494,7 +499,7 @@ class LaneAgent:
         engine = self._engine
         contended = engine.scheduler.contended(self._partition)
         for work in reversed(works):
-            self._followers.forget(work.task_id)
+            self._followers.forget(work)
             if self._is_running(work):
                 self._stop_running(work.task_id)
                 if contended:
@@ -513,6 +518,7 @@ class LaneAgent:
             work.history.keep_in(self._directory)
             self._engine.delay(work.task_id, seconds, work.history)
         else:
+            self._followers.forget(work)
             work.discard()
         self._turns.begin_next(supervisor.works)
         self.wake()
