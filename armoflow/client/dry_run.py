@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display
 from armoflow.client.put import Put
 from armoflow.errors import DryRunError, OptionError

@@ -16,10 +16,11 @@ from armoflow.client.block_settings import BlockSettings
 from armoflow.client.cache_access import CacheAccess
 from armoflow.client.eager_target import Stop
 from armoflow.client.embedded import PrivateEngine
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
 from armoflow.client.graph_runs import GraphRuns
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, shared_loop
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, References
 from armoflow.client.shared_engine import SharedEngine

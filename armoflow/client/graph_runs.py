@@ -15,10 +15,11 @@ from armoflow import config
 from armoflow.client.block_settings import BlockSettings
 from armoflow.client.collector import COLLECTOR
 from armoflow.client.eager_target import EagerTarget, Failed, Stop
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
 from armoflow.client.gathering import Gathering, late
 from armoflow.client.iteration import Iteration
 from armoflow.client.loop import LoopThread
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Waiting
 from armoflow.client.put import References
 from armoflow.client.renewing import RenewedItems, Renewing

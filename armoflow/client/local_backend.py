@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.call_spans import call_span
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry, refuse_iterators
 from armoflow.client.local import LocalOutcome, LocalRunner
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
 from armoflow.client.validate import arguments, references

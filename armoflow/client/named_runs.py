@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from armoflow.client.caching import reference_keys
 from armoflow.client.client_options import DETACH_VARIABLE
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, LoopThread
 from armoflow.client.open_run import OpenRun
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.renewing import lost
 from armoflow.client.run_again import RunAgain
 from armoflow.client.run_references import NO_SESSION, RunReferences

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from armoflow import Client, task
 from armoflow.client import progress
-from armoflow.client.future import Future, FutureOrigin
+from armoflow.client.future import Future
+from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display, Waiting, is_wanted
 from armoflow.client.reporting import tell
 from armoflow.errors import OptionError
