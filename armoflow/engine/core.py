@@ -6,13 +6,13 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
+from armoflow.engine.admission import Admission
 from armoflow.engine.directory import JOURNAL, prepare_directory
 from armoflow.engine.ended_tasks import EndedTasks
 from armoflow.engine.engine_options import EngineOptions
@@ -65,7 +65,6 @@ class Engine:
         task_output: What tasks have written.
         failed: Done, with an exception, when the journal cannot be written: the engine must stop.
         meter: Counts what is committed, where somebody measures the engine from outside.
-        fault_listeners: Called when nothing can be journalled for the time being.
     """
 
     options: EngineOptions
@@ -80,6 +79,7 @@ class Engine:
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
+    admission: Admission
     identity: str
     failed: asyncio.Future[None]
 
@@ -107,9 +107,7 @@ class Engine:
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
-        self._room = Room(options.state_directory, options.room)
         self.task_output = TaskOutput(options.state_directory / "output")
-        self.fault_listeners: set[Callable[[StorageError], None]] = set()
         self._id_prefix = _random_prefix()
         self._next_id = 0
 
@@ -228,45 +226,6 @@ class Engine:
         """Seconds for which the oldest change waits for its commit."""
         return self._journal.lag
 
-    @property
-    def fault(self) -> StorageError | None:
-        """Why nothing can be journalled now."""
-        return self._journal.fault
-
-    @property
-    def is_admitting(self) -> bool:
-        """Whether new work is taken without waiting for anything: see :meth:`admit`."""
-        return self._journal.fault is None and self._room.lack() is None
-
-    async def admit(self) -> None:
-        """Refuse new work while nothing can be journalled, or hardly more.
-
-        Raises:
-            StorageError: What is wrong, and what to do.
-        """
-        await self._journal.admit()
-        lack = self._room.lack()
-        if lack is not None:
-            raise lack
-
-    async def promise(self, work: Awaitable[None]) -> None:
-        """Wait for a commit that a reply promises, but not while nothing can be journalled.
-
-        Args:
-            work: A commit, or what ends with one; it goes on whoever waits.
-
-        Raises:
-            StorageError: What is wrong; the changes are committed when it is over.
-        """
-        committed = asyncio.ensure_future(work)
-        while not committed.done():
-            if self.fault is not None:
-                committed.add_done_callback(_look_at)
-                raise self.fault
-            waiting: list[asyncio.Future[Any]] = [committed, self._faulty]
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        committed.result()
-
     def watch(self, session_id: str) -> Watcher:
         """All events of a session, from now on, in batches as they are committed."""
         return self._watchers.watch(session_id)
@@ -382,7 +341,6 @@ class Engine:
         path = self.options.state_directory / JOURNAL
         self._connection = connection = open_journal(path, self.options.durability)
         self.failed = asyncio.get_running_loop().create_future()
-        self._faulty: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._postponed = Postponed(self.complete)
         self._reader = Reader(path)
         self._scanner = Scanner(path)
@@ -393,6 +351,8 @@ class Engine:
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
+            room = Room(self.options.state_directory, self.options.room)
+            self.admission = Admission(self._journal, room)
             self.queries = Queries(
                 self._reader,
                 self._scanner,
@@ -504,21 +464,12 @@ class Engine:
         )
 
     def _on_fault(self, fault: StorageError) -> None:
-        faulty, self._faulty = self._faulty, asyncio.get_running_loop().create_future()
-        faulty.set_result(None)
-        for listener in list(self.fault_listeners):
-            listener(fault)
+        self.admission.stop(fault)
 
     def _fail(self, error: EngineError) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
             self.failed.exception()  # a stopping engine does not wait for it
-
-
-def _look_at(future: asyncio.Future[None]) -> None:
-    """Nobody waits for it any more: what it raises is told by whatever comes next."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _random_prefix() -> str:

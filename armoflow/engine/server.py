@@ -254,7 +254,7 @@ class Server:
         access = self.options.access
         authentication = self._authentication = Authentication(access.users)
         check = authentication.check if authentication.asks else None
-        self._guard = Guard(self.calls, self.engine.admit, check)
+        self._guard = Guard(self.calls, self.engine.admission.admit, check)
         self._grpc = grpc.aio.server(
             interceptors=self.interceptors(),
             options=(

@@ -349,7 +349,7 @@ async def test_tasks_of_equal_options_share_them_whatever_command_they_came_in(
 
 
 WAITING: dict[str, Callable[[Running], Coroutine[Any, Any, Any]]] = {
-    "a reply": lambda running: running.engine.promise(running.engine.committed()),
+    "a reply": lambda running: running.engine.admission.promise(running.engine.committed()),
     "a session tidied": lambda running: running.engine.kept_data.tidy(running.session),
     "a session closed": lambda running: running.engine.sweeper.change(
         running.session,

@@ -41,8 +41,8 @@ def staged(running: Running, name: str = "staged") -> StagedFile:
 
 async def is_faulty(running: Running) -> None:
     engine = running.engine
-    if engine.fault is None:
-        await engine._faulty
+    if engine.admission.fault is None:
+        await engine.admission._faulty
 
 
 def status_of(running: Running, task: NewTask) -> ResultStatus:
@@ -67,17 +67,17 @@ async def test_a_full_disk_is_waited_for(small_disk: SmallDisk) -> None:
         committed = engine.complete(data)
         await is_faulty(running)
         with pytest.raises(StorageError, match=r"journal\.db: .*full") as caught:
-            await engine.admit()
+            await engine.admission.admit()
         assert caught.value.code == "RESOURCE_EXHAUSTED"
         assert "0 bytes and" in str(caught.value) and "make room there" in str(caught.value)
         with pytest.raises(StorageError):
-            await engine.promise(engine.committed())
+            await engine.admission.promise(engine.committed())
         assert not committed.done() and not engine.failed.done()
         assert all(status_of(running, task) is ResultStatus.COMPLETED for task in tasks)
         small_disk.make_room()
         await committed
-        await engine.admit()
-        await engine.promise(engine.committed())
+        await engine.admission.admit()
+        await engine.admission.promise(engine.committed())
     async with Running(state) as running:
         for task in tasks:
             result = running.engine.state.results[task.outputs[0]]
@@ -94,18 +94,18 @@ async def test_new_work_leaves_room_to_delete_what_is_there(
         kept = []
         with pytest.raises(StorageError, match=r"less than 0.5 MiB are free.*armoflow purge") as no:
             while True:
-                await engine.admit()
+                await engine.admission.admit()
                 kept.append(running.open_session())
                 running.submit(bytes(LARGE))
                 await engine.committed()
         assert no.value.code == "RESOURCE_EXHAUSTED" and "make room there" in str(no.value)
-        assert not engine.is_admitting
+        assert not engine.admission.is_open
         for session in kept:
             engine.apply(engine.state.delete_session(engine.now(), session))
-            await engine.promise(engine.committed())
-        while not engine.is_admitting:  # files go after the commit
+            await engine.admission.promise(engine.committed())
+        while not engine.admission.is_open:  # files go after the commit
             await asyncio.sleep(0.001)
-        await engine.admit()
+        await engine.admission.admit()
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
@@ -132,7 +132,7 @@ async def test_a_session_is_cancelled_when_there_is_room_again(small_disk: Small
             session, lambda: engine.state.cancel_session(engine.now(), session, frozenset())
         )
         with pytest.raises(StorageError, match="make room there"):
-            await engine.promise(cancelling)
+            await engine.admission.promise(cancelling)
         small_disk.make_room()
         await engine.sweeper.finished(session)
         await engine.committed()
@@ -206,9 +206,9 @@ async def test_files_that_may_not_grow_are_waited_for(tmp_path: Path) -> None:
             committed = engine.complete([(task.id, Effects(data={task.outputs[0]: b"1" * 50_000}))])
             await is_faulty(running)
             with pytest.raises(StorageError, match="disk I/O error"):
-                await engine.admit()
+                await engine.admission.admit()
         await committed
-        await engine.admit()
+        await engine.admission.admit()
 
 
 @in_loop
@@ -222,7 +222,7 @@ async def test_what_the_event_loop_could_not_write_is_tried_again(
         running.open_session()
         await engine.committed()
         assert failing.left == 0
-        assert engine.fault is None
+        assert engine.admission.fault is None
 
 
 class FailingConnection:

@@ -251,7 +251,7 @@ async def test_a_journal_that_cannot_be_written_fails_the_engine(tmp_path: Path)
         with pytest.raises(EngineError, match="cannot be written"):
             await engine.failed
         with pytest.raises(EngineError, match="cannot be written"):  # nothing new, but not all old
-            await engine.promise(engine.committed())
+            await engine.admission.promise(engine.committed())
         running.submit()
         with pytest.raises(EngineError, match="cannot be written"):
             await engine.committed()

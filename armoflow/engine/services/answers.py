@@ -41,7 +41,7 @@ class Answers:
 
     async def poll(self, result_ids: Sequence[str]) -> list[Any]:
         """The changes of those that are final, once what is told is committed."""
-        await self._engine.promise(self._engine.committed())
+        await self._engine.admission.promise(self._engine.committed())
         records = await self._engine.read_results(result_ids)
         changes = []
         for key in result_ids:

@@ -27,11 +27,11 @@ class Service:
 
     async def _commit(self, changes: Changes) -> None:
         """Apply what a command changed, at once, and wait until it is committed."""
-        await self._engine.promise(self._engine.apply(changes))
+        await self._engine.admission.promise(self._engine.apply(changes))
 
     async def _committed(self) -> None:
         """Wait until all that was applied so far is committed."""
-        await self._engine.promise(self._engine.committed())
+        await self._engine.admission.promise(self._engine.committed())
 
     async def _show(self, records: Sequence[T], convert: Callable[[T], Any]) -> list[Any]:
         """The messages of a page of records, which may be as long as the caller wants."""

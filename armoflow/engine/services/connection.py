@@ -157,7 +157,7 @@ class Connection:
         try:
             if not checked:
                 REQUESTS[kind].check(arguments, _NAMES[kind])
-                if kind == Kind.SUBMIT and not self._engine.is_admitting:
+                if kind == Kind.SUBMIT and not self._engine.admission.is_open:
                     self.replies.run(self._take_if_admitted(number, frame))
                     return
                 if kind == Kind.SUBMIT and (
@@ -200,7 +200,7 @@ class Connection:
 
     async def _take_if_admitted(self, number: int, frame: Any) -> None:
         try:
-            await self._engine.admit()
+            await self._engine.admission.admit()
         except StateError as error:
             self.replies.refuse(number, error)
         else:
@@ -336,7 +336,7 @@ class Connection:
         changing = engine.sweeper.in_slices(
             ids, lambda part: command(engine.now(), part), urgent=True
         )
-        await engine.promise(changing)
+        await engine.admission.promise(changing)
 
     def _listen(self, number: int, session_id: str) -> None:
         if session_id not in self._engine.state.sessions:

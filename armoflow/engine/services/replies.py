@@ -63,7 +63,7 @@ class Replies:
         self._running: set[asyncio.Task[None]] = set()
         self._first: set[asyncio.Task[None]] = set()
         self._promised: dict[object, int] = {}
-        engine.fault_listeners.add(self._on_fault)
+        engine.admission.listeners.add(self._on_fault)
 
     # --- the stream -----------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Replies:
     def close(self) -> None:
         """Send what waits, and nothing after it."""
         self.closed = True
-        self._engine.fault_listeners.discard(self._on_fault)
+        self._engine.admission.listeners.discard(self._on_fault)
         for task in self._running:
             task.cancel()
         self._on_frames()
@@ -121,8 +121,8 @@ class Replies:
 
     def reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
         """A request is carried out once that is committed."""
-        if self._engine.fault is not None:
-            self.refuse(number, self._engine.fault)
+        if self._engine.admission.fault is not None:
+            self.refuse(number, self._engine.admission.fault)
             return
         promise = object()  # a client may use a number twice
         self._promised[promise] = number

@@ -143,7 +143,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             lambda ids: engine.state.delete_results(engine.now(), ids, request.session_id),
             urgent=True,
         )
-        await engine.promise(deleting)
+        await engine.admission.promise(deleting)
         # The reference engine leaves session_id empty, too.
         return messages.DeleteResultsDataResponse(result_id=request.result_id)
 

@@ -95,7 +95,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         else:
             shown = await self._change(request, engine.state.close_session)
         if tidied:
-            await engine.promise(engine.kept_data.tidy(session.id))
+            await engine.admission.promise(engine.kept_data.tidy(session.id))
         return messages.CloseSessionResponse(session=shown)
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:
@@ -122,7 +122,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
                 now, request.session_id, engine.held(request.session_id)
             ),
         )
-        await engine.promise(deleting)
+        await engine.admission.promise(deleting)
         return messages.DeleteSessionResponse(session=shown)
 
     async def StopSubmission(self, request: Any, context: Any) -> Any:
@@ -140,7 +140,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         engine = self._engine
         await engine.sweeper.finished(session_id)
         results = [each.id for part in engine.state.results_of(session_id) for each in part]
-        await engine.promise(
+        await engine.admission.promise(
             engine.sweeper.in_slices(
                 results,
                 lambda ids: engine.state.delete_results(engine.now(), ids),
@@ -167,7 +167,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
             shown.append(session_to_message(self._find(session_id)))
             return changes
 
-        await engine.promise(engine.sweeper.change(session_id, run))
+        await engine.admission.promise(engine.sweeper.change(session_id, run))
         return shown[0]
 
     async def _apply(self, request: Any, changes: Changes) -> Any:

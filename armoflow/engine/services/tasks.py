@@ -132,7 +132,9 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
             )
             return changes
 
-        await engine.promise(engine.sweeper.in_slices(request.task_ids, cancel, urgent=True))
+        await engine.admission.promise(
+            engine.sweeper.in_slices(request.task_ids, cancel, urgent=True)
+        )
         shown = await self._show(await self._read(request.task_ids), task_to_summary)
         for task in shown:
             if task.id in begun:
