@@ -14,6 +14,7 @@ from armoflow.cli.printing import json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.facts import headline, task_facts
 from armoflow.report.failure_groups import NOT_KEPT
@@ -64,7 +65,7 @@ def _session(inspection: Inspection, session: Session) -> dict[str, Any]:
         {"error": error, "tasks": count, "first": first[error]}
         for error, count in kinds.most_common(KINDS)
     ]
-    summaries = inspection.summaries(session.session_id)
+    summaries = ItemInspection(inspection).summaries(session.session_id)
     facts["failed items"] = sum(summary.failed for summary in summaries.values())
     facts["tasks with failed items"] = [
         {"task": task_id, **summary._asdict()} for task_id, summary in [*summaries.items()][:ITEMS]

@@ -12,6 +12,7 @@ from armonik.common import Session, TaskStatus
 from armoflow.dashboard.item_failures import ItemFailures
 from armoflow.dashboard.sources import Source, source_of
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.protocol.states import ENDED
 from armoflow.report.chart import Interval, NumberedNames, Scale, frame, pack
 from armoflow.report.collect import describe, versions
@@ -86,7 +87,7 @@ class SessionFeed:
         self.trace = SessionTrace(session.session_id)
         self._describe(session, None)
         self._scale = Scale(self.trace.created or time.time(), TICK)
-        self.item_failures = ItemFailures(inspection, session.session_id, clock)
+        self.item_failures = ItemFailures(ItemInspection(inspection), session.session_id, clock)
 
     # --- asking ---------------------------------------------------------------------------------
 

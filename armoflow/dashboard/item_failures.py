@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from armonik.common import Result
 
-from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.report.failure_groups import faults_of
 from armoflow.report.trace import TaskRun
 
@@ -32,7 +32,7 @@ class ItemFailures:
     """Finds them, the sooner the less there is to go through.
 
     Args:
-        inspection: Whom to ask.
+        items: Whom to ask.
         session_id: The session.
         clock: Tells seconds.
 
@@ -42,12 +42,12 @@ class ItemFailures:
 
     def __init__(
         self,
-        inspection: Inspection,
+        items: ItemInspection,
         session_id: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: dict[str, int] = {}
-        self._inspection = inspection
+        self._items = items
         self._session_id = session_id
         self._clock = clock
         self._since: datetime | None = None
@@ -82,7 +82,7 @@ class ItemFailures:
 
     def _list(self) -> None:
         since = None if self._since is None else self._since - OVERLAP
-        for log in self._inspection.failed_logs(self._session_id, since):
+        for log in self._items.failed(self._session_id, since):
             if log.result_id not in self._seen:
                 self._seen.add(log.result_id)
                 self._waiting.append(log)
@@ -101,7 +101,7 @@ class ItemFailures:
 
     def _tell(self, log: Result, run: TaskRun) -> TaskRun:
         values = run.outputs[:1] if run.bytes_out <= VALUES else ()
-        told = self._inspection.told(self._session_id, [log.result_id, *values])
+        told = self._items.told(self._session_id, [log.result_id, *values])
         records = told[log.result_id].records if log.result_id in told else ()
         errors = [error for each in told.values() for error in each.errors]
         faults = faults_of(records, errors)

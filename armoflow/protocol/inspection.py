@@ -15,16 +15,6 @@ from armonik.common import Direction, Result, ResultStatus, Session, SessionStat
 from armonik.common.filter import Filter
 
 from armoflow.codec.container import stranger
-from armoflow.codec.envelope import SlotKind, unpack_envelope
-from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.item_log import (
-    PREFIX,
-    ItemRecord,
-    ItemSummary,
-    read_items,
-    read_summary,
-    tells_of_failures,
-)
 from armoflow.config import CONNECT_TIMEOUT, MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
@@ -72,25 +62,6 @@ class ResultFacts(NamedTuple):
     name: str
     size: int
     stored: bool = False
-
-
-class ToldItems(NamedTuple):
-    """What a result says of the items of the task that made it, and why some have failed."""
-
-    records: Sequence[ItemRecord]
-    errors: Sequence[ErrorRecord]
-
-
-class TaskItems(NamedTuple):
-    """What became of the items of a task that ran several.
-
-    Attributes:
-        records: Of all of them; empty where nothing is told of them.
-        errors: Why some failed, by what errors call them; as far as it was kept.
-    """
-
-    records: Sequence[ItemRecord]
-    errors: Mapping[str, ErrorRecord]
 
 
 class Inspection:
@@ -266,58 +237,6 @@ class Inspection:
             )
         return FailedTasks(tasks, total)
 
-    def summaries(self, session_id: str) -> dict[str, ItemSummary]:
-        """Of a session's tasks that ran several items, and where one failed: how many, by task."""
-        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        found = {}
-        for result in self.listed(wanted):
-            summary = read_summary(result.name)
-            if summary is not None and summary.failed:
-                found[result.created_by] = summary
-        return found
-
-    def failed_logs(self, session_id: str, since: datetime | None) -> Iterator[Result]:
-        """The logs that tasks with failed items have left since then, oldest first."""
-        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        found = self.listed(wanted if since is None else wanted & (Result.created_at >= since))
-        return (log for log in found if tells_of_failures(log.name))
-
-    def items(self, task: Task) -> TaskItems:
-        """What became of the items of a task, as long as its log and its values are there."""
-        own = (Result.created_by == task.id) & Result.name.startswith(PREFIX)
-        records: list[ItemRecord] = []
-        errors: dict[str, ErrorRecord] = {}
-        for log in self.listed(own):
-            data = self.data(log)
-            if data is not None:
-                records += read_items(data)
-                errors |= {record.name: record for record in _error_records(data)}
-        for output in task.expected_output_ids:
-            for result in self.listed(Result.result_id == output):
-                data = self.data(result) if result.owner_task_id == task.id else None
-                if data is not None:
-                    records += read_items(data)
-                    errors |= {record.name: record for record in _error_records(data)}
-        return TaskItems(records, errors)
-
-    def left_logs(self, session_id: str) -> dict[str, ToldItems]:
-        """The logs of items that outlive values, by task: an item failed, or was tried again."""
-        wanted = (Result.session_id == session_id) & Result.name.startswith(PREFIX)
-        left = {log.created_by: self.data(log) for log in self.listed(wanted)}
-        return {id: _told(data) for id, data in left.items() if data is not None}
-
-    def told(self, session_id: str, result_ids: Sequence[str]) -> dict[str, ToldItems]:
-        """What results say of the items of the tasks that made them; without, it is left out."""
-
-        def ask(result_id: str) -> ToldItems | None:
-            data = self.data(Result(result_id=result_id, session_id=session_id))
-            return None if data is None else _told(data)
-
-        # One after the other: at the interpreter's end, when a client leaves a report, there are no
-        # threads any more.
-        found = {id: ask(id) for id in result_ids}
-        return {id: told for id, told in found.items() if told is not None}
-
     def listed(self, wanted: Filter) -> Iterator[Result]:
         """Results that a filter lets through, oldest first."""
         page, seen, total = 0, 0, 1
@@ -461,19 +380,6 @@ class Inspection:
             yield
         except grpc.RpcError as error:
             raise refusal(error, what, self._caller) from error
-
-
-def _told(data: bytes) -> ToldItems:
-    return ToldItems(read_items(data), _error_records(data))
-
-
-def _error_records(data: bytes) -> list[ErrorRecord]:
-    """Why items have failed."""
-    return [
-        ErrorRecord.decode(slot.data)  # without a key: it is read as data, nothing is unpickled
-        for slot in unpack_envelope(data)
-        if slot.kind is SlotKind.ERROR
-    ]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from armoflow.config import KIB
 from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 from armoflow.protocol.inspection import Inspection, ResultFacts
+from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import ENDED, grouped, state_of
 from armoflow.protocol.task_rows import (
@@ -93,8 +94,8 @@ def with_items(inspection: Inspection, trace: SessionTrace, stored: Sequence[str
     """
     if not trace.armoflow:
         return trace.runs
-    left = inspection.left_logs(trace.id)
-    told = inspection.told(trace.id, stored)
+    items = ItemInspection(inspection)
+    left, told = items.left(trace.id), items.told(trace.id, stored)
     runs = []
     for run in trace.runs:
         output = run.outputs[0] if run.outputs and run.state == "done" else ""

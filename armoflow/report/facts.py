@@ -12,6 +12,7 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.protocol.entities import moment, seconds
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ItemInspection
 
 
 def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def task_facts(inspection: Inspection, task: Task) -> dict[str, Any]:
     inputs, outputs = list(task.data_dependencies), list(task.expected_output_ids)
     names = inspection.names([*inputs, *outputs])
     options = task.options
-    items = inspection.items(task)
+    items = ItemInspection(inspection).of(task)
     return {
         "id": task.id,
         "name": next((names[output] for output in outputs if names.get(output)), None),

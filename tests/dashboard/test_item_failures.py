@@ -15,7 +15,8 @@ from armoflow.codec.item_log import ItemRecord, ItemState
 from armoflow.dashboard import item_failures, views
 from armoflow.dashboard.feed import SessionFeed
 from armoflow.dashboard.item_failures import ItemFailures
-from armoflow.protocol.inspection import Inspection, ToldItems
+from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ToldItems
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.report.facts import task_facts
 from armoflow.report.failure_groups import NOT_KEPT
@@ -50,7 +51,7 @@ class Logs:
             self.values[f"out{number}"] = ToldItems(records, [inherited, error])
         return TaskRun(f"t{number}", "f", "done", outputs=(f"out{number}",))
 
-    def failed_logs(self, session_id: str, since: datetime | None) -> Iterator[Any]:
+    def failed(self, session_id: str, since: datetime | None) -> Iterator[Any]:
         self.asked.append(since)
         return iter([log for log in self.logs if since is None or log.created_at >= since])
 

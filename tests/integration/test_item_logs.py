@@ -11,6 +11,7 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.protocol.resolve import resolve
 from tests.integration.engines import Up
 
@@ -57,7 +58,7 @@ def test_failed_items_are_counted_and_named(
     with Inspection(resolve(engine.endpoint, {}, os.environ)) as inspection:
         session_id = inspection.sessions(1)[1][0].session_id
         alone = inspection.failures(session_id, 100).total
-        packs = inspection.summaries(session_id).values()
+        packs = ItemInspection(inspection).summaries(session_id).values()
     failed = alone + sum(summary.failed for summary in packs)
     names = Counter(name for summary in packs for name in summary.names)
     if door is submit:
