@@ -231,6 +231,9 @@ ENGINE_PATIENCE = 120.0
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 
+LOADED_ANEW_LIMIT = 64 * KIB
+"""Bytes of a pickle, its arrays not counted, up to which it is loaded for each call of a task."""
+
 SPOOL_LIMIT = 16 * MIB
 """Bytes of a download up to which it is in memory; larger ones are in a file, and mapped."""
 

@@ -24,10 +24,12 @@ from armoflow.errors import ArmoflowError, SerializationError
 PersistentId: TypeAlias = Callable[[Any], Any]
 """Gives the reference that stands for an object in a pickle, or None to pickle the object."""
 
-_SCALARS = frozenset({types.NoneType, bool, int, float, complex, str, bytes})
+SCALARS = frozenset({types.NoneType, bool, int, float, complex, str, bytes})
+"""Types whose values hold nothing, cannot be changed, and pickle to one piece."""
+
 _FIXED_SIZE = frozenset({types.NoneType, bool, int, float, complex})
 _BINARY = frozenset({bytes, bytearray})
-_ATOMS = _SCALARS | _BINARY
+_ATOMS = SCALARS | _BINARY
 _CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
 _SMALL = 1024  # longer strings are pickled one by one, so that a packed list stays balanced
 
@@ -54,7 +56,7 @@ def is_scalar(value: object) -> bool:
     """
     kind = type(value)
     return kind in _FIXED_SIZE or (
-        kind in _SCALARS and len(value) <= _SMALL  # type: ignore[arg-type]
+        kind in SCALARS and len(value) <= _SMALL  # type: ignore[arg-type]
     )
 
 
@@ -68,7 +70,7 @@ def are_scalars(values: Sequence[object]) -> bool:
     kinds = set(map(type, values))
     if kinds <= _FIXED_SIZE:
         return True
-    return kinds <= _SCALARS and all(map(is_scalar, values))
+    return kinds <= SCALARS and all(map(is_scalar, values))
 
 
 def dumps(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.codec.item_log import ItemLog, ItemState
 from armoflow.codec.payload import Payload
+from armoflow.codec.pickling import SCALARS
 from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -19,7 +20,6 @@ from armoflow.worker.attempts import describe
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
-from armoflow.worker.item_operations import SCALARS
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
 from armoflow.worker.made import Arguments, Made
 from armoflow.worker.mark import Recorder

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from armoflow import config
+from armoflow.codec.pickling import SCALARS
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import MISSING, FoldNode, Node, ReduceNode
@@ -15,7 +16,6 @@ from armoflow.worker.inline_calls import as_delayed
 from armoflow.worker.inline_sources import run_dynamic
 from armoflow.worker.inline_steps import Here, Steps, name_of, references, rest_of, skipped
 from armoflow.worker.inputs import pickle_value
-from armoflow.worker.item_operations import SCALARS
 from armoflow.worker.job import not_combined
 from armoflow.worker.made import Arguments, Made
 

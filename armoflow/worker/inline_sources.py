@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from armoflow import config
+from armoflow.codec.pickling import SCALARS
 from armoflow.graph.arguments import contains_lazy
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import (
@@ -28,7 +29,6 @@ from armoflow.worker.inline_calls import as_delayed
 from armoflow.worker.inline_iterators import Taken
 from armoflow.worker.inline_steps import Here, Steps, references, skipped
 from armoflow.worker.inputs import pickle_value
-from armoflow.worker.item_operations import SCALARS
 from armoflow.worker.made import Made, Row
 
 

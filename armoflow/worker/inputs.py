@@ -1,18 +1,22 @@
-"""What one task reads: slots of its dependencies, constants, the items of its columns."""
+"""What one task reads: slots of its dependencies and constants.
+
+A task may run many calls, and each may change its arguments in place: what calls have in common is
+loaded for each of them, and its memory mapped anew. Only what cannot be changed, and what would
+take long to load, is one object for all of them.
+"""
 
 from __future__ import annotations
 
 import pickle
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
 from typing import Any
 
+from armoflow import config
 from armoflow.codec.container import MAGIC, Buffer, keeps_promise
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
-from armoflow.codec.payload import PREVIOUS, Items, Payload, Pickled, Piece, Slots, Values
-from armoflow.codec.pickling import dumps, loads
+from armoflow.codec.payload import PREVIOUS, Payload, Pickled, Slots
+from armoflow.codec.pickling import SCALARS, dumps, loads
 from armoflow.codec.positions import label
 from armoflow.codec.recording import removed
 from armoflow.codec.unreadable import unreadable
@@ -91,8 +95,9 @@ class Inputs:
         self._sources = sources
         self._stored = stored
         self._cells: dict[int, list[Cell]] = {}
-        self._values: dict[tuple[int, int], Any] = {}
-        self._fetched: dict[int, Any] = {}
+        self._own: dict[Any, Any] = {}  # what references stand for, in the call that is loaded
+        self._shared: dict[Any, Any] = {}  # and in all calls
+        self._handed_out: set[tuple[int, int]] = set()  # slots whose memory somebody may write to
         self._files: dict[tuple[str, str, bool], Any] = {}
         self._skips: dict[int, tuple[Slot, ItemFailure]] = {}
 
@@ -104,8 +109,8 @@ class Inputs:
     def forget(self) -> None:
         """Read again from now on: a failed attempt may have changed what it was given."""
         self._cells.clear()
-        self._values.clear()
-        self._fetched.clear()
+        self._own.clear()
+        self._shared.clear()
 
     def cells(self, index: int) -> list[Cell]:
         """All slots of one dependency.
@@ -147,8 +152,20 @@ class Inputs:
             )
         return cells[piece.start : piece.stop]
 
+    def fresh(self, index: int, slot: int) -> Cell:
+        """A slot as it was made: memory that was handed out before is mapped anew."""
+        cell = self.slice(Slots(index, slot, slot + 1))[0]
+        if not isinstance(cell, Slot) or all(memoryview(one).readonly for one in cell.buffers):
+            return cell
+        if (index, slot) in self._handed_out:
+            self._cells.pop(index, None)
+            self._handed_out = {place for place in self._handed_out if place[0] != index}
+            cell = self.cells(index)[slot]
+        self._handed_out.add((index, slot))
+        return cell
+
     def load(self, pickled: Pickled, name: str | None = None) -> Any:
-        """A pickled value, its references resolved.
+        """The pickled arguments of a call, references resolved: nobody else has these objects.
 
         Args:
             pickled: The value.
@@ -158,6 +175,7 @@ class Inputs:
             SerializationError: If it cannot be read back, or what a reference stands for.
         """
         self._files = {}  # each call has files of its own, whatever becomes of those of others
+        self._own = {}
         try:
             if not (pickled.buffers or self.referable):
                 # Then the only reference that there may be is one to an empty list.
@@ -165,7 +183,8 @@ class Inputs:
                     return pickle.loads(pickled.data)
                 except pickle.UnpicklingError:
                     pass
-            return loads(writable(pickled), self.resolve)
+            own = [bytearray(buffer) for buffer in pickled.buffers]  # 1 MiB each at most
+            return loads(Pickled(pickled.data, own), self.resolve)
         except _TOLD:
             raise
         except Exception as error:
@@ -239,15 +258,24 @@ class Inputs:
 
     def _slot(self, index: int, slot: int) -> Any:
         key = (index, slot)
-        if key not in self._values:
+        known = self._shared if key in self._shared else self._own
+        if key not in known:
             try:
-                cell = self.slice(Slots(index, slot, slot + 1))[0]
-                self._values[key] = self.value(cell, index, slot)
+                cell = self.fresh(index, slot)
+                value = self.value(cell, index, slot)
             except AbsentItem:
                 raise UnreadableDataError(
                     f"slot {slot} of {self._name(index)} was filtered out"
                 ) from None
-        return self._values[key]
+            known = self._remember(key, cell, value)
+        return known[key]
+
+    def _remember(self, key: Any, cell: Cell, value: Any) -> dict[Any, Any]:
+        """Note what a reference stands for; returns where."""
+        pickled = cell.data if isinstance(cell, Slot) else cell or b""
+        known = self._shared if may_share(pickled, [value]) else self._own
+        known[key] = value
+        return known
 
     def _name(self, index: int) -> str:
         return "the step before" if index == PREVIOUS else f"input {self._ids[index]}"
@@ -260,15 +288,17 @@ class Inputs:
                     yield self.value(cell, index, slot)
 
     def _constant(self, index: int, name: str = "") -> Any:
-        if index not in self._fetched:
+        known = self._shared if index in self._shared else self._own
+        if index not in known:
             try:
                 content = self._stored.read(self._constants[index])
             except UnreadableDataError as error:
                 if not name:
                     raise
                 raise UnreadableDataError(removed(name, error)) from error
-            self._fetched[index] = self.value(unpack_cells(content)[0])
-        return self._fetched[index]
+            cell = unpack_cells(content)[0]
+            known = self._remember(index, cell, self.value(cell))
+        return known[index]
 
     def _buffer(self, index: int, digest: bytes, readonly: bool) -> Buffer:
         """Binary data, anew for each value that is made of it: it may be written to."""
@@ -289,6 +319,13 @@ class Inputs:
         return known
 
 
+def may_share(pickled: Buffer, values: Iterable[Any]) -> bool:
+    """Whether calls of a task may have these values in common, which are read from this pickle."""
+    return len(pickled) > config.LOADED_ANEW_LIMIT or all(
+        value.__class__ in SCALARS for value in values
+    )
+
+
 def writable(pickled: Pickled) -> Pickled:
     """Buffers that came inside a message are copied: what was writable must be again."""
     if not any(memoryview(buffer).readonly for buffer in pickled.buffers):
@@ -302,80 +339,6 @@ def code_bytes(content: Buffer) -> bytes:
         return bytes(content)
     cell = unpack_cells(content)[0]
     return bytes(cell.data) if isinstance(cell, Slot) else cell or b""
-
-
-class Column:
-    """The items of one argument of a collection operation.
-
-    Attributes:
-        plain: Every item is a value in its cheapest form: no failed, absent or large one.
-        length: How many items there are.
-    """
-
-    def __init__(self, inputs: Inputs, pieces: Sequence[Piece]) -> None:
-        self._inputs = inputs
-        self._runs: list[tuple[Piece, list[Any]]] = []
-        self._starts: list[int] = []
-        self.plain = True
-        self.length = 0
-        for piece in pieces:
-            self._add(piece)
-
-    def _add(self, piece: Piece) -> None:
-        if isinstance(piece, Values):
-            items = pickle.loads(piece.pickled)
-        elif isinstance(piece, Items):
-            items = [item if item.buffers else bytes(item.data) for item in piece.pickles]
-        else:
-            items = self._inputs.slice(piece)
-        if not isinstance(piece, Values):
-            self.plain = self.plain and set(map(type, items)) <= {bytes}
-        self._runs.append((piece, items))
-        self._starts.append(self.length)
-        self.length += len(items)
-
-    def iterate(self, start: int) -> Iterator[Any]:
-        """The values from ``start`` on; only of a plain column, and without references."""
-        runs = []
-        for piece, items in self._runs:
-            if start < len(items):
-                rest = items[start:] if start else items
-                runs.append(iter(rest) if isinstance(piece, Values) else map(pickle.loads, rest))
-            start = max(0, start - len(items))
-        return runs[0] if len(runs) == 1 else chain.from_iterable(runs)
-
-    def value(self, index: int) -> Any:
-        """One value, loaded anew.
-
-        Raises:
-            AbsentItem: If it was filtered out.
-            ItemFailure: If it holds an error.
-            SerializationError: If it cannot be read back.
-        """
-        piece, raw, offset = self._raw(index)
-        if isinstance(piece, Values):
-            return raw
-        if isinstance(piece, Slots):
-            return self._inputs.value(raw, piece.input, piece.start + offset)
-        pickled = raw if isinstance(raw, Pickled) else Pickled(raw)
-        return self._inputs.load(pickled, self._inputs.item_name(index))
-
-    def cell(self, index: int) -> Cell:
-        """One item as it is copied into a result, errors and all."""
-        piece, raw, _ = self._raw(index)
-        if isinstance(piece, Slots):
-            cell: Cell = raw
-            return cell
-        if isinstance(piece, Items) and not self._inputs.referable:
-            return Slot(SlotKind.VALUE, *raw) if isinstance(raw, Pickled) else bytes(raw)
-        return pickle_value(self.value(index))
-
-    def _raw(self, index: int) -> tuple[Piece, Any, int]:
-        """An item as it came, with its piece and its place in it."""
-        position = bisect_right(self._starts, index) - 1
-        piece, items = self._runs[position]
-        offset = index - self._starts[position]
-        return piece, items[offset], offset
 
 
 def pickle_value(value: Any, *, copy: bool = True) -> Cell:

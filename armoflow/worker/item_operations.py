@@ -6,17 +6,19 @@ import functools
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
 from armoflow.codec.envelope import Cell
 from armoflow.codec.item_log import QUICK
 from armoflow.codec.payload import Operation
+from armoflow.codec.pickling import SCALARS
 from armoflow.errors import EnvelopeError
 from armoflow.worker.attempts import ItemWaits
+from armoflow.worker.columns import Column
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.inputs import AbsentItem, Column, pickle_value
+from armoflow.worker.inputs import AbsentItem, may_share, pickle_value
 from armoflow.worker.job import Job, continued, holds_graph, no_truth, not_combined
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
 from armoflow.worker.saved import Fold
@@ -31,9 +33,6 @@ _SINGLY = 16
 """Items after each of which the clock is looked at, before any are taken to be quick."""
 
 _MISSING = object()
-
-SCALARS = frozenset({int, float, bool, str, bytes, type(None), complex})
-"""Types whose values hold nothing, pickle to one piece, and are worth a shorter way."""
 
 
 def run_call(job: Job) -> None:
@@ -193,10 +192,23 @@ def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
 def _with_fixed(job: Job, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """The function with the keyword arguments that are the same for every item."""
     function = function or job.function
-    if job.payload.arguments is None:
+    arguments = job.payload.arguments
+    if arguments is None:
         return function
-    fixed = job.inputs.load(job.payload.arguments)
-    return functools.partial(function, **fixed) if fixed else function
+    load = job.inputs.load
+    fixed = load(arguments)
+    if may_share(arguments.data, fixed.values()):
+        return functools.partial(function, **fixed) if fixed else function
+    if all(map(_is_flat, fixed.values())):  # to copy is quicker than to load
+        return lambda *args: function(*args, **{name: one.copy() for name, one in fixed.items()})
+    return lambda *args: function(*args, **load(arguments))
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a copy of a container has nothing in common with it that can be changed."""
+    if type(value) is dict:
+        return SCALARS.issuperset(map(type, chain(value, value.values())))
+    return type(value) in (list, set) and SCALARS.issuperset(map(type, value))
 
 
 def _column(job: Job, index: int) -> Column:
@@ -240,7 +252,7 @@ class _Fold:
         quick = column.plain and not job.attempts.timeout and not job.attempts.spent
         while position < column.length:
             error = None
-            if quick:
+            if quick and self._may_repeat(held):
                 position, error = self._run_quickly(position, held)
                 if position == column.length:
                     break
@@ -263,25 +275,29 @@ class _Fold:
         arguments = job.payload.arguments
         return 0, [] if arguments is None else [job.inputs.load(arguments)]
 
+    def _may_repeat(self, held: Sequence[Any]) -> bool:
+        """Whether a step of this value is the same when it is tried again, if it ever is."""
+        return not self._job.payload.settings.retries or not held or held[0].__class__ in SCALARS
+
     def _step(self, position: int, left: Any, right: Any, error: BaseException | None) -> Any:
         """One step, with attempts of its own."""
+        before = None if self._may_repeat([left]) else _kept(left)
         while True:
             try:
-                result = self._job.attempts.run(0, lambda: self._job.function(left, right), error)
+                step = functools.partial(self._job.function, left, right)
+                result = self._job.attempts.run(0, step, error)
                 break
             except ItemWaits:
-                self._rest(position, left)
-                error = None
+                if before is not None:
+                    left = self._job.inputs.value(before)
+                self._rest(position, before or _kept(left))
+                right, error = self._column.value(position), None
         self._job.attempts.spent[0] = self._base
         return self._checked(result)
 
-    def _rest(self, position: int, left: Any) -> None:
-        job = self._job
-        try:
-            fold = Fold(position, pickle_value(left, copy=True), self._base)
-        except Exception:
-            fold = None  # it cannot be kept: then the wait is here
-        job.rest(0, fold)
+    def _rest(self, position: int, cell: Cell) -> None:
+        # What cannot be kept waits here.
+        self._job.rest(0, None if cell is None else Fold(position, cell, self._base))
 
     def _checked(self, result: Any) -> Any:
         if result.__class__ not in SCALARS and holds_graph(result):
@@ -294,10 +310,13 @@ class _Fold:
         job.recorder.start(0, 1, 0)
         position = start
         left = held[0] if held else _MISSING
+        careful = job.payload.settings.retries > 0
         try:
             for value in self._column.iterate(start):
                 if left is _MISSING:
                     left = value
+                elif careful and left.__class__ not in SCALARS:
+                    return position, None
                 else:
                     try:
                         left = function(left, value)
@@ -313,6 +332,14 @@ class _Fold:
         finally:
             held[:] = [] if left is _MISSING else [left]
         return position, None
+
+
+def _kept(value: Any) -> Cell:
+    """A value as it is now; None if it cannot be kept."""
+    try:
+        return pickle_value(value, copy=True)
+    except Exception:
+        return None
 
 
 def _next_strip(strip: int, seconds: float) -> int:

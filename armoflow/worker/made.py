@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.codec.envelope import Cell, Slot
 from armoflow.codec.payload import Pickled
-from armoflow.codec.pickling import dumps, loads
+from armoflow.codec.pickling import SCALARS, dumps, loads
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import ArmoflowError, TaskError
 from armoflow.graph.collection import DelayedList
@@ -16,7 +16,6 @@ from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import pickle_value
-from armoflow.worker.item_operations import SCALARS
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
