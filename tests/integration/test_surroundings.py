@@ -5,8 +5,10 @@ from __future__ import annotations
 import _signal
 import asyncio
 import contextlib
+import decimal
 import faulthandler
 import gc
+import importlib
 import locale
 import logging
 import os
@@ -148,6 +150,61 @@ def test_the_next_task_finds_everything_as_it_was(single: Up, change: str) -> No
         assert client.compute(looking()) == before
 
 
+def change_more() -> None:
+    """What is looked at every millisecond, or in libraries."""
+    import resource
+
+    time.sleep(0.002)
+    decimal.DefaultContext.prec = 3
+    decimal.getcontext().flags[decimal.Inexact] = True
+    sys.modules.pop("json", None)
+    sys.modules["types"] = sys
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")
+    for number in (signal.SIGURG, signal.SIGCONT):
+        signal.signal(number, signal.SIG_IGN)
+    _, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    threading.setprofile(print)
+    threading.settrace(print)
+    threading.stack_size(65536)
+    gc.set_debug(gc.DEBUG_UNCOLLECTABLE)
+    gc.callbacks.append(print)
+    asyncio.events._set_running_loop(asyncio.new_event_loop())
+    tempfile.tempdir = "/nowhere"
+    sys.tracebacklimit = 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0 if soft else 1, hard))
+    os.environ = dict(os.environ)  # type: ignore[assignment]  # noqa: B003
+
+
+def look_at_more() -> dict[str, Any]:
+    import resource
+    import types
+
+    return {
+        "decimals": [decimal.Context().prec, repr(decimal.getcontext())],
+        "modules": types.__name__,
+        "encoding": [sys.stdout.encoding, sys.stdout.errors],
+        "handlers": [signal.getsignal(number) for number in (signal.SIGURG, signal.SIGCONT)],
+        "wakeup": signal.set_wakeup_fd(-1),
+        "threads": [threading.gettrace(), threading.getprofile(), threading.stack_size()],
+        "gc": [gc.get_debug(), len(gc.callbacks)],
+        "loop": asyncio.events._get_running_loop(),
+        "temporary": tempfile.gettempdir(),
+        "limit": getattr(sys, "tracebacklimit", None),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "environment": type(os.environ).__name__,
+    }
+
+
+def test_the_next_task_finds_more_as_it_was(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(look_at_more)())
+        client.compute(task(change_more)())
+        assert client.compute(task(look_at_more)()) == before
+
+
 def start_method() -> None:
     import multiprocessing
 
@@ -155,8 +212,6 @@ def start_method() -> None:
 
 
 def precision() -> Any:
-    import decimal
-
     told = decimal.getcontext().prec
     decimal.getcontext().prec = 3
     return told
@@ -246,14 +301,67 @@ def test_what_a_module_of_the_users_sets_when_it_is_imported_stays(
 ) -> None:
     name = "sets_for_good"
     (tmp_path / f"{name}.py").write_text(
-        "import os, sys\nos.environ['FOR_GOOD'] = '1'\nsys.path.append('/for/good')\n"
-        "def seen(): return os.environ.get('FOR_GOOD'), '/for/good' in sys.path\n"
+        "import decimal, os, sys\nos.environ['FOR_GOOD'] = '1'\nsys.path.append('/for/good')\n"
+        "decimal.getcontext().prec = 5\n"
+        "def seen():\n    third = str(decimal.Decimal(1) / 3)\n"
+        "    return os.environ.get('FOR_GOOD'), '/for/good' in sys.path, third\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    module = __import__(name)
+    with decimal.localcontext():
+        module = __import__(name)
     monkeypatch.delenv("FOR_GOOD")
     with Client(single.endpoint, batch_size=1) as client:
         for _ in range(3):
-            assert client.compute(task(module.seen)()) == ("1", True)
+            assert client.compute(task(module.seen)()) == ("1", True, "0.33333")
     del sys.modules[name]
+
+
+SETS_ALL_FOR_GOOD = """
+import decimal, locale, multiprocessing, os, signal, sys
+
+os.environ["FOR_GOOD"] = "1"
+sys.path.append("/for/good")
+sys.setrecursionlimit(3000)
+decimal.getcontext().prec = 50
+locale.setlocale(locale.LC_ALL, "C.UTF-8")
+multiprocessing.set_start_method("spawn", force=True)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+os.umask(0o27)
+
+
+def seen():
+    os.umask(umask := os.umask(0))
+    return [
+        *(os.environ.get("FOR_GOOD"), "/for/good" in sys.path, sys.getrecursionlimit()),
+        *(str(decimal.Decimal(1) / 3), locale.setlocale(locale.LC_ALL), umask),
+        *(multiprocessing.get_start_method(), signal.getsignal(signal.SIGUSR1).name),
+    ]
+"""
+
+
+def test_what_a_module_sets_that_a_task_imports_stays(single: Up, tmp_path: Path) -> None:
+    (tmp_path / "sets_all_for_good.py").write_text(SETS_ALL_FOR_GOOD)
+    folder = str(tmp_path)
+
+    def seen() -> Any:
+        os.environ["ONLY"] = "in this task"
+        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            sys.path.insert(0, folder)
+            return importlib.import_module("sets_all_for_good").seen()
+
+    def others() -> Any:
+        return (
+            os.environ.get("ONLY"),
+            sys.stdout is None,
+            warnings.filters[0][0],
+            folder in sys.path,
+        )
+
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(others)())
+        told = [client.compute(task(seen)()) for _ in range(3)]
+        assert client.compute(task(others)()) == before
+    third = "0." + 50 * "3"
+    assert told == 3 * [["1", True, 3000, third, "C.UTF-8", 0o27, "spawn", "SIG_IGN"]]
