@@ -103,6 +103,9 @@ class Estimate:
         names = (*sums, "unmeasured", "unsized")
         return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))  # IPython's, and a notebook's
+
     def __str__(self) -> str:
         lines = [
             f"{task.task}: {task.to_run:,} of {task.calls:,} calls run, "

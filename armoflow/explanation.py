@@ -97,6 +97,9 @@ class Explanation:
         """As what JSON can say."""
         return asdict(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))  # IPython's, and a notebook's
+
     def __str__(self) -> str:
         lines = [str(task) for task in self.tasks] or ["no task is called"]
         return "\n".join([*lines, *([self.note] if self.note else [])])

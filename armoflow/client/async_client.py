@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -227,7 +228,12 @@ class AsyncClient:
 
     async def __aenter__(self) -> AsyncClient:
         if self._client is None:
-            self._client = await self._call(lambda: Client(**self._arguments))
+            opening = _Opening(self._arguments)
+            try:
+                self._client = await self._call(opening.run)
+            except asyncio.CancelledError:
+                await self._call(opening.give_up)
+                raise
         self._outer = enter(self._client)
         return self
 
@@ -318,6 +324,38 @@ class AsyncClient:
                 if coming is not None:
                     await asyncio.wait([coming])  # a thread is in it until then
                 await self._call(iterator.close)
+
+
+class _Opening:
+    """A client that is being opened in a thread: it is closed if nobody waits for it any more.
+
+    Args:
+        arguments: Of the client.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._client: Client | None = None
+
+    def run(self) -> Client:
+        """Open it."""
+        client = Client(**self._arguments)
+        with self._lock:
+            self._client = client
+            given_up = self._given_up
+        if given_up:
+            client.close()
+        return client
+
+    def give_up(self) -> None:
+        """Close it, now or when it is open."""
+        with self._lock:
+            self._given_up = True
+            client = self._client
+        if client is not None:
+            client.close()
 
 
 async def _as_completed(

@@ -16,9 +16,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from armoflow.client.streams import is_notebook, is_terminal, write
+from armoflow.client.streams import cell_of, is_notebook, is_terminal, write
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
@@ -185,14 +186,22 @@ class Display:
         self._beside: threading.Thread | None = None
         self._over = threading.Event()
         self._since = self._left = -PAUSE
+        self._cell = 0
+        self._settled: Mapping[str, Count] = {}  # when the last wait ended
+        self._before: dict[str, Count] = {}  # what earlier rows of waits have seen the end of
         self.due = 0.0
         self._rates = Rates()
 
     def begin(self) -> float:
         """Somebody waits; returns since when, with the waits right before."""
         now = time.monotonic()
-        if now - self._left >= PAUSE:
-            self._since = now
+        cell = cell_of(sys.stdout)
+        if now - self._left >= PAUSE or cell != self._cell:
+            self._since, self._cell = now, cell
+            for counts in (self._settled, self._counts()):
+                self._before.update(
+                    {name: count for name, count in counts.items() if not count.left}
+                )
         return self._since
 
     def enter(self) -> None:
@@ -223,6 +232,7 @@ class Display:
     def hide(self, waiting: Waiting, *, for_good: bool = False) -> None:
         """The caller goes on; ``for_good``: it is not about to wait for the next value."""
         self._left = time.monotonic()
+        self._settled = self._counts()
         with self._lock:
             if self._owner is waiting:
                 self._owner = None
@@ -312,9 +322,25 @@ class Display:
         return TerminalBars(self._console)
 
     def _draw(self, bars: Bars) -> None:
-        counts = self._counts()
+        counts = {
+            name: _since(self._before.get(name), count) for name, count in self._counts().items()
+        }
+        counts = {name: count for name, count in counts.items() if count.planned}
         rates = self._rates.of(counts, time.monotonic())
         if len(counts) > SHOWN:
             left = [name for name, count in counts.items() if count.left][-SHOWN:]
             counts = {name: counts[name] for name in left}
         bars.draw(counts, rates, self._reason())
+
+
+def _since(before: Count | None, count: Count) -> Count:
+    """What has come to a count."""
+    if before is None:
+        return count
+    return replace(
+        count,
+        planned=count.planned - before.planned,
+        ended=count.ended - before.ended,
+        failed=count.failed - before.failed,
+        repeated=count.repeated - before.repeated,
+    )

@@ -10,6 +10,16 @@ def is_notebook(stream: Any) -> bool:
     return type(stream).__module__.startswith("ipykernel.")
 
 
+def cell_of(stream: Any) -> int:
+    """Which cell of a notebook runs, of those that write to a standard stream; 0: it shows none."""
+    if not is_notebook(stream):
+        return 0
+    from IPython import get_ipython
+
+    count: int = get_ipython().execution_count
+    return count
+
+
 def is_terminal(stream: Any) -> bool:
     """Whether it is shown in a terminal."""
     try:

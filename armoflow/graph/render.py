@@ -365,7 +365,16 @@ def save(drawn: Picture, path: str | os.PathLike[str] | None) -> str:
         Path(path).write_bytes(draw_as(drawn, suffix))
     text = FORMATS[suffix if suffix != ".png" else ".svg"](drawn)
     assert isinstance(text, str)
-    return text
+    return SvgText(text) if suffix in (".svg", ".png") else text
+
+
+class SvgText(str):
+    """An SVG, which a notebook shows as the picture that it is."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
 
 
 def notebook_svg(value: Any) -> str | None:

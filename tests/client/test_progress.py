@@ -253,6 +253,29 @@ def test_colours_are_left_out_where_that_is_asked_for(monkeypatch: pytest.Monkey
         assert "1 failed" in drawn and bool(colour.search(drawn)) is not asked
 
 
+def test_each_row_of_waits_shows_its_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the cells of a notebook with one client for all of them."""
+    screen = Screen(monkeypatch)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    screen.counts = {"load": Count(planned=10), "clean": Count(planned=4)}
+    with Waiting(screen.display) as waiting:
+        waiting.tick()
+        assert "0/10" in screen.read()
+        screen.counts = {"load": Count(10, 10, failed=3), "clean": Count(4, 1)}
+    screen.counts = {"load": Count(30, 15, failed=4), "clean": Count(4, 1)}
+    with Waiting(screen.display) as waiting:
+        waiting.tick()
+        drawn = screen.read()
+        assert "5/20" in drawn and "1 failed" in drawn and "1/4" in drawn  # clean goes on
+        screen.counts = {"load": Count(30, 30, failed=4), "clean": Count(4, 4)}
+    assert screen.read()
+    screen.counts = {**screen.counts, "total": Count(planned=1)}
+    with Waiting(screen.display) as waiting:
+        waiting.tick()
+        drawn = screen.read()
+        assert "0/1" in drawn and "load" not in drawn and "clean" not in drawn
+
+
 def test_the_last_line_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch)
     screen.counts = {"load": Count(1200, 1200, 2), "total": Count(1, 1)}
@@ -417,10 +440,13 @@ class Shown:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pictures: list[str] = []
         self.displayed = 0
+        self.execution_count = 1
         module = types.ModuleType("IPython.display")
         module.HTML = str  # type: ignore[attr-defined]
         module.display = self.display  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+        package = types.ModuleType("IPython")
+        package.get_ipython = lambda: self  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "IPython", package)
         monkeypatch.setitem(sys.modules, "IPython.display", module)
 
     def display(self, picture: str, display_id: bool) -> Shown:
@@ -452,6 +478,12 @@ def test_a_notebook_shows_bars_as_html(monkeypatch: pytest.MonkeyPatch) -> None:
     with Waiting(display) as waiting:
         waiting.tick()
     assert shown.displayed == 1  # the same bars go on
+    shown.execution_count += 1
+    counts = {**counts, "total": Count(planned=1)}
+    with Waiting(display) as waiting:
+        waiting.tick()
+    assert shown.displayed == 2  # another cell has its own
+    assert "total" in shown.pictures[-1] and "load" not in shown.pictures[-1]
     assert stdout.getvalue() == "load | a line\n"
     tell(display.summary())
     assert stdout.getvalue().endswith(", 7 failed\n")

@@ -15,6 +15,7 @@ import pytest
 
 import armoflow
 from armoflow import AsyncClient, Client, current_task, items, task
+from armoflow.client import async_client
 from armoflow.errors import (
     ClientClosedError,
     GraphError,
@@ -351,6 +352,31 @@ def test_what_is_written_to_other_clients_is_told() -> None:
                 waited.close()
 
     asyncio.run(write())
+
+
+def test_who_is_cancelled_while_a_client_opens_leaves_none(
+    engine: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    class Noted(Client):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            opened.append(self)
+
+    monkeypatch.setattr(async_client, "Client", Noted)
+
+    async def main() -> None:
+        opening = asyncio.ensure_future(AsyncClient(engine.endpoint).__aenter__())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(main())
+    (client,) = opened
+    with pytest.raises(ClientClosedError):
+        client.submit(double(1))
 
 
 def test_a_client_has_to_be_opened() -> None:

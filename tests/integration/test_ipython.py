@@ -100,6 +100,8 @@ def test_tasks_of_cells_run_and_their_values_are_shown(tmp_path: Path, loop: boo
         "future = client.submit(double(4)); future.result(); future",
         "@task\ndef double(number):\n    return 3 * number",
         "double(2).compute() if False else client.compute(double(2))",
+        "double(2).visualize()",
+        "client.explain(double(2))",
         "client.close()",
         loop=loop,
     )
@@ -109,6 +111,8 @@ def test_tasks_of_cells_run_and_their_values_are_shown(tmp_path: Path, loop: boo
     assert "image/svg+xml" in told[3][1]
     assert "text/html" in told[4][1]
     assert told[6][0] == "6"
+    assert "image/svg+xml" in told[7][1]
+    assert told[8][0] == "double: 1 not cached\n  not cached: nothing says cache=True"
 
 
 def test_coroutines_are_awaited_in_cells(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ FULL = os.environ.get("INTEROP") == "full"
 """Run all of them, as ``make interop`` does."""
 
 
-def run_theirs(plugin: str, *arguments: str) -> None:
+def run_theirs(plugin: str, *arguments: str, **variables: str) -> None:
     """Run tests in a process of their own; fails if one does, or if there are none.
 
     Args:
         plugin: A module of this package.
         arguments: Of pytest.
+        variables: Environment variables.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", f"tests.interop.{plugin}"]
     command += ["-p", "no:cacheprovider", "-c", str(Path(__file__).with_name("theirs.ini"))]
@@ -29,7 +30,7 @@ def run_theirs(plugin: str, *arguments: str) -> None:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables},
         capture_output=True,
         text=True,
         check=False,
