@@ -14,7 +14,6 @@ from typing import TypeVar
 from armoflow.codec.payload import Payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_exception, record_loss
-from armoflow.errors import EnvelopeError
 from armoflow.orchestrator.package_versions import told_by_worker, why_not_imported
 from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
@@ -84,7 +83,7 @@ class Attempts:
                 return body()
             except (ItemFailure, AbsentItem):
                 raise
-            except (UnreadableDataError, EnvelopeError) as lost:
+            except UnreadableDataError as lost:
                 raise self.failure(item, lost, attempt) from lost
             except BaseException as raised:
                 error = raised
@@ -143,7 +142,7 @@ def describe(
         packages: See :func:`packages_of`.
         versions: Those that it comes from; empty: it ran no code of the user's.
     """
-    if isinstance(error, (UnreadableDataError, EnvelopeError)):
+    if isinstance(error, UnreadableDataError):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
     if versions:
         explain(error, why_not_imported(versions, error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from armoflow.codec.item_log import ItemLog, ItemState
 from armoflow.codec.payload import Payload
 from armoflow.codec.pickling import SCALARS
-from armoflow.errors import ArmoflowError, EnvelopeError, TaskError
+from armoflow.errors import ArmoflowError, TaskError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, FoldNode, MapNode, Node, ReduceNode
@@ -140,7 +140,7 @@ class InlineCaller:
                 value = function(*args, **kwargs)
             except BaseException as error:
                 spent += time.perf_counter() - began
-                lost = isinstance(error, (UnreadableDataError, EnvelopeError))
+                lost = isinstance(error, UnreadableDataError)
                 used_up = lost or attempt > rule.settings.retries
                 final = error if used_up else final_error(rule.retry_on, error)
                 try:

@@ -116,8 +116,7 @@ class Inputs:
         """All slots of one dependency.
 
         Raises:
-            UnreadableDataError: If its data is not there.
-            EnvelopeError: If it is not a result of armoflow.
+            UnreadableDataError: If its data is not there, or is no result of armoflow.
         """
         if index == PREVIOUS:
             return self._previous or []
@@ -137,7 +136,7 @@ class Inputs:
             try:
                 cells = self._cells[index] = self._cache.read(result_id, source)
             except EnvelopeError as error:
-                raise EnvelopeError(
+                raise UnreadableDataError(
                     f"{self._name(index)} cannot be read: {error}; the task that made it may have "
                     "run in a partition with another worker, or with another version of armoflow"
                 ) from error
@@ -291,12 +290,13 @@ class Inputs:
         known = self._shared if index in self._shared else self._own
         if index not in known:
             try:
-                content = self._stored.read(self._constants[index])
+                cell = unpack_cells(self._stored.read(self._constants[index]))[0]
+            except EnvelopeError as error:
+                raise UnreadableDataError(f"what was put cannot be read: {error}") from error
             except UnreadableDataError as error:
                 if not name:
                     raise
                 raise UnreadableDataError(removed(name, error)) from error
-            cell = unpack_cells(content)[0]
             known = self._remember(index, cell, self.value(cell))
         return known[index]
 

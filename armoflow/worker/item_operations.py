@@ -14,10 +14,9 @@ from armoflow.codec.envelope import Cell
 from armoflow.codec.item_log import QUICK
 from armoflow.codec.payload import Operation
 from armoflow.codec.pickling import SCALARS
-from armoflow.errors import EnvelopeError
 from armoflow.worker.attempts import ItemWaits
 from armoflow.worker.columns import Column
-from armoflow.worker.failures import ItemFailure
+from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, may_share, pickle_value
 from armoflow.worker.job import Job, continued, holds_graph, no_truth, not_combined
 from armoflow.worker.mark import DEADLINE, ENTRIES, ITEM, LARGEST_ENTRY, SPOOL_BYTES
@@ -215,11 +214,11 @@ def _column(job: Job, index: int) -> Column:
     """A column of as many items as the task has.
 
     Raises:
-        EnvelopeError: If it has more or fewer.
+        UnreadableDataError: If it has more or fewer.
     """
     column = Column(job.inputs, job.payload.columns[index])
     if column.length != job.payload.count:
-        raise EnvelopeError(
+        raise UnreadableDataError(
             f"task {job.payload.name!r} has {job.payload.count} items, "
             f"but its column {index} has {column.length}"
         )

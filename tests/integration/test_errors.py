@@ -26,6 +26,7 @@ from armoflow.errors import (
     DataLostError,
     EngineError,
     EngineUnreachableError,
+    EnvelopeError,
     ForeignReferenceError,
     GraphError,
     OptionError,
@@ -310,6 +311,27 @@ def test_an_exception_of_a_class_made_in_the_task(client: Client) -> None:
     error = client.submit(fails()).exception()
     assert type(error).__name__ == "LocalError"
     assert str(error) == "only there"
+
+
+@pytest.mark.parametrize("kind", [EnvelopeError, DataLostError, WorkerDiedError, TimeoutError])
+def test_an_error_of_the_tasks_own_is_not_taken_for_ours(
+    client: Client, kind: type[Exception], tmp_path: Path
+) -> None:
+    @task(retries=1)
+    def raising(number: int) -> int:
+        with (tmp_path / f"{number}").open("a") as log:
+            log.write("x")
+        raise kind("in the words of the task")
+
+    @task
+    def returning() -> Any:
+        return raising(3)
+
+    for value in (raising(1), raising.map([2]), returning()):
+        with pytest.raises(kind, match="in the words of the task") as caught:
+            client.compute(value)
+        assert cause(caught.value).attempts == 2
+    assert [(tmp_path / f"{number}").read_text() for number in (1, 2, 3)] == ["xx", "xx", "xx"]
 
 
 def test_an_exception_with_a_long_message(client: Client) -> None:
