@@ -14,8 +14,8 @@ from tests.docs.snippets import PAGES
 
 
 def test_the_page_shows_what_commands_print() -> None:
-    with engine() as commanded:
-        printed = outputs(commanded)
+    with engine() as transcript:
+        printed = outputs(transcript)
     shown = blocks_of(PAGE.read_text("utf-8"))
     assert shown.keys() == printed.keys()
     for name, text in shown.items():
