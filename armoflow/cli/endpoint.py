@@ -28,6 +28,14 @@ OPTIONS = {
 }
 
 
+_NAMING = ["--endpoint", "--state", *(f"--{name.replace('_', '-')}" for name in OPTIONS)]
+
+_HELP = click.RichHelpConfiguration(
+    option_groups={"*": [{"name": "Options"}, {"name": "Which engine", "options": _NAMING}]}
+)
+"""Of a command's --help: its own options come first."""
+
+
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that name an engine; the command gets ``settings``."""
 
@@ -91,6 +99,7 @@ def _declare(command: Callable[..., Any]) -> Callable[..., Any]:
         assert name in CONNECTION_OPTIONS
         option = f"--{name.replace('_', '-')}"
         command = click.option(option, name, metavar="TEXT", help=text)(command)
+    command = click.rich_config(help_config=_HELP)(command)
     return click.option(
         "--endpoint",
         metavar="URL",

@@ -15,6 +15,7 @@ import rich_click as click
 
 from armoflow.cli.ending import ending_in_order
 from armoflow.cli.printing import json_option, print_json
+from armoflow.cli.run_script import ScriptPath
 from armoflow.client.dry_run import VARIABLE
 from armoflow.errors import GraphError
 
@@ -24,7 +25,7 @@ _SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def _script_command(command: Any) -> Any:
     """Arguments and options of a command that looks at a script."""
     rest = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)(command)
-    script = click.argument("script", type=click.Path(exists=True, dir_okay=False))(rest)
+    script = click.argument("script", type=ScriptPath())(rest)
     return click.option(
         "--endpoint",
         metavar="URL",

@@ -17,6 +17,7 @@ from typing import Any, Final
 import rich_click as click
 
 from armoflow import __version__
+from armoflow.cli.foreign_commands import instead_of
 from armoflow.errors import ArmoflowError, UnknownIdError
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.system.descriptors import open_standard_streams
@@ -25,34 +26,59 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
-COMMANDS: Final = {
-    "up": "armoflow.cli.up:up",
-    "worker": "armoflow.cli.worker_command:worker",
-    "run": "armoflow.cli.run_script:run",
-    "explain": "armoflow.cli.looking:explain",
-    "plan": "armoflow.cli.looking:plan",
-    "ps": "armoflow.cli.ps:ps",
-    "runs": "armoflow.cli.runs_command:runs",
-    "attach": "armoflow.cli.runs_command:attach",
-    "show": "armoflow.cli.show:show",
-    "logs": "armoflow.cli.logs:logs",
-    "top": "armoflow.cli.top:top",
-    "dashboard": "armoflow.cli.dashboard_command:dashboard",
-    "timeline": "armoflow.cli.timeline:timeline",
-    "graph": "armoflow.cli.graph_command:graph",
-    "replay": "armoflow.cli.replay_command:replay",
-    "report": "armoflow.cli.report_command:report",
-    "cache": "armoflow.cli.cache_commands:cache",
-    "environments": "armoflow.cli.environments_command:environments",
-    "cancel": "armoflow.cli.control:cancel",
-    "pause": "armoflow.cli.control:pause",
-    "resume": "armoflow.cli.control:resume",
-    "purge": "armoflow.cli.control:purge",
-    "doctor": "armoflow.cli.doctor:doctor",
-    "config": "armoflow.cli.configuration:config",
-    "completion": "armoflow.cli.completion:completion",
+GROUPS: Final = {
+    "Engines and workers": {
+        "up": "armoflow.cli.up:up",
+        "worker": "armoflow.cli.worker_command:worker",
+        "doctor": "armoflow.cli.doctor:doctor",
+        "config": "armoflow.cli.configuration:config",
+    },
+    "Scripts": {
+        "run": "armoflow.cli.run_script:run",
+        "explain": "armoflow.cli.looking:explain",
+        "plan": "armoflow.cli.looking:plan",
+    },
+    "Looking": {
+        "ps": "armoflow.cli.ps:ps",
+        "show": "armoflow.cli.show:show",
+        "logs": "armoflow.cli.logs:logs",
+        "top": "armoflow.cli.top:top",
+        "dashboard": "armoflow.cli.dashboard_command:dashboard",
+        "report": "armoflow.cli.report_command:report",
+        "graph": "armoflow.cli.graph_command:graph",
+        "timeline": "armoflow.cli.timeline:timeline",
+        "replay": "armoflow.cli.replay_command:replay",
+    },
+    "Named runs": {
+        "runs": "armoflow.cli.runs_command:runs",
+        "attach": "armoflow.cli.runs_command:attach",
+        "resume": "armoflow.cli.control:resume",
+    },
+    "Acting": {
+        "cancel": "armoflow.cli.control:cancel",
+        "pause": "armoflow.cli.control:pause",
+        "purge": "armoflow.cli.control:purge",
+    },
+    "What is kept": {
+        "cache": "armoflow.cli.cache_commands:cache",
+        "environments": "armoflow.cli.environments_command:environments",
+    },
+    "Shells": {
+        "completion": "armoflow.cli.completion:completion",
+    },
 }
-"""Where each command is: loaded when it is needed, so that a worker starts with its own only."""
+"""The commands as --help groups them, and where each is: loaded when it is needed, so that a worker
+starts with its own only."""
+
+COMMANDS: Final = {name: where for group in GROUPS.values() for name, where in group.items()}
+"""Where each command is."""
+
+_HELP = click.RichHelpConfiguration(
+    command_groups={
+        name: [{"name": title, "commands": list(group)} for title, group in GROUPS.items()]
+        for name in ("armoflow", "armonik flow")
+    }
+)
 
 
 class Commands(click.RichGroup):
@@ -70,6 +96,17 @@ class Commands(click.RichGroup):
         module, _, attribute = where.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the one that was typed, or say what to type instead."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not context.resilient_parsing:
+            instead = instead_of(name, COMMANDS)
+            remedy = f" Write {instead}" if instead else ""
+            raise click.UsageError(f"No such command {name!r}.{remedy}", context)
+        return super().resolve_command(context, args)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the chosen one."""
@@ -91,6 +128,7 @@ class _Unknown(_Refusal):
     exit_code = EXIT_FAILED
 
 
+@click.rich_config(help_config=_HELP)
 @click.group(
     name="armoflow", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}
 )

@@ -26,6 +26,7 @@ class ParserCommand(click.RichCommand):
     ) -> None:
         self._parser = make_parser()
         self._parser.prog = f"armoflow {name}"
+        self._parser.usage = "%(prog)s [OPTIONS]; %(prog)s --help tells them"
         options = [_option(action) for action in self._parser._actions if action.option_strings]
         super().__init__(
             name=name,

@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import rich_click as click
 
 from armoflow.client.client_options import DETACH_VARIABLE
+
+
+class ScriptPath(click.Path):
+    """The path of a script; what is none and begins with a dash was meant as an option."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Look whether it is there."""
+        if str(value).startswith("-") and not Path(value).exists():
+            raise click.NoSuchOption(str(value), ctx=ctx)
+        return super().convert(value, param, ctx)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -25,7 +39,7 @@ from armoflow.client.client_options import DETACH_VARIABLE
     help="Leave when the script waits for a named run: what it has begun by a name is laid out "
     "whole first, and goes on.",
 )
-@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("script", type=ScriptPath())
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(endpoint: str | None, detach: bool, script: str, arguments: Sequence[str]) -> None:
     """Run a Python script with the interpreter that armoflow is installed in.

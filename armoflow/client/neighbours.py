@@ -42,7 +42,7 @@ OF_CLIENTS = {
     "replicate": "nothing: data goes to each worker that needs it",
     "rebalance": "nothing: data goes to each worker that needs it",
     "run_on_scheduler": "nothing: `armoflow top` in a shell shows what an engine does",
-    "tasks": "`armoflow ps SESSION` in a shell, or ArmoniK's own client",
+    "tasks": "`armoflow show SESSION` in a shell, or ArmoniK's own client",
     "sessions": "`armoflow ps` in a shell, or ArmoniK's own client",
     "results": "client.gather(futures), or ArmoniK's own client",
 }

@@ -156,8 +156,8 @@ TABLE: tuple[RefusalRow, ...] = (
         "nobody listens, on this machine",
         lambda c: _nobody(c) and c.settings.local and not c.settings.secure,
         "no ArmoniK answers at {c.where}: nobody listens there ({c.detail})",
-        "start one with `armoflow up --listen {c.listen}`, or leave the endpoint out to run on "
-        "this machine",
+        "start one with `armoflow up --listen {c.listen}`; a script for which nothing names an "
+        "endpoint has an engine of its own while it runs",
         patience=STARTING_SECONDS,
     ),
     RefusalRow(

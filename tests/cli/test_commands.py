@@ -472,7 +472,9 @@ def test_the_page_lists_the_commands_that_there_are() -> None:
 
 def test_unknown_commands_and_options_are_refused() -> None:
     here = Commanded("")
-    assert "No such command" in here.run("pss", code=2)
+    assert "No such command 'pss'. Write armoflow ps" in here.run("pss", code=2)
+    assert "Write armoflow cancel ID" in here.run("kill", "1229ddaa", code=2)
+    assert "No such option" in here.run("run", "--detached", "script.py", code=2)
     assert "No such option" in here.run("ps", "--al", code=2)
     assert here.process("--version").startswith("armoflow ")
 
