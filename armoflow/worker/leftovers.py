@@ -38,9 +38,9 @@ def sweep_leftovers(folder: Path, agent: Path | None, worker: Path | None) -> No
         if folder.lstat().st_mtime < made or _others(shared, {agent, worker}):
             return
         left = [
-            Path(entry.path)
-            for entry in os.scandir(shared)
-            if entry.name != folder.name and _is_token(entry.name) and _is_older(entry, made)
+            path
+            for path in shared.iterdir()
+            if path.name != folder.name and _is_token(path.name) and _is_older(path, made)
         ]
     except OSError as error:
         logger.warning("cannot look for leftover folders in %s: %s", shared, error)
@@ -54,11 +54,19 @@ def sweep_leftovers(folder: Path, agent: Path | None, worker: Path | None) -> No
 def _others(shared: Path, known: set[Path | None]) -> bool:
     """Whether sockets of others are there."""
     return any(
-        stat.S_ISSOCK(path.lstat().st_mode)
+        (found := _look_at(path)) is not None and stat.S_ISSOCK(found.st_mode)
         for place in (shared, shared.parent)
         for path in place.iterdir()
         if path not in known
     )
+
+
+def _look_at(path: Path) -> os.stat_result | None:
+    """What is there; None: it has gone since it was listed, as others' files may at any moment."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _is_token(name: str) -> bool:
@@ -69,6 +77,6 @@ def _is_token(name: str) -> bool:
         return False
 
 
-def _is_older(entry: os.DirEntry[str], made: float) -> bool:
-    found = entry.stat(follow_symlinks=False)
-    return stat.S_ISDIR(found.st_mode) and found.st_mtime < made - _MARGIN
+def _is_older(path: Path, made: float) -> bool:
+    found = _look_at(path)
+    return found is not None and stat.S_ISDIR(found.st_mode) and found.st_mtime < made - _MARGIN

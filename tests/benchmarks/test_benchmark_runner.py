@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.suite.model import Outcome, Status
 from benchmarks.suite.runner import Plan, Runner, describe
+from tests.processes import own_children
 
 pytestmark = pytest.mark.usefixtures("trial_path")
 
@@ -58,12 +59,12 @@ def test_a_crash_is_reported_and_the_next_system_runs() -> None:
 
 def test_the_work_of_a_daemon_counts_and_the_daemon_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.suite.runner._GRACE", 0.2)
-    before = set(psutil.Process().children(recursive=True))
+    before = own_children()
     (outcome,) = run("fake_systems:Daemon").outcomes
     assert outcome.status is Status.OK, outcome.reason
     assert outcome.metrics["cpu_seconds"] >= 0.4
     assert outcome.details["leftover_processes"] == 1
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert own_children() <= before
 
 
 def test_a_system_that_is_not_installed_is_skipped_with_a_line() -> None:

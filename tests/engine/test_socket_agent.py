@@ -24,6 +24,7 @@ from serving import PATIENCE, Serving, serve, task_options
 
 from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.faults import StorageError
+from tests.processes import own_children, with_descendants
 
 WORKER = Path(__file__).parent / "workers" / "steps.py"
 COMMAND = shlex.join([sys.executable, str(WORKER)])
@@ -340,12 +341,12 @@ def test_a_stop_gives_back_what_runs_and_leaves_no_process(
 ) -> None:
     monkeypatch.setattr("armoflow.engine.agents.seat.STOP_GRACE", 0.1)
     marker = tmp_path / "marker"
-    before = set(psutil.Process().children(recursive=True))
+    before = own_children()
     with serve(tmp_path / "state", workers=1, command=COMMAND) as serving:
         flow = Flow(serving)
         task_id, _ = flow.submit("wait", str(marker), PATIENCE)
         flow.wait(task_id, {TaskStatus.PROCESSING})
-        started = set(psutil.Process().children(recursive=True)) - before
+        started = with_descendants(own_children() - before)
     assert not [process for process in started if process.is_running()]
     with serve(tmp_path / "state") as serving:
         shown = ArmoniKTasks(serving.channel).get_task(task_id)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from seats import KEY, PATIENCE, call, encode, read
 
 from armoflow.codec.failure import ErrorRecord
@@ -24,11 +23,7 @@ from armoflow.engine.records import (
     ResultStatus,
 )
 from armoflow.worker.environment import worker_environment
-
-
-def processes() -> set[int]:
-    """The processes below this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+from tests.processes import own_children
 
 
 class Lane:
@@ -39,7 +34,7 @@ class Lane:
         self.engine = Engine(EngineOptions(directory / "state", **options))
         self.workers = workers
         self.session = ""
-        self.others = processes()  # engines that other tests of this process keep
+        self.others = own_children()  # engines that other tests of this process keep
 
     async def __aenter__(self) -> Lane:
         await self.engine.start()
@@ -69,7 +64,7 @@ class Lane:
     async def __aexit__(self, *_: object) -> None:
         await self.agent.stop()
         await self.engine.stop()
-        assert processes() <= self.others
+        assert own_children() <= self.others
         assert not list((self.directory / "state" / "agents").iterdir())
 
     def submit(self, *payloads: Payload, options: ApiOptions | None = None) -> list[NewTask]:

@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,19 @@ def test_an_agent_elsewhere_proves_nothing(pod: Pod, tmp_path: Path) -> None:
     pod.agent.unlink()
     pod.sweep(task)
     assert left.exists()
+
+
+def test_what_goes_while_it_is_looked_for_is_no_obstacle(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others end at any time, and take their sockets and folders with them."""
+    task, left = pod.folder(-5), pod.folder(100)
+    names = [str(uuid.uuid4()), "a.sock"]
+    iterate = Path.iterdir
+
+    def list_gone(place: Path) -> Iterator[Path]:
+        return chain((place / name for name in names), iterate(place))
+
+    monkeypatch.setattr(Path, "iterdir", list_gone)
+    pod.sweep(task)
+    assert not left.exists()

@@ -314,12 +314,13 @@ def test_a_task_that_finds_no_process_is_a_lost_attempt(
 
 
 def test_the_first_task_sweeps_what_a_killed_agent_has_left(short_path: Path) -> None:
-    left = short_path / str(uuid.uuid4())
-    left.mkdir()
+    pod = short_path / "pod"  # others' sockets are not beside it
+    left = pod / str(uuid.uuid4())
+    left.mkdir(parents=True)
     os.utime(left, (1e9, 1e9))
 
     async def test() -> None:
-        async with worker(short_path) as pair:
+        async with worker(pod) as pair:
             assert (await pair.process(call(int))).WhichOneof("type") == "ok"
         assert not left.exists()
 

@@ -29,6 +29,7 @@ from armoflow.codec.pickling import dumps
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
+from tests.processes import own_children
 
 MAP = Operation.MAP
 
@@ -321,7 +322,7 @@ async def test_a_spare_takes_over(tmp_path: Path) -> None:
 
         return system.getpid()
 
-    others = processes()
+    others = own_children()
     async with seat(tmp_path / "seat", delay=0.0) as host:
         (outcome,) = await host.run(call(process_id))
         (first,) = output(outcome)
@@ -338,7 +339,7 @@ async def test_one_spare_for_all(tmp_path: Path) -> None:
 
         return system.getpid()
 
-    others = processes()
+    others = own_children()
     spares = Spares(tmp_path / "spares", worker_environment(), delay=0.0)
     async with seat(tmp_path, spares=spares) as one, seat(tmp_path, spares=spares) as two:
         firsts = []
@@ -346,7 +347,7 @@ async def test_one_spare_for_all(tmp_path: Path) -> None:
             (outcome,) = await host.run(call(process_id))
             firsts += output(outcome)
         spare = await one_more_process({*others, *firsts})
-        assert processes() - others == {*firsts, spare}
+        assert own_children() - others == {*firsts, spare}
         while spares._spare is None or not spares._spare.ready:
             await asyncio.sleep(0.01)
         os.kill(spare, signal.SIGKILL)
@@ -357,22 +358,17 @@ async def test_one_spare_for_all(tmp_path: Path) -> None:
         os.kill(firsts[1], signal.SIGKILL)
         (outcome,) = await two.run(call(process_id))
         assert output(outcome) == [spare]
-    assert processes() <= others
+    assert own_children() <= others
 
 
 async def has_gone(process_id: int) -> None:
-    while process_id in processes():
+    while process_id in own_children():
         await asyncio.sleep(0.01)
-
-
-def processes() -> set[int]:
-    """The processes below this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
 async def one_more_process(known: set[int]) -> int:
     while True:
-        others = processes() - known
+        others = own_children() - known
         if others:
             return others.pop()
         await asyncio.sleep(0.01)
@@ -539,7 +535,7 @@ async def test_stop_leaves_no_process_and_no_file(tmp_path: Path) -> None:
         Place(path).touch()
         clock.sleep(1000)
 
-    others = processes()
+    others = own_children()
     host = Seat(tmp_path / "seat", delay=0.0)
     works = [host.work(call(wait)), host.work(call(int))]
     host.supervisor.send(works)
@@ -547,7 +543,7 @@ async def test_stop_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     assert host.supervisor.pid is not None
     await one_more_process({*others, host.supervisor.pid})
     assert await host.stop() == works
-    assert processes() <= others
+    assert own_children() <= others
     assert list((tmp_path / "seat").iterdir()) == []
 
 
