@@ -23,7 +23,23 @@ from armoflow.engine.records import (
     ResultStatus,
 )
 from armoflow.worker.environment import worker_environment
+from armoflow.worker.prefetch import Prefetch
 from tests.processes import own_children
+
+QUICK = 1e-5
+"""Seconds of tasks of which a child gets many ahead."""
+
+
+class Steady(Prefetch):
+    """The window of a child whose tasks took this long: how long they take here counts no more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        for _ in range(20):  # it grows step by step
+            super().observe(1, seconds)
+
+    def observe(self, count: int, seconds: float) -> None:
+        pass
 
 
 class Lane:
@@ -66,6 +82,11 @@ class Lane:
         await self.engine.stop()
         assert own_children() <= self.others
         assert not list((self.directory / "state" / "agents").iterdir())
+
+    def pace(self, seconds: float) -> None:
+        """Give children as much as where tasks take this long, however slow this machine is."""
+        for seat in self.agent._seats:
+            seat.window = Steady(seconds)
 
     def submit(self, *payloads: Payload, options: ApiOptions | None = None) -> list[NewTask]:
         engine = self.engine

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanes import Lane, consuming, meeting, on_a_lane
+from lanes import QUICK, Lane, consuming, meeting, on_a_lane
 from seats import KEY, PATIENCE, call, file_appears
 
 import armoflow
@@ -190,10 +190,7 @@ async def test_two_tasks_run_at_once(lane: Lane) -> None:
 
 @on_a_lane()
 async def test_what_waits_behind_a_long_task_moves_to_an_idle_child(lane: Lane) -> None:
-    def nothing() -> None:
-        pass
-
-    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # large windows now
+    lane.pace(QUICK)
     meet = meeting(str(lane.directory))
     names = [f"task-{number}" for number in range(20)]
     waiting = call(meet, "first", names)
@@ -204,10 +201,7 @@ async def test_what_waits_behind_a_long_task_moves_to_an_idle_child(lane: Lane) 
 async def _wait_behind_one(lane: Lane) -> tuple[list[NewTask], Path]:
     """Quick tasks that were sent ahead, behind the first one, which waits for a file."""
 
-    def nothing() -> None:
-        pass
-
-    await lane.ended(lane.submit(*(call(nothing) for _ in range(200))))  # a large window now
+    lane.pace(QUICK)
     gate = lane.directory / "last"
     meet = meeting(str(lane.directory))
     tasks = lane.submit(call(meet, "first", ["last"]), *(call(meet, str(n), []) for n in range(3)))
@@ -371,8 +365,6 @@ async def test_another_sessions_call_runs_before_what_was_sent_ahead(lane: Lane)
 
         with Place(log).open("a") as file:
             file.write(f"{name}\n")
-        if name != "held":
-            clock.sleep(0.02)
         while name == "held" and not Place(gate).exists():
             clock.sleep(0.005)
 
@@ -380,11 +372,12 @@ async def test_another_sessions_call_runs_before_what_was_sent_ahead(lane: Lane)
         while not condition():
             await asyncio.sleep(0.005)
 
-    names = [*(f"before {number}" for number in range(6)), "held", "ahead", "after"]
+    lane.pace(0.02)
+    names = ["held", "ahead", "after"]
     queued = lane.submit(*(call(step, name, str(log), str(gate)) for name in names))
     await until(lambda: log.exists() and "held" in log.read_text())
     (seat,) = lane.agent._seats
-    await until(lambda: [work.task_id for work in seat.works] == [task.id for task in queued[6:8]])
+    await until(lambda: [work.task_id for work in seat.works] == [task.id for task in queued[:2]])
     first, lane.session = lane.session, lane.open_session()
     single = lane.submit(call(step, "single", str(log), str(gate)))
     await until(lambda: seat.load == 1)  # what was sent ahead is back
@@ -392,7 +385,7 @@ async def test_another_sessions_call_runs_before_what_was_sent_ahead(lane: Lane)
     await lane.ended(single)
     lane.session = first
     await lane.ended(queued)
-    assert log.read_text().splitlines() == [*names[:7], "single", *names[7:]]
+    assert log.read_text().splitlines() == ["held", "single", "ahead", "after"]
 
 
 def noting_in(log: str) -> Callable[[str], str]:
