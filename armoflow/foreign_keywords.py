@@ -38,12 +38,16 @@ FOREIGN_KEYWORDS = {
     "key": "write name=...",
     "filename": "write path=..., whose suffix chooses the format",
     "format": "write path=..., whose suffix chooses the format",
+    "initializer": "write initial=...",
+    "start": "write initial=...",
+    "split_every": "write fan_in=..., how many values one combining task takes",
     "progress": "the client shows it: Client(progress=True)",
     "verbose": "the client shows it: Client(progress=True), or Client(logs=...)",
 }
 """Arguments that calls have in other libraries."""
 
 ONE_NAME = "it takes one name; call it for each"
+FIRST_OF_ALL = "write initial=... for what comes before the first item"
 A_LIST = "give a list of the futures"
 
 

@@ -40,6 +40,7 @@ FOREIGN_OPTIONS = {
     "rate_limit": "write limits={name: count}: at most so many calls run at once",
     "tags": "write limits={name: count}, or options={key: text} for what ArmoniK is told",
     "scheduling_strategy": "write partition=..., or leave it out: a call runs where there is room",
+    "retry": "write retries=..., how often it is tried again",
     "num_retries": "write retries=...",
     "tries": "write retries=...",
     "cache_policy": "write cache=True, with version=... and ignore=... for what counts",

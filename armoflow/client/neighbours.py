@@ -128,6 +128,7 @@ OF_PACKAGES = {
     "is_initialized": "Client(...)",
     "kill": "Client(...).submit(...).cancel()",
     "get": "compute(lazy)",
+    "run": "compute(lazy)",
     "gather": "Client().gather(futures)",
     "as_completed": "Client().as_completed(futures)",
     "wait": "Client().gather(futures)",

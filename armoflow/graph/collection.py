@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from armoflow.errors import CollectionError, GraphError, OptionError, SignatureError
-from armoflow.foreign_keywords import refuse_arguments
+from armoflow.foreign_keywords import FIRST_OF_ALL, refuse_arguments
 from armoflow.graph import context
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
@@ -106,7 +106,15 @@ class DelayedList(Lazy, Generic[T_co]):
         self, task: Callable[..., U], /, *, fan_in: int = 2, initial: Any = ...
     ) -> Delayed[U]: ...
 
-    def reduce(self, task: Any, /, *, fan_in: int = 2, initial: Any = MISSING) -> Delayed[Any]:
+    def reduce(
+        self,
+        task: Any,
+        /,
+        *further: NoReturn,
+        fan_in: int = 2,
+        initial: Any = MISSING,
+        **others: NoReturn,
+    ) -> Delayed[Any]:
         """Combine all items to one value with an associative task of two arguments, as a tree.
 
         Items are combined in their order, so the task need not be commutative. With one item the
@@ -117,12 +125,15 @@ class DelayedList(Lazy, Generic[T_co]):
             fan_in: How many values one combining task takes.
             initial: Comes before the first item, once; the value of an empty collection. Without
                 it, an empty collection raises TypeError when computed.
+            further: What comes first is a keyword argument.
+            others: There are none.
 
         Example:
             >>> import operator
             >>> items([1, 2, 3]).reduce(operator.add)
             <Delayed add>
         """
+        refuse_arguments("reduce", ("fan_in", "initial"), others, further, FIRST_OF_ALL)
         if isinstance(fan_in, bool) or not isinstance(fan_in, int) or fan_in < 2:
             raise OptionError(f"fan_in must be an integer of at least 2, not {fan_in!r}")
         combine = _single(task, "reduce", ((None, None), {}))
@@ -133,13 +144,18 @@ class DelayedList(Lazy, Generic[T_co]):
     @overload
     def fold(self, task: Callable[..., U], /, *, initial: Any = ...) -> Delayed[U]: ...
 
-    def fold(self, task: Any, /, *, initial: Any = MISSING) -> Delayed[Any]:
+    def fold(
+        self, task: Any, /, *further: NoReturn, initial: Any = MISSING, **others: NoReturn
+    ) -> Delayed[Any]:
         """Combine all items strictly from left to right; for tasks that are not associative.
 
         Args:
             task: Takes the value so far and an item.
             initial: The value before the first item; without it, the first item.
+            further: What comes first is a keyword argument.
+            others: There are none.
         """
+        refuse_arguments("fold", ("initial",), others, further, FIRST_OF_ALL)
         combine = _single(task, "fold", ((None, None), {}))
         return Delayed(FoldNode(combine, as_source(self), initial))
 

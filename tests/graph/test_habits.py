@@ -158,6 +158,7 @@ def test_a_value_is_neither_true_nor_iterated_nor_measured() -> None:
     ("name", "says"),
     [
         ("num_returns", r"write outputs=\.\.\."),
+        ("retry", r"write retries=\.\.\."),
         ("nout", r"write outputs=\.\.\."),
         ("pure", "write cache=True"),
         ("retry_backoff", r"write backoff=\.\.\."),
@@ -208,6 +209,14 @@ def test_arguments_that_compute_has_elsewhere_are_told(name: str, says: str) -> 
             call(**{name: 2})
     with pytest.raises(SignatureError, match=r"visualize\(\) .* write path=\.\.\."):
         value.visualize(filename="graph.svg")  # type: ignore[arg-type]
+
+
+def test_what_comes_first_is_named_where_items_are_combined() -> None:
+    combine: Any
+    for combine in (double.map([1]).reduce, double.map([1]).fold):
+        for arguments, named in (((0,), {}), ((), {"start": 0}), ((), {"initializer": 0})):
+            with pytest.raises(SignatureError, match=r"write initial=\.\.\."):
+                combine(max, *arguments, **named)
 
 
 @pytest.mark.parametrize(
