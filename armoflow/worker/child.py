@@ -83,6 +83,12 @@ class Inbox:
             if not self._tasks:
                 self._read(0)
 
+    def others_wait(self) -> bool:
+        """Whether tasks wait that need nothing of the one that runs."""
+        self._look()
+        with self._tasks_lock:
+            return any(task is not None and not task.passed for task in self._tasks)
+
     def reply(self, number: int) -> list[Any]:
         """Wait for the reply to a request."""
         while True:
@@ -203,6 +209,10 @@ class OwnerAgent(RunnerAgent):
         """The data of any result."""
         source: Source = self._ask("fetch", result_id)
         return source
+
+    def others_wait(self) -> bool:
+        """Whether other tasks wait here that need nothing of the one that runs."""
+        return self._inbox.others_wait()
 
     def _new_id(self) -> str:
         self._made += 1
@@ -358,7 +368,8 @@ class Child:
             self._asked = False
             if message[0] != lane_frames.PAUSED:
                 self._checkpoints.forget(task.task_id)
-        self._outbox.put(self._pack(message), now)
+        # From its start on: others may be ready by what took long, and do not wait for more.
+        self._outbox.put(self._pack(message), started)
         self._recorder.end()
         runner, surroundings = self._runner, self._surroundings
         assert surroundings is not None

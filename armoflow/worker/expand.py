@@ -39,6 +39,7 @@ from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inline import Inline
 from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
+from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import Made
 from armoflow.worker.mark import Recorder
 
@@ -77,8 +78,9 @@ class Expander:
         packed = payload.settings.packed or payload.settings.capture
         settings = self._plan_settings(payload, packed, context)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
-        recorder, seconds = self._recorder, context.seconds
-        inline = Inline(payload, settings, self._functions, recorder, seconds, log=context.log)
+        time_here = InlineTime(context.seconds, context.others_wait)
+        functions, recorder = self._functions, self._recorder
+        inline = Inline(payload, settings, functions, recorder, time_here, log=context.log)
         began = time.perf_counter()
         inline.run([value for item in sorted(values) for value in values[item]])
         if payload.operation is Operation.GRAPH:

@@ -9,7 +9,6 @@ gets arguments that nobody else holds. Operations on collections are run item by
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +50,7 @@ from armoflow.worker.inline_sources import (
     run_zip,
 )
 from armoflow.worker.inline_steps import Steps, Unfinished, skipped
+from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import ArgumentLoader, Made, Row
 from armoflow.worker.mark import Recorder
 from armoflow.worker.partials import Partials
@@ -101,7 +101,7 @@ class Inline:
         plan: How what is left is planned.
         functions: The functions of this process.
         recorder: Notes what runs.
-        seconds: How long calls may be begun.
+        time: How long calls may be begun.
         log: Told what becomes of them.
 
     Attributes:
@@ -115,15 +115,13 @@ class Inline:
         plan: PlanSettings,
         functions: Functions,
         recorder: Recorder,
-        seconds: float,
+        time: InlineTime,
         *,
         log: ItemLog,
     ) -> None:
-        self.caller = InlineCaller(plan, payload, functions, recorder, seconds, log=log)
+        self.caller = InlineCaller(plan, payload, functions, recorder, time.seconds, log=log)
         self.taken: dict[Node, Taken] = {}
-        self._seconds = seconds
-        self._end = 0.0
-        self._over = False
+        self._time = time
         self._stack: list[_Frame] = []
         self._made: dict[Node, Sequence[Made]] = {}
         self._rows: dict[Node, Sequence[Row]] = {}
@@ -138,9 +136,9 @@ class Inline:
 
     def run(self, values: Sequence[Delayed[Any]]) -> None:
         """Run what these values need, until all are here or the time is over."""
-        if self._seconds <= 0:
+        if self._time.seconds <= 0:
             return
-        self._end = time.perf_counter() + self._seconds
+        self._time.begin()
         self._stack = [_Frame(None, values)]
         try:
             self._run()
@@ -158,11 +156,11 @@ class Inline:
             if frame.node is None and frame.position == len(frame.references):
                 stack.pop()  # so that a recursion takes no room
             if type(node) is CallNode:
-                if self.caller.may_call(node, node.task) and not self._over:
+                if self.caller.may_call(node, node.task) and not self._time.over:
                     stack.append(_Frame(node, node.arguments))
                 else:
                     left.add(node)
-            elif self._over or node in self._open:  # a node in its own graph: the plan says so
+            elif self._time.over or node in self._open:  # a node in its own graph: the plan says so
                 left.add(node)
             else:
                 self._open.add(node)
@@ -255,16 +253,15 @@ class Inline:
             task: The task.
             calls: How many there are that could run at once.
         """
-        now, pace = time.perf_counter(), self.caller.pace(task)
-        self._over = self._over or now > self._end
-        if self._over:
+        time, pace = self._time, self.caller.pace(task)
+        left = time.left()
+        if time.over:
             # Its inputs are here: what ends soon, and gives a value, needs no task any more.
-            last = self._end + config.INLINE_OVERTIME * self._seconds
-            fits = pace is not None and now + pace * calls <= last
+            fits = pace is not None and pace * calls <= left + config.INLINE_OVERTIME * time.seconds
             return fits and not self.caller.expands(task)
         if pace is None:
             return calls == 1 and self._is_calm()
-        return pace <= self._seconds if calls == 1 else pace * calls <= self._end - now
+        return pace <= time.seconds if calls == 1 else pace * calls <= left
 
     def _is_calm(self) -> bool:
         """Whether nothing but what is known to be quick would wait for a call of unknown length."""
@@ -283,7 +280,7 @@ class Inline:
         pace, calls = self.caller.pace(task), getattr(node, "length", 1)
         if pace is None or calls is None or not self.caller.may_call(node, task):
             return False
-        return pace * calls <= self._seconds
+        return pace * calls <= self._time.seconds
 
     # --- for the kinds of nodes -----------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class ChildSupervisor:
         self._idle = False
         self._running = 0
         self._running_since = 0.0
+        self._heard_at = 0.0
         self._troubles = Troubles()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._settling: asyncio.Task[None] | None = None
@@ -117,6 +118,11 @@ class ChildSupervisor:
         if dialogue is None or self._running not in dialogue.sent:
             return False
         return self._loop.time() - self._running_since > PREFETCH_SECONDS
+
+    @property
+    def silence(self) -> float:
+        """Seconds since a task of it ended, or since it was given some where it had none."""
+        return self._loop.time() - self._heard_at
 
     @property
     def works(self) -> list[Assignment]:
@@ -201,6 +207,8 @@ class ChildSupervisor:
             if dialogue.quiet:
                 self._change(self._child, dialogue)
             return
+        if not dialogue.sent:
+            self._heard_at = self._loop.time()
         dialogue.run(works)
         self._spares.expect()
         if self._idle:
@@ -265,6 +273,7 @@ class ChildSupervisor:
     def ended(self, outcomes: Sequence[TaskEnding], seconds: float) -> None:
         """Tasks ended, which the child has run for so many seconds."""
         self._troubles.worked()
+        self._heard_at = self._loop.time()
         self.window.observe(len(outcomes), seconds)
         self._host.completed(self, outcomes)
 

@@ -36,6 +36,7 @@ class SimulatedEngine:
         self.aborted: dict[str, str] = {}
         self.ran: list[str] = []
         self.names: dict[str, str] = {}
+        self.crowded = False
         self._numbers = itertools.count(1)
         mark = Mark(create_mark_file(str(directory)))
         self._runner = Runner(self, Recorder(mark, lambda *_: None), str(directory))  # type: ignore[arg-type]
@@ -53,6 +54,9 @@ class SimulatedEngine:
             return self.data[result_id]
         except KeyError:
             raise UnreadableDataError(f"no data of {result_id}") from None
+
+    def others_wait(self) -> bool:
+        return self.crowded
 
     # --- what a client asks ---------------------------------------------------------------------
 

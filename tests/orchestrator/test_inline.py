@@ -18,7 +18,7 @@ from armoflow.errors import GraphError, RemoteTraceback, SerializationError
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.targets import ItemOutcome
-from armoflow.worker import inline
+from armoflow.worker import inline_time
 from tests.orchestrator.programs import COLLECTIONS, Program, expected, run
 from tests.orchestrator.simulated import Simulation
 
@@ -68,7 +68,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(
         perf_counter=Ticks().perf_counter, monotonic_ns=time.monotonic_ns, sleep=time.sleep
     )
-    monkeypatch.setattr(inline, "time", clock)
+    monkeypatch.setattr(inline_time, "time", clock)
 
 
 def told(outcome: ItemOutcome) -> Any:
@@ -187,6 +187,23 @@ def test_what_is_nearly_done_when_the_time_is_over_needs_no_other_task(
         ran[part] = len(simulation.engine.ran)
     # Calls that have returned graphs are not begun any more, however short they are.
     assert 1 < ran[10.0] < ran[0.0]
+
+
+def test_it_goes_on_while_others_wait_behind_for_twice_as_long_at_most(
+    directory: Path, ticking: None
+) -> None:
+    program = ("value", 1)
+    for _ in range(40):
+        program = ("join", program)
+    ran = {}
+    for crowded in (False, True):
+        simulation = Simulation(directory, inline=20.0)
+        simulation.engine.crowded = crowded
+        for _ in range(2):
+            simulation.engine.ran.clear()
+            assert simulation.value(run(program)) == expected(program)
+        ran[crowded] = len(simulation.engine.ran)
+    assert 1 < ran[True] < ran[False]
 
 
 @task

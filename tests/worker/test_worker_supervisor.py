@@ -27,6 +27,7 @@ from seats import (
 from armoflow.codec.payload import CodeReference, Operation, Settings
 from armoflow.codec.pickling import dumps
 from armoflow.errors import WorkerDiedError
+from armoflow.worker import supervisor
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 from tests.processes import own_children
@@ -175,6 +176,37 @@ async def test_completions_do_not_wait_behind_a_long_task(tmp_path: Path) -> Non
         assert works[1].key not in host.outcomes
         Path(gate).touch()
         await host.wait_for(works)
+
+
+def test_what_took_long_is_told_before_the_next_task_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other tasks may be ready by its end: nobody has to look for it in the shared memory."""
+    monkeypatch.setattr(supervisor, "_CHECK_SECONDS", 3600.0)
+    gate = str(tmp_path / "gate")
+
+    def slow() -> None:
+        import time as clock
+
+        clock.sleep(0.001)
+
+    def wait() -> None:
+        import time as clock
+        from pathlib import Path as Place
+
+        while not Place(gate).exists():
+            clock.sleep(0.01)
+
+    async def test() -> None:
+        async with seat(tmp_path / "seat") as host:
+            works = [host.work(call(slow)), host.work(call(wait))]
+            host.supervisor.send(works)
+            await host.wait_for(works[:1])
+            assert works[1].key not in host.outcomes
+            Path(gate).touch()
+            await host.wait_for(works)
+
+    asyncio.run(asyncio.wait_for(test(), 2 * PATIENCE))
 
 
 @on_a_loop

@@ -47,7 +47,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 else no more than the processors that are granted."""
 
 _WORTH_MOVING = 0.002
-"""Seconds that tasks take on average for which queued ones move to an idle child."""
+"""Seconds that tasks take on average, or the one that runs, for which queued ones move to an idle
+child."""
 
 _WORTH_YIELDING = 0.01
 """Seconds that tasks take on average for which none waits in a child while sessions take turns."""
@@ -102,6 +103,7 @@ class LaneAgent:
         self._written = Written(self._options)
         self._loop = asyncio.get_running_loop()
         self._awake = False
+        self._looks_again = False
         self._stopping = False
 
     # --- the scheduler's side -------------------------------------------------------------------
@@ -392,8 +394,17 @@ class LaneAgent:
         if not idle:
             return
         for seat in self._seats:
-            if seat.load > 1 and (seat.window.average or 0.0) > _WORTH_MOVING:
-                self._recall(seat, idle)
+            if seat.load > 1:
+                if max(seat.window.average or 0.0, seat.silence) > _WORTH_MOVING:
+                    self._recall(seat, idle)
+                elif not self._looks_again:
+                    self._looks_again = True
+                    self._loop.call_later(_WORTH_MOVING, self._look_again)
+
+    def _look_again(self) -> None:
+        """What runs may be one that takes long, among those that do not."""
+        self._looks_again = False
+        self.wake()
 
     def _give_way(self) -> None:
         """Take back slow tasks that were sent ahead: a session that has just come is next."""
