@@ -145,13 +145,18 @@ class ChildSupervisor:
         self._backlog.extend(works)
         self._push()
 
-    def recall(self, count: int) -> None:
-        """Ask for the return of tasks that were not started, the last ones first."""
+    def recall(self, count: int, *, followers: bool = True) -> None:
+        """Ask for the return of tasks that were not started, the last ones first.
+
+        Args:
+            count: How many at most.
+            followers: Also of those that wait for what one before them makes.
+        """
         here = [self._backlog.pop() for _ in range(min(count, len(self._backlog)))]
         if here:
             self._host.returned(self, here)
         if self._dialogue is not None:
-            self._dialogue.recall(count - len(here))
+            self._dialogue.recall(count - len(here), followers=followers)
 
     def cancel(self, work: Assignment) -> None:
         """Stop a task; nothing more is told of it, unless it has just ended."""

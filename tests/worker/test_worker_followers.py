@@ -282,7 +282,8 @@ async def test_one_that_is_given_back_late_takes_no_other_along(lane: Lane) -> N
         (leader,) = lane.submit(replace(call(grow, -5), inline=0.0))
         (follower,) = lane.submit(consuming(noting(lane, "ran"), leader))
         assert await lane.ended([follower]) == [5]
-    assert not late
+    for one in late:  # it ran elsewhere even before it was given back
+        original_give_back(*one)
     assert times(lane, "ran") == 1
 
 

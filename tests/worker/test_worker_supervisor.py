@@ -178,6 +178,32 @@ async def test_completions_do_not_wait_behind_a_long_task(tmp_path: Path) -> Non
         await host.wait_for(works)
 
 
+@on_a_loop
+async def test_what_waits_for_the_running_task_is_not_asked_back_for_others(tmp_path: Path) -> None:
+    begun, gate = str(tmp_path / "begun"), str(tmp_path / "gate")
+
+    def wait() -> int:
+        import time as clock
+        from pathlib import Path as Place
+
+        Place(begun).touch()
+        while not Place(gate).exists():
+            clock.sleep(0.01)
+        return 1
+
+    async with seat(tmp_path / "seat") as host:
+        leader = host.work(call(wait))
+        following = host.work(call(int), passed=leader.outputs)
+        other = host.work(call(int))
+        host.supervisor.send([leader, following, other])
+        await file_appears(Path(begun))
+        host.supervisor.recall(2, followers=False)
+        await host.until(lambda: bool(host.back))
+        assert host.back == [other]
+        Path(gate).touch()
+        await host.wait_for([leader, following])
+
+
 def test_what_took_long_is_told_before_the_next_task_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -415,7 +415,8 @@ class LaneAgent:
     def _recall(self, seat: ChildSupervisor, idle: int) -> None:
         queued = seat.load - 1
         if queued > 0 and not seat.recalling:
-            seat.recall(-(-queued * idle // (idle + 1)))
+            # What waits for one of them could run nowhere else yet.
+            seat.recall(-(-queued * idle // (idle + 1)), followers=False)
 
     # --- the children's side --------------------------------------------------------------------
 
