@@ -222,6 +222,10 @@ class StaleCacheError(DataLostError):
         return str(self.args[0])
 
 
+class ChangedArgumentWarning(UserWarning):
+    """A task has changed an argument in place: with ``local=True`` it is told which, and where."""
+
+
 class RemoteTaskError(TaskError):
     """Stands for a remote exception whose type cannot be rebuilt here; ``type_name`` names it."""
 

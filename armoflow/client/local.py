@@ -1,7 +1,7 @@
 """The debug mode: a graph run in the caller's thread, to step through it with pdb.
 
-The rules are those of a real run (expansion, retries, errors, skipped items), without codec,
-engine or packing; timeouts are ignored.
+The rules are those of a real run (expansion, retries, errors, skipped items, arguments of one's
+own), without engine or packing; timeouts are ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from armoflow.client.local_arguments import Changes
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -69,6 +70,7 @@ class LocalRunner:
     Attributes:
         resources: What its tasks share.
         sleep: Waits between attempts.
+        changes: Tells which arguments its tasks have changed in place.
 
     Example:
         >>> from armoflow.graph.task import task
@@ -91,6 +93,7 @@ class LocalRunner:
         self.sleep = sleep
         self._warned = False
         self.resources = Resources()
+        self.changes = Changes()
 
     @overload
     def run(self, value: Delayed[Any]) -> LocalOutcome: ...

@@ -10,6 +10,7 @@ from armoflow.client.call_spans import call_span
 from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry, refuse_iterators
 from armoflow.client.local import LocalOutcome, LocalRunner
+from armoflow.client.local_arguments import copied
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display
 from armoflow.client.put import Put, check_owner
@@ -147,7 +148,8 @@ class LocalBackend:
 
     def put(self, value: Any) -> Put[Any]:
         """Keep a value: there is no engine to store it."""
-        return Put(self._client, Constant.stored(f"local-{next(self._numbers)}", ""), value)
+        constant = Constant.stored(f"local-{next(self._numbers)}", "")
+        return Put(self._client, constant, copied(value))
 
     def put_named(self, value: Any, name: str, *, replace: bool) -> Put[Any]:
         """Keep a value under a name, as long as this client is there."""

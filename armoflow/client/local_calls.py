@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bdb
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from armoflow.client.call_spans import local_span
+from armoflow.client.local_arguments import Arguments, OwnArguments
 from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
 from armoflow.client.local_machine import (
     ABSENT,
@@ -24,13 +25,15 @@ from armoflow.client.surroundings import check_installed, surrounded
 from armoflow.errors import GraphError, RequirementsError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
-from armoflow.graph.nodes import CallNode, FilterNode, MapNode, Node
+from armoflow.graph.nodes import CallNode, FilterNode, FoldNode, MapNode, Node, ReduceNode
 from armoflow.options import TaskOptions, as_block, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
 from armoflow.system.coroutines import finish
 from armoflow.tracing import Labels
 from armoflow.worker.job import split_outputs
+
+NOTHING_SHARED: Final[Mapping[str, Any]] = {}
 
 
 class ReturnedGraph(Protocol):
@@ -54,6 +57,9 @@ class LocalCalls:
             trace of that task.
         eager: The first call that fails ends all.
         trace: That of the task which returned the graph.
+
+    Attributes:
+        changes: Tells which arguments tasks have changed in place.
     """
 
     def __init__(
@@ -70,15 +76,32 @@ class LocalCalls:
         self._open = open_scope
         self._eager = eager
         self._trace = trace
+        self.changes = rules.changes
 
     def attempts(self, node: Node) -> LocalAttempts:
         """How a node's calls are tried."""
         return self._rules.attempts(merge_options(node.options, self._defaults))
 
     def run(
-        self, node: Node, name: str, function: Callable[[], Any], attempts: LocalAttempts
+        self,
+        node: Node,
+        name: str,
+        call: Callable[..., Any],
+        attempts: LocalAttempts,
+        arguments: Callable[[], Arguments],
+        *,
+        shared: Mapping[str, Any] = NOTHING_SHARED,
     ) -> Evaluation:
-        """Call a task's function, again if it raises, and run the graph that it returns."""
+        """Call a task's function, again if it raises, and run the graph that it returns.
+
+        Args:
+            node: What is called.
+            name: The call's name.
+            call: The function.
+            attempts: How it is tried.
+            arguments: Gives the arguments, of which each attempt has copies.
+            shared: Further ones, of which all calls of the node have the same.
+        """
         settings = attempts.settings
         try:
             check_installed(settings.requirements)
@@ -87,6 +110,8 @@ class LocalCalls:
         checkpoint = LocalCheckpoint()
         options = merge_options(node.options, self._defaults)
         place = LocalPlace(self._rules.resources, options)
+        adds = isinstance(node, (ReduceNode, FoldNode))  # it may, to what it holds
+        own: OwnArguments | None = None
         for attempt in itertools.count(1):
             token = current_client.set(INSIDE_TASK)
             try:
@@ -94,7 +119,15 @@ class LocalCalls:
                 here = local_task(node, name, attempt, checkpoint, place)
                 span = local_span(node.name, self._trace)
                 with as_block(None), running(here), surrounded(settings.env), span as trace:
-                    result = finish(function())
+                    own = own or OwnArguments(
+                        *arguments(),
+                        copies=not adds or settings.retries > 0,
+                        once=isinstance(node, CallNode),
+                    )
+                    args, kwargs = own.load()
+                    result = finish(call(*args, **kwargs, **shared))
+                if not adds:
+                    self.changes.tell(node.name, call, own.changes((args, kwargs)))
                 break
             except (bdb.BdbQuit, KeyboardInterrupt):
                 raise  # the user left

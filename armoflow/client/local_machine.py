@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from armoflow.client.local_arguments import Changes
 from armoflow.codec.payload import Settings
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
@@ -39,6 +40,10 @@ class LocalRules(Protocol):
     @property
     def resources(self) -> Resources:
         """What tasks share."""
+
+    @property
+    def changes(self) -> Changes:
+        """Tells which arguments tasks have changed in place."""
 
     def attempts(self, options: TaskOptions) -> LocalAttempts:
         """How often a task with these options is tried."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from armoflow.client.local_calls import LocalCalls
+from armoflow.client.local_arguments import Arguments, SharedArguments, copied
+from armoflow.client.local_calls import NOTHING_SHARED, LocalCalls
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -156,11 +157,12 @@ class Scope:
         if type(values) is LocalFailure:
             return values.skipping(node, node.name)
 
-        def call() -> Any:
+        def arguments() -> Arguments:
             args, kwargs = self._rules.insert((node.args, node.kwargs), values)
-            return node.task.function(*args, **kwargs)
+            return args, kwargs
 
-        return (yield self._calls.run(node, node.name, call, self._calls.attempts(node)))
+        attempts = self._calls.attempts(node)
+        return (yield self._calls.run(node, node.name, node.task.function, attempts, arguments))
 
     def _item(self, node: ItemNode) -> Evaluation:
         cursor = self.read(node.source)
@@ -214,11 +216,11 @@ class Scope:
         """Stream: the initial value, then the items that are there."""
         if node.initial is not MISSING:
             values = yield self._resolve(node.arguments)
-            yield (self._calls.insert(node.initial, values, node, node.name),)
+            yield (copied(self._calls.insert(node.initial, values, node, node.name)),)
         cursor = self.read(node.source)
         while (slot := (yield cursor)) is not END:
             if slot is not ABSENT:
-                yield (slot,)
+                yield (copied(slot),)
 
     def _combine(
         self, node: ReduceNode | FoldNode, entries: list[Any], attempts: LocalAttempts
@@ -231,8 +233,8 @@ class Scope:
             # A reduction is one step, however many calls it takes.
             return failure if failure.node is node else failure.skipping(node, node.name)
         for entry in entries[1:]:
-            call = _bind(node.task.function, (result, entry))
-            result = yield self._calls.run(node, node.name, call, attempts)
+            arguments = _given((result, entry))
+            result = yield self._calls.run(node, node.name, node.task.function, attempts, arguments)
             if type(result) is LocalFailure:
                 break
         return result
@@ -276,10 +278,10 @@ class Scope:
         fixed = yield self._fixed(node)
         cursors = [self.read(source) for source in node.sources]
         attempts = self._calls.attempts(node)
-        bind = _bind_star if node.star else _bind
         for index in itertools.count():
             slots = yield row(cursors)
             if slots is None:
+                self._tell_changes(node, fixed)
                 return
             if slots[0] is ABSENT:
                 yield (ABSENT,)
@@ -289,10 +291,11 @@ class Scope:
             if failure is not None:
                 yield (failure.skipping(node, name),)
                 continue
-            slot = yield self._calls.run(
-                node, name, bind(node.task.function, slots, fixed), attempts
+            arguments = _given(slots, fixed.own, star=node.star)
+            call = node.task.function
+            yield (
+                (yield self._calls.run(node, name, call, attempts, arguments, shared=fixed.shared)),
             )
-            yield (slot,)
 
     def _filter(self, node: FilterNode) -> Evaluation:
         """Stream: the items, or absent slots for those dropped."""
@@ -302,6 +305,7 @@ class Scope:
         for index in itertools.count():
             slot = yield cursor
             if slot is END:
+                self._tell_changes(node, fixed)
                 return
             if slot is ABSENT:
                 yield (ABSENT,)
@@ -311,8 +315,8 @@ class Scope:
             if failure is not None:
                 yield (failure.skipping(node, name),)
                 continue
-            call = _bind(node.task.function, (slot,), fixed)
-            kept = yield self._calls.run(node, name, call, attempts)
+            arguments, call = _given((slot,), fixed.own), node.task.function
+            kept = yield self._calls.run(node, name, call, attempts, arguments, shared=fixed.shared)
             yield (_keep(node, name, kept, slot),)
 
     def _zip(self, node: ZipNode) -> Evaluation:
@@ -360,14 +364,28 @@ class Scope:
                     failure.root.skipped += 1
                     cells.append(LocalFailure(failure.root, node, name, failure))
                     continue
-                call = _bind(node.task.function, slots, fixed)
-                cells.append((yield self._calls.run(node, name, call, attempts)))
+                arguments, call = _given(slots, fixed.own), node.task.function
+                cell = yield self._calls.run(
+                    node, name, call, attempts, arguments, shared=fixed.shared
+                )
+                cells.append(cell)
+        self._tell_changes(node, fixed)
         for cell in cells:
             yield (cell,)
 
     def _fixed(self, node: MapNode | FilterNode | IterateNode) -> Evaluation:
+        """The arguments that are the same for all items, or why there are none."""
         values = yield self._resolve(node.arguments)
-        return self._calls.insert(node.fixed, values, node, node.name)
+        fixed = self._calls.insert(node.fixed, values, node, node.name)
+        return fixed if type(fixed) is LocalFailure else SharedArguments(fixed)
+
+    def _tell_changes(
+        self, node: MapNode | FilterNode | IterateNode, fixed: SharedArguments | LocalFailure
+    ) -> None:
+        """Tell which of these have changed, of those that all items share."""
+        if isinstance(fixed, SharedArguments):
+            changes = self._calls.changes
+            changes.tell(node.name, node.task.function, fixed.changes(), shared=True)
 
 
 _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
@@ -385,16 +403,10 @@ _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
 }
 
 
-def _bind(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None
-) -> Callable[[], Any]:
-    return lambda: function(*args, **(kwargs or {}))
-
-
-def _bind_star(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-) -> Callable[[], Any]:
-    return lambda: function(*args[0], **kwargs)
+def _given(
+    args: Sequence[Any], kwargs: Mapping[str, Any] = NOTHING_SHARED, *, star: bool = False
+) -> Callable[[], Arguments]:
+    return lambda: (args[0] if star else args, kwargs)
 
 
 def _keep(node: FilterNode, name: str, kept: Any, slot: Any) -> Any:

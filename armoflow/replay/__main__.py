@@ -65,6 +65,8 @@ def _tell(replayed: Replayed) -> None:
         print(_trace(item.error))
     if len(failed) > _SHOWN:
         print(f"... and {len(failed) - _SHOWN:,} more that failed")
+    for changed in replayed.changed[:_SHOWN]:
+        print(f"{changed}.")
     if replayed.children:
         print(f"It would submit {replayed.children:,} child tasks, which are not run here.")
     if replayed.problem:
@@ -76,6 +78,7 @@ def _as_data(replayed: Replayed) -> dict[str, Any]:
         "task": replayed.name,
         "ok": replayed.ok,
         "items": [_item_as_data(item) for item in replayed.items],
+        "changed": [*replayed.changed],
         "children": replayed.children,
         "problem": replayed.problem or None,
     }

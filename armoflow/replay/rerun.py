@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from armoflow.agent.effects import Data, StagedFile
+from armoflow.cache.changes import described, snapshot_of
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
@@ -57,6 +58,7 @@ class Replayed(NamedTuple):
         problem: Why it could not be run as a task, if so.
         exception: What the user's code raised last, with its frames.
         made: The data of the outputs, but of those that child tasks make.
+        changed: The arguments that the user's code has changed in place.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Replayed(NamedTuple):
     problem: str
     exception: BaseException | None
     made: Mapping[str, Buffer] = {}
+    changed: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -96,26 +99,43 @@ class _Agent(RunnerAgent):
 
 
 class _Watching(Runner):
-    """A runner that keeps what the user's code has raised last.
+    """A runner that keeps what the user's code has raised last, and has changed in place.
 
     Attributes:
-        exception: It, with its frames.
+        exception: What it has raised, with its frames.
+        changed: Which arguments it has changed; each is told once.
     """
 
     exception: BaseException | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.changed: dict[str, None] = {}
+
     def _load(self, step: Payload, job: Job) -> None:
         super()._load(step, job)
         if step.operation is not Operation.GATHER:
-            job.function = self._watched(job.function)
+            adds = step.operation is Operation.COMBINE  # it may, to what it holds
+            job.function = self._watched(step.name, job.function, compares=not adds)
 
-    def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(
+        self, task: str, function: Callable[..., Any], *, compares: bool
+    ) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            given: dict[int | str, Any] = dict(enumerate(args))
+            given.update(kwargs.items())
+            before = {name: snapshot_of(given[name]) for name in given if compares}
             try:
                 return function(*args, **kwargs)
             except BaseException as error:
                 self.exception = error
                 raise
+            finally:
+                for name, snapshot in before.items():
+                    place = None if snapshot is None else snapshot.change(given[name])
+                    if place is not None:
+                        told = described(function, name, place)
+                        self.changed[f"{task} has changed {told}"] = None
 
         return call
 
@@ -171,13 +191,16 @@ def _run(runner: _Watching, dump: TaskDump, payload: Payload, directory: str) ->
     except TaskFailure as failure:
         record = ErrorRecord.find(failure.text)
         if record is None:
-            return Replayed(payload.name, [], 0, failure.text, runner.exception)
+            return Replayed(
+                payload.name, [], 0, failure.text, runner.exception, changed=[*runner.changed]
+            )
         item = ReplayedItem(record.name, error=record)
-        return Replayed(payload.name, [item], 0, "", runner.exception)
+        return Replayed(payload.name, [item], 0, "", runner.exception, changed=[*runner.changed])
     outputs = request.expected_output_keys
     made = {key: _read(effects.data[key]) for key in outputs if key in effects.data}
     items = [*_items(payload, made, outputs)]
-    return Replayed(payload.name, items, len(effects.children), "", runner.exception, made)
+    children = len(effects.children)
+    return Replayed(payload.name, items, children, "", runner.exception, made, [*runner.changed])
 
 
 def _items(

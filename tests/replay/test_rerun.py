@@ -112,6 +112,20 @@ def test_the_items_of_a_batch_are_told_by_name(tmp_path: Path) -> None:
     assert replayed.items[1].error is not None and not replayed.ok
 
 
+@task
+def push(values: list[int], *_: int, step: int = 1) -> int:
+    values.append(step)
+    return len(values)
+
+
+def test_arguments_that_change_while_it_runs_are_named(tmp_path: Path) -> None:
+    simulation = Saving(tmp_path)
+    simulation.compute(push([1, 2]), push.map([[1], [2], [3]]))
+    changed = "push has changed its argument 'values' in place, at"
+    assert rerun(simulation.dump(0)).changed == [f"{changed} [2]"]
+    assert rerun(simulation.dump(1)).changed == [f"{changed} [1]"]
+
+
 def test_each_output_has_its_value(tmp_path: Path) -> None:
     simulation = Saving(tmp_path)
     tens, ones = split(42)
