@@ -13,6 +13,8 @@ from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
 from armoflow.engine.admission import Admission
+from armoflow.engine.clock import Clock
+from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.directory import JOURNAL, prepare_directory
 from armoflow.engine.ended_tasks import EndedTasks
 from armoflow.engine.engine_options import EngineOptions
@@ -80,6 +82,8 @@ class Engine:
     queries: Queries
     partitions: Mapping[str, Partition]
     admission: Admission
+    clock: Clock
+    creation_order: CreationOrder
     identity: str
     failed: asyncio.Future[None]
 
@@ -108,6 +112,7 @@ class Engine:
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
         self.task_output = TaskOutput(options.state_directory / "output")
+        self.clock = Clock()
         self._id_prefix = _random_prefix()
         self._next_id = 0
 
@@ -138,7 +143,7 @@ class Engine:
         self._postponed.stop()
         await self._retention.stop()
         await self.sweeper.stop()
-        await self.queries.stop()
+        await self.creation_order.stop()
         try:
             await self.leases.stop()
             await self._journal.stop()
@@ -154,7 +159,7 @@ class Engine:
 
     def now(self) -> float:
         """The time given to commands: seconds since the epoch."""
-        return time.time()
+        return self.clock.now()
 
     def new_id(self) -> str:
         """A new id, shaped as a GUID, for a session, task or result.
@@ -353,11 +358,13 @@ class Engine:
             )
             room = Room(self.options.state_directory, self.options.room)
             self.admission = Admission(self._journal, room)
+            self.creation_order = CreationOrder(connection, self._journal, self.clock)
             self.queries = Queries(
                 self._reader,
                 self._scanner,
                 self.partitions,
                 self.task_counts.total,
+                self.creation_order,
                 begun=self._journal.begun,
                 written=self._journal.written,
             )
@@ -394,6 +401,7 @@ class Engine:
         for session_id in self.state.sessions:
             self.leases.begin(session_id)
         self._retention.start()
+        self.creation_order.begin(self._scanner)
 
     def _run(self, task_ids: list[str], owner: str) -> None:
         self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)

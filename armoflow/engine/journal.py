@@ -193,6 +193,11 @@ class Journal:
         if self.fault is not None:
             raise self.fault
 
+    def note(self, name: str, value: str) -> None:
+        """Set an entry of ``meta`` with the next changes, or without any."""
+        self._pending.meta[name] = value
+        self.add(Changes(), urgent=False)
+
     def put_data(self, key: int, data: bytes) -> None:
         """Write data with the next changes."""
         self._pending.data[key] = data
@@ -259,6 +264,7 @@ class Journal:
             batch.results
             or batch.tasks
             or batch.sessions
+            or batch.meta
             or batch.removed
             or batch.data
             or batch.deleted

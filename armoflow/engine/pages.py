@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from armoflow.engine.creation_order import CreationOrder
-from armoflow.engine.faults import StorageError
+from armoflow.engine.creation_order import TABLES, CreationOrder
 from armoflow.engine.filters import Filters
 from armoflow.engine.kept_orders import Kept, KeptOrders, Stretch
 from armoflow.engine.list_query import ListQuery
 from armoflow.engine.reader import SHORT, Reader, Scanner, last_number
 from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.selection import Selection
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Make = Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
@@ -44,6 +39,7 @@ class Pages:
         reader: Runs what is short.
         scanner: Goes over whole tables.
         total: How many tasks match, where the engine knows without its journal.
+        order: Whether rows are in the order of their creation.
         begun: What was handed over to the journal.
         written: What of it is committed.
     """
@@ -53,6 +49,7 @@ class Pages:
         reader: Reader,
         scanner: Scanner,
         total: Callable[[Filters], int | None],
+        order: CreationOrder,
         *,
         begun: RowCounts,
         written: RowCounts,
@@ -63,19 +60,12 @@ class Pages:
         self._begun = begun
         self._written = written
         self._kept = KeptOrders()
-        self._orders = {table: CreationOrder(table) for table in ("tasks", "results")}
-        self._has_to_look = False
-        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._order = order
         self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
 
     async def read(self, query: ListQuery, make: Make[T]) -> Page[T]:
         """The page of a list call; ``make`` makes its items of rows."""
-        try:
-            return await self._read_again(query, make) or await self._find(query, make)
-        finally:
-            if self._has_to_look:
-                self._has_to_look = False
-                self._look_soon()
+        return await self._read_again(query, make) or await self._find(query, make)
 
     async def _read_again(self, query: ListQuery, make: Make[T]) -> Page[T] | None:
         """The page, if it is in a part of the order that is kept."""
@@ -113,12 +103,10 @@ class Pages:
 
         def begin(connection: sqlite3.Connection) -> Page[T] | Selection:
             last = last_number(connection, query.entity)
-            if last <= SHORT or query.names_rows or query.entity not in self._orders:
+            if last <= SHORT or query.names_rows or query.entity not in TABLES:
                 return _read_page(connection, query, make, query.count(connection))
             known = self._count(connection, query, last, removals) if total is None else total
-            by_number = query.sort == "created_at" and self._in_order(
-                connection, query.entity, last, removals
-            )
+            by_number = query.sort == "created_at" and self._order.holds
             by_index = query.sort == "id" and query.takes_all
             if known is not None and (by_index or (by_number and known * DENSE > last)):
                 return _read_page(connection, query, make, known, by_number=by_number)
@@ -144,22 +132,6 @@ class Pages:
         if stretch is not None:
             self._kept.keep(query, begun.last, (rows, removals), stretch)
         return page
-
-    async def stop(self) -> None:
-        """Look at nothing any more."""
-        for task in self._looking.values():
-            task.cancel()
-        await asyncio.gather(*self._looking.values(), return_exceptions=True)
-
-    async def _look(self, table: str) -> None:
-        """See whether a table is in the order of its creation, for pages to come."""
-        try:
-            while await self._scanner.run(self._orders[table].look):
-                pass
-        except StorageError as error:  # pages take longer, and the next one tries again
-            logger.debug("the order of the %s is not known: %s", table, error)
-        finally:
-            del self._looking[table]
 
     # --- in the reader's threads ---
 
@@ -187,19 +159,6 @@ class Pages:
             if len(self._totals) >= KNOWN_TOTALS:
                 self._totals = {}
             self._totals[query.key] = last, total, removals
-
-    def _in_order(
-        self, connection: sqlite3.Connection, table: str, last: int, removals: int
-    ) -> bool:
-        known = self._orders[table].holds(connection, last, removals)
-        if known is None:
-            self._has_to_look = True  # when the page is there: both would take longer
-        return bool(known)
-
-    def _look_soon(self) -> None:
-        """All tables: who lists the one lists the other soon after."""
-        for table in self._orders.keys() - self._looking.keys():
-            self._looking[table] = asyncio.create_task(self._look(table))
 
 
 def _read_page(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
 
+from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.filters import Entity, Filters, find_field, make_clause
 from armoflow.engine.lineage import Lineages
 from armoflow.engine.list_query import READ_AT_ONCE, ListQuery, check_page, fetch
@@ -76,6 +77,7 @@ class Queries:
         scanner: Goes over whole tables.
         partitions: The engine's, by id.
         total: How many tasks match, where that is known without reading.
+        order: Whether rows are in the order of their creation.
         begun: What was handed over to the journal.
         written: What of it is committed.
     """
@@ -86,20 +88,17 @@ class Queries:
         scanner: Scanner,
         partitions: Mapping[str, Partition],
         total: Callable[[Filters], int | None],
+        order: CreationOrder,
         *,
         begun: RowCounts,
         written: RowCounts,
     ) -> None:
         self._reader = reader
         self._scanner = scanner
-        self._pages = Pages(reader, scanner, total, begun=begun, written=written)
+        self._pages = Pages(reader, scanner, total, order, begun=begun, written=written)
         self._partitions = partitions
         self._options: dict[int, ApiOptions] = {}
         self._lineages = Lineages()
-
-    async def stop(self) -> None:
-        """Begin nothing any more."""
-        await self._pages.stop()
 
     async def sessions(self, filters: Filters = (), **order: Unpack[Order]) -> Page[SessionRecord]:
         """Sessions that match."""

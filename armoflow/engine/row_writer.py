@@ -36,6 +36,10 @@ class RowWriter:
         execute = connection.execute
         execute("BEGIN IMMEDIATE")
         try:
+            if batch.meta:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO meta VALUES(?, ?)", list(batch.meta.items())
+                )
             for table, rows in batch.removed.items():
                 _delete(connection, table, rows)
             for table, values in batch.values.items():

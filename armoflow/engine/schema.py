@@ -100,6 +100,12 @@ RESULT_COLUMNS = (
     "opaque_id",
     "manual_deletion",
 )
+CREATION_ORDER: Final = "creation_order"
+"""The entry of ``meta`` that says whether the rows of tasks and results are in the order of their
+creation: ``KEPT``, or anything else if that is not known."""
+
+KEPT: Final = "kept"
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "options": OPTIONS_COLUMNS,
     "sessions": SESSION_COLUMNS,
@@ -133,6 +139,7 @@ def create_statements() -> list[str]:
     """What makes an empty journal."""
     statements = [
         "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        f"INSERT INTO meta VALUES('{CREATION_ORDER}', '{KEPT}')",
         "CREATE TABLE partitions(id TEXT PRIMARY KEY, parent_ids TEXT, pod_reserved INTEGER, "
         "pod_max INTEGER, preemption_percentage INTEGER, priority INTEGER)",
         f"CREATE TABLE options(id INTEGER PRIMARY KEY, {', '.join(OPTIONS_COLUMNS[1:])})",

@@ -33,6 +33,7 @@ class Batch:
         "deleted",
         "events",
         "future",
+        "meta",
         "removed",
         "results",
         "rows",
@@ -49,6 +50,7 @@ class Batch:
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
+        self.meta: dict[str, str] = {}
         self.removed: dict[str, list[int]] = {}
         self.data: dict[int, bytes] = {}
         self.deleted: list[int] = []
