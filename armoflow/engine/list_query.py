@@ -58,6 +58,9 @@ class ListQuery:
         page_size: int = 100,
     ) -> None:
         check_page(page, page_size)
+        find_field(entity, sort)
+        if _is_same(filters, sort):  # for all rows
+            sort = "id"
         fields = {each.field for some in filters for each in some}
         self.entity: Entity = entity
         self.filters = filters
@@ -84,7 +87,12 @@ class ListQuery:
         return int(connection.execute(sql, self.where.parameters).fetchone()[0])
 
     def numbers(
-        self, connection: sqlite3.Connection, total: int, *, by_number: bool = False
+        self,
+        connection: sqlite3.Connection,
+        total: int,
+        *,
+        by_number: bool = False,
+        walk: int | None = None,
     ) -> str:
         """The numbers of the rows of the page, in its order, as JSON.
 
@@ -92,19 +100,44 @@ class ListQuery:
             connection: The journal.
             total: How many match.
             by_number: The rows are in the order of what is sorted by.
+            walk: By number or id: look at so many rows from the nearer end, no more.
         """
-        start = min(self.start, total)
-        count = min(self.page_size, total - start)
+        start, count = min(self.start, total), self.length(total)
         backwards = start > total // 2  # the last pages are near the other end
         if backwards:
             start = total - start - count
         down = self.descending != backwards
         order = f"e.rowid {_direction(down)}" if by_number else self.order(descending=down)
-        found = f"SELECT e.rowid AS number {self.source} WHERE {self.where.sql} ORDER BY {order}"
+        where, parameters = self.where.sql, list(self.where.parameters)
+        if walk is not None:
+            key = "rowid" if by_number else "id"
+            end = connection.execute(
+                f"SELECT {key} FROM {self.entity} ORDER BY {key} {_direction(down)} "
+                f"LIMIT 1 OFFSET {walk}"
+            ).fetchone()
+            if end is not None:
+                where = f"e.{key}{'>' if down else '<'}? AND ({where})"
+                parameters = [*end, *parameters]
+        if not by_number and self.sort != "id":
+            parameters += self.field.parameters
+        found = f"SELECT e.rowid AS number {self.source} WHERE {where} ORDER BY {order}"
         sql = f"SELECT json_group_array(number) FROM ({found} LIMIT ? OFFSET ?)"
-        parameters = [*self.where.parameters, *([] if by_number else self.field.parameters)]
         text = str(connection.execute(sql, [*parameters, count, start]).fetchone()[0])
         return json.dumps(json.loads(text)[::-1]) if backwards else text
+
+    def length(self, total: int) -> int:
+        """How many rows the page has, if so many match."""
+        return max(min(self.page_size, total - self.start), 0)
+
+    def reach(self, total: int, last: int) -> float:
+        """How many rows there are from the nearer end to the page, if those that match are spread.
+
+        Args:
+            total: How many match.
+            last: Of so many rows.
+        """
+        nearer = min(self.start, max(total - self.start - self.page_size, 0))
+        return (nearer + self.page_size) * last / max(total, 1)
 
     @property
     def source(self) -> str:
@@ -113,6 +146,8 @@ class ListQuery:
 
     def order(self, *, descending: bool) -> str:
         """What the rows are ordered by."""
+        if self.sort == "id":  # said twice, it would cost them their index
+            return f"e.id {_direction(descending)}"
         return f"{self.field.order(descending=descending)}, e.id {_direction(descending)}"
 
     def rows(self, connection: sqlite3.Connection, numbers: str) -> list[list[Any]]:
@@ -127,6 +162,15 @@ class ListQuery:
             rows += part
             if len(part) < READ_AT_ONCE:
                 return rows
+
+
+def _is_same(filters: Filters, field: str) -> bool:
+    """Whether a field has the same value in all rows that match."""
+    values = [
+        {condition.value for condition in every if condition[:2] == (field, "==")}
+        for every in filters
+    ]
+    return bool(values) and bool(set.intersection(*values))
 
 
 def _is_fixed(entity: Entity, field: str) -> bool:

@@ -20,8 +20,8 @@ Make = Callable[[sqlite3.Connection, list[list[Any]]], list[T]]
 
 KNOWN_TOTALS: Final = 10_000
 
-DENSE: Final = 100
-"""Where one row of so many matches, those of a page are found by going through the table."""
+WALK: Final = 50_000
+"""Rows that are gone through, one after the other, for those of a page: some 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,13 @@ class Pages:
             if last <= SHORT or query.names_rows or query.entity not in TABLES:
                 return _read_page(connection, query, make, query.count(connection))
             known = self._count(connection, query, last, removals) if total is None else total
+            if known == 0:
+                return Page([], 0)
             by_number = query.sort == "created_at" and self._order.holds
-            by_index = query.sort == "id" and query.takes_all
-            if known is not None and (by_index or (by_number and known * DENSE > last)):
-                return _read_page(connection, query, make, known, by_number=by_number)
+            if known is not None and (by_number or query.sort == "id"):
+                page = _walk(connection, query, make, known, last, by_number=by_number)
+                if page is not None:
+                    return page
             selection = Selection(query, last, known, by_number=by_number)
             selection.find_span(connection)
             return selection
@@ -162,15 +165,26 @@ class Pages:
 
 
 def _read_page(
+    connection: sqlite3.Connection, query: ListQuery, make: Make[T], total: int
+) -> Page[T]:
+    """A page of so many rows, found without a selection."""
+    numbers = query.numbers(connection, total)
+    return Page(make(connection, query.rows(connection, numbers)), total)
+
+
+def _walk(
     connection: sqlite3.Connection,
     query: ListQuery,
     make: Make[T],
     total: int,
+    last: int,
     *,
-    by_number: bool = False,
-) -> Page[T]:
-    """A page of so many rows, found without a selection."""
-    if not total:
-        return Page([], 0)
-    numbers = query.numbers(connection, total, by_number=by_number)
-    return Page(make(connection, query.rows(connection, numbers)), total)
+    by_number: bool,
+) -> Page[T] | None:
+    """A page of so many rows, found by going through them in their order, if it is not far."""
+    walk = None if query.takes_all else WALK
+    if walk is not None and query.reach(total, last) > walk:
+        return None
+    numbers = query.numbers(connection, total, by_number=by_number, walk=walk)
+    rows = query.rows(connection, numbers)
+    return Page(make(connection, rows), total) if len(rows) == query.length(total) else None

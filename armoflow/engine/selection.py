@@ -16,6 +16,7 @@ import re
 import sqlite3
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from armoflow.engine.kept_orders import LENGTH, Stretch
@@ -43,6 +44,38 @@ class Part(NamedTuple):
     matching: int
     before: int
     numbers: str
+
+
+class Sample:
+    """Rows of a sample, one of each short part of the table, and those that match in their order.
+
+    Rows that were written together are alike in most of what is sorted by: then the rows of each
+    part come before a place, or all of them after it, and the sample hardly errs.
+
+    Args:
+        rows: The numbers of all its rows, in their order.
+        matching: Those of the ones that match, in the page's order.
+    """
+
+    def __init__(self, rows: Sequence[int], matching: Sequence[int]) -> None:
+        self.found = len(matching)
+        places = {number: place for place, number in enumerate(matching)}
+        self._places = [places.get(number) for number in rows]
+
+    def deviation(self, place: float, *, of_matching: bool) -> float:
+        """By how much the sample errs, on average, in how many rows come before a place.
+
+        Args:
+            place: The place in its order.
+            of_matching: It is asked for the part of the matching rows, not of all.
+        """
+        part = min(max(place / self.found, 0.0), 1.0) if of_matching else 0.0
+        before = [
+            0.0 if other is None else (1.0 if other < place else 0.0) - part
+            for other in self._places
+        ]
+        # Half the squares of the steps from each part to the next one.
+        return math.sqrt(sum((one - other) ** 2 for one, other in pairwise(before)) / 2)
 
 
 class Selection:
@@ -82,7 +115,7 @@ class Selection:
         found = len(numbers)
         if found < FEW or not self._query.page_size:
             return
-        low, high = self._span(found, found / len(sample))
+        low, high = self._span(Sample(sample, numbers), stride)
         if low > 0:
             self._low = self._read_keys(connection, numbers[min(low, found - 1)])
         if high < found:
@@ -94,8 +127,8 @@ class Selection:
         down = query.descending
         from_low, low = self._compare("<=" if down else ">=", self._low)
         to_high, high = self._compare(">=" if down else "<=", self._high)
-        rows = f"FROM {query.entity} e {self._join} WHERE e.rowid BETWEEN ? AND ?"
-        among = [*self._join_parameters, first, last]
+        rows = f"FROM {query.entity} e WHERE e.rowid BETWEEN ? AND ?"
+        among = [first, last]
         if not query.page_size:
             sql = f"SELECT '',count(*),0 {rows} AND ({where.sql})"
             parameters = [*among, *where.parameters]
@@ -167,19 +200,18 @@ class Selection:
         """Whether the rows in the span tell how many there are elsewhere."""
         return self._total is not None and (self._low is None or self._high is None)
 
-    def _span(self, found: int, share: float) -> tuple[int, int]:
+    def _span(self, sample: Sample, stride: float) -> tuple[int, int]:
         """The places in the sample, in its order, between which the page must be."""
-        doubt, total = 0.0, self._total
-        if total is None:  # it is estimated by the sample, too
-            total = max(int(share * self.last), 1)
-            doubt = DOUBT * math.sqrt((1 - share) / found)
+        query, total, found = self._query, self._total, sample.found
+        # If it is known how many match, the sample tells which part of them comes before the page.
+        share = found / total if total else 1 / stride
 
-        def place(rank: int, sign: float) -> float:
-            exact = min(rank / total * found, float(found))
-            spread = DOUBT * math.sqrt(exact * (1 - exact / found)) + exact * doubt + DOUBT
-            return exact + sign * spread
+        def place(rank: int, sign: int) -> float:
+            exact = min(rank * share, float(found))
+            near = sample.deviation(exact, of_matching=bool(total))
+            far = sample.deviation(exact + sign * DOUBT * (near + 1), of_matching=bool(total))
+            return exact + sign * DOUBT * (max(near, far) + 1)
 
-        query = self._query
         return int(place(query.start, -1)), math.ceil(place(query.start + query.page_size, 1))
 
     def _sort(self, connection: sqlite3.Connection, numbers: str, limit: str = "") -> str:
@@ -212,6 +244,12 @@ class Selection:
         """How a row compares with one of the sample, as SQL and its parameters."""
         if keys is None:
             return "1", []
+        if self._join:  # which options come before and after is found once, for all rows
+            value, parameters = _never_null(self._query), self._query.field.parameters
+            ids = f"SELECT o.id FROM options o WHERE {value}"
+            sql = f"(e.options_id IN ({ids} {sign[0]} ?) OR "
+            sql += f"(e.options_id IN ({ids}=?) AND e.id {sign} ?))"
+            return sql, [*parameters, keys[0], *parameters, *keys]
         sql = f"({','.join(self._keys)}) {sign} ({','.join('?' * len(keys))})"
         return sql, [*self._key_parameters, *keys]
 
