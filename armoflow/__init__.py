@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from armoflow.graph.context import Computer, register_default_computer
@@ -81,7 +82,11 @@ def __getattr__(name: str) -> Any:
     # too, and must not pay for the client.
     module = _MODULES.get(name)
     if module is None:
-        raise AttributeError(f"module 'armoflow' has no attribute {name!r}{_remedy(name)}")
+        remedy = _remedy(name)
+        if remedy and sys._getframe(1).f_code.co_name == "_handle_fromlist":
+            # Of what `from armoflow import name` meets, Python would leave out the remedy.
+            raise ImportError(f"cannot import name {name!r} from 'armoflow'{remedy}", name=name)
+        raise AttributeError(f"module 'armoflow' has no attribute {name!r}{remedy}")
     from importlib import import_module
 
     value = getattr(import_module(module), name)

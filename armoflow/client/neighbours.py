@@ -112,6 +112,8 @@ OF_PACKAGES = {
     "get_runtime_context": "current_task()",
     "MultiResult": "task(outputs=n), and a tuple as the value",
     "TaskOpts": "options(...), as a block, or task.options(...)",
+    "unmapped": "task, and task.map(iterable, name=value): what is named is the same for all items",
+    "allow_failure": "task(on_failure=...), or take errors with return_exceptions=True",
     "TaskFailed": "errors.TaskError; what a task raises is raised as it is",
     "blob": "file(path) for files, Client().put(value) for values",
     "upload": "file(path) for files, Client().put(value) for values",

@@ -27,6 +27,15 @@ ABROAD = {
 """What other libraries call the same of a task, and what to write instead."""
 
 
+KEYWORDS_ABROAD = {
+    "wait_for": "a task runs after what its arguments need: take what it has to wait for as one",
+    "return_state": "client.compute(task(...), return_exceptions=True) gives errors as values",
+    "dask_key_name": "write task.with_options(name=...)",
+    "pure": "write @task(cache=True)",
+}
+"""What calls of tasks take elsewhere, and what to do instead."""
+
+
 def check_function(function: Any, outputs: int = 1) -> None:
     """Refuse what a task cannot be made of.
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, Typ
 from typing_extensions import ParamSpec, Self, Unpack
 
 from armoflow.errors import GraphError, OptionError, SignatureError
-from armoflow.graph.callables import ABROAD, arity, check_function, name_of, signature_of
+from armoflow.graph.callables import (
+    ABROAD,
+    KEYWORDS_ABROAD,
+    arity,
+    check_function,
+    name_of,
+    signature_of,
+)
 from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
@@ -112,11 +119,19 @@ class BaseTask(Generic[P, R_co]):
         try:
             bind(*args, **kwargs)
         except TypeError as error:
+            remedy = next((KEYWORDS_ABROAD[name] for name in kwargs if name in KEYWORDS_ABROAD), "")
             raise SignatureError(
                 f"task {self.name!r}: {error}; its signature is {self.name}{self._signature}"
+                f"{remedy and f': {remedy}'}"
             ) from None
 
     def _map(self, iterables: tuple[Any, ...], fixed: dict[str, Any]) -> Any:
+        if len(iterables) == 1 and self._least > 1 + len(fixed):
+            raise SignatureError(
+                f"task {self.name!r} is mapped over one iterable and takes "
+                f"{self.name}{self._signature}: write map() with an iterable for each argument, "
+                "name=value for what all items share, or starmap() where items are tuples"
+            )
         if iterables:
             self.check((None,) * len(iterables), fixed)
         return map_items(self, iterables, fixed, star=False)

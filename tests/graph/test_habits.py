@@ -240,3 +240,13 @@ def test_a_lazy_value_is_not_taken_for_a_future(name: str) -> None:
     for lazy in (double(1), double.map([1])):
         with pytest.raises(AttributeError, match=r"Its value is \.compute\(\), and client\.submit"):
             getattr(lazy, name)
+
+
+def test_what_calls_and_maps_take_elsewhere_is_told() -> None:
+    double: Any = task(lambda number: 2 * number, name="double")
+    plus: Any = task(lambda first, second: first + second, name="plus")
+    with pytest.raises(SignatureError, match=r"'wait_for'; .*double\(number\): a task runs after"):
+        double(1, wait_for=[double(2)])
+    with pytest.raises(SignatureError, match=r"'plus' is mapped over one iterable .*starmap\(\)"):
+        plus.map([(1, 2), (3, 4)])
+    plus.map([1, 2], second=3), plus.starmap([(1, 2), (3, 4)])

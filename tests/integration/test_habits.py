@@ -142,6 +142,15 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
     assert some.map(describe, [1], retries=2)[0].result() == ((1,), 2, {})
 
 
+def test_what_is_imported_out_of_habit_says_what_to_import() -> None:
+    with pytest.raises(ImportError, match=r"'delayed' from 'armoflow': write armoflow\.task$"):
+        from armoflow import delayed  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match=r"write armoflow\.task, for what a task returns may be"):
+        from armoflow import flow, task  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match=r"cannot import name 'strange' from 'armoflow' \("):
+        from armoflow import strange  # type: ignore[attr-defined]  # noqa: F401
+
+
 def test_arguments_that_calls_have_elsewhere_are_told(some: Client) -> None:
     client: Any = some
     future = some.submit(double, 1)

@@ -33,6 +33,9 @@ REASONS = {
 
 IMPORTED = "import armoflow.integrations.joblib\nfrom joblib import Parallel, delayed"
 
+PATIENCE = 60
+"""Seconds for a script."""
+
 _theirs = joblib.testing.parametrize
 
 
@@ -44,6 +47,16 @@ def _parametrize(names: Any, values: Any, *arguments: Any, **options: Any) -> An
 
 
 joblib.testing.parametrize = _parametrize
+
+_run_script = joblib.testing.check_subprocess_call
+
+
+def _check_subprocess_call(command: Any, timeout: float | None = None, **options: Any) -> Any:
+    """In place of joblib's: each script starts an engine, which loaded machines take long for."""
+    return _run_script(command, timeout=PATIENCE, **options)
+
+
+joblib.testing.check_subprocess_call = _check_subprocess_call
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

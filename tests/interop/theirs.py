@@ -26,7 +26,7 @@ def run_theirs(plugin: str, *arguments: str, **variables: str) -> None:
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", f"tests.interop.{plugin}"]
     command += ["-p", "no:cacheprovider", "-c", str(Path(__file__).with_name("theirs.ini"))]
-    command += ["--timeout", "100", "--pyargs", *arguments]
+    command += ["--timeout", "600" if FULL else "100", "--pyargs", *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
