@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -18,6 +19,9 @@ from armoflow import config
 from armoflow.errors import SerializationError
 
 PIECE: Final = config.MIB
+
+_TICK_NANOSECONDS: Final = 20_000_000
+"""In how much time a file system may not tell two changes of a file apart."""
 
 Part: TypeAlias = "bytes | bytearray | memoryview | FileContent"
 """Data to be stored, or a part of it; slices of it are bytes, or views of them."""
@@ -42,18 +46,20 @@ def digest_of_pieces(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
 
 
 class FileSignature(NamedTuple):
-    """What changes when a file is written to or replaced."""
+    """What changes when a file is written to or replaced, even by what sets its times back."""
 
     device: int
     inode: int
     size: int
     modified: int
+    changed: int
 
     @classmethod
     def of(cls, file: int | str) -> FileSignature:
         """That of an open file, or of a path."""
         found = os.stat(file)  # noqa: PTH116 - pathlib is not imported in children
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        times = found.st_mtime_ns, found.st_ctime_ns
+        return cls(found.st_dev, found.st_ino, found.st_size, *times)
 
 
 class FileContent:
@@ -70,10 +76,11 @@ class FileContent:
         SerializationError: If the file changes meanwhile.
     """
 
-    __slots__ = ("_signature", "digest", "path")
+    __slots__ = ("_looked", "_signature", "digest", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._looked = time.time_ns()
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._signature = FileSignature.of(file)
@@ -83,7 +90,9 @@ class FileContent:
             os.close(file)
 
     def is_current(self) -> bool:
-        """Whether the file is as it was."""
+        """Whether the file is known to be as it was: not if it was just written to, then."""
+        if self._looked - self._signature.changed < _TICK_NANOSECONDS:
+            return False
         with suppress(OSError):
             return FileSignature.of(self.path) == self._signature
         return False
@@ -114,11 +123,15 @@ class FileContent:
         return read
 
     def _check(self, file: int) -> None:
-        if FileSignature.of(file) != self._signature:
+        found = FileSignature.of(file)
+        if found == self._signature:
+            return
+        if digest_of_pieces(read_pieces(file)) != self.digest:
             raise SerializationError(
                 f"{self.path} cannot be sent: it has changed since it was looked at; a file must "
                 "stay as it is until the tasks that take it have begun"
             )
+        self._signature = found  # it was renamed, linked or touched
 
 
 def read_pieces(file: int, position: int = 0) -> Iterator[bytes]:

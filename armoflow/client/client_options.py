@@ -206,7 +206,7 @@ def find_state(
         _tell_once(f"the engine's state is {said} ({STATE_VARIABLE})")
         name = f"the variable {STATE_VARIABLE}"
     else:
-        if not isinstance(state, (str, os.PathLike)) or not os.fspath(state):
+        if not isinstance(state, (str, os.PathLike)) or not _names_a_file(os.fspath(state)):
             raise OptionError(f"state must be the name of a directory, not {state!r}")
         if endpoint is not None:
             raise OptionError(
@@ -224,6 +224,10 @@ def find_state(
     if path.exists() and not path.is_dir():
         raise OptionError(f"{name} must name a directory, not {str(path)!r}, which is a file")
     return path
+
+
+def _names_a_file(path: str | bytes) -> bool:
+    return bool(path) and b"\0" not in os.fsencode(path)
 
 
 def _tell(settings: ConnectionSettings) -> None:

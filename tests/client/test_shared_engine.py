@@ -131,6 +131,7 @@ def test_a_variable_names_it(
     [
         ({"state": 5}, "state must be the name of a directory, not 5"),
         ({"state": ""}, "state must be the name of a directory, not ''"),
+        ({"state": "\0"}, "state must be the name of a directory, not '\\\\x00'"),
         ({"state": __file__}, "state must name a directory, not .*, which is a file"),
         ({"state": "s", "endpoint": "http://x:1"}, "leave out endpoint='http://x:1', or state"),
         ({"cache_limit": "much"}, "cache_limit must be a number of bytes, .* not 'much'"),

@@ -264,6 +264,22 @@ def test_files_that_are_written_over_are_what_they_were_when_they_were_returned(
     assert [one.path.read_bytes() for one in found] == contents
 
 
+def test_a_file_that_is_written_over_travels_as_it_is_whatever_its_times_say(
+    client: Client, tmp_path: Path
+) -> None:
+    data = make(tmp_path)[2]
+    before = data.path.stat()
+    assert client.compute(held(data))[2] == LARGE
+    for content in (LARGE[::-1], LARGE, bytes(len(LARGE))):
+        data.path.write_bytes(content)
+        os.utime(data.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert client.compute(held(data))[2] == content
+    held_call = held(data)
+    data.path.chmod(0o600)
+    os.link(data.path, tmp_path / "another name")
+    assert client.compute(held_call)[2] == content
+
+
 def test_a_path_of_what_arrived_holds_it(client: Client, tmp_path: Path) -> None:
     assert client.compute(passed(make(tmp_path)[2])).path.read_bytes() == LARGE
     path = client.compute(passed(make(tmp_path)[0])).path
