@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from armoflow.agent.lane_shapes import BrokenStreamError
-from armoflow.agent.passages import NOBODY, Writer
-from armoflow.config import MEMORY_PACE
 from armoflow.errors import WorkerDiedError
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
@@ -23,28 +19,17 @@ from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.heard import kept
 from armoflow.worker.home import USUAL, Home
 from armoflow.worker.host import Host
-from armoflow.worker.killing import memory_is_short, memory_left
-from armoflow.worker.mark import NO_ITEM, WAITING, Position
-from armoflow.worker.prefetch import PREFETCH_SECONDS, Prefetch
+from armoflow.worker.listening import drain, hear_out, last_position, listen
+from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
-from armoflow.worker.work import Assignment, Cause, Death, TaskEnding, account, overran, refuse
+from armoflow.worker.vigil import Vigil
+from armoflow.worker.work import Assignment, Death, TaskEnding, account, refuse
 
 logger = logging.getLogger(__name__)
 
-_CHECK_SECONDS = 0.02
-
-_SHORTEST_CHECK = 0.001
-"""How soon is looked again at what is about to have too much memory."""
-
-_IDLE_SECONDS = 1.0
-"""How often is looked whether a process without work writes: what its tasks have left may."""
-
 _ROUNDS = 16
 """How often output is read at once, before tasks are told to have ended."""
-
-_LIE_SECONDS = 1.0
-"""How long a child may seem to run what it said had ended: machines are busy."""
 
 
 class ChildSupervisor:
@@ -62,16 +47,12 @@ class ChildSupervisor:
         self.window = Prefetch()
         self._host = host
         self._spares = spares
-        self._memory = spares.memory
         self._loop = asyncio.get_running_loop()
         self._child: ChildProcess | None = None
         self._dialogue: Dialogue | None = None
         self._backlog: deque[Assignment] = deque()
         self._dying = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle = False
-        self._running = 0
-        self._running_since = 0.0
+        self._vigil = Vigil(self, host.printed, spares.memory)
         self._heard_at = 0.0
         self._troubles = Troubles()
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -114,10 +95,7 @@ class ChildSupervisor:
     @property
     def held_up(self) -> bool:
         """Whether what it runs takes longer than tasks behind it should wait: for ever, perhaps."""
-        dialogue = self._dialogue
-        if dialogue is None or self._running not in dialogue.sent:
-            return False
-        return self._loop.time() - self._running_since > PREFETCH_SECONDS
+        return self._dialogue is not None and self._vigil.is_held_up(self._dialogue.sent)
 
     @property
     def silence(self) -> float:
@@ -168,7 +146,7 @@ class ChildSupervisor:
     async def stop(self) -> list[Assignment]:
         """End all processes; returns the tasks that did not end."""
         self._stopping = True
-        self._stop_checking()
+        self._vigil.stop()
         if self._settling is not None:
             await asyncio.wait([self._settling])
         child, dialogue = self._child, self._dialogue
@@ -177,9 +155,9 @@ class ChildSupervisor:
             dialogue.over = True
             child.unwatch()
             await child.end(gently=not dialogue.sent)
-            self._listen(child, dialogue)
-            self._drain(child, dialogue)
-            self._hear_out(child, dialogue, child.mark.position())
+            listen(child, dialogue, self._host.printed)
+            drain(child, dialogue)
+            hear_out(child, dialogue, child.mark.position(), self._host.printed)
             child.close()
             await dialogue.end()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -216,10 +194,7 @@ class ChildSupervisor:
             self._heard_at = self._loop.time()
         dialogue.run(works)
         self._spares.expect()
-        if self._idle:
-            self._stop_checking()
-        if self._timer is None:
-            self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
+        self._vigil.begin(self._child, dialogue)
 
     def _next_home(self) -> Home:
         return self._backlog[0].home if self._backlog else USUAL
@@ -233,8 +208,8 @@ class ChildSupervisor:
 
     def _change(self, child: ChildProcess, dialogue: Dialogue) -> None:
         """It is the turn of tasks of another home, and so of another process."""
-        self._stop_checking()
-        self._listen(child, dialogue)
+        self._vigil.stop()
+        listen(child, dialogue, self._host.printed)
         dialogue.over = True
         self._child = self._dialogue = None
         self._spares.park(child)
@@ -250,7 +225,7 @@ class ChildSupervisor:
         for _ in range(_ROUNDS):  # what a task has written comes before its end
             if not child.output.behind:
                 break
-            self._listen(child, self._dialogue)
+            listen(child, self._dialogue, self._host.printed)
         self._dialogue.hear(messages)
         if self._backlog:
             self._push()
@@ -286,6 +261,10 @@ class ChildSupervisor:
         """A task that waits for a retry has no time for it any more."""
         self._host.completed(self, [outcome])
 
+    def lagging(self, work: Assignment) -> None:
+        """Tasks wait behind one that takes long."""
+        self._host.lagging(self, work)
+
     def returned(self, works: Sequence[Assignment]) -> None:
         """Tasks are given back, or were cancelled."""
         self._host.returned(self, works)
@@ -302,101 +281,6 @@ class ChildSupervisor:
         """
         return await self._host.answer(work, method, argument)
 
-    # --- watching -------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        """While there is work: look for what takes too long, and for an unnoticed death."""
-        self._timer = None
-        child, dialogue = self._child, self._dialogue
-        if child is None or dialogue is None or self._dying:
-            return
-        self._listen(child, dialogue)
-        self._idle = not dialogue.sent
-        if self._idle:
-            pause = _CHECK_SECONDS if child.output.behind else _IDLE_SECONDS
-            self._timer = self._loop.call_later(pause, self._check)
-            return
-        if child.has_ended():
-            child.unwatch()
-            self.on_end(child)
-            return
-        position = child.mark.position()
-        if position.serial in dialogue.cancelled:  # it began before it could be taken back
-            dialogue.killing.kill(child, position, Cause.OWNER)
-        elif self._memory is not None and (reason := memory_is_short(self._memory, child)):
-            dialogue.killing.kill(child, position, Cause.MEMORY, reason)
-        delay = min(_CHECK_SECONDS, self._check_memory(child, dialogue, position))
-        if position.deadline and position.serial in dialogue.sent:
-            left = (position.deadline - time.monotonic_ns()) * 1e-9
-            if left <= 0 and child.mark.position() == position:
-                dialogue.killing.kill(child, position, Cause.TIMEOUT)
-            delay = min(delay, max(left, 0.001))
-        self._timer = self._loop.call_later(delay, self._check)
-        if position.serial and position.serial == self._running:
-            self._hurry(child, dialogue, position.serial)
-        else:
-            self._running, self._running_since = position.serial, self._loop.time()
-
-    def _check_memory(self, child: ChildProcess, dialogue: Dialogue, position: Position) -> float:
-        """End what takes more memory than it may; in how many seconds to look again."""
-        left, told = memory_left(child)
-        if left < 0 and position.serial in dialogue.sent and child.mark.position() == position:
-            dialogue.killing.kill(child, position, Cause.LIMIT, told)
-        return max(left / MEMORY_PACE, _SHORTEST_CHECK)
-
-    def _hurry(self, child: ChildProcess, dialogue: Dialogue, serial: int) -> None:
-        """The same task has run for a while: look after it, and those before and behind it."""
-        work = dialogue.sent.get(serial)
-        left = None if work is None else work.left()
-        if work is not None and left and self._loop.time() - self._running_since > left:
-            writer = work.writer(child.mark.position())
-            self.cancel(work)
-            self._host.completed(self, [overran(work, child.output.last.of(writer))])
-            return
-        if work is None and self._loop.time() - self._running_since > _LIE_SECONDS:
-            text = f"it goes on running task {serial}, which it said had ended"
-            child.break_off(BrokenStreamError(text, serial))
-            return
-        if child.mark.words[WAITING]:
-            try:
-                dialogue.hear_early(serial)
-            except BrokenStreamError as error:
-                child.break_off(error)
-        if work is not None and self.load > 1:
-            self._host.lagging(self, work)
-
-    def _listen(self, child: ChildProcess, dialogue: Dialogue) -> None:
-        """Tell what tasks have written since this was asked last."""
-        output = child.output
-        if not output.behind:
-            return
-        before = child.mark.position()
-        passages = output.read()
-        if output.unmarked:
-            # It was written by what runs, if that is the same as before it was read.
-            work = dialogue.sent.get(before.serial)
-            if work is not None and child.mark.position() == before:
-                passages += output.settle(work.writer(before))
-        if passages:
-            self._host.printed(passages)
-
-    def _hear_out(
-        self, child: ChildProcess, dialogue: Dialogue, position: Position
-    ) -> Writer | None:
-        """Tell what a dead child has written; returns who has, if it was in a task."""
-        work = dialogue.sent.get(position.serial)
-        writer = None if work is None else work.writer(position)
-        passages = child.output.finish(writer or NOBODY)
-        if passages:
-            self._host.printed(passages)
-        return writer
-
-    def _stop_checking(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._idle = False
-
     # --- death ----------------------------------------------------------------------------------
 
     def on_end(self, child: ChildProcess) -> None:
@@ -412,10 +296,10 @@ class ChildSupervisor:
         status = await child.wait()
         await child.kill_left()
         await dialogue.end()
-        self._listen(child, dialogue)
-        self._drain(child, dialogue)
-        position = _last_position(child, dialogue)
-        writer = self._hear_out(child, dialogue, position)
+        listen(child, dialogue, self._host.printed)
+        drain(child, dialogue)
+        position = last_position(child, dialogue)
+        writer = hear_out(child, dialogue, position, self._host.printed)
         entries = [*dialogue.partial.pop(position.serial, ()), *kept(child, position)]
         killing = dialogue.killing
         cause = killing.cause(position)
@@ -426,7 +310,7 @@ class ChildSupervisor:
         death = Death(position, status, output, cause, reason, alone)
         child.close()
         sent, cancelled = dialogue.sent, dialogue.cancelled
-        self._stop_checking()
+        self._vigil.stop()
         self._child = self._dialogue = None
         self._dying = False
         checkpoints = Checkpoints(child.directory)
@@ -448,14 +332,6 @@ class ChildSupervisor:
             self._host.completed(self, outcomes)
         if self._backlog or not self._ready.done():
             self._push()
-
-    def _drain(self, child: ChildProcess, dialogue: Dialogue) -> None:
-        """Take what a dead child had said; what breaks off there breaks off its stream."""
-        try:
-            dialogue.hear(child.drain())
-        except BrokenStreamError as error:
-            logger.error("worker process %d left what makes no sense: %s", child.pid, error)
-            child.broken = error
 
     async def _explain(self, child: ChildProcess, death: Death, *, begun: bool) -> list[TaskEnding]:
         """Give up what no process can run; returns how that ends."""
@@ -500,15 +376,3 @@ class ChildSupervisor:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-
-def _last_position(child: ChildProcess, dialogue: Dialogue) -> Position:
-    """What a dead child ran; if its stream was broken, the task that it spoke of then."""
-    position = child.mark.position()
-    if child.broken is None or dialogue.killing:
-        return position
-    suspects = [child.broken.serial, position.serial]
-    if child.broken.serial is None:
-        suspects += dialogue.sent  # they run in order: most likely the first
-    serial = next((one for one in suspects if one in dialogue.sent), position.serial)
-    return position if serial == position.serial else Position(serial, NO_ITEM, 1, 0)

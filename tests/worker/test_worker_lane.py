@@ -18,7 +18,7 @@ from armoflow.codec.payload import Settings
 from armoflow.config import ERROR_RECORD_LIMIT
 from armoflow.engine.meter import Meter
 from armoflow.engine.records import ApiOptions, NewTask, TaskStatus
-from armoflow.worker import supervisor
+from armoflow.worker import vigil
 from armoflow.worker.supervisor import ChildSupervisor
 
 
@@ -203,7 +203,7 @@ async def test_what_waits_behind_a_long_task_moves_to_an_idle_child(lane: Lane) 
 def test_an_idle_child_waits_for_no_check_to_get_what_is_behind_a_long_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(vigil, "_CHECK_SECONDS", 3600.0)
     silences = [0.0] * 4  # at first it seems to run quick tasks, as it did before
     silence = property(lambda _: silences.pop() if silences else 1.0)
     monkeypatch.setattr(ChildSupervisor, "silence", silence)

@@ -27,7 +27,7 @@ from seats import (
 from armoflow.codec.payload import CodeReference, Operation, Settings
 from armoflow.codec.pickling import dumps
 from armoflow.errors import WorkerDiedError
-from armoflow.worker import supervisor
+from armoflow.worker import vigil
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.spares import Spares
 from tests.processes import own_children
@@ -208,7 +208,7 @@ def test_what_took_long_is_told_before_the_next_task_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other tasks may be ready by its end: nobody has to look for it in the shared memory."""
-    monkeypatch.setattr(supervisor, "_CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(vigil, "_CHECK_SECONDS", 3600.0)
     gate = str(tmp_path / "gate")
 
     def slow() -> None:
