@@ -258,6 +258,11 @@ class _Reader:
                     self._values[f"module {module}"] = text
                     yield digest
         names = names_in(function.__code__)
+        if "globals" in names or {"modules", "__name__"}.issubset(names):  # sys.modules[__name__]
+            own = [name for name in names if name in scope and name not in shape.globals]
+            found.extend(scope[name] for name in own)
+            for name in own:
+                yield text_digest("global", name, self._walk.digest(scope[name]).hex())
         yield from self._attributes(deque(found), names)
 
     def _attributes(self, found: deque[Any], names: tuple[str, ...]) -> Iterator[bytes]:

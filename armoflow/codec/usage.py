@@ -42,7 +42,10 @@ _MISSING = object()
 WIDEST = 10_000
 """Elements of a container up to which they are looked at."""
 _BY_NAME = frozenset(
-    {"getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__"}
+    {
+        *("getattr", "hasattr", "setattr", "__getattribute__", "attrgetter", "methodcaller"),
+        *("import_module", "__import__", "vars", "__dict__", "globals"),
+    }
 )
 _LEAVES = frozenset(
     {

@@ -129,6 +129,10 @@ def lookup(name):
     return TABLE[name] if name not in NAMES else None
 
 
+def by_name(x):
+    return x + 7
+
+
 power = functools.partial(pow, 2)
 shorten = lambda text: text[:3]
 '''
@@ -184,7 +188,12 @@ def score(model, level="info"):
 def side(x):
     import helpers as tools
 
-    return power(x), even(x), norm(x), lookup("a"), tools.shorten("long"), add_all([x])
+    named = tools.__dict__["by_name"](x), globals()["by_own_name"](x)
+    return power(x), even(x), norm(x), lookup("a"), tools.shorten("long"), add_all([x]), named
+
+
+def by_own_name(x):
+    return x + 8
 '''
 
 LOADED, CLEANED, TRAINED, SCORED, SIDE = "load", "clean", "train", "score", "side"
@@ -225,6 +234,8 @@ EDITS = {
     "a partial's argument": Edit("partial(pow, 2)", "partial(pow, 3)", {SIDE}),
     "a partial's function": Edit("partial(pow, 2)", "partial(max, 2)", {SIDE}),
     "a helper that one imports in its body": Edit('shorten("long")', 'shorten("other")', {SIDE}),
+    "a helper among a module's names": Edit("x + 7", "x + 70", {SIDE}),
+    "a helper among the script's names": Edit("x + 8", "x + 80", {SIDE}),
     "the order of functions": Edit("def unused(x):\n    return x\n\n\n", "", NOTHING),
     # a global
     "a global": Edit("LIMIT = 10", "LIMIT = 11", TAIL),
