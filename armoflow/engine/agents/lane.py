@@ -12,7 +12,7 @@ import asyncio
 import logging
 import shutil
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from armoflow.agent.effects import CreatedResult, Effects
 from armoflow.agent.passages import Passage
-from armoflow.codec.recording import record_loss
 from armoflow.engine.agents.followers import Follower, Followers
+from armoflow.engine.agents.intake import Intake, source_of, work_of
 from armoflow.engine.agents.slots import Slots
 from armoflow.engine.agents.turns import HELD, Turns
 from armoflow.engine.commits import discard
@@ -31,14 +31,11 @@ from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory, machine_memory
-from armoflow.tracing import trace_of
-from armoflow.worker.data import Source
-from armoflow.worker.home import Home
 from armoflow.worker.output_keeper import Written, WrittenResult
-from armoflow.worker.preparations import Preparations, requirements_of
+from armoflow.worker.preparations import Preparations
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
-from armoflow.worker.work import Assignment, History, TaskEnding
+from armoflow.worker.work import Assignment, TaskEnding
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +88,13 @@ class LaneAgent:
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Assignment] = deque()
         self._running: dict[str, tuple[ChildSupervisor, Assignment]] = {}
-        self._unread: dict[str, TaskRecord] = {}
-        self._unprepared: dict[str, TaskRecord] = {}
         self._preparations = Preparations(self._directory)
-        self._reading: set[asyncio.Task[None]] = set()
+        self._intake = Intake(
+            engine, self._turns, self._preparations, ready=self._waiting.append, wake=self.wake
+        )
         self._stopped: list[str] = []
         self._followers = Followers(
-            *(engine.state, partition, self._peek, _work, self._runs),
+            *(engine.state, partition, self._intake.peek, work_of, self._runs),
             may_follow=self._slots.may_follow,
         )
         self._written = Written(self._options)
@@ -120,17 +117,14 @@ class LaneAgent:
     async def stop(self) -> None:
         """End the children; tasks that have not ended are queued again."""
         self._stopping = True
-        for reading in self._reading:
-            reading.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await self._intake.stop()
         left = await asyncio.gather(*(seat.stop() for seat in self._seats))
         await self._spares.stop()
         await self._preparations.stop()
         self._end_stopped()
         engine = self._engine
         works = [*self._waiting, *(work for works in left for work in works)]
-        here = [*self._unread.values(), *self._unprepared.values()]
-        for task in [*here, *(work.key for work in works)]:
+        for task in [*self._intake.tasks, *(work.key for work in works)]:
             if task.status in (*HELD, TaskStatus.CANCELLING):
                 engine.apply(engine.state.release(engine.now(), task.id))
         engine.scheduler.remove_agent(self._partition, self)
@@ -151,8 +145,7 @@ class LaneAgent:
             seat, work = place
             seat.cancel(work)
             work.discard()
-        self._unread.pop(task.id, None)
-        self._unprepared.pop(task.id, None)
+        self._intake.drop(task.id)
         if task.status is TaskStatus.PAUSED:
             self._hold(task)
             return
@@ -187,7 +180,7 @@ class LaneAgent:
             return  # until its children are idle: that is its turn
         queued = self._engine.scheduler.queued(self._partition)
         shares = self._shares(queued + len(self._waiting))
-        wanted = sum(count for _, count in shares) - len(self._waiting) - len(self._unread)
+        wanted = sum(count for _, count in shares) - len(self._waiting) - self._intake.unread
         if wanted > 0 and queued:
             self._take(wanted)
         self._give(shares)
@@ -283,110 +276,9 @@ class LaneAgent:
         return shares
 
     def _take(self, count: int) -> None:
-        engine = self._engine
-        missing = []
-        for task in engine.scheduler.take(self._partition, count, self, ""):
-            if task.status is not TaskStatus.PROCESSING:
-                continue  # its inputs are gone: it has ended already
-            options = task.options.options
-            if options and self._preparations.lacks(requirements_of(options)):
-                self._unprepared[task.id] = task
-                self._turns.wait([task])
-                self._keep(self._get_ready(task))
-                continue
-            work = self._prepare(task)
-            if work is None:
-                missing.append(task)
-            else:
-                self._waiting.append(work)
-        if missing:
-            self._unread.update((task.id, task) for task in missing)
-            self._keep(self._read(missing))
-
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        reading = self._loop.create_task(coroutine)
-        self._reading.add(reading)
-        reading.add_done_callback(self._reading.discard)
-
-    async def _get_ready(self, task: TaskRecord) -> None:
-        """Run a task once what it needs is installed; meanwhile others have the children."""
-        await self._preparations.get(requirements_of(task.options.options))
-        if self._unprepared.pop(task.id, None) is not None:
-            self._unread[task.id] = task
-            await self._read([task])
-
-    def _prepare(self, task: TaskRecord) -> Assignment | None:
-        """The work of a task, or None if some of its data is not in memory."""
-        payload = self._peek(task.payload_id)
-        if payload is None:
-            return None
-        inputs: dict[str, Source] = {}
-        for result_id in task.dependencies:
-            data = self._peek(result_id)
-            if data is None:
-                return None
-            inputs[result_id] = data
-        return self._make(task, payload, inputs)
-
-    def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
-        work = _work(task, payload, inputs)
-        if task.options.options:
-            found, work.refused = self._preparations.found(requirements_of(task.options.options))
-            devices = self._engine.scheduler.devices.of(task.id)
-            if found is not None or devices is not None:
-                work.home = Home(found, devices)
-        history = self._engine.pauses.take(task.id)
-        if history is not None:
-            assert isinstance(history, History)
-            work.past = history
-        return work
-
-    def _peek(self, result_id: str) -> Source | None:
-        result = self._engine.state.results.get(result_id)
-        data = None if result is None else self._engine.objects.peek(result.opaque_id)
-        return None if data is None else _source(data)
-
-    async def _read(self, tasks: Sequence[TaskRecord]) -> None:
-        """Read data that is not in memory, then run the tasks that need it."""
-        try:
-            data = await self._load(tasks)
-        except Exception as error:  # whatever it is: nobody else would end these tasks
-            logger.warning("the inputs of %d task(s) cannot be read: %s", len(tasks), error)
-            for task in tasks:
-                if self._unread.pop(task.id, None) is not None:
-                    text = f"the inputs of task {task.id} cannot be read: {error}"
-                    self._engine.fail(task.id, text, retry=True)
-        else:
-            for task in tasks:
-                if self._unread.pop(task.id, None) is not None:
-                    self._add_read(task, data)
-        self.wake()
-
-    async def _load(self, tasks: Sequence[TaskRecord]) -> dict[str, Source]:
-        """The data of tasks, by the ids of results; what is not stored is missing."""
-        needed = dict.fromkeys(
-            result_id for task in tasks for result_id in (task.payload_id, *task.dependencies)
-        )
-        opaque_ids = {}
-        for result_id in needed:
-            result = await self._engine.read_result(result_id)
-            if result is not None and result.status is ResultStatus.COMPLETED:
-                opaque_ids[result_id] = result.opaque_id
-        found = await self._engine.objects.read_many(opaque_ids.values())
-        return {
-            result_id: _source(found[opaque_id])
-            for result_id, opaque_id in opaque_ids.items()
-            if opaque_id in found
-        }
-
-    def _add_read(self, task: TaskRecord, data: dict[str, Source]) -> None:
-        for result_id in (task.payload_id, *task.dependencies):
-            if result_id not in data:
-                loss = record_loss(f"input {result_id} has no data", node=task.id)
-                self._engine.fail(task.id, loss.to_text())
-                return
-        inputs = {result_id: data[result_id] for result_id in task.dependencies}
-        self._waiting.append(self._make(task, data[task.payload_id], inputs))
+        taken = self._engine.scheduler.take(self._partition, count, self, "")
+        # The inputs of others are gone: they have ended already.
+        self._intake.take([task for task in taken if task.status is TaskStatus.PROCESSING])
 
     def _move_to_idle(self) -> None:
         """Take back tasks that wait in one child while another has nothing."""
@@ -495,7 +387,7 @@ class LaneAgent:
         seat, work, _ = follower
         task: TaskRecord = work.key
         (passed,) = work.passed
-        data = self._peek(passed)
+        data = self._intake.peek(passed)
         if data is None:
             return  # the leader has handed its output to a graph: the child gives the task back
         if self._engine.scheduler.claim(task, self, self._owners[seat]):
@@ -569,20 +461,7 @@ class LaneAgent:
         if result is None or result.status is not ResultStatus.COMPLETED:
             state = "unknown" if result is None else result.status.name.lower()
             raise DataLostError(f"result {argument} has no data: it is {state}")
-        return _source(await self._engine.objects.read(result.opaque_id))
-
-
-def _work(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
-    return Assignment(
-        task.id,
-        task.session_id,
-        task.outputs,
-        payload,
-        inputs,
-        key=task,
-        limit=task.options.max_duration,
-        trace=trace_of(task.options.options) if task.options.options else (),
-    )
+        return source_of(await self._engine.objects.read(result.opaque_id))
 
 
 def _is_slow(seat: ChildSupervisor) -> bool:
@@ -591,7 +470,3 @@ def _is_slow(seat: ChildSupervisor) -> bool:
 
 def _load(seat: ChildSupervisor) -> int:
     return seat.load
-
-
-def _source(data: bytes | Path) -> Source:
-    return data if isinstance(data, bytes) else [str(data), 0]
