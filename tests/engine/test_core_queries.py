@@ -264,22 +264,28 @@ async def test_pages(tmp_path: Path) -> None:
             await queries.tasks(page=-1)
 
 
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables that a scan has gone through, one after the other."""
+    tables: list[str] = []
+    scan = Scanner.scan
+
+    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
+        tables.append(table)
+        return await scan(scanner, table, *arguments)
+
+    monkeypatch.setattr(Scanner, "scan", counted)
+    return tables
+
+
 @pytest.mark.parametrize("length", [20_000, 30])
 @in_loop
 async def test_a_page_is_not_looked_for_again_while_nothing_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: list[str], length: int
 ) -> None:
     monkeypatch.setattr("armoflow.engine.selection.LENGTH", length)
     monkeypatch.setattr("armoflow.engine.kept_orders.LENGTH", length)
     monkeypatch.setattr("armoflow.engine.selection.DOUBT", 100.0)
-    scanned: list[str] = []
-    scan = Scanner.scan
-
-    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
-        scanned.append(table)
-        return await scan(scanner, table, *arguments)
-
-    monkeypatch.setattr(Scanner, "scan", counted)
     async with Running(tmp_path, partitions=PARTITIONS) as running:
         await fill(running)
         engine = running.engine
@@ -315,18 +321,10 @@ async def test_a_page_is_not_looked_for_again_while_nothing_changes(
 
 @in_loop
 async def test_a_page_is_not_looked_for_again_while_rows_are_only_added(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: list[str]
 ) -> None:
     """What is added is sorted in; what changes is looked for, unless it keeps its place."""
     monkeypatch.setattr("armoflow.engine.selection.DOUBT", 100.0)
-    scanned: list[str] = []
-    scan = Scanner.scan
-
-    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
-        scanned.append(table)
-        return await scan(scanner, table, *arguments)
-
-    monkeypatch.setattr(Scanner, "scan", counted)
     async with Running(tmp_path, partitions=PARTITIONS) as running:
         await fill(running)
         engine = running.engine
@@ -375,18 +373,8 @@ async def test_a_page_is_not_looked_for_again_while_rows_are_only_added(
 
 
 @in_loop
-async def test_pages_in_the_order_of_creation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_in_the_order_of_creation(tmp_path: Path, scanned: list[str]) -> None:
     """That of a long table's rows, but where the clock was set back; rows come and go."""
-    scanned: list[str] = []
-    scan = Scanner.scan
-
-    async def counted(scanner: Scanner, table: str, *arguments: Any) -> list[Any]:
-        scanned.append(table)
-        return await scan(scanner, table, *arguments)
-
-    monkeypatch.setattr(Scanner, "scan", counted)
     async with Running(tmp_path, partitions=PARTITIONS) as running:
         queries, engine = running.engine.queries, running.engine
         sessions = [running.open_session() for _ in range(2)]
