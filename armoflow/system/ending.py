@@ -52,6 +52,7 @@ def watch_signals(force: Callable[[], None], *, hangup: Callable[[], None] | Non
     for number in _SIGNALS if hangup is None else _SIGNALS[:-1]:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, tell, number)
+    _let_through()
     return told
 
 
@@ -73,9 +74,15 @@ def ending_at_once(*, hangup: bool = True) -> Iterator[None]:
         for number in (_SIGNALS if hangup else _SIGNALS[:-1])
         if signal.getsignal(number) is not signal.SIG_IGN
     }
+    _let_through()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
             signal.siginterrupt(number, False)  # as event loops have it
+
+
+def _let_through() -> None:
+    """Let these signals come where the program that started this one holds them back for itself."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

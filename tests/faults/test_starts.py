@@ -132,6 +132,20 @@ def test_odd_variables(place: Place, tmp_path: Path, kind: str) -> None:
     check(place, tmp_path, env=environment)
 
 
+def test_signals_that_the_client_holds_back_end_its_engine(place: Place) -> None:
+    code = """
+        import signal
+        from armoflow import Client, task
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        with Client(workers=1) as client:
+            assert client.compute(task(lambda: 1)()) == 1
+    """
+    with place.run(code) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert "did not stop" not in errors
+    place.wait_until_clean()
+
+
 def test_few_descriptors(place: Place, tmp_path: Path) -> None:
     check(place, tmp_path, before="ulimit -n 64")
 
