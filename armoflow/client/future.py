@@ -73,12 +73,22 @@ class Future(PlannedFuture[T]):
             if not self.done():
                 with Waiting(self._origin.display) as waiting:
                     if not wait_for_future(self, timeout, waiting.tick):
-                        raise WaitTimeoutError
+                        raise self._late(timeout)
             if self.cancelled():
-                raise concurrent.futures.CancelledError
+                raise concurrent.futures.CancelledError(self._why_cancelled())
             return self._failure()
         finally:
             del self
+
+    def _late(self, timeout: float | None) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"{self.name!r} has not ended within {timeout} s: it goes on, and may be asked again"
+        )
+
+    def _why_cancelled(self) -> str:
+        if self.client.closed:
+            return f"{self.name!r} was cancelled, or had not ended when its client was closed"
+        return f"{self.name!r} was cancelled"
 
     def download(self, path: str | os.PathLike[str], timeout: float | None = None) -> Path:
         """Write the value to a file, piece by piece; what is there is replaced, at once.
@@ -113,7 +123,7 @@ class Future(PlannedFuture[T]):
         if not self.done():
             with Waiting(self._origin.display) as waiting:
                 if not wait_for_future(self, timeout, waiting.tick):
-                    raise WaitTimeoutError
+                    raise self._late(timeout)
         if self.cancelled() or self._exception is not None or self._anew is not None:
             return save(self.result(timeout), target, self.name)
         if not self._whole:

@@ -105,7 +105,7 @@ def test_the_states_of_a_future(client: Client, place: Path) -> None:
     started(place, "one")
     assert (future.done(), future.running(), future.cancelled()) == (False, True, False)
     for wait in (future.result, future.exception):
-        with pytest.raises(concurrent.futures.TimeoutError):
+        with pytest.raises(concurrent.futures.TimeoutError, match=r"'hold' .* within 0\.05 s"):
             wait(timeout=0.05)
     assert "running" in repr(future)
     place.joinpath("go").touch()
@@ -286,7 +286,7 @@ def test_cancelling_what_was_not_planned(client: Client) -> None:
     future = client.submit(inc.map(numbers()))
     assert future.cancel()
     assert future.cancelled()
-    with pytest.raises(concurrent.futures.CancelledError):
+    with pytest.raises(concurrent.futures.CancelledError, match=r"^'inc' was cancelled$"):
         future.result()
     release.set()
     assert client.compute(inc(1)) == 2
@@ -415,7 +415,7 @@ def test_closing_a_client_cancels_its_futures(engine: Up, place: Path) -> None:
     client.close()
     for future in (held, waiting):
         assert future.cancelled()
-        with pytest.raises(concurrent.futures.CancelledError):
+        with pytest.raises(concurrent.futures.CancelledError, match="when its client was closed"):
             future.result()
         assert future.cancel()
     if kills:
