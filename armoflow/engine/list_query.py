@@ -11,6 +11,10 @@ from armoflow.engine.records import StateError
 from armoflow.engine.schema import COLUMNS, FIXED
 
 READ_AT_ONCE: Final = 500
+
+LONGEST: Final = 100_000
+"""Rows of one page: 40 MB of a reply, and several times as much of memory while it is made."""
+
 FRACTIONS: Final = 4194304.0
 """2**22: a date times this is a whole number, so that it goes through JSON unchanged.
 
@@ -126,8 +130,19 @@ class ListQuery:
         return json.dumps(json.loads(text)[::-1]) if backwards else text
 
     def length(self, total: int) -> int:
-        """How many rows the page has, if so many match."""
-        return max(min(self.page_size, total - self.start), 0)
+        """How many rows the page has, if so many match.
+
+        Raises:
+            StateError: RESOURCE_EXHAUSTED, if they are too many for one reply.
+        """
+        length = max(min(self.page_size, total - self.start), 0)
+        if length > LONGEST:
+            raise StateError(
+                "RESOURCE_EXHAUSTED",
+                f"this page has {length} {self.entity}, more than one reply carries: ask for a "
+                f"page_size of at most {LONGEST}",
+            )
+        return length
 
     def reach(self, total: int, last: int) -> float:
         """How many rows there are from the nearer end to the page, if those that match are spread.
@@ -154,14 +169,14 @@ class ListQuery:
         """The rows of some numbers, in this order."""
         page = (
             f"FROM json_each(?) page CROSS JOIN {self.entity} e ON e.rowid=page.value "
-            "ORDER BY page.key LIMIT ? OFFSET ?"
+            "ORDER BY page.key"
         )
+        wanted = json.loads(numbers)
         rows: list[list[Any]] = []
-        while True:
-            part = fetch(connection, self.entity, page, [numbers, READ_AT_ONCE, len(rows)])
-            rows += part
-            if len(part) < READ_AT_ONCE:
-                return rows
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            part = json.dumps(wanted[start : start + READ_AT_ONCE])
+            rows += fetch(connection, self.entity, page, [part])
+        return rows
 
 
 def _is_same(filters: Filters, field: str) -> bool:

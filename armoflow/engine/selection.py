@@ -168,7 +168,7 @@ class Selection:
             before = 0
         elif self._is_counted:
             before = total - found
-        end = min(query.start + query.page_size, total)
+        end = query.start + query.length(total)
         if query.start >= end:
             return Stretch(total, query.start, array("q"))
         if query.start < before or end > before + found:

@@ -278,6 +278,25 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return tables
 
 
+@in_loop
+async def test_a_page_may_be_as_long_as_a_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("armoflow.engine.list_query.LONGEST", 59)
+    async with Running(tmp_path, partitions=PARTITIONS) as running:
+        await fill(running)
+        queries = running.engine.queries
+        for sort in ("id", "created_at", "status"):
+            with pytest.raises(StateError, match=r"60 tasks, more .* page_size of at most 59"):
+                await queries.tasks(page_size=2**31 - 1, sort=sort)
+            assert len((await queries.tasks(page_size=59, sort=sort)).items) == 59
+            assert len((await queries.tasks(page=1, page_size=59, sort=sort)).items) == 1
+        order: Any = {"page": 2**31 - 1, "page_size": 2**31 - 1}
+        assert (await queries.tasks(**order)).items == []
+        mine = [[Condition("session_id", "==", running.session)]]
+        assert len((await queries.tasks(mine, page_size=2**31 - 1)).items) == 20
+
+
 @pytest.mark.parametrize("length", [20_000, 30])
 @in_loop
 async def test_a_page_is_not_looked_for_again_while_nothing_changes(

@@ -92,7 +92,8 @@ def parse_sort(
     unspecified = sort.direction == sort_direction_pb2.SORT_DIRECTION_UNSPECIFIED
     if strict and (unspecified or not named):
         raise StateError("INVALID_ARGUMENT", "a sort needs a field and a direction")
-    paths = tuple(dict.fromkeys(_parse_field(field, fields, strict)[0] for field in named))
+    known = [_parse_field(field, fields, strict, "sort") for field in named]
+    paths = tuple(dict.fromkeys(path for path, _ in known))
     if strict and _NO_KEY in paths:
         raise StateError("UNKNOWN", "sort: the key of an option is empty")
     descending = sort.direction == sort_direction_pb2.SORT_DIRECTION_DESC
@@ -128,7 +129,9 @@ def _parse_condition(condition: Any, fields: Fields, strict: bool) -> Condition:
     return Condition(path, sign, value)
 
 
-def _parse_field(field: Any, fields: Fields, strict: bool) -> tuple[str, Kind]:
+def _parse_field(
+    field: Any, fields: Fields, strict: bool, where: str = "filter"
+) -> tuple[str, Kind]:
     """A field's name, and the kind of its values."""
     choice = field.WhichOneof("field")
     if choice == "task_option_generic_field":
@@ -138,8 +141,12 @@ def _parse_field(field: Any, fields: Fields, strict: bool) -> tuple[str, Kind]:
             name = known.names.get(getattr(field, choice).field)
             if name is not None:
                 return name, known.kinds[name]
-    raise _bad_filter("a field is missing or unspecified", strict)
+    raise _bad(where, "a field is missing or unspecified", strict)
 
 
 def _bad_filter(message: str, strict: bool) -> StateError:
-    return StateError("UNKNOWN" if strict else "INVALID_ARGUMENT", f"filter: {message}")
+    return _bad("filter", message, strict)
+
+
+def _bad(where: str, message: str, strict: bool) -> StateError:
+    return StateError("UNKNOWN" if strict else "INVALID_ARGUMENT", f"{where}: {message}")
