@@ -35,7 +35,7 @@ from typing import Any
 
 import msgpack
 
-from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT
 
 WireData = bytes | list[Any]
@@ -96,19 +96,16 @@ def unpacker() -> msgpack.Unpacker:
     )
 
 
-def encode_data(data: Data) -> WireData:
-    """Data as it stands in a message."""
-    return data if isinstance(data, bytes) else [data.path, data.size]
-
-
 def encode_effects(effects: Effects) -> list[Any]:
-    """The last elements of a DONE message; what most tasks have none of is left out."""
-    data = {result_id: encode_data(data) for result_id, data in effects.data.items()}
+    """The last elements of a DONE message; what most tasks have none of is left out.
+
+    What is a tuple there, staged files and created results, is a list in a message.
+    """
     if not (effects.created or effects.children):
-        return [data]
+        return [effects.data]
     return [
-        data,
-        [[created.id, created.name] for created in effects.created],
+        effects.data,
+        effects.created,
         [
             [child.payload_id, child.dependencies, child.outputs, child.options]
             for child in effects.children

@@ -65,7 +65,8 @@ def run_map(job: Job) -> None:
         began = None if error is None else mapping.began
         _run_item(job, item, functools.partial(mapping.attempt, item), error, began=began)
         item += 1
-    _run_waiting(job, mapping.attempt)
+    if job.attempts.due:
+        _run_waiting(job, mapping.attempt)
 
 
 def run_filter(job: Job) -> None:
@@ -86,7 +87,8 @@ def run_filter(job: Job) -> None:
         if job.gives_away(item):
             return
         _run_item(job, item, functools.partial(decided, item), keep=keep)
-    _run_waiting(job, decided, keep=keep)
+    if job.attempts.due:
+        _run_waiting(job, decided, keep=keep)
 
 
 def run_combine(job: Job) -> None:
@@ -171,8 +173,6 @@ def _run_waiting(
     They come after all others: these need not look at the clock for them.
     """
     due, recorder = job.attempts.due, job.recorder
-    if not due:
-        return
     place = -1
     while due:
         for item, _ in sorted(due.items(), key=itemgetter(1)):
@@ -367,7 +367,7 @@ class _Mapping:
             len(job.cells) == 1
             and not job.finished
             and not job.attempts.spent
-            and all(column.plain for column in self._columns)
+            and False not in [column.plain for column in self._columns]
         )
 
     def attempt(self, item: int) -> Any:
@@ -382,7 +382,7 @@ class _Mapping:
     def _arguments(self, start: int) -> Iterator[Any]:
         if self._star:
             return self._columns[0].iterate(start)
-        return zip(*(column.iterate(start) for column in self._columns), strict=True)
+        return zip(*[column.iterate(start) for column in self._columns], strict=True)
 
     def run_quickly(self, start: int) -> tuple[int, BaseException | None]:
         """Run items until one needs care.
