@@ -361,14 +361,16 @@ class PlannedTask(Submission):
         payload = self.payload
         if payload is None:
             raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
-        payload.inputs = [handle.id for handle in self.inputs]
-        payload.origins = [(handle.name, handle.positions) for handle in self.inputs]
-        payload.promised = {
-            number: promised
-            for number, handle in enumerate(self.inputs)
-            if (promised := handle.promised) is not None
-        }
-        payload.constants = [constant.result_id for constant in self.constants]
+        if self.inputs:
+            payload.inputs = [handle.id for handle in self.inputs]
+            payload.origins = [(handle.name, handle.positions) for handle in self.inputs]
+            payload.promised = {
+                number: promised
+                for number, handle in enumerate(self.inputs)
+                if (promised := handle.promised) is not None
+            }
+        if self.constants:
+            payload.constants = [constant.result_id for constant in self.constants]
         if self.function is not None and payload.function is not None:
             payload.function = CodeReference(payload.function.digest, None, self.function.result_id)
         if self.modules is not None and payload.modules is not None:
@@ -383,7 +385,10 @@ class PlannedTask(Submission):
     @property
     def failed(self) -> bool:
         """Whether it was given up: an input failed, or nobody wants it any more."""
-        return any(output.blame is not None for output in self.outputs)
+        for output in self.outputs:  # noqa: SIM110 - asked of every task: no generator
+            if output.blame is not None:
+                return True
+        return False
 
     def hold(self) -> None:
         """Submitting begins."""

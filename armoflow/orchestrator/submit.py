@@ -270,15 +270,16 @@ class Pipeline:
             self._tracker.fail(task, blame_for(task, error=error))
 
     async def _wait_for_constants(self, batch: list[PlannedTask]) -> None:
+        pending = [task for task in batch if task.pending_constants()]
         waited = {
             self._storing[constant]
-            for task in batch
+            for task in pending
             for constant in task.pending_constants()
             if constant in self._storing
         }
         if waited:
             await asyncio.wait(waited)
-        for task in batch:
+        for task in pending:
             for constant in task.pending_constants():
                 error = constant.error or ClientClosedError(f"{constant.name} was not stored")
                 self._tracker.fail(task, blame_for(task, error=error))

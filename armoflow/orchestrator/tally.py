@@ -50,22 +50,32 @@ class Tally:
 
     def planned(self, task: PlannedTask) -> None:
         """A task will be submitted."""
-        if task.items:
+        items = task.items
+        if items:
             with self._lock:
-                for count in self._of(task):
-                    count.planned += task.items
+                if task.steps is None:
+                    self._count(task.name).planned += items
+                else:
+                    for count in self._of(task):
+                        count.planned += items
 
     def ended(self, task: PlannedTask) -> None:
         """It has ended, or will never run."""
-        if task.items:
-            blame = next((output.blame for output in task.outputs if output.blame), None)
-            failed = blame is not None and not blame.cancelled
-            first = _first_failed(task, blame) if failed else 0
+        items = task.items
+        if not items:
+            return
+        if task.steps is None and not task.failed:
             with self._lock:
-                for place, count in enumerate(self._of(task)):
-                    count.ended += task.items
-                    if failed and place >= first:
-                        count.failed += task.items
+                self._count(task.name).ended += items
+            return
+        blame = next((output.blame for output in task.outputs if output.blame), None)
+        failed = blame is not None and not blame.cancelled
+        first = _first_failed(task, blame) if failed else 0
+        with self._lock:
+            for place, count in enumerate(self._of(task)):
+                count.ended += items
+                if failed and place >= first:
+                    count.failed += items
 
     def failed(self, name: str) -> None:
         """One item of a task that has ended well has failed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -63,8 +64,7 @@ class BatchTransport:
         self.traffic = standard.traffic
         self.shared = standard.shared
         self._standard = standard
-        self._prefix = _random_prefix()
-        self._next_id = 0
+        self._ids = map((_random_prefix() + "{:012x}").format, itertools.count(1))
         self._staging: str | None = None
         self._listening = False
         self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
@@ -102,12 +102,12 @@ class BatchTransport:
             prefix = _prefix(task)
             for handle in task.outputs:
                 if first_try:
-                    handle.id = self._new_id()
+                    handle.id = next(self._ids)
                     handle.state = ResultState.CREATED
                 results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
             if first_try:
-                task.task_id = self._new_id()
-                task.payload_id = task.payload_id or self._new_id()
+                task.task_id = next(self._ids)
+                task.payload_id = task.payload_id or next(self._ids)
             if not task.stored:
                 name = PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
                 results.append((task.payload_id, name))
@@ -163,7 +163,7 @@ class BatchTransport:
             if len(data) > config.BATCH_BYTES:
                 await self.store(session_id, name, [data])
             else:
-                note_id = self._new_id()
+                note_id = next(self._ids)
                 results.append((note_id, CONSTANT_PREFIX + name))
                 payloads.append((note_id, bytes(data)))
 
@@ -173,7 +173,7 @@ class BatchTransport:
         """Store data as a completed result; returns its id."""
         if lasting:
             return await self._standard.store(session_id, name, parts, lasting=True)
-        result_id = self._new_id()
+        result_id = next(self._ids)
         results = [(result_id, CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
         if sum(map(len, parts)) > config.BATCH_BYTES:
             if await self._hand_over(session_id, result_id, parts, results):
@@ -397,10 +397,6 @@ class BatchTransport:
         news = self._news.get(session_id)
         if news is not None:
             news.put_nowait(())
-
-    def _new_id(self) -> str:
-        self._next_id += 1
-        return f"{self._prefix}{self._next_id:012x}"
 
 
 def _prefix(task: Submission) -> str:

@@ -219,18 +219,22 @@ class Emitter:
         payload: Payload,
         function: BaseTask[Any, Any],
         steps: Sequence[FusedStep],
-    ) -> Iterator[Constant]:
-        payload.function, task.function = yield from _refer(self._code(task, function))
+    ) -> list[Constant]:
+        """Let a task refer to its code; returns the constants that are to be announced first."""
+        announced: list[Constant] = []
+        code = self._code(task, function)
+        payload.function, task.function = _refer(code, announced)
         if steps:
-            yield from self._add_steps(task, payload, function, steps)
+            self._add_steps(task, payload, function, steps, announced)
         if self._no_modules:
-            return
+            return announced
         if self._modules is None:
             self._modules = self._book.modules()
             if self._modules is None:
                 self._no_modules = True
-                return
-        payload.modules, task.modules = yield from _refer(self._modules)
+                return announced
+        payload.modules, task.modules = _refer(self._modules, announced)
+        return announced
 
     def _add_steps(
         self,
@@ -238,14 +242,15 @@ class Emitter:
         payload: Payload,
         function: BaseTask[Any, Any],
         steps: Sequence[FusedStep],
-    ) -> Iterator[Constant]:
+        announced: list[Constant],
+    ) -> None:
         assert payload.function is not None
         known = {function: (payload.function, task.function)}
         constants = []
         for step in steps:
             code = known.get(step.function)
             if code is None:
-                code = known[step.function] = yield from _refer(self._code(task, step.function))
+                code = known[step.function] = _refer(self._code(task, step.function), announced)
             payload.stages.append(Stage(step.name, code[0], step.arguments))
             constants.append(code[1])
         task.steps = Steps(payload.names, constants)
@@ -273,12 +278,10 @@ def _is_measured(sizer: BatchSizer | None, count: int) -> bool:
     return sizer is not None and not sizer.fixed and count > 1
 
 
-def _refer(
-    code: EncodedCode,
-) -> Generator[Constant, Any, tuple[CodeReference, Constant | None]]:
+def _refer(code: EncodedCode, announced: list[Constant]) -> tuple[CodeReference, Constant | None]:
     reference, constant, is_new = code.refer()
     if is_new and constant is not None:
-        yield constant
+        announced.append(constant)
     return reference, constant
 
 

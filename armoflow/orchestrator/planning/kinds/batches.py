@@ -21,15 +21,19 @@ class Batch(NamedTuple):
     Attributes:
         new: Those that one task is to make.
         positions: Where these are in the collection.
-        layout: All of them in their order: a run that exists, or how many are new.
+        layout: All of them in their order: a run that exists, or how many are new; nothing where
+            all are.
     """
 
     new: Chunk
     positions: Positions
-    layout: Sequence[Run | int]
+    layout: Sequence[Run | int] = ()
 
     def chunk(self, outputs: Sequence[Result]) -> Chunk:
         """Where all of them are, given what the task makes."""
+        if not self.layout:
+            length = self.new.length
+            return Chunk([[SlotRange(output, 0, length)] for output in outputs], length)
         columns = [[*self._column(number, output)] for number, output in enumerate(outputs)]
         return Chunk(columns, sum(map(_part_length, self.layout)))
 
@@ -106,7 +110,7 @@ class Batches:
         chunk = yield from self._aligned(chunk)
         if chunk is None:
             return None
-        batch = Batch(chunk, self._first + self._position, [chunk.length])
+        batch = Batch(chunk, self._first + self._position)
         self._position += chunk.length
         return batch
 
