@@ -10,6 +10,7 @@ from armoflow.client.future import Future
 from armoflow.client.neighbours import OF_MAPS
 from armoflow.client.put import Put
 from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import BaseTask, as_task
 from armoflow.options import OPTION_NAMES
@@ -74,9 +75,10 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         SignatureError: If the arguments do not fit.
     """
     if not callable(function):
+        several = ": submit each of them, or compute() all" if find_dependencies(function) else ""
         raise GraphError(
             f"submit() takes what a call of a task returned, or a function and its arguments, not "
-            f"{_describe(function)}"
+            f"{_describe(function)}{several}"
         )
     try:
         return as_task(function)(*args, **kwargs)

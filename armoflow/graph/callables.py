@@ -30,7 +30,7 @@ ABROAD = {
 KEYWORDS_ABROAD = {
     "wait_for": "a task runs after what its arguments need: take what it has to wait for as one",
     "return_state": "client.compute(task(...), return_exceptions=True) gives errors as values",
-    "dask_key_name": "write task.with_options(name=...)",
+    **dict.fromkeys(("dask_key_name", "key"), "write task.with_options(name=...)"),
     "pure": "write @task(cache=True)",
 }
 """What calls of tasks take elsewhere, and what to do instead."""

@@ -142,6 +142,14 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
     assert some.map(describe, [1], retries=2)[0].result() == ((1,), 2, {})
 
 
+def test_submitting_several_at_once_says_how(some: Client) -> None:
+    client: Any = some
+    with pytest.raises(GraphError, match=r"not list .*: submit each of them, or compute\(\) all$"):
+        client.submit([double(1), double(2)])
+    with pytest.raises(SignatureError, match=r"'key'; .*write task\.with_options\(name="):
+        client.submit(double, 1, key="one")
+
+
 def test_what_is_imported_out_of_habit_says_what_to_import() -> None:
     with pytest.raises(ImportError, match=r"'delayed' from 'armoflow': write armoflow\.task$"):
         from armoflow import delayed  # type: ignore[attr-defined]  # noqa: F401
