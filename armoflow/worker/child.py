@@ -15,218 +15,32 @@ import signal
 import socket
 import sys
 import threading
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic_ns, time
-from typing import Any
 
 from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import NOBODY, Writer
-from armoflow.errors import ProtocolError
 from armoflow.running import CurrentTask, answer_for_process
 from armoflow.system.arrivals import arrive_in
 from armoflow.system.devices import visible_devices
 from armoflow.worker.checkpoints import Checkpoints
+from armoflow.worker.child_channel import READ_BYTES, Inbox, Outbox, OwnerAgent, leave
 from armoflow.worker.child_place import ChildPlace
-from armoflow.worker.data import Source
-from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark, Recorder
+from armoflow.worker.mark import Mark, Recorder
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.output import Output
-from armoflow.worker.passed import Passed
 from armoflow.worker.process_state import ProcessState
-from armoflow.worker.runner import EngineTask, Runner, RunnerAgent, TaskFailure
+from armoflow.worker.runner import EngineTask, Runner, TaskFailure
 from armoflow.worker.script import Script
-from armoflow.worker.task_progress import Progress, TaskPaused
+from armoflow.worker.task_progress import TaskPaused
 
-_READ_BYTES = 256 * 1024
 _HOLD_NANOSECONDS = 500_000
 """How long a completion may wait for others before the next task starts."""
 
 _SCORE = 200
 """Of a thousand: as if it took that part of all memory more than it does."""
-
-
-class Inbox:
-    """Tasks that were received and not started; read by both threads.
-
-    Attributes:
-        passed: What tasks pass on to later ones.
-    """
-
-    def __init__(self, channel: socket.socket) -> None:
-        self.passed = Passed()
-        self._channel = channel
-        self._unpacker = lane_frames.unpacker()
-        self._tasks: deque[EngineTask | None] = deque()
-        self._tasks_lock = threading.Lock()
-        self._read_lock = threading.Lock()
-        self._replies: dict[int, list[Any]] = {}
-
-    def pop(self) -> EngineTask | None:
-        """The next task, None to stop.
-
-        Raises:
-            IndexError: If there is none.
-        """
-        with self._tasks_lock:
-            task = self._tasks.popleft()
-        if not self._tasks:
-            self._look()  # what has come meanwhile may need what this one makes
-        return task
-
-    def wait(self) -> None:
-        """Read, waiting for something to read."""
-        with self._read_lock:
-            if not self._tasks:
-                self._read(0)
-
-    def others_wait(self) -> bool:
-        """Whether tasks wait that need nothing of the one that runs."""
-        self._look()
-        with self._tasks_lock:
-            return any(task is not None and not task.passed for task in self._tasks)
-
-    def reply(self, number: int) -> list[Any]:
-        """Wait for the reply to a request."""
-        while True:
-            with self._read_lock:
-                reply = self._replies.pop(number, None)
-                if reply is not None:
-                    return reply
-                self._read(0)
-
-    def take_back(self, serials: set[int]) -> list[int]:
-        """Remove tasks that were not started; returns their serials."""
-        self._look()
-        with self._tasks_lock:
-            taken = [task for task in self._tasks if task is not None and task.serial in serials]
-            for task in taken:
-                self._tasks.remove(task)
-                self.passed.drop(self.passed.take(task.passed))
-        return [task.serial for task in taken]
-
-    def _look(self) -> None:
-        """Read what has come, if nobody else does."""
-        if self._read_lock.acquire(blocking=False):
-            try:
-                with suppress(BlockingIOError):
-                    self._read(socket.MSG_DONTWAIT)
-            finally:
-                self._read_lock.release()
-
-    def _read(self, flags: int) -> None:
-        content = self._channel.recv(_READ_BYTES, flags)
-        if not content:
-            _leave()
-        self._unpacker.feed(content)
-        for message in self._unpacker:
-            kind = message[0]
-            if kind == lane_frames.RUN:
-                tasks = [_decode_task(entry, message[2]) for entry in message[1]]
-                for task in tasks:
-                    if task.passed:
-                        self.passed.expect(task.passed)
-                with self._tasks_lock:
-                    self._tasks.extend(tasks)
-            elif kind == lane_frames.REPLY:
-                self._replies[message[1]] = message
-            elif kind == lane_frames.STOP:
-                with self._tasks_lock:
-                    self._tasks.append(None)
-            else:
-                raise ProtocolError(f"message of kind {kind!r} from the owner")
-
-
-class Outbox:
-    """Completions on their way, kept in shared memory until they are sent."""
-
-    def __init__(self, channel: socket.socket, mark: Mark) -> None:
-        self._channel = channel
-        self._view = mark.outbox
-        self._words = mark.words
-        self._length = 0
-        self.since = 0
-
-    def put(self, message: bytes, now: int) -> None:
-        """Send a message soon."""
-        end = self._length + len(message)
-        if end > OUTBOX_BYTES:
-            self.flush()
-            end = len(message)
-            if end > OUTBOX_BYTES:
-                self._channel.sendall(message)
-                return
-        if not self._length:
-            self.since = now
-        self._view[self._length : end] = message
-        self._words[WAITING] = self._length = end
-
-    def flush(self) -> None:
-        """Send what waits."""
-        if self._length:
-            self._channel.sendall(self._view[: self._length])
-            self._words[WAITING] = self._length = 0
-
-    def send(self, message: bytes) -> None:
-        """Send a message now, after what waits."""
-        self.flush()
-        self._channel.sendall(message)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something waits."""
-        return self._length > 0
-
-
-class OwnerAgent(RunnerAgent):
-    """The agent, asked through the owner of this process."""
-
-    def __init__(self, inbox: Inbox, outbox: Outbox) -> None:
-        self._inbox = inbox
-        self._outbox = outbox
-        self._number = 0
-        self._prefix = os.urandom(10).hex()
-        self._made = 0
-        self.serial = 0
-        self.local = True
-
-    def new_results(self, names: Sequence[str]) -> list[str]:
-        """Create results; on the embedded engine their ids are made here."""
-        if self.local:
-            return [self._new_id() for _ in names]
-        ids: list[str] = self._ask("new_results", list(names))
-        return ids
-
-    def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Create results with data."""
-        ids: list[str] = self._ask("store_results", [list(item) for item in items])
-        return ids
-
-    def fetch(self, result_id: str) -> Source:
-        """The data of any result."""
-        source: Source = self._ask("fetch", result_id)
-        return source
-
-    def others_wait(self) -> bool:
-        """Whether other tasks wait here that need nothing of the one that runs."""
-        return self._inbox.others_wait()
-
-    def _new_id(self) -> str:
-        self._made += 1
-        prefix = self._prefix
-        return f"{prefix[:8]}-{prefix[8:12]}-{prefix[12:16]}-{prefix[16:]}-{self._made:012x}"
-
-    def _ask(self, method: str, argument: object) -> Any:
-        self._number += 1
-        request = [lane_frames.REQUEST, self._number, self.serial, method, argument]
-        self._outbox.send(lane_frames.packer().pack(request))
-        _, _, success, value = self._inbox.reply(self._number)
-        if not success:
-            raise UnreadableDataError(value)
-        return value
 
 
 class Child:
@@ -308,12 +122,12 @@ class Child:
         unpacker = lane_frames.unpacker()
         pack = lane_frames.packer().pack
         with suppress(OSError):
-            while content := channel.recv(_READ_BYTES):
+            while content := channel.recv(READ_BYTES):
                 unpacker.feed(content)
                 for message in unpacker:
                     returned = self._inbox.take_back(set(message[1]))
                     channel.sendall(pack([lane_frames.RETURNED, returned]))
-        _leave()
+        leave()
 
     def _run_passed(self, task: EngineTask) -> None:
         """Run a task that needs what others of this process have made, if it is here."""
@@ -418,33 +232,6 @@ class Child:
         self._outbox.send(self._pack([lane_frames.PARTIAL, serial, base, lengths, spool]))
 
 
-def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
-    serial, task_id, session_id, outputs, payload, folder, progress, passed, trace, refused = entry
-    return EngineTask(
-        serial,
-        task_id,
-        session_id,
-        outputs,
-        payload,
-        inputs,
-        folder,
-        None if progress is None else Progress.decode(*progress),
-        passed,
-        trace,
-        refused,
-    )
-
-
-def _leave() -> None:
-    """The owner is gone: end at once, with every process that tasks have started."""
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
 def _die_with(owner: int) -> None:
     """Let the kernel kill this process when its owner dies, even inside a C call."""
     if not sys.platform.startswith("linux"):
@@ -457,7 +244,7 @@ def _die_with(owner: int) -> None:
     # What a task starts and leaves to itself stays below this process, where its owner finds it.
     prctl(set_child_subreaper, 1)
     if os.getppid() != owner:
-        _leave()
+        leave()
 
 
 def _die_first() -> None:
