@@ -172,7 +172,8 @@ def unpack(data: Buffer) -> tuple[Any, list[memoryview]]:
     checksum = zlib.crc32(encoded)
     try:
         header, lengths = msgpack.unpackb(encoded, raw=False, strict_map_key=False)
-        buffers, end = _slice(view, _PREFIX.size + header_length, lengths)
+        end = _PREFIX.size + header_length
+        buffers, end = ([], end) if lengths == [] else _slice(view, end, lengths)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise EnvelopeError(f"stored data has a corrupt header: {error}") from error
     for buffer in buffers:

@@ -271,8 +271,11 @@ class Inputs:
 
     def _remember(self, key: Any, cell: Cell, value: Any) -> dict[Any, Any]:
         """Note what a reference stands for; returns where."""
-        pickled = cell.data if isinstance(cell, Slot) else cell or b""
-        known = self._shared if may_share(pickled, [value]) else self._own
+        if value.__class__ in SCALARS:
+            known = self._shared
+        else:
+            pickled = cell.data if isinstance(cell, Slot) else cell or b""
+            known = self._shared if may_share(pickled, [value]) else self._own
         known[key] = value
         return known
 
