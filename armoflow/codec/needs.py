@@ -49,8 +49,9 @@ class Needs:
     read: int = 0
 
     def add(self, payload_id: str, inputs: Iterable[str]) -> None:
-        """Another task."""
-        self.payloads.append(payload_id)
+        """Another task; one that is known changes nothing."""
+        if payload_id not in self.results:
+            self.payloads.append(payload_id)
         self.results.update((payload_id, *inputs))
 
     def learn(self, end: int, names: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ A log's name says what is of interest in it, so that few are read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armonik.protogen.common import result_status_pb2
@@ -45,7 +45,7 @@ async def list_pages(ask: Ask, request: Any, rows: str) -> AsyncIterator[Any]:
 
 
 class NewLogs:
-    """The logs of one session, each told once."""
+    """The logs of one session, each told until it is known."""
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
@@ -53,21 +53,23 @@ class NewLogs:
         self._since = 0
 
     async def read(self, ask: Ask) -> list[Any]:
-        """The rows of those that were not told before."""
+        """The rows of those that are not known yet."""
         count = await ask(messages.results_in(self._session_id, _COMPLETED, 0, PREFIX))
         if count.total <= len(self._seen):
             return []
         since = Timestamp(seconds=self._since)
         request = messages.results_in(self._session_id, _COMPLETED, PAGE, PREFIX, since=since)
-        rows = {
-            row.result_id: row
-            async for row in list_pages(ask, request, "results")
-            if row.result_id not in self._seen
-        }
-        self._seen.update(rows)
-        newest = max((row.created_at.seconds for row in rows.values()), default=0)
+        listed = {row.result_id: row async for row in list_pages(ask, request, "results")}
+        return [row for result_id, row in listed.items() if result_id not in self._seen]
+
+    def know(self, rows: Sequence[Any]) -> None:
+        """Whoever read these has done with them what there is to do: nobody need read them again.
+
+        Who asks before does what the first one may still be about to do.
+        """
+        self._seen.update(row.result_id for row in rows)
+        newest = max((row.created_at.seconds for row in rows), default=0)
         self._since = max(self._since, newest - OVERLAP)
-        return [*rows.values()]
 
 
 class RepeatedItems:
@@ -91,6 +93,7 @@ class RepeatedItems:
         if self._logs is None or session_id != self._session_id:
             self._logs, self._session_id, self._unread = NewLogs(session_id), session_id, []
         rows = await self._logs.read(self._ask)
+        self._logs.know(rows)
         summaries = ((row.result_id, read_summary(row.name)) for row in rows)
         self._unread += [id for id, summary in summaries if summary and summary.repeated]
         ids, self._unread = self._unread[:READ_AT_ONCE], self._unread[READ_AT_ONCE:]

@@ -97,6 +97,7 @@ class Remains:
         for ids in messages.chunks(sorted(makers), PAGE):
             for task in (await ask(messages.list_tasks(ids))).tasks:
                 given.add(task.payload_id, task.data_dependencies)
+        logs.know(rows)
         return given
 
     async def _spared(self, session_id: str, given: Needs, constants: Collection[str]) -> Set[str]:

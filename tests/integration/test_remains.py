@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,23 @@ def compute(client: Client, given: Any) -> None:
 
 
 def submit(client: Client, given: Any) -> None:
-    futures = [client.submit(even(b"", b"", number)) for number in range(40)]
+    with all_at_once(client):
+        futures = [client.submit(even(b"", b"", number)) for number in range(40)]
     for future in futures:
         future.exception()
     futures[1].result()
+
+
+@contextmanager
+def all_at_once(client: Client) -> Iterator[None]:
+    """What is submitted meanwhile goes together, however slow this machine is."""
+    assert client.compute(add(1, 2)) == 3  # its session is open
+    go_on = threading.Event()
+    client._backend._loop.loop.call_soon_threadsafe(go_on.wait)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def mapped(client: Client, given: Any) -> None:

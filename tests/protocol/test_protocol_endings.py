@@ -368,6 +368,27 @@ def test_a_log_that_is_known_is_not_looked_at_again() -> None:
     assert engine.data.keys() & {"one", "two", "three"} == {"three"}
 
 
+def test_a_log_stays_unknown_until_its_task_was_looked_at() -> None:
+    """Who deletes meanwhile looks at it too; and who comes after one that could not."""
+    engine = failed_items()
+    refused: list[str] = []
+
+    def refuse(name: str) -> None:
+        if name == "ListTasksDetailed" and not refused:
+            refused.append(name)
+            raise broken(grpc.StatusCode.PERMISSION_DENIED, "no")
+
+    async def delete() -> None:
+        transport = engine.transport()
+        engine.before = refuse
+        with pytest.raises(EngineError, match="ListTasksDetailed"):
+            await transport.delete("session", ["input"])
+        await transport.delete("session", [*engine.data])
+
+    run(delete())
+    assert set(engine.data) == {"payload", "input", "code", "put"}
+
+
 def test_of_very_many_that_run_those_are_told_that_began_first() -> None:
     class Asked(FakeEngine):
         def ListTasks(self, request: Any) -> Any:
