@@ -8,6 +8,7 @@ any more when the engine has lost what it had.
 from __future__ import annotations
 
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,9 @@ _UPGRADED = b"1"
 """The format before, of which what was known is taken over."""
 
 _PATIENCE = 30.0
+_NO_SENSE = (struct.error, TypeError, ValueError, msgpack.UnpackException)
+"""What reading a row ends with that nobody of armoflow has written so."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS data (
@@ -291,7 +295,7 @@ class Index:
         with self._using("DEFERRED") as execute:
             query = f"SELECT {columns} FROM expected WHERE session != ?"
             rows = execute(query, (besides,)).fetchall()
-        return [Expected(row[0], row[1], _unpacked(row[2]), *row[3:]) for row in rows]
+            return [Expected(row[0], row[1], _unpacked(row[2]), *row[3:]) for row in rows]
 
     def settle(self, results: Iterable[tuple[str, str]]) -> None:
         """Results, by session and id, that were entered or will not come."""
@@ -373,14 +377,22 @@ class Index:
                 self._connection.execute(f"BEGIN {kind}")
                 yield self._connection.execute
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
                 with suppress(sqlite3.Error):  # what went wrong first is what is told
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
-                raise EngineError(
-                    f"the index of the cache at {self.path} cannot be used: {error}; the variable "
-                    f"{VARIABLE} may name another directory"
-                ) from error
+                where = f"the index of the cache at {self.path}"
+                if isinstance(error, sqlite3.Error):
+                    raise EngineError(
+                        f"{where} cannot be used: {error}; the variable {VARIABLE} may name "
+                        "another directory"
+                    ) from error
+                if isinstance(error, _NO_SENSE):
+                    raise EngineError(
+                        f"{where} has a row that makes no sense ({error}): remove it, and what it "
+                        "led to is computed anew"
+                    ) from error
+                raise
 
 
 def _packed(keys: Sequence[tuple[Key, int]]) -> bytes:

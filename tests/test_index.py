@@ -174,6 +174,30 @@ def test_what_fails_leaves_no_transaction_behind(tmp_path: Path) -> None:
     assert index.find([(b"key", 0)])[b"key", 0].data == ONE
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE keys SET records = x'00ff'",
+        "UPDATE keys SET records = 'text'",
+        "UPDATE entries SET place = place + 1",
+        "UPDATE entries SET place = 'text'",
+        "DELETE FROM keys",
+        "DELETE FROM data",
+        "INSERT INTO expected VALUES ('session', 'result', 'task', 'version', x'ff', 1.0)",
+    ],
+)
+def test_rows_that_make_no_sense_are_told(tmp_path: Path, edit: str) -> None:
+    index = Index(tmp_path / "index.sqlite", "engine")
+    index.add([(ONE, [((b"key", 0), 0)])])
+    index._connection.execute(edit)
+    for _ in range(2):  # no transaction is left behind
+        with pytest.raises(
+            EngineError, match=r"index\.sqlite has a row that makes no sense .*: remove"
+        ):
+            index.find([(b"key", 0)])
+            index.expected(besides="")
+
+
 WRITER = """
 import sys
 import subprocess
