@@ -44,6 +44,7 @@ def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr("armoflow.engine.pages.SHORT", 0)
         monkeypatch.setattr("armoflow.engine.reader.SHORT", 0)
         monkeypatch.setattr("armoflow.engine.creation_order.AT_ONCE", 30)
+        monkeypatch.setattr("armoflow.engine.pages.WALK", 15)
         monkeypatch.setattr("armoflow.engine.selection.SAMPLE", 40)
         monkeypatch.setattr("armoflow.engine.selection.FEW", 2)
         doubt = 1.0 if request.param == "long" else 0.0

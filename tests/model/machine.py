@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -46,6 +48,17 @@ class Scene:
         self.strict = strict
         self.unharmed = True
         self.numbers = count()
+
+
+def rows_in_order(state: Path) -> bool:
+    """Whether tasks and results are in the journal in the order of their creation."""
+    uri = f"{(state / 'journal.db').as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        for table in ("tasks", "results"):
+            rows = connection.execute(f"SELECT created_at FROM {table} ORDER BY rowid").fetchall()
+            if rows != sorted(rows):
+                return False
+    return True
 
 
 class Machine(RuleBasedStateMachine):
@@ -362,6 +375,7 @@ class Machine(RuleBasedStateMachine):
             if self.scene.unharmed:
                 self.scene.unharmed = False
                 self._finish()
+                assert rows_in_order(self.scene.engine.state)
                 self._delete_all()
                 self.scene.unharmed = True
         finally:

@@ -19,13 +19,17 @@ class EngineProcess:
         directory: Where its state, its socket and the workers' announcements go.
         worker: The command of a worker.
         options: More of the command line.
+
+    Attributes:
+        state: The directory of its state.
     """
 
     def __init__(self, directory: Path, worker: list[str], *options: str) -> None:
         self.target = f"unix:{directory}/engine.sock"
+        self.state = directory / "state"
         self.starts = 0
         self._command = [sys.executable, "-m", "armoflow", "up", "--listen", self.target]
-        self._command += ["--state", str(directory / "state"), "--workers", str(SEATS)]
+        self._command += ["--state", str(self.state), "--workers", str(SEATS)]
         self._command += ["--worker", shlex.join(worker), "--log-level", "error", *options]
         self._process: subprocess.Popen[str] | None = None
 
