@@ -44,7 +44,7 @@ CONNECTING = [
     "Results/GetServiceConfiguration",
 ]
 
-HOUSEKEEPING = ("Results/ListResults", "Results/DeleteResultsData")
+HOUSEKEEPING = ("Results/ListResults", "Results/DeleteResultsData", "Tasks/ListTasks")
 """What the client asks and deletes beside the flow: when, depends on how quick the engine is."""
 
 

@@ -600,8 +600,8 @@ def test_many_threads_use_one_client(client: Client) -> None:
         return computed - int(future.result())
 
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        results = list(threads.map(work, range(64), timeout=PATIENCE))
-    assert results == [sum(range(n + 1, n + 6)) - (2 * n + 1) for n in range(64)]
+        results = list(threads.map(work, range(32), timeout=PATIENCE))
+    assert results == [sum(range(n + 1, n + 6)) - (2 * n + 1) for n in range(32)]
 
 
 def test_several_clients_in_one_process(engine: Up) -> None:
