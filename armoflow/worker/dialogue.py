@@ -101,19 +101,24 @@ class Dialogue:
             sources.update(work.inputs)
         self._child.send(self._pack([lane_frames.RUN, messages, sources]))
 
-    def recall(self, count: int, *, followers: bool) -> None:
+    def recall(self, count: int, *, followers: bool) -> bool:
         """Ask for the return of tasks that were not started, the last ones first.
 
         Args:
             count: How many at most.
             followers: Also of those that wait for what one before them makes.
+
+        Returns:
+            Whether there are any.
         """
         sent = self.sent
         there = [serial for serial in sent if serial not in self.cancelled][1:]
         if not followers:
             there = [serial for serial in there if not sent[serial].passed]
-        if count > 0 and there:
-            self._ask_back(set(there[-count:]))
+        if count <= 0 or not there:
+            return False
+        self._ask_back(set(there[-count:]))
+        return True
 
     @property
     def recalling(self) -> bool:

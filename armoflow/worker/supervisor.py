@@ -123,18 +123,22 @@ class ChildSupervisor:
         self._backlog.extend(works)
         self._push()
 
-    def recall(self, count: int, *, followers: bool = True) -> None:
+    def recall(self, count: int, *, followers: bool = True) -> bool:
         """Ask for the return of tasks that were not started, the last ones first.
 
         Args:
             count: How many at most.
             followers: Also of those that wait for what one before them makes.
+
+        Returns:
+            Whether there are any; those that the child has not seen yet, it cannot give back.
         """
         here = [self._backlog.pop() for _ in range(min(count, len(self._backlog)))]
         if here:
             self._host.returned(self, here)
-        if self._dialogue is not None:
-            self._dialogue.recall(count - len(here), followers=followers)
+        if self._dialogue is None:
+            return bool(here)
+        return self._dialogue.recall(count - len(here), followers=followers) or bool(here)
 
     def cancel(self, work: Assignment) -> None:
         """Stop a task; nothing more is told of it, unless it has just ended."""

@@ -287,14 +287,17 @@ class LaneAgent:
             return
         for seat in self._seats:
             if seat.load > 1:
-                if max(seat.window.average or 0.0, seat.silence) > _WORTH_MOVING:
-                    self._recall(seat, idle)
-                elif not self._looks_again:
-                    self._looks_again = True
-                    self._loop.call_later(_WORTH_MOVING, self._look_again)
+                long = max(seat.window.average or 0.0, seat.silence) > _WORTH_MOVING
+                if not long or self._recall(seat, idle):
+                    self._look_later()
+
+    def _look_later(self) -> None:
+        """Among quick tasks there may be a long one; and a child may not have seen what it has."""
+        if not self._looks_again:
+            self._looks_again = True
+            self._loop.call_later(_WORTH_MOVING, self._look_again)
 
     def _look_again(self) -> None:
-        """What runs may be one that takes long, among those that do not."""
         self._looks_again = False
         self.wake()
 
@@ -304,11 +307,13 @@ class LaneAgent:
             if seat.load > 1 and _is_slow(seat) and not seat.recalling:
                 seat.recall(seat.load - 1)
 
-    def _recall(self, seat: ChildSupervisor, idle: int) -> None:
+    def _recall(self, seat: ChildSupervisor, idle: int) -> bool:
+        """Take back an idle child's share of what waits; whether there is any."""
         queued = seat.load - 1
-        if queued > 0 and not seat.recalling:
-            # What waits for one of them could run nowhere else yet.
-            seat.recall(-(-queued * idle // (idle + 1)), followers=False)
+        if queued <= 0 or seat.recalling:
+            return False
+        # What waits for one of them could run nowhere else yet.
+        return seat.recall(-(-queued * idle // (idle + 1)), followers=False)
 
     # --- the children's side --------------------------------------------------------------------
 
