@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import itertools
 import os
 import signal
@@ -55,6 +56,15 @@ SLOW = ("tests/realistic/", "tests/network/", "tests/deploy/", "tests/faults/", 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the slowest tests come first."""
     items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected, which stays till the end, out of all collections of garbage.
+
+    Of tests that run in this process a fifth of the time went into looking at it again and again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 GRACE = 60.0
