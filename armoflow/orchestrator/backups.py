@@ -147,21 +147,28 @@ class Backups:
             if not self._groups:
                 self._woken.clear()
                 continue
-            now = self._loop.time()
-            suspects = [
-                suspect
-                for group in self._groups.values()
-                for suspect in group.suspects(now)
-                if suspect[0] not in self._races
-            ]
-            # A straggler of hours is not looked for four times a second.
-            if not suspects or now - asked < _ASKED * min(patience for _, patience in suspects):
-                continue
-            asked = now
-            try:
-                self._look(suspects, set(await self._running()))
-            except ArmoflowError as error:  # it may be down: told elsewhere
-                logger.debug("what runs is not known: %s", error)
+            asked = await self._ask(asked)
+
+    async def _ask(self, asked: float) -> float:
+        """Ask what runs, if there are suspects; returns when that was done last.
+
+        None of them is held any more then: what a task is given goes with it.
+        """
+        now = self._loop.time()
+        suspects = [
+            suspect
+            for group in self._groups.values()
+            for suspect in group.suspects(now)
+            if suspect[0] not in self._races
+        ]
+        # A straggler of hours is not looked for four times a second.
+        if not suspects or now - asked < _ASKED * min(patience for _, patience in suspects):
+            return asked
+        try:
+            self._look(suspects, set(await self._running()))
+        except ArmoflowError as error:  # it may be down: told elsewhere
+            logger.debug("what runs is not known: %s", error)
+        return now
 
     def _look(self, suspects: Sequence[tuple[PlannedTask, float]], running: set[str]) -> None:
         now = self._loop.time()

@@ -87,9 +87,8 @@ class Durations:
             await asyncio.sleep(COLLECTING)
             self._arrived.clear()
             self._urgent.clear()
-            sample = self._sample()
             earliest = loop.time() + INTERVAL
-            if sample and (tries := await self._ask(sample)):
+            if tries := await self._ask(self._sample()):
                 # What was asked too early is known in a moment: plans may wait for it.
                 earliest = loop.time() + min(INTERVAL, COLLECTING * 2**tries)
 
@@ -108,7 +107,12 @@ class Durations:
         return sample
 
     async def _ask(self, sample: Sequence[_DurationQuestion]) -> int:
-        """Ask about some; returns how often that was tried for those still unanswered, or 0."""
+        """Ask about some; returns how often that was tried for those still unanswered, or 0.
+
+        None of them is held any more then: what a task is given goes with it.
+        """
+        if not sample:
+            return 0
         durations: dict[str, float | None]
         sizes: dict[str, int] = {}
         durations = {**await self._read(sample)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -111,6 +112,26 @@ def test_a_sizer_is_told_what_its_batches_took() -> None:
         await ask(transport, [task(sizer, "a", 4), task(sizer, "b", 64)])
         assert len(transport.questions) == 1
         assert sorted(sizer.told) == [(4, 0.5), (64, 0.5)]  # type: ignore[type-var]
+
+    run(test)
+
+
+def test_what_was_asked_about_is_held_no_longer() -> None:
+    """It would keep what the last tasks were given, until others end."""
+
+    async def test() -> None:
+        sizer, transport = Sizer(), Transport()
+        asking = Durations(transport, lambda: "session")  # type: ignore[arg-type]
+        ended = task(sizer, "a")
+        asking.ended(ended, ended.outputs[0])
+        reference = weakref.ref(sizer)
+        del sizer, ended
+        running = asyncio.create_task(asking.run())
+        await transport.asked.wait()
+        for _ in range(10):  # turns of the loop
+            await asyncio.sleep(0)
+        assert reference() is None
+        running.cancel()
 
     run(test)
 
