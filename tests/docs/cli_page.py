@@ -119,6 +119,9 @@ with Client() as client:
 
 _BLOCK = re.compile(r"(?<=<!-- output: )(\w+)( -->\n```console\n)(.*?)(?=```)", re.S)
 
+_OF_GRPC = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d.*\n", re.M)
+"""What gRPC's own code logs on a busy machine, as of a shutdown that takes long."""
+
 
 class Transcript:
     """Commands that are given to an engine, as the page shows them.
@@ -166,7 +169,7 @@ class Transcript:
 
     def _add(self, name: str, arguments: tuple[str, ...], printed: str) -> None:
         shown = f"$ armoflow {' '.join(arguments)}\n{printed}".replace(str(self.folder), HOME)
-        shown = re.sub(r" +$", "", shown, flags=re.M)
+        shown = re.sub(r" +$", "", _OF_GRPC.sub("", shown), flags=re.M)
         self.blocks[name] = self.blocks.get(name, "") + shown.rstrip("\n") + "\n"
 
 
