@@ -100,7 +100,7 @@ class Expected(NamedTuple):
     since: float
 
 
-class Place(NamedTuple):
+class CachedPlace(NamedTuple):
     """Where a value is."""
 
     data: Data
@@ -192,16 +192,16 @@ class Index:
 
     # --- entries --------------------------------------------------------------------------------
 
-    def find(self, keys: Iterable[Key]) -> dict[Key, Place]:
+    def find(self, keys: Iterable[Key]) -> dict[Key, CachedPlace]:
         """Where values are, of those that are known; they count as used now."""
-        found: dict[Key, Place] = {}
+        found: dict[Key, CachedPlace] = {}
         known: dict[int, Data] = {}
         with self._using("DEFERRED") as execute:  # as it is at one moment: others may forget
             for key, number, slot in index_entries.find(execute, keys):
                 data = known.get(number)
                 if data is None:
                     data = known[number] = _data(execute, number)
-                found[key] = Place(data, slot)
+                found[key] = CachedPlace(data, slot)
         if known:
             now = time.time()
             with self._using("IMMEDIATE") as execute:

@@ -32,7 +32,7 @@ _RECORD = struct.Struct("<32sii")
 """A key, the number of the output, and the slot."""
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """Where the value of a key is.
 
     Attributes:
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     slot: int
 
 
-def find(execute: Execute, keys: Iterable[Key]) -> Iterator[Entry]:
+def find(execute: Execute, keys: Iterable[Key]) -> Iterator[IndexEntry]:
     """The entries of those keys that have one."""
     records: dict[int, bytes] = {}
     asked = iter(keys)
@@ -63,7 +63,7 @@ def find(execute: Execute, keys: Iterable[Key]) -> Iterator[Entry]:
             record = records[data][place : place + _RECORD.size]
             slot: int = _RECORD.unpack(record)[2]
             if record == _RECORD.pack(*key, slot):
-                yield Entry(key, data, slot)
+                yield IndexEntry(key, data, slot)
 
 
 def add(connection: sqlite3.Connection, data: int, keys: Sequence[tuple[Key, int]]) -> None:

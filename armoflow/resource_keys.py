@@ -48,12 +48,12 @@ def key_of_function(function: Callable[..., Any]) -> Hashable:
 key_of_function(of(2))
         (True, False)
     """
-    walk = _Walk(getattr(function, "__module__", None))
+    walk = _FunctionWalk(getattr(function, "__module__", None))
     walk.number(function)
     return tuple(walk.pieces)
 
 
-class _Walk:
+class _FunctionWalk:
     """A function and those that it uses, each once; they refer to each other by their numbers.
 
     Args:

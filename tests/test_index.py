@@ -14,7 +14,7 @@ from armoflow import config
 from armoflow.catalogue import every_result, results_of
 from armoflow.departures import Departure, depart, departures
 from armoflow.errors import EngineError
-from armoflow.index import Data, Expected, Index, Place
+from armoflow.index import CachedPlace, Data, Expected, Index
 from armoflow.index_files import directory, path_of
 from armoflow.index_makings import Making
 from armoflow.recipes import keep_recipes, recipe_of, recipes_among
@@ -27,10 +27,14 @@ def test_what_was_entered_is_found_by_another_until_it_is_forgotten(tmp_path: Pa
     mine, other = (Index(tmp_path / "deep" / "index.sqlite") for _ in range(2))
     mine.add([(ONE, [((b"a", 0), 0), ((b"b", 0), 1)]), (TWO, [((b"a", 1), 0)])])
     asked = [(b"a", 0), (b"b", 0), (b"a", 1), (b"b", 1), (b"c", 0)]
-    known = {(b"a", 0): Place(ONE, 0), (b"b", 0): Place(ONE, 1), (b"a", 1): Place(TWO, 0)}
+    known = {
+        (b"a", 0): CachedPlace(ONE, 0),
+        (b"b", 0): CachedPlace(ONE, 1),
+        (b"a", 1): CachedPlace(TWO, 0),
+    }
     assert other.find(asked) == known
     other.forget([ONE.opaque_id, b"unknown"])
-    assert mine.find(asked) == {(b"a", 1): Place(TWO, 0)}
+    assert mine.find(asked) == {(b"a", 1): CachedPlace(TWO, 0)}
     assert mine.clear() == 1
     assert other.find(asked) == {}
 
@@ -40,17 +44,17 @@ def test_a_key_leads_to_what_was_entered_last(tmp_path: Path) -> None:
     index.add([(ONE, [((b"a", 0), 0)])])
     index.add([(TWO, [((b"a", 0), 3)]), (ONE, [((b"b", 0), 1)])])
     found = index.find((bytes([letter]), 0) for letter in b"ab" * 600)
-    assert found == {(b"a", 0): Place(TWO, 3), (b"b", 0): Place(ONE, 1)}
+    assert found == {(b"a", 0): CachedPlace(TWO, 3), (b"b", 0): CachedPlace(ONE, 1)}
 
 
 def test_two_keys_of_one_number_are_never_taken_for_each_other(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.sqlite")
     one, other = b"8 bytes!" + b"1" * 24, b"8 bytes!" + b"2" * 24
     index.add([(ONE, [((one, 0), 4)])])
-    assert index.find([(one, 0), (other, 0), (one, 1)]) == {(one, 0): Place(ONE, 4)}
+    assert index.find([(one, 0), (other, 0), (one, 1)]) == {(one, 0): CachedPlace(ONE, 4)}
     index.add([(TWO, [((other, 0), 5)])])
     assert index.find([(one, 0)]) == {}  # a miss, and no wrong value
-    assert index.find([(other, 0), (one, 0)]) == {(other, 0): Place(TWO, 5)}
+    assert index.find([(other, 0), (one, 0)]) == {(other, 0): CachedPlace(TWO, 5)}
     depart(index, [ONE.opaque_id], Departure.GONE)
     assert departures(index, [one, other]) == {}
     depart(index, [TWO.opaque_id], Departure.GONE)
@@ -80,7 +84,7 @@ def test_what_the_first_format_knew_is_taken_over(tmp_path: Path) -> None:
     for _ in range(2):
         index = Index(path)
         found = index.find(key for key, _ in keys)
-        assert found == {key: Place(ONE if slot < 15 else TWO, slot) for key, slot in keys}
+        assert found == {key: CachedPlace(ONE if slot < 15 else TWO, slot) for key, slot in keys}
         assert [results_of(index, name)[0].values for name in ("load", "train")] == [15, 5]
         index.close()
 

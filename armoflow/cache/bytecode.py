@@ -45,7 +45,7 @@ _JUMPING: Final = frozenset((*dis.hasjrel, *dis.hasjabs, *getattr(dis, "hasjump"
 _MARSHAL = 2
 
 
-class Shape(NamedTuple):
+class CodeShape(NamedTuple):
     r"""What code does.
 
     Attributes:
@@ -59,11 +59,11 @@ class Shape(NamedTuple):
     lines: tuple[str, ...]
 
 
-_shapes: dict[types.CodeType, Shape] = {}
+_shapes: dict[types.CodeType, CodeShape] = {}
 _REMEMBERED = 10_000
 
 
-def shape_of(code: types.CodeType) -> Shape:
+def shape_of(code: types.CodeType) -> CodeShape:
     r"""What code does.
 
     Example:
@@ -76,7 +76,7 @@ def shape_of(code: types.CodeType) -> Shape:
     if known is None:
         if len(_shapes) >= _REMEMBERED:
             _shapes.clear()
-        known = _shapes[code] = _Reader(code).read()
+        known = _shapes[code] = _BytecodeReader(code).read()
     return known
 
 
@@ -89,7 +89,7 @@ class _Step(NamedTuple):
     next: tuple[tuple[int, ...], ...]  # positions of the steps after it, with more of an edge
 
 
-class _Reader:
+class _BytecodeReader:
     def __init__(self, code: types.CodeType) -> None:
         self._code = code
         self._by_name = not _READS_NAMES.isdisjoint(code.co_names)
@@ -100,7 +100,7 @@ class _Reader:
         self._locals = {name: number for number, name in enumerate(self._arguments)}
         self._globals: dict[str, int] = {}
 
-    def read(self) -> Shape:
+    def read(self) -> CodeShape:
         code = self._code
         steps = [self._token(step) for step in _numbered(_steps(code))]
         head = (
@@ -113,7 +113,7 @@ class _Reader:
         )
         digest = digest_of(b"code", marshal.dumps((head, steps), _MARSHAL))
         lines = [f"{code.co_name}({', '.join(self._arguments)})", *map(_line, steps)]
-        return Shape(digest, tuple(self._globals), tuple(lines))
+        return CodeShape(digest, tuple(self._globals), tuple(lines))
 
     def _token(self, step: _Step) -> tuple[Any, ...]:
         kind, value = step.kind, step.value

@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 
-from armoflow.cache.bytecode import Shape, shape_of
+from armoflow.cache.bytecode import CodeShape, shape_of
 from armoflow.cache.parts import CodeParts, Piece
 from armoflow.cache.sources import SourceText, source_digests
 from armoflow.cache.values import described, make_walk
@@ -108,7 +108,7 @@ def code_key(root: Any) -> CodeKey:
         >>> code_key(script["area"]).digest == before.digest
         False
     """
-    return _Reader().read(root)
+    return _CodeReader().read(root)
 
 
 def foreign_function(function: types.FunctionType) -> Found:
@@ -140,7 +140,7 @@ def is_own_class(cls: type) -> bool:
     return isinstance(cls.__module__, str) and is_own(cls.__module__)
 
 
-class _Reader:
+class _CodeReader:
     """Reads one callable's code."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class _Reader:
         self._whole[name] = digest_of(said, *names, *data, *used)
 
     def _globals(
-        self, function: types.FunctionType, shape: Shape
+        self, function: types.FunctionType, shape: CodeShape
     ) -> tuple[list[bytes], list[bytes]]:
         """What global names stand for: what says itself what it is, and data."""
         scope = function.__globals__
@@ -242,7 +242,7 @@ class _Reader:
         self._said[piece] = digest
         self._values[piece] = value
 
-    def _modules(self, function: types.FunctionType, shape: Shape) -> Iterator[bytes]:
+    def _modules(self, function: types.FunctionType, shape: CodeShape) -> Iterator[bytes]:
         """What the code may use of the user's own modules that it reaches as modules."""
         scope = function.__globals__
         found = [scope.get(name) for name in shape.globals]

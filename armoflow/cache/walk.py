@@ -109,7 +109,7 @@ class NoKey(Exception):
         self.place = place
 
 
-class _Frame:
+class _ValueFrame:
     """A value whose parts are being looked at."""
 
     __slots__ = ("digests", "lowest", "parts", "rest", "value")
@@ -167,7 +167,7 @@ class _Descent:
     ) -> None:
         self._rule = rule
         self._replace = replace
-        self._stack: list[_Frame] = []
+        self._stack: list[_ValueFrame] = []
         self._open: dict[int, int] = {}  # values on the stack, and how deep they are
         self._known: dict[int, tuple[Any, bytes]] = {}  # values, so that no address comes again
 
@@ -192,7 +192,7 @@ class _Descent:
         kind = type(value)
         depth = len(self._stack)
         if kind is Parts:
-            self._stack.append(_Frame(value, None, depth))
+            self._stack.append(_ValueFrame(value, None, depth))
             return None
         if kind in _SEQUENCES and is_plain(value):
             return atom_digest(value)
@@ -208,7 +208,7 @@ class _Descent:
             self._known[id(value)] = value, found
             return found
         self._open[id(value)] = depth
-        self._stack.append(_Frame(found, value, depth))
+        self._stack.append(_ValueFrame(found, value, depth))
         return None
 
     def _leave(self, digest: bytes) -> None:

@@ -24,7 +24,7 @@ from armoflow.report.wording import age, counted, length, size
 _SHOWN = 20
 
 
-class _Place(NamedTuple):
+class _CacheLocation(NamedTuple):
     """Whose cache it is."""
 
     settings: ConnectionSettings
@@ -60,7 +60,7 @@ def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_place(settings: ConnectionSettings, state: Path | None, **chosen: Any) -> Any:
-        place = _Place(settings, None if state is None else state.resolve())
+        place = _CacheLocation(settings, None if state is None else state.resolve())
         return command(place=place, **chosen)
 
     return endpoint_options(state_option(json_option(with_place)))
@@ -73,7 +73,7 @@ def cache() -> None:
 
 @cache.command()
 @_place_options
-def ls(place: _Place, *, as_json: bool) -> None:
+def ls(place: _CacheLocation, *, as_json: bool) -> None:
     """List the tasks of which values are kept, with their size and the time they took."""
     found = []
     if place.path.exists():
@@ -98,7 +98,7 @@ def ls(place: _Place, *, as_json: bool) -> None:
 @cache.command()
 @click.argument("name")
 @_place_options
-def show(place: _Place, name: str, *, as_json: bool) -> None:
+def show(place: _CacheLocation, name: str, *, as_json: bool) -> None:
     """Show what is kept of a task, NAME or NAME@VERSION, and what its keys were made of."""
     with place.opened() as index:
         found = results_of(index, name)
@@ -127,7 +127,7 @@ def show(place: _Place, name: str, *, as_json: bool) -> None:
 @cache.command()
 @click.argument("numbers", nargs=-1, required=True, type=int, metavar="NUMBER...")
 @_place_options
-def rm(place: _Place, numbers: Sequence[int], *, as_json: bool) -> None:
+def rm(place: _CacheLocation, numbers: Sequence[int], *, as_json: bool) -> None:
     """Remove results, by the numbers that show tells; their data is deleted at the engine."""
     with place.opened() as index:
         found = numbered(index, numbers)
@@ -137,7 +137,7 @@ def rm(place: _Place, numbers: Sequence[int], *, as_json: bool) -> None:
 @cache.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME[@VERSION]...")
 @_place_options
-def invalidate(place: _Place, names: Sequence[str], *, as_json: bool) -> None:
+def invalidate(place: _CacheLocation, names: Sequence[str], *, as_json: bool) -> None:
     """Remove all that is kept of tasks: they run when they are asked for again."""
     with place.opened() as index:
         every = {one.number: one for name in names for one in results_of(index, name)}
@@ -156,7 +156,7 @@ def invalidate(place: _Place, names: Sequence[str], *, as_json: bool) -> None:
     help="How many results are computed again.",
 )
 @_place_options
-def verify(place: _Place, name: str | None, *, sample: int, as_json: bool) -> int:
+def verify(place: _CacheLocation, name: str | None, *, sample: int, as_json: bool) -> int:
     """Compute some of what is kept again, of a task or of all, and compare.
 
     It runs here, each in a process of its own, with the code that was kept with it; what differs is
@@ -179,7 +179,7 @@ def verify(place: _Place, name: str | None, *, sample: int, as_json: bool) -> in
     help="The directory to write it to: ARMOFLOW_CACHE may name it, on any machine.",
 )
 @_place_options
-def export(place: _Place, output: Path, *, as_json: bool) -> None:
+def export(place: _CacheLocation, output: Path, *, as_json: bool) -> None:
     """Write a copy of the index, so that other machines find what this one has computed.
 
     The data stays with the engine: a client that reaches it at the same endpoint, with the copy's

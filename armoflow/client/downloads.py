@@ -18,7 +18,7 @@ from armoflow.errors import DataLostError, OptionError, SerializationError
 from armoflow.files import Entries, FileCopy, FolderCopy, fill_folder
 
 
-class Target(NamedTuple):
+class DownloadTarget(NamedTuple):
     """Where a value is to be written.
 
     Attributes:
@@ -35,7 +35,7 @@ class Target(NamedTuple):
         return self.path if self.is_folder else self.path.parent
 
 
-def check_target(path: object) -> Target:
+def check_target(path: object) -> DownloadTarget:
     """What a path says.
 
     Raises:
@@ -43,7 +43,7 @@ def check_target(path: object) -> Target:
 
     Example:
         >>> check_target("out/table.csv")
-        Target(path=PosixPath('out/table.csv'), is_folder=False)
+        DownloadTarget(path=PosixPath('out/table.csv'), is_folder=False)
     """
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -51,10 +51,10 @@ def check_target(path: object) -> Target:
             f"path must be the name of a file to write, or of a folder that is there, not {path!r}"
             + ('; "." is where this process is' if text == "" else "")
         )
-    return Target(Path(text), text.endswith("/"))
+    return DownloadTarget(Path(text), text.endswith("/"))
 
 
-def save(value: Any, to: Target, name: str) -> Path:
+def save(value: Any, to: DownloadTarget, name: str) -> Path:
     """Write a value to a path, whole or not at all.
 
     Args:
@@ -124,7 +124,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 def read(pickled: Pickled) -> Any:
     """A value, but that files in it are not written yet, and large bytes are views."""
-    return _Reader(pickled.data, pickled.buffers, None).load()
+    return _DownloadUnpickler(pickled.data, pickled.buffers, None).load()
 
 
 class _ArrivingFile:
@@ -169,7 +169,7 @@ _ARRIVING = {
 }
 
 
-class _Reader(Unpickler):
+class _DownloadUnpickler(Unpickler):
     def make_large(self, kind: type, content: Any) -> Any:
         return content
 

@@ -30,7 +30,7 @@ class Stop:
             self._event.set()
 
 
-class Failed(NamedTuple):
+class FailedTarget(NamedTuple):
     """What has failed: a target, and which of its pieces; none: all of it."""
 
     target: WaitingTarget
@@ -68,7 +68,7 @@ class EagerTarget(WaitingTarget):
         value: Any,
         fetch: Callable[[Result, Callable[[Result], None]], None],
         done: Callable[[WaitingTarget], None],
-        failed: Callable[[Failed], None],
+        failed: Callable[[FailedTarget], None],
     ) -> None:
         super().__init__(value, fetch, done)
         self._failed = failed
@@ -84,10 +84,10 @@ class EagerTarget(WaitingTarget):
     def fail(self, error: BaseException) -> None:
         """It cannot be planned or fetched."""
         super().fail(error)
-        self._failed(Failed(self, None))
+        self._failed(FailedTarget(self, None))
 
     def _here(self, result: Result) -> None:
         for number in self._numbers.get(result, ()):
             if has_failed([self.pieces[number]]):
-                self._failed(Failed(self, number))
+                self._failed(FailedTarget(self, number))
         super()._here(result)

@@ -22,7 +22,7 @@ from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, shared_loop
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display
-from armoflow.client.put import Put, References
+from armoflow.client.put import PlanReferences, Put
 from armoflow.client.shared_engine import SharedEngine
 from armoflow.client.stored_values import StoredValues
 from armoflow.client.surveying import Surveyor
@@ -184,7 +184,7 @@ class EngineBackend:
             settings=self._blocks,
             surveyor=self._surveyor,
             watched=self._watched,
-            references=lambda pending: References(client, self, pending),
+            references=lambda pending: PlanReferences(client, self, pending),
         )
 
     def _offered(self, said: Sequence[Offer], in_file: Sequence[Offer]) -> tuple[Offer, ...]:

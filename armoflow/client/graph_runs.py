@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from armoflow import config
 from armoflow.client.block_settings import BlockSettings
 from armoflow.client.collector import COLLECTOR
-from armoflow.client.eager_target import EagerTarget, Failed, Stop
+from armoflow.client.eager_target import EagerTarget, FailedTarget, Stop
 from armoflow.client.future import Future
 from armoflow.client.gathering import Gathering, late
 from armoflow.client.iteration import Iteration
 from armoflow.client.loop import LoopThread
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Waiting
-from armoflow.client.put import References
+from armoflow.client.put import PlanReferences
 from armoflow.client.renewing import RenewedItems, Renewing
 from armoflow.client.surveying import Surveyor
 from armoflow.client.validate import Survey
@@ -81,7 +81,7 @@ class GraphRuns:
         settings: BlockSettings,
         surveyor: Surveyor,
         watched: WatchedWork,
-        references: Callable[[Sequence[Future[Any]]], References],
+        references: Callable[[Sequence[Future[Any]]], PlanReferences],
     ) -> None:
         self._loop = loop
         self._orchestrator = orchestrator
@@ -180,7 +180,7 @@ class GraphRuns:
         nodes = [value.node for value in values]
         if len(nodes) > 1 and len(set(nodes)) < len(nodes):
             return None
-        return self._orchestrator.calls.templates.prepare(nodes, settings, References.kinds)
+        return self._orchestrator.calls.templates.prepare(nodes, settings, PlanReferences.kinds)
 
     def _compute(
         self,
@@ -233,9 +233,9 @@ class GraphRuns:
             if not left:
                 ended.set()
 
-        failures: list[Failed] = []
+        failures: list[FailedTarget] = []
 
-        def failed(failure: Failed) -> None:
+        def failed(failure: FailedTarget) -> None:
             failures.append(failure)
             ended.set()
 

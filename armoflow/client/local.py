@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from armoflow.client.local_arguments import Changes
+from armoflow.client.local_arguments import ChangeWarnings
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -93,7 +93,7 @@ class LocalRunner:
         self.sleep = sleep
         self._warned = False
         self.resources = Resources()
-        self.changes = Changes()
+        self.changes = ChangeWarnings()
 
     @overload
     def run(self, value: Delayed[Any]) -> LocalOutcome: ...

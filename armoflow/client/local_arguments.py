@@ -93,7 +93,7 @@ class SharedArguments:
                 yield name, place
 
 
-class Changes:
+class ChangeWarnings:
     """Tells who changes arguments in place: once of each argument of a task."""
 
     def __init__(self) -> None:

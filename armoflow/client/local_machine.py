@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from armoflow.client.local_arguments import Changes
+from armoflow.client.local_arguments import ChangeWarnings
 from armoflow.codec.payload import Settings
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
@@ -42,7 +42,7 @@ class LocalRules(Protocol):
         """What tasks share."""
 
     @property
-    def changes(self) -> Changes:
+    def changes(self) -> ChangeWarnings:
         """Tells which arguments tasks have changed in place."""
 
     def attempts(self, options: TaskOptions) -> LocalAttempts:

@@ -39,7 +39,7 @@ from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.named.manifest import Head
-from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
@@ -336,7 +336,7 @@ class NamedRuns:
         references = RunReferences(self._client, settings.key, store, self._read)
         planner.surroundings = survey.surroundings(references)
 
-        def prepare() -> tuple[WaitingTarget, Recorder]:
+        def prepare() -> tuple[WaitingTarget, PlanRecorder]:
             settle = self._settling(run, future)
             target = WaitingTarget(value, orchestrator.fetcher.fetch, settle)
             recorder = run.record(target, epoch, keys)

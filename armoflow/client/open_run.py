@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from armoflow.errors import ArmoflowError, NamedRunError
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.named.fence import Fence
-from armoflow.orchestrator.named.manifest import Head, Place
-from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.manifest import Head, ResultSlots
+from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import RestoredTasks
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession
@@ -65,7 +65,7 @@ class OpenRun:
         self.session = session
         self.orchestrator = orchestrator
         self.tasks = RestoredTasks((), session.progress)
-        self.recorder: Recorder | None = None
+        self.recorder: PlanRecorder | None = None
         self.target: WaitingTarget | None = None
         self.following: asyncio.Task[None] | None = None
 
@@ -76,7 +76,7 @@ class OpenRun:
         assert head is not None
         return head
 
-    def piece(self, place: Place) -> SlotRange:
+    def piece(self, place: ResultSlots) -> SlotRange:
         """Where values are."""
         if self.session.was_submitted(place):
             return self.tasks.piece(place)
@@ -90,7 +90,7 @@ class OpenRun:
             Heir(heir).wait_for(self.tasks.result(first, place.name))
         return SlotRange(heir, place.start, place.stop)
 
-    def record(self, target: WaitingTarget, epoch: int, keys: RunKeys) -> Recorder:
+    def record(self, target: WaitingTarget, epoch: int, keys: RunKeys) -> PlanRecorder:
         """Have noted what is planned from here on."""
         fence = Fence(
             functools.partial(self.session.overtaken, epoch), _overtaken(self.name), self.give_up
@@ -98,7 +98,9 @@ class OpenRun:
         pipeline, store = self.orchestrator.pipeline, self.session.store
         self.target = target
         copies = not self.orchestrator.transport.info.keeps_payloads
-        self.recorder = Recorder(keys, pipeline, epoch, store, target, copies=copies, fence=fence)
+        self.recorder = PlanRecorder(
+            keys, pipeline, epoch, store, target, copies=copies, fence=fence
+        )
         self.recorder.begin()
         return self.recorder
 
@@ -121,7 +123,7 @@ class OpenRun:
             )
             self.orchestrator.tracker.fail(task, blame_for(task, error=error))
 
-    async def cancel_unneeded(self, recorder: Recorder, needed: set[str]) -> None:
+    async def cancel_unneeded(self, recorder: PlanRecorder, needed: set[str]) -> None:
         """Once a graph is laid out, cancel what runs of those before it and is no part of it."""
         await recorder.laid_out.wait()
         if recorder.error is None:

@@ -106,7 +106,7 @@ class Store(Protocol):
         """Whether what a future that is done stands for is right, as far as it is known."""
 
 
-class References:
+class PlanReferences:
     """Resolves the futures and ``put`` references of one client inside arguments of one plan.
 
     Args:

@@ -13,10 +13,10 @@ from armoflow.codec.container import Buffer
 from armoflow.errors import ArmoflowError, DataLostError
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.blame import Blame
-from armoflow.orchestrator.named.again import NO_PAYLOAD, Again, Failed, failed, names_of
+from armoflow.orchestrator.named.again import NO_PAYLOAD, Again, RunFailures, failed, names_of
 from armoflow.orchestrator.named.copies import fetch_copies
-from armoflow.orchestrator.named.manifest import Place, TaskNote
-from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.manifest import ResultSlots, TaskNote
+from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, this_planner
 from armoflow.orchestrator.planned import PlannedTask
@@ -43,7 +43,7 @@ class RunAgain:
     def __init__(
         self,
         run: OpenRun,
-        asked: Sequence[Place],
+        asked: Sequence[ResultSlots],
         chosen: Sequence[TaskNote],
         stored: Set[str],
     ) -> None:
@@ -88,7 +88,7 @@ class RunAgain:
                     recorder.put(task)
         recorder.put(recorder.planned)
 
-    def _prepare(self, settle: Callable[[WaitingTarget], None]) -> Recorder:
+    def _prepare(self, settle: Callable[[WaitingTarget], None]) -> PlanRecorder:
         run, again = self._run, self._again
         target = WaitingTarget(None, run.orchestrator.fetcher.fetch, settle)
         recorder = run.record(target, self._epoch, RunKeys(TaskOptions()))
@@ -132,7 +132,7 @@ class RunAgain:
 
 
 def _possible(
-    session: RunSession, missing: Failed, stored: Set[str]
+    session: RunSession, missing: RunFailures, stored: Set[str]
 ) -> tuple[list[TaskNote], dict[str, str]]:
     """The tasks that can be run again; and what cannot, and why."""
     impossible = dict(missing.unknown)

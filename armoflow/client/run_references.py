@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from armoflow.client.future import Future
-from armoflow.client.put import Put, References, check_owner
+from armoflow.client.put import PlanReferences, Put, check_owner
 from armoflow.codec.container import Buffer
 from armoflow.orchestrator.planned import Constant
 
@@ -36,7 +36,7 @@ class RunStore:
         return False
 
 
-class RunReferences(References):
+class RunReferences(PlanReferences):
     """Resolves them: what they stand for is stored in the run's own session.
 
     Args:

@@ -227,7 +227,7 @@ class InstalledModules:
         if source.text is None:
             return _namespace(fullname, path, source)
         locations = [str(Path(source.path).parent)] if source.is_package else None
-        loader: Any = _Loader(source, self.active)
+        loader: Any = _ModuleLoader(source, self.active)
         return spec_from_file_location(
             fullname, source.path, loader=loader, submodule_search_locations=locations
         )
@@ -242,7 +242,7 @@ def _namespace(name: str, path: Sequence[str] | None, source: ModuleSource) -> M
     return spec
 
 
-class _Loader:
+class _ModuleLoader:
     def __init__(self, source: ModuleSource, generation: Generation) -> None:
         self._source = source
         self._generation = generation

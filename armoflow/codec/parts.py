@@ -20,7 +20,7 @@ _CONSTANT = frozenset(
 )
 
 
-class Parts:
+class ClassParts:
     """Everything that may be replaced in a class: attributes, globals, closure variables."""
 
     __slots__ = ("cells", "classes", "scopes")
@@ -41,9 +41,9 @@ class Parts:
         return values
 
 
-def find_parts(cls: type) -> Parts | None:
+def find_parts(cls: type) -> ClassParts | None:
     """The parts of a class; None if one of them can change without being replaced."""
-    parts = Parts()
+    parts = ClassParts()
     pending: list[Any] = [cls]
     seen: set[int] = set()
     while pending:
@@ -72,7 +72,7 @@ def find_parts(cls: type) -> Parts | None:
     return parts
 
 
-def _in_function(function: types.FunctionType, parts: Parts) -> Iterator[Any]:
+def _in_function(function: types.FunctionType, parts: ClassParts) -> Iterator[Any]:
     cells = function.__closure__ or ()
     parts.cells.extend(cells)
     scope = function.__globals__

@@ -68,7 +68,7 @@ class Values(NamedTuple):
     length: int
 
 
-class Items(NamedTuple):
+class PickledItems(NamedTuple):
     """Items of a column pickled one by one."""
 
     pickles: Sequence[Pickled]
@@ -79,7 +79,7 @@ class Items(NamedTuple):
         return len(self.pickles)
 
 
-class Slots(NamedTuple):
+class InputSlots(NamedTuple):
     """Items of a column that are slots ``start`` to ``stop`` of input number ``input``."""
 
     input: int
@@ -92,7 +92,7 @@ class Slots(NamedTuple):
         return self.stop - self.start
 
 
-Piece = Values | Items | Slots
+Piece = Values | PickledItems | InputSlots
 
 PREVIOUS = -1
 """In place of an input's number: the slots that the step before has made."""
@@ -308,7 +308,7 @@ class Payload:
         operation = Operation.CALL if self.operation is Operation.CALL else Operation.MAP
         columns: list[list[Piece]] = []
         if operation is Operation.MAP:
-            columns = [[Slots(PREVIOUS, 0, self.count)]]
+            columns = [[InputSlots(PREVIOUS, 0, self.count)]]
         for stage in self.stages:
             yield replace(
                 self,

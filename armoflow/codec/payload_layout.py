@@ -15,13 +15,13 @@ from armoflow import config
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.codec.payload import (
     CodeReference,
-    Items,
+    InputSlots,
     Operation,
     Payload,
     Pickled,
+    PickledItems,
     Piece,
     Settings,
-    Slots,
     Stage,
     Values,
 )
@@ -62,7 +62,7 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         return [data, first, len(buffers) - first]
 
     def piece(value: Piece) -> Any:
-        if isinstance(value, Slots):
+        if isinstance(value, InputSlots):
             return [0, *value]
         if isinstance(value, Values):
             return [1, pickled(Pickled(value.pickled)), value.length]
@@ -162,10 +162,10 @@ def _read_pickled(value: Any, buffers: Sequence[Buffer]) -> Pickled:
 def _read_piece(value: Any, buffers: Sequence[Buffer]) -> Piece:
     kind, *rest = value
     if kind == 0:
-        return Slots(*rest)
+        return InputSlots(*rest)
     if kind == 1:
         return Values(_read_pickled(rest[0], buffers).data, rest[1])
-    return Items([_read_pickled(entry, buffers) for entry in rest[0]])
+    return PickledItems([_read_pickled(entry, buffers) for entry in rest[0]])
 
 
 def unpack_payload(data: Buffer) -> Payload:
@@ -220,7 +220,7 @@ def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
     )
 
 
-class _Shared(NamedTuple):
+class _SharedFields(NamedTuple):
     """What tasks of one node have in common; see :class:`Payload`."""
 
     name: str
@@ -240,7 +240,7 @@ class _Shared(NamedTuple):
     target: float
 
 
-def _unpack_shared(packed: bytes) -> _Shared:
+def _unpack_shared(packed: bytes) -> _SharedFields:
     (
         name,
         operation,
@@ -258,7 +258,7 @@ def _unpack_shared(packed: bytes) -> _Shared:
         paces,
         target,
     ) = msgpack.unpackb(packed, raw=False, strict_map_key=False)
-    return _Shared(
+    return _SharedFields(
         name,
         _OPERATIONS[operation],
         None if function is None else CodeReference(*function),

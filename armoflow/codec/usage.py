@@ -158,7 +158,7 @@ def find_usage(*roots: Any) -> Usage:
     Args:
         roots: Functions, classes, tasks, partials, bound methods, callable objects; or modules.
     """
-    walk = _Walk()
+    walk = _UsageWalk()
     for root in roots:
         if isinstance(root, types.ModuleType):
             walk.visit_classes(root)
@@ -228,7 +228,7 @@ def _sorted_set(parts: Iterable[Any]) -> list[Any]:
     return sorted(parts, key=key)
 
 
-class _Walk:
+class _UsageWalk:
     def __init__(self) -> None:
         self.usage = Usage()
         self._seen: dict[int, Any] = {}  # values, so that no address is used twice

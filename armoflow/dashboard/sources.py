@@ -12,7 +12,7 @@ from armonik.common import TaskStatus
 
 from armoflow.protocol.entities import moment
 from armoflow.protocol.inspection import Inspection
-from armoflow.protocol.task_rows import Place, offers_task_rows, read_ended, read_running
+from armoflow.protocol.task_rows import EndedPosition, offers_task_rows, read_ended, read_running
 from armoflow.report.collect import RunReader, run_of
 from armoflow.report.trace import TaskRun
 
@@ -162,7 +162,7 @@ class EngineRows:
         self.seconds = 0.0
         self._inspection = inspection
         self._session_id = session_id
-        self._place: Place | None = None
+        self._place: EndedPosition | None = None
 
     def glance(self) -> Glance:
         """See :class:`Source`."""

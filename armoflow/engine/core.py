@@ -16,7 +16,7 @@ from armoflow.engine.admission import Admission
 from armoflow.engine.clock import Clock
 from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.directory import JOURNAL, prepare_directory
-from armoflow.engine.ended_tasks import EndedTasks
+from armoflow.engine.ended_tasks import EndedLists
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError, unusable
 from armoflow.engine.journal import Journal
@@ -26,7 +26,7 @@ from armoflow.engine.lock import DirectoryLock
 from armoflow.engine.meter import Meter
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.output_store import TaskOutput
-from armoflow.engine.pauses import Kept, Pauses
+from armoflow.engine.pauses import KeptForRetry, Pauses
 from armoflow.engine.postponed import Postponed
 from armoflow.engine.queries import Queries
 from armoflow.engine.reader import Reader, Scanner
@@ -49,7 +49,7 @@ from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
 from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.task_counts import TaskCounts
-from armoflow.engine.transaction import Batch
+from armoflow.engine.transaction import Transaction
 from armoflow.engine.watchers import Listener, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
@@ -77,7 +77,7 @@ class Engine:
     leases: Leases
     kept_data: KeptData
     task_counts: TaskCounts
-    ended_tasks: EndedTasks
+    ended_tasks: EndedLists
     sweeper: Sweeper
     queries: Queries
     partitions: Mapping[str, Partition]
@@ -107,7 +107,7 @@ class Engine:
         self.leases = Leases(self, options.client_lease)
         self.kept_data = KeptData(self)
         self.task_counts = TaskCounts(lambda session_id: session_id in self.state.sessions)
-        self.ended_tasks = EndedTasks(time.monotonic)
+        self.ended_tasks = EndedLists(time.monotonic)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
         self._watchers = Watchers(options.watcher_limit)
@@ -325,7 +325,7 @@ class Engine:
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 
-    def delay(self, task_id: str, seconds: float, kept: Kept) -> None:
+    def delay(self, task_id: str, seconds: float, kept: KeptForRetry) -> None:
         """Take back a running task that waits for a retry; its next run gets what its agent keeps.
 
         A task that is no longer processing is skipped.
@@ -447,7 +447,7 @@ class Engine:
         if task is not None and task.status is TaskStatus.CANCELLING:
             self.apply(self.state.stopped(self.now(), [task.id]))
 
-    def _committed(self, batch: Batch) -> None:
+    def _committed(self, batch: Transaction) -> None:
         state, tasks = self.state, batch.tasks
         dirty_tasks, dirty_results = self._journal.dirty_tasks, self._journal.dirty_results
         ended = [task_id for task_id, task in tasks.items() if task.status in FINAL]

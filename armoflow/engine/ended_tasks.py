@@ -84,7 +84,7 @@ class EndedList:
         return [], self._noted[:limit]
 
 
-class EndedTasks:
+class EndedLists:
     """The lists of all readers.
 
     Args:

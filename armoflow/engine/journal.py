@@ -30,7 +30,7 @@ from armoflow.engine.holding import OBJECTS, remove
 from armoflow.engine.records import Changes
 from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.row_writer import RowWriter
-from armoflow.engine.transaction import Batch, OptionsRows
+from armoflow.engine.transaction import OptionsRows, Transaction
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Journal:
         self,
         connection: sqlite3.Connection,
         durability: Durability,
-        on_commit: Callable[[Batch], None],
+        on_commit: Callable[[Transaction], None],
         on_failure: Callable[[EngineError], None],
         on_fault: Callable[[StorageError], None],
     ) -> None:
@@ -100,7 +100,7 @@ class Journal:
         last = connection.execute("SELECT max(id) FROM options").fetchone()[0]
         self._options = OptionsRows((last or 0) + 1)
         self._pending = self._new_batch()
-        self._writing: Batch | None = None
+        self._writing: Transaction | None = None
         self._scheduled = False
         self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -123,7 +123,9 @@ class Journal:
         self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
         self._quiet: asyncio.TimerHandle | None = None
-        self._queue: queue.SimpleQueue[Batch | Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Transaction | Callable[[], None] | None] = (
+            queue.SimpleQueue()
+        )
         self._thread = threading.Thread(target=self._work, name="armoflow-journal", daemon=True)
 
     # --- event loop ---
@@ -255,8 +257,8 @@ class Journal:
         await self._loop.run_in_executor(None, self._thread.join)
         await self._loop.run_in_executor(None, self._checkpoints.stop)
 
-    def _new_batch(self) -> Batch:
-        return Batch(self._loop.create_future())
+    def _new_batch(self) -> Transaction:
+        return Transaction(self._loop.create_future())
 
     def _has_pending(self) -> bool:
         batch = self._pending
@@ -296,7 +298,7 @@ class Journal:
                 return
         self._queue.put(batch)
 
-    def _is_quick(self, batch: Batch) -> bool:
+    def _is_quick(self, batch: Transaction) -> bool:
         """Whether writing a batch holds up the event loop no longer than handing it over would."""
         return (
             batch.rows <= OWN_ROWS
@@ -305,7 +307,7 @@ class Journal:
             and not (batch.unlink or self._left_files or batch.removed or self._finishing)
         )
 
-    def _written(self, batch: Batch, error: Exception | None) -> None:
+    def _written(self, batch: Transaction, error: Exception | None) -> None:
         self._writing = None
         if error is None:
             self.written.add(batch)
@@ -342,7 +344,7 @@ class Journal:
             self._finishing = True
             self._queue.put(self._shorten)
 
-    def _give_up(self, batch: Batch, error: Exception) -> None:
+    def _give_up(self, batch: Transaction, error: Exception) -> None:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""
         self._failure = EngineError(f"the journal cannot be written: {error}", "INTERNAL")
         self._failure.__cause__ = error
@@ -382,7 +384,7 @@ class Journal:
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            if not isinstance(batch, Batch):
+            if not isinstance(batch, Transaction):
                 batch()
                 continue
             error = self._write_in_the_end(batch)
@@ -414,7 +416,7 @@ class Journal:
             if not self._queue.empty():
                 return
 
-    def _write_in_the_end(self, batch: Batch) -> Exception | None:
+    def _write_in_the_end(self, batch: Transaction) -> Exception | None:
         """Try until it is written, or never will be; returns why."""
         pause = FIRST_PAUSE
         while True:
@@ -437,14 +439,14 @@ class Journal:
         except OSError:  # not to be looked at now
             return True
 
-    def _try_to_write(self, batch: Batch) -> Exception | None:
+    def _try_to_write(self, batch: Transaction) -> Exception | None:
         try:
             self._write(batch)
         except Exception as error:  # told to the event loop, which fails the engine
             return error
         return None
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Transaction) -> None:
         data = _data_bytes(batch) // schema.PAGE_BYTES
         self._pages += BATCH_PAGES + batch.rows // ROWS_PER_PAGE + data
         synchronize(batch.synchronize)
@@ -461,5 +463,5 @@ def _fail(future: asyncio.Future[None], error: EngineError) -> None:
     future.exception()  # nobody has to wait for it: the engine stops by on_failure
 
 
-def _data_bytes(batch: Batch) -> int:
+def _data_bytes(batch: Transaction) -> int:
     return sum(map(len, batch.data.values()))

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
-from armoflow.engine.transaction import Batch
+from armoflow.engine.transaction import Transaction
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
@@ -93,7 +93,7 @@ class Meter:
         self._committing = Histogram()
         self._loop = asyncio.get_running_loop()
 
-    def committed(self, batch: Batch, ended: Iterable[TaskRecord]) -> None:
+    def committed(self, batch: Transaction, ended: Iterable[TaskRecord]) -> None:
         """A transaction was written, and with it these tasks have ended for good."""
         if batch.since is not None:
             self._committing.observe(self._loop.time() - batch.since)

@@ -12,7 +12,7 @@ from typing import Protocol
 from armoflow.engine.records import TaskRecord, TaskStatus
 
 
-class Kept(Protocol):
+class KeptForRetry(Protocol):
     """What an agent keeps of a task between two runs."""
 
     def discard(self) -> None:
@@ -29,7 +29,7 @@ class Pauses:
     def __init__(self, push: Callable[[list[TaskRecord]], None]) -> None:
         self._push = push
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, KeptForRetry] = {}
 
     @property
     def waiting(self) -> set[str]:
@@ -48,11 +48,11 @@ class Pauses:
         """Whether the time of a task has not come."""
         return task_id in self._timers
 
-    def keep(self, task_id: str, kept: Kept) -> None:
+    def keep(self, task_id: str, kept: KeptForRetry) -> None:
         """Keep something of a task until it runs again, or has ended."""
         self._kept[task_id] = kept
 
-    def take(self, task_id: str) -> Kept | None:
+    def take(self, task_id: str) -> KeptForRetry | None:
         """What was kept of a task that runs again."""
         return self._kept.pop(task_id, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from armoflow.engine.transaction import Batch
+from armoflow.engine.transaction import Transaction
 
 
 class RowCounts:
@@ -21,7 +21,7 @@ class RowCounts:
         self.rows: Counter[str] = Counter()
         self.removals = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Transaction) -> None:
         """One more batch."""
         self.rows["tasks"] += len(batch.tasks)
         self.rows["results"] += len(batch.results)

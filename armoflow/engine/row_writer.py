@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from armoflow.engine import schema
-from armoflow.engine.transaction import Batch
+from armoflow.engine.transaction import Transaction
 
 CHUNKS: Final = {"tasks": (256, 64, 16, 4, 1), "results": (512, 128, 32, 8, 2, 1)}
 """Rows in one statement, by table: few statements for any number of rows."""
@@ -22,7 +22,7 @@ class RowWriter:
     def __init__(self) -> None:
         self._statements: dict[tuple[str, int], str] = {}
 
-    def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+    def write(self, connection: sqlite3.Connection, batch: Transaction) -> None:
         """Write a batch whole, or nothing of it."""
         try:
             self._transact(connection, batch)
@@ -32,7 +32,7 @@ class RowWriter:
                 batch.values[table] = [_encodable(value) for value in values]
             self._transact(connection, batch)
 
-    def _transact(self, connection: sqlite3.Connection, batch: Batch) -> None:
+    def _transact(self, connection: sqlite3.Connection, batch: Transaction) -> None:
         execute = connection.execute
         execute("BEGIN IMMEDIATE")
         try:

@@ -21,7 +21,7 @@ KNOWN_OPTIONS: Final = 4096
 """Task options that are remembered as written."""
 
 
-class Batch:
+class Transaction:
     """The changes of one transaction.
 
     Attributes:

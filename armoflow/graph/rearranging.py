@@ -89,11 +89,11 @@ class From:
         return count(self.start)
 
 
-class Batches:
+class BatchedIterable:
     """The items of an iterable in lists, read when it is read; can be read as often as that.
 
     Example:
-        >>> list(Batches(range(5), 2))
+        >>> list(BatchedIterable(range(5), 2))
         [[0, 1], [2, 3], [4]]
     """
 
@@ -118,7 +118,7 @@ def cut_later(iterable: Iterable[Any], size: int) -> Iterable[list[Any]]:
     """
     if isinstance(iterable, Sequence):
         return [list(iterable[start : start + size]) for start in range(0, len(iterable), size)]
-    batches = Batches(iterable, size)
+    batches = BatchedIterable(iterable, size)
     return iter(batches) if isinstance(iterable, Iterator) else batches
 
 
@@ -142,7 +142,7 @@ def join_lists(lists: list[Any]) -> list[Any]:
 @task(name="batched")
 def cut(values: list[Any], size: int) -> list[list[Any]]:
     """A list in lists."""
-    return list(Batches(values, size))
+    return list(BatchedIterable(values, size))
 
 
 @task(name="enumerate")

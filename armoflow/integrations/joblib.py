@@ -85,7 +85,7 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         self._options = self._own
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
-        self._shared = _Shared(None)
+        self._shared = _SharedArguments(None)
 
     # --- what joblib calls ----------------------------------------------------------------------
 
@@ -109,11 +109,11 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
 
     def start_call(self) -> None:
         """Calls come."""
-        self._shared = _Shared(self._client())
+        self._shared = _SharedArguments(self._client())
 
     def stop_call(self) -> None:
         """No more calls come."""
-        self._shared = _Shared(None)
+        self._shared = _SharedArguments(None)
 
     def terminate(self) -> None:
         """What was learnt of the durations of these calls is not of others."""
@@ -156,7 +156,7 @@ class ArmoflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         return cast("Client", get_computer())
 
 
-class _Shared:
+class _SharedArguments:
     """Arguments of the calls of one ``Parallel``: a large one is uploaded when it comes again."""
 
     def __init__(self, client: Client | None) -> None:

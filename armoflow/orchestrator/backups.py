@@ -53,7 +53,7 @@ class Race:
                 self._won(self)
 
 
-class _Group:
+class _NodeTasks:
     """The tasks of one node: how many there were, what they took for an item, what runs."""
 
     def __init__(self) -> None:
@@ -112,14 +112,14 @@ class Backups:
         self._adopt = adopt
         self._cancel = cancel
         self._loop = asyncio.get_running_loop()
-        self._groups: dict[tuple[int, str], _Group] = {}
+        self._groups: dict[tuple[int, str], _NodeTasks] = {}
         self._seen: dict[str, float] = {}  # tasks that run, and since when that is known
         self._races: dict[PlannedTask, Race] = {}
         self._woken = asyncio.Event()
 
     def begun(self, task: PlannedTask) -> None:
         """A task is given to the engine."""
-        group = self._groups.setdefault(_key(task), _Group())
+        group = self._groups.setdefault(_key(task), _NodeTasks())
         group.begun += 1
         group.open[task] = self._loop.time()
         self._woken.set()

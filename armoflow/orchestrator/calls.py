@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from armoflow import config
-from armoflow.codec.payload import Items, Operation
+from armoflow.codec.payload import Operation, PickledItems
 from armoflow.errors import ClientClosedError
 from armoflow.orchestrator.cancelling import Canceller, cancelled
 from armoflow.orchestrator.codebook import CodeBook
@@ -326,7 +326,7 @@ class PlainCalls:
             draft,
             function=code.task,
             arguments=pickles[0] if alone else None,
-            columns=() if alone else [[Items(pickles)]],
+            columns=() if alone else [[PickledItems(pickles)]],
             count=len(calls),
             calls=not alone,
             sizer=template.sizer,

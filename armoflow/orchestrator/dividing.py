@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from armoflow.codec.payload import Items, Operation, Payload, Piece, Slots, Values
+from armoflow.codec.payload import InputSlots, Operation, Payload, PickledItems, Piece, Values
 from armoflow.codec.positions import choose_positions
 from armoflow.errors import EnvelopeError
 from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange
@@ -20,9 +20,10 @@ def choose(payload: Payload, items: Sequence[int]) -> Payload:
     """What a task is given that runs some items of another one, in their order.
 
     Example:
-        >>> many = Payload(Operation.MAP, "f", columns=[[Slots(0, 5, 9), Slots(1, 0, 2)]], count=6)
+        >>> column = [InputSlots(0, 5, 9), InputSlots(1, 0, 2)]
+        >>> many = Payload(Operation.MAP, "f", columns=[column], count=6)
         >>> choose(many, range(3, 5)).columns
-        [[Slots(input=0, start=8, stop=9), Slots(input=1, start=0, stop=1)]]
+        [[InputSlots(input=0, start=8, stop=9), InputSlots(input=1, start=0, stop=1)]]
         >>> choose(many, [0, 2, 5]).positions
         [0, 2, 5]
     """
@@ -58,7 +59,7 @@ def gathering(payload: Payload, column: Sequence[SlotRange], output: Result) -> 
     copies = Payload(
         Operation.GATHER,
         "gather",  # it runs none of the calls: who counts these goes by names
-        columns=[[Slots(number, *piece[1:]) for number, piece in enumerate(column)]],
+        columns=[[InputSlots(number, *piece[1:]) for number, piece in enumerate(column)]],
         count=sum(piece.length for piece in column),
         settings=payload.settings,
         key=payload.key,
@@ -79,11 +80,11 @@ def _choose_of_column(column: Sequence[Piece], items: Sequence[int]) -> Iterator
 
 
 def _choose_of_piece(piece: Piece, items: Sequence[int]) -> Iterator[Piece]:
-    if isinstance(piece, Slots):
+    if isinstance(piece, InputSlots):
         for start, stop in neighbours(items):
-            yield Slots(piece.input, piece.start + start, piece.start + stop)
-    elif isinstance(piece, Items):
-        yield Items([piece.pickles[item] for item in items])
+            yield InputSlots(piece.input, piece.start + start, piece.start + stop)
+    elif isinstance(piece, PickledItems):
+        yield PickledItems([piece.pickles[item] for item in items])
     else:
         values = _Scalars(io.BytesIO(piece.pickled)).load()
         yield Values(pickle.dumps([values[item] for item in items], protocol=5), len(items))

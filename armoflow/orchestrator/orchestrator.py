@@ -28,7 +28,7 @@ from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
-from armoflow.orchestrator.named.recorder import Recorder
+from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
 from armoflow.orchestrator.planned import Constant, PlannedTask
@@ -320,7 +320,7 @@ class Orchestrator:
         planner: Planner,
         inline: int | None = 0,
         trace: Labels = (),
-        recorder: Recorder | None = None,
+        recorder: PlanRecorder | None = None,
     ) -> Run:
         """Plan and submit what the targets stand for; may be called in any thread.
 
@@ -374,7 +374,7 @@ class Orchestrator:
         self._runs.discard(run)
         self._canceller.planned(run)
 
-    def _recorded(self, recorder: Recorder, run: Run) -> None:
+    def _recorded(self, recorder: PlanRecorder, run: Run) -> None:
         self.ended(run)
         recorder.planned()
 

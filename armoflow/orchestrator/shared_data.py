@@ -116,7 +116,7 @@ class SharedData:
             self._size -= oldest.size
 
 
-class References(Protocol):
+class DataReferences(Protocol):
     """Knows how arguments refer to data that is stored, or will be."""
 
     def clear(self) -> None:

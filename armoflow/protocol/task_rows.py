@@ -83,7 +83,7 @@ The place in it is what the last reply said; where there is no such list any mor
 with what has ended since then (microseconds)."""
 
 
-class Place(NamedTuple):
+class EndedPosition(NamedTuple):
     """Where somebody is who asks for what has ended.
 
     Attributes:
@@ -126,7 +126,7 @@ class EndedRows(NamedTuple):
 
     rows: Sequence[TaskRow]
     errors: Mapping[str, str]
-    place: Place
+    place: EndedPosition
     more: bool
     seconds: float
 
@@ -177,7 +177,7 @@ def read_running(inspection: Inspection, session_id: str, limit: int) -> Running
 
 
 def read_ended(
-    inspection: Inspection, session_id: str, place: Place | None, limit: int
+    inspection: Inspection, session_id: str, place: EndedPosition | None, limit: int
 ) -> EndedRows:
     """What has ended in a session, from a place on; without one, from the first task on.
 
@@ -191,7 +191,7 @@ def read_ended(
     since = max((row.ended for row in rows), default=0)
     if place is not None:
         since = max(since, place.since)
-    return EndedRows(rows, dict(errors), Place(list_id, position, since), more, seconds)
+    return EndedRows(rows, dict(errors), EndedPosition(list_id, position, since), more, seconds)
 
 
 def _unpack(reply: bytes, shape: Shape) -> Any:

@@ -26,7 +26,7 @@ from armoflow.replay.dump import TaskDump
 from armoflow.worker import data
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.job import Job
-from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent, TaskFailure
 from armoflow.worker.script import Script
 
@@ -162,7 +162,7 @@ def rerun(dump: TaskDump, *, alone: bool = False, within: Path | None = None) ->
             # This process has them, or whoever started it sees what is missing.
             needed = payload.settings.requirements
             runner = _Watching(
-                _Agent(dump), Recorder(mark, _discard), directory, requirements=needed
+                _Agent(dump), MarkWriter(mark, _discard), directory, requirements=needed
             )
             if alone:
                 Script(runner.code).install()

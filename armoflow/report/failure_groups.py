@@ -91,7 +91,7 @@ class FailureGroups:
         return sorted(self._groups.values(), key=lambda group: -group.count)
 
 
-class Explanation(NamedTuple):
+class ErrorSummary(NamedTuple):
     """What an error text says.
 
     Attributes:
@@ -107,7 +107,7 @@ class Explanation(NamedTuple):
     node: str = ""
 
 
-def explain(error: str) -> Explanation:
+def explain(error: str) -> ErrorSummary:
     """What an error text says; nothing of it is unpickled.
 
     Example:
@@ -119,10 +119,10 @@ def explain(error: str) -> Explanation:
         # A record that this version does not read is no more than noise.
         lines = error.strip().splitlines()
         text = "\n".join(line for line in lines if not line.startswith(f"[{MARK} ")).strip()
-        return Explanation(text.splitlines()[0] if text else "no reason was given", text)
+        return ErrorSummary(text.splitlines()[0] if text else "no reason was given", text)
     # Engines put prose before the error of the task that failed first.
     own = error.startswith(record.summary) and record.kind != "skipped"
-    return Explanation(record.summary, str(record.cause()), own, record.node)
+    return ErrorSummary(record.summary, str(record.cause()), own, record.node)
 
 
 def faults_of(

@@ -19,7 +19,7 @@ from armoflow.orchestrator.package_versions import told_by_worker, why_not_impor
 from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inputs import AbsentItem, Inputs
-from armoflow.worker.mark import Recorder
+from armoflow.worker.mark import MarkWriter
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Attempts:
         due: When items that wait are tried again, in CLOCK_MONOTONIC nanoseconds.
     """
 
-    def __init__(self, payload: Payload, recorder: Recorder, inputs: Inputs) -> None:
+    def __init__(self, payload: Payload, recorder: MarkWriter, inputs: Inputs) -> None:
         settings = payload.settings
         self.timeout = math.ceil(settings.timeout * 1e9) if settings.timeout else 0
         self.recorder = recorder

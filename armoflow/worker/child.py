@@ -28,7 +28,7 @@ from armoflow.system.devices import visible_devices
 from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_channel import READ_BYTES, Inbox, Outbox, OwnerAgent, leave
 from armoflow.worker.child_place import ChildPlace
-from armoflow.worker.mark import Mark, Recorder
+from armoflow.worker.mark import Mark, MarkWriter
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.output import Output
 from armoflow.worker.process_state import ProcessState
@@ -68,7 +68,7 @@ class Child:
     ) -> None:
         self._inbox = Inbox(channel)
         self._outbox = Outbox(channel, mark)
-        self._recorder = Recorder(mark, self._ship)
+        self._recorder = MarkWriter(mark, self._ship)
         self._agent = OwnerAgent(self._inbox, self._outbox)
         self._owner = owner
         self._surroundings: ProcessState | None = None

@@ -19,7 +19,7 @@ from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark
 from armoflow.worker.passed import Passed
 from armoflow.worker.runner import EngineTask, RunnerAgent
-from armoflow.worker.task_progress import Progress
+from armoflow.worker.task_progress import TaskProgress
 
 READ_BYTES = 256 * 1024
 
@@ -214,7 +214,7 @@ def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
         payload,
         inputs,
         folder,
-        None if progress is None else Progress.decode(*progress),
+        None if progress is None else TaskProgress.decode(*progress),
         passed,
         trace,
         refused,

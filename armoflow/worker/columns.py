@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from armoflow.codec.envelope import Cell, Slot, SlotKind
-from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
+from armoflow.codec.payload import InputSlots, Pickled, PickledItems, Piece, Values
 from armoflow.worker.inputs import Inputs, pickle_value
 
 
@@ -33,7 +33,7 @@ class Column:
     def _add(self, piece: Piece) -> None:
         if isinstance(piece, Values):
             items = pickle.loads(piece.pickled)
-        elif isinstance(piece, Items):
+        elif isinstance(piece, PickledItems):
             items = [item if item.buffers else bytes(item.data) for item in piece.pickles]
         else:
             items = self._inputs.slice(piece)
@@ -64,7 +64,7 @@ class Column:
         piece, raw, offset = self._raw(index)
         if isinstance(piece, Values):
             return raw
-        if isinstance(piece, Slots):
+        if isinstance(piece, InputSlots):
             slot = piece.start + offset
             return self._inputs.value(self._fresh(piece, raw, slot), piece.input, slot)
         pickled = raw if isinstance(raw, Pickled) else Pickled(raw)
@@ -73,13 +73,13 @@ class Column:
     def cell(self, index: int) -> Cell:
         """One item as it is copied into a result, errors and all."""
         piece, raw, offset = self._raw(index)
-        if isinstance(piece, Slots):
+        if isinstance(piece, InputSlots):
             return self._fresh(piece, raw, piece.start + offset)
-        if isinstance(piece, Items) and not self._inputs.referable:
+        if isinstance(piece, PickledItems) and not self._inputs.referable:
             return Slot(SlotKind.VALUE, *raw) if isinstance(raw, Pickled) else bytes(raw)
         return pickle_value(self.value(index))
 
-    def _fresh(self, piece: Slots, cell: Cell, slot: int) -> Cell:
+    def _fresh(self, piece: InputSlots, cell: Cell, slot: int) -> Cell:
         """A slot as it was made, whatever a call has written to its memory since."""
         return self._inputs.fresh(piece.input, slot) if isinstance(cell, Slot) else cell
 

@@ -24,7 +24,7 @@ from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.heard import decode_done, decode_partial, is_of
 from armoflow.worker.killing import Killing
-from armoflow.worker.mark import SERIAL, Entry
+from armoflow.worker.mark import SERIAL, SpoolEntry
 from armoflow.worker.work import Assignment, Cause, TaskEnding, overran
 
 _AFTER_OUTCOMES = (lane_frames.ABSENT, lane_frames.PAUSED)
@@ -75,7 +75,7 @@ class Dialogue:
 
     def __init__(self, seat: ChildOwner, child: ChildProcess) -> None:
         self.sent: dict[int, Assignment] = {}
-        self.partial: dict[int, list[Entry]] = {}
+        self.partial: dict[int, list[SpoolEntry]] = {}
         self.cancelled: set[int] = set()
         self.killing = Killing()
         self.over = False

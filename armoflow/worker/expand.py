@@ -41,7 +41,7 @@ from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import Made
-from armoflow.worker.mark import Recorder
+from armoflow.worker.mark import MarkWriter
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Expander:
     """
 
     def __init__(
-        self, book: CodeBook, code: FunctionCache, paces: Paces, recorder: Recorder
+        self, book: CodeBook, code: FunctionCache, paces: Paces, recorder: MarkWriter
     ) -> None:
         self._book = book
         self._recorder = recorder
@@ -208,7 +208,7 @@ def refused(pending: Mapping[int, Any], outputs: int, payload: Payload) -> dict[
     return found
 
 
-class _Place:
+class _ValueTarget:
     """A target of the plan: where one value will be."""
 
     def __init__(self, value: Delayed[Any]) -> None:
@@ -228,7 +228,7 @@ class _Place:
 def _plan(
     planner: Planner, values: Sequence[Delayed[Any]], context: ExpansionContext
 ) -> list[SlotRange]:
-    targets = [_Place(value) for value in values]
+    targets = [_ValueTarget(value) for value in values]
     _emit(planner.plan(targets), context)
     places = [target.piece for target in targets]
     return [place for place in places if isinstance(place, SlotRange)]

@@ -11,7 +11,7 @@ from armoflow.agent.effects import Effects
 from armoflow.agent.lane_shapes import BrokenStreamError, check_cells, check_data, check_places
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.worker.child_process import ChildProcess
-from armoflow.worker.mark import Entry, Position, decode_entries
+from armoflow.worker.mark import Position, SpoolEntry, decode_entries
 from armoflow.worker.work import Assignment
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def decode_done(message: Sequence[Any], work: Assignment, directory: str) -> Eff
     return lane_frames.decode_effects(data, *more)
 
 
-def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list[Entry]:
+def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list[SpoolEntry]:
     """The finished items of a PARTIAL message.
 
     Raises:
@@ -52,7 +52,7 @@ def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list
     return entries
 
 
-def kept(child: ChildProcess, position: Position) -> list[Entry]:
+def kept(child: ChildProcess, position: Position) -> list[SpoolEntry]:
     """The finished items in a dead child's memory, unless that holds something else."""
     if child.mark.position().serial != position.serial:
         return []

@@ -52,7 +52,7 @@ from armoflow.worker.inline_sources import (
 from armoflow.worker.inline_steps import Steps, Unfinished, skipped
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import ArgumentLoader, Made, Row
-from armoflow.worker.mark import Recorder
+from armoflow.worker.mark import MarkWriter
 from armoflow.worker.partials import Partials
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ _KINDS: dict[type[Node], Callable[[Any, Any], Steps]] = {
 """What runs each kind of node but calls."""
 
 
-class _Frame:
+class _NodeFrame:
     """A node whose inputs are looked at one after the other; without a node, several graphs."""
 
     __slots__ = ("node", "position", "references", "steps")
@@ -114,7 +114,7 @@ class Inline:
         payload: Payload,
         plan: PlanSettings,
         functions: Functions,
-        recorder: Recorder,
+        recorder: MarkWriter,
         time: InlineTime,
         *,
         log: ItemLog,
@@ -122,7 +122,7 @@ class Inline:
         self.caller = InlineCaller(plan, payload, functions, recorder, time.seconds, log=log)
         self.taken: dict[Node, Taken] = {}
         self._time = time
-        self._stack: list[_Frame] = []
+        self._stack: list[_NodeFrame] = []
         self._made: dict[Node, Sequence[Made]] = {}
         self._rows: dict[Node, Sequence[Row]] = {}
         self._begun: dict[Node, Unfinished] = {}
@@ -139,7 +139,7 @@ class Inline:
         if self._time.seconds <= 0:
             return
         self._time.begin()
-        self._stack = [_Frame(None, values)]
+        self._stack = [_NodeFrame(None, values)]
         try:
             self._run()
         finally:
@@ -157,16 +157,16 @@ class Inline:
                 stack.pop()  # so that a recursion takes no room
             if type(node) is CallNode:
                 if self.caller.may_call(node, node.task) and not self._time.over:
-                    stack.append(_Frame(node, node.arguments))
+                    stack.append(_NodeFrame(node, node.arguments))
                 else:
                     left.add(node)
             elif self._time.over or node in self._open:  # a node in its own graph: the plan says so
                 left.add(node)
             else:
                 self._open.add(node)
-                stack.append(_Frame(node, (), _KINDS[type(node)](self, node)))
+                stack.append(_NodeFrame(node, (), _KINDS[type(node)](self, node)))
 
-    def _next(self, frame: _Frame) -> Node | None:
+    def _next(self, frame: _NodeFrame) -> Node | None:
         """The next input that was not looked at; of a call, none after one that failed."""
         references, made, left = frame.references, self._made, self._left
         while frame.position < len(references):
@@ -180,7 +180,7 @@ class Inline:
                 return node
         return None
 
-    def _leave(self, frame: _Frame) -> None:
+    def _leave(self, frame: _NodeFrame) -> None:
         """All inputs of a node were looked at: it is run, if it can be."""
         node, stack = frame.node, self._stack
         if frame.steps is not None:
@@ -197,7 +197,7 @@ class Inline:
             assert isinstance(node, CallNode)
             graphs = self._finish(node)
             if graphs:
-                stack.append(_Frame(None, graphs))
+                stack.append(_NodeFrame(None, graphs))
 
     def _finish(self, node: CallNode) -> list[Delayed[Any]] | None:
         """All inputs of a call were looked at: run it, if it can be; returns its graphs."""

@@ -22,7 +22,7 @@ from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
 from armoflow.worker.made import Arguments, Made
-from armoflow.worker.mark import Recorder
+from armoflow.worker.mark import MarkWriter
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
@@ -61,7 +61,7 @@ class InlineCaller:
         plan: PlanSettings,
         parent: Payload,
         functions: Functions,
-        recorder: Recorder,
+        recorder: MarkWriter,
         seconds: float,
         *,
         log: ItemLog,

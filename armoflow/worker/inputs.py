@@ -15,7 +15,7 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.container import MAGIC, Buffer, keeps_promise
 from armoflow.codec.envelope import Cell, Slot, SlotKind, unpack_cells
-from armoflow.codec.payload import PREVIOUS, Payload, Pickled, Slots
+from armoflow.codec.payload import PREVIOUS, InputSlots, Payload, Pickled
 from armoflow.codec.pickling import SCALARS, dumps, loads
 from armoflow.codec.positions import label
 from armoflow.codec.recording import removed
@@ -142,7 +142,7 @@ class Inputs:
                 ) from error
         return cells
 
-    def slice(self, piece: Slots) -> list[Cell]:
+    def slice(self, piece: InputSlots) -> list[Cell]:
         """The slots that a piece of a column names."""
         cells = self.cells(piece.input)
         if piece.stop > len(cells):
@@ -153,7 +153,7 @@ class Inputs:
 
     def fresh(self, index: int, slot: int) -> Cell:
         """A slot as it was made: memory that was handed out before is mapped anew."""
-        cell = self.slice(Slots(index, slot, slot + 1))[0]
+        cell = self.slice(InputSlots(index, slot, slot + 1))[0]
         if not isinstance(cell, Slot) or all(memoryview(one).readonly for one in cell.buffers):
             return cell
         if (index, slot) in self._handed_out:
@@ -285,7 +285,7 @@ class Inputs:
     def _list(self, ranges: Iterable[tuple[int, int, int]]) -> Iterator[Any]:
         for piece in ranges:
             index, start, _ = piece
-            for slot, cell in enumerate(self.slice(Slots(*piece)), start):
+            for slot, cell in enumerate(self.slice(InputSlots(*piece)), start):
                 if cell is not None:
                     yield self.value(cell, index, slot)
 

@@ -71,7 +71,7 @@ _ADD_SEALS = 1033
 _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
 
 
-class Entry(NamedTuple):
+class SpoolEntry(NamedTuple):
     """What became of an item.
 
     Attributes:
@@ -138,7 +138,7 @@ class Mark:
                 break
         return position
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SpoolEntry]:
         """The finished items of the running task that are still in the spool."""
         base = self.words[BASE]
         count = min(max(0, self.words[ITEM] - base), ENTRIES)
@@ -149,7 +149,9 @@ class Mark:
         return bytes(self.outbox[: self.words[WAITING]])
 
 
-def decode_entries(base: int, lengths: Iterable[int], spool: bytes | memoryview) -> list[Entry]:
+def decode_entries(
+    base: int, lengths: Iterable[int], spool: bytes | memoryview
+) -> list[SpoolEntry]:
     """Read entries; those that were too large to be kept are left out."""
     entries = []
     position = 0
@@ -158,16 +160,16 @@ def decode_entries(base: int, lengths: Iterable[int], spool: bytes | memoryview)
         kind = length & ~_LENGTH
         data = bytes(spool[position:end])
         if kind == PLAIN:
-            entries.append(Entry(item, [data]))
+            entries.append(SpoolEntry(item, [data]))
         elif kind == MANY:
-            entries.append(Entry(item, msgpack.unpackb(data)))
+            entries.append(SpoolEntry(item, msgpack.unpackb(data)))
         elif kind == WAITS:
-            entries.append(Entry(item, [], int.from_bytes(data, "little")))
+            entries.append(SpoolEntry(item, [], int.from_bytes(data, "little")))
         position = end
     return entries
 
 
-class Recorder:
+class MarkWriter:
     """The child's side: notes what starts and keeps what is finished.
 
     Args:

@@ -16,7 +16,7 @@ _NAME = 200
 """Characters of a result's name."""
 
 
-class Written:
+class OutputKeeper:
     """The output of running tasks, as far as somebody wants it.
 
     Args:
@@ -24,7 +24,7 @@ class Written:
 
     Example:
         >>> from armoflow.agent.passages import STDOUT, Writer
-        >>> written = Written({"t": {"armoflow.logs": "0"}}.get)
+        >>> written = OutputKeeper({"t": {"armoflow.logs": "0"}}.get)
         >>> written.hear([Passage(Writer("t", "s", "f[1]"), STDOUT, "", "hot")])
         >>> result = written.take("t")
         >>> result.name, written.take("t")

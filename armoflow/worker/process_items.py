@@ -429,7 +429,7 @@ def _set_event_loops(value: Any) -> None:
 # --- all of it -----------------------------------------------------------------------------------
 
 
-class Items(NamedTuple):
+class ProcessItems(NamedTuple):
     """What a process has around its tasks, by how often it is looked at.
 
     Attributes:
@@ -445,7 +445,7 @@ class Items(NamedTuple):
     seldom: list[Item]
 
 
-def all_items(owner: int) -> Items:
+def all_items(owner: int) -> ProcessItems:
     """What this process has around its tasks.
 
     Args:
@@ -453,7 +453,7 @@ def all_items(owner: int) -> Items:
     """
     own = [name for name in sys.modules if name.partition(".")[0] in ("__main__", "armoflow")]
     rare = sorted(set(map(int, _signal.valid_signals())) - set(map(int, _SIGNALS)))
-    return Items(
+    return ProcessItems(
         cheap=[
             _identities("os.environ", "os.environb", "sys.modules"),
             _environment(),

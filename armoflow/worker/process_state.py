@@ -61,7 +61,7 @@ def _followed(base: Any, old: Any, now: Any) -> Any:
     return _copy(now) if old == base else base  # what the task itself has changed is its own
 
 
-class _Group:
+class _ItemGroup:
     """Some of what is around tasks, with what it was."""
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -102,7 +102,7 @@ class ProcessState:
 
     def __init__(self, owner: int, output: Output) -> None:
         self._output = output
-        self._groups = tuple(map(_Group, all_items(owner)))
+        self._groups = tuple(map(_ItemGroup, all_items(owner)))
         self._cheap, self._written, self._compared, self._seldom = self._groups
         self._fds = [os.dup(fd) for fd in range(3)]
         self._files = [_identity(fd) for fd in range(3)]

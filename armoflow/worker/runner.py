@@ -36,9 +36,9 @@ from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
-from armoflow.worker.mark import MEMORY, Recorder
+from armoflow.worker.mark import MEMORY, MarkWriter
 from armoflow.worker.saved import Fold
-from armoflow.worker.task_progress import Progress, TaskPaused, save
+from armoflow.worker.task_progress import TaskPaused, TaskProgress, save
 
 if TYPE_CHECKING:
     from armoflow.worker.thread_counts import ThreadCounts
@@ -72,7 +72,7 @@ class EngineTask:
     payload: data.Source
     inputs: Mapping[str, data.Source]
     folder: str | None = None
-    progress: Progress | None = None
+    progress: TaskProgress | None = None
     passed: Sequence[str] = ()
     trace: Labels = ()
     refused: str = ""
@@ -131,7 +131,7 @@ class Runner:
     def __init__(
         self,
         agent: RunnerAgent,
-        recorder: Recorder,
+        recorder: MarkWriter,
         directory: str,
         kept: int = config.FETCHED_BYTES,
         requirements: Sequence[str] = (),

@@ -43,7 +43,7 @@ class Carried(NamedTuple):
     modules: Bundle | None
 
 
-class Home(Protocol):
+class ScriptHome(Protocol):
     """Where the names of ``__main__`` are."""
 
     @property
@@ -61,9 +61,9 @@ class Script(types.ModuleType):
         home: Where its names are.
     """
 
-    _home: Home
+    _home: ScriptHome
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: ScriptHome) -> None:
         super().__init__(_NAME)
         held = super().__dict__
         held["_home"] = home

@@ -34,7 +34,7 @@ from armoflow.worker.agent_calls import AgentCalls
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.home import Home
 from armoflow.worker.leftovers import sweep_leftovers
-from armoflow.worker.output_keeper import Written
+from armoflow.worker.output_keeper import OutputKeeper
 from armoflow.worker.preparations import Preparations, requirements_of
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
@@ -77,7 +77,7 @@ class WorkerService(WorkerServicer):  # type: ignore[misc]
     ) -> None:
         self._tell = told
         self._options: dict[str, Mapping[str, str]] = {}  # of the tasks that run
-        self._written = Written(self._options.get)
+        self._written = OutputKeeper(self._options.get)
         self._agent = agent
         self._addresses = addresses
         self._sweeping: asyncio.Future[None] | None = None

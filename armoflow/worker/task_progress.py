@@ -17,7 +17,7 @@ from armoflow.worker.saved import Fold, pack_saved, unpack_saved
 
 
 @dataclass(slots=True)
-class Progress:
+class TaskProgress:
     """What earlier processes did for a task.
 
     Attributes:
@@ -40,7 +40,7 @@ class Progress:
         entries: Iterable[Any],
         saved: data.Source | None,
         inline: bool = True,
-    ) -> Progress:
+    ) -> TaskProgress:
         """Read what a RUN message says; ``saved`` is what :func:`save` wrote."""
         progress = cls(spent, inline=inline)
         if saved is not None:
@@ -57,7 +57,7 @@ class Progress:
         What a later step has finished need not be made again: an absent slot stands for it.
 
         Example:
-            >>> Progress(finished={0: [b"a"], 1: [b"b"], 2: [b"c"]}).finished_in(0, 2)
+            >>> TaskProgress(finished={0: [b"a"], 1: [b"b"], 2: [b"c"]}).finished_in(0, 2)
             {0: [None], 1: [b'b']}
         """
         later = {item % count: [None] for item in self.finished if item >= shift + count}
@@ -72,7 +72,7 @@ class Progress:
         """The attempts that items of one step have spent.
 
         Example:
-            >>> Progress(spent={0: (1, 0), 3: (2, 99)}).spent_in(2, 2)
+            >>> TaskProgress(spent={0: (1, 0), 3: (2, 99)}).spent_in(2, 2)
             {1: (2, 99)}
         """
         return {
@@ -87,8 +87,8 @@ class TaskPaused(BaseException):
 
     Attributes:
         due: When, in CLOCK_MONOTONIC nanoseconds.
-        spent: As :class:`Progress` has it.
-        saved: What is finished, for :meth:`Progress.decode`.
+        spent: As :class:`TaskProgress` has it.
+        saved: What is finished, for :meth:`TaskProgress.decode`.
     """
 
     def __init__(self, due: int, spent: Mapping[int, tuple[int, int]], saved: data.Source) -> None:

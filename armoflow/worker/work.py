@@ -25,7 +25,7 @@ from armoflow.tracing import Labels
 from armoflow.worker import data
 from armoflow.worker.failures import ItemFailure, UnreadableDataError, carry
 from armoflow.worker.home import USUAL, Home
-from armoflow.worker.mark import NO_ITEM, Entry, Position, cell_to_wire
+from armoflow.worker.mark import NO_ITEM, Position, SpoolEntry, cell_to_wire
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.saved import unpack_saved
 
@@ -60,7 +60,7 @@ class History:
     waited: float = 0.0
     left_behind: Callable[[], None] | None = None
 
-    def note(self, entries: Iterable[Entry]) -> None:
+    def note(self, entries: Iterable[SpoolEntry]) -> None:
         """What a child that died had done."""
         self._take_over_saved()
         for item, cells, spent in entries:
@@ -268,7 +268,7 @@ class Death:
         return f"{text}; its last output:\n{output}" if output else text
 
 
-def account(work: Assignment, entries: Iterable[Entry], death: Death) -> TaskEnding | None:
+def account(work: Assignment, entries: Iterable[SpoolEntry], death: Death) -> TaskEnding | None:
     """Note on the running task of a dead child what it finished, and count the attempt.
 
     Returns:

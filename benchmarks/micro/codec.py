@@ -22,12 +22,12 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.functions import CodeCache, ModuleBundle, encode_function
 from armoflow.codec.payload import (
     CodeReference,
-    Items,
+    InputSlots,
     Operation,
     Payload,
     Pickled,
+    PickledItems,
     Settings,
-    Slots,
     Values,
 )
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
@@ -126,12 +126,12 @@ def stored_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
         "f",
         code,
         inputs=["i" * 36],
-        columns=[[Values(pickle.dumps(list(range(1000)), 5), 1000)], [Slots(0, 0, 1000)]],
+        columns=[[Values(pickle.dumps(list(range(1000)), 5), 1000)], [InputSlots(0, 0, 1000)]],
         count=1000,
         settings=Settings(packed=True),
     )
     separate = Payload(
-        Operation.MAP, "f", code, columns=[[Items([Pickled(b"p" * 40)] * 100)]], count=100
+        Operation.MAP, "f", code, columns=[[PickledItems([Pickled(b"p" * 40)] * 100)]], count=100
     )
     for name, payload in [("call", call), ("map", mapped), ("100 items", separate)]:
         data = b"".join(pack_payload(payload))

@@ -23,7 +23,7 @@ from armoflow.codec.functions import encode_function
 from armoflow.codec.payload import CodeReference, Operation, Payload, Piece, Settings, Values
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.pickling import dumps
-from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
@@ -69,7 +69,7 @@ class NoAgent(RunnerAgent):
 
 def measure_runner(payloads: Sequence[bytes]) -> float:
     """CPU seconds to run these in this process, the best of five."""
-    recorder = Recorder(Mark(create_mark_file(tempfile.gettempdir())), lambda *_: None)
+    recorder = MarkWriter(Mark(create_mark_file(tempfile.gettempdir())), lambda *_: None)
     runner = Runner(NoAgent(), recorder, tempfile.gettempdir())
     tasks = [EngineTask(1, "task", "session", ["output"], payload, {}) for payload in payloads]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from armoflow.cache.bytecode import Shape, shape_of
+from armoflow.cache.bytecode import CodeShape, shape_of
 
 
 def codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -35,7 +35,7 @@ def test_layout_and_comments_change_no_function(module: types.ModuleType) -> Non
     assert [one.co_name for one in ones if shape_of(one) not in map(shape_of, others)] == []
 
 
-def shape(body: str, head: str = "def f(x, y):") -> Shape:
+def shape(body: str, head: str = "def f(x, y):") -> CodeShape:
     text = f"{head}\n{textwrap.indent(textwrap.dedent(body), '    ')}"
     return shape_of(functions(text)[0])
 

@@ -18,12 +18,12 @@ from armoflow.codec.envelope import (
 )
 from armoflow.codec.payload import (
     CodeReference,
-    Items,
+    InputSlots,
     Operation,
     Payload,
     Pickled,
+    PickledItems,
     Settings,
-    Slots,
     Values,
 )
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
@@ -48,8 +48,8 @@ CODE = st.none() | st.builds(
 NUMBERS = st.integers(0, 2**40)
 PIECES = (
     st.builds(Values, st.binary(), NUMBERS)
-    | st.builds(Items, st.lists(PICKLED, max_size=2))
-    | st.builds(Slots, NUMBERS, NUMBERS, NUMBERS)
+    | st.builds(PickledItems, st.lists(PICKLED, max_size=2))
+    | st.builds(InputSlots, NUMBERS, NUMBERS, NUMBERS)
 )
 SECONDS = st.floats(0, 1e6)
 OFFERS = st.builds(Offer, st.text(), NUMBERS, st.none() | NUMBERS, NUMBERS)
@@ -170,7 +170,7 @@ def test_large_pickles_are_viewed_in_place():
         Operation.MAP,
         "f",
         arguments=Pickled(large, (b"b",)),
-        columns=[[Values(large, 3), Items([Pickled(large)])]],
+        columns=[[Values(large, 3), PickledItems([Pickled(large)])]],
     )
     data = join(pack_payload(payload))
     back = unpack_payload(data)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from armoflow.engine import ended_tasks
-from armoflow.engine.ended_tasks import KEPT, LISTS, EndedList, EndedTasks
+from armoflow.engine.ended_tasks import KEPT, LISTS, EndedList, EndedLists
 
 
 class Ended(NamedTuple):
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-def commit(lists: EndedTasks, *ids: str, session: str = "s") -> None:
+def commit(lists: EndedLists, *ids: str, session: str = "s") -> None:
     tasks: Any = [Ended(id, session) for id in ids]
     lists.committed(tasks)
 
@@ -40,7 +40,7 @@ def everything(ended: EndedList, position: int = 0) -> list[int | str]:
 
 
 def test_what_had_ended_comes_first_and_then_what_ends_in_that_session() -> None:
-    lists = EndedTasks(Clock())
+    lists = EndedLists(Clock())
     commit(lists, "before")
     ended = lists.open("s")
     commit(lists, "meanwhile")
@@ -53,7 +53,7 @@ def test_what_had_ended_comes_first_and_then_what_ends_in_that_session() -> None
 
 
 def test_a_reply_that_was_lost_is_given_again() -> None:
-    lists = EndedTasks(Clock())
+    lists = EndedLists(Clock())
     ended = lists.open("s")
     commit(lists, "a", "b", "c")
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_a_reply_that_was_lost_is_given_again() -> None:
 
 
 def test_each_reader_has_a_list_of_its_own() -> None:
-    lists = EndedTasks(Clock())
+    lists = EndedLists(Clock())
     first, second = lists.open("s"), lists.open("s")
     assert lists.find(first.id, "s") is first and lists.find(second.id, "s") is second
     assert lists.find(first.id, "another") is None and lists.find("unknown", "s") is None
@@ -74,7 +74,7 @@ def test_each_reader_has_a_list_of_its_own() -> None:
 
 def test_who_does_not_ask_any_more_is_forgotten() -> None:
     clock = Clock()
-    lists = EndedTasks(clock)
+    lists = EndedLists(clock)
     silent, asking = lists.open("s"), lists.open("s")
     clock.now = KEPT
     assert lists.find(asking.id, "s") is asking
@@ -85,7 +85,7 @@ def test_who_does_not_ask_any_more_is_forgotten() -> None:
 
 def test_who_does_not_fetch_what_it_asks_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended_tasks, "HELD", 2)
-    lists = EndedTasks(Clock())
+    lists = EndedLists(Clock())
     ended = lists.open("s")
     commit(lists, "a", "b", "c")
     assert lists.find(ended.id, "s") is ended
@@ -95,7 +95,7 @@ def test_who_does_not_fetch_what_it_asks_for_is_forgotten(monkeypatch: pytest.Mo
 
 def test_of_many_readers_the_latest_are_kept() -> None:
     clock = Clock()
-    lists = EndedTasks(clock)
+    lists = EndedLists(clock)
     opened = []
     for number in range(LISTS + 1):
         clock.now = float(number)

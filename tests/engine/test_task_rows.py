@@ -23,7 +23,7 @@ from armoflow.engine.task_row_queries import _ENDED, FIELDS, TaskRowsReader
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.task_rows import OVERLAP, Place, TaskRow, read_ended, read_running
+from armoflow.protocol.task_rows import OVERLAP, EndedPosition, TaskRow, read_ended, read_running
 from armoflow.report import collect as collecting
 from armoflow.report.collect import collect
 from tests.engine.serving import serve
@@ -124,7 +124,7 @@ def test_what_ends_after_the_first_page_is_told_once_it_has(inspection: Inspecti
     with Client(inspection.settings.endpoint, progress=False, logs=False) as client:
         client.compute(double(1))
         session_id = inspection.sessions(1)[1][0].session_id
-        place: Place | None = read_ended(inspection, session_id, None, 10).place
+        place: EndedPosition | None = read_ended(inspection, session_id, None, 10).place
         found: list[str] = []
         for count in (3, 4):
             client.compute([double(number) for number in range(count)])
@@ -141,7 +141,7 @@ def test_who_is_not_known_any_more_goes_on_where_he_was(inspection: Inspection) 
     session_id = inspection.sessions(1)[1][0].session_id
     whole = read_ended(inspection, session_id, None, 100)
     last = whole.rows[-1].ended
-    gone = Place("forgotten", 1_000, last)
+    gone = EndedPosition("forgotten", 1_000, last)
     page = read_ended(inspection, session_id, gone, 100)
     assert page.place.list != "forgotten" and page.place.since == last
     assert page.rows == [row for row in whole.rows if row.ended >= last - OVERLAP * 1e6]
@@ -189,7 +189,7 @@ def test_what_cannot_be_meant_is_refused(inspection: Inspection, limit: int) -> 
     with pytest.raises(EngineError, match="limit"):
         read_ended(inspection, "s", None, limit)
     with pytest.raises(EngineError, match="place"):
-        read_ended(inspection, "s", Place("", -1, 0), 10)
+        read_ended(inspection, "s", EndedPosition("", -1, 0), 10)
 
 
 class Answering:

@@ -22,7 +22,7 @@ from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import ItemOutcome, outcomes
 from armoflow.protocol.result_handle import Failure, ResultState
 from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, TaskFailure
 
 KEY = b"the key of the simulation"
@@ -39,7 +39,7 @@ class SimulatedEngine:
         self.crowded = False
         self._numbers = itertools.count(1)
         mark = Mark(create_mark_file(str(directory)))
-        self._runner = Runner(self, Recorder(mark, lambda *_: None), str(directory))  # type: ignore[arg-type]
+        self._runner = Runner(self, MarkWriter(mark, lambda *_: None), str(directory))  # type: ignore[arg-type]
 
     # --- what a task asks its agent -------------------------------------------------------------
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from armoflow.orchestrator.planned import Result, SlotRange
 from armoflow.orchestrator.planning.both_known import merged
-from armoflow.orchestrator.planning.known import Run
+from armoflow.orchestrator.planning.known import KnownItems
 
 OLD, NEW = Result("old"), Result("new")
 
 
-def run(result: Result, start: int, stop: int) -> Run:
+def run(result: Result, start: int, stop: int) -> KnownItems:
     """Items of which each is in the slot of its position."""
-    return Run(start, [[SlotRange(result, start, stop)]], stop - start)
+    return KnownItems(start, [[SlotRange(result, start, stop)]], stop - start)
 
 
-def told(runs: list[Run]) -> list[tuple[int, int, list[tuple[str, int, int]]]]:
+def told(runs: list[KnownItems]) -> list[tuple[int, int, list[tuple[str, int, int]]]]:
     return [
         (one.start, one.length, [(p.result.name, p.start, p.stop) for p in one.columns[0]])  # type: ignore[union-attr]
         for one in runs

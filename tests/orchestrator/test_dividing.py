@@ -7,12 +7,20 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armoflow.codec.payload import Items, Operation, Payload, Pickled, Piece, Slots, Values
+from armoflow.codec.payload import (
+    InputSlots,
+    Operation,
+    Payload,
+    Pickled,
+    PickledItems,
+    Piece,
+    Values,
+)
 from armoflow.codec.positions import position_of
 from armoflow.orchestrator.dividing import choose
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
-KINDS = st.lists(st.sampled_from([Slots, Items, Values]), min_size=6, max_size=6)
+KINDS = st.lists(st.sampled_from([InputSlots, PickledItems, Values]), min_size=6, max_size=6)
 
 
 def made(lengths: list[int], kinds: list[type]) -> list[Piece]:
@@ -21,10 +29,10 @@ def made(lengths: list[int], kinds: list[type]) -> list[Piece]:
     first = 0
     for length, kind in zip(lengths, kinds, strict=False):
         numbers = list(range(first, first + length))
-        if kind is Slots:
-            pieces.append(Slots(7, first, first + length))
-        elif kind is Items:
-            pieces.append(Items([Pickled(pickle.dumps(number)) for number in numbers]))
+        if kind is InputSlots:
+            pieces.append(InputSlots(7, first, first + length))
+        elif kind is PickledItems:
+            pieces.append(PickledItems([Pickled(pickle.dumps(number)) for number in numbers]))
         else:
             pieces.append(Values(pickle.dumps(numbers), length))
         first += length
@@ -34,9 +42,9 @@ def made(lengths: list[int], kinds: list[type]) -> list[Piece]:
 def read(column: list[Piece]) -> list[int]:
     numbers: list[int] = []
     for piece in column:
-        if isinstance(piece, Slots):
+        if isinstance(piece, InputSlots):
             numbers += range(piece.start, piece.stop)
-        elif isinstance(piece, Items):
+        elif isinstance(piece, PickledItems):
             numbers += [pickle.loads(item.data) for item in piece.pickles]
         else:
             numbers += pickle.loads(piece.pickled)

@@ -15,10 +15,10 @@ from armoflow.orchestrator.named.copies import pack_copies, unpack_copies
 from armoflow.orchestrator.named.manifest import (
     KEY_BYTES,
     Head,
-    Part,
+    ManifestPart,
     PartialNote,
-    Place,
     PlanningProcess,
+    ResultSlots,
     TaskNote,
     ValueNote,
     pack_part,
@@ -28,13 +28,13 @@ from armoflow.protocol.submission import Submission, WireOptions
 
 KEY = bytes(KEY_BYTES)
 OPTIONS = WireOptions(60.0, 3, 1, "default", labels=(("armoflow_run", "nightly"),))
-WHOLE = Part(
+WHOLE = ManifestPart(
     3,
     Head(KEY, KEY, 0, "total", True, b"seal", PlanningProcess("host", 7, "then")),
     [TaskNote("p1", ("a",), ("b",), OPTIONS, Operation.MAP, ("load", "clean"), 4, 2)],
     [ValueNote("b", 0, 0, 2 * KEY)],
     [PartialNote("b", KEY, 4, 6)],
-    [Place("b", "load", 4, 0, 2)],
+    [ResultSlots("b", "load", 4, 0, 2)],
     "interrupted",
     "payloads/0f",
 )

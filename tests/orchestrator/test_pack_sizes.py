@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armoflow import task
-from armoflow.codec.payload import Items
+from armoflow.codec.payload import PickledItems
 from armoflow.orchestrator.calls import CLUSTER, LOCAL, Pace
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING, Packing
 from armoflow.orchestrator.planned import PlannedTask
@@ -140,7 +140,7 @@ def numbers(planned: PlannedTask) -> list[int]:
         pickles = [payload.arguments]
     else:
         ((items,),) = payload.columns
-        assert isinstance(items, Items)
+        assert isinstance(items, PickledItems)
         pickles = list(items.pickles)
     return [pickle.loads(bytes(pickled.data))[0][0] for pickled in pickles]
 

@@ -16,7 +16,7 @@ from armoflow.codec.envelope import pack_envelope
 from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.chunks import by_result, join
-from armoflow.orchestrator.planning.known import Run
+from armoflow.orchestrator.planning.known import KnownItems
 from armoflow.protocol.transport import ResultState
 from armoflow.worker.inputs import pickle_value
 from tests.orchestrator.simulated import Simulation
@@ -69,16 +69,16 @@ class SomeItems:
         self.positions = sorted(positions)
         self.together = together
         self.data: dict[str, bytes] = {}
-        self.nodes: dict[Node, tuple[list[Run], list[SlotRange]]] = {}
+        self.nodes: dict[Node, tuple[list[KnownItems], list[SlotRange]]] = {}
 
     def set(self, node: CollectionNode, *columns: Sequence[Any]) -> None:
         """What the items of a collection are, by output: those at its positions are known."""
         known = [position for position in self.positions if position < len(columns[0])]
         stored = [self._store(node, [column[at] for at in known]) for column in columns]
-        runs: list[Run] = []
+        runs: list[KnownItems] = []
         for number, position in enumerate(known):
             if not runs or runs[-1].start + runs[-1].length < position:
-                runs.append(Run(position, [[] for _ in columns], 0))
+                runs.append(KnownItems(position, [[] for _ in columns], 0))
             for column, pieces in zip(runs[-1].columns, stored, strict=True):
                 join(column, pieces[number])
             runs[-1] = runs[-1]._replace(length=runs[-1].length + 1)
@@ -90,7 +90,7 @@ class SomeItems:
     def find_items(self, node: CollectionNode) -> None:
         """No collection as a whole."""
 
-    def find_scattered(self, node: CollectionNode) -> list[Run] | None:
+    def find_scattered(self, node: CollectionNode) -> list[KnownItems] | None:
         return self.nodes[node][0] if node in self.nodes else None
 
     def spent(self, node: Node) -> int:

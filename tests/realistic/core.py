@@ -32,7 +32,7 @@ from armoflow.engine.records import (
 from armoflow.engine.rounds import Rounds
 from armoflow.engine.state import State
 from armoflow.engine.state.record_changes import set_task
-from armoflow.engine.transaction import Batch
+from armoflow.engine.transaction import Transaction
 from tests.realistic.conduct import Fate
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class TwoStepEngine(Engine):
         finally:
             del self._ending[task.id]
 
-    def _committed(self, batch: Batch) -> None:
+    def _committed(self, batch: Transaction) -> None:
         # Events come from the write-ahead log, before anybody can read the row.
         lost_data = self.fate.conduct.lost_data
         for result in batch.results.values():

@@ -14,9 +14,9 @@ from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Payload
 from armoflow.worker.data import Source
 from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.mark import Mark, Recorder, create_mark_file
+from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
-from armoflow.worker.task_progress import Progress, TaskPaused
+from armoflow.worker.task_progress import TaskPaused, TaskProgress
 
 
 class FakeAgent(RunnerAgent):
@@ -52,7 +52,7 @@ class LocalRunner:
         self.pauses: list[TaskPaused] = []
         self.shipped: list[tuple[int, int, bytes, bytes]] = []
         self.mark = Mark(create_mark_file(str(directory)))
-        self.recorder = Recorder(self.mark, lambda *entry: self.shipped.append(entry))
+        self.recorder = MarkWriter(self.mark, lambda *entry: self.shipped.append(entry))
         self.runner = Runner(self.agent, self.recorder, str(directory))
         self.serial = 0
 
@@ -63,7 +63,7 @@ class LocalRunner:
         *,
         outputs: int = 1,
         folder: str | None = None,
-        progress: Progress | None = None,
+        progress: TaskProgress | None = None,
         task_id: str = "task",
     ) -> Effects:
         data = payload if isinstance(payload, bytes) else encode(payload)
@@ -78,7 +78,7 @@ class LocalRunner:
                 return self.runner.run(task)
             except TaskPaused as pause:
                 self.pauses.append(pause)
-                progress = Progress.decode(pause.spent, [], pause.saved)
+                progress = TaskProgress.decode(pause.spent, [], pause.saved)
                 time.sleep(max(0.0, (pause.due - time.monotonic_ns()) * 1e-9))
 
     def run(self, payload: Payload, inputs: Mapping[str, Any] | None = None, **options: Any) -> Any:

@@ -16,10 +16,10 @@ from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.functions import encode_function
 from armoflow.codec.payload import (
     CodeReference,
-    Items,
     Operation,
     Payload,
     Pickled,
+    PickledItems,
     Piece,
     Settings,
     Values,
@@ -78,7 +78,7 @@ def values(*items: Any) -> list[Piece]:
 
 
 def items(*objects: Any) -> list[Piece]:
-    return [Items([dumps(item) for item in objects])]
+    return [PickledItems([dumps(item) for item in objects])]
 
 
 def encode(payload: Payload) -> bytes:

@@ -14,7 +14,7 @@ from seats import KEY, call, code, collection, envelope, items, read, values
 from armoflow.agent.effects import Effects
 from armoflow.codec.envelope import SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
-from armoflow.codec.payload import Operation, Payload, Settings, Slots, Stage
+from armoflow.codec.payload import InputSlots, Operation, Payload, Settings, Stage
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.worker.handing_out import PARTS
 from armoflow.worker.job import Job
@@ -106,7 +106,10 @@ def test_whatever_its_items_are_made_of(local: LocalRunner) -> None:
 
     inputs = {"a": envelope(1, 2), "b": envelope(3)}
     payload = collection(
-        MAP, add, [*values(10), Slots(0, 1, 2), *items(30)], [Slots(0, 0, 2), Slots(1, 0, 1)]
+        MAP,
+        add,
+        [*values(10), InputSlots(0, 1, 2), *items(30)],
+        [InputSlots(0, 0, 2), InputSlots(1, 0, 1)],
     )
     payload.inputs = ["a", "b"]
     payload.origins = [("x", None), ("y", 7)]

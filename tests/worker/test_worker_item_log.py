@@ -14,7 +14,7 @@ from armoflow import task
 from armoflow.agent.effects import Effects
 from armoflow.codec.item_log import ItemRecord, ItemState, read_items, read_summary
 from armoflow.codec.payload import Operation, Settings, Stage
-from armoflow.worker.task_progress import Progress
+from armoflow.worker.task_progress import TaskProgress
 
 DONE, FAILED, SKIPPED = ItemState.COMPLETED, ItemState.FAILED, ItemState.SKIPPED
 
@@ -122,7 +122,7 @@ def test_a_call_that_succeeds_at_once_leaves_no_log(local: LocalRunner) -> None:
 
 
 def test_what_an_earlier_process_has_finished_is_told_too(local: LocalRunner) -> None:
-    progress = Progress(finished={0: [b"I7\n."]}, spent={1: (1, 0)})
+    progress = TaskProgress(finished={0: [b"I7\n."]}, spent={1: (1, 0)})
     effects = local.effects(
         collection(Operation.MAP, slow_two, values(1, 2, 3), settings=Settings(retries=1)),
         progress=progress,

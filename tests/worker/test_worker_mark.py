@@ -16,9 +16,9 @@ from armoflow.worker.mark import (
     ENTRIES,
     ITEM,
     SPOOL_BYTES,
-    Entry,
     Mark,
-    Recorder,
+    MarkWriter,
+    SpoolEntry,
     cell_from_wire,
     cell_to_wire,
     create_mark_file,
@@ -34,14 +34,14 @@ slots = st.builds(
 cells: st.SearchStrategy[Cell] = st.binary(max_size=40) | st.none() | slots
 
 
-def by_item(entries: list[Entry]) -> dict[int, Any]:
+def by_item(entries: list[SpoolEntry]) -> dict[int, Any]:
     return {entry.item: entry.cells for entry in entries}
 
 
 @given(st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(cells, min_size=n, max_size=n))))
 def test_the_owner_reads_what_the_child_kept(kept: list[list[Cell]]) -> None:
     mark = Mark(create_mark_file("/tmp"))
-    recorder = Recorder(mark, lambda *_: None)
+    recorder = MarkWriter(mark, lambda *_: None)
     recorder.begin(5)
     for item, row in enumerate(kept):
         recorder.start(item, 1, 0)
@@ -56,7 +56,7 @@ def test_the_owner_reads_what_the_child_kept(kept: list[list[Cell]]) -> None:
 @given(st.text(max_size=200), st.integers(1, 9))
 def test_the_owner_reads_which_call_of_a_graph_runs(name: str, number: int) -> None:
     mark = Mark(create_mark_file("/tmp"))
-    recorder = Recorder(mark, lambda *_: None)
+    recorder = MarkWriter(mark, lambda *_: None)
     recorder.begin(5)
     recorder.start(0, 1, 0)
     recorder.inline(number, 2, 99, name)
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_shipped_or_left_out(lengths: list[int]) -> None:
         assert serial == 1
         found.update(by_item(decode_entries(base, memoryview(numbers).cast("I"), spool)))
 
-    recorder = Recorder(mark, ship)
+    recorder = MarkWriter(mark, ship)
     recorder.begin(1)
     for item, length in enumerate(lengths):
         recorder.start(item, 1, 0)

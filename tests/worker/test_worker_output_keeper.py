@@ -9,7 +9,7 @@ from armoflow.codec.container import pack
 from armoflow.codec.written import WrittenText, pack_written, read_written
 from armoflow.errors import EnvelopeError
 from armoflow.worker import output_keeper
-from armoflow.worker.output_keeper import Written
+from armoflow.worker.output_keeper import OutputKeeper
 
 ALL = {"armoflow.logs": "0"}
 
@@ -19,7 +19,7 @@ def passage(text: str, task_id: str = "t", name: str = "f", level: int = STDOUT)
 
 
 def test_only_what_is_wanted_is_kept() -> None:
-    kept = Written({"all": ALL, "errors": {"armoflow.logs": "30"}, "none": {}}.get)
+    kept = OutputKeeper({"all": ALL, "errors": {"armoflow.logs": "30"}, "none": {}}.get)
     for task_id in ("all", "errors", "none", "unknown"):
         kept.hear([passage("one", task_id), passage("two", task_id, level=STDERR)])
     texts = {}
@@ -33,7 +33,7 @@ def test_only_what_is_wanted_is_kept() -> None:
 
 def test_of_much_the_newest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_keeper, "WRITTEN_BYTES", 10)
-    kept = Written({"t": ALL}.get)
+    kept = OutputKeeper({"t": ALL}.get)
     for text in ("a\nb", "12345", "67890", "x" * 100, "y"):
         kept.hear([passage(text)])
     result = kept.take("t")

@@ -199,9 +199,9 @@ def test_what_was_saved_and_is_gone_is_made_again(local: LocalRunner, tmp_path: 
         return bytes([value]) * 200_000
 
     payload = collection(MAP, lose, values(0, 1), settings=retried())
-    from armoflow.worker.task_progress import Progress
+    from armoflow.worker.task_progress import TaskProgress
 
-    progress = Progress.decode({}, [], [str(tmp_path / "nowhere"), 10])
+    progress = TaskProgress.decode({}, [], [str(tmp_path / "nowhere"), 10])
     assert local.run(payload, progress=progress) == [bytes([value]) * 200_000 for value in range(2)]
 
 
@@ -219,11 +219,11 @@ def test_an_input_that_cannot_be_read_fails_those_that_wait_too(
     local: LocalRunner, tmp_path: Path
 ) -> None:
     """Nothing that waits is taken for an absent item."""
-    from armoflow.worker.task_progress import Progress
+    from armoflow.worker.task_progress import TaskProgress
 
     payload = collection(MAP, abs, values(-1, -2, -3), settings=retried())
     payload.function = type(payload.function)("digest", None, "nowhere")  # type: ignore[misc]
-    progress = Progress({1: (1, 0)})
+    progress = TaskProgress({1: (1, 0)})
     assert all(isinstance(found, ErrorRecord) for found in local.run(payload, progress=progress))
 
 

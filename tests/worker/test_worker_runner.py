@@ -18,17 +18,17 @@ from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_told
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import (
     CodeReference,
+    InputSlots,
     Operation,
     Payload,
     Pickled,
     Settings,
-    Slots,
     Stage,
 )
 from armoflow.codec.pickling import dumps
 from armoflow.codec.recording import record_exception
 from armoflow.worker.runner import TaskFailure
-from armoflow.worker.task_progress import Progress
+from armoflow.worker.task_progress import TaskProgress
 
 MAP, FILTER, COMBINE, GATHER = (
     Operation.MAP,
@@ -357,7 +357,7 @@ def local_read(path: Path) -> Any:
 def test_attempts_go_on_where_another_process_left_them(local: LocalRunner, tmp_path: Path) -> None:
     settings = Settings(retries=3, backoff=0.001)
     payload = call(flaky(tmp_path, 9), "x", settings=settings)
-    record = fail(local, payload, progress=Progress({0: (2, 0)}))
+    record = fail(local, payload, progress=TaskProgress({0: (2, 0)}))
     assert record.attempts == 4
     assert (tmp_path / "count-x").read_text() == "2"
 
@@ -372,7 +372,7 @@ def test_map_over_every_kind_of_piece(local: LocalRunner) -> None:
     payload = collection(
         MAP,
         add,
-        [*values(1, 2), *items(3), Slots(0, 1, 3)],
+        [*values(1, 2), *items(3), InputSlots(0, 1, 3)],
         [*items(10, 20, 30), *values(40, 50)],
     )
     payload.inputs = ["a"]
@@ -403,7 +403,7 @@ def test_failed_and_absent_items_pass_through_a_map(local: LocalRunner) -> None:
     def negate(value: int) -> int:
         return -value
 
-    payload = collection(MAP, negate, [Slots(0, 0, 4)])
+    payload = collection(MAP, negate, [InputSlots(0, 0, 4)])
     payload.inputs = ["a"]
     slots = local.slots(payload, {"a": envelope(1, None, error_slot(), 4)})
     kinds = [SlotKind.VALUE, SlotKind.ABSENT, SlotKind.SKIPPED, SlotKind.VALUE]
@@ -487,7 +487,7 @@ def test_filter_keeps_places(local: LocalRunner) -> None:
             raise ValueError
         return bool((value - base) % 2)
 
-    payload = collection(FILTER, odd, [*values(1, 2), *items(3, 5), Slots(0, 0, 3)])
+    payload = collection(FILTER, odd, [*values(1, 2), *items(3, 5), InputSlots(0, 0, 3)])
     payload.inputs = ["a"]
     slots = local.slots(payload, {"a": envelope(7, None, error_slot())})
     value, error, skipped, absent = SlotKind
@@ -517,13 +517,13 @@ def test_combine_of_nothing(local: LocalRunner) -> None:
 
 
 def test_combine_leaves_out_absent_items(local: LocalRunner) -> None:
-    payload = combine([Slots(0, 0, 3)])
+    payload = combine([InputSlots(0, 0, 3)])
     payload.inputs = ["a"]
     assert local.run(payload, {"a": envelope(1, None, 3)}) == [4]
 
 
 def test_combine_of_a_failed_item_is_skipped(local: LocalRunner) -> None:
-    payload = combine([Slots(0, 0, 2)])
+    payload = combine([InputSlots(0, 0, 2)])
     payload.inputs = ["a"]
     inputs = {"a": envelope(1, error_slot())}
     assert fail(local, payload, inputs).name == "root[7]"
@@ -551,7 +551,7 @@ def test_a_step_of_a_combine_is_retried(local: LocalRunner, tmp_path: Path) -> N
 
 
 def test_gather_copies_everything(local: LocalRunner) -> None:
-    payload = collection(GATHER, None, [*values(1), *items([2]), Slots(0, 0, 3)])
+    payload = collection(GATHER, None, [*values(1), *items([2]), InputSlots(0, 0, 3)])
     payload.inputs = ["a"]
     slots = local.slots(payload, {"a": envelope(None, error_slot(), b"x" * 70_000)})
     value, error, _, absent = SlotKind
@@ -577,7 +577,7 @@ def test_finished_items_are_not_run_again(local: LocalRunner) -> None:
             raise AssertionError("this item was finished")
         return -value
 
-    progress = Progress(finished={0: [dumps("a").data], 2: [None]})  # type: ignore[dict-item]
+    progress = TaskProgress(finished={0: [dumps("a").data], 2: [None]})  # type: ignore[dict-item]
     payload = collection(MAP, negate, values(1, 2, 3))
     assert local.run(payload, progress=progress) == ["a", -2, None]
 
@@ -585,7 +585,7 @@ def test_finished_items_are_not_run_again(local: LocalRunner) -> None:
 def test_a_task_whose_items_are_all_finished_loads_no_code(local: LocalRunner) -> None:
     payload = collection(MAP, operator.neg, values(1, 2))
     payload.function = CodeReference("digest", None, "nowhere")
-    progress = Progress(finished={0: [dumps(1).data], 1: [dumps(2).data]})  # type: ignore[dict-item]
+    progress = TaskProgress(finished={0: [dumps(1).data], 1: [dumps(2).data]})  # type: ignore[dict-item]
     assert local.run(payload, progress=progress) == [1, 2]
     assert local.agent.calls == []
 

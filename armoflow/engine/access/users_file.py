@@ -62,7 +62,7 @@ def read_users(path: Path = DEFAULT_FILE) -> Users:
     return Users(named, _read_certificates(lists["certificates_list"], named, path))
 
 
-class _Loader(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """Reads YAML, but for mappings with a key twice, of which others drop the first in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -79,7 +79,7 @@ def _read_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The three lists of a file; one that is missing is empty."""
     try:
         with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, _Loader)
+            content = yaml.load(file, _UniqueKeyLoader)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"--users {path} cannot be read: {reason.lower()}") from error

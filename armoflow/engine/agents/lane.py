@@ -22,7 +22,7 @@ from armoflow.agent.effects import CreatedResult, Effects
 from armoflow.agent.passages import Passage
 from armoflow.engine.agents.followers import Follower, Followers
 from armoflow.engine.agents.intake import Intake, source_of, work_of
-from armoflow.engine.agents.slots import Slots
+from armoflow.engine.agents.slots import LaneSlots
 from armoflow.engine.agents.turns import HELD, Turns
 from armoflow.engine.commits import discard
 from armoflow.engine.core import Engine
@@ -31,7 +31,7 @@ from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory, machine_memory
-from armoflow.worker.output_keeper import Written, WrittenResult
+from armoflow.worker.output_keeper import OutputKeeper, WrittenResult
 from armoflow.worker.preparations import Preparations
 from armoflow.worker.spares import Spares
 from armoflow.worker.supervisor import ChildSupervisor
@@ -83,7 +83,7 @@ class LaneAgent:
         if threads is not None:
             environment = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **environment}
         self._spares = Spares(self._directory, environment, spare_delay, container_memory())
-        self._slots = Slots(workers, machine_memory())
+        self._slots = LaneSlots(workers, machine_memory())
         self._turns = Turns(engine, self._is_running)
         self._seats: list[ChildSupervisor] = []
         self._waiting: deque[Assignment] = deque()
@@ -97,7 +97,7 @@ class LaneAgent:
             *(engine.state, partition, self._intake.peek, work_of, self._runs),
             may_follow=self._slots.may_follow,
         )
-        self._written = Written(self._options)
+        self._written = OutputKeeper(self._options)
         self._loop = asyncio.get_running_loop()
         self._awake = False
         self._looks_again = False

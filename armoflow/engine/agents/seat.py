@@ -81,7 +81,7 @@ class Employer(Protocol):
         """A seat does not run this task any more."""
 
 
-class Verdict(NamedTuple):
+class ExecutionFailure(NamedTuple):
     """How an execution failed: the task's error, its status, whether it may be retried."""
 
     error: str
@@ -92,7 +92,7 @@ class Verdict(NamedTuple):
 _GOING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """How calls to a worker end that is gone, or is about to go: its server cancels what comes then."""
 
-_NOT_SEEN = Verdict("the worker had ended by itself")
+_NOT_SEEN = ExecutionFailure("the worker had ended by itself")
 """A worker that ends after a task of before, as some do after so many, takes none along. One whose
 first task this was may have ended for it: that is an attempt."""
 
@@ -287,7 +287,7 @@ class Seat:
             raise
         except Exception as error:
             logger.exception("the agent failed to run task %s", task.id)
-            self._fail(task, Verdict(f"the agent failed: {type(error).__name__}: {error}"))
+            self._fail(task, ExecutionFailure(f"the agent failed: {type(error).__name__}: {error}"))
             return False
         finally:
             self._execution = self._call = None
@@ -306,10 +306,10 @@ class Seat:
         try:
             await self._prepare(execution)
         except MissingDataError as error:
-            self._fail(task, Verdict(str(error), retry=False))
+            self._fail(task, ExecutionFailure(str(error), retry=False))
             return True
         except StorageError as fault:
-            self._fail(task, Verdict(str(fault)))
+            self._fail(task, ExecutionFailure(str(fault)))
             return True
         if not await link.is_still_healthy():
             self._give_back(task)
@@ -360,14 +360,14 @@ class Seat:
             return False
         return True
 
-    def _refuse(self, task: TaskRecord) -> Verdict | None:
+    def _refuse(self, task: TaskRecord) -> ExecutionFailure | None:
         """Strict: why a task cannot be given to the worker; the reference agent finds out now."""
         limit = task.options.max_duration
         if self._engine.options.strict and limit > CALENDAR_END - self._engine.now():
-            return Verdict(f"max_duration, {limit:.0f} s, ends after the year 9999")
+            return ExecutionFailure(f"max_duration, {limit:.0f} s, ends after the year 9999")
         return None
 
-    async def _process(self, link: WorkerLink, execution: Execution) -> Verdict | None:
+    async def _process(self, link: WorkerLink, execution: Execution) -> ExecutionFailure | None:
         """Call the worker; None if it ended in success and its effects are complete.
 
         Strict: as long as no other task is given, the token of one whose call failed stays good.
@@ -388,20 +388,20 @@ class Seat:
         link.served = True
         kind = reply.output.WhichOneof("type")
         if kind == "error":
-            return Verdict(reply.output.error.details, retry=False)
+            return ExecutionFailure(reply.output.error.details, retry=False)
         if kind is None:
-            return Verdict("the worker's reply has no output")
+            return ExecutionFailure("the worker's reply has no output")
         try:
             await execution.collect()
         except OSError as error:
-            return Verdict(f"a result that the worker announced cannot be read: {error}")
+            return ExecutionFailure(f"a result that the worker announced cannot be read: {error}")
         return None
 
-    async def _judge(self, link: WorkerLink, code: Any) -> Verdict:
+    async def _judge(self, link: WorkerLink, code: Any) -> ExecutionFailure:
         """What becomes of a task whose Process call failed."""
         process = link.process
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Verdict(
+            return ExecutionFailure(
                 "the task ran longer than its max_duration", TaskStatus.TIMEOUT, retry=False
             )
         details = await self._call.details()
@@ -411,10 +411,12 @@ class Seat:
         if process.left and link.served:
             return _NOT_SEEN
         if not process.alive:
-            return Verdict(f"the worker was lost ({code.name}): it {process.describe_end()}")
-        return Verdict(f"the worker ended the call with {code.name}: {details}")
+            return ExecutionFailure(
+                f"the worker was lost ({code.name}): it {process.describe_end()}"
+            )
+        return ExecutionFailure(f"the worker ended the call with {code.name}: {details}")
 
-    def _fail(self, task: TaskRecord, verdict: Verdict) -> None:
+    def _fail(self, task: TaskRecord, verdict: ExecutionFailure) -> None:
         error, status, retry = verdict
         self._engine.fail(task.id, error, status=status, retry=retry)
 

@@ -16,7 +16,7 @@ from armoflow.placement import CPUS_LABEL, GPUS_LABEL, MEMORY_LABEL, read_wish
 from armoflow.worker.supervisor import ChildSupervisor
 
 
-class Slots:
+class LaneSlots:
     """Which children are taken by tasks that run in others.
 
     Args:

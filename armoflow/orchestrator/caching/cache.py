@@ -19,7 +19,7 @@ from armoflow import config
 from armoflow.codec.container import Buffer, keeps_promise
 from armoflow.departures import Departure, depart, departures
 from armoflow.errors import DataLostError, EngineError, StaleCacheError
-from armoflow.index import Data, Index, Place
+from armoflow.index import CachedPlace, Data, Index
 from armoflow.index_entries import Key
 from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
@@ -146,7 +146,7 @@ class Cache:
 
     # --- what is known --------------------------------------------------------------------------
 
-    def find(self, keys: Iterable[Key]) -> dict[Key, Place]:
+    def find(self, keys: Iterable[Key]) -> dict[Key, CachedPlace]:
         """Where values are, of those that are known; in any thread."""
         if self.refused:
             return {}

@@ -20,17 +20,17 @@ from armoflow.graph.nodes import (
     FilterNode,
     Node,
 )
-from armoflow.index import Place
+from armoflow.index import CachedPlace
 from armoflow.index_entries import Key
 from armoflow.options import TaskOptions, cache_policy, merge_options
 from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
-from armoflow.orchestrator.caching.keeping import Made
+from armoflow.orchestrator.caching.keeping import ResultToKeep
 from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of, why_uncached
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import by_result, join
-from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, Run, Scattered
+from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, KnownItems, Scattered
 from armoflow.policies import NOT_CACHED, CachePolicy
 
 _KEPT_ITEMS = -1
@@ -137,9 +137,9 @@ class CachedPlan:
 
     # --- looking --------------------------------------------------------------------------------
 
-    def _match(self, nodes: Iterable[Node]) -> dict[Node, dict[Key, Place]]:
+    def _match(self, nodes: Iterable[Node]) -> dict[Node, dict[Key, CachedPlace]]:
         """The nodes of which something is known, nearest to these first, and where that is."""
-        hits: dict[Node, dict[Key, Place]] = {}
+        hits: dict[Node, dict[Key, CachedPlace]] = {}
         seen: set[Node] = set()
         level = list(nodes)
         while level:
@@ -216,7 +216,9 @@ class CachedPlan:
         own = node.options
         return cache_policy(merge_options(own, self._base), own.env)
 
-    def _note(self, node: Node, places: dict[Key, Place], results: dict[bytes, Imported]) -> None:
+    def _note(
+        self, node: Node, places: dict[Key, CachedPlace], results: dict[bytes, Imported]
+    ) -> None:
         own = self._keyed[node]
 
         def piece(key: Key) -> SlotRange:
@@ -234,7 +236,7 @@ class CachedPlan:
             columns = [[piece((item, output)) for item in own.items] for output in own.outputs]
             self._begun[node] = Begun(columns)
             return
-        runs: list[Run] = []
+        runs: list[KnownItems] = []
         start: int | None = None
         for position, item in enumerate([*own.items, b""]):
             if item and here(item):
@@ -343,7 +345,7 @@ class CachedPlan:
                     for piece, position in places
                     for at, key in enumerate(own.items[position : position + piece.length])
                 ]
-                made = Made(result, keys, node.name, own.policy.version, parts)
+                made = ResultToKeep(result, keys, node.name, own.policy.version, parts)
                 self._put(lambda made=made: self._cache.keeper.expect(made))  # type: ignore[misc]
 
 
@@ -365,9 +367,9 @@ def _run(
     items: Sequence[bytes],
     outputs: Sequence[int],
     piece: Callable[[Key], SlotRange],
-) -> Run:
+) -> KnownItems:
     columns: list[list[PlanPiece]] = [[] for _ in outputs]
     for column, output in zip(columns, outputs, strict=True):
         for item in items:
             join(column, piece((item, output)))
-    return Run(start, columns, len(items))
+    return KnownItems(start, columns, len(items))

@@ -24,7 +24,7 @@ from armoflow.errors import ArmoflowError, DataLostError, EnvelopeError
 from armoflow.index import Data, Expected, Index
 from armoflow.index_entries import Key
 from armoflow.index_makings import Making
-from armoflow.orchestrator.caching.recipes import Draft, RecipeWriter
+from armoflow.orchestrator.caching.recipes import RecipeSource, RecipeWriter
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.result_handle import ResultState
@@ -35,7 +35,7 @@ from armoflow.system.threads import in_thread
 logger = logging.getLogger(__name__)
 
 
-class Made(NamedTuple):
+class ResultToKeep(NamedTuple):
     """What is to be kept of a result.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Come(NamedTuple):
     content: Buffer | None = None
     seconds: float | None = None
     parts: KeyParts | None = None
-    draft: Draft | None = None
+    draft: RecipeSource | None = None
 
 
 class Keeper:
@@ -99,8 +99,8 @@ class Keeper:
         self._start = start
         self._kept = kept
         self._recipes = recipes
-        self._drafts: dict[Result, Draft] = {}
-        self._awaited: dict[Result, list[tuple[str, Made]]] = {}
+        self._drafts: dict[Result, RecipeSource] = {}
+        self._awaited: dict[Result, list[tuple[str, ResultToKeep]]] = {}
         self._new: list[Expected] = []
         self._come: list[_Come] = []
         self._settled: list[tuple[str, str]] = []
@@ -114,7 +114,7 @@ class Keeper:
         """It holds up no cancelling: what nobody else wants is not computed for it."""
         return True
 
-    def expect(self, made: Made) -> None:
+    def expect(self, made: ResultToKeep) -> None:
         """Keep a result when it comes."""
         result, session_id = made.result, self._session()
         if session_id is None:
@@ -146,7 +146,7 @@ class Keeper:
             self._new += new
             self._wake()
 
-    def _of(self, result: Result) -> Sequence[tuple[str, Made]]:
+    def _of(self, result: Result) -> Sequence[tuple[str, ResultToKeep]]:
         return self._awaited.get(result, ())
 
     def arrive(self, result: Result) -> None:
@@ -226,7 +226,7 @@ class Keeper:
         fetched = await self._transport.fetch(session_id, absent)
         contents.update(zip(absent, fetched, strict=True))
         entries = []
-        drafts: dict[bytes, Draft] = {}
+        drafts: dict[bytes, RecipeSource] = {}
         makings: dict[tuple[bytes, int], tuple[bytes, KeyParts]] = {}
         for come in batch:
             id_ = come.expected.result
@@ -247,7 +247,7 @@ class Keeper:
             await in_thread(self._enter, entries, list(makings.values()))
             await self._take_down(session_id, drafts)
 
-    async def _take_down(self, session_id: str, drafts: Mapping[bytes, Draft]) -> None:
+    async def _take_down(self, session_id: str, drafts: Mapping[bytes, RecipeSource]) -> None:
         """Keep what some of what was entered can be computed again from; it is a sample anyway."""
         try:
             recipes = [
@@ -282,7 +282,7 @@ class Keeper:
         return Making(parts.task, parts.encode(), code.digest, encoded)
 
 
-def _expected(result: Result, session_id: str, made: Made) -> Expected:
+def _expected(result: Result, session_id: str, made: ResultToKeep) -> Expected:
     return Expected(session_id, result.id, made.keys, made.task, made.version, time.time())
 
 

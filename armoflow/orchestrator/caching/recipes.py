@@ -24,7 +24,7 @@ from armoflow.protocol.transport import Transport
 _Code = Callable[[str], "bytes | None"]
 
 
-class Draft(NamedTuple):
+class RecipeSource(NamedTuple):
     """A task of which it is to be taken down; holds its inputs, so that they stay until then.
 
     Attributes:
@@ -42,7 +42,7 @@ class Draft(NamedTuple):
     output: int
 
 
-class Written(NamedTuple):
+class WrittenRecipe(NamedTuple):
     """What was taken down.
 
     Attributes:
@@ -71,7 +71,7 @@ class RecipeWriter:
         self._code = code
         self._seen: Counter[str] = Counter()
 
-    def draft(self, task: PlannedTask, output: int) -> Draft | None:
+    def draft(self, task: PlannedTask, output: int) -> RecipeSource | None:
         """What to take down of a task that is being submitted; None: it is not of the sample.
 
         The first ones are, and of further ones fewer and fewer.
@@ -83,9 +83,9 @@ class RecipeWriter:
         small = task.size + sum(constant.size for constant in task.constants)
         if payload is None or small > config.CACHE_RECIPE_BYTES:
             return None
-        return Draft(payload, task.inputs, task.constants, len(task.outputs), output)
+        return RecipeSource(payload, task.inputs, task.constants, len(task.outputs), output)
 
-    async def write(self, session_id: str, draft: Draft) -> Written | None:
+    async def write(self, session_id: str, draft: RecipeSource) -> WrittenRecipe | None:
         """Take it down; None: some of it is gone, or it is too large.
 
         Raises:
@@ -110,7 +110,9 @@ class RecipeWriter:
         recipe = Recipe(b"".join(pack_payload(payload)), inputs, data, draft.outputs).encode()
         if len(recipe) > 2 * room:
             return None
-        return Written(draft.output, recipe, None if modules is None else modules.digest, bundle)
+        return WrittenRecipe(
+            draft.output, recipe, None if modules is None else modules.digest, bundle
+        )
 
     async def _inputs(
         self, session_id: str, results: Sequence[Result], room: int

@@ -18,8 +18,8 @@ from armoflow.codec.payload import Operation, Payload
 from armoflow.codec.payload_layout import pack_payload, unpack_payload
 from armoflow.codec.positions import Positions, label
 from armoflow.orchestrator.dividing import choose, gathering, neighbours
-from armoflow.orchestrator.named.history import Manifest, Progress
-from armoflow.orchestrator.named.manifest import Place, TaskNote
+from armoflow.orchestrator.named.history import Manifest, RunProgress
+from armoflow.orchestrator.named.manifest import ResultSlots, TaskNote
 from armoflow.orchestrator.named.restored import RestoredTasks
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.rules import wire_options
@@ -28,7 +28,7 @@ NOT_LAID_OUT = "it was not laid out, for what it needs had failed before"
 NO_PAYLOAD = "its payload is not stored any more"
 
 
-class Failed(NamedTuple):
+class RunFailures(NamedTuple):
     """What keeps the value of a run from coming.
 
     Attributes:
@@ -40,7 +40,7 @@ class Failed(NamedTuple):
     unknown: Mapping[str, str]
 
 
-def failed(manifest: Manifest, progress: Progress, asked: Sequence[Place]) -> Failed:
+def failed(manifest: Manifest, progress: RunProgress, asked: Sequence[ResultSlots]) -> RunFailures:
     """What keeps the values at some places from coming."""
     makers = {output: task for task in manifest.tasks for output in task.outputs}
     bad = manifest.bad_now(progress)
@@ -71,10 +71,10 @@ def failed(manifest: Manifest, progress: Progress, asked: Sequence[Place]) -> Fa
                 for needed in reversed(task.inputs)
                 if needed in progress.lost or needed in bad
             ]
-    return Failed(list(found.values()), unknown)
+    return RunFailures(list(found.values()), unknown)
 
 
-def names_of(task: TaskNote, progress: Progress) -> Iterator[str]:
+def names_of(task: TaskNote, progress: RunProgress) -> Iterator[str]:
     """What errors call the items of a task whose values will not come."""
     if task.operation is Operation.GATHER:
         return  # it only copies
@@ -111,7 +111,7 @@ class Again:
     """
 
     def __init__(
-        self, tasks: RestoredTasks, progress: Progress, chosen: Sequence[TaskNote]
+        self, tasks: RestoredTasks, progress: RunProgress, chosen: Sequence[TaskNote]
     ) -> None:
         self._tasks = tasks
         self._progress = progress
@@ -121,7 +121,7 @@ class Again:
             for output in task.outputs
         }
 
-    def piece(self, place: Place, there: SlotRange) -> SlotRange:
+    def piece(self, place: ResultSlots, there: SlotRange) -> SlotRange:
         """Where values will be that were at a place."""
         result = self.replaced.get(place.result_id)
         return there if result is None else there._replace(result=result)

@@ -16,9 +16,9 @@ from armoflow.orchestrator.named.manifest import (
     KEY_BYTES,
     PART_NAME,
     Head,
-    Part,
+    ManifestPart,
     PartialNote,
-    Place,
+    ResultSlots,
     TaskNote,
     ValueNote,
     unpack_part,
@@ -37,7 +37,7 @@ class ValuePlace(NamedTuple):
     slot: int
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """What became of the tasks of a run.
 
     Attributes:
@@ -74,8 +74,8 @@ class Manifest:
         self.epoch = 0
         self.head: Head | None = None
         self.begun_in = ""
-        self.end: Sequence[Place] | None = None
-        self.before: Sequence[Place] | None = None
+        self.end: Sequence[ResultSlots] | None = None
+        self.before: Sequence[ResultSlots] | None = None
         self.stopped = ""
         self.tasks: list[TaskNote] = []
         self.copies: dict[str, CopyPlace] = {}
@@ -107,7 +107,7 @@ class Manifest:
         self._seen.update(new)
         return len(new)
 
-    def _take(self, result_id: str, part: Part) -> None:
+    def _take(self, result_id: str, part: ManifestPart) -> None:
         self.tasks.extend(part.tasks)
         if part.copies:
             for number, task in enumerate(part.tasks):
@@ -123,7 +123,7 @@ class Manifest:
             self.end = self.end if part.end is None else part.end
             self.stopped = self.stopped or part.stopped
 
-    def places(self, progress: Progress) -> dict[ValueKey, ValuePlace]:
+    def places(self, progress: RunProgress) -> dict[ValueKey, ValuePlace]:
         """Where values are, or will be, by their keys."""
         good = progress.done | progress.open
         bad = progress.bad
@@ -146,7 +146,7 @@ class Manifest:
                 pending.extend(() if task is None else task.inputs)
         return found
 
-    def bad_now(self, progress: Progress) -> dict[str, set[int]]:
+    def bad_now(self, progress: RunProgress) -> dict[str, set[int]]:
         """The slots of good results that hold failures, but what was made again since."""
         if not progress.bad:
             return {}
@@ -178,7 +178,7 @@ class Manifest:
                     key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
                     yield (key, output), ValuePlace(result_id, first + number)
 
-    def partials(self, progress: Progress) -> dict[bytes, list[PartialNote]]:
+    def partials(self, progress: RunProgress) -> dict[bytes, list[PartialNote]]:
         """What reductions have made, or will make, of some of their items, by their keys."""
         found: defaultdict[bytes, list[PartialNote]] = defaultdict(list)
         for note in self._partials:
@@ -188,13 +188,13 @@ class Manifest:
         return found
 
 
-def without(progress: Progress, tasks: Sequence[TaskNote], lost: set[str]) -> Progress:
+def without(progress: RunProgress, tasks: Sequence[TaskNote], lost: set[str]) -> RunProgress:
     """The same, where some results never come, nor what needs them."""
     lost = progress.lost | _with_dependents(tasks, lost, progress.done)
     return progress._replace(lost=lost, open=progress.open - lost)
 
 
-async def look(transport: Transport, session_id: str, tasks: Sequence[TaskNote]) -> Progress:
+async def look(transport: Transport, session_id: str, tasks: Sequence[TaskNote]) -> RunProgress:
     """Ask what became of tasks.
 
     Args:
@@ -210,7 +210,7 @@ async def look(transport: Transport, session_id: str, tasks: Sequence[TaskNote])
     done -= gone
     lost = _with_dependents(tasks, states.keys() - done, done)
     open_ = set(outputs) - done - lost
-    return Progress(changes, done, lost, open_, bad)
+    return RunProgress(changes, done, lost, open_, bad)
 
 
 async def left_out(

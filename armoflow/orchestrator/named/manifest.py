@@ -45,7 +45,7 @@ class PlanningProcess(NamedTuple):
     started: str
 
 
-class Place(NamedTuple):
+class ResultSlots(NamedTuple):
     """Slots of a result.
 
     Attributes:
@@ -141,7 +141,7 @@ class PartialNote(NamedTuple):
     stop: int
 
 
-class Part(NamedTuple):
+class ManifestPart(NamedTuple):
     """A part of a manifest.
 
     Attributes:
@@ -160,16 +160,16 @@ class Part(NamedTuple):
     tasks: Sequence[TaskNote] = ()
     values: Sequence[ValueNote] = ()
     partials: Sequence[PartialNote] = ()
-    end: Sequence[Place] | None = None
+    end: Sequence[ResultSlots] | None = None
     stopped: str = ""
     copies: str = ""
 
 
-def pack_part(part: Part) -> bytes:
+def pack_part(part: ManifestPart) -> bytes:
     """Lay out a part.
 
     Example:
-        >>> unpack_part(pack_part(Part(2, stopped="interrupted"))).stopped
+        >>> unpack_part(pack_part(ManifestPart(2, stopped="interrupted"))).stopped
         'interrupted'
     """
     written: dict[str, Any] = {"version": VERSION, "epoch": part.epoch}
@@ -200,7 +200,7 @@ def pack_part(part: Part) -> bytes:
     return packed
 
 
-def unpack_part(data: bytes | bytearray | memoryview) -> Part:
+def unpack_part(data: bytes | bytearray | memoryview) -> ManifestPart:
     """Read a part.
 
     Raises:
@@ -220,7 +220,7 @@ def unpack_part(data: bytes | bytearray | memoryview) -> Part:
     _expect(version == VERSION, f"its version is {version!r}, and this armoflow reads {VERSION}")
     options = [_options(entry) for entry in _list(written.get("options", []))]
     end = written.get("end")
-    return Part(
+    return ManifestPart(
         _number(written.get("epoch"), least=1),
         _head(written["head"]) if "head" in written else None,
         [_task(entry, options) for entry in _list(written.get("tasks", []))],
@@ -366,9 +366,9 @@ def _partial(value: Any) -> PartialNote:
     return note
 
 
-def _place(value: Any) -> Place:
+def _place(value: Any) -> ResultSlots:
     result_id, name, positions, start, stop = _row(value, 5)
-    place = Place(
+    place = ResultSlots(
         _text(result_id, config.ID_LIMIT),
         _text(name),
         _maybe(_positions, positions),

@@ -23,9 +23,9 @@ from armoflow.orchestrator.named.copies import new_name, pack_copies
 from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import (
     PART_NAME,
-    Part,
+    ManifestPart,
     PartialNote,
-    Place,
+    ResultSlots,
     TaskNote,
     ValueNote,
     pack_part,
@@ -46,7 +46,7 @@ _HELD = 16
 """Entries that are held back at most."""
 
 
-class Recorder:
+class PlanRecorder:
     """Notes one plan; stands between it and the pipeline.
 
     Args:
@@ -180,7 +180,7 @@ class Recorder:
         copies = new_name() if self._copies else ""
         if copies:
             yield copies, pack_copies(tasks)
-        part = Part(self._epoch, None, described, values, partials, copies=copies)
+        part = ManifestPart(self._epoch, None, described, values, partials, copies=copies)
         yield PART_NAME, pack_part(part)
 
     def sent(self, tasks: Sequence[PlannedTask]) -> None:
@@ -247,23 +247,23 @@ class Recorder:
     async def _tell_end(self) -> None:
         places = [await self._place(piece) for piece in self._target.pieces]
         late = [note._replace(result_id=result.id) for result, note in self._late]
-        await self._tell(Part(self._epoch, values=late, end=places))
+        await self._tell(ManifestPart(self._epoch, values=late, end=places))
 
     async def _tell_stopped(self, why: str) -> None:
-        await self._tell(Part(self._epoch, stopped=why))
+        await self._tell(ManifestPart(self._epoch, stopped=why))
 
-    async def _place(self, piece: PlanPiece) -> Place:
+    async def _place(self, piece: PlanPiece) -> ResultSlots:
         if isinstance(piece, SlotRange):
             result = piece.result
-            return Place(result.id, result.name, result.positions, piece.start, piece.stop)
-        return Place(await self._keep(piece), "items", 0, 0, piece.length)
+            return ResultSlots(result.id, result.name, result.positions, piece.start, piece.stop)
+        return ResultSlots(await self._keep(piece), "items", 0, 0, piece.length)
 
     async def _keep(self, items: LocalItems) -> str:
         """Store items that no task makes: who attaches has to find them."""
         slots = [_slot(dumps(value)) for value in items.values]
         return await self._store("items", b"".join(pack_envelope(slots)))
 
-    async def _tell(self, part: Part) -> None:
+    async def _tell(self, part: ManifestPart) -> None:
         self._noted_at = self._loop.time()
         await self._store(PART_NAME, pack_part(part))
 
@@ -274,13 +274,13 @@ class Recorder:
             with contextlib.suppress(EngineError):  # it may be there again at the next one
                 await self.fence.ask()
                 if self._loop.time() >= self._noted_at + PULSE:
-                    await self._tell(Part(self._epoch))
+                    await self._tell(ManifestPart(self._epoch))
 
 
 class BatchNote:
     """What is told with one batch of tasks; see ``protocol.submission.Note``."""
 
-    def __init__(self, recorder: Recorder, tasks: Sequence[PlannedTask]) -> None:
+    def __init__(self, recorder: PlanRecorder, tasks: Sequence[PlannedTask]) -> None:
         self._recorder = recorder
         self._tasks = tasks
 

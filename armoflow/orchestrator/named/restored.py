@@ -11,12 +11,12 @@ from typing import Any
 from armoflow.codec.payload import Payload
 from armoflow.codec.positions import Positions
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.named.history import Progress, ValuePlace
-from armoflow.orchestrator.named.manifest import PartialNote, Place, TaskNote
+from armoflow.orchestrator.named.history import RunProgress, ValuePlace
+from armoflow.orchestrator.named.manifest import PartialNote, ResultSlots, TaskNote
 from armoflow.orchestrator.named.run_keys import KeyedNode, RunKeys, ValueKey
 from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.chunks import join
-from armoflow.orchestrator.planning.known import Begun, Found, Partial, Run, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, KnownItems, Partial, Scattered
 from armoflow.protocol.result_handle import ResultState
 
 
@@ -37,7 +37,7 @@ class RestoredTasks:
         open: The tasks that are under way, or whose failure is to be explained.
     """
 
-    def __init__(self, notes: Sequence[TaskNote], progress: Progress) -> None:
+    def __init__(self, notes: Sequence[TaskNote], progress: RunProgress) -> None:
         self._results: dict[str, RestoredResult] = {}
         self._sizes = {change.result_id: change.size for change in progress.changes}
         self._done = progress.done
@@ -60,7 +60,7 @@ class RestoredTasks:
             result.state = ResultState.COMPLETED if done else ResultState.CREATED
         return result
 
-    def piece(self, place: Place) -> SlotRange:
+    def piece(self, place: ResultSlots) -> SlotRange:
         """Slots of a result of the run."""
         result = self.result(place.result_id, place.name, place.positions)
         return SlotRange(result, place.start, place.stop)
@@ -154,7 +154,7 @@ class KnownValues:
         return self._scattered[node]
 
     def _runs(self, node: CollectionNode, keyed: KeyedNode) -> Scattered:
-        runs: list[Run] = []
+        runs: list[KnownItems] = []
         start: int | None = None
         for number in range(len(keyed.items) + 1):
             if number < len(keyed.items) and self._has(keyed, number):
@@ -192,9 +192,9 @@ class KnownValues:
         result = self._tasks.result(place.result_id, node.name)
         return SlotRange(result, place.slot, place.slot + 1)
 
-    def _run(self, node: Node, keyed: KeyedNode, start: int, stop: int) -> Run:
+    def _run(self, node: Node, keyed: KeyedNode, start: int, stop: int) -> KnownItems:
         columns: list[list[PlanPiece]] = [[] for _ in keyed.outputs]
         for column, output in zip(columns, keyed.outputs, strict=True):
             for number in range(start, stop):
                 join(column, self._piece(node, keyed, number, output))
-        return Run(start, columns, stop - start)
+        return KnownItems(start, columns, stop - start)

@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from armoflow import config
 from armoflow.orchestrator.named.history import (
     Manifest,
-    Progress,
+    RunProgress,
     ValuePlace,
     has_failed_items,
     left_out,
@@ -25,10 +25,10 @@ from armoflow.orchestrator.named.history import (
 from armoflow.orchestrator.named.manifest import (
     EPOCHS,
     Head,
-    Part,
+    ManifestPart,
     PartialNote,
-    Place,
     PlanningProcess,
+    ResultSlots,
     pack_part,
 )
 from armoflow.orchestrator.named.recorder import PULSE
@@ -78,7 +78,7 @@ class RunSession:
     def __init__(self, transport: Transport, session_id: str) -> None:
         self.id = session_id
         self.manifest = Manifest()
-        self.progress = Progress((), set(), set(), set(), {})
+        self.progress = RunProgress((), set(), set(), set(), {})
         self._submitted: set[str] = set()
         self._transport = transport
 
@@ -117,7 +117,7 @@ class RunSession:
         if there < asked or await has_failed_items(self._transport, self.id):
             return False
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
-        self.progress = Progress((), self._submitted | there, set(), set(), {})
+        self.progress = RunProgress((), self._submitted | there, set(), set(), {})
         return True
 
     async def refresh(self) -> None:
@@ -170,7 +170,7 @@ class RunSession:
             await asyncio.sleep(_PAUSE)
             await self.refresh()
 
-    def asked_for(self) -> Sequence[Place] | None:
+    def asked_for(self) -> Sequence[ResultSlots] | None:
         """Where the values are that were asked for; None: that was not planned."""
         head, end = self.manifest.head, self.manifest.end
         if end is not None or head is None or not head.whole:
@@ -178,9 +178,9 @@ class RunSession:
         found = self.manifest.places(self.progress).get((head.root, head.output))
         if found is None:
             return None
-        return [Place(found.result_id, head.name, None, found.slot, found.slot + 1)]
+        return [ResultSlots(found.result_id, head.name, None, found.slot, found.slot + 1)]
 
-    def was_submitted(self, place: Place) -> bool:
+    def was_submitted(self, place: ResultSlots) -> bool:
         """Whether somebody has made, or will make, what is at a place, or tried to."""
         return place.result_id in self._submitted or place.result_id in self.progress.done
 
@@ -248,7 +248,7 @@ class RunSession:
     async def begin(self, head: Head) -> int | None:
         """Begin an epoch; returns its number, None if somebody else was first."""
         epoch = self.manifest.epoch + 1
-        own = await self.store(f"{EPOCHS}{epoch}", pack_part(Part(epoch, head=head)))
+        own = await self.store(f"{EPOCHS}{epoch}", pack_part(ManifestPart(epoch, head=head)))
         await self.manifest.read(self._transport, self.id)
         return epoch if self.manifest.begun_in == own else None
 
@@ -256,7 +256,7 @@ class RunSession:
         """Whoever planned it counts as gone; should it come back, it has no say any more."""
         epoch = self.manifest.epoch
         if not self.manifest.stopped and not self._planner_is_gone():
-            part = Part(epoch, stopped="it was silent, and another client has taken over")
+            part = ManifestPart(epoch, stopped="it was silent, and another client has taken over")
             await self.store(f"{EPOCHS}{epoch + 1}", pack_part(part))
             await self.manifest.read(self._transport, self.id)
 

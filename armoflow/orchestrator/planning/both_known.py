@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.orchestrator.planning.chunks import Chunk, split
-from armoflow.orchestrator.planning.known import Begun, Found, Known, Run, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, Known, KnownItems, Scattered
 
 
 class BothKnown:
@@ -43,12 +43,12 @@ class BothKnown:
         return self._first.spent(node) or self._second.spent(node)
 
 
-def merged(first: Scattered, second: Scattered) -> list[Run]:
+def merged(first: Scattered, second: Scattered) -> list[KnownItems]:
     """The items that are in either; those of the first where both have them.
 
     Example:
-        >>> def run(start: int, length: int) -> Run:
-        ...     return Run(start, [], length)
+        >>> def run(start: int, length: int) -> KnownItems:
+        ...     return KnownItems(start, [], length)
         >>> [(r.start, r.length) for r in merged([run(2, 2)], [run(0, 3), run(3, 5)])]
         [(0, 2), (2, 2), (4, 4)]
     """
@@ -58,7 +58,7 @@ def merged(first: Scattered, second: Scattered) -> list[Run]:
     return sorted(runs, key=lambda run: run.start)
 
 
-def _without(run: Run, others: Sequence[Run]) -> Iterator[Run]:
+def _without(run: KnownItems, others: Sequence[KnownItems]) -> Iterator[KnownItems]:
     """What is left of a run without the items of others, which are in their order."""
     for other in others:
         end, other_end = run.start + run.length, other.start + other.length
@@ -74,7 +74,7 @@ def _without(run: Run, others: Sequence[Run]) -> Iterator[Run]:
     yield run
 
 
-def _cut(run: Run, start: int, stop: int) -> Run:
+def _cut(run: KnownItems, start: int, stop: int) -> KnownItems:
     _, rest = split(Chunk(run.columns, run.length), start)
     kept, _ = split(rest, stop - start)
-    return Run(run.start + start, kept.columns, stop - start)
+    return KnownItems(run.start + start, kept.columns, stop - start)

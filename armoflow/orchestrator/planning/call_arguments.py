@@ -19,7 +19,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
-from armoflow.orchestrator.shared_data import PlanData, ReceivedData, References, SharedData
+from armoflow.orchestrator.shared_data import DataReferences, PlanData, ReceivedData, SharedData
 
 _SMALL = frozenset({int, float, bool, type(None), complex, Delayed, DelayedList})
 
@@ -48,7 +48,7 @@ class CallArguments:
     def __init__(self, data: SharedData | None = None) -> None:
         self.surroundings = NO_SURROUNDINGS
         self._by_content = data is not None
-        self._data: References = ReceivedData() if data is None else PlanData(data)
+        self._data: DataReferences = ReceivedData() if data is None else PlanData(data)
         self._sightings: dict[int, _Sighting] = {}
 
     def clear(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from armoflow.codec import plain_call
-from armoflow.codec.payload import Items, Pickled, Piece, Slots, Values
+from armoflow.codec.payload import InputSlots, Pickled, PickledItems, Piece, Values
 from armoflow.codec.pickling import are_scalars, dumps, is_scalar
 from armoflow.codec.positions import Positions, label
 from armoflow.errors import GraphError, SerializationError
@@ -26,7 +26,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
-from armoflow.orchestrator.shared_data import KINDS, References
+from armoflow.orchestrator.shared_data import KINDS, DataReferences
 
 
 class ConstantValue:
@@ -73,7 +73,7 @@ class Draft:
         self,
         base: Draft | None = None,
         external: External | None = None,
-        data: References | None = None,
+        data: DataReferences | None = None,
         *,
         copy: bool = False,
     ) -> None:
@@ -137,7 +137,7 @@ class Draft:
             return self._refer_to_data(value, self._data)
         return None
 
-    def _refer_to_data(self, value: Any, data: References) -> tuple[Any, ...] | None:
+    def _refer_to_data(self, value: Any, data: DataReferences) -> tuple[Any, ...] | None:
         shared = data.refer(value, copy=self._copy, recall=self._recall, often=self._often)
         if shared is None:
             return None
@@ -245,15 +245,15 @@ class Draft:
 
     def _piece(self, piece: PlanPiece, name: str, positions: Positions | None, first: int) -> Piece:
         if isinstance(piece, SlotRange):
-            return Slots(self.input(piece.result), piece.start, piece.stop)
+            return InputSlots(self.input(piece.result), piece.start, piece.stop)
         values = piece.values
         if are_scalars(values):
             data = pickle.dumps(values, protocol=5)
             self.size += len(data)
             return Values(data, len(values))
         if positions is None:
-            return Items([self.dumps(value, f"an item of {name!r}") for value in values])
-        return Items(
+            return PickledItems([self.dumps(value, f"an item of {name!r}") for value in values])
+        return PickledItems(
             [
                 self.dumps(value, f"item {label(name, positions, number)}")
                 for number, value in enumerate(values, first)

@@ -25,7 +25,7 @@ class Begun(NamedTuple):
     rest: CollectionNode | None = None
 
 
-class Run(NamedTuple):
+class KnownItems(NamedTuple):
     """Items of a collection that follow one another, and exist already.
 
     Attributes:
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     length: int
 
 
-Scattered: TypeAlias = "Sequence[Run]"
+Scattered: TypeAlias = "Sequence[KnownItems]"
 """Of a collection, those of its items that exist already, in their order."""
 
 

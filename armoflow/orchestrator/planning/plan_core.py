@@ -39,7 +39,7 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Begun, Found, Known, Partial, Run, Scattered
+from armoflow.orchestrator.planning.known import Begun, Found, Known, KnownItems, Partial, Scattered
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -348,10 +348,10 @@ def _needs_itself(node: Node) -> GraphError:
     return GraphError(f"{node.name!r} needs its own value: a task returned what led to it")
 
 
-def _unneeded(run: Run, outputs: int) -> Run:
+def _unneeded(run: KnownItems, outputs: int) -> KnownItems:
     """Items in the place of others that nobody looks at."""
     nothing: list[list[PlanPiece]] = [[LocalItems([None] * run.length)] for _ in range(outputs)]
-    return Run(run.start, nothing, run.length)
+    return KnownItems(run.start, nothing, run.length)
 
 
 def _look_up(found: Found) -> Planning:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from armoflow.codec.payload import Items, Operation, Pickled
+from armoflow.codec.payload import Operation, Pickled, PickledItems
 from armoflow.errors import SerializationError
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
@@ -193,7 +193,7 @@ class Siblings:
             Operation.MAP,
             draft,
             function=head.task,
-            columns=[[Items(pickles)]],
+            columns=[[PickledItems(pickles)]],
             count=len(chains),
             calls=True,
             sizer=sizer,

@@ -10,7 +10,7 @@ from armoflow.codec.positions import Positions, as_positions
 from armoflow.graph.nodes import FilterNode, MapNode
 from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, PlanStep, join, split
-from armoflow.orchestrator.planning.known import Run, Scattered
+from armoflow.orchestrator.planning.known import KnownItems, Scattered
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import Resolver
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     new: Chunk
     positions: Positions
-    layout: Sequence[Run | int] = ()
+    layout: Sequence[KnownItems | int] = ()
 
     def chunk(self, outputs: Sequence[Result]) -> Chunk:
         """Where all of them are, given what the task makes."""
@@ -47,7 +47,7 @@ class Batch(NamedTuple):
                 yield from part.columns[number]
 
 
-class Batches:
+class BatchCutter:
     """Cuts what a collection operation reads into the batches that its tasks take.
 
     Args:
@@ -76,7 +76,7 @@ class Batches:
         self._position = 0
         self._planned = 0
 
-    def next(self) -> Generator[PlanStep, Any, Batch | Run | None]:
+    def next(self) -> Generator[PlanStep, Any, Batch | KnownItems | None]:
         """The items of the next task, or a run of those that exist; None at the end.
 
         What exists between items of a task, and right behind them, comes with these.
@@ -93,7 +93,7 @@ class Batches:
             self._planned += batch.new.length
         return batch
 
-    def _pass_over(self) -> Generator[PlanStep, Any, Run | None]:
+    def _pass_over(self) -> Generator[PlanStep, Any, KnownItems | None]:
         """The run of items at this position that exist, if there is one."""
         if not self._known or self._known[0].start > self._position:
             return None
@@ -116,7 +116,7 @@ class Batches:
 
     def _take_scattered(self, size: int) -> Generator[PlanStep, Any, Batch | None]:
         """Items wherever they are, and what exists between them and right behind."""
-        layout: list[Run | int] = []
+        layout: list[KnownItems | int] = []
         positions: list[int] = []
         columns: list[list[PlanPiece]] = []
         while True:
@@ -171,7 +171,7 @@ def align(
     return Chunk(cut, length)
 
 
-def _part_length(part: Run | int) -> int:
+def _part_length(part: KnownItems | int) -> int:
     return part if isinstance(part, int) else part.length
 
 

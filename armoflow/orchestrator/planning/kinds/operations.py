@@ -13,8 +13,8 @@ from armoflow.orchestrator.planning.chunks import Chunk, Planning
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
-from armoflow.orchestrator.planning.kinds.batches import Batches
-from armoflow.orchestrator.planning.known import Run
+from armoflow.orchestrator.planning.kinds.batches import BatchCutter
+from armoflow.orchestrator.planning.known import KnownItems
 from armoflow.orchestrator.planning.resolver import node_of
 from armoflow.orchestrator.planning.tolerance import behind, tolerated
 
@@ -46,10 +46,10 @@ class ItemOperations(ReadsOnce):
         known = self.core.scattered(node) or ()
         for source in sources if known else ():
             self.core.spare(node_of(source), known)
-        batches = Batches(self.context, head, [*map(self.resolver.reader, sources)], known)
+        batches = BatchCutter(self.context, head, [*map(self.resolver.reader, sources)], known)
         spent = self.core.spent(head)
         while (batch := (yield from batches.next())) is not None:
-            if isinstance(batch, Run):
+            if isinstance(batch, KnownItems):
                 yield Chunk([[*column] for column in batch.columns], batch.length)
                 continue
             own = self.context.arguments.draft(draft)
