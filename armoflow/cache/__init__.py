@@ -6,10 +6,9 @@ and compared by ``differences``. The rules are those of ``docs/caching.md``; pol
 modules.
 """
 
-from armoflow.cache.environment import KEY_VERSION, make_environment
+from armoflow.cache.environment_key import KEY_VERSION, make_environment
 from armoflow.cache.fingerprints import key_of
-from armoflow.cache.nodes import Keys, NodeKey
-from armoflow.cache.parts import (
+from armoflow.cache.key_parts import (
     CodeParts,
     Difference,
     KeyParts,
@@ -17,6 +16,7 @@ from armoflow.cache.parts import (
     decode_parts,
     differences,
 )
+from armoflow.cache.node_keys import Keys, NodeKey
 
 __all__ = [
     "KEY_VERSION",

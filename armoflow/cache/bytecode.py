@@ -135,7 +135,7 @@ class _BytecodeReader:
 
 @functools.cache
 def _constants() -> Walk:
-    from armoflow.cache.values import make_walk  # whose rules for functions need this module
+    from armoflow.cache.value_keys import make_walk  # whose rules for functions need this module
 
     return make_walk(_no_reference)
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import CodeShape, shape_of
-from armoflow.cache.parts import CodeParts, Piece
-from armoflow.cache.sources import SourceText, source_digests
-from armoflow.cache.values import described, make_walk
+from armoflow.cache.key_parts import CodeParts, Piece
+from armoflow.cache.unloaded_modules import SourceText, source_digests
+from armoflow.cache.value_keys import described, make_walk
 from armoflow.cache.walk import Found, Parts, digest_of, text_digest
 from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of, is_dispatcher

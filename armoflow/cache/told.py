@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from armoflow.cache.calls import Arguments, Called
-from armoflow.cache.columns import Columns, sources_of
-from armoflow.cache.parts import Argument, KeyParts
-from armoflow.cache.values import described
+from armoflow.cache.call_keys import Arguments, Called
+from armoflow.cache.collection_keys import Columns, sources_of
+from armoflow.cache.key_parts import Argument, KeyParts
+from armoflow.cache.value_keys import described
 from armoflow.cache.walk import is_atom
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import (

@@ -1,6 +1,6 @@
 """The digest of a value, made of the digests of its parts; deep values use no Python stack.
 
-What a value's parts are is told by rules (:mod:`armoflow.cache.values`), which give either its
+What a value's parts are is told by rules (:mod:`armoflow.cache.value_keys`), which give either its
 digest or its :class:`Parts`. Values that are equal in structure have the same digest, whatever they
 share: a part that is met again is looked up, and one that contains itself is told by how far up.
 """

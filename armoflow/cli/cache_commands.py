@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import rich_click as click
 
-from armoflow.cache.parts import KeyParts, decode_parts
+from armoflow.cache.key_parts import KeyParts, decode_parts
 from armoflow.catalogue import KeptResult, numbered, parts_of, results_of, summaries
 from armoflow.cli.endpoint import endpoint_options, state_option
 from armoflow.cli.printing import json_option, print_facts, print_json, print_table

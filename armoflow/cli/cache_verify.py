@@ -11,8 +11,8 @@ from typing import NamedTuple
 import rich_click as click
 
 from armoflow.catalogue import every_result, results_of
-from armoflow.cli.ending import ending_in_order
 from armoflow.cli.printing import print_json
+from armoflow.cli.termination import ending_in_order
 from armoflow.client.cached_data import reading_cached
 from armoflow.index import Index
 from armoflow.protocol.settings import ConnectionSettings

@@ -22,7 +22,7 @@ from armoflow.cli.finding import (
 )
 from armoflow.cli.printing import json_option, print_json
 from armoflow.errors import OptionError, UnknownIdError
-from armoflow.orchestrator.named.facts import RunFacts
+from armoflow.orchestrator.named.run_facts import RunFacts
 from armoflow.protocol.entities import Entity, id_of, kind_of
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings

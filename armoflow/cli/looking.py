@@ -13,9 +13,9 @@ from typing import Any
 
 import rich_click as click
 
-from armoflow.cli.ending import ending_in_order
 from armoflow.cli.printing import json_option, print_json
 from armoflow.cli.run_script import ScriptPath
+from armoflow.cli.termination import ending_in_order
 from armoflow.client.dry_run import VARIABLE
 from armoflow.errors import GraphError
 

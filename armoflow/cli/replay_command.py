@@ -13,9 +13,9 @@ from pathlib import Path
 import rich_click as click
 from armonik.common import Task
 
-from armoflow.cli.ending import ending_in_order
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, print_json
+from armoflow.cli.termination import ending_in_order
 from armoflow.errors import ReplayError, RequirementsError, UnknownIdError
 from armoflow.protocol.entities import kind_of
 from armoflow.protocol.inspection import Inspection

@@ -16,7 +16,7 @@ from armoflow.cli.printing import json_option, print_json, print_table
 from armoflow.client.client import Client
 from armoflow.config import CONNECT_TIMEOUT
 from armoflow.errors import NamedRunError, UnknownIdError
-from armoflow.orchestrator.named.facts import RunFacts, describe_named, list_runs
+from armoflow.orchestrator.named.run_facts import RunFacts, describe_named, list_runs
 from armoflow.protocol.connect import connect
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings
 from armoflow.protocol.transport import Transport

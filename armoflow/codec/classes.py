@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from armoflow.codec.class_parts import find_parts
 from armoflow.codec.modules import MAIN
-from armoflow.codec.parts import find_parts
 
 _REMEMBERED = 256  # classes by value whose pickles are kept
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from armoflow.engine import files
+from armoflow.engine import data_files
 from armoflow.engine.checking import Findings, check_state, open_to_read
 from armoflow.engine.directory import JOURNAL
 from armoflow.engine.faults import passes
@@ -72,7 +72,7 @@ def _copy(journal: sqlite3.Connection, state: Path, target: Path) -> Findings:
 
 
 def _copy_journal(journal: sqlite3.Connection, path: Path) -> None:
-    files.create(path).close()
+    data_files.create(path).close()
     with closing(sqlite3.connect(path)) as copy:
         try:
             journal.backup(copy)
@@ -87,7 +87,7 @@ def _copy_files(state: Path, target: Path) -> None:
     for source in _files(state):
         place = target / source.relative_to(state)
         try:
-            files.copy(source, place)
+            data_files.copy(source, place)
             shutil.copymode(source, place)
         except FileNotFoundError:  # a session's output, deleted meanwhile
             place.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from armoflow.engine.files import synchronize
+from armoflow.engine.data_files import synchronize
 from armoflow.errors import EngineError
 
 logger = logging.getLogger(__name__)

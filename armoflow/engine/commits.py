@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, StagedFile
+from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import decode_options
-from armoflow.engine.files import unlink
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.records import (
     NewTask,

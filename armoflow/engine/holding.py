@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from armoflow.engine.files import unlink
+from armoflow.engine.data_files import unlink
 
 OBJECTS: Final = "objects"
 """The directory in a state directory that large data is in."""

@@ -23,9 +23,9 @@ from typing import Final
 
 from armoflow.engine import checkpoints, compaction, schema
 from armoflow.engine.compaction import Compaction
+from armoflow.engine.data_files import synchronize
 from armoflow.engine.engine_options import Durability
 from armoflow.engine.faults import StorageError, passes
-from armoflow.engine.files import synchronize
 from armoflow.engine.holding import OBJECTS, remove
 from armoflow.engine.records import Changes
 from armoflow.engine.row_counts import RowCounts

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from armoflow.config import INLINE_DATA_LIMIT, MIB
+from armoflow.engine.data_files import copy, create, write_all
 from armoflow.engine.faults import StorageError
-from armoflow.engine.files import copy, create, write_all
 from armoflow.engine.holding import OBJECTS
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader

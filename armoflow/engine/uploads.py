@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from armoflow.config import INLINE_DATA_LIMIT, KIB
+from armoflow.engine.data_files import create, unlink, write_all
 from armoflow.engine.faults import StorageError
-from armoflow.engine.files import create, unlink, write_all
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.records import Stored
 

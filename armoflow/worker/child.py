@@ -25,9 +25,9 @@ from armoflow.agent.passages import NOBODY, Writer
 from armoflow.running import CurrentTask, answer_for_process
 from armoflow.system.arrivals import arrive_in
 from armoflow.system.devices import visible_devices
-from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_channel import READ_BYTES, Inbox, Outbox, OwnerAgent, leave
 from armoflow.worker.child_place import ChildPlace
+from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.mark import Mark, MarkWriter
 from armoflow.worker.naming import item_of, name_of
 from armoflow.worker.output import Output

@@ -20,9 +20,9 @@ from armoflow.agent.lane_shapes import (
     check_returned,
     plain_output,
 )
-from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.heard import decode_done, decode_partial, is_of
+from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, SpoolEntry
 from armoflow.worker.work import Assignment, Cause, TaskEnding, overran

@@ -13,12 +13,12 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from armoflow.errors import WorkerDiedError
-from armoflow.worker.checkpoints import Checkpoints
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.dialogue import Dialogue
 from armoflow.worker.heard import kept
 from armoflow.worker.home import USUAL, Home
 from armoflow.worker.host import Host
+from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.listening import drain, hear_out, last_position, listen
 from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares

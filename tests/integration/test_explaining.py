@@ -123,7 +123,7 @@ def test_which_argument_and_which_environment_are_named(
         (reason,) = reasons(client.explain(script.load(1, level=6)), "load")
         assert reason == Reason("argument", "level", "5 -> 6", 1)
         assert told(client.explain(script.load.map([1, 2], level=5))) == {"load": (1, 1, 0, 0)}
-        monkeypatch.setattr("armoflow.cache.environment.KEY_VERSION", 99)
+        monkeypatch.setattr("armoflow.cache.environment_key.KEY_VERSION", 99)
         (reason,) = reasons(client.explain(script.load(1, level=5)), "load")
         assert (reason.kind, reason.name, reason.text[-5:]) == ("environment", "keys", "-> 99")
 

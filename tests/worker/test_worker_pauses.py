@@ -22,7 +22,7 @@ from armoflow.codec.payload import Operation, Payload, Settings, Stage
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.records import ApiOptions, SessionStatus, TaskStatus
-from armoflow.worker.checkpoints import Checkpoints
+from armoflow.worker.item_checkpoints import Checkpoints
 
 MAP, FILTER, COMBINE = Operation.MAP, Operation.FILTER, Operation.COMBINE
 PAUSE = 0.4

@@ -23,9 +23,9 @@ from armoflow.config import INLINE_DATA_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT
 from armoflow.engine.agents.legacy import CreationStream, CutShortError, DisorderError
 from armoflow.engine.commits import check_own
 from armoflow.engine.core import Engine
+from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import encode_options
 from armoflow.engine.faults import StorageError
-from armoflow.engine.files import unlink
 from armoflow.engine.records import (
     ApiOptions,
     ResultRecord,

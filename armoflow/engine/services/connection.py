@@ -18,8 +18,8 @@ from armoflow.agent.passages import Passage
 from armoflow.codec.clipping import short_error
 from armoflow.config import INLINE_DATA_LIMIT, OUTPUT_WAITING
 from armoflow.engine.core import Engine
+from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import decode_options
-from armoflow.engine.files import unlink
 from armoflow.engine.objects import is_file
 from armoflow.engine.records import (
     Changes,

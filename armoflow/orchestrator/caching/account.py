@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from armoflow.cache.parts import Argument, KeyParts
+from armoflow.cache.key_parts import Argument, KeyParts
 from armoflow.departures import Departure
 
 

@@ -23,7 +23,7 @@ from armoflow.index import CachedPlace, Data, Index
 from armoflow.index_entries import Key
 from armoflow.orchestrator.caching.eviction import Eviction
 from armoflow.orchestrator.caching.keeping import Keeper
-from armoflow.orchestrator.caching.recipes import RecipeWriter
+from armoflow.orchestrator.caching.recipe_writer import RecipeWriter
 from armoflow.orchestrator.planned import Result
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.transport import Transport

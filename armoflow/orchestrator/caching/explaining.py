@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from armoflow.cache.parts import (
+from armoflow.cache.key_parts import (
     Argument,
     CodeParts,
     Difference,

@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from armoflow.cache.nodes import Keys
-from armoflow.cache.parts import Argument, KeyParts
+from armoflow.cache.key_parts import Argument, KeyParts
+from armoflow.cache.node_keys import Keys
 from armoflow.graph.nodes import (
     CallNode,
     CollectionNode,

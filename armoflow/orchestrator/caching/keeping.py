@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from armoflow import config
-from armoflow.cache.parts import KeyParts
+from armoflow.cache.key_parts import KeyParts
 from armoflow.codec.container import Buffer, written_checksum
 from armoflow.codec.envelope import unpack_told
 from armoflow.codec.item_log import read_log
@@ -24,7 +24,7 @@ from armoflow.errors import ArmoflowError, DataLostError, EnvelopeError
 from armoflow.index import Data, Expected, Index
 from armoflow.index_entries import Key
 from armoflow.index_makings import Making
-from armoflow.orchestrator.caching.recipes import RecipeSource, RecipeWriter
+from armoflow.orchestrator.caching.recipe_writer import RecipeSource, RecipeWriter
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.result_handle import ResultState

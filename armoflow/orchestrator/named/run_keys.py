@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from armoflow.cache.nodes import Keys
+from armoflow.cache.node_keys import Keys
 from armoflow.cache.walk import digest_of
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed

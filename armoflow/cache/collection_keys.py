@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
-from armoflow.cache.calls import Arguments
+from armoflow.cache.call_keys import Arguments
 from armoflow.cache.fingerprints import placed
 from armoflow.cache.walk import NoKey, digest_of, text_digest
 from armoflow.graph.collection import DelayedList

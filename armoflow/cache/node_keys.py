@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from armoflow.cache.calls import Arguments
-from armoflow.cache.columns import Columns, output_key, rule_of, sources_of
-from armoflow.cache.environment import make_environment
-from armoflow.cache.parts import KeyParts
+from armoflow.cache.call_keys import Arguments
+from armoflow.cache.collection_keys import Columns, output_key, rule_of, sources_of
+from armoflow.cache.environment_key import make_environment
+from armoflow.cache.key_parts import KeyParts
 from armoflow.cache.told import tell, tell_shared
 from armoflow.cache.walk import NoKey, digest_of, is_plain, text_digest
 from armoflow.errors import UnkeyableError

@@ -45,9 +45,9 @@ _REFERRED = (types.FunctionType, type, types.ModuleType)
 
 _LIBRARIES: Final = {
     "numpy": "arrays",
-    "pandas": "frames",
-    "polars": "frames",
-    "pyarrow": "frames",
+    "pandas": "data_frames",
+    "polars": "data_frames",
+    "pyarrow": "data_frames",
 }
 """Packages whose values have rules of their own, by the module here that holds these."""
 
