@@ -92,6 +92,18 @@ OPTIONS_COUNT = 1000
 OPTIONS_TEXT = 256 * KIB
 """Characters of these entries, keys and values, all together."""
 
+CLIENT_FILES = 24
+"""Files that a client of an engine has open: its loop's, its connection's."""
+
+ENGINE_FILES = 36
+"""Files that an engine has open beside those of its workers: a journal, clients, a spare worker."""
+
+WORKER_FILES = 4
+"""Files that the owner of a worker process has open for it."""
+
+WORKER_SERVICE_FILES = 32
+"""Files that a worker service has open, those of its process and of a spare one among them."""
+
 DURATION_LIMIT = 315_576_000_000.0
 """Seconds that a duration may have: ten thousand years, as Protocol Buffers define it."""
 

@@ -42,7 +42,7 @@ from armoflow.orchestrator.tally import Count
 from armoflow.placement import Limits, Offer
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.system.descriptors import open_standard_streams
+from armoflow.system.descriptors import open_standard_streams, require_files
 from armoflow.system.grants import processors
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class EngineBackend:
     ) -> None:
         in_file = read_offers(os.environ)  # what it holds is known to be right before a start
         open_standard_streams()
+        require_files(config.CLIENT_FILES, "a client of an engine")
         prepare_grpc()
         self._client = client
         self._name = name

@@ -27,6 +27,7 @@ from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import (
     code_imports,
     find_wrapped,
+    globals_by_text,
     is_dispatcher,
     is_importable,
     is_reachable,
@@ -153,6 +154,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if is_importable(function.__module__):
                 return NotImplemented
             reduced = self._dynamic_function_reduce(function)
+        if isinstance(reduced, tuple):  # by value: with the globals that its code names
+            reduced[2][1]["__globals__"].update(globals_by_text(function))
         self.names.update(code_imports(function))
         return reduced
 

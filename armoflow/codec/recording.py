@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from armoflow import config
+from armoflow.codec.absences import note_absence
 from armoflow.codec.clipping import clip
 from armoflow.codec.exceptions import forms_of
 from armoflow.codec.failure import ErrorRecord
@@ -45,6 +46,7 @@ def record_exception(
         "KeyError: 'x' in task 'f'"
     """
     message = _bounded(message_of(error))
+    note_absence(error)
     kind = type_name(error)
     detail = _bounded(describe(error))
     record = ErrorRecord(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import builtins
 import dis
 import importlib
+import re
 import sys
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cloudpickle
@@ -142,7 +143,9 @@ def _imports_of_code(code: types.CodeType) -> tuple[tuple[int, str], ...]:
     return tuple(found)
 
 
-_ANYTHING = frozenset({"exec", "eval", "__import__", "open", "breakpoint", "exit", "quit"})
+_ANYTHING = frozenset(
+    {"exec", "eval", "globals", "__import__", "open", "breakpoint", "exit", "quit"}
+)
 
 
 def uses_nothing(function: Any) -> bool:
@@ -168,6 +171,62 @@ def _only_builtins(code: types.CodeType, names: dict[str, Any]) -> bool:
         for constant in code.co_consts
         if isinstance(constant, types.CodeType)
     )
+
+
+_RUNS_TEXT = frozenset({"eval", "exec"})
+_MAIN = "__main__"
+_WORD = re.compile(r"[^\W\d]\w*")
+_code_words: weakref.WeakKeyDictionary[types.CodeType, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+def globals_by_text(function: types.FunctionType) -> dict[str, Any]:
+    """Those of a function's globals that its code asks for by other means than their names.
+
+    Example:
+        >>> scope = {"__name__": "__main__", "FACTOR": 3, "half": 0.5, "other": None}
+        >>> exec("def f(x): return globals()['FACTOR'] * x", scope)
+        >>> exec("def g(x): return eval('half * x')", scope)
+        >>> globals_by_text(scope["f"]), globals_by_text(scope["g"])
+        ({'FACTOR': 3}, {'half': 0.5})
+    """
+    scope = function.__globals__
+    return {name: scope[name] for name in sorted(words_of_code(function.__code__)) if name in scope}
+
+
+def words_of_code(code: types.CodeType) -> frozenset[str]:
+    """What code may ask its globals for by other means than names, as far as it spells it out.
+
+    That is as ``globals()["name"]``, ``eval("name")`` or ``__main__.name``; in nested code, too.
+    """
+    known = _code_words.get(code)
+    if known is None:
+        known = _code_words[code] = frozenset(_read_words(code))
+    return known
+
+
+def _read_words(code: types.CodeType) -> Iterator[str]:
+    names, texts = set[str](), set[str]()
+    _collect(code.co_consts, names, texts)
+    names.update(code.co_names)
+    if _MAIN in names or _MAIN in texts:
+        yield from names
+    if "globals" in names:
+        yield from texts
+    if not _RUNS_TEXT.isdisjoint(names):
+        for text in texts:
+            yield from _WORD.findall(text)
+
+
+def _collect(constants: Iterable[Any], names: set[str], texts: set[str]) -> None:
+    """The names and the texts in constants: in tuples, and in the code of nested functions."""
+    for constant in constants:
+        if isinstance(constant, str):
+            texts.add(constant)
+        elif isinstance(constant, (tuple, frozenset)):
+            _collect(constant, names, texts)
+        elif isinstance(constant, types.CodeType):
+            names.update(constant.co_names)
+            _collect(constant.co_consts, names, texts)
 
 
 def is_dispatcher(function: types.FunctionType) -> bool:

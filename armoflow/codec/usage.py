@@ -35,7 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from armoflow.codec.modules import MAIN, is_user_module, parents_of
-from armoflow.codec.references import code_imports, content_of, is_importable
+from armoflow.codec.references import code_imports, content_of, is_importable, words_of_code
 
 _NO_NAMES: tuple[str, ...] = ()
 _MISSING = object()
@@ -194,6 +194,7 @@ def _read_names(code: types.CodeType) -> Iterator[str]:
             yield from _read_names(constant)
         elif dynamic and isinstance(constant, str):
             yield from (part for part in constant.split(".") if part.isidentifier())
+    yield from sorted(words_of_code(code))
 
 
 def _contents_of(value: Any) -> list[Any]:

@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from armoflow import config
 from armoflow.config import KIB
 from armoflow.engine.garbage import THRESHOLDS, Collector, nothing_collected
 from armoflow.engine.presence import Presence, attend
 from armoflow.engine.server import Server, ServerOptions
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, EngineError
 from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.descriptors import require_files
 from armoflow.system.ending import ending_at_once, watch_signals
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
@@ -66,6 +68,13 @@ def run_server(
         The exit code: 0 after a signal or the parent's end, 1 if the engine failed, 2 if it could
         not start.
     """
+    workers = sum(options.workers.values())
+    needed = config.ENGINE_FILES + config.WORKER_FILES * workers
+    try:
+        require_files(needed, f"an engine with {workers} workers", raising=True)
+    except EngineError as error:
+        _say(error, alive, tell)
+        return EXIT_USAGE
     gc.set_threshold(*THRESHOLDS)
     _return_large_blocks()
     # The journal's thread holds the lock no longer than a reply may wait for it.

@@ -9,11 +9,25 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Final
 
+from armoflow.system.descriptors import open_limit
+
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """There is no room, or no more is allowed."""
+
+_IO_ERROR: Final = "disk I/O error"
+
+_REMEDIES: Final = {
+    errno.EFBIG: "raise that limit",
+    errno.EMFILE: "raise that limit",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "give its user the right to write there",
+    errno.EPERM: "give its user the right to write there",
+}
+"""What to do about it, where that is not to make room."""
 
 PASSING: Final = FULL | {
     *(errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.EAGAIN),
@@ -46,29 +60,54 @@ def describe(error: BaseException, path: str | os.PathLike[str], remedy: str = "
         >>> describe(IsADirectoryError(21, "Is a directory"), "/", "name a file")
         'cannot write /: is a directory; name a file'
     """
-    if not isinstance(error, OSError):
-        reason = str(error) or "no memory left"
-    else:
-        reason = error.strerror or str(error)
-        reason = reason[:1].lower() + reason[1:]
-    remedies = [remedy] if remedy else []
-    if _is_full(error, reason):
-        reason += f" ({_free(path)})"
-        remedies.insert(0, "make room there")
+    reason, facts, first = _explain(error, path)
+    reason = reason[:1].lower() + reason[1:] if isinstance(error, OSError) else reason
     text = f"cannot write {os.fspath(path)}: {reason}"
+    if facts:
+        text += f" ({facts})"
+    remedies = [each for each in (first, remedy) if each]
     return f"{text}; {', or '.join(remedies)}" if remedies else text
 
 
 def located(error: OSError, path: str) -> OSError:
-    """The same error with what a message should say: where, and how much is free there."""
-    reason = error.strerror or str(error)
-    if _is_full(error, reason):
-        reason += f" ({_free(path)}; make room there, or set TMPDIR or the state elsewhere)"
+    """The same error with what a message should say: where, why, and what to do."""
+    reason, facts, remedy = _explain(error, path)
+    if remedy:
+        told = [facts, f"{remedy}, or set TMPDIR or the state elsewhere"]
+        reason += f" ({'; '.join(filter(None, told))})"
     return OSError(error.errno, reason, path)
 
 
-def _is_full(error: BaseException, reason: str) -> bool:
-    return "full" in reason or (isinstance(error, OSError) and error.errno in FULL)
+def _explain(error: BaseException, path: str | os.PathLike[str]) -> tuple[str, str, str]:
+    """What an error says, what is to be known of it, and what to do about it."""
+    if not isinstance(error, OSError):
+        reason, code = str(error) or "no memory left", None
+    else:
+        reason, code = error.strerror or str(error), error.errno
+    remedy = _REMEDIES.get(code or 0, "")
+    if code == errno.EFBIG:
+        return reason, _size_limit(), remedy
+    if code == errno.EMFILE:
+        return reason, open_limit(), remedy
+    if "full" in reason or code in FULL:
+        return reason, _free(path), "make room there"
+    if _IO_ERROR in reason and _largest_file() is not None:  # SQLite says no more
+        return reason, _size_limit(), _REMEDIES[errno.EFBIG]
+    return reason, "", remedy
+
+
+def _size_limit() -> str:
+    """How large a file may be: by this process's limit, or by the file system's."""
+    largest = _largest_file()
+    if largest is None:
+        return "the file system takes no larger one"
+    return f"this process may write files of up to {largest:,} bytes: ulimit -f"
+
+
+def _largest_file() -> int | None:
+    """The largest file that this process may write, if that is limited."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _free(path: str | os.PathLike[str]) -> str:

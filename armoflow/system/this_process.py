@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_EXITING = 0x4
+"""Linux's PF_EXITING, of a process's flags."""
 
 
 def machine() -> str:
@@ -29,6 +31,20 @@ def started(process: int) -> str:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
+
+
+def runs(process: int) -> bool:
+    """Whether a process is known to run its program, and not to be on its way out.
+
+    Example:
+        >>> runs(os.getpid()) == Path("/proc").exists()
+        True
+    """
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it is gone, or this is no Linux
+        return False
+    return fields[0] not in "ZX" and not int(fields[6]) & _EXITING
 
 
 def lives(process: int, since: str) -> bool:

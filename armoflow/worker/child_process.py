@@ -22,6 +22,7 @@ from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.interpreter import python_command
+from armoflow.system.this_process import runs
 from armoflow.worker.home import USUAL, Home
 from armoflow.worker.mark import Mark, create_mark_file
 from armoflow.worker.output_reader import OutputReader
@@ -251,6 +252,11 @@ class ChildProcess:
         self._loop.remove_writer(self._channel.fileno())
 
     # --- ending ---------------------------------------------------------------------------------
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it runs, though its main socket is closed: it will not end by itself."""
+        return not self.has_ended() and runs(self.pid)
 
     def unwatch(self) -> None:
         """Tell the listener nothing more."""

@@ -25,6 +25,7 @@ from armoflow.agent.passages import NOBODY, Passage
 from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
+from armoflow.system.descriptors import require_files
 from armoflow.system.ending import Ending, watch_signals
 from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
@@ -112,7 +113,9 @@ async def serve(
 
     Raises:
         WorkerDiedError: If the child process cannot be started.
+        EngineError: If too few files may be open.
     """
+    require_files(config.WORKER_SERVICE_FILES, "a worker", raising=True)
     directory = own_directory(addresses.worker_socket)
     mark = new_mark()
     guardian = Guardian(mark, [directory.path])

@@ -28,6 +28,12 @@ from armoflow.worker.work import Assignment, Death, TaskEnding, account, refuse
 
 logger = logging.getLogger(__name__)
 
+_CUT_OFF = (
+    "ran on without its connection to armoflow, and was ended: a task must not close descriptors "
+    "that it did not open (os.closerange), nor run another program in its process (os.exec; start "
+    "one with subprocess)"
+)
+
 _ROUNDS = 16
 """How often output is read at once, before tasks are told to have ended."""
 
@@ -289,14 +295,22 @@ class ChildSupervisor:
 
     def on_end(self, child: ChildProcess) -> None:
         """The child is gone, or as good as gone."""
-        child.kill()
         dialogue = self._dialogue
+        known = dialogue is None or dialogue.killing or child.broken
+        cut_off = not known and child.cut_off
+        child.kill()
         if child is self._child and dialogue is not None and not self._dying:
             self._dying = dialogue.over = True
-            self._settling = self._run(self._settle(child, dialogue))
+            self._settling = self._run(self._settle(child, dialogue, _CUT_OFF if cut_off else ""))
 
-    async def _settle(self, child: ChildProcess, dialogue: Dialogue) -> None:
-        """Find out what the dead child was doing, and go on with another one."""
+    async def _settle(self, child: ChildProcess, dialogue: Dialogue, how: str) -> None:
+        """Find out what the dead child was doing, and go on with another one.
+
+        Args:
+            child: The child.
+            dialogue: What was said with it.
+            how: How it ended, where its status does not say so.
+        """
         status = await child.wait()
         await child.kill_left()
         await dialogue.end()
@@ -307,7 +321,7 @@ class ChildSupervisor:
         entries = [*dialogue.partial.pop(position.serial, ()), *kept(child, position)]
         killing = dialogue.killing
         cause = killing.cause(position)
-        reason = killing.reason
+        reason = killing.reason or how
         if child.broken is not None:
             reason = f"was ended by armoflow: what it sent made no sense: {child.broken}"
         output, alone = child.output.last.of(writer), not dialogue.heard

@@ -205,7 +205,7 @@ async def test_files_that_may_not_grow_are_waited_for(tmp_path: Path) -> None:
         with file_size_limit((tmp_path / "journal.db-wal").stat().st_size):
             committed = engine.complete([(task.id, Effects(data={task.outputs[0]: b"1" * 50_000}))])
             await is_faulty(running)
-            with pytest.raises(StorageError, match="disk I/O error"):
+            with pytest.raises(StorageError, match=r"disk I/O error \(.*: ulimit -f\); raise that"):
                 await engine.admission.admit()
         await committed
         await engine.admission.admit()

@@ -37,6 +37,9 @@ def hold(value):
     HELD = value
 def held(x): return HELD, x
 def square(x): return x * x
+def doubled(x): return 2 * x
+def halved(x): return globals()["doubled"](x) / 4
+def tripled_here(x): return 3 * x
 def moved(point): return Point(point.x + 1, point)
 def grown(argument): return type(argument)(argument.x + 1)
 def by_argument(x): return x + 1000
@@ -84,6 +87,9 @@ def reflect(argument):
         "attribute": __main__.square is square,
         "module": sys.modules[Point.__module__].Point is Point,
         "absent": hasattr(__main__, "nothing_of_the_kind"),
+        "by text": [globals()[name](2) for name in ("doubled", "halved")],
+        "in text": eval("doubled(3)"),
+        "of main": __main__.tripled_here(1),
     }
 
 def tell(client):
@@ -128,6 +134,9 @@ SEEN = {
     "attribute": True,
     "module": True,
     "absent": False,
+    "by text": [4, 1.0],
+    "in text": 6,
+    "of main": 3,
 }
 
 
@@ -175,3 +184,11 @@ def test_each_task_sees_its_own_script(client: Client) -> None:
         seen = client.compute(of(name)())  # type: ignore[operator]
         assert [part for part in seen if part in ("first", "second")] == [name]
     assert client.compute(task(names)()) == []  # a task that is of no script
+
+
+@pytest.mark.parametrize("body", ["globals()['TWO'.lower()]", "eval('TWO'.lower())"])
+def test_a_name_that_is_made_up_is_told_where_it_is_missed(client: Client, body: str) -> None:
+    scope = {"__name__": "__main__", "two": 2}
+    exec(f"def look(): return {body}", scope)
+    error = client.submit(task(scope["look"])()).exception()  # type: ignore[arg-type]
+    assert "if the script defines 'two', it did not travel" in str(error.__cause__)  # type: ignore[union-attr]
