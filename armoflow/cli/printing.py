@@ -35,6 +35,24 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def newest_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--limit``: how many rows a list has; :func:`tell_older` says what it leaves."""
+    return click.option(
+        "--limit",
+        default=20,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(1, 1000),
+        help="Show the newest N.",
+    )(command)
+
+
+def tell_older(total: int, shown: int) -> None:
+    """Say how many rows a list of the newest has left out, if any."""
+    if total > shown:
+        click.echo(f"... and {total - shown:,} older; --limit N shows more")
+
+
 def output_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option ``--output``: the file that a command writes."""
     path = click.Path(dir_okay=False, path_type=Path)

@@ -10,7 +10,7 @@ import rich_click as click
 from armonik.common import Session, SessionStatus
 
 from armoflow.cli.endpoint import engine_options, look
-from armoflow.cli.printing import json_option, print_json, print_table
+from armoflow.cli.printing import json_option, newest_option, print_json, print_table, tell_older
 from armoflow.protocol.entities import moment, seconds
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.inspection import Inspection
@@ -51,14 +51,7 @@ def shown_status(row: Mapping[str, Any]) -> str:
 
 @click.command()
 @engine_options
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    help="Show the newest N.",
-)
+@newest_option
 @json_option
 def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
     """List the sessions of an engine, the newest first, with their tasks."""
@@ -86,5 +79,4 @@ def ps(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
             for row in rows
         ],
     )
-    if total > len(rows):
-        click.echo(f"... and {total - len(rows):,} older; --limit N shows more")
+    tell_older(total, len(rows))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from armoflow.cli.endpoint import engine_options
-from armoflow.cli.printing import json_option, print_json, print_table
+from armoflow.cli.printing import json_option, newest_option, print_json, print_table, tell_older
 from armoflow.client.client import Client
 from armoflow.config import CONNECT_TIMEOUT
 from armoflow.errors import NamedRunError, UnknownIdError
@@ -62,14 +62,7 @@ def describe_run(run: RunFacts) -> dict[str, Any]:
 
 @click.command()
 @engine_options
-@click.option(
-    "--limit",
-    default=20,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    help="Show the newest N.",
-)
+@newest_option
 @json_option
 def runs(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
     """List the named runs of an engine, the newest first.
@@ -97,8 +90,7 @@ def runs(settings: ConnectionSettings, limit: int, as_json: bool) -> None:
             for row in rows
         ],
     )
-    if total > len(rows):
-        click.echo(f"... and {total - len(rows):,} older; --limit N shows more")
+    tell_older(total, len(rows))
 
 
 @click.command()
