@@ -15,12 +15,13 @@ from armoflow.client import signals
 from armoflow.client.block_settings import BlockSettings
 from armoflow.client.cache_access import CacheAccess
 from armoflow.client.eager_target import Stop
-from armoflow.client.embedded import PrivateEngine
 from armoflow.client.future import Future
 from armoflow.client.graph_runs import GraphRuns
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, shared_loop
+from armoflow.client.own_engine import OwnEngine
 from armoflow.client.planned_future import FutureOrigin
+from armoflow.client.private_engine import PrivateEngine
 from armoflow.client.progress import Display
 from armoflow.client.put import PlanReferences, Put
 from armoflow.client.shared_engine import SharedEngine
@@ -88,7 +89,7 @@ class EngineBackend:
         self._client = client
         self._name = name
         self._loop = shared_loop()
-        self._engine: PrivateEngine | SharedEngine | None = None
+        self._engine: OwnEngine | None = None
         self.key = new_key()
         # The engine starts while this process imports gRPC.
         if state is not None:

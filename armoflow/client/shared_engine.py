@@ -17,11 +17,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from armoflow import config
-from armoflow.client.embedded import HELD, RESTARTS, START_TIMEOUT, engine_error
+from armoflow.client.own_engine import HELD, START_TIMEOUT, OwnEngine, engine_error
 from armoflow.client.waiting import MOMENT, wait
 from armoflow.engine.directory import prepare_directory
 from armoflow.errors import EngineError
@@ -37,7 +37,7 @@ LOG_BYTES = config.MIB
 _REMEDY = "another one needs another directory: Client(state=...), or the variable ARMOFLOW_STATE"
 
 
-class SharedEngine:
+class SharedEngine(OwnEngine):
     """Joins the engine of a state directory, or starts it.
 
     Args:
@@ -53,12 +53,9 @@ class SharedEngine:
     """
 
     def __init__(self, state: Path, workers: int) -> None:
+        super().__init__()
         self.state = state
         self._workers = workers
-        self._owner = os.getpid()
-        self._stopping = False
-        self._lock = threading.Lock()  # held where a connection is made or none may be any more
-        self._watcher: threading.Thread | None = None
         self._told: Mapping[str, str] = {}
         self._log = state / "engine.log"
         try:
@@ -70,7 +67,7 @@ class SharedEngine:
                 f"the state directory {state} cannot be used: {error.strerror} ({error.filename}); "
                 "choose another one"
             ) from error
-        self._ending, self._end = socket.socketpair()
+        self._ending, self._end_writer = socket.socketpair()
         atexit.register(self.stop)
 
     @property
@@ -108,33 +105,6 @@ class SharedEngine:
                 f"that listens at {elsewhere}: Client({elsewhere!r}) is its client; {_REMEDY}",
                 "FAILED_PRECONDITION",
             )
-
-    def watch(self, lost: Callable[[EngineError], None]) -> None:
-        """Start it again when it dies.
-
-        Args:
-            lost: Called, in another thread, when it has died once too often.
-        """
-        self._watcher = threading.Thread(
-            target=self._watch, args=(lost,), name="armoflow-engine-watch", daemon=True
-        )
-        self._watcher.start()
-
-    def stop(self) -> None:
-        """Leave it, whereupon it ends unless others are there; may be called again."""
-        if self._owner != os.getpid():
-            return  # forked: it is the parent's
-        with self._lock:
-            if self._stopping:
-                return
-            self._stopping = True
-        atexit.unregister(self.stop)
-        self._end.shutdown(socket.SHUT_RDWR)  # a forked process may have it open, too
-        if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join()
-        self._ending.close()
-        self._end.close()
-        self._leave()
 
     # --- joining --------------------------------------------------------------------------------
 
@@ -212,33 +182,28 @@ class SharedEngine:
 
     # --- its end --------------------------------------------------------------------------------
 
-    def _watch(self, lost: Callable[[EngineError], None]) -> None:
-        restarts = 0
-        while self._lives():
-            restarts += 1
-            try:
-                if restarts > RESTARTS:
-                    raise engine_error(f"(state {self.state}) died", self._log)
-                with self._lock:
-                    if self._stopping:
-                        return
-                    logger.warning("the engine of %s died: going on with another", self.state)
-                    self._leave()
-                    self._connection = self._join()
-                self.wait_until_ready()
-            except (EngineError, OSError) as error:
-                if not self._stopping:
-                    lost(error if isinstance(error, EngineError) else EngineError(str(error)))
-                return
-
-    def _lives(self) -> bool:
-        """Wait until it dies; False if this client leaves it before."""
+    def _await_end(self) -> None:
         assert self._connection is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             selector.register(self._ending, selectors.EVENT_READ)
             selector.select()
-        return not self._stopping
+
+    def _death(self) -> EngineError:
+        return engine_error(f"(state {self.state}) died", self._log)
+
+    def _start_again(self) -> None:
+        logger.warning("the engine of %s died: going on with another", self.state)
+        self._leave()
+        self._connection = self._join()
+
+    def _end(self) -> None:
+        self._end_writer.shutdown(socket.SHUT_RDWR)  # a forked process may have it open, too
+
+    def _release(self) -> None:
+        self._ending.close()
+        self._end_writer.close()
+        self._leave()
 
 
 def _read(connection: int) -> bytes:
