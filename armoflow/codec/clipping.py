@@ -39,6 +39,16 @@ def clip_line(text: str, length: int) -> str:
     return f"{clip(lines[0], length // 2)} ... {clip(lines[-1].strip(), length // 2)}"
 
 
+def without_records(text: str) -> str:
+    """A text that others have written, for an error: no record of theirs is found in it.
+
+    Example:
+        >>> without_records("saved by a task: [armoflow-error AAAA]")
+        'saved by a task: [... AAAA]'
+    """
+    return text.replace(f"[{MARK}", "[...")
+
+
 def short_error(text: str) -> str:
     """What lists and dependents show of a task's error text: at most ``ERROR_RECORD_LIMIT`` bytes.
 

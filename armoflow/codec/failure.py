@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from armoflow import config
-from armoflow.codec.clipping import MARK, clip_line
+from armoflow.codec.clipping import MARK, clip_line, without_records
 from armoflow.codec.exceptions import Form, is_raisable, load_exception, revive_exception
 from armoflow.codec.seal import SEAL_BYTES, holds, seal
 from armoflow.codec.shortening import shorter
@@ -125,7 +125,7 @@ class ErrorRecord:
             place = f" ({file}:{self.frames[-1].line})"
         line = f"{kind}{': ' if message else ''}{message} in task {self.name!r}{place}"
         line = " ".join(line.splitlines())  # names may be of several, too
-        line = line.replace(f"[{MARK}", "[...")  # a message is not taken for a record
+        line = without_records(line)
         return line.encode("utf-8", "replace").decode()  # it may hold lone surrogates
 
     def encode(self, key: bytes = b"", limit: int = config.ERROR_RECORD_LIMIT) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import Writer
+from armoflow.codec.clipping import without_records
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
 from armoflow.codec.payload_layout import unpack_payload
@@ -298,7 +299,7 @@ def overran(work: Assignment, output: str = "") -> TaskEnding:
     """How a task ends that has taken longer than it may, all attempts together."""
     text = f"the task took longer than its max_duration of {work.limit:g} s"
     if output:
-        text += f"; its last output:\n{output}"
+        text += f"; its last output:\n{without_records(output)}"
     return TaskEnding(work, error=text, kind="deadline")
 
 

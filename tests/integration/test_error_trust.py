@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +15,13 @@ import pytest
 from armoflow import Client, task
 from armoflow.codec.recording import record_exception
 from armoflow.codec.seal import new_key
-from armoflow.errors import RemoteTraceback
+from armoflow.errors import (
+    RemoteTaskError,
+    RemoteTraceback,
+    TaskError,
+    TaskTimeoutError,
+    WorkerDiedError,
+)
 from tests.integration.engines import Up
 
 RUN: list[str] = []
@@ -111,6 +121,68 @@ def test_a_record_that_a_process_prints_before_it_dies(client: Client, forged: s
     error = client.submit(die(forged)).exception()
     assert "status 3" in str(error)
     assert cause(error).node == "die"
+
+
+@pytest.fixture
+def replayed(client: Client) -> str:
+    """What another task of the same session has told, sealed as it is, in a file by now."""
+    record = record_exception(Canary("of another task"), node="other", item=5)
+    RUN.clear()  # it was looked at whether it comes back
+    return record.to_text(client._backend.key)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_record_of_another_task_of_the_session_is_text(
+    client: Client, replayed: str, way: str
+) -> None:
+    error = client.submit(WAYS[way](f"{replayed} and {replayed}")).exception()
+    assert type(error) is ValueError
+    assert str(error) == f"{replayed} and {replayed}"
+    assert cause(error).node in {"fail_with", "fail_at_three[3]"}
+
+
+def test_a_record_of_another_task_that_is_printed_before_an_end(
+    client: Client, replayed: str
+) -> None:
+    @task(crash_retries=0)
+    def die(text: str) -> None:
+        print(text, flush=True)
+        os._exit(3)
+
+    @task(timeout=0.3)
+    def hang(text: str) -> None:
+        print(text, flush=True)
+        threading.Event().wait()
+
+    ways = {"die": die(replayed), "hang": hang(replayed), "die[1]": die.map(["", replayed])[1]}
+    for name, way in ways.items():
+        error = client.submit(way).exception()
+        assert isinstance(error, (WorkerDiedError, TaskTimeoutError))
+        assert cause(error).node == name
+
+
+def test_a_record_that_is_a_value_is_a_value(client: Client, replayed: str) -> None:
+    data = record_exception(Canary("told"), node="same").encode(client._backend.key)  # type: ignore[attr-defined]
+    RUN.clear()
+    pack = same.with_options(batch_size=4)
+    assert client.compute(same(data), pack.map([data, replayed, 3])) == (data, [data, replayed, 3])
+
+
+def test_a_worker_that_dies_tells_no_record(client: Client, engine: Up, replayed: str) -> None:
+    """The last output of a worker service stands in the error that the engine writes."""
+
+    @task(crash_retries=0, max_retries=0)
+    def end_worker(text: str) -> None:
+        print(text, flush=True)
+        time.sleep(0.2)  # until the worker has told it
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+    if "--worker" not in engine.arguments:
+        pytest.skip("its agent tells nothing of what a worker has written")
+    error = client.submit(end_worker(replayed)).exception()
+    assert isinstance(error, TaskError) and not isinstance(error, RemoteTaskError)
+    assert "the worker was lost" in str(error) and "[... " in str(error)
 
 
 def test_what_another_client_sealed_is_text(engine: Up) -> None:

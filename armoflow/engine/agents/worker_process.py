@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from armoflow.agent.passages import Passage
+from armoflow.codec.clipping import without_records
 from armoflow.config import KIB, MIB
 from armoflow.engine.agents.clef import ClefReader
 from armoflow.protocol.shared_files import open_private
@@ -149,7 +150,7 @@ class WorkerProcess:
             how = f"was ended by {_signal_name(-code)}"
         else:
             how = f"exited with code {code}"
-        tail = self._output.tail()
+        tail = without_records(self._output.tail())  # tasks may have written it
         return f"{how}; its last output:\n{tail}" if tail else f"{how} without any output"
 
     async def stop(self, grace: float) -> None:
