@@ -23,6 +23,7 @@ from armoflow.errors import EngineError
 from armoflow.index_entries import Key
 from armoflow.index_files import VARIABLE
 from armoflow.index_makings import Making
+from armoflow.system.disk_faults import why_unwritable
 
 _FORMAT = b"2"
 _UPGRADED = b"1"
@@ -152,9 +153,10 @@ class Index:
             self._connection.execute(f"PRAGMA cache_size=-{config.CACHE_INDEX_BYTES // config.KIB}")
             self._connection.executescript(index_entries.SCHEMA + index_makings.SCHEMA + _SCHEMA)
         except (OSError, sqlite3.Error) as error:
+            why = "" if path is None else why_unwritable(path.parent)
             raise EngineError(
-                f"the index of the cache cannot be opened at {path}: {error}; the variable "
-                f"{VARIABLE} may name another directory"
+                f"the index of the cache cannot be opened at {path}: {error}; "
+                f"{f'{why}: ' if why else ''}the variable {VARIABLE} may name another directory"
             ) from error
         if self.fact("format") in (None, _UPGRADED):
             self._begin(engine)

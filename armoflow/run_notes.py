@@ -65,6 +65,7 @@ class RunNotes:
 
     def __init__(self, endpoint: str, folder: Path | None = None) -> None:
         self._folder = folder
+        self._unnoted: set[str] = set()  # runs of which it was said that they cannot be noted
         if folder is None:
             with contextlib.suppress(EngineError):  # no place for such files: nothing is noted
                 self._folder = path_of(endpoint).with_suffix(".runs")
@@ -86,7 +87,9 @@ class RunNotes:
             for old in self._paths()[KEPT:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("run %r is not noted in %s: %s", name, self._folder, error.strerror)
+            if name not in self._unnoted:
+                self._unnoted.add(name)
+                logger.warning("run %r is not noted in %s: %s", name, self._folder, error.strerror)
 
     def read(self, name: str) -> RunNote | None:
         """What is known of a run."""

@@ -187,6 +187,19 @@ class SmallDisk:
             for number in itertools.count():
                 (self.root / f"filler-{number}").touch()
 
+    @contextlib.contextmanager
+    def read_only(self, folder: str = "") -> Iterator[Path]:
+        """All of it, or a folder of it, may only be read meanwhile, but for what is open."""
+        place = self.root / folder
+        commands = [["mount", "--bind"], ["mount", "-o", "remount,ro,bind"]]
+        for number, command in enumerate(commands):
+            arguments = [str(place)] * (2 - number)
+            subprocess.run([*command, *arguments], capture_output=True, check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
     def make_room(self) -> None:
         """Remove what fills it."""
         for file in self.root.glob("filler*"):

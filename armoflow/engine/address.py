@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from armoflow.errors import OptionError
+from armoflow.system.disk_faults import why_unwritable
 from armoflow.system.sockets import stream_path, unix_path, unix_target
 from armoflow.system.temporary import SOCKET_PATH_LIMIT
 
@@ -122,10 +123,16 @@ def _check_path(path: str) -> None:
         try:
             probe.connect(path)
         except FileNotFoundError:
-            if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120
+            directory = os.path.dirname(path)  # noqa: PTH120
+            if not os.path.isdir(directory):  # noqa: PTH112
                 raise OptionError(f"cannot listen at unix:{path}: no such directory") from None
+            if why := why_unwritable(directory):
+                raise OptionError(f"cannot listen at unix:{path}: {why}") from None
         except ConnectionRefusedError:
-            os.unlink(path)  # noqa: PTH108 - left behind by a server that was killed
+            try:
+                os.unlink(path)  # noqa: PTH108 - left behind by a server that was killed
+            except OSError as error:
+                raise OptionError(f"cannot listen at unix:{path}: {error.strerror}") from error
         except OSError as error:
             raise OptionError(f"cannot listen at unix:{path}: {error.strerror}") from error
         else:

@@ -156,7 +156,7 @@ class ObjectStore:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.rename(path, target)  # noqa: PTH104
         except OSError as error:
-            raise StorageError(error, target if error.filename2 else path) from error
+            raise StorageError(error, error.filename2 or error.filename or path) from error
         self._files[key] = found.st_size
         self._journal.put_file(target)
         return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), found.st_size)

@@ -78,6 +78,24 @@ def located(error: OSError, path: str) -> OSError:
     return OSError(error.errno, reason, path)
 
 
+def why_unwritable(directory: str | os.PathLike[str]) -> str:
+    """Why no file can be made in a directory; empty if that is not known before it is tried.
+
+    Example:
+        >>> why_unwritable("/tmp"), why_unwritable("/nowhere")
+        ('', '')
+    """
+    try:
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+    except OSError:
+        return ""
+    if read_only:
+        return f"its file system is read-only; {_REMEDIES[errno.EROFS]}, or choose another place"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"{_REMEDIES[errno.EACCES]}, or choose another place"
+    return ""
+
+
 def _explain(error: BaseException, path: str | os.PathLike[str]) -> tuple[str, str, str]:
     """What an error says, what is to be known of it, and what to do about it."""
     if not isinstance(error, OSError):

@@ -26,6 +26,7 @@ from armoflow.codec.compatibility import described
 from armoflow.errors import ArmoflowError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.descriptors import require_files
+from armoflow.system.disk_faults import describe
 from armoflow.system.ending import Ending, watch_signals
 from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
@@ -201,7 +202,8 @@ async def _main(
     try:
         await serve(addresses, told, grace=grace, written=written)
     except (ArmoflowError, OSError, RuntimeError) as error:
-        print(f"armoflow worker: {error}", file=sys.stderr)
+        path = error.filename if isinstance(error, OSError) else None
+        print(f"armoflow worker: {describe(error, path) if path else error}", file=sys.stderr)
         return 1
     return 0
 

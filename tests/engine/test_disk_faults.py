@@ -18,12 +18,14 @@ from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
 from armoflow.engine import postponed, room
+from armoflow.engine.address import Address, check_free
 from armoflow.engine.agents.agent_service import AgentService, Execution
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
 from armoflow.engine.room import Room
 from armoflow.engine.uploads import ObjectWriter
-from armoflow.errors import EngineError
+from armoflow.errors import EngineError, OptionError
+from armoflow.index import Index
 from armoflow.system.disk_faults import describe
 
 if TYPE_CHECKING:
@@ -571,3 +573,23 @@ def test_a_fault_is_told_with_place_room_and_remedy(tmp_path: Path) -> None:
     assert text.startswith(f"cannot write {path}: no space left on device (")
     assert text.endswith("free); make room there, or buy a disk")
     assert describe(MemoryError(), "/x") == "cannot write /x: no memory left"
+
+
+def test_places_that_may_only_be_read_are_told_at_the_start(small_disk: SmallDisk) -> None:
+    Index(small_disk.root / "cache" / "index.sqlite").close()
+    with small_disk.read_only() as place:
+        with pytest.raises(OptionError, match="its file system is read-only; make it writable"):
+            check_free(Address(path=str(place / "socket")))
+        for folder in ("cache", "new"):
+            with pytest.raises(EngineError, match=r"(?i)read-only.*the variable ARMOFLOW_CACHE"):
+                Index(place / folder / "index.sqlite")
+
+
+@in_loop
+async def test_a_store_that_may_only_be_read_is_named(small_disk: SmallDisk) -> None:
+    async with Running(small_disk.root / "state") as running:
+        file = staged(running)
+        with small_disk.read_only("state/objects") as place, pytest.raises(StorageError) as caught:
+            running.engine.objects.adopt(file.path, file.size)
+        assert f"cannot write {place}" in str(caught.value)
+        assert Path(file.path).exists()

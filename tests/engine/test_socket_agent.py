@@ -22,6 +22,7 @@ from armonik.client import ArmoniKEvents, ArmoniKResults, ArmoniKSessions, Armon
 from armonik.common import EventTypes, ResultStatus, Task, TaskDefinition, TaskStatus
 from serving import PATIENCE, Serving, serve, task_options
 
+from armoflow.engine.agents import seat
 from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.faults import StorageError
 from tests.processes import own_children, with_descendants
@@ -244,6 +245,24 @@ def test_a_fault_of_the_disk_that_passes_costs_no_attempt(
     assert flow.value(output) == b"asked for"
     assert flow.end(task_id).status == TaskStatus.COMPLETED
     assert not faults
+
+
+def test_a_fault_of_the_disk_that_stays_ends_the_task_once(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_only(self: Execution) -> None:
+        raise StorageError(OSError(errno.EROFS, "Read-only file system"), "/disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "prepare", read_only)
+        patch.setattr(seat, "PATIENCE", 0.1)
+        task_id, _ = flow.submit("large", 1, max_retries=2)
+        shown = flow.end(task_id)
+    assert shown.status == TaskStatus.ERROR
+    assert "cannot write /disk: read-only file system; make it writable" in shown.output.error
+    assert len(flow.attempts(task_id)) == 1
+    _, after = flow.submit("large", 1)
+    assert flow.value(after) == bytes(1)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_task_retried(

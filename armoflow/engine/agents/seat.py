@@ -309,7 +309,8 @@ class Seat:
             self._fail(task, ExecutionFailure(str(error), retry=False))
             return True
         except StorageError as fault:
-            self._fail(task, ExecutionFailure(str(fault)))
+            # One that may pass was waited for already.
+            self._fail(task, ExecutionFailure(str(fault), retry=not fault.passing))
             return True
         if not await link.is_still_healthy():
             self._give_back(task)
@@ -346,6 +347,8 @@ class Seat:
             except StorageError as fault:
                 if not fault.passing or self._interrupted or clock() > deadline:
                     raise
+                if pause == FIRST_PAUSE:
+                    logger.warning("task %s waits: %s", execution.task.id, fault)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
 
