@@ -45,7 +45,6 @@ _VERBS = {
     SessionStatus.PURGED: "purged",
     SessionStatus.DELETED: "deleted",
 }
-_REACHING_RESULTS = (SessionStatus.CANCELLED, SessionStatus.PURGED, SessionStatus.DELETED)
 
 
 class Sweeps(Propagation):
