@@ -18,8 +18,8 @@ from armoflow.client.put import Put
 from armoflow.errors import DryRunError, OptionError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator.outcomes import Names
 from armoflow.orchestrator.tally import Count
-from armoflow.orchestrator.targets import Names
 
 if TYPE_CHECKING:
     from armoflow.client.backend import Backend

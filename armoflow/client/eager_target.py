@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from armoflow.orchestrator.outcomes import Names, has_failed, raise_error, values
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.targets import Names, WaitingTarget, has_failed, raise_error, values
+from armoflow.orchestrator.targets import WaitingTarget
 
 
 class Stop:

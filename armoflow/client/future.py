@@ -19,8 +19,8 @@ from armoflow.client.progress import Display, ShownWaiters, Waiting
 from armoflow.client.waiting import check_timeout, wait_for_future
 from armoflow.codec.payload import Pickled
 from armoflow.errors import GraphError, WaitTimeoutError
+from armoflow.orchestrator.outcomes import envelope_cells
 from armoflow.orchestrator.planned import SlotRange
-from armoflow.orchestrator.targets import envelope_cells
 
 if TYPE_CHECKING:
     from armoflow.explanation import Explanation

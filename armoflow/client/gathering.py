@@ -15,8 +15,8 @@ from armoflow.errors import WaitTimeoutError
 from armoflow.graph.arguments import substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
+from armoflow.orchestrator.outcomes import Names, outcomes, raise_error, slot_outcome
 from armoflow.orchestrator.planned import Result, SlotRange
-from armoflow.orchestrator.targets import Names, outcomes, raise_error, slot_outcome
 
 _NO_LISTS = (Delayed, DelayedList, Coroutine, str)
 

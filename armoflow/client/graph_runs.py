@@ -29,17 +29,10 @@ from armoflow.client.waiting import take, wait_for_event
 from armoflow.client.watched import WatchedWork
 from armoflow.errors import DataLostError, WaitTimeoutError
 from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator.outcomes import Names, cut_cells, outcomes, raise_error, values
 from armoflow.orchestrator.planned import LocalItems, PlanPiece
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, Surroundings
-from armoflow.orchestrator.targets import (
-    IterationWindow,
-    Names,
-    WaitingTarget,
-    cut_cells,
-    outcomes,
-    raise_error,
-    values,
-)
+from armoflow.orchestrator.targets import IterationWindow, WaitingTarget
 from armoflow.orchestrator.templates import is_plain
 from armoflow.tracing import Labels
 

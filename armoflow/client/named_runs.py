@@ -43,12 +43,13 @@ from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
+from armoflow.orchestrator.outcomes import ItemOutcome, Names, has_failed
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.targets import ItemOutcome, Names, WaitingTarget, has_failed
+from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.protocol.submission import WireOptions
 from armoflow.protocol.transport import Transport
 from armoflow.run_notes import RunNotes, what_was

@@ -12,17 +12,17 @@ from armoflow.client.lean_future import LOCK, LeanFuture
 from armoflow.client.loop import CallbackThread
 from armoflow.client.progress import Display
 from armoflow.codec.envelope import Slot
-from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
-from armoflow.orchestrator.tally import Count, Tally
-from armoflow.orchestrator.targets import (
+from armoflow.orchestrator.outcomes import (
     ItemOutcome,
     Names,
-    WaitingTarget,
     has_failed,
     is_failure,
     outcomes,
     slot_outcome,
 )
+from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.tally import Count, Tally
+from armoflow.orchestrator.targets import WaitingTarget
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

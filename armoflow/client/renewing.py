@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from armoflow.client.loop import LoopThread
 from armoflow.errors import DataLostError
 from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator.outcomes import ItemOutcome, Names, outcomes
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
-from armoflow.orchestrator.targets import ItemOutcome, Names, outcomes
 
 if TYPE_CHECKING:
     from armoflow.client.future import Future

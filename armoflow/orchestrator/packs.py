@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from armoflow.codec.envelope import Slot
 from armoflow.graph.collection import DelayedList
+from armoflow.orchestrator.outcomes import cut_cells
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result
-from armoflow.orchestrator.targets import cut_cells
 from armoflow.protocol.result_handle import ResultState
 
 Fetch = Callable[[Result, Callable[[Result], None]], None]

@@ -22,13 +22,13 @@ from armoflow.graph.nodes import CallNode, Node
 from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
+from armoflow.orchestrator.outcomes import Names
 from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.packs import PackPlace
 from armoflow.orchestrator.planning.call_arguments import nbytes
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
-from armoflow.orchestrator.targets import Names
 from armoflow.tracing import Labels
 
 _FIXED_SIZE = frozenset({int, float, bool, type(None), complex})

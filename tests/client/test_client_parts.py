@@ -19,9 +19,10 @@ from armoflow.client.validate import Survey, references
 from armoflow.errors import ForeignReferenceError, SubmissionError
 from armoflow.options import DEFAULT_OPTIONS
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.outcomes import Names
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.targets import IterationWindow, Names
+from armoflow.orchestrator.targets import IterationWindow
 from armoflow.placement import Limits
 
 

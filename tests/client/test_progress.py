@@ -29,8 +29,8 @@ from armoflow.client.reporting import tell
 from armoflow.errors import OptionError
 from armoflow.graph.render import STATES
 from armoflow.orchestrator import overview
+from armoflow.orchestrator.outcomes import Names
 from armoflow.orchestrator.tally import Count
-from armoflow.orchestrator.targets import Names
 from tests.faults.scripts import wait_for
 
 PATIENCE = 60

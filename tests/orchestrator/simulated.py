@@ -15,11 +15,11 @@ from typing import Any
 from armoflow.agent.effects import StagedFile
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.outcomes import ItemOutcome, outcomes
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.known import NOTHING, Known
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
-from armoflow.orchestrator.targets import ItemOutcome, outcomes
 from armoflow.protocol.result_handle import Failure, ResultState
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import Mark, MarkWriter, create_mark_file

@@ -14,7 +14,7 @@ from armoflow import task
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
-from armoflow.orchestrator.targets import ItemOutcome
+from armoflow.orchestrator.outcomes import ItemOutcome
 from armoflow.worker.runner import EngineTask, Runner
 from tests.orchestrator.simulated import Simulation
 from tests.orchestrator.steps import add, double, grow, inc, no_threes, odd, total

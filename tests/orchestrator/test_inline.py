@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from armoflow import config, task
 from armoflow.errors import GraphError, RemoteTraceback, SerializationError
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
+from armoflow.orchestrator.outcomes import ItemOutcome
 from armoflow.orchestrator.paces import Paces
-from armoflow.orchestrator.targets import ItemOutcome
 from armoflow.worker import inline_time
 from tests.orchestrator.programs import COLLECTIONS, Program, expected, run
 from tests.orchestrator.simulated import Simulation

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from armoflow import options, task
 from armoflow.errors import RemoteTraceback, SerializationError
+from armoflow.orchestrator.outcomes import ItemOutcome
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.planning.plan_settings import SubgraphSeconds, subgraph_seconds
-from armoflow.orchestrator.targets import ItemOutcome
 from armoflow.orchestrator.timers import CallTimer
 from tests.orchestrator.simulated import Simulation
 

@@ -25,8 +25,8 @@ from armoflow.index import Data, Expected, Index
 from armoflow.index_entries import Key
 from armoflow.index_makings import Making
 from armoflow.orchestrator.caching.recipe_writer import RecipeSource, RecipeWriter
+from armoflow.orchestrator.outcomes import is_failure
 from armoflow.orchestrator.planned import PlannedTask, Result
-from armoflow.orchestrator.targets import is_failure
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.transport import Transport
 from armoflow.recipes import keep_recipes

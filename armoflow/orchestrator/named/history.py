@@ -24,7 +24,7 @@ from armoflow.orchestrator.named.manifest import (
     unpack_part,
 )
 from armoflow.orchestrator.named.run_keys import ValueKey
-from armoflow.orchestrator.targets import is_failure
+from armoflow.orchestrator.outcomes import is_failure
 from armoflow.protocol.messages import chunks
 from armoflow.protocol.result_handle import ResultChange, ResultState
 from armoflow.protocol.transport import Transport
