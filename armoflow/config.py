@@ -158,9 +158,10 @@ INLINE_OVERTIME = 0.25
 """The part of these seconds for which calls are begun after them that end soon and whose inputs are
 there already: what is nearly done shall not need another task."""
 
-INLINE_LONGER = 1.0
+INLINE_LONGER = 4.0
 """For how many times these seconds longer it goes on while other tasks wait behind in that process:
-nobody is idle then. Not for so long that the embedded engine would send none ahead any more."""
+nobody is idle then. Not for so long that the embedded engine would send none ahead any more (see
+``armoflow.worker.prefetch``)."""
 
 TASK_SECONDS = 100e-6
 """What a task costs its process besides the calls that it makes."""

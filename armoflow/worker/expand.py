@@ -13,7 +13,7 @@ import functools
 import logging
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,13 +35,13 @@ from armoflow.orchestrator.planning.plan_settings import (
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.failures import ItemFailure
-from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inline import Inline
 from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import Made
 from armoflow.worker.mark import MarkWriter
+from armoflow.worker.reach import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +53,21 @@ class Expander:
 
     Args:
         book: The code that came with these tasks: children get it without pickling it again.
-        code: The functions of this process: told which of them runs.
+        enter: Told which function runs, and how far it reaches.
         paces: How long functions take here.
         recorder: Notes what runs.
     """
 
     def __init__(
-        self, book: CodeBook, code: FunctionCache, paces: Paces, recorder: MarkWriter
+        self,
+        book: CodeBook,
+        enter: Callable[[Callable[..., Any], Reach], None],
+        paces: Paces,
+        recorder: MarkWriter,
     ) -> None:
         self._book = book
         self._recorder = recorder
-        self._functions = Functions(book, paces, code.enter)
+        self._functions = Functions(book, paces, enter)
         self._settings: dict[Any, PlanSettings] = {}
 
     def __call__(

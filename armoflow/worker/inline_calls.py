@@ -68,22 +68,19 @@ class InlineCaller:
     ) -> None:
         self._plan = plan
         self._log = log
-        self._parent = parent.settings
         self._versions = parent.versions
         self._functions = functions
         self._paces = functions.paces
         self._recorder = recorder
         self._seconds = seconds
-        self._rules: dict[int, CallRule] = {}
+        self._rules = functions.rules(plan, parent.settings, seconds)
         self._number = 0
 
     def may_call(self, node: Node, task: BaseTask[Any, Any]) -> bool:
         """Whether a node's calls of a task may be made here, as far as the time goes."""
         if node.block is not None or not self.rule(node).here:
             return False
-        try:
-            self._functions.of(task)
-        except Exception:  # the plan comes to it, and says why
+        if not self._functions.may_run(task):
             return False
         pace = self.pace(task)
         return pace is None or pace <= self._seconds
@@ -98,11 +95,7 @@ class InlineCaller:
 
     def rule(self, node: Node) -> CallRule:
         """What follows from a node's options."""
-        rule = self._rules.get(id(node.options))
-        if rule is None:
-            rule = CallRule(node, self._plan, self._parent, self._seconds)
-            self._rules[id(node.options)] = rule
-        return rule
+        return self._rules.of(node)
 
     def call(
         self,
@@ -124,9 +117,8 @@ class InlineCaller:
             TriedLaterError: If the next one is not made here.
         """
         rule = self.rule(node)
-        function, recorder = self._functions.of(task), self._recorder
+        function, recorder = self._functions.enter(task), self._recorder
         name = node.name if item is None else f"{node.name}[{item}]"
-        self._functions.enter(task.function)
         recorder.settings = rule.settings
         attempt, spent = 0, 0.0
         while True:

@@ -9,7 +9,11 @@ TARGET_SECONDS = 0.002
 
 LARGEST = 256
 PREFETCH_SECONDS = 0.05
-"""Tasks that take longer are not sent before the one in front of them has ended."""
+"""Nothing more is sent behind a task that runs for longer."""
+
+_LONGEST = 0.15
+"""Tasks that take longer on average are not sent before the one in front of them has ended. Less,
+all in all, are those that return graphs, which go on for as long as others wait behind."""
 
 _MEMORY = 5
 """Observations whose median counts: a child that lost its processor for once is not slow."""
@@ -45,6 +49,6 @@ class Prefetch:
         self.size = min(self._target(average), 2 * self.size + count)
 
     def _target(self, average: float) -> int:
-        if average > PREFETCH_SECONDS:
+        if average > _LONGEST:
             return 1
         return min(LARGEST, 1 + max(1, int(TARGET_SECONDS / max(average, 1e-6))))

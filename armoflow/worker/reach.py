@@ -1,14 +1,17 @@
 """How far a function reaches: whether what it names can change anything in its process.
 
-A function that names only builtins, constants and other such functions has nothing in hand by which
-it could. It is found out once; later only whether the names still mean the same.
+A function that names only builtins, constants, tasks (to call one only describes a call), functions
+of ``math`` and ``time``, and other such functions has nothing in hand by which it could. It is
+found out once; later only whether the names still mean the same.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
-from types import CodeType, FunctionType
+import dis
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 _MISSING: Final = object()
@@ -23,6 +26,17 @@ _REACHING: Final = frozenset(
     }
 )
 """Builtins that get at anything by its name, or at a file."""
+
+_TASKS: Final = "armoflow.graph.task"
+"""Where the classes of tasks are from; most workers never load it."""
+
+_HARMLESS: Final = frozenset({"math", "cmath", "time"})
+"""Modules whose functions change nothing, but for these."""
+
+_HARMFUL: Final = frozenset({"tzset", "clock_settime", "clock_settime_ns"})
+
+_OF_MODULES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_GLOBAL: Final = "LOAD_GLOBAL"
 
 
 class Reach:
@@ -54,6 +68,10 @@ class Reach:
             return True
         if kind is tuple or kind is frozenset:
             return self._follow(value)
+        if kind is BuiltinFunctionType:
+            return value.__module__ in _HARMLESS and value.__name__ not in _HARMFUL
+        if kind.__module__ == _TASKS:
+            return True
         if kind is not FunctionType or value.__closure__ or value.__dict__:
             return False
         self._seen.add(id(value))
@@ -61,9 +79,18 @@ class Reach:
         return self._follow(defaults) and self._follow_code(value.__code__, value.__globals__)
 
     def _follow_code(self, code: CodeType, scope: dict[str, Any]) -> bool:
+        harmless: set[str] = set()
+        for module, name in _taken_of_modules(code, scope):
+            held = vars(scope[module])
+            if name is None or name not in held or not self._follow_value(held[name]):
+                return False
+            self._names.append((held, name, held[name]))
+            harmless.update((module, name))
         for name in code.co_names:  # attributes, too: of them nothing is known
             meaning = scope.get(name, _MISSING)
             self._names.append((scope, name, meaning))
+            if name in harmless:
+                continue
             if meaning is _MISSING:
                 if name in _REACHING or not hasattr(builtins, name):
                     return False
@@ -71,3 +98,17 @@ class Reach:
                 return False
         inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
         return all(self._follow_code(constant, scope) for constant in inner)
+
+
+def _taken_of_modules(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """What code takes of harmless modules, by their names there; None: a module itself."""
+    named = {name for name in code.co_names if _is_harmless(scope.get(name))}
+    if not named:
+        return
+    for one, following in pairwise(dis.get_instructions(code)):
+        if one.opname == _GLOBAL and one.argval in named:
+            yield one.argval, following.argval if following.opname in _OF_MODULES else None
+
+
+def _is_harmless(value: Any) -> bool:
+    return type(value) is ModuleType and value.__name__ in _HARMLESS

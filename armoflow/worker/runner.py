@@ -37,6 +37,7 @@ from armoflow.worker.function_cache import FunctionCache
 from armoflow.worker.inputs import CellCache, Inputs
 from armoflow.worker.job import Job, handed_on
 from armoflow.worker.mark import MEMORY, MarkWriter
+from armoflow.worker.reach import Reach
 from armoflow.worker.saved import Fold
 from armoflow.worker.task_progress import TaskPaused, TaskProgress, save
 
@@ -375,6 +376,11 @@ class Runner:
         job.function, job.original, reach = self.code.function(step)
         self.touched = self.touched or not reach.is_short()
 
+    def _enter(self, function: Callable[..., Any], reach: Reach) -> None:
+        """This function runs now, in a graph that the task has returned."""
+        self.code.enter(function)
+        self.touched = self.touched or not reach.is_short()
+
     def _rest(
         self, task: EngineTask, before: Job | None, job: Job, item: int, fold: Fold | None
     ) -> None:
@@ -413,8 +419,7 @@ class Runner:
             from armoflow.worker.expand import Expander
 
             self._book = CodeBook(self.code)
-            self._expander = Expander(self._book, self.code, self._paces, self._recorder)
-        self.touched = True  # other functions may run than those that the task came with
+            self._expander = Expander(self._book, self._enter, self._paces, self._recorder)
         if job.original is not None and not job.inputs.graphs:  # else a step before returned it
             self._paces.note_graph(job.original)
         # What another task stored is there only if that task succeeded.

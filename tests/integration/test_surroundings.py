@@ -150,6 +150,24 @@ def test_the_next_task_finds_everything_as_it_was(single: Up, change: str) -> No
         assert client.compute(looking()) == before
 
 
+@task
+def moves_all() -> None:
+    for change in ("directory", "umask", "alarm", "environment"):
+        CHANGES[change]()
+
+
+@task
+def returns_what_moves() -> Any:
+    return moves_all()
+
+
+def test_what_a_call_of_a_returned_graph_has_changed_is_put_back(single: Up) -> None:
+    with Client(single.endpoint) as client:
+        before = client.compute(task(look)())
+        client.compute(returns_what_moves())
+        assert client.compute(task(look)()) == before
+
+
 def change_more() -> None:
     """What is looked at every millisecond, or in libraries."""
     import resource

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from armoflow import task
 from armoflow.worker.reach import Reach
 
 FACTOR = 3
@@ -30,6 +32,32 @@ def countdown(number: int) -> int:
 
 def nested(number: int) -> list[int]:
     return [triple(part) for part in range(number)]
+
+
+@task
+def later(number: int) -> int:
+    return number
+
+
+def measured(number: float) -> float:
+    time.sleep(math.floor(number) + math.pi)
+    return time.perf_counter()
+
+
+def calls_tasks(number: int) -> Any:
+    return later(later(number) if number else 0)
+
+
+def replaces_sleep() -> None:
+    time.sleep = moves
+
+
+def names_what_is_not_there() -> Any:
+    return math.nothing  # type: ignore[attr-defined]
+
+
+def gives_a_module_away() -> Any:
+    return vars(math), math.pi
 
 
 def moves() -> None:
@@ -61,7 +89,9 @@ def closure() -> Callable[[], Any]:
     return inside
 
 
-@pytest.mark.parametrize("function", [triple, both, countdown, nested, lambda: None])
+@pytest.mark.parametrize(
+    "function", [triple, both, countdown, nested, measured, calls_tasks, time.sleep, lambda: None]
+)
 def test_short(function: Any) -> None:
     assert Reach(function).is_short()
 
@@ -70,9 +100,13 @@ def test_short(function: Any) -> None:
     "function",
     [
         *(moves, calls_what_moves, reads_any, with_default, method, closure()),
+        *(replaces_sleep, names_what_is_not_there, gives_a_module_away),
         *(
             lambda: TABLE,
             lambda: math,
+            lambda: time.tzset() or 1,
+            time.tzset,
+            lambda: later.retries,
             lambda: open,
             lambda: exec,
             lambda: setattr,
@@ -94,3 +128,13 @@ def test_a_name_with_another_meaning_is_another_function(monkeypatch: pytest.Mon
     assert reach.is_short()
     monkeypatch.setitem(globals(), "abs", moves)
     assert not reach.is_short()
+
+
+def test_a_function_of_a_module_that_was_replaced_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reach = Reach(measured)
+    monkeypatch.setattr(math, "floor", moves)
+    assert not reach.is_short()
+    monkeypatch.undo()
+    assert reach.is_short()
