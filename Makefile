@@ -13,6 +13,10 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check \
 	--root-user-action=ignore
+# With the plugins that are used here: of any other whole packages would be compiled anew, ours too.
+PYTEST := $(BIN)/pytest --disable-plugin-autoload -p xdist -p pytest_timeout \
+	-p _hypothesis_pytestplugin -p armoflow.integrations.pytest_plugin
+SUITE := --doctest-modules armoflow tests
 # Of pytest; more than processors, since some tests wait.
 WORKERS ?= 3
 EXAMPLES ?= 2000
@@ -68,9 +72,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# All that tests import, compiled by one process: pytest's workers would each compile all of it.
+$(VENV)/.compiled: $(VENV)/.installed-dev
+	@$(PYTEST) --collect-only -qq $(SUITE) >/dev/null
+	@touch $@
+
 # The linters first: pytest's closing line is the last one printed.
-test: lint
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal --doctest-modules armoflow tests
+test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs 2 lint $(VENV)/.compiled
+	$(PYTEST) -n $(WORKERS) --dist worksteal $(SUITE)
 
 # Every suite of the kind with many examples; each prints its counts.
 fuzz: $(VENV)/.installed-dev

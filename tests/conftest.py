@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.doctest import DoctestModule
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
@@ -49,6 +50,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 collect_ignore = ["weightless"]
 
+# Nothing of what is collected is garbage.
+gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path,
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Examples are not looked for among tests, but in what helps them: each worker would look."""
+    found = yield
+    if not file_path.name.startswith("test_"):
+        return found
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
+
+
 SLOW = ("tests/realistic/", "tests/network/", "tests/deploy/", "tests/faults/", "tests/campaign/")
 """What takes longest, or waits most: it comes first, so that nothing of it is left at the end."""
 
@@ -63,6 +79,7 @@ def pytest_collection_finish() -> None:
 
     Of tests that run in this process a fifth of the time went into looking at it again and again.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
 
