@@ -1,6 +1,6 @@
 """The budget of a small task: microseconds of CPU that each stage of its way takes.
 
-    python benchmarks/micro/budget.py
+    python -m benchmarks.micro.budget
 
 10,000 calls of a function that does nothing, each a task of its own, on the embedded engine with
 two workers. Rounds with stopwatches at the stages' boundaries take turns with rounds without; the
@@ -14,14 +14,11 @@ import argparse
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # when run as a script
 
 from armoflow import Client, task
 from benchmarks.micro import stages

@@ -1,6 +1,6 @@
 """Microseconds of CPU time per operation of the codec (medians).
 
-Run: ``python benchmarks/micro/codec.py [part of a name ...]``
+Run: ``python -m benchmarks.micro.codec [part of a name ...]``
 """
 
 from __future__ import annotations

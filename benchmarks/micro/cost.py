@@ -1,6 +1,6 @@
 """What a task costs client, engine and workers: processor time of each, and wall time.
 
-    python benchmarks/micro/cost.py
+    python -m benchmarks.micro.cost
 
 Processor time tells where to look; wall time is worth what the machine's quietness is worth, so the
 load average is printed too. Medians of some rounds.

@@ -1,6 +1,6 @@
 """What a task costs in the engine's core: event loop, writer thread, memory.
 
-    python benchmarks/micro/engine.py [tasks] [group]
+    python -m benchmarks.micro.engine [tasks] [group]
 
 No agent and no RPC: tasks are submitted with their payloads, taken and completed in groups.
 """

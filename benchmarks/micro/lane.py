@@ -1,6 +1,6 @@
 """What running a task costs below the engine: in the runner alone, and through a child process.
 
-    python benchmarks/micro/lane.py
+    python -m benchmarks.micro.lane
 
 CPU time is what counts here (wall time on a busy machine says little): of the runner per packed
 item and per task, and of owner and child together per task that goes through the socket.

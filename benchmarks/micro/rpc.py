@@ -1,6 +1,6 @@
 """A message over gRPC and back on one Unix socket, with and without grpcio's thread pool.
 
-    python benchmarks/micro/rpc.py
+    python -m benchmarks.micro.rpc
 
 Why ``armoflow.protocol.grpc_setup`` sets an experiment: medians of processes that take turns.
 """

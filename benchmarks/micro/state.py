@@ -1,6 +1,6 @@
 """What the state machine costs per task, in microseconds, without journal and agents.
 
-Processor time, the best of several rounds. Run: python benchmarks/micro/state.py [tasks] [batch]
+Processor time, the best of several rounds. Run: python -m benchmarks.micro.state [tasks] [batch]
 """
 
 from __future__ import annotations
