@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from armoflow.errors import ArmoflowError, NamedRunError
@@ -12,7 +13,7 @@ from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.named.fence import Fence
 from armoflow.orchestrator.named.manifest import Head, ResultSlots
 from armoflow.orchestrator.named.recorder import PlanRecorder
-from armoflow.orchestrator.named.restored import RestoredTasks
+from armoflow.orchestrator.named.restored import RestoredResult, RestoredTasks
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession
 from armoflow.orchestrator.planned import Result, SlotRange
@@ -68,6 +69,8 @@ class OpenRun:
         self.recorder: PlanRecorder | None = None
         self.target: WaitingTarget | None = None
         self.following: asyncio.Task[None] | None = None
+        if orchestrator.second_runs is not None:
+            orchestrator.second_runs.made_by_others = self.second_runs
 
     @property
     def head(self) -> Head:
@@ -122,6 +125,21 @@ class OpenRun:
                 f"the graph again, client.submit(graph, name={self.name!r})"
             )
             self.orchestrator.tracker.fail(task, blame_for(task, error=error))
+
+    async def second_runs(self, results: Sequence[Result]) -> dict[Result, Result]:
+        """What was made, as others say, in the place of results that they have submitted."""
+        restored = {result.id: result for result in results if isinstance(result, RestoredResult)}
+        if not restored:
+            return {}
+        try:
+            found = await self.session.second_runs(restored.keys())
+        except ArmoflowError as error:
+            logger.warning("whether run %r has second runs is not known: %s", self.name, error)
+            return {}
+        return {
+            restored[result_id]: self.tasks.result(other, restored[result_id].name)
+            for result_id, other in found.items()
+        }
 
     async def cancel_unneeded(self, recorder: PlanRecorder, needed: set[str]) -> None:
         """Once a graph is laid out, cancel what runs of those before it and is no part of it."""

@@ -140,10 +140,12 @@ class Surveyor:
     @staticmethod
     def tell_of_backups(value: Any, name: str) -> None:
         """Say of which tasks of a named run stragglers would be run a second time elsewhere."""
-        asked = dict.fromkeys(node.name for node in Graph(value) if node.options.backup)
+        graph = Graph(value)
+        needed = {below for node in graph for below in node.inputs}
+        asked = dict.fromkeys(node.name for node in graph if node.options.backup and node in needed)
         if asked:
             logger.warning(
-                "%s: backup=True has no effect in the named run %r, which may go on without its "
-                "client: a straggler is not run a second time",
+                "%s: backup=True has no effect in the named run %r on what other tasks of it need: "
+                "they are with the engine already, and a straggler is not run a second time",
                 *(", ".join(map(repr, asked)), name),
             )

@@ -40,7 +40,7 @@ class Backlog:
 
     Of tasks with a named limit only so many of this client's are with the engine; the others let
     those that do not need them overtake. What needs a task that may be run a second time waits
-    until one of both has ended.
+    until one of both has ended, unless all has to be with the engine.
 
     Lives in the loop's thread. Tasks are offered in the order of the plan, in which inputs come
     first; of one partition they leave in this order too, so what is with the engine never waits
@@ -48,6 +48,7 @@ class Backlog:
 
     Args:
         engine: What the engine says of its partitions; None if it is given all at once.
+        whole: Nothing may wait here, whatever it needs: the engine is to go on by itself.
         clock: Seconds, of any beginning.
         round_trip: Gives the seconds that a call to the engine takes at least.
 
@@ -69,8 +70,11 @@ class Backlog:
         engine: EngineInfo | None,
         clock: Callable[[], float] = time.monotonic,
         round_trip: Callable[[], float] = lambda: 0.0,
+        *,
+        whole: bool = False,
     ) -> None:
-        self._engine = engine
+        self._engine = None if whole else engine
+        self._whole = whole
         self._clock = clock
         self._round_trip = round_trip
         self.on_room: Callable[[], None] = lambda: None
@@ -96,6 +100,10 @@ class Backlog:
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
         if task.open_outputs == 0:  # what was given up goes nowhere
+            return True
+        if self._whole:
+            if task.backup:
+                self.on_backup(task)
             return True
         if self._engine is None and not (task.backup or self._backed or self.count):
             return True

@@ -4,6 +4,10 @@ For tasks that say ``backup=True``. When most of a node's tasks have ended, what
 took says how long the others should take; one that is seen to run for much longer gets a copy, with
 results of its own. What needs its values is not given to the engine before one of both has ended
 (see ``Backlog``): then they are taken from that one, and the other is cancelled.
+
+A named run is with the engine as a whole, and others may wait for it, too. So there only what no
+other task needs is run a second time; and the engine decides, for all who wait: where the copy has
+ended the task is cancelled, and if that was not too late, its values are the copy's.
 """
 
 from __future__ import annotations
@@ -98,6 +102,9 @@ class Backups:
         submit: Has a copy submitted.
         adopt: Told of a task and the results of its copy, which has won: they are the task's.
         cancel: Cancels what has lost.
+
+    Attributes:
+        may: Whether a task may be run a second time now.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class Backups:
         adopt: Callable[[Race], None],
         cancel: Callable[[PlannedTask], None],
     ) -> None:
+        self.may: Callable[[PlannedTask], bool] = lambda task: True
         self._running = running
         self._submit = submit
         self._adopt = adopt
@@ -137,6 +145,12 @@ class Backups:
             self._cancel(race.copy)
         if not group.open:
             del self._groups[key]
+
+    def made_for(self, task: PlannedTask, result: Result) -> Result | None:
+        """What a copy has made in the place of a task's result, if there is such a thing."""
+        race = self._races.get(task)
+        made = None if race is None else next((o for r, o in race.results if r is result), None)
+        return made if made is not None and made.state is ResultState.COMPLETED else None
 
     async def run(self) -> None:
         """Look for stragglers until cancelled, while there may be some."""
@@ -176,7 +190,7 @@ class Backups:
             if not task.open_outputs or task.task_id not in running:
                 continue
             since = self._seen.setdefault(task.task_id, now)
-            if now - since > patience:
+            if now - since > patience and self.may(task):
                 self._run_again(task, now - since)
 
     def _run_again(self, task: PlannedTask, seconds: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,9 +29,10 @@ from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.named.recorder import PlanRecorder
+from armoflow.orchestrator.named.second_runs import SecondRuns
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
-from armoflow.orchestrator.planned import Constant, PlannedTask
+from armoflow.orchestrator.planned import Constant, PlannedTask, Result
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.root_causes import RootCauses
@@ -75,8 +76,11 @@ class Orchestrator:
         self._shared = shared
         self._durations = Durations(transport, lambda: self._session_id)
         info = transport.info
-        at_once = "batch" in info.extensions or shared is not None
-        backlog = Backlog(None if at_once else info, round_trip=lambda: transport.round_trip)
+        backlog = Backlog(
+            None if "batch" in info.extensions else info,
+            round_trip=lambda: transport.round_trip,
+            whole=shared is not None,
+        )
         self.tally = Tally()
 
         def ended(task: PlannedTask) -> None:
@@ -135,6 +139,7 @@ class Orchestrator:
             start=self._background.start,
             abandon=self._abandon,
             freed=self._freed,
+            others=self._made_by_others,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self.session)
@@ -148,6 +153,7 @@ class Orchestrator:
             look=lambda partition, told: self._background.start(self._look(partition, told)),
             watch=self.will_submit,
         )
+        self.second_runs = None if shared is None else SecondRuns()
         self._backups = self._make_backups(backlog)
         self._background.start(self.pipeline.run())
         self._background.start(self._durations.run())
@@ -333,6 +339,8 @@ class Orchestrator:
             recorder: Notes what is planned.
         """
         if recorder is not None:
+            if self.second_runs is not None:
+                self.second_runs.recorder = recorder
             planner.tell(recorder.made)
             planner.tell_combined(recorder.combined)
         run = Run(
@@ -460,12 +468,26 @@ class Orchestrator:
         self.pipeline.freed()
 
     def _make_backups(self, backlog: Backlog) -> Backups:
-        cancel = self._canceller.cancel_task
-        backups = Backups(self._running, self.pipeline.put_now, self._adopt, cancel)
-        if self._shared is None:  # what goes on without its client is run once
-            backlog.on_backup = backups.begun
-            self._background.start(backups.run())
+        cancel, named = self._canceller.cancel_task, self.second_runs
+        backups = Backups(self._running, self._submit_copy, self._adopt, cancel)
+        if named is not None:
+            backups.may = named.may
+        backlog.on_backup = backups.begun
+        self._background.start(backups.run())
         return backups
+
+    def _submit_copy(self, copy: PlannedTask) -> None:
+        if self.second_runs is not None:
+            self.second_runs.begin(copy)
+        self.pipeline.put_now(copy)
+
+    async def _made_by_others(
+        self, aborted: Sequence[tuple[PlannedTask, Result]]
+    ) -> Mapping[Result, Result]:
+        """What second runs have made in the place of results of a named run that will not come."""
+        if self.second_runs is None:
+            return {}
+        return await self.second_runs.made(aborted, self._backups.made_for)
 
     async def _running(self) -> Sequence[str]:
         """The ids of the session's tasks that run."""
@@ -474,6 +496,8 @@ class Orchestrator:
     def _adopt(self, race: Race) -> None:
         """The copy of a task has ended before it: its results are the task's."""
         self._cancel_in_engine([race.task])
+        if self.second_runs is not None:
+            return  # they are, once the engine says that the task will not make them
         self.tracker.adopt(race.task, race.results)
         self.pipeline.freed()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from armoflow import config
@@ -33,6 +33,7 @@ class RootCauses:
         start: Begins a coroutine of the client's own.
         abandon: Told of submitted tasks whose input has failed.
         freed: Called when it is known of some.
+        others: Gives what was made in the place of results, of tasks, that will not come.
     """
 
     def __init__(
@@ -45,7 +46,11 @@ class RootCauses:
         start: Callable[[Any], object],
         abandon: Callable[[Sequence[PlannedTask]], None],
         freed: Callable[[], None],
+        others: Callable[
+            [Sequence[tuple[PlannedTask, Result]]], Awaitable[Mapping[Result, Result]]
+        ],
     ) -> None:
+        self._others = others
         self._transport = transport
         self._tracker = tracker
         self._key = key
@@ -72,6 +77,7 @@ class RootCauses:
 
     async def find(self, aborted: Sequence[tuple[Result, ResultChange]]) -> None:
         """Find out why results were aborted, roots first."""
+        aborted = await self._without_replaced(aborted)
         roots = {
             result.id: change.failure for result, change in aborted if not self._has_cause(result)
         }
@@ -93,6 +99,18 @@ class RootCauses:
         if abandoned:
             self._abandon(abandoned)
         self._freed()
+
+    async def _without_replaced(
+        self, aborted: Sequence[tuple[Result, ResultChange]]
+    ) -> Sequence[tuple[Result, ResultChange]]:
+        """Those in whose place nothing else was made."""
+        tasks = {result: self._tracker.open.get(result.id) for result, _ in aborted}
+        open_ = [(task, result) for result, task in tasks.items() if task is not None]
+        made = await self._others(open_) if open_ else {}
+        for task, result in open_:
+            if result in made and self._tracker.open.get(result.id) is task:
+                self._tracker.adopt(task, [(result, made[result])])
+        return [entry for entry in aborted if entry[0] not in made] if made else aborted
 
     def _wait_for_root(self, result: Result) -> bool:
         """Whether an input is still to be reported: then this is not the task that failed.

@@ -57,6 +57,17 @@ def sleeps_once(number: int, log: str, place: str) -> int:
     return number * number
 
 
+@task(backup=True, batch_size=1)
+def draws(number: int, log: str, place: str) -> bytes:
+    """Each run has a value of its own; the first of number 7 stops for ever."""
+    note(log, number)
+    mark = Path(place, "stopped")
+    if number == 7 and not mark.exists():
+        mark.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return os.urandom(8)
+
+
 @task
 def total(values: list[int]) -> int:
     return sum(values)
@@ -81,8 +92,7 @@ def test_a_map_ends_though_one_slot_sleeps(client: Client, log: Log, tmp_path: P
     counts = log.counts()
     assert counts["7"] == 2
     assert sum(counts.values()) <= 18  # what waited behind it may have been run elsewhere
-    stopped = int((tmp_path / "stopped").read_text())
-    while psutil.pid_exists(stopped) and psutil.Process(stopped).status() != "zombie":
+    while not ended(tmp_path):
         time.sleep(0.05)  # the loser is cancelled, and its process ended
 
 
@@ -154,16 +164,46 @@ def test_a_returned_graph_runs_each_once_and_says_so(
     assert capsys.readouterr().err.count(told) == 1
 
 
-def test_a_named_run_runs_each_once_and_says_so(
+def ended(place: Path) -> bool:
+    """Whether the process that stopped is gone."""
+    stopped = int((place / "stopped").read_text())
+    return not psutil.pid_exists(stopped) or psutil.Process(stopped).status() == "zombie"
+
+
+def test_what_was_asked_for_of_a_named_run_ends_though_one_slot_sleeps(
+    client: Client, engine: Up, log: Log, tmp_path: Path
+) -> None:
+    """Whoever waits for it, and whoever comes later, sees the same value of both runs."""
+    drawn = draws.map(range(16), log=log.path, place=str(tmp_path))
+    name = f"stragglers-{client.extensions}"
+    future = client.submit(drawn, name=name)
+    with Client(engine.endpoint, workers=2) as waits:
+        attached = waits.attach(name)
+        values = future.result(30)
+        assert attached.result(30) == values
+    counts = log.counts()
+    assert counts["7"] == 2
+    while not ended(tmp_path):
+        time.sleep(0.05)
+    with Client(engine.endpoint, workers=2) as later:
+        assert later.attach(name).result(30) == values
+        assert later.submit(drawn, name=name).result(30) == values
+        assert later.resume(name).result(30) == values
+    assert log.counts() == counts
+
+
+def test_what_others_of_a_named_run_need_is_run_once_and_that_is_told(
     engine: Up, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = "'slow_failure': backup=True has no effect in the named run 'backed'"
     with Client(engine.endpoint, workers=2) as client:
-        future = client.submit(slow_failure.map(range(3), log=log.path), name="backed")
-        assert future.result() == [0, 1, 2]
+        summed = total(slow_failure.map(range(3), log=log.path).gather())
+        assert client.submit(summed, name="backed").result() == 3
+        backed = slow_failure.map(range(3), log=log.path)
+        assert client.submit(backed, name="not told").result() == [0, 1, 2]
         client.submit(slow_failure.with_options(backup=False)(1, log.path), name="single").result()
     assert [told in record.getMessage() for record in caplog.records].count(True) == 1
-    assert "'single'" not in caplog.text
+    assert "'single'" not in caplog.text and "'not told'" not in caplog.text
 
 
 def test_the_debug_mode_runs_each_once(log: Log) -> None:

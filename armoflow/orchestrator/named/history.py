@@ -80,6 +80,7 @@ class Manifest:
         self.tasks: list[TaskNote] = []
         self.copies: dict[str, CopyPlace] = {}
         self._values: list[tuple[str, int, int, bytes]] = []
+        self._late: set[int] = set()  # which of these are of tasks that were noted before
         self._partials: list[PartialNote] = []
         self._seen: set[str] = set()
 
@@ -112,6 +113,8 @@ class Manifest:
         if part.copies:
             for number, task in enumerate(part.tasks):
                 self.copies[task.payload_id] = CopyPlace(part.copies, number)
+        if not part.tasks:
+            self._late.update(range(len(self._values), len(self._values) + len(part.values)))
         self._values.extend(part.values)
         self._partials.extend(part.partials)
         if part.head is not None and part.epoch > self.epoch:
@@ -132,6 +135,41 @@ class Manifest:
             for key, place in self._each_value(good)
             if place.slot not in bad.get(place.result_id, ())
         }
+
+    def twins(self, result_ids: Set[str]) -> dict[str, list[str]]:
+        """The results of other tasks that were to make the same as those of some tasks.
+
+        That is what second runs of stragglers do: the values, and their order, are the same.
+        """
+        made: defaultdict[str, list[tuple[int, int, bytes]]] = defaultdict(list)
+        for number, (result_id, first, output, keys) in enumerate(self._values):
+            if number not in self._late:
+                made[result_id].append((first, output, keys))
+        alike: defaultdict[tuple[tuple[int, int, bytes], ...], list[str]] = defaultdict(list)
+        for result_id, notes in made.items():
+            alike[tuple(notes)].append(result_id)
+        return {
+            result_id: [other for other in alike[tuple(made[result_id])] if other != result_id]
+            for result_id in result_ids
+            if result_id in made
+        }
+
+    def take_second_runs(self, progress: RunProgress) -> None:
+        """Where the first run of a task has come to nothing, its values are those of a second."""
+        lost = {place.result_id for place in self.end or ()} & progress.lost
+        if not lost:
+            return
+        twins = self.twins(lost)
+        taken = {
+            result_id: other
+            for result_id in lost
+            for other in twins.get(result_id, ())
+            if other in progress.done and other not in progress.bad
+        }
+        self.end = [
+            place._replace(result_id=taken.get(place.result_id, place.result_id))
+            for place in self.end or ()
+        ]
 
     def needed(self) -> set[str]:
         """The results of all tasks that what was asked for needs, if the plan is whole."""

@@ -183,10 +183,23 @@ class PlanRecorder:
         part = ManifestPart(self._epoch, None, described, values, partials, copies=copies)
         yield PART_NAME, pack_part(part)
 
+    def may_repeat(self, task: PlannedTask) -> bool:
+        """Whether a task may be run a second time: all is with the engine, and noted."""
+        whole = self.laid_out.is_set() and self.error is None
+        return whole and all(output in self._values for output in task.outputs)
+
+    def repeat(self, copy: PlannedTask) -> None:
+        """A task is run a second time: what is known of the values of both is the same."""
+        assert copy.original is not None
+        with self._lock:
+            self._unsent += 1
+        for output, own in zip(copy.outputs, copy.original.outputs, strict=True):
+            self._values[output] = self._values[own]
+
     def sent(self, tasks: Sequence[PlannedTask]) -> None:
         """Tasks were submitted, or will not be."""
         for task in tasks:
-            for result in task.outputs:
+            for result in () if task.backup else task.outputs:  # else it may be run a second time
                 self._values.pop(result, None)
                 self._partials.pop(result, None)
         with self._lock:

@@ -130,6 +130,19 @@ class RunSession:
         there = await self._there(sorted(others - {""}))
         self.progress.done.update(there)
         self.progress.lost.update(others - there)
+        self.manifest.take_second_runs(self.progress)
+
+    async def second_runs(self, result_ids: Set[str]) -> dict[str, str]:
+        """What second runs have made in the place of results that will not come, by these."""
+        await self.read()
+        twins = self.manifest.twins(result_ids)
+        there = await self._there(sorted({other for each in twins.values() for other in each}))
+        return {
+            result_id: other
+            for result_id, others in twins.items()
+            for other in others
+            if other in there
+        }
 
     async def _there(self, result_ids: Sequence[str]) -> set[str]:
         """Those of these results that are there."""
