@@ -60,6 +60,8 @@ class KeptData:
 
     async def going(self, result_ids: Sequence[str]) -> list[str]:
         """Those of these results whose data goes."""
+        if not self._given:
+            return [*result_ids]
         results = self._engine.state.results
         going, constants = [], dict[str, list[str]]()
         for result_id in result_ids:

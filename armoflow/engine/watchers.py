@@ -157,12 +157,15 @@ class Watchers:
 
     def _tell_results(self, commands: Iterable[Iterable[Event]]) -> None:
         batches: dict[str, list[Event]] = {session_id: [] for session_id in self._results}
+        heard, batch = "", None
         for event in chain.from_iterable(commands):
             # By far the most events are none of these: told apart by constants, without look-ups.
             kind, record, status = event
             if (kind is not _RESULT_UPDATE and kind is not _NEW_RESULT) or status == _CREATED:
                 continue
-            batch = batches.get(record.session_id)
+            if record.session_id != heard:  # those of one command are of one session
+                heard = record.session_id
+                batch = batches.get(heard)
             if batch is not None:
                 batch.append(event)
         for session_id, changes in batches.items():

@@ -85,7 +85,7 @@ class CodeBook:
 
     def add_packages(self, names: AbstractSet[str]) -> None:
         """Note that the values of tasks name something of these modules, which do not travel."""
-        if not self._packages.holds(names):
+        if names and not self._packages.holds(names):
             with self._lock:
                 self._packages.add(names)
 

@@ -218,6 +218,8 @@ class Unsettled:
         """Those of these results that can go now; the others go when they can."""
         if self._blind:
             return []
+        if not (self._needed or self._sizes):  # as where all goes at once
+            return [result_id for result_id, _ in released]
         free = []
         for result_id, size in released:
             if result_id in self._needed:

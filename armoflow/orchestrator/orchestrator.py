@@ -85,8 +85,9 @@ class Orchestrator:
 
         def ended(task: PlannedTask) -> None:
             backlog.ended(task)
-            if not task.is_copy:
-                self._backups.ended(task)
+            if task.original is None:
+                if task.backup:
+                    self._backups.ended(task)
                 self.tally.ended(task)
 
         self.tracker = Tracker(self._durations.ended, ended)

@@ -343,6 +343,8 @@ class PlannedTask(Submission):
 
     def pending_constants(self) -> list[Constant]:
         """Constants without an id yet."""
+        if not (self.constants or self.function or self.modules or self.steps):
+            return []  # as most
         return [constant for constant in self.all_constants() if not constant.result_id]
 
     def all_constants(self) -> list[Constant]:

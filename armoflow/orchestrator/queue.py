@@ -1,7 +1,7 @@
 """Between the threads that plan and the loop that submits: one queue, bounded by credit.
 
-Planning threads put, the loop takes, looks and drops, and both count: so all of it is under one
-lock, which is never held while something else is called.
+Planning threads put, and the loop takes. Who puts counts under a lock, which is never held while
+something else is called; what was taken the loop counts alone.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PlanQueue:
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._entries: deque[Entry] = deque()
-        self._bytes = 0
-        self._items = 0
+        self._bytes = self._items = 0  # of all that was put
+        self._bytes_taken = self._items_taken = 0
         self._woken = False
         self._waiting = 0
         self._closed = False
@@ -75,15 +75,25 @@ class PlanQueue:
         return self._closed or (
             len(self._under_way) < config.TASKS_UNDER_WAY
             and len(self._entries) < config.TASKS_QUEUED
-            and self._bytes < config.BYTES_QUEUED
-            and self._items < config.ITEMS_QUEUED
+            and self._bytes - self._bytes_taken < config.BYTES_QUEUED
+            and self._items - self._items_taken < config.ITEMS_QUEUED
             and self._unfreed() < config.UNSETTLED_BYTES
         )
 
-    # --- the loop's thread ----------------------------------------------------------------------
-
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of what is queued, and of constants that are being stored."""
+        return self._bytes - self._bytes_taken
+
+    @property
+    def items(self) -> int:
+        """Items of the tasks that are queued."""
+        return self._items - self._items_taken
+
+    # --- the loop's thread ----------------------------------------------------------------------
 
     async def wait(self) -> None:
         """Wait until something is put."""
@@ -96,16 +106,15 @@ class PlanQueue:
         """The oldest entry, or None; plans that wait are told by :meth:`freed`."""
         if not self._entries:  # only the loop takes: what is there stays
             return None
-        with self._lock:
-            entry = self._entries.popleft()
-            if isinstance(entry, PlannedTask):
-                self._forget(entry)
-            return entry
+        entry = self._entries.popleft()
+        if isinstance(entry, PlannedTask):
+            self._bytes_taken += entry.size
+            self._items_taken += entry.items
+        return entry
 
     def stored(self, constant: Constant) -> None:
         """A constant that was taken is stored, or will not be: until then it took room."""
-        with self._lock:
-            self._forget(constant)
+        self._forget(constant)
         self.freed()
 
     def put_now(self, entry: Entry) -> None:
@@ -170,7 +179,7 @@ class PlanQueue:
 
     def _forget(self, entry: Entry) -> None:
         if isinstance(entry, PlannedTask):
-            self._bytes -= entry.size
-            self._items -= entry.items
+            self._bytes_taken += entry.size
+            self._items_taken += entry.items
         elif isinstance(entry, Constant):
-            self._bytes -= entry.held
+            self._bytes_taken += entry.held

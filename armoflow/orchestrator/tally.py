@@ -54,7 +54,8 @@ class Tally:
         if items:
             with self._lock:
                 if task.steps is None:
-                    self._count(task.name).planned += items
+                    count = self._counts.get(task.name) or self._count(task.name)
+                    count.planned += items
                 else:
                     for count in self._of(task):
                         count.planned += items
@@ -66,7 +67,8 @@ class Tally:
             return
         if task.steps is None and not task.failed:
             with self._lock:
-                self._count(task.name).ended += items
+                count = self._counts.get(task.name) or self._count(task.name)
+                count.ended += items
             return
         blame = next((output.blame for output in task.outputs if output.blame), None)
         failed = blame is not None and not blame.cancelled

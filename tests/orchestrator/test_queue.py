@@ -25,7 +25,7 @@ def planned(name: str, size: int = 1) -> PlannedTask:
 
 
 def counted(queue: PlanQueue) -> tuple[int, int, int]:
-    return len(queue), queue._bytes, queue._items
+    return len(queue), queue.bytes, queue.items
 
 
 def test_threads_put_while_the_loop_looks_and_takes() -> None:

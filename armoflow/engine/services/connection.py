@@ -378,6 +378,8 @@ class Connection:
 
     def _change(self, record: ResultRecord, status: int) -> list[Any]:
         data = failure = seconds = None
+        if status == ResultStatus.DELETED:
+            return [record.id, int(status), record.size, None, None, None]
         owner = self._engine.state.tasks.get(record.owner_task_id)
         if status == ResultStatus.COMPLETED:
             if record.size <= INLINE_DATA_LIMIT and record.name.startswith(WANTED_PREFIXES):

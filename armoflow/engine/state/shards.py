@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
 
-FEW: Final = 8192
-"""Records that one dictionary may have."""
+FEW: Final = 32_768
+"""Records that one dictionary may have: it grows in a millisecond."""
 
 SHARDS: Final = 256
 """Dictionaries of more records, a power of two."""
@@ -72,6 +72,11 @@ class Shards(Generic[T]):
             (['c'], 1)
         """
         shards, mask = self._shards, self._mask
+        if not mask:
+            pop = shards[0].pop
+            missing = [key for key in keys if pop(key, None) is None]
+            self._count = len(shards[0])
+            return missing
         missing = []
         count = 0
         for key in keys:
@@ -80,6 +85,8 @@ class Shards(Generic[T]):
             else:
                 count += 1
         self._count -= count
+        if not self._count:
+            self._shards, self._mask, self._at = [{}], 0, 0
         return missing
 
     def take(self) -> tuple[str, T]:

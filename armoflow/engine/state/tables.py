@@ -78,6 +78,7 @@ class Base:
         """
         tasks = self.tasks
         gone: dict[str, list[str]] = {}
+        session_id, ids = "", list[str]()
         for task_id in task_ids:
             task = tasks.get(task_id)
             if task is None:
@@ -85,7 +86,10 @@ class Base:
             if task.status not in FINAL:
                 raise ValueError(f"task {task_id!r} has not ended: it is {task.status.name}")
             del tasks[task_id]
-            _add(gone, task.session_id, task_id)
+            if task.session_id != session_id:  # most are of one session
+                session_id = task.session_id
+                ids = gone.setdefault(session_id, [])
+            ids.append(task_id)
         for session_id, ids in gone.items():
             members, sweep = self._members.get(session_id), self._sweeps.get(session_id)
             left = ids if members is None else members.tasks.remove(ids)
@@ -101,11 +105,15 @@ class Base:
             return
         results = self.results
         gone: dict[str, list[str]] = {}
+        session_id, ids = "", list[str]()
         for result_id in result_ids:
             result = results.get(result_id)
             if result is not None and result.status is DELETED:
                 del results[result_id]
-                _add(gone, result.session_id, result_id)
+                if result.session_id != session_id:
+                    session_id = result.session_id
+                    ids = gone.setdefault(session_id, [])
+                ids.append(result_id)
         for session_id, ids in gone.items():
             self._remove_members(session_id, ids)
             session = self.sessions.get(session_id)
@@ -212,11 +220,3 @@ class Base:
         self._discard(changes, result.opaque_id)
         result.opaque_id = b""
         set_result(changes, result, DELETED)
-
-
-def _add(groups: dict[str, list[str]], session_id: str, record_id: str) -> None:
-    group = groups.get(session_id)
-    if group is None:
-        groups[session_id] = [record_id]
-    else:
-        group.append(record_id)

@@ -267,7 +267,8 @@ class Core:
                     answer = self._chunk(step, stack)
                 elif isinstance(step, Chunk):
                     stack.pop()
-                    self._tell_chunk(entry, step)
+                    if self.on_made:
+                        self._tell_chunk(entry, step)
                     answer = entry.give(step)
                 else:
                     yield step
@@ -320,7 +321,7 @@ class Core:
         return value
 
     def _tell_chunk(self, entry: _StackEntry, chunk: Chunk) -> None:
-        if self.on_made and entry.cursor is not None:
+        if entry.cursor is not None:
             stream = entry.cursor.stream
             for tell in self.on_made:
                 tell(stream.node, stream.length, chunk.columns)

@@ -81,8 +81,7 @@ class BatchCutter:
 
         What exists between items of a task, and right behind them, comes with these.
         """
-        run = yield from self._pass_over()
-        if run is not None:
+        if self._known and (run := (yield from self._pass_over())) is not None:
             return run
         size = self.sizer.next(self._planned)
         taking = self._take_scattered if self._known else self._take
@@ -107,7 +106,8 @@ class BatchCutter:
         """Neighbours, if possible those that one task of the source makes."""
         first = self._readers[0]
         chunk = yield from (first.take(size) if self.sizer.fixed else first.batch(size))
-        chunk = yield from self._aligned(chunk)
+        if len(self._readers) > 1:
+            chunk = yield from self._aligned(chunk)
         if chunk is None:
             return None
         batch = Batch(chunk, self._first + self._position)

@@ -72,7 +72,7 @@ class ItemOperations(ReadsOnce):
                 outputs=[self.core.result(node, output) for output in range(node.outputs)],
                 name=head.name,
                 steps=steps,
-                spent=spent if position_of(batch.positions, 0) == head.first else 0,
+                spent=spent if spent and position_of(batch.positions, 0) == head.first else 0,
             )
             yield batch.chunk(outputs)
 
