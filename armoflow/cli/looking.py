@@ -16,7 +16,7 @@ import rich_click as click
 from armoflow.cli.printing import json_option, print_json
 from armoflow.cli.run_script import ScriptPath
 from armoflow.cli.termination import ending_in_order
-from armoflow.client.dry_run import VARIABLE
+from armoflow.client.client_options import DRY_RUN_VARIABLE
 from armoflow.errors import GraphError
 
 _SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -76,7 +76,7 @@ def _look(endpoint: str | None, script: str, arguments: Sequence[str]) -> list[d
         environment["ARMOFLOW_ENDPOINT"] = endpoint
     with ending_in_order(), tempfile.TemporaryDirectory(prefix="armoflow-") as directory:
         told = Path(directory) / "told"
-        environment[VARIABLE] = str(told)
+        environment[DRY_RUN_VARIABLE] = str(told)
         ended = subprocess.run(
             [sys.executable, script, *arguments], env=environment, stdout=sys.stderr, check=False
         )

@@ -14,15 +14,17 @@ from armoflow.client.cache_limit import find_cache_limit
 from armoflow.client.client_options import (
     PayloadMode,
     check_arguments,
+    check_budget,
     check_run,
     extensions_of_environment,
     find_engine,
     find_state,
+    is_dry,
     make_client_options,
     refuse_inside_task,
     script_name,
 )
-from armoflow.client.dry_run import DryRunBackend, is_dry
+from armoflow.client.engine_start import EngineStart
 from armoflow.client.future import Future
 from armoflow.client.gathering import assemble, gather_values, outcomes_of
 from armoflow.client.habits import (
@@ -33,7 +35,6 @@ from armoflow.client.habits import (
     check_policy,
     map_function,
 )
-from armoflow.client.inquiry import check_budget
 from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.put import Put
@@ -192,29 +193,33 @@ class Client:
 
             self._backend = LocalBackend(self, defaults)
         else:
-            from armoflow.client.engine_backend import EngineBackend
-
             refuse_inside_task()
-            self._backend = EngineBackend(
-                self,
-                find_engine(endpoint, connection, workers, directory),
-                defaults,
-                state=directory,
-                cache_limit=limit,
-                offers=offers,
-                workers=workers,
-                payloads=payloads,
-                extensions=extensions_of_environment() if extensions is None else extensions,
-                max_priority=max_priority,
-                connect_timeout=connect_timeout,
-                inline_seconds=inline_seconds,
-                name=script_name() if name is None else name,
-                progress=progress,
-                logs=logs,
-                report=page,
-                budget=seconds,
-            )
+            if extensions is None:
+                extensions = extensions_of_environment()
+            found = find_engine(endpoint, connection, workers, directory)
+            with EngineStart(found, directory, workers, extensions=extensions) as start:
+                from armoflow.client.engine_backend import EngineBackend
+
+                self._backend = EngineBackend(
+                    self,
+                    start,
+                    defaults,
+                    cache_limit=limit,
+                    offers=offers,
+                    payloads=payloads,
+                    extensions=extensions,
+                    max_priority=max_priority,
+                    connect_timeout=connect_timeout,
+                    inline_seconds=inline_seconds,
+                    name=script_name() if name is None else name,
+                    progress=progress,
+                    logs=logs,
+                    report=page,
+                    budget=seconds,
+                )
         if dry:
+            from armoflow.client.dry_run import DryRunBackend
+
             self._backend = DryRunBackend(self, self._backend)
         atexit.register(self.close)  # before the loop and the private engine end
 

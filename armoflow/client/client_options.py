@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -40,6 +41,10 @@ class ClientOptions(Options, ConnectionOptions, total=False):
 
 DETACH_VARIABLE = "ARMOFLOW_DETACH"
 """Lets a script leave its named runs where it would wait for them."""
+
+DRY_RUN_VARIABLE = "ARMOFLOW_DRY_RUN"
+"""Names a file to which each graph's explanation and estimate is written, a line of JSON each: then
+no client runs anything."""
 
 _RUN_NAME = 100
 """Characters of a run's name."""
@@ -328,6 +333,39 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
             f"{clip(repr(name), _RUN_NAME)}"
         )
     return name
+
+
+def check_budget(budget: object, *, local: bool) -> float | None:
+    """The seconds of work that a graph may take.
+
+    Raises:
+        OptionError: If it is no positive number of seconds.
+
+    Example:
+        >>> check_budget(timedelta(minutes=1), local=False)
+        60.0
+    """
+    if budget is None:
+        return None
+    seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise OptionError(
+            f"budget must be a positive number of seconds of work, or a timedelta, not {budget!r}"
+        )
+    if local:
+        raise OptionError("local=True runs in the caller's thread: leave out budget, or local")
+    return float(seconds)
+
+
+def is_dry(dry_run: object) -> bool:
+    """Whether a client runs nothing, by its argument or the variable.
+
+    Raises:
+        OptionError: If the argument is something else than True or False.
+    """
+    if not isinstance(dry_run, bool):
+        raise OptionError(f"dry_run must be True or False, not {dry_run!r}")
+    return dry_run or bool(os.environ.get(DRY_RUN_VARIABLE))
 
 
 def script_name(arguments: Sequence[str] | None = None) -> str:

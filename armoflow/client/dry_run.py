@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from armoflow.client.client_options import DRY_RUN_VARIABLE
 from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.planned_future import FutureOrigin
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
     from armoflow.client.eager_target import Stop
     from armoflow.graph.render import Picture
 
-VARIABLE = "ARMOFLOW_DRY_RUN"
-"""Names a file to which each graph's explanation and estimate is written, a line of JSON each: then
-no client runs anything."""
-
-
-def is_dry(dry_run: object) -> bool:
-    """Whether a client runs nothing, by its argument or the variable.
-
-    Raises:
-        OptionError: If the argument is something else than True or False.
-    """
-    if not isinstance(dry_run, bool):
-        raise OptionError(f"dry_run must be True or False, not {dry_run!r}")
-    return dry_run or bool(os.environ.get(VARIABLE))
-
 
 class DryRunBackend:
     """In place of another backend: what that would run is looked at.
@@ -58,7 +44,7 @@ class DryRunBackend:
         self._backend = backend
         self.endpoint = backend.endpoint
         self.workers = backend.workers
-        path = os.environ.get(VARIABLE)
+        path = os.environ.get(DRY_RUN_VARIABLE)
         self._path = Path(path) if path else None
         if self._path is not None and sys.excepthook is not _quiet:
             global _told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,15 @@ from armoflow.client import signals
 from armoflow.client.block_settings import BlockSettings
 from armoflow.client.cache_access import CacheAccess
 from armoflow.client.eager_target import Stop
+from armoflow.client.engine_start import EngineStart
 from armoflow.client.future import Future
 from armoflow.client.graph_runs import GraphRuns
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, shared_loop
-from armoflow.client.own_engine import OwnEngine
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.private_engine import PrivateEngine
 from armoflow.client.progress import Display
 from armoflow.client.put import PlanReferences, Put
-from armoflow.client.shared_engine import SharedEngine
 from armoflow.client.stored_values import StoredValues
 from armoflow.client.surveying import Surveyor
 from armoflow.client.watched import WatchedWork
@@ -33,7 +31,7 @@ from armoflow.codec.seal import new_key
 from armoflow.errors import EngineError, OptionError
 from armoflow.estimate import Estimate
 from armoflow.graph.collection import DelayedList
-from armoflow.offers import offer_here, offers_of, read_offers
+from armoflow.offers import offer_here, offers_of
 from armoflow.options import MAX_RETRIES, PRIORITY, TaskOptions
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
@@ -41,10 +39,6 @@ from armoflow.orchestrator.planned import Constant, PlanPiece
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, subgraph_seconds
 from armoflow.orchestrator.tally import Count
 from armoflow.placement import Limits, Offer
-from armoflow.protocol.grpc_setup import prepare_grpc
-from armoflow.protocol.settings import ConnectionSettings
-from armoflow.system.descriptors import open_standard_streams, require_files
-from armoflow.system.grants import processors
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -64,13 +58,11 @@ class EngineBackend:
     def __init__(
         self,
         client: Client,
-        settings: ConnectionSettings | None,
+        start: EngineStart,
         options: TaskOptions,
         *,
-        state: Path | None,
         cache_limit: int | None,
         offers: Sequence[Offer],
-        workers: int | None,
         payloads: PayloadMode,
         extensions: bool,
         max_priority: int,
@@ -82,52 +74,34 @@ class EngineBackend:
         report: Path | None,
         budget: float | None,
     ) -> None:
-        in_file = read_offers(os.environ)  # what it holds is known to be right before a start
-        open_standard_streams()
-        require_files(config.CLIENT_FILES, "a client of an engine")
-        prepare_grpc()
         self._client = client
         self._name = name
         self._loop = shared_loop()
-        self._engine: OwnEngine | None = None
         self.key = new_key()
-        # The engine starts while this process imports gRPC.
-        if state is not None:
-            self._engine = SharedEngine(state, workers or processors())
-        elif settings is None:
-            workers = workers or processors()
-            self._engine = PrivateEngine(workers, extensions)
-        if self._engine is not None:
-            settings = ConnectionSettings(self._engine.endpoint)
-        assert settings is not None
-        self._state = state
+        self._engine = start.engine
+        self._state = start.state
         self._lasting = not isinstance(self._engine, PrivateEngine)
-        self._connection = settings
-        self.endpoint = settings.endpoint
+        self._connection = start.settings
+        self.endpoint = start.settings.endpoint
         self._settings = PlanSettings(
             options=options,
-            workers=workers or config.UNKNOWN_PODS,
+            workers=start.workers or config.UNKNOWN_PODS,
             key=self.key,
             inline=inline_seconds,
         )
         self._callbacks = CallbackThread()
         self._watched = WatchedWork(name, progress, logs, report)
-        try:
-            self._orchestrator = self._connect(payloads, extensions, connect_timeout)
-        except BaseException:
-            if self._engine is not None:
-                self._engine.stop()
-            raise
+        self._orchestrator = self._connect(payloads, extensions, connect_timeout)
         self._watched.begin(self._orchestrator)
         self._stored = StoredValues(client, self._loop, self._orchestrator, self._session_options)
         self._cache = CacheAccess(
-            *(self._loop, self._orchestrator, self.endpoint, state),
+            *(self._loop, self._orchestrator, self.endpoint, self._state),
             lasting=self._lasting,
             limit=cache_limit,
         )
         try:
-            offered = self._offered(offers, in_file)
-            self._begin(options, workers, offered, max_priority, inline_seconds)
+            offered = self._offered(offers, start.offers)
+            self._begin(options, start.workers, offered, max_priority, inline_seconds)
             self._prepare_to_run(budget)
         except BaseException:
             self.close()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
-from armoflow.errors import BudgetError, ClientClosedError, GraphError, OptionError
+from armoflow.errors import BudgetError, ClientClosedError, GraphError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
 from armoflow.graph.graph import Graph
@@ -69,28 +68,6 @@ def refuse_iterators(values: Sequence[Any], asked: str) -> None:
                 f"{type(node.iterable).__name__}, which can be read only once: give map() or "
                 "items() a list, list(...) of it"
             )
-
-
-def check_budget(budget: object, *, local: bool) -> float | None:
-    """The seconds of work that a graph may take.
-
-    Raises:
-        OptionError: If it is no positive number of seconds.
-
-    Example:
-        >>> check_budget(timedelta(minutes=1), local=False)
-        60.0
-    """
-    if budget is None:
-        return None
-    seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise OptionError(
-            f"budget must be a positive number of seconds of work, or a timedelta, not {budget!r}"
-        )
-    if local:
-        raise OptionError("local=True runs in the caller's thread: leave out budget, or local")
-    return float(seconds)
 
 
 def keep_to_budget(estimate: Estimate, budget: float) -> None:

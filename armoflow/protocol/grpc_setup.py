@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+from armoflow.system.packages import version_of
+
 _UNTRIED = (1, 86)
 """The first minor version of grpcio that the experiments were not tried with."""
 
@@ -41,7 +43,5 @@ def prepare_grpc() -> None:
 
 
 def _version() -> tuple[int, int]:
-    from importlib import metadata  # not needed where only the settings are asked for
-
-    found = re.match(r"(\d+)\.(\d+)", metadata.version("grpcio"))
+    found = re.match(r"(\d+)\.(\d+)", version_of("grpcio"))
     return (int(found[1]), int(found[2])) if found else _UNTRIED

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
-from armonik.common import TaskStatus
 
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.connect import offers_extension
@@ -31,6 +30,8 @@ from armoflow.protocol.shapes import (
 )
 
 if TYPE_CHECKING:
+    from armonik.common import TaskStatus
+
     from armoflow.protocol.inspection import Inspection
 
 RUNNING_METHOD = f"/{SERVICE}/RunningTasks"
@@ -168,6 +169,8 @@ def read_running(inspection: Inspection, session_id: str, limit: int) -> Running
         EngineError: With the code ``UNIMPLEMENTED``, if this engine is not armoflow's, or of
             another version.
     """
+    from armonik.common import TaskStatus  # its package is more than engines need to import
+
     request = msgpack.packb([session_id, limit])
     reply = inspection.stream(RUNNING_METHOD, request, "reading the running tasks of a session")
     text, counts, told, seconds = _unpack(b"".join(reply), _RUNNING_REPLY)

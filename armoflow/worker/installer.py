@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -158,8 +157,10 @@ def _find_uv() -> str | None:
 
 def _own_needs() -> list[str]:
     """What armoflow needs itself: an environment's own packages come first, to it as well."""
+    from importlib import metadata  # which workers mostly need not
+
     try:
-        needed = importlib.metadata.requires("armoflow") or []
-    except importlib.metadata.PackageNotFoundError:  # it is run from its sources
+        needed = metadata.requires("armoflow") or []
+    except metadata.PackageNotFoundError:  # it is run from its sources
         return []
     return [text for text in needed if "extra ==" not in text]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from armoflow.codec.compatibility import OWN, packages_in
@@ -10,7 +13,7 @@ from armoflow.orchestrator.package_versions import (
     why_not_imported,
     why_unreadable,
 )
-from armoflow.system.packages import version_of
+from armoflow.system.packages import forget_versions, version_of
 
 CLOUDPICKLE = version_of("cloudpickle")
 
@@ -72,3 +75,21 @@ def test_a_missing_part_of_python_is_not_to_be_installed() -> None:
     error = ModuleNotFoundError("No module named 'msilib'", name="msilib")
     assert why_not_imported(OWN, error).endswith("has no 'msilib': it is a part of others")
     assert why_unreadable(OWN, AttributeError("y")) == ""
+
+
+def test_versions_are_those_that_the_installed_packages_tell_of_themselves() -> None:
+    installed: dict[str, str] = {}
+    for found in metadata.distributions():  # the first of a name is what is imported
+        installed.setdefault(found.metadata["Name"], found.version)
+    assert installed
+    assert {name: version_of(name) for name in installed} == installed
+
+
+def test_a_package_is_found_whatever_its_name_is_written_like_and_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert version_of("their.own-package") == ""
+    (tmp_path / "Their_Own_Package-2.5.dist-info").mkdir()
+    forget_versions()
+    assert version_of("their.own-package") == "2.5"
