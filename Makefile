@@ -23,13 +23,14 @@ EXAMPLES ?= 2000
 PYTHONS ?= 3.10 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint campaign fuzz interop bench pictures cli-page docs docs-version dist matrix clean
+.PHONY: help demo test lint campaign fuzz properties interop bench pictures cli-page docs docs-version dist matrix clean
 
 help:
 	@echo "make demo    install armoflow and draw a picture with it"
 	@echo "make test    everything that must hold: lint, types, tests, examples, documentation"
 	@echo "make lint    ruff, mypy and the layers alone"
 	@echo "make fuzz    throw $(EXAMPLES) odd messages at each door of the engine"
+	@echo "make properties  try what must hold for anything on 2000 other examples each"
 	@echo "make interop  all of dask's own tests of its collections, and joblib's, on armoflow"
 	@echo "make campaign  kill processes in 200 rounds, play 100 on an engine as unruly as a"
 	@echo "               real one, and count what that costs"
@@ -85,6 +86,10 @@ test: $(VENV)/.installed-dev
 # Every suite of the kind with many examples; each prints its counts.
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q --timeout 0 -k fuzz tests/engine tests/worker
+
+# Every test of what must hold for anything, with 2000 other examples each time.
+properties: $(VENV)/.installed-dev
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -q -n $(WORKERS) --timeout 0 -m hypothesis tests
 
 interop: $(VENV)/.installed-dev
 	INTEROP=full $(BIN)/pytest -q --timeout 1800 tests/interop

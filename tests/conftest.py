@@ -34,9 +34,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
-# The same examples each time, so that a change is what makes a test fail; others with "thorough".
+# The same examples each time, so that a change is what makes a test fail; others, and forty times
+# as many, with "thorough", which `make properties` takes.
 settings.register_profile(
     "default",
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,

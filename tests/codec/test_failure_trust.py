@@ -26,6 +26,7 @@ from armoflow.errors import EnvelopeError, RemoteTaskError, TaskTimeoutError
 
 KEY = new_key()
 RUN: list[str] = []
+SEVERAL = settings(max_examples=2 * settings().max_examples)
 
 
 class Canary(ValueError):
@@ -304,7 +305,7 @@ def changed(draw: st.DrawFn) -> str:
     return f"{line[:start]}{base64.b64encode(data).decode()}]"
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@SEVERAL
 @given(st.lists(TEXTS_AROUND | MARKED | FORGED | changed(), max_size=8))
 def test_no_text_is_unpickled_without_a_seal(parts: list[str]) -> None:
     found = ErrorRecord.find("".join(parts), KEY)
@@ -314,7 +315,7 @@ def test_no_text_is_unpickled_without_a_seal(parts: list[str]) -> None:
     assert RUN == []
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@SEVERAL
 @given(
     st.lists(TEXTS_AROUND | MARKED | FORGED | changed(), max_size=5),
     st.lists(TEXTS_AROUND.filter(lambda text: "]" not in text) | MARKED | FORGED, max_size=5),
@@ -326,7 +327,7 @@ def test_the_sealed_one_is_found_among_anything(before: list[str], after: list[s
     assert RUN == []
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@SEVERAL
 @given(st.binary(max_size=200) | BODIES.map(lambda values: stored(values, b"other")))
 def test_no_slot_is_unpickled_without_a_seal(data: bytes) -> None:
     with contextlib.suppress(EnvelopeError):
@@ -336,7 +337,7 @@ def test_no_slot_is_unpickled_without_a_seal(data: bytes) -> None:
     assert RUN == []
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@SEVERAL
 @given(BODIES, st.integers(0, 12))
 def test_sealed_nonsense_is_refused_or_read(value: object, place: int) -> None:
     """Should somebody with the key write nonsense, that is told too."""

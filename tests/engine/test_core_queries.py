@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from engine_support import Running, in_loop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow.agent.effects import Effects
@@ -182,7 +182,6 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
             wanted = expected[9 * number : 9 * number + 9]
             assert [record.id for record in page.items] == [record.id for record in wanted]
 
-        @settings(max_examples=150)
         @given(
             conditions(TASK_FIELDS, tasks, "tasks"),
             st.sampled_from(
@@ -197,7 +196,6 @@ async def test_filters_and_sorts_agree_with_the_predicate(tmp_path: Path) -> Non
         def check_tasks(filters: Any, sort: str, down: bool, number: int) -> None:
             check("tasks", tasks, filters, sort, down, number)
 
-        @settings(max_examples=100)
         @given(
             conditions(RESULT_FIELDS, results, "results"),
             st.sampled_from(["id", "name", "size", "completed_at", "opaque_id"]),

@@ -67,7 +67,7 @@ def test_all_properties_hold_after_any_step(scenes: Scenes) -> None:
     run_state_machine_as_test(
         lambda: Machine(scenes.get()),
         settings=settings(
-            max_examples=settings().max_examples // 20,
+            max_examples=max(5, settings().max_examples // 20),
             stateful_step_count=STEPS,
             phases=phases,
             database=None,

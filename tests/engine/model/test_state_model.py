@@ -55,7 +55,6 @@ class SlicedStrictEngine(StrictEngine):
 
 
 SETTINGS = settings(
-    max_examples=120,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -67,6 +66,6 @@ TestDeletingEngine.settings = SETTINGS
 TestSlicedEngine = SlicedEngine.TestCase
 TestSlicedEngine.settings = SETTINGS
 TestStrictEngine = StrictEngine.TestCase
-TestStrictEngine.settings = settings(SETTINGS, max_examples=60)
+TestStrictEngine.settings = SETTINGS
 TestSlicedStrictEngine = SlicedStrictEngine.TestCase
-TestSlicedStrictEngine.settings = settings(SETTINGS, max_examples=60)
+TestSlicedStrictEngine.settings = SETTINGS
