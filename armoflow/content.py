@@ -23,7 +23,7 @@ PIECE: Final = config.MIB
 _TICK_NANOSECONDS: Final = 20_000_000
 """In how much time a file system may not tell two changes of a file apart."""
 
-Part: TypeAlias = "bytes | bytearray | memoryview | FileContent"
+DataPart: TypeAlias = "bytes | bytearray | memoryview | FileContent"
 """Data to be stored, or a part of it; slices of it are bytes, or views of them."""
 
 

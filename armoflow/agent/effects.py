@@ -23,7 +23,7 @@ class StagedFile(NamedTuple):
     size: int
 
 
-Data: TypeAlias = "bytes | StagedFile"
+ResultData: TypeAlias = "bytes | StagedFile"
 
 
 class CreatedResult(NamedTuple):
@@ -58,7 +58,7 @@ class Effects:
     """All that one execution of a task asked for."""
 
     created: list[CreatedResult] = field(default_factory=list)
-    data: dict[str, Data] = field(default_factory=dict)
+    data: dict[str, ResultData] = field(default_factory=dict)
     children: list[ChildTask] = field(default_factory=list)
 
     def undelivered(self, expected_outputs: Iterable[str]) -> list[str]:

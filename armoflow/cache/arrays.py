@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from armoflow.cache.walk import DIGEST_SIZE, Found, Parts, text_digest
+from armoflow.cache.walk import DIGEST_SIZE, Parts, RuleResult, text_digest
 
 _PIECE = 16 * 1024 * 1024
 """Bytes that are copied at once of an array that is not laid out in C's order."""
 
 
-def rule_of(kind: type) -> Callable[[Any], Found] | None:
+def rule_of(kind: type) -> Callable[[Any], RuleResult] | None:
     """The rule for a type, if it is one of numpy's that has one."""
     import numpy
 
@@ -28,13 +28,13 @@ def rule_of(kind: type) -> Callable[[Any], Found] | None:
     return None
 
 
-def _subclass(array: Any) -> Found:
+def _subclass(array: Any) -> RuleResult:
     import numpy
 
     return Parts("subclass", [type(array), array.view(numpy.ndarray), vars(array)])
 
 
-def array_parts(array: Any) -> Found:
+def array_parts(array: Any) -> RuleResult:
     """An array: its type, its shape and its elements, however they lie in memory."""
     dtype = array.dtype
     head = [dtype, array.shape]
@@ -52,7 +52,7 @@ def _at(index: int) -> str:
     return f", element {index}"
 
 
-def _dtype(dtype: Any) -> Found:
+def _dtype(dtype: Any) -> RuleResult:
     if dtype.names is None:
         return text_digest("dtype", dtype.str, dtype.name)
     fields = [dtype.fields[name][0] for name in dtype.names]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from armoflow.cache.code import CodeKey
 from armoflow.cache.fingerprints import Fingerprints, placed
-from armoflow.cache.walk import Found, NoKey, Parts, atom_digest, digest_of, is_atom, text_digest
+from armoflow.cache.walk import (
+    NoKey,
+    Parts,
+    RuleResult,
+    atom_digest,
+    digest_of,
+    is_atom,
+    text_digest,
+)
 from armoflow.graph.nodes import Node
 from armoflow.policies import CachePolicy
 
@@ -191,7 +199,7 @@ class Arguments:
         self,
         policy_of: Callable[[Node], CachePolicy],
         environment: Mapping[str, str],
-        rules: Mapping[type, Callable[[Any], Found]],
+        rules: Mapping[type, Callable[[Any], RuleResult]],
     ) -> None:
         self.values = Fingerprints(rules)
         self.policy_of = policy_of

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import CodeShape, shape_of
-from armoflow.cache.key_parts import CodeParts, Piece
+from armoflow.cache.key_parts import CodeParts, CodePiece
 from armoflow.cache.unloaded_modules import SourceText, source_digests
 from armoflow.cache.value_keys import described, make_walk
-from armoflow.cache.walk import Found, Parts, digest_of, text_digest
+from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest
 from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of, is_dispatcher
 from armoflow.codec.usage import METHODS, is_own, names_in
@@ -76,7 +76,7 @@ class CodeKey:
     def told(self) -> CodeParts:
         """The same as data, with texts to be shown."""
         pieces = {
-            name: Piece(digest, _text_of(self._values.get(name)))
+            name: CodePiece(digest, _text_of(self._values.get(name)))
             for name, digest in self.pieces.items()
         }
         return CodeParts(self.digest, pieces, self.packages)
@@ -111,7 +111,7 @@ def code_key(root: Any) -> CodeKey:
     return _CodeReader().read(root)
 
 
-def foreign_function(function: types.FunctionType) -> Found:
+def foreign_function(function: types.FunctionType) -> RuleResult:
     """A function that was installed: by name, or, if a library made it, by what it closed over."""
     module, name = function.__module__ or "", function.__qualname__
     found: Any = sys.modules.get(module)
@@ -170,7 +170,7 @@ class _CodeReader:
 
     # --- references -------------------------------------------------------------------------------
 
-    def _refer(self, value: Any) -> Found:
+    def _refer(self, value: Any) -> RuleResult:
         if isinstance(value, types.ModuleType):
             return self._module(value.__name__)
         if isinstance(value, types.FunctionType):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from armoflow.cache.walk import Found, Parts, text_digest
+from armoflow.cache.walk import Parts, RuleResult, text_digest
 
 
-def rule_of(kind: type) -> Callable[[Any], Found] | None:
+def rule_of(kind: type) -> Callable[[Any], RuleResult] | None:
     """The rule for a type, if it is one of these packages' that has one."""
     for base in kind.__mro__:
         rule = _RULES.get(base.__module__.partition(".")[0], {}).get(base.__name__)
@@ -23,7 +23,7 @@ def rule_of(kind: type) -> Callable[[Any], Found] | None:
 # --- pandas -------------------------------------------------------------------------------------
 
 
-def _pandas_frame(frame: Any) -> Found:
+def _pandas_frame(frame: Any) -> RuleResult:
     columns = [frame.iloc[:, at].array for at in range(frame.shape[1])]
     names = frame.columns
     return Parts(
@@ -36,32 +36,32 @@ def _of(names: Any) -> Callable[[int], str]:
     return lambda at: f"[{names[at]!r}]"
 
 
-def _pandas_series(series: Any) -> Found:
+def _pandas_series(series: Any) -> RuleResult:
     return Parts("Series", [type(series), series.attrs, series.name, series.index, series.array])
 
 
-def _pandas_range(index: Any) -> Found:
+def _pandas_range(index: Any) -> RuleResult:
     return Parts("RangeIndex", [index.name, index.start, index.stop, index.step])
 
 
-def _pandas_levels(index: Any) -> Found:
+def _pandas_levels(index: Any) -> RuleResult:
     levels = [index.get_level_values(at).array for at in range(index.nlevels)]
     return Parts("MultiIndex", [list(index.names), *levels])
 
 
-def _pandas_index(index: Any) -> Found:
+def _pandas_index(index: Any) -> RuleResult:
     return Parts("Index", [type(index), index.name, getattr(index, "freqstr", None), index.array])
 
 
-def _pandas_categories(array: Any) -> Found:
+def _pandas_categories(array: Any) -> RuleResult:
     return Parts("Categorical", [array.ordered, array.categories, array.codes])
 
 
-def _pandas_times(array: Any) -> Found:
+def _pandas_times(array: Any) -> RuleResult:
     return Parts("times", [str(array.dtype), array.asi8])
 
 
-def _pandas_array(array: Any) -> Found:
+def _pandas_array(array: Any) -> RuleResult:
     """Any other column."""
     import numpy
 
@@ -80,11 +80,11 @@ def _pandas_array(array: Any) -> Found:
 # --- polars and Arrow ---------------------------------------------------------------------------
 
 
-def _polars_frame(frame: Any) -> Found:
+def _polars_frame(frame: Any) -> RuleResult:
     return Parts("polars.DataFrame", frame.get_columns(), _of(frame.columns))
 
 
-def _polars_series(series: Any) -> Found:
+def _polars_series(series: Any) -> RuleResult:
     head = [series.name, str(series.dtype)]
     if not series.dtype.is_numeric() or series.dtype.is_decimal():
         return Parts("polars.Series", [*head, series.to_list()])
@@ -92,14 +92,14 @@ def _polars_series(series: Any) -> Found:
     return Parts("polars.Series", [*head, absent, series.fill_null(0).to_numpy()])
 
 
-def _arrow_table(table: Any) -> Found:
+def _arrow_table(table: Any) -> RuleResult:
     schema = table.schema
     return Parts(
         "pyarrow.Table", [schema, *table.columns], lambda at: f"[{schema.names[at - 1]!r}]"
     )
 
 
-def _arrow_array(array: Any) -> Found:
+def _arrow_array(array: Any) -> RuleResult:
     import pyarrow
 
     head = [str(array.type)]
@@ -112,12 +112,12 @@ def _arrow_array(array: Any) -> Found:
     )
 
 
-def _arrow_schema(schema: Any) -> Found:
+def _arrow_schema(schema: Any) -> RuleResult:
     metadata = dict(schema.metadata or {})
     return Parts("pyarrow.Schema", [text_digest("schema", schema.to_string()), metadata])
 
 
-_RULES: dict[str, dict[str, Callable[[Any], Found]]] = {
+_RULES: dict[str, dict[str, Callable[[Any], RuleResult]]] = {
     "pandas": {
         "DataFrame": _pandas_frame,
         "Series": _pandas_series,

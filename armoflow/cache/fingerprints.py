@@ -8,7 +8,7 @@ from typing import Any
 
 from armoflow.cache.code import CodeKey, code_key, foreign_function, is_own_class, is_own_function
 from armoflow.cache.value_keys import make_walk
-from armoflow.cache.walk import Found, NoKey, atom_digest, is_atom, text_digest
+from armoflow.cache.walk import NoKey, RuleResult, atom_digest, is_atom, text_digest
 from armoflow.codec.modules import is_user_module
 from armoflow.errors import UnkeyableError
 
@@ -20,7 +20,7 @@ class Fingerprints:
         rules: What values of some types are made of, besides what ``docs/caching.md`` says.
     """
 
-    def __init__(self, rules: Mapping[type, Callable[[Any], Found]] | None = None) -> None:
+    def __init__(self, rules: Mapping[type, Callable[[Any], RuleResult]] | None = None) -> None:
         self._walk = make_walk(self._refer, rules)
         self._codes: dict[int, tuple[Any, CodeKey]] = {}  # with what they are of: it stays alive
 
@@ -39,7 +39,7 @@ class Fingerprints:
             known = self._codes[id(root)] = root, code_key(root)
         return known[1]
 
-    def _refer(self, value: Any) -> Found:
+    def _refer(self, value: Any) -> RuleResult:
         if isinstance(value, types.ModuleType):
             own = is_user_module(value.__name__)
             return self.of_code(value).digest if own else text_digest("module", value.__name__)

@@ -22,7 +22,7 @@ _MOST = 512 * 1024
 _LEFT_OUT = "(its text is too long to be kept)"
 
 
-class Piece(NamedTuple):
+class CodePiece(NamedTuple):
     """A function, class, global or module of the user's own.
 
     Attributes:
@@ -58,7 +58,7 @@ class CodeParts:
     """
 
     digest: bytes
-    pieces: Mapping[str, Piece] = field(default_factory=dict)
+    pieces: Mapping[str, CodePiece] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     kept: bool = True
 
@@ -66,7 +66,8 @@ class CodeParts:
         """As data, compressed; long texts are left out.
 
         Example:
-            >>> code = CodeParts(b"1", {"function m:f": Piece(b"2", "def f(): ...")}, ("numpy 2",))
+            >>> pieces = {"function m:f": CodePiece(b"2", "def f(): ...")}
+            >>> code = CodeParts(b"1", pieces, ("numpy 2",))
             >>> decode_code(code.encode()) == code
             True
         """
@@ -91,7 +92,7 @@ def decode_code(data: bytes | memoryview) -> CodeParts:
         raise EnvelopeError(f"stored data is not the parts of code: {error}") from error
     digest, pieces, packages = _unpack(unpacked, 3)
     return CodeParts(
-        digest, {name: Piece(*piece) for name, piece in pieces.items()}, tuple(packages)
+        digest, {name: CodePiece(*piece) for name, piece in pieces.items()}, tuple(packages)
     )
 
 

@@ -19,9 +19,9 @@ from pathlib import PurePath
 from typing import Any, Final, cast
 
 from armoflow.cache.walk import (
-    Found,
     NoKey,
     Parts,
+    RuleResult,
     Walk,
     atom_digest,
     digest_of,
@@ -38,7 +38,7 @@ KEY_METHOD: Final = "__armoflow_key__"
 _PROTOCOL = 4  # of pickle: with 5, large data comes apart from the rest
 _SHORT = 40
 
-Refer = Callable[[Any], Found]
+Refer = Callable[[Any], RuleResult]
 """Tells functions and classes."""
 
 _REFERRED = (types.FunctionType, type, types.ModuleType)
@@ -54,7 +54,7 @@ _LIBRARIES: Final = {
 
 def make_walk(
     refer: Refer,
-    rules: Mapping[type, Callable[[Any], Found]] | None = None,
+    rules: Mapping[type, Callable[[Any], RuleResult]] | None = None,
     replace: Callable[[Any], bytes] | None = None,
 ) -> Walk:
     """A walk over values by these rules.
@@ -66,7 +66,7 @@ def make_walk(
     """
     own = {**_RULES, **(rules or {})}
 
-    def rule(value: Any) -> Found:
+    def rule(value: Any) -> RuleResult:
         kind = type(value)
         found = own.get(kind)
         if found is not None:
@@ -85,7 +85,7 @@ def described(value: Any) -> str:
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
-def _rule_of(kind: type) -> Callable[[Any], Found]:
+def _rule_of(kind: type) -> Callable[[Any], RuleResult]:
     """The rule for a type that has none of its own."""
     known = _kinds.get(kind)
     if known is None:
@@ -93,10 +93,10 @@ def _rule_of(kind: type) -> Callable[[Any], Found]:
     return known
 
 
-_kinds: weakref.WeakKeyDictionary[type, Callable[[Any], Found]] = weakref.WeakKeyDictionary()
+_kinds: weakref.WeakKeyDictionary[type, Callable[[Any], RuleResult]] = weakref.WeakKeyDictionary()
 
 
-def _choose(kind: type) -> Callable[[Any], Found]:
+def _choose(kind: type) -> Callable[[Any], RuleResult]:
     if hasattr(kind, KEY_METHOD):
         return _by_method
     for base in kind.__mro__:
@@ -112,18 +112,18 @@ def _choose(kind: type) -> Callable[[Any], Found]:
     return _reduced
 
 
-def _library_rule(library: str, kind: type) -> Callable[[Any], Found] | None:
+def _library_rule(library: str, kind: type) -> Callable[[Any], RuleResult] | None:
     import importlib
 
     module = importlib.import_module(f"armoflow.cache.{library}")
-    rule: Callable[[Any], Found] | None = module.rule_of(kind)
+    rule: Callable[[Any], RuleResult] | None = module.rule_of(kind)
     return rule
 
 
 # --- rules --------------------------------------------------------------------------------------
 
 
-def _by_method(value: Any) -> Found:
+def _by_method(value: Any) -> RuleResult:
     try:
         content = getattr(value, KEY_METHOD)()
     except Exception as error:
@@ -132,11 +132,11 @@ def _by_method(value: Any) -> Found:
     return Parts("key", [type(value), content], lambda _: f".{KEY_METHOD}()")
 
 
-def _list(value: Any) -> Found:
+def _list(value: Any) -> RuleResult:
     return Parts("list", value, _at_index)
 
 
-def _tuple(value: Any) -> Found:
+def _tuple(value: Any) -> RuleResult:
     return Parts("tuple", value, _at_index)
 
 
@@ -144,15 +144,15 @@ def _at_index(index: int) -> str:
     return f"[{index}]"
 
 
-def _bytes(value: Any) -> Found:
+def _bytes(value: Any) -> RuleResult:
     return digest_of(type(value).__name__.encode(), b"\0", value)
 
 
-def _view(value: memoryview) -> Found:
+def _view(value: memoryview) -> RuleResult:
     return Parts("memoryview", [value.format, value.shape, value.tobytes()])
 
 
-def _dict(value: dict[Any, Any]) -> Found:
+def _dict(value: dict[Any, Any]) -> RuleResult:
     """Equal ones have equal keys, whatever order they are in."""
     if _are_sortable(value):
         names = sorted(value)
@@ -182,7 +182,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
 
 
-def _set(value: Any) -> Found:
+def _set(value: Any) -> RuleResult:
     if _are_sortable(value):
         return Parts(f"sorted {type(value).__name__}", [sorted(value)])
     return Parts(type(value).__name__, _in_order(value), _in_set, ordered=False)
@@ -197,46 +197,46 @@ def _in_order(parts: Any) -> list[Any]:
     return sorted(parts, key=lambda part: getattr(part, "__qualname__", ""))
 
 
-def _set_subclass(value: Any) -> Found:
+def _set_subclass(value: Any) -> RuleResult:
     """Pickle makes it of a list of its elements, in any order."""
     elements = Parts("elements", _in_order(value), _in_set, ordered=False)
     return Parts("set subclass", [type(value), elements, _state_of(getattr(value, "__dict__", {}))])
 
 
-def _enum(value: enum.Enum) -> Found:
+def _enum(value: enum.Enum) -> RuleResult:
     return Parts("enum", [type(value), value.value])
 
 
-def _task(value: BaseTask[..., Any]) -> Found:
+def _task(value: BaseTask[..., Any]) -> RuleResult:
     """How it runs makes no difference to what it gives."""
     return Parts("task", [value.function])
 
 
-def _path(value: PurePath) -> Found:
+def _path(value: PurePath) -> RuleResult:
     return text_digest("path", str(value))
 
 
-def _proxy(value: Any) -> Found:
+def _proxy(value: Any) -> RuleResult:
     return Parts("mappingproxy", [dict(value)])
 
 
-def _cached(value: Any) -> Found:
+def _cached(value: Any) -> RuleResult:
     """What ``functools.lru_cache`` makes."""
     return Parts("cached", [value.__wrapped__, value.cache_parameters()])
 
 
-def _cell(value: types.CellType) -> Found:
+def _cell(value: types.CellType) -> RuleResult:
     try:
         return Parts("cell", [value.cell_contents])
     except ValueError:
         return text_digest("empty cell")
 
 
-def _slice(value: slice) -> Found:
+def _slice(value: slice) -> RuleResult:
     return Parts("slice", [value.start, value.stop, value.step])
 
 
-def _reduced(value: Any) -> Found:
+def _reduced(value: Any) -> RuleResult:
     """The general rule: what pickle makes an object of, which is said by its class."""
     kind = type(value)
     special = copyreg.dispatch_table.get(kind)
@@ -306,7 +306,7 @@ def _remembered_names(kind: Hashable) -> frozenset[str]:
     )
 
 
-_RULES: dict[type, Callable[[Any], Found]] = {
+_RULES: dict[type, Callable[[Any], RuleResult]] = {
     list: _list,
     tuple: _tuple,
     bytes: _bytes,
@@ -321,7 +321,7 @@ _RULES: dict[type, Callable[[Any], Found]] = {
     CachedFunction: _cached,
 }
 
-_BASES: dict[type, Callable[[Any], Found]] = {
+_BASES: dict[type, Callable[[Any], RuleResult]] = {
     enum.Enum: _enum,
     PurePath: _path,
     BaseTask: _task,

@@ -91,7 +91,7 @@ class Parts:
         self.ordered = ordered
 
 
-Found: TypeAlias = "Parts | bytes"
+RuleResult: TypeAlias = "Parts | bytes"
 """What a rule makes of a value."""
 
 
@@ -142,7 +142,7 @@ class Walk:
     """
 
     def __init__(
-        self, rule: Callable[[Any], Found], replace: Callable[[Any], bytes] | None = None
+        self, rule: Callable[[Any], RuleResult], replace: Callable[[Any], bytes] | None = None
     ) -> None:
         self._rule = rule
         self._replace = replace
@@ -163,7 +163,7 @@ class _Descent:
     """One way down a value and up again."""
 
     def __init__(
-        self, rule: Callable[[Any], Found], replace: Callable[[Any], bytes] | None
+        self, rule: Callable[[Any], RuleResult], replace: Callable[[Any], bytes] | None
     ) -> None:
         self._rule = rule
         self._replace = replace
@@ -224,7 +224,7 @@ class _Descent:
             above.digests.append(digest)
             above.lowest = min(above.lowest, frame.lowest)
 
-    def _apply(self, value: Any) -> Found:
+    def _apply(self, value: Any) -> RuleResult:
         try:
             return self._rule(value)
         except NoKey as error:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from armoflow.client.backend import Backend
 from armoflow.client.cache_limit import find_cache_limit
 from armoflow.client.client_options import (
-    PayloadMode,
     check_arguments,
     check_budget,
     check_run,
@@ -51,6 +50,7 @@ from armoflow.graph.task import BaseTask
 from armoflow.offers import make_offers
 from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
+from armoflow.protocol.settings import PayloadMode
 
 if TYPE_CHECKING:
     from datetime import timedelta

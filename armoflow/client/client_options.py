@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from armoflow import config
 from armoflow.codec.clipping import clip
@@ -20,12 +20,11 @@ from armoflow.protocol.settings import (
     CONNECTION_OPTIONS,
     ConnectionOptions,
     ConnectionSettings,
+    PayloadMode,
 )
 
 _told: set[str] = set()
 """Lines about the engine that this process has printed."""
-
-PayloadMode = Literal["auto", "delayed", "eager", "inline"]
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),

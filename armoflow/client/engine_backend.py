@@ -42,11 +42,11 @@ from armoflow.placement import Limits, Offer
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
-    from armoflow.client.client_options import PayloadMode
     from armoflow.client.named_runs import NamedRuns
     from armoflow.client.output_display import Logs
     from armoflow.graph.render import Picture
     from armoflow.orchestrator.orchestrator import Orchestrator
+    from armoflow.protocol.settings import PayloadMode
     from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from armoflow import config
 from armoflow.cache.changes import Snapshot, described, snapshot_of
 from armoflow.errors import ChangedArgumentWarning
 
-Arguments: TypeAlias = "tuple[Sequence[Any], Mapping[str, Any]]"
+GivenArguments: TypeAlias = "tuple[Sequence[Any], Mapping[str, Any]]"
 
 
 class OwnArguments:
@@ -41,14 +41,14 @@ class OwnArguments:
             if snapshot is not None:
                 self._snapshots[self._key(place)] = snapshot
 
-    def load(self) -> Arguments:
+    def load(self) -> GivenArguments:
         """Those of an attempt."""
         own = {key: snapshot.load() for key, snapshot in self._snapshots.items()}
         values = {place: own.get(self._key(place), value) for place, value in self._places.items()}
         args = [values.pop(position) for position in range(self._count)]
         return args, {str(name): value for name, value in values.items()}
 
-    def changes(self, arguments: Arguments) -> Iterator[tuple[int | str, str]]:
+    def changes(self, arguments: GivenArguments) -> Iterator[tuple[int | str, str]]:
         """Which of those that an attempt got are others now: position or name, and where in it."""
         args, kwargs = arguments
         for place in self._places:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from armoflow.client.call_spans import local_span
-from armoflow.client.local_arguments import Arguments, OwnArguments
+from armoflow.client.local_arguments import GivenArguments, OwnArguments
 from armoflow.client.local_current import LocalCheckpoint, LocalPlace, local_task
 from armoflow.client.local_machine import (
     ABSENT,
@@ -88,7 +88,7 @@ class LocalCalls:
         name: str,
         call: Callable[..., Any],
         attempts: LocalAttempts,
-        arguments: Callable[[], Arguments],
+        arguments: Callable[[], GivenArguments],
         *,
         shared: Mapping[str, Any] = NOTHING_SHARED,
     ) -> Evaluation:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from armoflow.client.local_arguments import Arguments, SharedArguments, copied
+from armoflow.client.local_arguments import GivenArguments, SharedArguments, copied
 from armoflow.client.local_calls import NOTHING_SHARED, LocalCalls
 from armoflow.client.local_machine import (
     ABSENT,
@@ -157,7 +157,7 @@ class Scope:
         if type(values) is LocalFailure:
             return values.skipping(node, node.name)
 
-        def arguments() -> Arguments:
+        def arguments() -> GivenArguments:
             args, kwargs = self._rules.insert((node.args, node.kwargs), values)
             return args, kwargs
 
@@ -405,7 +405,7 @@ _EVALUATIONS: dict[type[Node], Callable[[Scope, Any], Evaluation]] = {
 
 def _given(
     args: Sequence[Any], kwargs: Mapping[str, Any] = NOTHING_SHARED, *, star: bool = False
-) -> Callable[[], Arguments]:
+) -> Callable[[], GivenArguments]:
     return lambda: (args[0] if star else args, kwargs)
 
 

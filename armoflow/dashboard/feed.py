@@ -10,7 +10,7 @@ from typing import Any
 from armonik.common import Session, TaskStatus
 
 from armoflow.dashboard.item_failures import ItemFailures
-from armoflow.dashboard.sources import Source, source_of
+from armoflow.dashboard.sources import TaskSource, source_of
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.item_inspection import ItemInspection
 from armoflow.protocol.states import ENDED
@@ -65,7 +65,7 @@ class SessionFeed:
         inspection: Inspection,
         session: Session,
         clock: Callable[[], float] = time.monotonic,
-        source: Source | None = None,
+        source: TaskSource | None = None,
     ) -> None:
         self._inspection = inspection
         self._source = source or source_of(inspection, session.session_id)

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
+from armoflow.system.asgi import AsgiReceive, AsgiScope, AsgiSend
 from armoflow.system.sockets import is_loopback
-
-Scope: TypeAlias = "MutableMapping[str, Any]"
-Receive: TypeAlias = "Callable[[], Awaitable[Any]]"
-Send: TypeAlias = "Callable[[Any], Awaitable[None]]"
 
 DATA = "/api/"
 """Begins the paths that a token is needed for."""
@@ -86,7 +83,7 @@ class ReaderGuard:
         self._app = app
         self._token = token
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)

@@ -59,7 +59,7 @@ class Glance(NamedTuple):
     progress: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
-class Source(Protocol):
+class TaskSource(Protocol):
     """Whom the tasks of a session are asked of; the calls block.
 
     Attributes:
@@ -100,7 +100,7 @@ class StandardCalls:
         self._found = 0  # in this scan
 
     def glance(self) -> Glance:
-        """See :class:`Source`."""
+        """See :class:`TaskSource`."""
         begun = time.thread_time()
         counts = self._inspection.counts(self._session_id)
         running = counts.get(TaskStatus.PROCESSING)
@@ -112,7 +112,7 @@ class StandardCalls:
         return Glance(counts, list(self._running.values()))
 
     def ended(self, known: Container[str], *, live: bool) -> EndedPage:
-        """See :class:`Source`."""
+        """See :class:`TaskSource`."""
         begun = time.thread_time()
         since = None if self._since is None else self._since - OVERLAP
         then = None if since is None else datetime.fromtimestamp(since, timezone.utc)
@@ -165,14 +165,14 @@ class EngineRows:
         self._place: EndedPosition | None = None
 
     def glance(self) -> Glance:
-        """See :class:`Source`."""
+        """See :class:`TaskSource`."""
         found = read_running(self._inspection, self._session_id, RUNNING)
         self.seconds += found.seconds + 2 * CALL  # the session is asked for, too
         running = [run_of(row, "") for row in found.rows]
         return Glance(found.counts, running, found.progress)
 
     def ended(self, known: Container[str], *, live: bool) -> EndedPage:
-        """See :class:`Source`."""
+        """See :class:`TaskSource`."""
         limit = LIVE_ROWS if live else ROWS
         found = read_ended(self._inspection, self._session_id, self._place, limit)
         self._place = found.place
@@ -182,7 +182,7 @@ class EngineRows:
         return EndedPage(runs, nothing=not (runs or found.more))
 
 
-def source_of(inspection: Inspection, session_id: str) -> Source:
+def source_of(inspection: Inspection, session_id: str) -> TaskSource:
     """What is asked of an engine."""
     if offers_task_rows(inspection, session_id):
         return EngineRows(inspection, session_id)

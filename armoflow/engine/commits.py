@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from armoflow.agent.effects import TEMPORARY, CreatedResult, Data, Effects, StagedFile
+from armoflow.agent.effects import TEMPORARY, CreatedResult, Effects, ResultData, StagedFile
 from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.objects import ObjectStore
@@ -131,7 +131,7 @@ def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:
     return stored
 
 
-def _store(objects: ObjectStore, data: Data) -> Stored:
+def _store(objects: ObjectStore, data: ResultData) -> Stored:
     """Store bytes, or move a staged file in."""
     return objects.put(data) if isinstance(data, bytes) else objects.adopt(data.path, data.size)
 

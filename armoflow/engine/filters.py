@@ -16,12 +16,12 @@ from armoflow.protocol.filter_fields import (
     RESULTS,
     SESSIONS,
     TASKS,
+    FieldKind,
     Fields,
-    Kind,
     Operator,
 )
 
-Entity: TypeAlias = Literal["sessions", "tasks", "results", "partitions"]
+EntityKind: TypeAlias = Literal["sessions", "tasks", "results", "partitions"]
 
 
 class Condition(NamedTuple):
@@ -50,7 +50,7 @@ class Field(NamedTuple):
     ``nullable``: it may be unset, which is NULL and None.
     """
 
-    kind: Kind
+    kind: FieldKind
     sql: str
     parameters: tuple[Any, ...]
     get: Callable[[Any], Any]
@@ -78,7 +78,11 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "ends with": str.endswith,
 }
 _NUMBER: Final[tuple[type, ...]] = (int, float)
-_VALUES: Mapping[Kind, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "array": (str,)}
+_VALUES: Mapping[FieldKind, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "array": (str,),
+}
 MAXIMUM_CONDITIONS: Final = 16_000
 """Conditions in one list call: what SQLite takes as parameters, halved."""
 
@@ -99,7 +103,7 @@ def _columns(fields: Fields, table: str = "e") -> dict[str, Field]:
     return found
 
 
-def _unset_is_0(kind: Kind, column: str, get: Callable[[Any], Any]) -> Field:
+def _unset_is_0(kind: FieldKind, column: str, get: Callable[[Any], Any]) -> Field:
     return Field(kind, f"NULLIF({column},0.0)", (), get, nullable=True)
 
 
@@ -121,7 +125,7 @@ def _span(start: str) -> Field:
 
 
 _OPTIONS = _columns(OPTIONS, "o")
-_FIELDS: Mapping[Entity, dict[str, Field]] = {
+_FIELDS: Mapping[EntityKind, dict[str, Field]] = {
     "sessions": {
         **_columns(SESSIONS),
         "duration": _unset_is_0("duration", "e.duration", operator.attrgetter("duration")),
@@ -144,7 +148,7 @@ _FIELDS: Mapping[Entity, dict[str, Field]] = {
 }
 
 
-def find_field(entity: Entity, name: str) -> Field:
+def find_field(entity: EntityKind, name: str) -> Field:
     """A field by name.
 
     Raises:
@@ -161,7 +165,7 @@ def find_field(entity: Entity, name: str) -> Field:
     raise StateError("INVALID_ARGUMENT", f"{entity} have no field {name!r}")
 
 
-def _check(entity: Entity, condition: Condition) -> Field:
+def _check(entity: EntityKind, condition: Condition) -> Field:
     field = find_field(entity, condition.field)
     operators = OPERATORS["number" if field.kind == "status" else field.kind]
     if condition.operator not in operators:
@@ -203,7 +207,7 @@ class Clause(NamedTuple):
         return Clause(f"e.options_id IN ({matching})", self.parameters)
 
 
-def make_clause(entity: Entity, filters: Filters) -> Clause:
+def make_clause(entity: EntityKind, filters: Filters) -> Clause:
     """The WHERE clause of filters on rows ``e``.
 
     Raises:
@@ -224,7 +228,7 @@ def make_clause(entity: Entity, filters: Filters) -> Clause:
     return clause.of_rows
 
 
-def _membership(entity: Entity, filters: Filters) -> Clause | None:
+def _membership(entity: EntityKind, filters: Filters) -> Clause | None:
     """``common AND field IN (...)``, for alternatives that only differ in one equality.
 
     Clients ask so for many results at once; as an OR it would not use the index on ids.
@@ -263,7 +267,7 @@ def _tree(word: str, clauses: list[Clause]) -> Clause:
     return Clause(f"({left.sql} {word} {right.sql})", parameters, of_options)
 
 
-def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
+def _all_of(entity: EntityKind, conditions: Sequence[Condition]) -> Clause:
     # Numbers first: a row that does not match is left after the first test, and these are quick.
     in_turn = sorted(conditions, key=lambda c: find_field(entity, c.field).kind == "string")
     clauses = [_condition_clause(entity, condition) for condition in in_turn]
@@ -273,7 +277,7 @@ def _all_of(entity: Entity, conditions: Sequence[Condition]) -> Clause:
     return _tree("AND", clauses)
 
 
-def _condition_clause(entity: Entity, condition: Condition) -> Clause:
+def _condition_clause(entity: EntityKind, condition: Condition) -> Clause:
     field = _check(entity, condition)
     sql = field.sql
     value: Any = condition.value
@@ -307,7 +311,7 @@ def _condition_clause(entity: Entity, condition: Condition) -> Clause:
 # --- as a predicate -----------------------------------------------------------------------------
 
 
-def make_predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
+def make_predicate(entity: EntityKind, filters: Filters) -> Callable[[Any], bool]:
     """A test of records in memory, for events.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from armoflow.engine.filters import Entity, Filters, find_field, make_clause
+from armoflow.engine.filters import EntityKind, Filters, find_field, make_clause
 from armoflow.engine.records import StateError
 from armoflow.engine.schema import COLUMNS, FIXED
 
@@ -53,7 +53,7 @@ class ListQuery:
 
     def __init__(
         self,
-        entity: Entity,
+        entity: EntityKind,
         filters: Filters,
         *,
         sort: str = "id",
@@ -66,7 +66,7 @@ class ListQuery:
         if _is_same(filters, sort):  # for all rows
             sort = "id"
         fields = {each.field for some in filters for each in some}
-        self.entity: Entity = entity
+        self.entity: EntityKind = entity
         self.filters = filters
         self.where = make_clause(entity, filters)
         self.key = (entity, self.where.sql, *self.where.parameters)
@@ -188,7 +188,7 @@ def _is_same(filters: Filters, field: str) -> bool:
     return bool(values) and bool(set.intersection(*values))
 
 
-def _is_fixed(entity: Entity, field: str) -> bool:
+def _is_fixed(entity: EntityKind, field: str) -> bool:
     """Whether a field never changes: of options, a row never gets others."""
     fixed = FIXED.get(entity, ())
     return field in fixed or ("options_id" in fixed and field.startswith("options."))
@@ -204,14 +204,14 @@ def check_page(page: int, page_size: int) -> None:
         raise StateError("INVALID_ARGUMENT", "page and page_size must not be negative")
 
 
-def source(entity: Entity, options: bool = True) -> str:
+def source(entity: EntityKind, options: bool = True) -> str:
     """The rows ``e`` of a table, with their options ``o``."""
     join = " JOIN options o ON o.id=e.options_id"
     return f"FROM {entity} e{join if options and entity in ('sessions', 'tasks') else ''}"
 
 
 def fetch(
-    connection: sqlite3.Connection, entity: Entity, source: str, parameters: list[Any]
+    connection: sqlite3.Connection, entity: EntityKind, source: str, parameters: list[Any]
 ) -> list[list[Any]]:
     """The rows of ``source``, in its order.
 

@@ -26,7 +26,7 @@ _OPEN = 32
 _OLDER = ".1"
 _SUFFIX = ".jsonl"
 
-Hear = Callable[[Sequence[Passage]], None]
+HearPassages = Callable[[Sequence[Passage]], None]
 
 
 class TaskOutput:
@@ -43,7 +43,7 @@ class TaskOutput:
         self.progress = RunningProgress()
         self._directory = directory
         self._files: OrderedDict[str, int] = OrderedDict()
-        self._listeners: dict[str, list[Hear]] = {}
+        self._listeners: dict[str, list[HearPassages]] = {}
 
     def write(self, passages: Iterable[Passage]) -> None:
         """Tasks wrote something; what belongs to no session is nobody's."""
@@ -58,7 +58,7 @@ class TaskOutput:
             with suppress(OSError):
                 self._append(session_id, lines_of(some))
 
-    def listen(self, session_id: str, hear: Hear) -> Callable[[], None]:
+    def listen(self, session_id: str, hear: HearPassages) -> Callable[[], None]:
         """Have what is written in a session told from now on; returns what ends it."""
         listeners = self._listeners.setdefault(session_id, [])
         listeners.append(hear)

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
 
 from armoflow.engine.creation_order import CreationOrder
-from armoflow.engine.filters import Entity, Filters, find_field, make_clause
+from armoflow.engine.filters import EntityKind, Filters, find_field, make_clause
 from armoflow.engine.lineage import Lineages
 from armoflow.engine.list_query import READ_AT_ONCE, ListQuery, check_page, fetch
 from armoflow.engine.pages import Page, Pages
@@ -254,7 +254,7 @@ def read_given(
 
 
 def _read_by_id(
-    connection: sqlite3.Connection, entity: Entity, ids: Sequence[str]
+    connection: sqlite3.Connection, entity: EntityKind, ids: Sequence[str]
 ) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for start in range(0, len(ids), READ_AT_ONCE):

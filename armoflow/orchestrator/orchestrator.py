@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from armoflow import config
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import ArmoflowError, ClientClosedError, SessionEndedError
 from armoflow.graph.collection import DelayedList
 from armoflow.index import Index
@@ -271,7 +271,7 @@ class Orchestrator:
         except ArmoflowError as error:
             logger.warning("a session could not be ended: %s", error)
 
-    async def store(self, name: str, parts: Sequence[Part]) -> Constant:
+    async def store(self, name: str, parts: Sequence[DataPart]) -> Constant:
         """Store data, until the constant that stands for it goes or the session ends."""
         constant = Constant(name, parts)
         result_id = await self.transport.store(await self.session(), name, parts)

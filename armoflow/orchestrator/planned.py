@@ -12,7 +12,7 @@ from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.positions import Positions, label
-from armoflow.content import FileContent, Part
+from armoflow.content import DataPart, FileContent
 from armoflow.errors import ArmoflowError
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.paces import Paces
@@ -149,9 +149,9 @@ class Constant:
         *("result_id", "session_id", "size"),
     )
 
-    def __init__(self, name: str, parts: Sequence[Part]) -> None:
+    def __init__(self, name: str, parts: Sequence[DataPart]) -> None:
         self.name = name
-        self.parts: Sequence[Part] | None = parts
+        self.parts: Sequence[DataPart] | None = parts
         self.held = sum(len(part) for part in parts if not isinstance(part, FileContent))
         self.size = sum(len(part) for part in parts)
         self.result_id = self.session_id = ""

@@ -17,7 +17,7 @@ import grpc
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
 from armoflow.protocol import messages
 from armoflow.protocol.engine_info import EngineInfo
@@ -168,7 +168,7 @@ class BatchTransport:
                 payloads.append((note_id, bytes(data)))
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[DataPart], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id."""
         if lasting:
@@ -183,7 +183,7 @@ class BatchTransport:
         await self._ask(Kind.SUBMIT, session_id, results, [], [], payloads)
         return result_id
 
-    async def _upload(self, session_id: str, result_id: str, parts: Sequence[Part]) -> None:
+    async def _upload(self, session_id: str, result_id: str, parts: Sequence[DataPart]) -> None:
         if not await self._hand_over(session_id, result_id, parts, ()):
             await self._standard.transfers.upload(session_id, result_id, parts)
 
@@ -191,7 +191,7 @@ class BatchTransport:
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Part],
+        parts: Sequence[DataPart],
         results: Sequence[tuple[str, str]],
     ) -> bool:
         """Complete a result with a file that the engine takes over; False if that cannot be done.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from armoflow.errors import EngineError
 from armoflow.protocol.credentials import CertificateFacts
-from armoflow.protocol.probe import Found, Standing
+from armoflow.protocol.probe import ProbeOutcome, Standing
 from armoflow.protocol.resolve import STATE_VARIABLE
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.traffic import Traffic
@@ -72,7 +72,7 @@ class Case:
     text: str = ""
     permission: str = ""
     connecting: bool = False
-    found: Found | None = None
+    found: ProbeOutcome | None = None
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     @property

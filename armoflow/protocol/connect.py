@@ -32,10 +32,9 @@ from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.filter_fields import PARTITIONS, sort_upwards
 from armoflow.protocol.refusals import explain, find, refusal
 from armoflow.protocol.repeat import describe, is_ambiguous
-from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.settings import ConnectionSettings, PayloadMode
 from armoflow.protocol.silence import look
 from armoflow.protocol.standard import StandardTransport
-from armoflow.protocol.standard_submitter import PayloadMode
 from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)

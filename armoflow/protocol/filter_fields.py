@@ -19,7 +19,7 @@ from armonik.protogen.common import (
     tasks_fields_pb2,
 )
 
-Kind: TypeAlias = Literal["string", "number", "boolean", "status", "date", "duration", "array"]
+FieldKind: TypeAlias = Literal["string", "number", "boolean", "status", "date", "duration", "array"]
 Operator: TypeAlias = Literal[
     "==", "!=", "<", "<=", ">", ">=", "contains", "not contains", "starts with", "ends with"
 ]
@@ -27,7 +27,7 @@ Test: TypeAlias = "tuple[str, Operator, Any]"
 """A field, an operator, and a value as the API has it."""
 
 _ORDERED: Final[tuple[Operator, ...]] = ("==", "!=", "<", "<=", ">=", ">")
-OPERATORS: Final[Mapping[Kind, tuple[Operator, ...]]] = {
+OPERATORS: Final[Mapping[FieldKind, tuple[Operator, ...]]] = {
     "string": ("==", "!=", "contains", "not contains", "starts with", "ends with"),
     "number": _ORDERED,
     "date": _ORDERED,
@@ -76,7 +76,7 @@ class Fields:
             for name in self.kinds
         }
 
-    def of_kind(self, kind: Kind) -> list[str]:
+    def of_kind(self, kind: FieldKind) -> list[str]:
         """The fields with values of a kind."""
         return [name for name, each in self.kinds.items() if each == kind]
 
@@ -169,14 +169,14 @@ def add_filters(message: Any, fields: Fields, alternatives: Iterable[Sequence[Te
             test.operator = OPERATORS[kind].index(operator)
 
 
-def set_field(message: Any, fields: Fields, name: str) -> Kind:
+def set_field(message: Any, fields: Fields, name: str) -> FieldKind:
     """Name a field in a message; returns the kind of its values."""
     if name.startswith(GENERIC):
         message.task_option_generic_field.field = name[len(GENERIC) :]
         return "string"
     chosen = OPTIONS if name in OPTIONS.numbers else fields
     getattr(message, chosen.choice).field = chosen.numbers[name]
-    kind: Kind = chosen.kinds[name]
+    kind: FieldKind = chosen.kinds[name]
     return kind
 
 

@@ -54,7 +54,7 @@ class Standing(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ProbeOutcome:
     """What stands at an address.
 
     Attributes:
@@ -68,7 +68,7 @@ class Found:
     server: CertificateFacts | None = None
 
 
-def probe(settings: ConnectionSettings, authorities: bytes | None, seconds: float) -> Found:
+def probe(settings: ConnectionSettings, authorities: bytes | None, seconds: float) -> ProbeOutcome:
     """Look at what stands at an endpoint; raises nothing.
 
     Args:
@@ -80,12 +80,12 @@ def probe(settings: ConnectionSettings, authorities: bytes | None, seconds: floa
     try:
         return looking.tls(authorities) if settings.secure else looking.plain()
     except (socket.gaierror, UnicodeError) as error:
-        return Found(Standing.NAME_UNKNOWN, _words(error))
+        return ProbeOutcome(Standing.NAME_UNKNOWN, _words(error))
     except TimeoutError:
-        return Found(Standing.LOST, f"no answer within {seconds:g} s")
+        return ProbeOutcome(Standing.LOST, f"no answer within {seconds:g} s")
     except OSError as error:
         absent = error.errno in _ABSENT
-        return Found(Standing.NOBODY if absent else Standing.UNREACHABLE, _words(error))
+        return ProbeOutcome(Standing.NOBODY if absent else Standing.UNREACHABLE, _words(error))
 
 
 class _Probe:
@@ -94,18 +94,18 @@ class _Probe:
         self._seconds = seconds
         self._name = settings.target_name or settings.host
 
-    def plain(self) -> Found:
+    def plain(self) -> ProbeOutcome:
         with self._connect() as connection:
             first = self._greet(connection)
         if _is_http2(first):
-            return Found(Standing.AS_ASKED)
+            return ProbeOutcome(Standing.AS_ASKED)
         if not self._settings.path:
             certificate = self._certificate()
             if certificate is not None:
-                return Found(Standing.TLS, server=facts_of(certificate))
-        return Found(Standing.SILENT) if first is None else _stranger(first)
+                return ProbeOutcome(Standing.TLS, server=facts_of(certificate))
+        return ProbeOutcome(Standing.SILENT) if first is None else _stranger(first)
 
-    def tls(self, authorities: bytes | None) -> Found:
+    def tls(self, authorities: bytes | None) -> ProbeOutcome:
         known = authorities.decode("ascii", "ignore") if authorities else None
         context = ssl.create_default_context(cadata=known)
         context.set_alpn_protocols(["h2"])
@@ -115,9 +115,9 @@ class _Probe:
                 secured = context.wrap_socket(connection, server_hostname=self._name)
             except ssl.SSLCertVerificationError as error:
                 server = facts_of(self._certificate() or b"")
-                return Found(_verdict(error), error.verify_message, server)
+                return ProbeOutcome(_verdict(error), error.verify_message, server)
             except ssl.SSLError as error:
-                return Found(_refusal(error), _words(error))
+                return ProbeOutcome(_refusal(error), _words(error))
             except OSError as error:  # it hung up, or said nothing
                 return self._without_tls(error)
         with secured:
@@ -131,22 +131,26 @@ class _Probe:
                     self._settings.client_certificate, self._settings.client_key
                 )
 
-    def _inside(self, secured: ssl.SSLSocket) -> Found:
+    def _inside(self, secured: ssl.SSLSocket) -> ProbeOutcome:
         server = facts_of(secured.getpeercert(True) or b"")
         try:
             first = self._greet(secured)
         except ssl.SSLError as error:  # TLS 1.3 says only now that it wants a certificate
-            return Found(Standing.WANTS_CERTIFICATE, _words(error), server)
+            return ProbeOutcome(Standing.WANTS_CERTIFICATE, _words(error), server)
         if _is_http2(first):
-            return Found(Standing.AS_ASKED, server=server)
+            return ProbeOutcome(Standing.AS_ASKED, server=server)
         if first == b"" and secured.selected_alpn_protocol() == "h2":  # it was ready for more
-            return Found(Standing.WANTS_CERTIFICATE, "it hung up", server)
-        return Found(Standing.SILENT, server=server) if first is None else _stranger(first, server)
+            return ProbeOutcome(Standing.WANTS_CERTIFICATE, "it hung up", server)
+        return (
+            ProbeOutcome(Standing.SILENT, server=server)
+            if first is None
+            else _stranger(first, server)
+        )
 
-    def _without_tls(self, error: OSError) -> Found:
+    def _without_tls(self, error: OSError) -> ProbeOutcome:
         with self._connect() as connection:
             spoken = self._greet(connection)
-        return Found(Standing.PLAIN if spoken else Standing.SILENT, _words(error))
+        return ProbeOutcome(Standing.PLAIN if spoken else Standing.SILENT, _words(error))
 
     def _connect(self) -> socket.socket:
         """Connect to a socket's path, or to the first address of a host that is there."""
@@ -221,13 +225,15 @@ def _is_http2(first: bytes | None) -> bool:
     )
 
 
-def _stranger(first: bytes, server: CertificateFacts | None = None) -> Found:
+def _stranger(first: bytes, server: CertificateFacts | None = None) -> ProbeOutcome:
     if first.startswith(b"HTTP/"):
-        return Found(Standing.WEB, first.partition(b"\r")[0].decode("ascii", "replace"), server)
+        return ProbeOutcome(
+            Standing.WEB, first.partition(b"\r")[0].decode("ascii", "replace"), server
+        )
     if first.lower().startswith((b"<!doctype html", b"<html")):
-        return Found(Standing.WEB, "it sends a page", server)
+        return ProbeOutcome(Standing.WEB, "it sends a page", server)
     said = f"it begins with {first[:16]!r}" if first else "it hung up"
-    return Found(Standing.OTHER, said, server)
+    return ProbeOutcome(Standing.OTHER, said, server)
 
 
 def _words(error: Exception) -> str:

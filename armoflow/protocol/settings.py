@@ -13,6 +13,8 @@ from armoflow.errors import EngineUnreachableError, OptionError
 from armoflow.system.sockets import is_loopback, unix_path, unix_target
 
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]
+PayloadMode: TypeAlias = Literal["auto", "delayed", "eager", "inline"]
+"""When payloads go up; see :class:`~armoflow.client.client.Client`."""
 
 
 class ConnectionOptions(TypedDict, total=False):

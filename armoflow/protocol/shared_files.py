@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from armoflow.codec.container import Buffer
-from armoflow.content import PIECE, FileContent, Part, is_mapped, view_pieces
+from armoflow.content import PIECE, DataPart, FileContent, is_mapped, view_pieces
 
 _PARTS_PER_CALL = 512
 
 
-def write_parts(path: str, parts: Sequence[Part]) -> int:
+def write_parts(path: str, parts: Sequence[DataPart]) -> int:
     """Write the parts one after the other into a new file, without joining them.
 
     Returns:
@@ -46,7 +46,7 @@ def write_parts(path: str, parts: Sequence[Part]) -> int:
         raise
 
 
-def _write(fd: int, parts: Sequence[Part]) -> int:
+def _write(fd: int, parts: Sequence[DataPart]) -> int:
     """Write parts; those of large files one after the other, that no more of them is in memory."""
     total = 0
     together: list[Buffer] = []
@@ -61,7 +61,7 @@ def _write(fd: int, parts: Sequence[Part]) -> int:
     return total + _write_all(fd, together)
 
 
-def _pieces(part: Part) -> Iterator[Buffer] | None:
+def _pieces(part: DataPart) -> Iterator[Buffer] | None:
     """The pieces of a file, read or mapped; None: it is in memory already."""
     if isinstance(part, FileContent):
         return (part[start : start + PIECE] for start in range(0, len(part), PIECE))

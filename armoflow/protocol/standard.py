@@ -28,7 +28,7 @@ from armonik.protogen.common import (
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.cases import Caller
@@ -42,8 +42,9 @@ from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
+from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_sessions import StandardSharedSessions
-from armoflow.protocol.standard_submitter import PayloadMode, StandardSubmitter
+from armoflow.protocol.standard_submitter import StandardSubmitter
 from armoflow.protocol.submission import Note, Submission, WireOptions, labelled
 from armoflow.protocol.transfers import Transfers
 from armoflow.protocol.transport import EndedTasks, SharedSessions, TaskState, TaskUnderWay
@@ -152,7 +153,7 @@ class StandardTransport:
         self._begun[session_id].set()
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[DataPart], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id."""
         name = CONSTANT_PREFIX + name[: messages.NAME_LIMIT]

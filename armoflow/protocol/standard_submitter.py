@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from armonik.protogen.common import results_common_pb2, task_status_pb2, tasks_common_pb2
 
@@ -29,14 +29,13 @@ from armoflow.protocol import messages
 from armoflow.protocol.frames import CACHED_PREFIX, PAYLOAD_PREFIX
 from armoflow.protocol.late import read_again
 from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.submission import InputsAbortedError, Note, Submission
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
-
-PayloadMode: TypeAlias = Literal["auto", "delayed", "eager", "inline"]
 
 CREATING_PATIENCE = 2.0
 """Seconds after which a task that an engine left in creating counts as lost."""

@@ -11,7 +11,7 @@ from armonik.protogen.common import result_status_pb2, results_common_pb2
 
 from armoflow import config
 from armoflow.codec.container import Buffer
-from armoflow.content import FileContent, Part, Spool
+from armoflow.content import DataPart, FileContent, Spool
 from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
 from armoflow.protocol.repeat import CALL_DEADLINE, is_broken, repeat
@@ -43,7 +43,7 @@ class Transfers:
         self._streams = asyncio.Semaphore(config.TRANSFERS)
         self._questions: dict[str, tuple[set[str], asyncio.Task[dict[str, int]]]] = {}
 
-    async def upload(self, session_id: str, result_id: str, parts: Sequence[Part]) -> None:
+    async def upload(self, session_id: str, result_id: str, parts: Sequence[DataPart]) -> None:
         """Upload a result's data by chunks; again after an unknown outcome.
 
         Data that was stored and then deleted, with the task that needed it, is not stored again.
@@ -55,7 +55,7 @@ class Transfers:
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Part],
+        parts: Sequence[DataPart],
         sent: Callable[[int], None],
     ) -> None:
         repeated = False
@@ -90,7 +90,7 @@ class Transfers:
         self,
         session_id: str,
         result_id: str,
-        parts: Sequence[Part],
+        parts: Sequence[DataPart],
         sent: Callable[[int], None],
         unreadable: list[SerializationError],
     ) -> AsyncIterator[Any]:
@@ -167,7 +167,7 @@ class Transfers:
         ) from missing
 
 
-async def _chunk(part: Part, piece: slice) -> bytes:
+async def _chunk(part: DataPart, piece: slice) -> bytes:
     if isinstance(part, FileContent):
         return await asyncio.to_thread(part.__getitem__, piece)
     return bytes(part[piece])

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from armoflow.codec.container import Buffer
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import DataLostError
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
@@ -203,7 +203,7 @@ class Transport(Protocol):
         """
 
     async def store(
-        self, session_id: str, name: str, parts: Sequence[Part], *, lasting: bool = False
+        self, session_id: str, name: str, parts: Sequence[DataPart], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from armoflow.agent.effects import Data, StagedFile
+from armoflow.agent.effects import ResultData, StagedFile
 from armoflow.cache.changes import described, snapshot_of
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
@@ -90,7 +90,7 @@ class _Agent(RunnerAgent):
         """The same: what a child task would read is not needed."""
         return self.new_results([name for name, _ in items])
 
-    def fetch(self, result_id: str) -> data.Source:
+    def fetch(self, result_id: str) -> data.DataSource:
         """The file of a constant, or of code."""
         path = self._dump.data(result_id)
         if not path.is_file():
@@ -225,7 +225,7 @@ def _item(name: str, slot: Slot, payload: Payload) -> ReplayedItem:
     return ReplayedItem(name, error=record, skipped=slot.kind is SlotKind.SKIPPED)
 
 
-def _read(made: Data) -> Buffer:
+def _read(made: ResultData) -> Buffer:
     return data.read((made.path, made.size) if isinstance(made, StagedFile) else bytes(made))
 
 

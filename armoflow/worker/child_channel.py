@@ -14,7 +14,7 @@ from typing import Any
 
 from armoflow.agent import lane_frames
 from armoflow.errors import ProtocolError
-from armoflow.worker.data import Source
+from armoflow.worker.data import DataSource
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark
 from armoflow.worker.passed import Passed
@@ -180,9 +180,9 @@ class OwnerAgent(RunnerAgent):
         ids: list[str] = self._ask("store_results", [list(item) for item in items])
         return ids
 
-    def fetch(self, result_id: str) -> Source:
+    def fetch(self, result_id: str) -> DataSource:
         """The data of any result."""
-        source: Source = self._ask("fetch", result_id)
+        source: DataSource = self._ask("fetch", result_id)
         return source
 
     def others_wait(self) -> bool:
@@ -204,7 +204,7 @@ class OwnerAgent(RunnerAgent):
         return value
 
 
-def _decode_task(entry: Sequence[Any], inputs: dict[str, Source]) -> EngineTask:
+def _decode_task(entry: Sequence[Any], inputs: dict[str, DataSource]) -> EngineTask:
     serial, task_id, session_id, outputs, payload, folder, progress, passed, trace, refused = entry
     return EngineTask(
         serial,

@@ -10,18 +10,18 @@ from typing import TypeAlias
 
 from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
-from armoflow.content import Part, copy_new, digest_of, digest_of_pieces, read_pieces, write_new
+from armoflow.content import DataPart, copy_new, digest_of, digest_of_pieces, read_pieces, write_new
 from armoflow.errors import DataLostError
 from armoflow.protocol.shared_files import remove_file, write_parts
 from armoflow.worker.failures import UnreadableDataError
 
-Source: TypeAlias = "bytes | Sequence[object]"
+DataSource: TypeAlias = "bytes | Sequence[object]"
 """Data in a message: bytes, or path and size of a file."""
 
 _SMALL_FILE = 1024 * 1024  # not worth an open file descriptor
 
 
-def read(source: Source) -> Buffer:
+def read(source: DataSource) -> Buffer:
     """The data; a file is mapped copy-on-write, so that whoever gets views may write to them.
 
     Raises:
@@ -47,7 +47,7 @@ def map_file(fd: int) -> Buffer:
     return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
 
 
-def write(path: str, parts: Sequence[Part]) -> StagedFile:
+def write(path: str, parts: Sequence[DataPart]) -> StagedFile:
     """Write the parts one after the other, without joining them.
 
     The owner is told of the file only when it is complete.
@@ -63,7 +63,7 @@ class FetchedData:
         limit: Bytes to keep.
     """
 
-    def __init__(self, fetch: Callable[[str], Source], limit: int) -> None:
+    def __init__(self, fetch: Callable[[str], DataSource], limit: int) -> None:
         self._fetch = fetch
         self._limit = limit
         self._size = 0

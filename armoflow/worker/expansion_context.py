@@ -18,7 +18,7 @@ from armoflow.codec.envelope import Cell, Slot, pack_envelope
 from armoflow.codec.item_log import ItemLog
 from armoflow.codec.kept_errors import kept_errors
 from armoflow.codec.payload import Payload
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.protocol.frames import (
     CHILD_PREFIX,
     CONSTANT_PREFIX,
@@ -91,7 +91,7 @@ class ExpansionContext:
         function: Callable[..., Any] | None,
         outputs: Sequence[str],
         agent: TaskAgent,
-        stage: Callable[[str, Sequence[Part]], StagedFile],
+        stage: Callable[[str, Sequence[DataPart]], StagedFile],
         effects: Effects,
         local: bool,
         seconds: float,
@@ -118,7 +118,7 @@ class ExpansionContext:
         """Whether other tasks wait for this process, which nobody is free to take."""
         return self._agent.others_wait()
 
-    def store(self, name: str, parts: Sequence[Part]) -> str:
+    def store(self, name: str, parts: Sequence[DataPart]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""
         return self._store_one((CONSTANT_PREFIX + name)[:_NAME], parts)
 
@@ -220,7 +220,7 @@ class ExpansionContext:
             self.effects.created.extend(map(CreatedResult, ids, names))
         return ids
 
-    def _store_one(self, name: str, parts: Sequence[Part]) -> str:
+    def _store_one(self, name: str, parts: Sequence[DataPart]) -> str:
         if size(parts) <= config.INLINE_DATA_LIMIT:
             return self._store([(name, b"".join([part[:] for part in parts]))])[0]
         result_id = self._create([name])[0]

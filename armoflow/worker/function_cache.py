@@ -15,14 +15,12 @@ from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.errors import TaskError
 from armoflow.orchestrator.package_versions import why_unreadable
-from armoflow.system.coroutines import as_plain
+from armoflow.system.coroutines import Function, as_plain
 from armoflow.worker.attempts import explain
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.inputs import code_bytes
 from armoflow.worker.reach import Reach
 from armoflow.worker.script import Carried, script_scope
-
-Function = Callable[..., Any]
 
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
 _GENERATOR = inspect.CO_GENERATOR

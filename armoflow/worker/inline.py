@@ -49,7 +49,7 @@ from armoflow.worker.inline_sources import (
     run_source,
     run_zip,
 )
-from armoflow.worker.inline_steps import Steps, Unfinished, skipped
+from armoflow.worker.inline_steps import InputSteps, Unfinished, skipped
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import ArgumentLoader, Made, Row
 from armoflow.worker.mark import MarkWriter
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
 
-_KINDS: dict[type[Node], Callable[[Any, Any], Steps]] = {
+_KINDS: dict[type[Node], Callable[[Any, Any], InputSteps]] = {
     SourceNode: run_source,
     MapNode: run_map,
     FilterNode: run_filter,

@@ -21,7 +21,7 @@ from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
-from armoflow.worker.made import Arguments, Made
+from armoflow.worker.made import Made, MadeArguments
 from armoflow.worker.mark import MarkWriter
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class InlineCaller:
         self,
         node: Node,
         task: BaseTask[Any, Any],
-        load: Callable[[], Arguments],
+        load: Callable[[], MadeArguments],
         item: int | None = None,
     ) -> Any:
         """Make the attempts of a call.

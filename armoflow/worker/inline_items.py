@@ -16,12 +16,12 @@ from armoflow.graph.nodes import FilterNode, MapNode
 from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import TriedLaterError
-from armoflow.worker.inline_steps import Here, Steps, name_of, references, rest_of, skipped
+from armoflow.worker.inline_steps import Here, InputSteps, name_of, references, rest_of, skipped
 from armoflow.worker.job import no_truth
-from armoflow.worker.made import ArgumentLoader, Arguments, Made, Row
+from armoflow.worker.made import ArgumentLoader, Made, MadeArguments, Row
 
 
-def run_map(here: Here, node: MapNode) -> Steps:
+def run_map(here: Here, node: MapNode) -> InputSteps:
     """A call for each item."""
     if not _may_map(here, node):
         return
@@ -39,7 +39,7 @@ def run_map(here: Here, node: MapNode) -> Steps:
         return
     rows: list[Row] = [[] for _ in range(node.outputs)]
 
-    def arguments(parts: Sequence[Made]) -> Arguments:
+    def arguments(parts: Sequence[Made]) -> MadeArguments:
         values = [
             part.read(source.node.name, node.name)
             for source, part in zip(sources, parts, strict=True)
@@ -82,7 +82,7 @@ def _may_map(here: Here, node: MapNode | FilterNode) -> bool:
 
 
 def _mapped(
-    here: Here, node: MapNode, index: int, parts: Sequence[Made], load: Callable[[], Arguments]
+    here: Here, node: MapNode, index: int, parts: Sequence[Made], load: Callable[[], MadeArguments]
 ) -> list[Made]:
     """What becomes of an item."""
     failure = next((part.failure for part in parts if part.failure is not None), None)
@@ -103,7 +103,7 @@ def _rest_of_map(here: Here, node: MapNode, start: int) -> MapNode:
     return rest
 
 
-def run_filter(here: Here, node: FilterNode) -> Steps:
+def run_filter(here: Here, node: FilterNode) -> InputSteps:
     """A call for each item, which says whether it stays."""
     if not _may_map(here, node):
         return
@@ -141,14 +141,14 @@ def _rest_of_filter(here: Here, node: FilterNode, start: int) -> FilterNode:
 
 
 def _decided(
-    here: Here, node: FilterNode, index: int, part: Made, fixed: Callable[[], Arguments]
+    here: Here, node: FilterNode, index: int, part: Made, fixed: Callable[[], MadeArguments]
 ) -> Made | None:
     """An item, if it stays."""
     if part.failure is not None:
         return Made(failure=skipped(part.failure, node.item_name(index)))
     position = node.first + index
 
-    def load() -> Arguments:
+    def load() -> MadeArguments:
         return [part.read(name_of(node.source), node.name)], fixed()[1]
 
     try:

@@ -14,13 +14,13 @@ from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import as_delayed
 from armoflow.worker.inline_sources import run_dynamic
-from armoflow.worker.inline_steps import Here, Steps, name_of, references, rest_of, skipped
+from armoflow.worker.inline_steps import Here, InputSteps, name_of, references, rest_of, skipped
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import not_combined
-from armoflow.worker.made import Arguments, Made
+from armoflow.worker.made import Made, MadeArguments
 
 
-def run_reduction(here: Here, node: ReduceNode | FoldNode) -> Steps:
+def run_reduction(here: Here, node: ReduceNode | FoldNode) -> InputSteps:
     """Calls from left to right, each of the value so far and the next item."""
     if dynamic.is_dynamic(node):
         yield from run_dynamic(here, node)
@@ -76,7 +76,7 @@ def _combined(here: Here, node: ReduceNode | FoldNode, left: Made, right: Made) 
     if failure is not None:
         return Made(failure=skipped(failure, node.name))
 
-    def load() -> Arguments:
+    def load() -> MadeArguments:
         name = name_of(node.source)
         return [left.read(node.name, node.name), right.read(name, node.name)], {}
 

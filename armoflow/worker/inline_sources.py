@@ -27,12 +27,12 @@ from armoflow.graph.nodes import (
 from armoflow.orchestrator.planning import dynamic
 from armoflow.worker.inline_calls import as_delayed
 from armoflow.worker.inline_iterators import Taken
-from armoflow.worker.inline_steps import Here, Steps, references, skipped
+from armoflow.worker.inline_steps import Here, InputSteps, references, skipped
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.made import Made, Row
 
 
-def run_source(here: Here, node: SourceNode) -> Steps:
+def run_source(here: Here, node: SourceNode) -> InputSteps:
     """Local items; those that hold lazy values are put together by a call."""
     items = _items_of(here, node)
     if items is None:
@@ -70,7 +70,7 @@ def _items_of(here: Here, node: SourceNode) -> Sequence[Any] | None:
     return here.taken[node].all
 
 
-def run_zip(here: Here, node: ZipNode) -> Steps:
+def run_zip(here: Here, node: ZipNode) -> InputSteps:
     """Tuples; no call is needed."""
     sources = references(node.sources)
     yield sources
@@ -89,7 +89,7 @@ def run_zip(here: Here, node: ZipNode) -> Steps:
     here.set_rows(node, [row])
 
 
-def run_slice(here: Here, node: SliceNode) -> Steps:
+def run_slice(here: Here, node: SliceNode) -> InputSteps:
     """Some items; no call is needed."""
     (source,) = references([node.source])
     yield [source]
@@ -98,7 +98,7 @@ def run_slice(here: Here, node: SliceNode) -> Steps:
         here.set_rows(node, [[row[position] for position in node.positions]])
 
 
-def run_item(here: Here, node: ItemNode) -> Steps:
+def run_item(here: Here, node: ItemNode) -> InputSteps:
     """One item; no call is needed."""
     if dynamic.is_dynamic(node):
         yield from run_dynamic(here, node)
@@ -111,7 +111,7 @@ def run_item(here: Here, node: ItemNode) -> Steps:
         here.set_value(node, made)
 
 
-def run_gather(here: Here, node: GatherNode) -> Steps:
+def run_gather(here: Here, node: GatherNode) -> InputSteps:
     """A list; no call is needed."""
     if dynamic.is_dynamic(node):
         yield from run_dynamic(here, node)
@@ -126,12 +126,12 @@ def run_gather(here: Here, node: GatherNode) -> Steps:
     here.set_value(node, made)
 
 
-def run_elsewhere(_here: Here, _node: Node) -> Steps:
+def run_elsewhere(_here: Here, _node: Node) -> InputSteps:
     """Nothing: it is left to the plan."""
     yield from ()
 
 
-def run_dynamic(here: Here, node: Node) -> Steps:
+def run_dynamic(here: Here, node: Node) -> InputSteps:
     """What is made of a collection over a value that only a task makes: see ``dynamic``."""
     try:
         call = CallNode(dynamic.expand, (dynamic.describe(node),), {})

@@ -63,7 +63,7 @@ class Here(Protocol):
         """A node's only value was made."""
 
 
-Steps: TypeAlias = "Generator[Sequence[Reference], None, None]"
+InputSteps: TypeAlias = "Generator[Sequence[Reference], None, None]"
 """Gives what is to be looked at next. A kind that ends without setting anything is left."""
 
 

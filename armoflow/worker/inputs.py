@@ -44,7 +44,7 @@ class CellCache:
     def __init__(self) -> None:
         self._cells: dict[str, list[Cell]] = {}
 
-    def read(self, result_id: str, source: data.Source) -> list[Cell]:
+    def read(self, result_id: str, source: data.DataSource) -> list[Cell]:
         """The slots of a result; those of a file are read anew, for they can be written to."""
         cells = self._cells.get(result_id)
         if cells is None:
@@ -72,7 +72,7 @@ class Inputs:
     def __init__(
         self,
         payload: Payload,
-        sources: Mapping[str, data.Source],
+        sources: Mapping[str, data.DataSource],
         stored: data.FetchedData,
         cache: CellCache,
         *,

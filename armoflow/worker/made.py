@@ -105,7 +105,7 @@ class Made:
 Row: TypeAlias = "list[Made | None]"
 """The items of a collection, in order; None for one that was filtered out."""
 
-Arguments: TypeAlias = "tuple[Sequence[Any], dict[str, Any]]"
+MadeArguments: TypeAlias = "tuple[Sequence[Any], dict[str, Any]]"
 """Those of a call, by position and by name."""
 
 
@@ -145,7 +145,7 @@ class ArgumentLoader:
                 self._pickled = _owned(dumps((args, kwargs), self._refer))
                 break
 
-    def __call__(self) -> Arguments:
+    def __call__(self) -> MadeArguments:
         """The arguments, by position and by name."""
         loaded: dict[Any, Any] = {}
 

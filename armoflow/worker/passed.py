@@ -10,7 +10,7 @@ from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.protocol.shared_files import remove_file
-from armoflow.worker.data import Source
+from armoflow.worker.data import DataSource
 
 
 class Passed:
@@ -23,7 +23,7 @@ class Passed:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._expected: set[str] = set()
-        self._here: dict[str, Source] = {}
+        self._here: dict[str, DataSource] = {}
         self._last: dict[str, Any] = {}
 
     def expect(self, result_ids: Iterable[str]) -> None:
@@ -47,7 +47,7 @@ class Passed:
                     os.link(data.path, link)
                     self._here[result_id] = [link, data.size]
 
-    def take(self, result_ids: Iterable[str]) -> dict[str, Source]:
+    def take(self, result_ids: Iterable[str]) -> dict[str, DataSource]:
         """What a task needs, as far as it is here; :meth:`drop` it afterwards."""
         with self._lock:
             self._expected.difference_update(result_ids)
@@ -59,7 +59,7 @@ class Passed:
                     taken[result_id] = data
             return taken
 
-    def drop(self, taken: dict[str, Source]) -> None:
+    def drop(self, taken: dict[str, DataSource]) -> None:
         """What was taken is not needed any more."""
         for source in taken.values():
             if not isinstance(source, bytes):

@@ -24,7 +24,7 @@ from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_death
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import ArmoflowError, EnvelopeError, RequirementsError, TaskError
 from armoflow.orchestrator.paces import Paces
 from armoflow.protocol.shared_files import remove_file
@@ -70,8 +70,8 @@ class EngineTask:
     task_id: str
     session_id: str
     outputs: Sequence[str]
-    payload: data.Source
-    inputs: Mapping[str, data.Source]
+    payload: data.DataSource
+    inputs: Mapping[str, data.DataSource]
     folder: str | None = None
     progress: TaskProgress | None = None
     passed: Sequence[str] = ()
@@ -96,7 +96,7 @@ class TaskFailure(Exception):
 class RunnerAgent(TaskAgent):
     """What a runner needs of the agent."""
 
-    def fetch(self, result_id: str) -> data.Source:
+    def fetch(self, result_id: str) -> data.DataSource:
         """The data of any result.
 
         Raises:
@@ -468,7 +468,7 @@ class Runner:
         else:
             effects.data[output] = self._stage(task, output, parts)
 
-    def _stage(self, task: EngineTask, result_id: str, parts: Sequence[Part]) -> StagedFile:
+    def _stage(self, task: EngineTask, result_id: str, parts: Sequence[DataPart]) -> StagedFile:
         folder = self._directory if task.folder is None else task.folder
         return data.write(f"{folder}/{result_id}", parts)
 

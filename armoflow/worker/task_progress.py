@@ -38,7 +38,7 @@ class TaskProgress:
         cls,
         spent: Mapping[int, Any],
         entries: Iterable[Any],
-        saved: data.Source | None,
+        saved: data.DataSource | None,
         inline: bool = True,
     ) -> TaskProgress:
         """Read what a RUN message says; ``saved`` is what :func:`save` wrote."""
@@ -91,14 +91,16 @@ class TaskPaused(BaseException):
         saved: What is finished, for :meth:`TaskProgress.decode`.
     """
 
-    def __init__(self, due: int, spent: Mapping[int, tuple[int, int]], saved: data.Source) -> None:
+    def __init__(
+        self, due: int, spent: Mapping[int, tuple[int, int]], saved: data.DataSource
+    ) -> None:
         super().__init__(due)
         self.due = due
         self.spent = spent
         self.saved = saved
 
 
-def save(before: Job | None, job: Job, fold: Fold | None, path: str) -> data.Source | None:
+def save(before: Job | None, job: Job, fold: Fold | None, path: str) -> data.DataSource | None:
     """Keep what is finished of a step, and what it needs of the step before.
 
     Args:

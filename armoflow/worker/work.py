@@ -55,7 +55,7 @@ class History:
     spent: dict[int, Sequence[int]] = field(default_factory=dict)
     crashes: dict[int, int] = field(default_factory=dict)
     overfull: set[int] = field(default_factory=set)
-    saved: data.Source | None = None
+    saved: data.DataSource | None = None
     inline: bool = True
     ran: float = 0.0
     waited: float = 0.0
@@ -127,8 +127,8 @@ class Assignment:
     task_id: str
     session_id: str
     outputs: Sequence[str]
-    payload: data.Source
-    inputs: Mapping[str, data.Source]
+    payload: data.DataSource
+    inputs: Mapping[str, data.DataSource]
     folder: str | None = None
     key: Any = None
     limit: float | None = None
@@ -185,7 +185,7 @@ class Assignment:
         return Writer.of(self.task_id, self.session_id, name)
 
     def pause(
-        self, ran: float, due: int, spent: Mapping[int, Sequence[int]], saved: data.Source
+        self, ran: float, due: int, spent: Mapping[int, Sequence[int]], saved: data.DataSource
     ) -> float:
         """Its process goes on to other tasks until it is due; returns for how many seconds."""
         history = self.history

@@ -25,7 +25,7 @@ from armoflow.errors import EngineError, EngineUnreachableError
 from armoflow.protocol import silence
 from armoflow.protocol.cases import Caller, Case
 from armoflow.protocol.credentials import CertificateFacts, load
-from armoflow.protocol.probe import Found, Standing, probe
+from armoflow.protocol.probe import ProbeOutcome, Standing, probe
 from armoflow.protocol.refusals import TABLE, explain, find
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.system.meeting import shared_endpoint
@@ -133,7 +133,7 @@ CALLERS: dict[str, Caller] = {
 def case_of(row: str) -> Case:
     """The case of a row, with the text as it came once."""
     arrival = ARRIVALS[row]
-    found = None if arrival.standing is None else Found(arrival.standing, "said so", OWN)
+    found = None if arrival.standing is None else ProbeOutcome(arrival.standing, "said so", OWN)
     return Case(
         CALLERS.get(row, Caller(TLS, OWN, user="submitter")),
         arrival.code.partition("|")[0],
@@ -177,7 +177,7 @@ def test_armoflow_up_is_proposed_for_this_machine_only() -> None:
         *("https://127.0.0.1:5001", "http://10.0.0.1:5001", "https://cluster:5001"),
     ):
         caller = Caller(ConnectionSettings(endpoint))
-        case = Case(caller, "UNAVAILABLE", connecting=True, found=Found(Standing.NOBODY))
+        case = Case(caller, "UNAVAILABLE", connecting=True, found=ProbeOutcome(Standing.NOBODY))
         words = explain(case)
         assert words is not None
         proposed[endpoint] = "`armoflow up --listen" in words
@@ -326,7 +326,7 @@ def test_an_engine_that_is_just_starting(engine: Up, monkeypatch: pytest.MonkeyP
     with tempfile.TemporaryDirectory(prefix="af-") as directory:
         place = Path(directory) / "s"
 
-        def starts_now(*arguments: Any) -> Found:
+        def starts_now(*arguments: Any) -> ProbeOutcome:
             found = probe(*arguments)
             if not place.is_symlink():
                 assert found.standing is Standing.NOBODY

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from engine_support import Running, in_loop
 
-from armoflow.agent.effects import CreatedResult, Data, Effects
+from armoflow.agent.effects import CreatedResult, Effects, ResultData
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.engine import kept_data
@@ -76,7 +76,7 @@ def run_pack(running: Running, log: str, *constants: str, inputs: tuple[str, ...
     pack = running.submit(b"".join(pack_payload(payload)), inputs)
     assert running.take() == [pack.id]
     left = engine.new_id()
-    data: dict[str, Data] = {pack.outputs[0]: b"slots", left: b"log"}
+    data: dict[str, ResultData] = {pack.outputs[0]: b"slots", left: b"log"}
     engine.complete([(pack.id, Effects([CreatedResult(left, log)], data))])
     return pack
 

@@ -14,7 +14,7 @@ from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError
 from armoflow.protocol import silence, standard_submitter
 from armoflow.protocol.messages import task_options
-from armoflow.protocol.probe import Found, Standing
+from armoflow.protocol.probe import ProbeOutcome, Standing
 from armoflow.protocol.repeat import is_ambiguous, repeat
 from armoflow.protocol.result_handle import ResultHandle
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
@@ -210,7 +210,7 @@ def test_an_engine_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineUnreachableError, match=said):
         run(repeat(call, "creating", CALLER))
     # It answers now, for all that can be seen: then what gRPC said is all that there is.
-    monkeypatch.setattr(silence, "probe", lambda *_: Found(Standing.AS_ASKED))
+    monkeypatch.setattr(silence, "probe", lambda *_: ProbeOutcome(Standing.AS_ASKED))
     said = "creating, tried for 0 s: no answer from unix:/nowhere: UNAVAILABLE: Socket closed"
     with pytest.raises(EngineUnreachableError, match=said):
         run(repeat(call, "creating", CALLER))

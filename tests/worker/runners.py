@@ -12,7 +12,7 @@ from seats import encode, read, read_slots
 from armoflow.agent.effects import Effects, StagedFile
 from armoflow.codec.envelope import Slot
 from armoflow.codec.payload import Payload
-from armoflow.worker.data import Source
+from armoflow.worker.data import DataSource
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, RunnerAgent
@@ -25,7 +25,7 @@ class FakeAgent(RunnerAgent):
         self.calls: list[tuple[str, Any]] = []
         self.made = 0
 
-    def fetch(self, result_id: str) -> Source:
+    def fetch(self, result_id: str) -> DataSource:
         self.calls.append(("fetch", result_id))
         if result_id not in self.stored:
             raise UnreadableDataError(f"no data for {result_id}")

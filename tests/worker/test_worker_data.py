@@ -10,7 +10,7 @@ import pytest
 
 from armoflow.content import copy_new, digest_of
 from armoflow.errors import DataLostError
-from armoflow.worker.data import FetchedData, Source
+from armoflow.worker.data import DataSource, FetchedData
 
 RIGHT, WRONG = b"right" * 300_000, b"wrong" * 300_000
 
@@ -24,7 +24,7 @@ class Agent:
         self._files = files
         self.asked = 0
 
-    def fetch(self, result_id: str) -> Source:
+    def fetch(self, result_id: str) -> DataSource:
         self.asked += 1
         content = self._contents.pop(0)
         if not self._files:

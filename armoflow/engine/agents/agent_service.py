@@ -18,7 +18,7 @@ from typing import Any
 from armonik.protogen.common import agent_common_pb2 as messages
 from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
-from armoflow.agent.effects import ChildTask, CreatedResult, Data, Effects, StagedFile
+from armoflow.agent.effects import ChildTask, CreatedResult, Effects, ResultData, StagedFile
 from armoflow.config import INLINE_DATA_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT
 from armoflow.engine.agents.legacy import CreationStream, CutShortError, DisorderError
 from armoflow.engine.commits import check_own
@@ -131,7 +131,7 @@ class Execution:
         self.effects.data.update(zip(self.notified, data, strict=True))
         return self.effects
 
-    def _bring(self, data: Data) -> Data:
+    def _bring(self, data: ResultData) -> ResultData:
         """Data where the store can take it over: another folder may be on another disk."""
         if self._base is None or isinstance(data, bytes):
             return data
@@ -366,7 +366,7 @@ def _merge(base: ApiOptions | None, own: ApiOptions | None, *, strict: bool) -> 
     return own if base is None else merge_options(base, own, strict=strict)
 
 
-def _read_plain(path: str) -> Data:
+def _read_plain(path: str) -> ResultData:
     """The data in a file that a worker wrote: its bytes, or where they are if they are many.
 
     Raises:
@@ -382,7 +382,7 @@ def _read_plain(path: str) -> Data:
         os.close(fd)
 
 
-def _read_or_nothing(path: str) -> Data:
+def _read_or_nothing(path: str) -> ResultData:
     """The same; a file that is gone is empty, as it is to the reference engine."""
     try:
         return _read_plain(path)

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 from armoflow.system.sockets import unix_path, unix_target
 
-Kind = Literal["unix", "tcp"]
+SocketKind = Literal["unix", "tcp"]
 
-KINDS: tuple[Kind, ...] = ("unix", "tcp")
+KINDS: tuple[SocketKind, ...] = ("unix", "tcp")
 
 _LOOPBACK = "127.0.0.1"
 
@@ -36,7 +36,7 @@ class Channels:
         'http://127.0.0.1:1080'
     """
 
-    kind: Kind
+    kind: SocketKind
     worker: str
     agent: str
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from armoflow.engine.records import SessionStatus, TaskRecord, TaskStatus
 from armoflow.engine.state import State
-from armoflow.worker.data import Source
+from armoflow.worker.data import DataSource
 from armoflow.worker.home import USUAL
 from armoflow.worker.prefetch import LARGEST
 from armoflow.worker.preparations import requirements_of
@@ -48,8 +48,8 @@ class Followers:
         self,
         state: State,
         partition: str,
-        peek: Callable[[str], Source | None],
-        make: Callable[[TaskRecord, Source, dict[str, Source]], Assignment],
+        peek: Callable[[str], DataSource | None],
+        make: Callable[[TaskRecord, DataSource, dict[str, DataSource]], Assignment],
         runs: Callable[[ChildSupervisor, Assignment], bool],
         *,
         may_follow: Callable[[TaskRecord], bool],
@@ -127,7 +127,7 @@ class Followers:
         payload = self._peek(task.payload_id)
         if payload is None:
             return None
-        inputs: dict[str, Source] = {}
+        inputs: dict[str, DataSource] = {}
         for result_id in task.dependencies:
             if result_id != output:
                 data = self._peek(result_id)

@@ -16,7 +16,7 @@ from armoflow.engine.agents.turns import Turns
 from armoflow.engine.core import Engine
 from armoflow.engine.records import ResultStatus, TaskRecord
 from armoflow.tracing import trace_of
-from armoflow.worker.data import Source
+from armoflow.worker.data import DataSource
 from armoflow.worker.home import Home
 from armoflow.worker.preparations import Preparations, requirements_of
 from armoflow.worker.work import Assignment, History
@@ -111,7 +111,7 @@ class Intake:
         payload = self.peek(task.payload_id)
         if payload is None:
             return None
-        inputs: dict[str, Source] = {}
+        inputs: dict[str, DataSource] = {}
         for result_id in task.dependencies:
             data = self.peek(result_id)
             if data is None:
@@ -119,7 +119,9 @@ class Intake:
             inputs[result_id] = data
         return self._make(task, payload, inputs)
 
-    def _make(self, task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
+    def _make(
+        self, task: TaskRecord, payload: DataSource, inputs: dict[str, DataSource]
+    ) -> Assignment:
         work = work_of(task, payload, inputs)
         if task.options.options:
             found, work.refused = self._preparations.found(requirements_of(task.options.options))
@@ -132,7 +134,7 @@ class Intake:
             work.past = history
         return work
 
-    def peek(self, result_id: str) -> Source | None:
+    def peek(self, result_id: str) -> DataSource | None:
         """The data of a result, if it is in memory."""
         result = self._engine.state.results.get(result_id)
         data = None if result is None else self._engine.objects.peek(result.opaque_id)
@@ -154,7 +156,7 @@ class Intake:
                     self._add_read(task, data)
         self._wake()
 
-    async def _load(self, tasks: Sequence[TaskRecord]) -> dict[str, Source]:
+    async def _load(self, tasks: Sequence[TaskRecord]) -> dict[str, DataSource]:
         """The data of tasks, by the ids of results; what is not stored is missing."""
         needed = dict.fromkeys(
             result_id for task in tasks for result_id in (task.payload_id, *task.dependencies)
@@ -171,7 +173,7 @@ class Intake:
             if opaque_id in found
         }
 
-    def _add_read(self, task: TaskRecord, data: dict[str, Source]) -> None:
+    def _add_read(self, task: TaskRecord, data: dict[str, DataSource]) -> None:
         for result_id in (task.payload_id, *task.dependencies):
             if result_id not in data:
                 loss = record_loss(f"input {result_id} has no data", node=task.id)
@@ -181,7 +183,7 @@ class Intake:
         self._ready(self._make(task, data[task.payload_id], inputs))
 
 
-def work_of(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Assignment:
+def work_of(task: TaskRecord, payload: DataSource, inputs: dict[str, DataSource]) -> Assignment:
     """What a child is sent of a task."""
     return Assignment(
         task.id,
@@ -195,6 +197,6 @@ def work_of(task: TaskRecord, payload: Source, inputs: dict[str, Source]) -> Ass
     )
 
 
-def source_of(data: bytes | Path) -> Source:
+def source_of(data: bytes | Path) -> DataSource:
     """What a child is sent of data: itself, or where it is."""
     return data if isinstance(data, bytes) else [str(data), 0]

@@ -17,7 +17,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import add_AgentServicer_to_
 from armoflow.agent.passages import Passage
 from armoflow.config import CHUNK_BYTES
 from armoflow.engine.agents.agent_service import AgentService, Execution, MissingDataError
-from armoflow.engine.agents.channels import Channels, Kind, tcp_channels, unix_channels
+from armoflow.engine.agents.channels import Channels, SocketKind, tcp_channels, unix_channels
 from armoflow.engine.agents.link import (
     KILL_GRACE,
     LIMITS,
@@ -67,7 +67,7 @@ class Employer(Protocol):
     engine: Engine
     environment: Mapping[str, str]
     calls: CallLog
-    kinds: Sequence[Kind]
+    kinds: Sequence[SocketKind]
     mark: str
     data_folder: Path | None
     guardian: Guardian

@@ -15,7 +15,7 @@ from itertools import cycle, repeat
 from pathlib import Path
 from typing import Literal
 
-from armoflow.engine.agents.channels import KINDS, Kind
+from armoflow.engine.agents.channels import KINDS, SocketKind
 from armoflow.engine.agents.seat import Seat
 from armoflow.engine.core import Engine
 from armoflow.engine.pods import pods
@@ -60,14 +60,14 @@ class SocketAgent:
         calls: CallLog,
         data_folder: Path | None = None,
         devices: Sequence[Sequence[str]] = (),
-        channel: Kind | Literal["auto"] = "auto",
+        channel: SocketKind | Literal["auto"] = "auto",
         seat: type[Seat] = Seat,
     ) -> None:
         self.engine = engine
         self.partition = partition
         self.environment = environment
         self.calls = calls
-        self.kinds: Sequence[Kind] = KINDS if channel == "auto" else (channel,)
+        self.kinds: Sequence[SocketKind] = KINDS if channel == "auto" else (channel,)
         self.data_folder = data_folder
         self._shared: TemporaryDirectory | None = None
         self.mark = new_mark(environment)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from armonik.protogen.client.events_service_pb2_grpc import EventsServicer
 
 from armoflow.engine.core import Engine
-from armoflow.engine.filters import Condition, Entity, Filters, make_predicate
+from armoflow.engine.filters import Condition, EntityKind, Filters, make_predicate
 from armoflow.engine.records import Event, EventKind, StateError, TaskRecord
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import event_to_message
@@ -131,7 +131,7 @@ def _doubled(event: Event) -> Sequence[Event]:
     return (event,)
 
 
-def _predicate(entity: Entity, filters: Filters) -> Callable[[Any], bool]:
+def _predicate(entity: EntityKind, filters: Filters) -> Callable[[Any], bool]:
     """The test of a record; an OR of ids, which waiting clients ask for, is one look-up."""
     ids: set[str] = set()
     others: list[Sequence[Condition]] = []

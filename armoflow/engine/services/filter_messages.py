@@ -20,8 +20,8 @@ from armoflow.protocol.filter_fields import (
     OPERATORS,
     OPTIONS,
     SESSIONS,
+    FieldKind,
     Fields,
-    Kind,
 )
 
 APPLICATIONS: Final = Fields(
@@ -131,7 +131,7 @@ def _parse_condition(condition: Any, fields: Fields, strict: bool) -> Condition:
 
 def _parse_field(
     field: Any, fields: Fields, strict: bool, where: str = "filter"
-) -> tuple[str, Kind]:
+) -> tuple[str, FieldKind]:
     """A field's name, and the kind of its values."""
     choice = field.WhichOneof("field")
     if choice == "task_option_generic_field":

@@ -41,14 +41,16 @@ from armoflow.engine.state.record_changes import (
 from armoflow.engine.state.submission_checks import Checked
 from armoflow.engine.state.submission_commands import SubmissionCommands
 
-Commit: TypeAlias = "tuple[str, Sequence[CreatedResult], Mapping[str, Stored], Sequence[NewTask]]"
+TaskSuccess: TypeAlias = (
+    "tuple[str, Sequence[CreatedResult], Mapping[str, Stored], Sequence[NewTask]]"
+)
 """One task's success: its id, the results it created, the data it stored, its children."""
 
 
 class Completion(SubmissionCommands):
     """Commit, fail, retry."""
 
-    def _commit(self, changes: Changes, now: float, commit: Commit) -> None:
+    def _commit(self, changes: Changes, now: float, commit: TaskSuccess) -> None:
         """Commit one success.
 
         Raises:
@@ -74,7 +76,7 @@ class Completion(SubmissionCommands):
             self._succeed(changes, now, task, self._store(changes, now, stored))
 
     def _commit_effects(
-        self, changes: Changes, now: float, task: TaskRecord, commit: Commit
+        self, changes: Changes, now: float, task: TaskRecord, commit: TaskSuccess
     ) -> None:
         """A commit with results or children of its own: checked whole, then told."""
         _, created, stored, children = commit
@@ -138,7 +140,7 @@ class Completion(SubmissionCommands):
         self._drop(changes, {output: stored[output] for output in delegated})
         return {key: data for key, data in stored.items() if key not in delegated}
 
-    def _keep_refused(self, changes: Changes, now: float, commit: Commit) -> None:
+    def _keep_refused(self, changes: Changes, now: float, commit: TaskSuccess) -> None:
         """What is left of a success whose children are refused in ArmoniK.Core: its data."""
         task_id, created, stored, _ = commit
         news = [NewResult(result_id, name) for result_id, name in created]
@@ -146,7 +148,7 @@ class Completion(SubmissionCommands):
         for result in self._store(changes, now, stored):
             self._wake(changes, now, result)
 
-    def _commit_or_fail(self, changes: Changes, now: float, commit: Commit) -> None:
+    def _commit_or_fail(self, changes: Changes, now: float, commit: TaskSuccess) -> None:
         try:
             self._commit(changes, now, commit)
         except StateError as refusal:

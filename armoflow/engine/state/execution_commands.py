@@ -11,7 +11,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.state.committing import Commit, Completion
+from armoflow.engine.state.committing import Completion, TaskSuccess
 from armoflow.engine.state.record_changes import (
     CANCELLING,
     DISPATCHED,
@@ -142,7 +142,7 @@ class ExecutionCommands(Completion):
         self._give_back(changes, now, task)
         return changes
 
-    def complete_tasks(self, now: float, commits: Iterable[Commit]) -> Changes:
+    def complete_tasks(self, now: float, commits: Iterable[TaskSuccess]) -> Changes:
         """Commit successes, each in the order of ArmoniK.Core's agent.
 
         If an expected output was neither produced nor handed to a child, the task ends in error and

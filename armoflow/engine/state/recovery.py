@@ -37,7 +37,7 @@ AT_ONCE: Final = 10_000
 
 _LOST = "the engine stopped while the task was running"
 
-Record = TypeVar("Record", TaskRecord, ResultRecord)
+SessionMember = TypeVar("SessionMember", TaskRecord, ResultRecord)
 
 
 class Recovery(ExecutionCommands, SessionCommands):
@@ -159,7 +159,7 @@ class Recovery(ExecutionCommands, SessionCommands):
                 self._queue(changes, now, task)
 
 
-def _by_session(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
+def _by_session(records: Iterable[SessionMember]) -> Iterator[tuple[str, list[SessionMember]]]:
     """Records that stand side by side and are of one session, not too many at once."""
     for session_id, some in groupby(records, attrgetter("session_id")):
         while part := list(islice(some, AT_ONCE)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from typing import Any, Final
 
 import grpc
 
@@ -20,10 +20,7 @@ from armoflow.engine.web.grpc_web import (
     trailers_frame,
 )
 from armoflow.engine.web.web_access import Access, Refusal
-
-Scope: TypeAlias = "MutableMapping[str, Any]"
-Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"
-Send: TypeAlias = "Callable[[MutableMapping[str, Any]], Awaitable[None]]"
+from armoflow.system.asgi import AsgiReceive, AsgiScope, AsgiSend
 
 _OWN: Final = frozenset(
     {
@@ -58,7 +55,7 @@ class WebApplication:
         self._channel = channel
         self._access = access
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
@@ -141,7 +138,7 @@ class Body:
         fault: What is wrong with it.
     """
 
-    def __init__(self, receive: Receive, frames: Frames) -> None:
+    def __init__(self, receive: AsgiReceive, frames: Frames) -> None:
         self._receive = receive
         self._frames = frames
         self._read = asyncio.Event()
@@ -183,7 +180,7 @@ class Reply:
     """
 
     def __init__(
-        self, send: Send, content_type: str, headers: list[tuple[str, str]], text: bool
+        self, send: AsgiSend, content_type: str, headers: list[tuple[str, str]], text: bool
     ) -> None:
         self._send = send
         self._headers = [("content-type", content_type), *headers]
@@ -233,7 +230,9 @@ def _start(status: int, headers: list[tuple[str, str]]) -> MutableMapping[str, A
     return {"type": "http.response.start", "status": status, "headers": encoded}
 
 
-async def _answer(send: Send, status: int, headers: list[tuple[str, str]], text: str = "") -> None:
+async def _answer(
+    send: AsgiSend, status: int, headers: list[tuple[str, str]], text: str = ""
+) -> None:
     if text:
         headers = [*headers, ("content-type", "text/plain; charset=utf-8")]
     await send(_start(status, headers))

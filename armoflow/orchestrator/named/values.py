@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from armoflow.content import Part
+from armoflow.content import DataPart
 from armoflow.errors import DataLostError, NamedValueError
 from armoflow.protocol.frames import VALUE_LABEL
 from armoflow.protocol.submission import WireOptions
@@ -43,7 +43,7 @@ class NamedValues:
         self._transport = transport
         self._options = options
 
-    async def put(self, name: str, parts: Sequence[Part], *, replace: bool) -> StoredValue:
+    async def put(self, name: str, parts: Sequence[DataPart], *, replace: bool) -> StoredValue:
         """Store a value under a name.
 
         Raises:

@@ -26,6 +26,7 @@ from armoflow.graph.nodes import (
     Node,
     ReduceNode,
     SliceNode,
+    Source,
     SourceNode,
     ZipNode,
 )
@@ -34,7 +35,6 @@ from armoflow.graph.stepwise import IterateNode
 from armoflow.graph.task import task
 from armoflow.options import as_block
 
-Source: TypeAlias = "SourceNode | DelayedList[Any] | Delayed[Any]"
 Description: TypeAlias = "tuple[Any, ...]"
 
 

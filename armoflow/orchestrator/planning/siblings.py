@@ -26,7 +26,7 @@ from armoflow.orchestrator.planning.emitter import Emitter, FusedStep
 from armoflow.orchestrator.planning.fusing import Fusion
 from armoflow.orchestrator.planning.plan_core import Core
 
-Shape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
+CallShape = tuple[tuple[BaseTask[Any, Any], int, int], ...]
 """The functions of a call and of the calls fused with it, the first one first, each with the ids of
 its options and of the block that it was called in."""
 
@@ -73,7 +73,7 @@ class Siblings:
         self._emitter = emitter
         self._arguments = arguments
         self._fusion = fusion
-        self._sizers: dict[Shape, PackSizer] = {}
+        self._sizers: dict[CallShape, PackSizer] = {}
         self._row = _Row((), 0)
 
     def sizer(self, chain: Sequence[CallNode]) -> PackSizer | None:
