@@ -113,6 +113,9 @@ class Stage(NamedTuple):
     arguments: Pickled | None = None
 
 
+_COMBINE = Operation.COMBINE  # looking up a member takes longer than all else
+
+
 @dataclass(slots=True)
 class Settings:
     """How the items are run; durations in seconds.
@@ -286,7 +289,7 @@ class Payload:
     @property
     def slot_count(self) -> int:
         """How many slots each output gets."""
-        return 1 if self.operation is Operation.COMBINE else self.count
+        return 1 if self.operation is _COMBINE else self.count
 
     @property
     def names(self) -> list[str]:

@@ -101,10 +101,11 @@ class Paces:
         """So many calls of a function took so long each."""
         place = self._place(function)
         known = self._known.get(place)
-        if known is not None:
+        if known is None:
+            self._set(place, seconds, calls)
+        else:
             before, more = known
-            seconds, calls = _WEIGHT * seconds + (1 - _WEIGHT) * before, calls + more
-        self._set(place, seconds, calls)
+            self._known[place] = _WEIGHT * seconds + (1 - _WEIGHT) * before, calls + more
 
     def wait(self, function: Callable[..., Any], seconds: float) -> bool:
         """Wait until something is known of a function, for so long at most; whether it is."""

@@ -45,13 +45,14 @@ class Column:
 
     def iterate(self, start: int) -> Iterator[Any]:
         """The values from ``start`` on; only of a plain column, and without references."""
+        if len(self._runs) == 1:  # of one item, always
+            return _values(*self._runs[0], start)
         runs = []
         for piece, items in self._runs:
             if start < len(items):
-                rest = items[start:] if start else items
-                runs.append(iter(rest) if isinstance(piece, Values) else map(pickle.loads, rest))
+                runs.append(_values(piece, items, start))
             start = max(0, start - len(items))
-        return runs[0] if len(runs) == 1 else chain.from_iterable(runs)
+        return chain.from_iterable(runs)
 
     def value(self, index: int) -> Any:
         """One value, loaded anew.
@@ -89,3 +90,9 @@ class Column:
         piece, items = self._runs[position]
         offset = index - self._starts[position]
         return piece, items[offset], offset
+
+
+def _values(piece: Piece, items: list[Any], start: int) -> Iterator[Any]:
+    """The values of a piece from one on."""
+    rest = items[start:] if start else items
+    return iter(rest) if isinstance(piece, Values) else map(pickle.loads, rest)

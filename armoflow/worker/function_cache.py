@@ -40,6 +40,22 @@ class Loaded(NamedTuple):
     reach: Reach
 
 
+class _Asked(NamedTuple):
+    """What was asked for last: tasks of a kind come one after the other, and share these.
+
+    Attributes:
+        reference: The function, as it was asked for.
+        modules: Those that came with it.
+        generation: Of the modules that were installed then.
+        found: What was found.
+    """
+
+    reference: CodeReference
+    modules: CodeReference | None
+    generation: object
+    found: Loaded
+
+
 class FunctionCache:
     """The functions that this process knows.
 
@@ -59,6 +75,7 @@ class FunctionCache:
         self._loaded: dict[str, Loaded] = {}
         self._generation: object = None  # of the modules that those were looked up with
         self._at_hand: dict[str, Loaded] = {}
+        self._last: _Asked | None = None
         self._running: tuple[Function | None, str] = None, ""
         self._references: dict[int, tuple[Function, CodeReference]] = {}
         self._no_script: dict[str, Any] = {"__name__": "__main__"}
@@ -81,7 +98,16 @@ class FunctionCache:
         reference = payload.function
         if reference is None:
             raise TaskError(f"the task {payload.name!r} came without its function")
-        digest = reference.digest
+        digest, served = reference.digest, self._cache.modules
+        last = self._last
+        if (
+            last is not None
+            and last.reference is reference
+            and last.modules is payload.modules
+            and last.generation is served.active
+        ):
+            self._running = last.found.function, digest
+            return last.found
         known = self._look_up(digest, payload.modules)
         if known is None:
             with self.loading():
@@ -89,6 +115,7 @@ class FunctionCache:
         function = known.function
         self._running = function, digest
         self._references[id(function)] = function, reference  # a later session stores it elsewhere
+        self._last = _Asked(reference, payload.modules, served.active, known)
         return known
 
     def _look_up(self, digest: str, modules: CodeReference | None) -> Loaded | None:
@@ -140,6 +167,7 @@ class FunctionCache:
 
     def _forget(self, digest: str) -> None:
         """A function goes, and what it holds with it."""
+        self._last = None
         self._at_hand.pop(digest, None)
         known = self._loaded.pop(digest, None)
         if known is not None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from armoflow.graph.task import BaseTask
 
 
+_COMPLETED = ItemState.COMPLETED
+
 _Calling: TypeAlias = "CallNode | MapNode | ReduceNode | FoldNode"
 
 
@@ -155,7 +157,7 @@ class InlineCaller:
             else:
                 seconds = time.perf_counter() - began
                 self._paces.note(task.function, seconds)
-                self._log.call(node.name, item, spent + seconds, ItemState.COMPLETED, attempt)
+                self._log.call(node.name, item, spent + seconds, _COMPLETED, attempt)
                 return value
 
     def end(self) -> None:

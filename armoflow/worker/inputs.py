@@ -84,14 +84,9 @@ class Inputs:
         self._previous = previous
         self._name_before = name_before
         self._cache = cache
-        self._key = payload.key
-        self._task = payload.name
-        self._versions = payload.versions
-        self._positions = payload.positions if payload.collection else None
-        self._origins = payload.origins
+        self._payload = payload
         self._ids = payload.inputs
         self._constants = payload.constants
-        self._promised = payload.promised
         self._sources = sources
         self._stored = stored
         self._cells: dict[int, list[Cell]] = {}
@@ -128,7 +123,7 @@ class Inputs:
                 raise UnreadableDataError(
                     f"the data of input {result_id} did not come with the task"
                 )
-            promised = self._promised.get(index)
+            promised = self._payload.promised.get(index)
             if promised is not None and not keeps_promise(data.read(source), *promised):
                 raise StaleCacheError(
                     f"{self._origin(index, 0)} is not what was kept in the cache", result_id
@@ -187,8 +182,8 @@ class Inputs:
         except _TOLD:
             raise
         except Exception as error:
-            what = f"an argument of task {name or self._task!r}"
-            why = why_unreadable(self._versions, error)
+            what = f"an argument of task {name or self._payload.name!r}"
+            why = why_unreadable(self._payload.versions, error)
             raise unreadable(what, pickled.data, error, why) from error
 
     def value(self, cell: Cell, index: int | None = None, slot: int = 0) -> Any:
@@ -210,10 +205,12 @@ class Inputs:
         except _TOLD:
             raise
         except Exception as error:
-            what = f"the value of {self._origin(index, slot)}, an input of task {self._task!r}"
+            what = (
+                f"the value of {self._origin(index, slot)}, an input of task {self._payload.name!r}"
+            )
             data = cell.data if isinstance(cell, Slot) else cell or b""
-            told = unreadable(what, data, error, why_unreadable(self._versions, error))
-            if index is not None and index in self._promised:
+            told = unreadable(what, data, error, why_unreadable(self._payload.versions, error))
+            if index is not None and index in self._payload.promised:
                 raise StaleCacheError(str(told), self._ids[index]) from error
             raise told from error
 
@@ -223,19 +220,21 @@ class Inputs:
             return "a put or shared argument"
         if index == PREVIOUS and self._name_before is not None:
             return repr(self._name_before(slot))
-        if index >= len(self._origins):
+        origins = self._payload.origins
+        if index >= len(origins):
             return f"result {self._ids[index]}"
-        return repr(label(*self._origins[index], slot))
+        return repr(label(*origins[index], slot))
 
     def item_name(self, index: int) -> str:
         """What errors call an item of the task's own."""
-        return label(self._task, self._positions, index)
+        payload = self._payload
+        return label(payload.name, payload.positions if payload.collection else None, index)
 
     def _skip(self, slot: Slot) -> ItemFailure:
         # Many items may need the same failed slot, and a record takes a while to read.
         known = self._skips.get(id(slot))
         if known is None:  # the slot is held, so that its id stays its own
-            known = self._skips[id(slot)] = (slot, skip(slot, self._key))
+            known = self._skips[id(slot)] = (slot, skip(slot, self._payload.key))
         return known[1]
 
     def resolve(self, reference: Any) -> Any:

@@ -382,6 +382,8 @@ class _Mapping:
     def _arguments(self, start: int) -> Iterator[Any]:
         if self._star:
             return self._columns[0].iterate(start)
+        if len(self._columns) == 1:
+            return zip(self._columns[0].iterate(start), strict=True)
         return zip(*[column.iterate(start) for column in self._columns], strict=True)
 
     def run_quickly(self, start: int) -> tuple[int, BaseException | None]:

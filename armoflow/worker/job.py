@@ -11,6 +11,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from armoflow import config
@@ -73,6 +74,13 @@ class Job:
         late: When it has run far longer than it should, by ``time.perf_counter``.
     """
 
+    # What few tasks set.
+    original: Callable[..., Any] | None = None
+    finished: Mapping[int, Sequence[Cell]] = MappingProxyType({})
+    fold: Fold | None = None
+    late = math.inf
+    _error_bytes = 0
+
     def __init__(
         self,
         payload: Payload,
@@ -90,18 +98,13 @@ class Job:
         self.recorder = attempts.recorder
         self.log = log
         self.function: Callable[..., Any] = _no_function
-        self.original: Callable[..., Any] | None = None
-        self.finished: Mapping[int, Sequence[Cell]] = {}
-        self.fold: Fold | None = None
         self.cells: list[list[Cell]] = [[] for _ in range(output_count)]
         self.pending: dict[int, Any] = {}
-        self.late = math.inf
         if payload.target:
             self.late = time.perf_counter() + config.LATE * payload.target
         self.tolerant = payload.settings.packed or payload.settings.capture
         self._rest = rest
         self._lasting = lasting
-        self._error_bytes = 0
         self._nothing: list[Cell] = [None] * output_count
 
     @functools.cached_property

@@ -88,7 +88,7 @@ class Output:
         """A task ends: what it has written is its own."""
         if self._pending:
             self._flush()
-        if self._size() != self._end:
+        if os.lseek(self._file, 0, os.SEEK_END) != self._end:
             self._put(close_mark(self._token, self._who()))
             self._opened = None
             self._end = self._size()

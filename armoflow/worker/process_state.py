@@ -24,7 +24,7 @@ from armoflow.worker.process_items import STREAMS, Item, all_items
 _SELDOM_NANOSECONDS = 1_000_000
 """How often is looked at what it costs most to look at, at most."""
 
-_CHECK_NANOSECONDS = 1_000_000
+_CHECK_NANOSECONDS = 10_000_000
 """How often is looked after tasks whose code reaches nothing of the process, at most: they can
 change something only through a method of what they are given."""
 
@@ -98,6 +98,10 @@ class ProcessState:
     Args:
         owner: The process that started this one: its limits are these.
         output: Makes standard streams, and tells what cannot be left to the task.
+
+    Attributes:
+        due: When is looked again, also after tasks whose code reaches nothing of the process, in
+            nanoseconds of CLOCK_MONOTONIC.
     """
 
     def __init__(self, owner: int, output: Output) -> None:
@@ -106,7 +110,7 @@ class ProcessState:
         self._cheap, self._written, self._compared, self._seldom = self._groups
         self._fds = [os.dup(fd) for fd in range(3)]
         self._files = [_identity(fd) for fd in range(3)]
-        self._looked = self._checked = 0
+        self.due = self._looked = 0
         self._threads = set(threading.enumerate())
         self._loads = False
         self._watch_imports()
@@ -157,9 +161,7 @@ class ProcessState:
             now: Nanoseconds of CLOCK_MONOTONIC.
             thorough: Ask the kernel, too.
         """
-        if not thorough and now - self._checked < _CHECK_NANOSECONDS:
-            return True
-        self._checked = now
+        self.due = now + _CHECK_NANOSECONDS
         try:
             self._cheap.restore()
             if thorough:

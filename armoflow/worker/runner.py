@@ -44,6 +44,9 @@ from armoflow.worker.task_progress import TaskPaused, TaskProgress, save
 if TYPE_CHECKING:
     from armoflow.worker.thread_counts import ThreadCounts
 
+# Looking up a member takes longer than all else.
+_CALL, _GATHER, _GRAPH = Operation.CALL, Operation.GATHER, Operation.GRAPH
+
 _RETRIED = "###"
 """Stands in the id of a task that the engine tries again."""
 
@@ -153,6 +156,7 @@ class Runner:
         self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self._threads: ThreadCounts | None = None
+        self._checked: str | None = None  # versions that may run here
         self.name = ""
         self.payload: Payload | None = None
         self.touched = True
@@ -209,7 +213,9 @@ class Runner:
 
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
         self.name, self.payload, self.touched = payload.name, payload, False
-        check_versions(payload.versions, node=payload.name)  # before anything else is read of it
+        if payload.versions is not self._checked:  # before anything else is read of it
+            check_versions(payload.versions, node=payload.name)
+            self._checked = payload.versions
         settings = payload.settings
         if settings.env or settings.memory is not None:
             self._surround(settings)
@@ -237,7 +243,7 @@ class Runner:
     def _store_all(self, task: EngineTask, payload: Payload, job: Job, effects: Effects) -> None:
         """All outputs, and what is told of them."""
         # On the lane the engine tells it; and who only copies has not made them.
-        copied = payload.operation is Operation.GATHER
+        copied = payload.operation is _GATHER
         seconds = None if copied or task.folder is None else self._seconds
         log: Sequence[Any] = ()
         if self._log.tells:
@@ -252,8 +258,8 @@ class Runner:
 
     def _prepare(self, task: EngineTask, payload: Payload) -> Job:
         """Run the task's items, step by step; returns the last step."""
-        if not payload.stages or payload.operation is Operation.GRAPH:
-            job = self._step(task, payload, lasting=payload.operation is not Operation.CALL)
+        if not payload.stages or payload.operation is _GRAPH:
+            job = self._step(task, payload, lasting=payload.operation is not _CALL)
         else:
             job = self._run_steps(task, list(payload.steps()))
         # What is left to do is not an attempt of any item.
@@ -268,7 +274,7 @@ class Runner:
                 # The step before is over, its time too; loading this one is its first item's.
                 self._recorder.start(0, 1, 0)
             last = number == len(steps) - 1
-            lasting = not last or step.operation is not Operation.CALL
+            lasting = not last or step.operation is not _CALL
             try:
                 job = self._step(task, step, job, lasting=lasting)
             except ItemFailure as failure:
@@ -364,10 +370,10 @@ class Runner:
         )
 
     def _load(self, step: Payload, job: Job) -> None:
-        if step.operation is Operation.GATHER:
+        if step.operation is _GATHER:
             self.code.install_modules(step)
             return
-        if step.operation is Operation.GRAPH:
+        if step.operation is _GRAPH:
             # Imported here: most workers never see one.
             from armoflow.worker.subgraph import build
 
@@ -486,7 +492,7 @@ def _is_given_up(payload: Payload, tries: int) -> bool:
     """
     lost = max(payload.lost, int(payload.settings.capture))
     given = lost and lost + tries > payload.settings.engine_retries
-    return bool(given) and payload.operation is not Operation.GATHER
+    return bool(given) and payload.operation is not _GATHER
 
 
 def _inline_seconds(task: EngineTask, payload: Payload) -> float:
