@@ -13,6 +13,10 @@ _CLIENT = "the client of the `with` block runs it: Client(endpoint), or Client(l
 _ERRORS = "return_exceptions=True puts errors in the place of values"
 _TASKS = "it is an option of tasks: task.with_options({0}=...), or Client({0}=...)"
 _NEEDLESS = "leave it out: chains are fused, and what is shared runs once, by itself"
+_RESOURCE = (
+    "write initial=... for what comes before the first item of a reduction, and @worker_resource "
+    "on a function for what a worker makes once"
+)
 
 FOREIGN_KEYWORDS = {
     **dict.fromkeys(("n_jobs", "num_workers", "n_workers", "max_workers", "workers"), _WORKERS),
@@ -38,7 +42,7 @@ FOREIGN_KEYWORDS = {
     "key": "write name=...",
     "filename": "write path=..., whose suffix chooses the format",
     "format": "write path=..., whose suffix chooses the format",
-    "initializer": "write initial=...",
+    **dict.fromkeys(("initializer", "initargs"), _RESOURCE),
     "start": "write initial=...",
     "split_every": "write fan_in=..., how many values one combining task takes",
     "progress": "the client shows it: Client(progress=True)",

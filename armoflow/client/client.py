@@ -661,8 +661,10 @@ class Client:
             raise GraphError(f"{asked} looks at a graph, and there is none in what it got: {given}")
         return lazy
 
-    def executor(self) -> ClientExecutor:
+    def executor(self, *more: Any, **named: Any) -> ClientExecutor:
         """This client as a :class:`concurrent.futures.Executor`, for code that wants one.
+
+        It takes no arguments: those that executors take elsewhere are told what to write instead.
 
         Example:
             >>> with Client(local=True) as client, client.executor() as executor:
@@ -672,6 +674,7 @@ class Client:
         from armoflow.client.executor import ClientExecutor
 
         self._check_open()
+        refuse_arguments("executor", (), named, more, "the client has the workers")
         return ClientExecutor(self)
 
     @property

@@ -20,6 +20,7 @@ from armoflow.errors import (
 )
 
 _FAULT = "Fatal Python error: "  # how faulthandler begins
+_CURRENT = "Current thread "
 
 
 def record_exception(
@@ -132,11 +133,25 @@ def record_death(
         message += f", on host {host}"
     before, fault, after = output.partition(_FAULT)
     if fault:  # where it happened stands first
-        lines = (fault + after).splitlines()[:12]
+        lines = _stack(fault + after).splitlines()[:12]
         message += "; its stack:\n" + "\n".join(clip(line, 200) for line in lines)
     return _record_end(
         "died", WorkerDiedError, message, node=node, item=item, attempts=attempts, output=before
     )
+
+
+def _stack(text: str) -> str:
+    r"""What faulthandler writes, without the other threads, which it shows first.
+
+    Example:
+        >>> print(_stack("Fault\n\nThread 1:\n  idle\n\nCurrent thread 2:\n  f"))
+        Fault
+        Current thread 2:
+          f
+    """
+    first, _, threads = text.partition("\n")
+    _, current, frames = threads.partition(_CURRENT)
+    return f"{first}\n{current}{frames}" if current else text
 
 
 def removed(name: str, why: object) -> str:

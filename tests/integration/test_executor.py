@@ -15,6 +15,7 @@ import pytest
 
 from armoflow import Client
 from armoflow.client.executor import ClientExecutor
+from armoflow.errors import SignatureError
 from tests.integration.engines import Up
 
 
@@ -107,3 +108,19 @@ def test_what_has_not_ended_may_be_cancelled_at_its_end(client: Client) -> None:
     running = executor.submit(abs, -1)
     executor.shutdown(wait=False)
     assert running.result() == 1
+
+
+def test_what_executors_take_elsewhere_is_told() -> None:
+    with Client(local=True) as client:
+        for named, told in (
+            ({"max_workers": 4}, "the client has the workers"),
+            (
+                {"initializer": print},
+                "write .* @worker_resource on a function for what a worker makes once",
+            ),
+            ({"mp_context": None}, "it takes no keyword arguments"),
+        ):
+            with pytest.raises(SignatureError, match=told):
+                client.executor(**named)
+        with pytest.raises(SignatureError, match="the client has the workers"):
+            client.executor(4)
