@@ -44,6 +44,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.retention import Retention
 from armoflow.engine.room import Room
+from armoflow.engine.row_blocks import RowBlocks
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
@@ -84,6 +85,7 @@ class Engine:
     admission: Admission
     clock: Clock
     creation_order: CreationOrder
+    row_blocks: RowBlocks
     identity: str
     failed: asyncio.Future[None]
 
@@ -143,6 +145,7 @@ class Engine:
         self._postponed.stop()
         await self._retention.stop()
         await self.sweeper.stop()
+        await self.row_blocks.stop()
         await self.creation_order.stop()
         try:
             await self.leases.stop()
@@ -359,12 +362,17 @@ class Engine:
             room = Room(self.options.state_directory, self.options.room)
             self.admission = Admission(self._journal, room)
             self.creation_order = CreationOrder(connection, self._journal, self.clock)
+            self.row_blocks = RowBlocks(
+                self._scanner, self.creation_order, self._journal.committed, self._journal.begun
+            )
+            self._journal.on_begun = self.row_blocks.begin
             self.queries = Queries(
                 self._reader,
                 self._scanner,
                 self.partitions,
                 self.task_counts.total,
-                self.creation_order,
+                order=self.creation_order,
+                blocks=self.row_blocks,
                 begun=self._journal.begun,
                 written=self._journal.written,
             )
@@ -402,6 +410,7 @@ class Engine:
             self.leases.begin(session_id)
         self._retention.start()
         self.creation_order.begin(self._scanner)
+        self.row_blocks.look()
 
     def _run(self, task_ids: list[str], owner: str) -> None:
         self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)
@@ -455,6 +464,7 @@ class Engine:
         over = [task_id for task_id in ended if task_id not in dirty_tasks]
         if self.meter is not None:
             self.meter.committed(batch, [tasks[task_id] for task_id in over])
+        self.row_blocks.written(batch)
         self.task_counts.committed(tasks, dirty_tasks)
         self.ended_tasks.committed(tasks[task_id] for task_id in over)
         self._watchers.tell(batch.events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -66,6 +67,16 @@ class Field(NamedTuple):
         if not self.nullable:  # said of others, it would cost them their index
             return f"{self.sql} {'DESC' if descending else 'ASC'}"
         return f"{self.sql} {'DESC NULLS FIRST' if descending else 'ASC NULLS LAST'}"
+
+    @property
+    def never_null(self) -> str:
+        """The field, and where it is unset something greater than all values of its kind."""
+        if not self.nullable:
+            return self.sql
+        unset_is_0 = re.fullmatch(r"NULLIF\((.+),0\.0\)", self.sql)
+        if unset_is_0:  # as a CASE it is no call of a function, for each row
+            return f"(CASE {unset_is_0[1]} WHEN 0.0 THEN 9e999 ELSE {unset_is_0[1]} END)"
+        return f"ifnull({self.sql},{'''x'' ''' if self.kind == 'string' else '9e999'})"
 
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -163,6 +174,15 @@ def find_field(entity: EntityKind, name: str) -> Field:
         get = lambda record: record.options.options.get(key)  # noqa: E731
         return Field("string", sql, (key,), get, nullable=True)
     raise StateError("INVALID_ARGUMENT", f"{entity} have no field {name!r}")
+
+
+def fields_of_rows(entity: EntityKind) -> dict[str, Field]:
+    """The fields of an entity that its rows have themselves, and that have an order."""
+    return {
+        name: field
+        for name, field in _FIELDS[entity].items()
+        if not field.of_options and field.kind != "array"
+    }
 
 
 def _check(entity: EntityKind, condition: Condition) -> Field:
@@ -308,6 +328,11 @@ def _condition_clause(entity: EntityKind, condition: Condition) -> Clause:
     return Clause(clause.sql, [*field.parameters, *clause.parameters], field.of_options)
 
 
+def condition_on_options(condition: Condition) -> Clause:
+    """A condition on an option of tasks, as SQL over the options ``o`` alone."""
+    return _condition_clause("tasks", condition)
+
+
 # --- as a predicate -----------------------------------------------------------------------------
 
 
@@ -333,12 +358,24 @@ def make_predicate(entity: EntityKind, filters: Filters) -> Callable[[Any], bool
 
 
 def _make_test(field: Field, condition: Condition) -> Callable[[Any], bool]:
-    get, value, sign = field.get, condition.value, condition.operator
+    get, test = field.get, make_value_test(condition)
+    return lambda record: test(get(record))
+
+
+def make_value_test(condition: Condition) -> Callable[[Any], bool]:
+    """A test of a field's values; None: it is not set.
+
+    Example:
+        >>> is_late = make_value_test(Condition("ended_at", ">", 10.0))
+        >>> is_late(11.0), is_late(None)
+        (True, False)
+    """
+    value, sign = condition.value, condition.operator
     if sign == "==":
-        return lambda record: bool(get(record) == value)
+        return lambda found: bool(found == value)
     if sign == "!=":
-        return lambda record: (found := get(record)) is not None and found != value
+        return lambda found: found is not None and bool(found != value)
     if sign == "not contains":
-        return lambda record: (found := get(record)) is not None and value not in found
+        return lambda found: found is not None and value not in found
     test = _TESTS[sign]
-    return lambda record: (found := get(record)) is not None and bool(test(found, value))
+    return lambda found: found is not None and bool(test(found, value))

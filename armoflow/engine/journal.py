@@ -78,6 +78,7 @@ class Journal:
     Attributes:
         fault: Why nothing can be written for a while; None if nothing is wrong.
         begun: What all batches do that were handed over, committed or not.
+        on_begun: Called with each batch that is handed over.
         written: What those do that are committed.
     """
 
@@ -107,6 +108,7 @@ class Journal:
         self._failure: EngineError | None = None
         self.fault: StorageError | None = None
         self.begun = RowCounts()
+        self.on_begun: Callable[[Transaction], None] = _ignore
         self.written = RowCounts()
         self._suspended_at: float | None = None
         self._tried: asyncio.Future[None] = self._loop.create_future()
@@ -291,6 +293,7 @@ class Journal:
         self._options.trim()
         self._writing = batch
         self.begun.add(batch)
+        self.on_begun(batch)
         if urgent and self._is_quick(batch):
             problem = self._try_to_write(batch)
             if problem is None or not self._may_pass(problem):
@@ -456,6 +459,10 @@ class Journal:
         if self._pages >= checkpoints.PAGES and not self._checkpoints.running:
             self._pages = 0
             self._checkpoints.ask()
+
+
+def _ignore(_: Transaction) -> None:
+    """Nobody listens yet."""
 
 
 def _fail(future: asyncio.Future[None], error: EngineError) -> None:

@@ -90,6 +90,13 @@ class ListQuery:
         sql = f"SELECT count(*) FROM {self.entity} e WHERE {where}"
         return int(connection.execute(sql, self.where.parameters).fetchone()[0])
 
+    def count_among(self, connection: sqlite3.Connection, first: int, last: int) -> int:
+        """How many rows of some numbers match."""
+        sql = f"SELECT count(*) FROM {self.entity} e WHERE e.rowid BETWEEN ? AND ? "
+        parameters = [first, last, *self.where.parameters]
+        found = connection.execute(f"{sql} AND ({self.where.sql})", parameters)
+        return int(found.fetchone()[0])
+
     def numbers(
         self,
         connection: sqlite3.Connection,

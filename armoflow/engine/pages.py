@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from armoflow.engine.block_search import BlockSearch
 from armoflow.engine.creation_order import TABLES, CreationOrder
 from armoflow.engine.filters import Filters
 from armoflow.engine.kept_orders import Kept, KeptOrders, Stretch
 from armoflow.engine.list_query import ListQuery
 from armoflow.engine.reader import SHORT, Reader, Scanner, last_number
+from armoflow.engine.row_blocks import RowBlocks
 from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.selection import Selection
 
@@ -40,6 +42,7 @@ class Pages:
         scanner: Goes over whole tables.
         total: How many tasks match, where the engine knows without its journal.
         order: Whether rows are in the order of their creation.
+        blocks: What is known of blocks of rows.
         begun: What was handed over to the journal.
         written: What of it is committed.
     """
@@ -49,8 +52,9 @@ class Pages:
         reader: Reader,
         scanner: Scanner,
         total: Callable[[Filters], int | None],
-        order: CreationOrder,
         *,
+        order: CreationOrder,
+        blocks: RowBlocks,
         begun: RowCounts,
         written: RowCounts,
     ) -> None:
@@ -61,6 +65,7 @@ class Pages:
         self._written = written
         self._kept = KeptOrders()
         self._order = order
+        self._blocks = blocks
         self._totals: dict[tuple[Any, ...], tuple[int, int, int]] = {}
 
     async def read(self, query: ListQuery, make: Make[T]) -> Page[T]:
@@ -105,18 +110,23 @@ class Pages:
             last = last_number(connection, query.entity)
             if last <= SHORT or query.names_rows or query.entity not in TABLES:
                 return _read_page(connection, query, make, query.count(connection))
-            known = self._count(connection, query, last, removals) if total is None else total
+            by_number = query.sort == "created_at" and self._order.holds
+            blocks = self._search(connection, query, last, by_number=by_number)
+            known = total
+            if known is None:
+                known = self._count(connection, query, last, removals, blocks)
             if known == 0:
                 return Page([], 0)
-            by_number = query.sort == "created_at" and self._order.holds
             if known is not None and (by_number or query.sort == "id"):
                 page = _walk(connection, query, make, known, last, by_number=by_number)
                 if page is not None:
                     return page
-            selection = Selection(query, last, known, by_number=by_number)
+            selection = Selection(query, last, known, by_number=by_number, blocks=blocks)
             selection.find_span(connection)
             return selection
 
+        if query.entity in TABLES:
+            self._blocks.asked(query.entity)
         begun = await self._reader.run(begin)
         if isinstance(begun, Page):
             return begun
@@ -138,8 +148,22 @@ class Pages:
 
     # --- in the reader's threads ---
 
+    def _search(
+        self, connection: sqlite3.Connection, query: ListQuery, last: int, *, by_number: bool
+    ) -> BlockSearch | None:
+        """The blocks of a table, if some are known."""
+        blocks = self._blocks.known(query.entity)
+        if blocks is None:
+            return None
+        return BlockSearch(connection, query, blocks, last, by_number=by_number)
+
     def _count(
-        self, connection: sqlite3.Connection, query: ListQuery, last: int, removals: int
+        self,
+        connection: sqlite3.Connection,
+        query: ListQuery,
+        last: int,
+        removals: int,
+        blocks: BlockSearch | None,
     ) -> int | None:
         """How many match, if that is quickly told: what matches for ever is counted once.
 
@@ -147,9 +171,10 @@ class Pages:
         """
         known = self._totals.get(query.key)
         if known is None or known[2] != removals:
-            if not query.takes_all:
+            counted = None if blocks is None else blocks.total(connection, WALK)
+            if counted is None and not query.takes_all:
                 return None
-            total = query.count(connection)
+            total = query.count(connection) if counted is None else counted
         elif last - known[0] > SHORT and not query.takes_all:
             return None
         else:

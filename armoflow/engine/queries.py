@@ -23,6 +23,7 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
+from armoflow.engine.row_blocks import RowBlocks
 from armoflow.engine.row_counts import RowCounts
 from armoflow.engine.rows import make_options, make_result, make_session, make_task, split_ids
 from armoflow.engine.schema import OPTIONS_COLUMNS
@@ -78,6 +79,7 @@ class Queries:
         partitions: The engine's, by id.
         total: How many tasks match, where that is known without reading.
         order: Whether rows are in the order of their creation.
+        blocks: What is known of blocks of rows.
         begun: What was handed over to the journal.
         written: What of it is committed.
     """
@@ -88,14 +90,17 @@ class Queries:
         scanner: Scanner,
         partitions: Mapping[str, Partition],
         total: Callable[[Filters], int | None],
-        order: CreationOrder,
         *,
+        order: CreationOrder,
+        blocks: RowBlocks,
         begun: RowCounts,
         written: RowCounts,
     ) -> None:
         self._reader = reader
         self._scanner = scanner
-        self._pages = Pages(reader, scanner, total, order, begun=begun, written=written)
+        self._pages = Pages(
+            reader, scanner, total, order=order, blocks=blocks, begun=begun, written=written
+        )
         self._partitions = partitions
         self._options: dict[int, ApiOptions] = {}
         self._lineages = Lineages()

@@ -13,16 +13,19 @@ class RowCounts:
     Attributes:
         rows: Rows that they write, by table: new ones, and new versions of those that are there.
         removals: How many of the batches remove rows.
+        batches: How many there are.
     """
 
-    __slots__ = ("removals", "rows")
+    __slots__ = ("batches", "removals", "rows")
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self.removals = 0
+        self.batches = 0
 
     def add(self, batch: Transaction) -> None:
         """One more batch."""
         self.rows["tasks"] += len(batch.tasks)
         self.rows["results"] += len(batch.results)
         self.removals += bool(batch.removed)
+        self.batches += 1

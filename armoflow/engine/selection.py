@@ -5,6 +5,7 @@ gone over, a part of them by each thread: those that match are counted, and so a
 span; the numbers of those in it are gathered. Only these are sorted: some hundreds for the first
 and last pages, a twentieth of the table for one in the middle. So it takes about as long as reading
 the table does, whatever is filtered and sorted by, and rows cost no index when they are written.
+Most blocks of very long tables need not be read (:mod:`armoflow.engine.block_search`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 import sqlite3
 from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from armoflow.engine.block_search import BlockSearch, Cut, SortKeys
 from armoflow.engine.kept_orders import LENGTH, Stretch
 from armoflow.engine.list_query import ListQuery
 
@@ -86,26 +87,47 @@ class Selection:
         last: The number of the table's last row.
         total: How many match, if that is known.
         by_number: What is sorted by has the order of the rows' numbers.
+        blocks: What is known of blocks of rows.
 
     Attributes:
         last: As given.
     """
 
     def __init__(
-        self, query: ListQuery, last: int, total: int | None, *, by_number: bool = False
+        self,
+        query: ListQuery,
+        last: int,
+        total: int | None,
+        *,
+        by_number: bool = False,
+        blocks: BlockSearch | None = None,
     ) -> None:
         self._query = query
         self.last = last
         self._total = total
         self._keys, self._key_parameters = _keys(query, by_number)
         self._join, self._join_parameters = _join(query)
-        self._low: Sequence[Any] | None = None
-        self._high: Sequence[Any] | None = None
+        self._low: SortKeys | None = None
+        self._high: SortKeys | None = None
+        self._blocks = blocks
+        self._cut = Cut([(1, last)], 0, 0)
 
     # --- what is asked of the journal ---
 
     def find_span(self, connection: sqlite3.Connection) -> None:
         """Between which rows the page must be."""
+        blocks = self._blocks
+        if blocks is None:
+            self._find_span(connection)
+        elif not self._query.page_size:
+            self._cut = Cut(*blocks.count(), 0)
+        else:
+            self._low, self._high = blocks.span(self._total)
+            if self._low is None and self._high is None:
+                self._find_span(connection)
+            self._cut = blocks.cut(self._low, self._high, counts=self._total is None)
+
+    def _find_span(self, connection: sqlite3.Connection) -> None:
         stride = max(self.last / SAMPLE, 1.0)
         sample = [
             int(number * stride + random.random() * stride) + 1
@@ -122,7 +144,17 @@ class Selection:
             self._high = self._read_keys(connection, numbers[high])
 
     def scan(self, connection: sqlite3.Connection, first: int, last: int) -> Part:
-        """Go over the rows of some numbers."""
+        """Go over the rows of some numbers, but for those of which all is known."""
+        parts = [
+            self._scan(connection, max(first, begin), min(last, end))
+            for begin, end in self._cut.ranges
+            if begin <= last and end >= first
+        ]
+        numbers = ",".join(part.numbers for part in parts if part.numbers)
+        matching = sum(part.matching for part in parts)
+        return Part(matching, sum(part.before for part in parts), numbers)
+
+    def _scan(self, connection: sqlite3.Connection, first: int, last: int) -> Part:
         query, where = self._query, self._query.where
         down = query.descending
         from_low, low = self._compare("<=" if down else ">=", self._low)
@@ -154,7 +186,9 @@ class Selection:
 
     def count(self, parts: Sequence[Part]) -> int:
         """How many rows match."""
-        return sum(part.matching for part in parts) if self._total is None else self._total
+        if self._total is not None:
+            return self._total
+        return self._cut.matching + sum(part.matching for part in parts)
 
     def choose(self, connection: sqlite3.Connection, parts: Sequence[Part]) -> Stretch | None:
         """The page's rows, and some of those around them, in their order.
@@ -164,7 +198,7 @@ class Selection:
         query, total = self._query, self.count(parts)
         text = ",".join(part.numbers for part in parts if part.numbers)
         found = _length(text)
-        before = sum(part.before for part in parts)
+        before = self._cut.before + sum(part.before for part in parts)
         if self._low is None:
             before = 0
         elif self._is_counted:
@@ -231,14 +265,14 @@ class Selection:
         ]
         return str(connection.execute(sql, parameters).fetchone()[0])
 
-    def _read_keys(self, connection: sqlite3.Connection, number: int) -> Sequence[Any]:
+    def _read_keys(self, connection: sqlite3.Connection, number: int) -> SortKeys:
         """What a row is sorted by."""
         sql = (
             f"SELECT {','.join(self._keys)} FROM {self._query.entity} e {self._join} "
             "WHERE e.rowid=?"
         )
         parameters = [*self._key_parameters, *self._join_parameters, number]
-        keys: Sequence[Any] = connection.execute(sql, parameters).fetchone()
+        keys: SortKeys = connection.execute(sql, parameters).fetchone()
         return keys
 
     def _is_inside(self) -> tuple[str, list[Any]] | None:
@@ -251,19 +285,18 @@ class Selection:
             return None
         ids = sorted((low[1], high[1]))
         if self._join:
-            value = (
-                f"e.options_id IN (SELECT o.id FROM options o WHERE {_never_null(self._query)}=?)"
-            )
+            ids_of = "SELECT o.id FROM options o WHERE"
+            value = f"e.options_id IN ({ids_of} {self._query.field.never_null}=?)"
         else:
             value = f"{self._keys[0]}=?"
         return f"(e.id BETWEEN ? AND ? AND {value})", [*ids, *self._query.field.parameters, low[0]]
 
-    def _compare(self, sign: str, keys: Sequence[Any] | None) -> tuple[str, list[Any]]:
+    def _compare(self, sign: str, keys: SortKeys | None) -> tuple[str, list[Any]]:
         """How a row compares with one of the sample, as SQL and its parameters."""
         if keys is None:
             return "1", []
         if self._join:  # which options come before and after is found once, for all rows
-            value, parameters = _never_null(self._query), self._query.field.parameters
+            value, parameters = self._query.field.never_null, self._query.field.parameters
             ids = f"SELECT o.id FROM options o WHERE {value}"
             sql = f"(e.options_id IN ({ids} {sign[0]} ?) OR "
             sql += f"(e.options_id IN ({ids}=?) AND e.id {sign} ?))"
@@ -286,18 +319,7 @@ def _keys(query: ListQuery, by_number: bool) -> tuple[list[str], tuple[Any, ...]
     field = query.field
     if field.of_options:
         return ["keys.value", "e.id"], ()
-    return [_never_null(query), "e.id"], field.parameters
-
-
-def _never_null(query: ListQuery) -> str:
-    """The field, and where it is unset something greater than all values of its kind."""
-    field = query.field
-    if not field.nullable:
-        return field.sql
-    unset_is_0 = re.fullmatch(r"NULLIF\((.+),0\.0\)", field.sql)
-    if unset_is_0:  # as a CASE it is no call of a function, for each row
-        return f"(CASE {unset_is_0[1]} WHEN 0.0 THEN 9e999 ELSE {unset_is_0[1]} END)"
-    return f"ifnull({field.sql},{'''x'' ''' if field.kind == 'string' else '9e999'})"
+    return [field.never_null, "e.id"], field.parameters
 
 
 def _join(query: ListQuery) -> tuple[str, tuple[Any, ...]]:
@@ -305,5 +327,5 @@ def _join(query: ListQuery) -> tuple[str, tuple[Any, ...]]:
     if not query.field.of_options:
         return "", ()
     # SQLite would put what has no limit into the place where it is used, for each row.
-    keys = f"SELECT o.id,{_never_null(query)} AS value FROM options o LIMIT -1"
+    keys = f"SELECT o.id,{query.field.never_null} AS value FROM options o LIMIT -1"
     return f"CROSS JOIN ({keys}) keys ON keys.id=e.options_id", query.field.parameters
