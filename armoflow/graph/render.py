@@ -188,22 +188,17 @@ def to_networkx(*values: Any) -> networkx.DiGraph[int]:
     return graph
 
 
-def to_dot(*values: Any) -> str:
-    """The graph as Graphviz reads it.
+def draw_dot(drawn: Picture) -> str:
+    """A picture as Graphviz reads it.
 
     Example:
         >>> from armoflow.graph.task import task
-        >>> print(to_dot(task(abs)(-1)))
+        >>> print(draw_dot(picture(task(abs)(-1))))
         digraph armoflow {
           node [shape=box style="rounded,filled" fontname="sans-serif" color="#94a3b8"];
           n0 [label="abs" fillcolor="#e0e7ff" penwidth=2];
         }
     """
-    return draw_dot(picture(*values))
-
-
-def draw_dot(drawn: Picture) -> str:
-    """A picture as Graphviz reads it."""
     lines = [
         "digraph armoflow {",
         '  node [shape=box style="rounded,filled" fontname="sans-serif" color="#94a3b8"];',
@@ -226,22 +221,17 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def to_mermaid(*values: Any) -> str:
-    """The graph as Mermaid reads it, which GitHub and many editors draw.
+def draw_mermaid(drawn: Picture) -> str:
+    """A picture as Mermaid reads it, which GitHub and many editors draw.
 
     Example:
         >>> from armoflow.graph.task import task
-        >>> print(to_mermaid(task(abs)(task(int)("1"))))
+        >>> print(draw_mermaid(picture(task(abs)(task(int)("1")))))
         flowchart TD
           n0("int")
           n1("abs")
           n0 --> n1
     """
-    return draw_mermaid(picture(*values))
-
-
-def draw_mermaid(drawn: Picture) -> str:
-    """A picture as Mermaid reads it."""
     lines = ["flowchart TD"]
     for position, shape in enumerate(drawn.shapes):
         label = "<br/>".join(filter(None, (_entities(shape.title), _entities(shape.caption))))

@@ -21,8 +21,6 @@ from armoflow.graph.render import (
     draw_mermaid,
     draw_svg,
     picture,
-    to_dot,
-    to_mermaid,
     to_svg,
 )
 from armoflow.graph.task import task
@@ -59,8 +57,8 @@ def test_svg() -> None:
 def test_names_are_escaped() -> None:
     odd = task(lambda: 1, name='<a & "b">')()
     assert ElementTree.fromstring(to_svg(odd)) is not None
-    assert r"\"b\"" in to_dot(odd)
-    assert "#lt;a #amp; #quot;b#quot;#gt;" in to_mermaid(odd)
+    assert r"\"b\"" in draw_dot(picture(odd))
+    assert "#lt;a #amp; #quot;b#quot;#gt;" in draw_mermaid(picture(odd))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_notebooks_show_small_graphs_only() -> None:
 
 def test_edges_are_drawn_once() -> None:
     text = load("a")
-    assert to_dot(better(text, [text])).count("->") == 1
+    assert draw_dot(picture(better(text, [text]))).count("->") == 1
 
 
 @st.composite
