@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.needs import Needs, constants_of
+from armoflow.codec.task_needs import Needs, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.engine.records import Changes, ResultRecord, ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.needs import Needs, constants_of
+from armoflow.codec.task_needs import Needs, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES

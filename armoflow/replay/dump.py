@@ -20,7 +20,7 @@ from armonik.protogen.common.results_common_pb2 import (
 from armonik.protogen.common.worker_common_pb2 import ProcessRequest
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
-from armoflow.codec.needs import constants_of
+from armoflow.codec.task_needs import constants_of
 from armoflow.errors import MalformedError, ReplayError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.shapes import check_id

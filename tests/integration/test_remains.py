@@ -14,7 +14,7 @@ from armonik.common import ResultStatus, TaskStatus
 from armoflow import Client
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.needs import constants_of
+from armoflow.codec.task_needs import constants_of
 from armoflow.orchestrator.pack_sizes import PackSizer
 from tests.integration.engines import STOCK, Up, up
 from tests.integration.failing import LARGE, ODD, add, even, item, outer, table
