@@ -9,7 +9,7 @@ import pytest
 
 from armoflow import Client
 from armoflow.integrations.dask import get
-from tests.interop.theirs import skip
+from tests.interop.theirs import choose
 
 MEMORY = "writes into an object of the caller's, which tasks in other processes have a copy of"
 LOCK = "a lock of threads, which does not reach other processes"
@@ -40,8 +40,8 @@ REASONS = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    skip(items, REASONS)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    choose(config, items, REASONS)
 
 
 @pytest.fixture(scope="session")

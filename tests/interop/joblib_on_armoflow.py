@@ -13,7 +13,7 @@ import pytest
 
 import armoflow.integrations.joblib
 from armoflow import Client
-from tests.interop.theirs import skip
+from tests.interop.theirs import choose
 
 assert armoflow.integrations.joblib
 
@@ -59,8 +59,8 @@ def _check_subprocess_call(command: Any, timeout: float | None = None, **options
 joblib.testing.check_subprocess_call = _check_subprocess_call
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    skip(items, REASONS)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    choose(config, items, REASONS)
     for module in {item.module for item in items if isinstance(item, pytest.Function)}:
         for name, text in vars(module).items():
             if isinstance(text, str):  # scripts that tests run

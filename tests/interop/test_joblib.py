@@ -1,6 +1,6 @@
 """joblib's own tests of backends of processes pass on armoflow's, but for those listed.
 
-``make interop`` runs all of them.
+``make interop`` runs all of them; else it is a part.
 """
 
 from __future__ import annotations
