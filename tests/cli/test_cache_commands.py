@@ -1,4 +1,4 @@
-"""What is kept of earlier runs, and why a script runs again, as processes tell it."""
+"""What is kept of earlier runs, and why a script runs again, as commands tell it."""
 
 from __future__ import annotations
 
@@ -168,23 +168,23 @@ def test_what_a_script_would_run_is_explained_and_nothing_of_it_runs(
     kept: tuple[Commanded, Path],
 ) -> None:
     engine, script = kept
-    assert engine.process("explain", str(script), "6") == ("total: 1 hit\nload: 6 not needed\n")
-    (told,) = json.loads(engine.process("explain", "--json", str(script), "8"))
+    assert engine.run("explain", str(script), "6") == ("total: 1 hit\nload: 6 not needed\n")
+    (told,) = json.loads(engine.run("explain", "--json", str(script), "8"))
     tasks = {found["task"]: found for found in told["tasks"]}
     assert (tasks["load"]["hits"], tasks["load"]["misses"]) == (6, 2)
     assert tasks["load"]["reasons"][0]["text"] == "such as 6 is new"
     script.write_text(SCRIPT.replace("FACTOR = 2", "FACTOR = 3"))
-    assert "  code global __main__:FACTOR: 2 -> 3 (6 calls)" in engine.process(
+    assert "  code global __main__:FACTOR: 2 -> 3 (6 calls)" in engine.run(
         "explain", str(script), "6"
     )
     script.write_text(SCRIPT.replace("client.compute(", "str("))
-    assert "asked for no graph" in engine.process("explain", str(script), "6", code=2)
+    assert "asked for no graph" in engine.run("explain", str(script), "6", code=2)
 
 
 @OWN
 def test_what_a_script_would_take_is_estimated(kept: tuple[Commanded, Path]) -> None:
     engine, script = kept
-    (told,) = json.loads(engine.process("plan", "--json", str(script), "8"))
+    (told,) = json.loads(engine.run("plan", "--json", str(script), "8"))
     assert told["tasks"][0]["task"] == "load"
     assert 0.01 <= told["tasks"][0]["seconds_each"] < 1
     assert told["cached_share"] == 6 / 9
@@ -211,13 +211,13 @@ def test_what_is_removed_is_computed_again(kept: tuple[Commanded, Path]) -> None
         for name in ("load", "total")
         for found in engine.json("cache", "show", name)["results"]
     ]
-    told = json.loads(engine.process("cache", "rm", *numbers, "--json"))
+    told = json.loads(engine.run("cache", "rm", *numbers, "--json"))
     assert (told["removed"], told["values"]) == (len(numbers), 7)
     assert engine.json("cache", "ls")["tasks"] == []
     assert "no result 1" in engine.run("cache", "rm", "1", code=1)
     assert run(engine, script, "6") == "begun\n30\nended\n"
-    assert engine.process("cache", "invalidate", "total@1").startswith("1 value in 1 result")
-    explained = engine.process("explain", str(script), "6")
+    assert engine.run("cache", "invalidate", "total@1").startswith("1 value in 1 result")
+    explained = engine.run("explain", str(script), "6")
     assert "total: 1 miss\n  removed: it was removed, by armoflow cache rm" in explained
     assert "load: 6 hits" in explained
 
@@ -235,21 +235,21 @@ def test_what_is_kept_is_computed_again_and_compared(
     script.unlink()  # what is computed again is what was kept
     (tmp_path / "helper.py").unlink()
     assert (
-        engine.process("cache", "verify", "length")
+        engine.run("cache", "verify", "length")
         == "length: 1 of 1 result as kept, 1 value compared\n"
     )
     price.write_text("4")
-    told = json.loads(engine.process("cache", "verify", "--json", code=1))
+    told = json.loads(engine.run("cache", "verify", "--json", code=1))
     verdicts = {(found["task"], found["verdict"]) for found in told["results"]}
     assert verdicts == {
         *(("moved", "same"), ("zeros", "same"), ("length", "same")),
         *(("noise", "nondeterministic"), ("price", "wrong")),
     }
     price.unlink()
-    told = engine.process("cache", "verify", "price", "--sample", "1", code=1)
+    told = engine.run("cache", "verify", "price", "--sample", "1", code=1)
     assert "failed: FileNotFoundError" in told
-    engine.process("cache", "invalidate", "zeros")
-    told = engine.process("cache", "verify", "length")
+    engine.run("cache", "invalidate", "zeros")
+    told = engine.run("cache", "verify", "length")
     assert "cannot be computed again: the engine has its inputs no more" in told
     assert "nothing of 'train'" in engine.run("cache", "verify", "train", code=1)
 
@@ -271,10 +271,10 @@ def test_what_needs_packages_is_computed_again_where_it_has_them(
     told = engine.process("replay", failure["first"], "--yes", code=1)
     assert "refuses failed: ValueError: 1.5" in told
     same = "release: 1 of 1 result as kept, 1 value compared\n"
-    assert engine.process("cache", "verify") == same
+    assert engine.run("cache", "verify") == same
     wheel.unlink()
     shutil.rmtree(tmp_path / "environments")
-    told = engine.process("cache", "verify")
+    told = engine.run("cache", "verify")
     assert f"cannot be computed again: it needs {wheel.as_uri()}: " in told
     told = engine.process("replay", failure["first"], "--yes", code=2)
     assert f"the task needs {wheel.as_uri()}: " in told and "-m armoflow.replay" in told
@@ -309,13 +309,13 @@ def test_the_index_goes_to_other_machines(
 ) -> None:
     engine, script = kept
     copy = tmp_path / "copy"
-    told = json.loads(engine.process("cache", "export", "-o", str(copy), "--json"))
+    told = json.loads(engine.run("cache", "export", "-o", str(copy), "--json"))
     assert told["values"] == 7 and Path(told["output"]).parent == copy
     monkeypatch.setenv("ARMOFLOW_CACHE", str(tmp_path / "nothing"))
     assert "nothing is kept" in engine.run("cache", "show", "load", code=1)
     assert engine.json("cache", "ls")["tasks"] == []
-    engine.environment["ARMOFLOW_CACHE"] = str(copy)
-    assert engine.process("explain", str(script), "6").startswith("total: 1 hit")
+    monkeypatch.setenv("ARMOFLOW_CACHE", str(copy))
+    assert engine.run("explain", str(script), "6").startswith("total: 1 hit")
 
 
 def test_the_cache_of_a_state_directory_is_told_by_its_name(tmp_path: Path) -> None:
@@ -328,6 +328,6 @@ def test_the_cache_of_a_state_directory_is_told_by_its_name(tmp_path: Path) -> N
     del here.environment["ARMOFLOW_STATE"]
     told = here.json("cache", "ls", "--state", str(state))
     assert {found["task"]: found["values"] for found in told["tasks"]} == {"load": 3, "total": 1}
-    assert "3 values" in here.process("cache", "invalidate", "load", "--state", str(state))
+    assert "3 values" in here.run("cache", "invalidate", "load", "--state", str(state))
     left = here.json("cache", "ls", "--state", str(state))["tasks"]
     assert [found["task"] for found in left] == ["total"]

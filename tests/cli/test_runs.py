@@ -1,16 +1,19 @@
-"""``armoflow runs``, ``attach``, ``resume`` and ``run --detach``, as processes."""
+"""``armoflow runs``, ``attach``, ``resume`` and ``run --detach``, and other commands of runs."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from armoflow import Client, task
+from armoflow.client.client_options import DETACH_VARIABLE
+from tests.cli.here import run_here
 from tests.integration.engines import ARMOFLOW, EMBEDDED, STOCK, Up, up
 from tests.integration.gates import Gate, Log
 
@@ -42,30 +45,45 @@ with Client() as client:
 """
 
 
+DETACHED = {DETACH_VARIABLE: "1"}
+"""What ``armoflow run --detach`` tells a script."""
+
+
 class Runs:
     """An engine, a script, and commands for them."""
 
     def __init__(self, engine: Up, directory: Path) -> None:
-        self._engine = engine
         self.script = directory / "nightly.py"
         self.script.write_text(SCRIPT)
         self.log = Log(directory / "log")
         self.gate = Gate(directory / "gate")
         self._cwd = directory
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "ARMOFLOW_ENDPOINT": self._engine.endpoint,
-            "ARMOFLOW_CACHE": str(self._engine.directory / "cache"),
+        self._variables = {
+            "ARMOFLOW_ENDPOINT": engine.endpoint,
+            "ARMOFLOW_CACHE": str(engine.directory / "cache"),
         }
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that runs none of the user's code."""
+        return run_here(arguments, self._variables, self._cwd)
+
+    def process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command as a process."""
+        return self._run(*ARMOFLOW, *arguments)
+
+    def begin(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """The script, as ``armoflow run`` becomes it."""
+        return self._run(sys.executable, *self.arguments(name), **variables)
+
+    def _run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*ARMOFLOW, *arguments],
+            command,
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
-            env=environment,
+            env={**os.environ, **self._variables, **variables},
             cwd=self._cwd,
         )
 
@@ -107,34 +125,34 @@ def listed(runs: Runs, name: str) -> dict[str, object]:
 def test_a_script_is_left_and_attached_to(runs: Runs) -> None:
     runs.mend()
     with runs.gate.closed():
-        left = runs("run", "--detach", *runs.arguments("detached"))
+        left = runs.process("run", "--detach", *runs.arguments("detached"))
         assert left.returncode == 0 and "armoflow attach detached" in left.stderr
         run = listed(runs, "detached")
         assert (run["state"], run["planned"], run["asked"]) == ("running", True, "total")
         assert run["open"] == 5
-    attached = runs("attach", "detached")
+    attached = runs.process("attach", "detached")
     assert (attached.stdout, attached.returncode) == ("6\n", 0), attached.stderr
     assert json.loads(runs("attach", "detached", "--json").stdout)["value"] == "6"
     run = listed(runs, "detached")
     assert (run["state"], run["done"], run["open"], run["failed"]) == ("done", 5, 0, 0)
-    assert "detached" in runs("runs").stdout
+    assert "detached" in runs.process("runs").stdout
 
 
 def test_a_run_that_failed_is_resumed_with_its_script(runs: Runs) -> None:
-    assert runs("run", *runs.arguments("mended")).returncode == 1
+    assert runs.begin("mended").returncode == 1
     failed = runs("attach", "mended")
     assert (failed.stderr, failed.returncode) == ("ValueError: broken\n", 1)
     run = listed(runs, "mended")
     assert (run["state"], run["failures"]) == ("failed", ["load[2]", "total"])
     runs.mend()
-    resumed = runs("resume", "mended", *runs.arguments("mended"))
+    resumed = runs.process("resume", "mended", *runs.arguments("mended"))
     assert resumed.stdout == "6\n", resumed.stderr
     counts = runs.log.counts()
     assert counts.pop("load-2") == 2 and set(counts.values()) == {1}
 
 
 def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
-    assert runs("run", *runs.arguments("again")).returncode == 1
+    assert runs.begin("again").returncode == 1
     runs.mend()
     with runs.gate.closed():
         told = runs("resume", "again", "--json")
@@ -151,7 +169,7 @@ def test_a_run_that_failed_is_resumed_without_its_script(runs: Runs) -> None:
 def test_several_runs_are_resumed_at_once(runs: Runs) -> None:
     names = ("one of two", "two of two")
     for name in names:
-        assert runs("run", *runs.arguments(name)).returncode == 1
+        assert runs.begin(name).returncode == 1
     runs.mend()
     told = runs("resume", *names)
     assert [line.partition(":")[0] for line in told.stdout.splitlines()] == [
@@ -176,7 +194,7 @@ def test_an_option_that_resume_has_not_is_no_run(runs: Runs) -> None:
 @OWN
 def test_resume_says_where_a_run_is(runs: Runs) -> None:
     runs.mend()
-    assert runs("run", *runs.arguments("told")).stdout == "6\n"
+    assert runs.begin("told").stdout == "6\n"
     told = runs("resume", "told")
     assert told.stdout == "run told: done, 5 done, 0 to come\n", told.stderr
 
@@ -184,7 +202,7 @@ def test_resume_says_where_a_run_is(runs: Runs) -> None:
 @OWN
 def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
     runs.mend()
-    assert runs("run", *runs.arguments("purged")).stdout == "6\n"
+    assert runs.begin("purged").stdout == "6\n"
     assert runs("purge", "--cancel", str(listed(runs, "purged")["session"])).returncode == 0
     run = listed(runs, "purged")
     assert (run["state"], run["asked"]) == ("gone", "total")
@@ -193,9 +211,9 @@ def test_of_a_run_that_was_purged_it_is_said_what_it_was(runs: Runs) -> None:
         assert told.returncode == 1
         assert "is not there any more (begun" in told.stderr
         assert "done when seen last" in told.stderr
-    begun = runs("resume", "purged", *runs.arguments("purged"))
+    begun = runs.process("resume", "purged", *runs.arguments("purged"))
     assert begun.returncode == 1 and "armoflow run" in begun.stderr
-    assert runs("run", *runs.arguments("purged")).stdout == "6\n"
+    assert runs.begin("purged").stdout == "6\n"
     assert listed(runs, "purged")["state"] == "done"
 
 
@@ -204,7 +222,7 @@ def test_a_run_that_somebody_has_ended_has_not_failed(
 ) -> None:
     monkeypatch.setenv("ARMOFLOW_CACHE", str(engine.directory / "cache"))
     with runs.gate.closed():
-        assert runs("run", "--detach", *runs.arguments("stopped")).returncode == 0
+        assert runs.begin("stopped", **DETACHED).returncode == 0
         with Client(engine.endpoint) as client:
             future = client.attach("stopped")
             assert runs("purge", "--cancel", "stopped").returncode == 0
@@ -215,7 +233,7 @@ def test_a_run_that_somebody_has_ended_has_not_failed(
 
 def test_a_run_is_cancelled_by_its_name(runs: Runs) -> None:
     with runs.gate.closed():
-        assert runs("run", "--detach", *runs.arguments("unwanted")).returncode == 0
+        assert runs.begin("unwanted", **DETACHED).returncode == 0
         session = listed(runs, "unwanted")["session"]
         told = runs("cancel", "unwanted")
         assert (told.stdout, told.returncode) == (f"cancelled session {session}\n", 0), told.stderr
@@ -228,7 +246,7 @@ def test_a_run_is_cancelled_by_its_name(runs: Runs) -> None:
 def test_a_run_is_paused_and_goes_on_by_its_name(runs: Runs) -> None:
     runs.mend()
     with runs.gate.closed():
-        assert runs("run", "--detach", *runs.arguments("paused")).returncode == 0
+        assert runs.begin("paused", **DETACHED).returncode == 0
         session = listed(runs, "paused")["session"]
         assert runs("pause", "paused").stdout == f"paused session {session}\n"
         assert json.loads(runs("show", "paused", "--json").stdout)["status"] == "paused"
@@ -241,7 +259,7 @@ def test_a_run_is_paused_and_goes_on_by_its_name(runs: Runs) -> None:
 @OWN
 def test_a_run_is_looked_at_by_its_name(runs: Runs, tmp_path: Path) -> None:
     runs.mend()
-    assert runs("run", *runs.arguments("looked-at")).stdout == "6\n"
+    assert runs.begin("looked-at").stdout == "6\n"
     session = listed(runs, "looked-at")["session"]
     shown = json.loads(runs("show", "looked-at", "--json").stdout)
     assert (shown["id"], shown["run"], shown["tasks"]["done"]) == (session, "looked-at", 5)
@@ -256,7 +274,7 @@ def test_a_run_is_looked_at_by_its_name(runs: Runs, tmp_path: Path) -> None:
 def test_a_purge_by_name_takes_all_that_the_run_has_had(runs: Runs) -> None:
     runs.mend()
     for _ in range(2):
-        assert runs("run", *runs.arguments("twice")).stdout == "6\n"
+        assert runs.begin("twice").stdout == "6\n"
         sessions = json.loads(runs("cancel", "twice", "--json").stdout)["cancelled"]
     shown = runs("show", "twice", "--json")
     assert json.loads(shown.stdout)["id"] == sessions[0]  # the last one
@@ -273,34 +291,13 @@ def test_a_name_that_nobody_knows_is_told(runs: Runs, command: str) -> None:
 
 
 def test_the_engine_of_a_state_directory_is_asked(tmp_path: Path) -> None:
-    environment = {**os.environ, "ARMOFLOW_STATE": str(tmp_path / "state")}
-    for variable in ("ARMOFLOW_ENDPOINT", "AK_ENDPOINT", "AKCONFIG"):
-        environment.pop(variable, None)
+    state = str(tmp_path / "state")
     with Client(state=tmp_path / "state", workers=1) as client:
         assert client.submit(task(abs)(-3), name="shared").result() == 3
-        done = subprocess.run(
-            [*ARMOFLOW, "runs", "--json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        del environment["ARMOFLOW_STATE"]
-        said = subprocess.run(
-            [*ARMOFLOW, "runs", "--json", "--state", str(tmp_path / "state")],
-            env={**environment, "ARMOFLOW_ENDPOINT": "http://127.0.0.1:1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        both = subprocess.run(
-            [*ARMOFLOW, "runs", "--state", str(tmp_path / "state"), "--endpoint", "unix:/none"],
-            check=False,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-
+        done = run_here(["runs", "--json"], {"ARMOFLOW_STATE": state})
+        other = {"ARMOFLOW_ENDPOINT": "http://127.0.0.1:1"}
+        said = run_here(["runs", "--json", "--state", state], other)
+        both = run_here(["runs", "--state", state, "--endpoint", "unix:/none"], {})
     for listing in (done, said):
         assert [run["name"] for run in json.loads(listing.stdout)["runs"]] == ["shared"]
     assert both.returncode == 2 and "leave out --endpoint unix:/none, or --state" in both.stderr
