@@ -72,8 +72,8 @@ def length(data, number):
 
 if __name__ == "__main__":
     with Client() as client:
-        large = zeros(200_000)
-        client.compute(moved(Point(1), client.put(2)), noise(1), price.map(range(1, 4)))
+        large, by = zeros(200_000), client.put(2)  # held: what is kept has to find it
+        client.compute(moved(Point(1), by), noise(1), price.map(range(1, 4)))
         client.compute(length(large, unkept(1)))
 """
 

@@ -74,13 +74,7 @@ def test_an_example_prints_what_it_says(example: str) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_runs_the_same_in_debug_mode(example: str, tmp_path: Path) -> None:
-    arguments = small(example, tmp_path)
-    assert run(example, *arguments) == run(example, *arguments, "--local")
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_runs_the_same_as_on_a_stock_cluster(
+def test_an_example_runs_the_same_on_a_stock_cluster_and_in_debug_mode(
     example: str, tmp_path: Path, start_engine: Callable[..., str]
 ) -> None:
     """Our worker as any ArmoniK worker, and the standard API alone."""
