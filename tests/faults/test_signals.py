@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -46,8 +47,14 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "tmp")
 
 
-@pytest.mark.parametrize("wait", [SLEEP, "future.result()", "client.gather([future])"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "wait"),
+    [
+        (signal.SIGTERM, SLEEP),
+        (signal.SIGHUP, "future.result()"),
+        (signal.SIGTERM, "client.gather([future])"),
+    ],
+)
 def test_the_process_dies_of_it(place: Place, number: signal.Signals, wait: str) -> None:
     with place.run(WAITS.format(before="", wait=wait)) as process:
         line_of(process)
@@ -56,15 +63,19 @@ def test_the_process_dies_of_it(place: Place, number: signal.Signals, wait: str)
         place.wait_until_clean()
 
 
+@pytest.fixture(scope="module", params=[EMBEDDED, STOCK], ids=["embedded", "stock"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
+    with up(tmp_path_factory.mktemp("engine"), *request.param) as started:
+        yield started
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("arguments", [EMBEDDED, STOCK], ids=["embedded", "stock"])
 def test_sessions_on_a_shared_engine_are_ended(
-    place: Place, tmp_path: Path, arguments: tuple[str, ...], number: signal.Signals
+    place: Place, engine: Up, number: signal.Signals
 ) -> None:
-    with (
-        up(tmp_path, *arguments) as engine,
-        place.run(WAITS.format(before="", wait=SLEEP), engine.endpoint) as process,
-    ):
+    with place.run(WAITS.format(before="", wait=SLEEP), engine.endpoint) as process:
         line_of(process)
         assert len(sessions_under_way(engine)) == 1
         process.send_signal(number)
@@ -219,24 +230,23 @@ INTERRUPTED = """
 @pytest.mark.parametrize("phase", PHASES)
 def test_ctrl_c_counts_at_any_moment(place: Place, phase: str) -> None:
     begin, use = PHASES[phase]
-    choice = random.Random(phase)
-    for _ in range(2):
-        with place.run(INTERRUPTED.format(use=use)) as process:
-            assert line_of(process) == "begun"
-            if begin:
-                assert line_of(process) == begin
-            time.sleep(choice.uniform(0, 0.01 if begin else 0.5))
+    moment = random.Random(phase).uniform(0, 0.01 if begin else 0.5)
+    with place.run(INTERRUPTED.format(use=use)) as process:
+        assert line_of(process) == "begun"
+        if begin:
+            assert line_of(process) == begin
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired as late:
+            # Python itself loses one that comes in a callback of a garbage or an import lock.
+            assert b"Exception ignored in" in (late.stderr or b""), late.stderr
             process.send_signal(signal.SIGINT)
-            try:
-                output, errors = process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired as late:
-                # Python itself loses one that comes in a callback of a garbage or an import lock.
-                assert b"Exception ignored in" in (late.stderr or b""), late.stderr
-                process.send_signal(signal.SIGINT)
-                output, errors = process.communicate(timeout=PATIENCE)
-            assert process.returncode == -signal.SIGINT, errors
-            assert output.split()[-1] == "interrupted", errors
-            place.wait_until_clean()
+            output, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == -signal.SIGINT, errors
+        assert output.split()[-1] == "interrupted", errors
+        place.wait_until_clean()
 
 
 def test_ctrl_c_of_a_terminal_ends_a_group(place: Place) -> None:

@@ -43,20 +43,20 @@ def check(place: Place, tmp_path: Path, *arguments: str, **options: object) -> N
     place.wait_until_clean()
 
 
-NAMES = ("x" * 120, "two words, 50% of #1?", "a%20b\nx'y\"z ünï→ $HOME", "-rf", "~")
+NAMES = ("x" * 120, "-rf/~/two words, 50% of #1?/a%20b\nx'y\"z ünï→ $HOME")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=["long", "odd"])
 def test_odd_temporary_directories(tmp_path: Path, name: str) -> None:
-    check(Place(tmp_path / name), tmp_path)
+    directory = tmp_path / name
+    directory.mkdir(parents=True)
+    check(Place(directory), tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["relative", "slash", "link"])
-def test_temporary_directories_named_oddly(place: Place, tmp_path: Path, kind: str) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(place.directory)
-    names = {"relative": place.directory.name, "slash": f"{place.directory}/", "link": str(link)}
-    check(place, tmp_path, env={**place.environment, "TMPDIR": names[kind]}, cwd=tmp_path)
+def test_a_temporary_directory_that_is_named_oddly(place: Place, tmp_path: Path) -> None:
+    """By a link, from where the process is, with a slash at its end."""
+    (tmp_path / "link").symlink_to(place.directory)
+    check(place, tmp_path, env={**place.environment, "TMPDIR": "link/"}, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP"])
@@ -70,10 +70,9 @@ def test_a_missing_temporary_directory_is_named(place: Place, tmp_path: Path, na
     assert f"the variable {name} names" in errors
 
 
-@pytest.mark.parametrize("name", ["50% of #1?", "x" * 120])
-def test_workers_and_engines_at_odd_places(tmp_path: Path, name: str) -> None:
-    directory = tmp_path / name
-    directory.mkdir()
+def test_workers_and_engines_at_an_odd_place(tmp_path: Path) -> None:
+    directory = tmp_path / "50% of #1?" / ("x" * 120)
+    directory.mkdir(parents=True)
     with up(directory, *STOCK) as engine:
         check(Place(tmp_path / "tmp"), tmp_path, engine.endpoint)
 
@@ -94,7 +93,7 @@ def test_odd_names_of_sockets(tmp_path: Path) -> None:
         assert not (directory / "s").exists()
 
 
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams(place: Place, tmp_path: Path, closed: str) -> None:
     check(place, tmp_path, before=f"exec {closed}", stdout=None, stderr=None)
 
@@ -108,21 +107,27 @@ def test_standard_streams_that_are_none(place: Place, tmp_path: Path) -> None:
     assert answer.read_text() == "300000"
 
 
-VARIABLES = {
-    "no home": {"HOME": None, "USER": None, "LOGNAME": None, "PATH": None},
-    "missing home": {"HOME": "/nonexistent"},
-    "proxies": dict.fromkeys(
-        ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "no_proxy"),
-        "http://127.0.0.1:9",
-    ),
-    "odd proxies": {"http_proxy": "::nonsense::", "grpc_proxy": "1", "no_proxy": "*,,"},
+PROXIES: dict[str, str | None] = dict.fromkeys(
+    ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "no_proxy"),
+    "http://127.0.0.1:9",
+)
+
+VARIABLES: dict[str, dict[str, str | None]] = {
+    "nothing set, no UTF-8": {
+        **dict.fromkeys(("HOME", "USER", "LOGNAME", "PATH")),
+        **{"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    },
+    "proxies, warnings, development": {
+        **PROXIES,
+        **{"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"},
+    },
+    "odd proxies, missing home, safe path, optimized": {
+        **{"http_proxy": "::nonsense::", "grpc_proxy": "1", "no_proxy": "*,,"},
+        **{"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2"},
+    },
     "C": {"LC_ALL": "C", "LANG": "C"},
-    "no UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "safe path": {"PYTHONSAFEPATH": "1"},
-    "optimized": {"PYTHONOPTIMIZE": "2"},
-    "warnings": {"PYTHONWARNINGS": "error"},
-    "development": {"PYTHONDEVMODE": "1"},
 }
+"""What has to do with each other is apart; where all of a line are set, each is met."""
 
 
 @pytest.mark.parametrize("kind", VARIABLES)
@@ -185,7 +190,7 @@ def test_an_interpreter_that_is_isolated(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
 def test_loopback_addresses_behind_proxies(tmp_path: Path, host: str) -> None:
     place = Place(tmp_path / "tmp")
-    place.environment.update(VARIABLES["proxies"], no_proxy="")  # type: ignore[arg-type]
+    place.environment.update(PROXIES, no_proxy="")  # type: ignore[arg-type]
     with place.run(
         "from armoflow.cli.main import main; main()",
         *("up", "--listen", f"{host}:0", "--state", str(tmp_path / "state"), "--workers", "1"),
