@@ -33,7 +33,7 @@ def constants_of(payload: Buffer) -> list[str]:
 
 
 @dataclass(slots=True)
-class Needs:
+class TaskNeeds:
     """What some tasks of a session were given, for whoever runs them again.
 
     Attributes:

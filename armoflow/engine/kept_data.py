@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.task_needs import Needs, constants_of
+from armoflow.codec.task_needs import TaskNeeds, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.engine.records import Changes, ResultRecord, ResultStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
@@ -34,7 +34,7 @@ class KeptData:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._given: dict[str, Needs] = {}
+        self._given: dict[str, TaskNeeds] = {}
 
     def completing(self, commits: Iterable[Commit]) -> None:
         """Tasks end well."""
@@ -46,7 +46,7 @@ class KeptData:
 
     def note(self, session_id: str, payload_id: str, inputs: Iterable[str]) -> None:
         """A task of a session has ended well, and has failed items: what it was given."""
-        self._given.setdefault(session_id, Needs()).add(payload_id, inputs)
+        self._given.setdefault(session_id, TaskNeeds()).add(payload_id, inputs)
 
     def forget(self, session_ids: Iterable[str]) -> None:
         """Sessions are removed."""
@@ -83,8 +83,8 @@ class KeptData:
         """Delete the data of a session that has ended, but what stays; done when committed."""
         engine = self._engine
         await asyncio.shield(engine.committed())  # others wait for it, too
-        known = self._given.get(session_id, Needs())
-        given = Needs(set(known.results), list(known.payloads))
+        known = self._given.get(session_id, TaskNeeds())
+        given = TaskNeeds(set(known.results), list(known.payloads))
         for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
             given.add(payload_id, inputs)
         spared = await self._needed(given)
@@ -104,7 +104,7 @@ class KeptData:
         for results in engine.state.results_of(session_id):
             await engine.sweeper.in_slices(results, delete, urgent=False)
 
-    async def _needed(self, given: Needs) -> set[str] | None:
+    async def _needed(self, given: TaskNeeds) -> set[str] | None:
         """What tasks were given, and the constants that their payloads name.
 
         Returns:

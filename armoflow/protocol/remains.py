@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow.codec.item_log import tells_of_failures
-from armoflow.codec.task_needs import Needs, constants_of
+from armoflow.codec.task_needs import TaskNeeds, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
@@ -42,7 +42,7 @@ class Remains:
         self._transport = transport
         self._results = results
         self._tasks = tasks
-        self._given: defaultdict[str, Needs] = defaultdict(Needs)
+        self._given: defaultdict[str, TaskNeeds] = defaultdict(TaskNeeds)
         self._logs: dict[str, NewLogs] = {}
 
     async def going(self, session_id: str, result_ids: Sequence[str]) -> list[str]:
@@ -85,7 +85,7 @@ class Remains:
         spared = await self._spared(session_id, given, constants)
         return [result_id for result_id in stored if result_id not in spared]
 
-    async def _of_failed_items(self, session_id: str, patience: float | None) -> Needs:
+    async def _of_failed_items(self, session_id: str, patience: float | None) -> TaskNeeds:
         """What those tasks of a session were given that have left a log of failed items."""
         given = self._given[session_id]
         logs = self._logs.get(session_id)
@@ -100,7 +100,9 @@ class Remains:
         logs.know(rows)
         return given
 
-    async def _spared(self, session_id: str, given: Needs, constants: Collection[str]) -> Set[str]:
+    async def _spared(
+        self, session_id: str, given: TaskNeeds, constants: Collection[str]
+    ) -> Set[str]:
         """What tasks were given, and those constants that their payloads name.
 
         All constants, where the payloads are too many to be read.
