@@ -52,6 +52,8 @@ $(VENV)/.made:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "cannot make a virtual environment: on Debian and Ubuntu," \
 		"'apt install python3-venv' adds what is missing" >&2; exit 1; }
+	@# The newest takes half the time of what comes with Python; that does too, where there is no other.
+	@$(INSTALL) --upgrade pip || true
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml
