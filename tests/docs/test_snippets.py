@@ -15,6 +15,8 @@ from tests.docs.snippets import PAGES, ROOT, Script, extract, first_missing
 
 SCRIPTS = [script for page in PAGES if (script := extract(page)) is not None]
 ENDPOINT = "http://127.0.0.1:5001"  # as written in the pages; the tests use a free port
+SHARED = ("docs_concepts", "docs_errors_and_retries", "docs_inside_tasks", "docs_tutorial")
+"""Pages with many clients: a reader's shell may name an engine for all of them."""
 
 
 def test_a_page_becomes_a_script_with_the_same_lines(tmp_path: Path) -> None:
@@ -36,12 +38,15 @@ def test_a_page_runs(script: Script, tmp_path: Path, start_engine: Callable[...,
     source = script.source
     if ENDPOINT in source:
         source = source.replace(ENDPOINT, start_engine())
+    variables = environment()
+    if script.name in SHARED:
+        variables["ARMOFLOW_ENDPOINT"] = start_engine()
     path = tmp_path / f"{script.name}.py"
     path.write_text(source, encoding="utf-8")
     completed = subprocess.run(
         [sys.executable, path],
         cwd=tmp_path,
-        env=environment(),
+        env=variables,
         capture_output=True,
         text=True,
         timeout=110,

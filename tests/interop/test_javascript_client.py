@@ -6,11 +6,13 @@ from a page in a browser; the engines are processes as a user starts them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +29,18 @@ WORKER = Path(__file__).parents[1] / "engine" / "workers" / "steps.py"
 NODE = shutil.which("node")
 PATIENCE = 120.0
 
-TRANSPORTS = {
-    "node-grpc": pytest.mark.skipif(NODE is None, reason="Node is not installed"),
-    "node-grpc-web": pytest.mark.skipif(NODE is None, reason="Node is not installed"),
-    "browser-grpc-web": pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-}
+WITH_NODE = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+WITH_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
 ENGINES = {"default": (), "strict": ("--strict", "--no-extensions")}
+
+WAYS = [
+    pytest.param(("default", "node-grpc"), marks=WITH_NODE, id="default-node-grpc"),
+    pytest.param(("strict", "node-grpc"), marks=WITH_NODE, id="strict-node-grpc"),
+    pytest.param(("default", "node-grpc-web"), marks=WITH_NODE, id="default-node-grpc-web"),
+    pytest.param(("strict", "browser-grpc-web"), marks=WITH_CHROMIUM, id="strict-browser-grpc-web"),
+]
+"""To which engine, and how."""
 
 
 class Served(NamedTuple):
@@ -41,7 +49,6 @@ class Served(NamedTuple):
     grpc: str
     web: str
     page: str
-    files: Path
 
 
 def described() -> list[dict[str, Any]]:
@@ -71,44 +78,50 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
         yield directory, origin
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def served(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    pages: tuple[Path, str],
-) -> Iterator[Served]:
-    directory, origin = pages
-    state = tmp_path_factory.mktemp(request.param) / "state"
+@contextlib.contextmanager
+def serving(kind: str, directory: Path, origin: str) -> Iterator[Served]:
+    """An engine that pages of an origin may call."""
     command = [
-        *(sys.executable, "-m", "armoflow.cli.main", "up", "--state", str(state)),
+        *(sys.executable, "-m", "armoflow.cli.main", "up", "--state", str(directory / kind)),
         *("--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--web-origin", origin),
         *("--worker", f"{sys.executable} {WORKER}", "--partition", "default=2"),
-        *("--log-level", "warning", *ENGINES[request.param]),
+        *("--log-level", "warning", *ENGINES[kind]),
     ]
     with running(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             lines = [process.stdout.readline().partition(": ") for _ in range(2)]
             told = {name: url.strip() for name, _, url in lines}
-            yield Served(told["ready"], told["web"], f"{origin}/page.html", directory)
+            yield Served(told["ready"], told["web"], f"{origin}/page.html")
         finally:
             process.terminate()
             process.wait(timeout=60)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=mark) for name, mark in TRANSPORTS.items()],
-)
-def seen(request: pytest.FixtureRequest, served: Served) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def serve(
+    tmp_path_factory: pytest.TempPathFactory, pages: tuple[Path, str]
+) -> Iterator[Callable[[str], Served]]:
+    """Gives the engine of a kind, which is started once."""
+    state = tmp_path_factory.mktemp("states")
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda kind: stack.enter_context(serving(kind, state, pages[1])))
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def seen(
+    request: pytest.FixtureRequest, pages: tuple[Path, str], serve: Callable[[str], Served]
+) -> dict[str, Any]:
     """What the flows have seen, by their names."""
-    if request.param == "browser-grpc-web":
+    kind, how = request.param
+    served = serve(kind)
+    if how == "browser-grpc-web":
         return json.loads(browse(f"{served.page}#{served.web}"))  # type: ignore[no-any-return]
-    transport = request.param.removeprefix("node-")
+    transport = how.removeprefix("node-")
     url = served.grpc if transport == "grpc" else served.web
     done = subprocess.run(
         [str(NODE), "main.mjs", "files.json", transport, url],
-        cwd=served.files,
+        cwd=pages[0],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -118,20 +131,7 @@ def seen(request: pytest.FixtureRequest, served: Served) -> dict[str, Any]:
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def flow(request: pytest.FixtureRequest, seen: dict[str, Any]) -> dict[str, Any]:
-    """What the flow has seen that a test is about."""
-    found: dict[str, Any] = seen[request.param]
-    assert "failed" not in found, found["failed"]
-    return found
-
-
-def about(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("flow", [name], indirect=True)
-
-
-@about("client")
-def test_a_session_from_its_beginning_to_its_end(flow: dict[str, Any]) -> None:
+def a_session_from_its_beginning_to_its_end(flow: dict[str, Any]) -> None:
     assert (flow["settled"], flow["ofTask"]) == ("RESULT_STATUS_COMPLETED", "TASK_STATUS_COMPLETED")
     assert flow["value"] == "GRüßE, " * 20_000  # the worker knows bytes only
     assert flow["parents"] == 1  # the session
@@ -141,30 +141,26 @@ def test_a_session_from_its_beginning_to_its_end(flow: dict[str, Any]) -> None:
     assert flow["told"] == [0, 0, "RESULT_STATUS_DELETED", 0, 5, 5, 5]
 
 
-@about("payloadAndMetadata")
-def test_payloads_that_come_with_their_metadata(flow: dict[str, Any]) -> None:
+def payloads_that_come_with_their_metadata(flow: dict[str, Any]) -> None:
     assert flow["before"] == ["RESULT_STATUS_COMPLETED", "RESULT_STATUS_CREATED"]
     assert flow["settled"] == "RESULT_STATUS_COMPLETED"
     assert flow["owner"]
     assert flow["value"] == "STORED"
 
 
-@about("delayedPayload")
-def test_a_payload_that_is_uploaded_after_its_task(flow: dict[str, Any]) -> None:
+def a_payload_that_is_uploaded_after_its_task(flow: dict[str, Any]) -> None:
     assert flow["waiting"] == "TASK_STATUS_PENDING"
     assert flow["settled"] == "RESULT_STATUS_COMPLETED"
     assert flow["value"] == "LATE"
 
 
-@about("importing")
-def test_data_of_a_session_that_has_ended(flow: dict[str, Any]) -> None:
+def data_of_a_session_that_has_ended(flow: dict[str, Any]) -> None:
     assert flow["settled"] == "RESULT_STATUS_COMPLETED"
     assert flow["value"] == "OLD"
     assert flow["unknown"] == 5
 
 
-@about("agentAndWorker")
-def test_a_task_that_hands_its_output_on_and_one_that_fails(flow: dict[str, Any]) -> None:
+def a_task_that_hands_its_output_on_and_one_that_fails(flow: dict[str, Any]) -> None:
     assert flow["settled"] == "RESULT_STATUS_COMPLETED"
     assert flow["length"] == len("HANDED ON") + 1 + 70_000
     assert flow["isChild"]
@@ -173,3 +169,20 @@ def test_a_task_that_hands_its_output_on_and_one_that_fails(flow: dict[str, Any]
     assert (failure["status"], failure["success"]) == ("TASK_STATUS_ERROR", False)
     assert "it went wrong" in failure["error"]
     assert flow["counts"] == {"TASK_STATUS_COMPLETED": 3, "TASK_STATUS_ERROR": 1}
+
+
+FLOWS = {
+    "client": a_session_from_its_beginning_to_its_end,
+    "payloadAndMetadata": payloads_that_come_with_their_metadata,
+    "delayedPayload": a_payload_that_is_uploaded_after_its_task,
+    "importing": data_of_a_session_that_has_ended,
+    "agentAndWorker": a_task_that_hands_its_output_on_and_one_that_fails,
+}
+
+
+def test_the_flows_of_a_client(seen: dict[str, Any]) -> None:
+    """One test of all: what has gone through them has done so once."""
+    assert seen.keys() == FLOWS.keys()
+    for name, check in FLOWS.items():
+        assert "failed" not in seen[name], (name, seen[name]["failed"])
+        check(seen[name])

@@ -68,7 +68,7 @@ def check(client: Client) -> None:
         {"opening": 1.0, "cut": 0.3},
         {"refused_deletes": 1.0},
         {"faults": 0.2},
-        {"lost": 1.0},
+        {"lost": 1.0, "lost_seconds": 0.05},
     ],
     ids=lambda conduct: next(iter(conduct)),
 )
