@@ -488,6 +488,7 @@ class Orchestrator:
         """What second runs have made in the place of results of a named run that will not come."""
         if self.second_runs is None:
             return {}
+        await self.session()  # which there is, unless the client was closed
         return await self.second_runs.made(aborted, self._backups.made_for)
 
     async def _running(self) -> Sequence[str]:

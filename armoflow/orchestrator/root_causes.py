@@ -77,7 +77,10 @@ class RootCauses:
 
     async def find(self, aborted: Sequence[tuple[Result, ResultChange]]) -> None:
         """Find out why results were aborted, roots first."""
-        aborted = await self._without_replaced(aborted)
+        try:
+            aborted = await self._without_replaced(aborted)
+        except ClientClosedError:
+            return  # nobody waits for it any more
         roots = {
             result.id: change.failure for result, change in aborted if not self._has_cause(result)
         }
@@ -103,10 +106,20 @@ class RootCauses:
     async def _without_replaced(
         self, aborted: Sequence[tuple[Result, ResultChange]]
     ) -> Sequence[tuple[Result, ResultChange]]:
-        """Those in whose place nothing else was made."""
+        """Those in whose place nothing else was made.
+
+        Raises:
+            ClientClosedError: If the client was closed meanwhile.
+        """
         tasks = {result: self._tracker.open.get(result.id) for result, _ in aborted}
         open_ = [(task, result) for result, task in tasks.items() if task is not None]
-        made = await self._others(open_) if open_ else {}
+        try:
+            made = await self._others(open_) if open_ else {}
+        except ClientClosedError:
+            raise
+        except ArmoflowError as error:  # the run was ended, or the engine is gone
+            logger.debug("whether something else was made is not known: %s", error)
+            return aborted
         for task, result in open_:
             if result in made and self._tracker.open.get(result.id) is task:
                 self._tracker.adopt(task, [(result, made[result])])

@@ -171,7 +171,7 @@ def ended(place: Path) -> bool:
 
 
 def test_what_was_asked_for_of_a_named_run_ends_though_one_slot_sleeps(
-    client: Client, engine: Up, log: Log, tmp_path: Path
+    client: Client, engine: Up, log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever waits for it, and whoever comes later, sees the same value of both runs."""
     drawn = draws.map(range(16), log=log.path, place=str(tmp_path))
@@ -190,6 +190,7 @@ def test_what_was_asked_for_of_a_named_run_ends_though_one_slot_sleeps(
         assert later.submit(drawn, name=name).result(30) == values
         assert later.resume(name).result(30) == values
     assert log.counts() == counts
+    assert "Traceback" not in caplog.text and "failed" not in caplog.text
 
 
 def test_what_others_of_a_named_run_need_is_run_once_and_that_is_told(
