@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,6 +80,8 @@ def refuse_arguments(
 workers: Client(workers=...)
     """
     for name in named:
+        import difflib  # where something is wrong only
+
         close = difflib.get_close_matches(name, known, n=1)
         near = f"did you mean {close[0]!r}?" if close else f"it takes {_listed(known)}"
         raise SignatureError(

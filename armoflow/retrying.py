@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -10,9 +9,6 @@ from armoflow.errors import OptionError
 
 RetryOn: TypeAlias = "tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
 """The types of what is tried again, or a function that says so of an exception."""
-
-# Not the process's own generator: tasks may have seeded it, and count on what comes next.
-_draw = random.SystemRandom().random
 
 
 def make_retry_on(value: Any) -> RetryOn:
@@ -111,3 +107,10 @@ def shorten(pause: float, jitter: float) -> float:
         jitter: The largest part, from 0 to 1.
     """
     return pause * (1.0 - jitter * _draw()) if jitter else pause
+
+
+def _draw() -> float:
+    import random  # half of what this module would take to import, and mostly not needed
+
+    # Not the process's own generator: tasks may have seeded it, and count on what comes next.
+    return random.SystemRandom().random()
