@@ -19,6 +19,20 @@ from tests.integration.engines import EMBEDDED, STOCK, Up, up
 ENGINES = os.environ.get("ENGINES", "embedded stock").split()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what meets no engine, and would be run again for another one."""
+    again = [item for item in items if _is_local_again(item)]
+    if again:
+        items[:] = [item for item in items if not _is_local_again(item)]
+        config.hook.pytest_deselected(items=again)
+
+
+def _is_local_again(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    values = [value for value in parameters.values() if isinstance(value, str)]
+    return parameters.get("engine") in ENGINES[1:] and "local" in values
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -93,11 +93,11 @@ def test_what_changes_before_the_graph_is_started_is_seen(anywhere: Client) -> N
 
 
 CONTAINERS: dict[str, Callable[[], Any]] = {
-    "list": lambda: list(range(5_000)),
-    "dict": lambda: dict.fromkeys(range(5_000)),
-    "set": lambda: set(range(5_000)),
-    "deque": lambda: deque(range(5_000)),
-    "bytearray": lambda: bytearray(b"a" * 5_000),
+    "list": lambda: list(range(2_000)),
+    "dict": lambda: dict.fromkeys(range(2_000)),
+    "set": lambda: set(range(2_000)),
+    "deque": lambda: deque(range(2_000)),
+    "bytearray": lambda: bytearray(b"a" * 2_000),
 }
 
 
@@ -122,10 +122,10 @@ def test_the_container_of_items_may_be_changed_at_once(anywhere: Client, kind: s
 
 
 def test_an_array_of_items_may_be_changed_at_once(client: Client) -> None:
-    items = np.arange(5_000)
+    items = np.arange(2_000)
     future = client.submit(same.map(items).reduce(max))
     items[:] = -1
-    assert future.result() == 4_999
+    assert future.result() == 1_999
 
 
 # --- what a task gets is its own ------------------------------------------------------------------
