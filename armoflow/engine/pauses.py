@@ -54,7 +54,7 @@ class Pauses:
 
     def take(self, task_id: str) -> KeptForRetry | None:
         """What was kept of a task that runs again."""
-        return self._kept.pop(task_id, None)
+        return self._kept.pop(task_id, None) if self._kept else None
 
     def forget(self, task_ids: Iterable[str]) -> None:
         """Tasks that have ended."""

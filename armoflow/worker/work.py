@@ -145,11 +145,6 @@ class Assignment:
             self.past = History()
         return self.past
 
-    @property
-    def ran(self) -> float:
-        """Seconds that it ran before."""
-        return 0.0 if self.past is None else self.past.ran
-
     def discard(self) -> None:
         """It does not run again: what its processes have left beside them goes."""
         if self.past is not None:

@@ -138,7 +138,7 @@ class Intake:
         """The data of a result, if it is in memory."""
         result = self._engine.state.results.get(result_id)
         data = None if result is None else self._engine.objects.peek(result.opaque_id)
-        return None if data is None else source_of(data)
+        return data if data is None or isinstance(data, bytes) else source_of(data)
 
     async def _read(self, tasks: Sequence[TaskRecord]) -> None:
         """Read data that is not in memory, then run the tasks that need it."""

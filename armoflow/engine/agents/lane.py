@@ -345,8 +345,10 @@ class LaneAgent:
             task: TaskRecord = work.key
             self._turns.begin(task)
             task.processed_at = now - left
-            task.started_at = task.processed_at - outcome.seconds - work.ran
-            work.discard()
+            task.started_at = task.processed_at - outcome.seconds
+            if work.past is not None:
+                task.started_at -= work.past.ran
+                work.past.discard()
             written = self._written.take(task_id)
             if effects is not None:
                 if written is not None:
