@@ -232,13 +232,14 @@ class RowBlocks:
     async def _look_at(self, table: EntityKind, thrifty: bool) -> None:
         blocks = self._tables[table]
         last = await self._scanner.run(functools.partial(last_number, table=table))
+        if last < LONG:
+            blocks.due = blocks.written + STEP
+            return
         known = blocks.known()
         places = [
             place for place in range(last // BLOCK) if place >= len(known) or known[place] is None
         ]
-        if last < LONG:
-            places = []
-        elif thrifty and len(places) * BLOCK > 2 * blocks.written:
+        if thrifty and len(places) * BLOCK > 2 * blocks.written:
             blocks.due = len(places) * BLOCK // 2  # so that it costs little of what writing costs
             return
         blocks.written, blocks.due = 0, STEP
