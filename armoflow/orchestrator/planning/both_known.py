@@ -53,17 +53,19 @@ def merged(first: Scattered, second: Scattered) -> list[KnownItems]:
         [(0, 2), (2, 2), (4, 4)]
     """
     runs = list(first)
+    at = 0
     for run in second:
-        runs.extend(_without(run, first))
+        while at < len(first) and first[at].start + first[at].length <= run.start:
+            at += 1
+        runs.extend(_without(run, first, at))
     return sorted(runs, key=lambda run: run.start)
 
 
-def _without(run: KnownItems, others: Sequence[KnownItems]) -> Iterator[KnownItems]:
-    """What is left of a run without the items of others, which are in their order."""
-    for other in others:
+def _without(run: KnownItems, others: Sequence[KnownItems], first: int) -> Iterator[KnownItems]:
+    """What is left of a run without the items of others, of which the first ones come before it."""
+    for number in range(first, len(others)):
+        other = others[number]
         end, other_end = run.start + run.length, other.start + other.length
-        if other_end <= run.start:
-            continue
         if other.start >= end:
             break
         if other.start > run.start:

@@ -20,6 +20,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
+from armoflow.orchestrator.planning.known import KnownItems, Unneeded
 
 
 class Chunk(NamedTuple):
@@ -84,6 +85,11 @@ class ChunkStream:
         self.error: Exception | None = None
         self.hint = 1
         self.length = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether all readers that were announced have come: the first chunks are not kept."""
+        return self._head is None
 
     def open(self) -> Cursor:
         """A cursor at the first chunk; as many may be opened as readers were announced."""
@@ -165,6 +171,16 @@ class ItemReader:
             length += chunk.length
         return Chunk(columns, length) if length else None
 
+    def skip(self, count: int) -> Generator[PlanStep, Any, None]:
+        """Read over items that nothing is made of."""
+        while count:
+            chunk = yield from self.chunk(count)
+            if chunk is None:
+                return
+            if chunk.length > count:
+                chunk = self.put_back(chunk, count)
+            count -= chunk.length
+
     def batch(self, size: int, most: int | None = None) -> Generator[PlanStep, Any, Chunk | None]:
         """The next chunk, or None at the end; of more items only where one task makes them all.
 
@@ -184,6 +200,11 @@ class ItemReader:
         """Keep only the first ``count`` items of a chunk just read; the others come next."""
         first, self._rest = split(chunk, count)
         return first
+
+
+def chunk_of(run: KnownItems) -> Chunk:
+    """Items that exist already as a chunk."""
+    return Chunk([[*column] for column in run.columns], run.length)
 
 
 def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:
@@ -228,7 +249,7 @@ def by_result(column: Sequence[PlanPiece], first: int) -> dict[Result, list[tupl
     """
     found: dict[Result, list[tuple[SlotRange, int]]] = {}
     for piece in column:
-        if isinstance(piece, SlotRange):
+        if isinstance(piece, SlotRange) and not isinstance(piece.result, Unneeded):
             found.setdefault(piece.result, []).append((piece, first))
         first += piece.length
     return found

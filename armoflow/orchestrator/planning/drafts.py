@@ -26,6 +26,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
+from armoflow.orchestrator.planning.known import Unneeded
 from armoflow.orchestrator.shared_data import KINDS, DataReferences
 
 
@@ -94,6 +95,8 @@ class Draft:
         """The position of a result among the inputs; added if it is not there."""
         position = self._inputs.get(result)
         if position is None:
+            if isinstance(result, Unneeded):
+                raise RuntimeError(f"an item of {result.name!r} is read that nobody was to need")
             position = self._inputs[result] = len(self.inputs)
             self.inputs.append(result)
         return position

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.planned import PlanPiece, SlotRange
+from armoflow.orchestrator.planned import PlanPiece, Result, SlotRange
 
 Found: TypeAlias = "Sequence[SlotRange | Delayed[Any]]"
 """Of each output of a node: where its value is, or the lazy value that it is the same as."""
@@ -41,6 +41,12 @@ class KnownItems(NamedTuple):
 
 Scattered: TypeAlias = "Sequence[KnownItems]"
 """Of a collection, those of its items that exist already, in their order."""
+
+
+class Unneeded(Result):
+    """In the place of what makes items that nobody looks at: no task makes these, or takes them."""
+
+    __slots__ = ()
 
 
 class Partial(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from armoflow import config
@@ -69,6 +70,10 @@ class PlanContext:
         self.subgraphs.clear()
         self.emitter.clear()
         self.arguments.clear()
+
+    def find_demand(self, nodes: Iterable[Node]) -> None:
+        """Find out what of the graph is to be made: all of these nodes is asked for."""
+        self.resolver.mix(self.core.find_demand(nodes, self.surroundings.taken.get))
 
     def call(
         self,

@@ -14,23 +14,14 @@ from typing import Any, Protocol
 from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import (
-    CollectionNode,
-    FilterNode,
-    MapNode,
-    Node,
-    ZipNode,
-    source_node,
-)
+from armoflow.graph.nodes import CollectionNode, Node, SourceNode
 from armoflow.orchestrator.planned import (
     Constant,
-    LocalItems,
     PlannedTask,
     PlanPiece,
     Result,
     SlotRange,
 )
-from armoflow.orchestrator.planning.both_known import merged
 from armoflow.orchestrator.planning.chunks import (
     Chunk,
     ChunkStream,
@@ -39,7 +30,8 @@ from armoflow.orchestrator.planning.chunks import (
     NeedValue,
     Planning,
 )
-from armoflow.orchestrator.planning.known import Begun, Found, Known, KnownItems, Partial, Scattered
+from armoflow.orchestrator.planning.demand import Demand, reads_some
+from armoflow.orchestrator.planning.known import Begun, Found, Known, Partial, Scattered
 
 ALWAYS = 1 << 30
 """Reads of a node that is kept to the end of the plan."""
@@ -70,6 +62,7 @@ class Core:
             items (0 for single values), and where they will be, by output.
         on_combined: Each is called with what a reduction will make of some of its items.
         partials: Gives what a reduction has made already, of some of its items each.
+        demand: What of the graph is to be made; None: all of it.
     """
 
     def __init__(self, make_kind: Callable[[type[Node | Begun]], NodeKind], known: Known) -> None:
@@ -78,6 +71,7 @@ class Core:
         self.on_made: list[Callable[[Node, int, Sequence[Sequence[PlanPiece]]], None]] = []
         self.on_combined: list[Callable[[Node, Partial], None]] = []
         self.partials: Callable[[Node], Sequence[Partial]] = _no_partials
+        self.demand: Demand | None = None
         self._make_kind = make_kind
         self._kinds: dict[type[Node | Begun], NodeKind] = {}
         self._known = known
@@ -87,7 +81,7 @@ class Core:
         self._failed: dict[Node, Exception] = {}
         self._readers: dict[Node, int] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
-        self._unneeded: dict[Node, Scattered] = {}
+        self._is_partial = False
 
     def close(self) -> None:
         """Whatever was kept for readers that did not come is let go, and its data can be freed.
@@ -96,9 +90,9 @@ class Core:
         """
         for stream in self._streams.values():
             stream.generator.close()
-        for kept in (self._values, self._streams, self._bound, self._unneeded, self._readers):
+        for kept in (self._values, self._streams, self._bound, self._readers, self._kinds):
             kept.clear()
-        self._kinds.clear()
+        self.demand = None
 
     # --- counting readers -----------------------------------------------------------------------
 
@@ -122,14 +116,54 @@ class Core:
             self._readers[node] = reads
             if visit is not None:
                 visit(node)
-            found = None if isinstance(node, CollectionNode) else self._known.find(node)
+            self._is_partial = self._is_partial or reads_some(node)
+            found = None
+            if not isinstance(node, CollectionNode):
+                found = self._known.find(node)
+            elif self.begun(node) is None and self._known.find_scattered(node):
+                self._is_partial = True
             if found is None:
                 stack.extend(self._kind(node).reads(node))
             else:
                 stack.extend((value.node, 1) for value in found if isinstance(value, Delayed))
 
+    def find_demand(
+        self, nodes: Iterable[Node], held: Callable[[Node], Iterable[Any] | None]
+    ) -> Iterable[Node]:
+        """Find out what is to be made, before anything is planned; see :class:`Demand`.
+
+        Args:
+            nodes: All of these is asked for.
+            held: Gives the items of a local iterable where these were taken out of it.
+
+        Returns:
+            The nodes that somebody needs; none if that is each, and all of it.
+        """
+        if not self._is_partial and self.partials is _no_partials:
+            return ()
+        self.demand = Demand(self._known, self.partials, held)
+        return self.demand.add(nodes)
+
+    def count_late(self, node: Node) -> Iterable[Node]:
+        """Count what the values in an item of an iterator need, of which others may read some.
+
+        Where less was needed so far, and that is on its way, it is planned a second time.
+
+        Returns:
+            The nodes of which more is needed than before.
+        """
+        if node not in self._readers:
+            self.count(node, ALWAYS)
+        grown = () if self.demand is None else self.demand.add([node])
+        for stream in [self._streams[grew] for grew in grown if grew in self._streams]:
+            if not isinstance(stream.node, SourceNode):
+                self._streams[stream.node] = self._new_stream(stream.node)
+        return grown
+
     def counted(self, node: Node) -> bool:
-        """Whether somebody was counted who will read a node."""
+        """Whether somebody was counted who will read all of a node."""
+        if self.demand is not None and not self.demand.is_whole(node):
+            return False
         return node in self._readers
 
     def has_one_reader(self, node: Node) -> bool:
@@ -152,32 +186,16 @@ class Core:
     def is_known(self, node: Node) -> bool:
         """Whether a node's value, or some of its items, exist already."""
         if isinstance(node, CollectionNode):
-            return self.begun(node) is not None or bool(self.scattered(node))
+            return self.begun(node) is not None or bool(self._known.find_scattered(node))
         return self._known.find(node) is not None
 
     def begun(self, node: CollectionNode) -> Begun | None:
         """What exists of a collection, and what is left of it."""
         return self._known.find_items(node)
 
-    def scattered(self, node: CollectionNode) -> Scattered | None:
+    def passed_over(self, node: CollectionNode) -> Scattered:
         """Items of a collection that need not be made, between others that are to be."""
-        found, unneeded = self._known.find_scattered(node), self._unneeded.get(node)
-        return found if unneeded is None else merged(found or (), unneeded)
-
-    def spare(self, node: Node, runs: Scattered) -> None:
-        """Of a collection that has one reader, that one does not look at some of the items.
-
-        Nor does it look at these items of what a zip is made of.
-        """
-        todo = [node]
-        while todo:
-            node = todo.pop()
-            if not self.has_one_reader(node) or node in self._streams:
-                continue
-            if isinstance(node, ZipNode):
-                todo.extend(map(source_node, node.sources))
-            elif isinstance(node, (MapNode, FilterNode)):
-                self._unneeded[node] = [_unneeded(run, node.outputs) for run in runs]
+        return () if self.demand is None else self.demand.passed_over(node)
 
     def spent(self, node: Node) -> int:
         """Attempts that a call, or the first item of a collection, has spent already."""
@@ -236,10 +254,12 @@ class Core:
     def open(self, node: CollectionNode) -> Cursor:
         """A cursor at a collection's first chunk; as many may be opened as readers were counted."""
         stream = self._streams.get(node)
-        if stream is None:
-            planning = self._kind(node).plan(node)
-            stream = self._streams[node] = ChunkStream(node, planning, self._readers.get(node, 1))
+        if stream is None or stream.passed:
+            stream = self._streams[node] = self._new_stream(node)
         return stream.open()
+
+    def _new_stream(self, node: CollectionNode) -> ChunkStream:
+        return ChunkStream(node, self._kind(node).plan(node), self._readers.get(node, 1))
 
     def hint(self, node: CollectionNode) -> int:
         """How many items the reader wants for whom a collection is being planned."""
@@ -347,12 +367,6 @@ class Core:
 
 def _needs_itself(node: Node) -> GraphError:
     return GraphError(f"{node.name!r} needs its own value: a task returned what led to it")
-
-
-def _unneeded(run: KnownItems, outputs: int) -> KnownItems:
-    """Items in the place of others that nobody looks at."""
-    nothing: list[list[PlanPiece]] = [[LocalItems([None] * run.length)] for _ in range(outputs)]
-    return KnownItems(run.start, nothing, run.length)
 
 
 def _look_up(found: Found) -> Planning:

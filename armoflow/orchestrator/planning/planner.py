@@ -155,6 +155,7 @@ class Planner:
         try:
             if not self._context.emitter.wanted:
                 self.want(values)
+            self._context.find_demand([value.node for value in values])
             for number, target in enumerate(targets):
                 try:
                     group = siblings.group(values, number)

@@ -11,7 +11,16 @@ from armoflow.codec.pickling import are_scalars, is_scalar
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CollectionNode, GatherNode, Node, Source, SourceNode, ZipNode
+from armoflow.graph.nodes import (
+    CollectionNode,
+    FilterNode,
+    GatherNode,
+    MapNode,
+    Node,
+    Source,
+    SourceNode,
+    ZipNode,
+)
 from armoflow.options import as_block
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
@@ -22,7 +31,7 @@ from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_core import ALWAYS, Core
 from armoflow.orchestrator.planning.siblings import Siblings
-from armoflow.orchestrator.planning.tolerance import makers
+from armoflow.orchestrator.planning.tolerance import behind, makers
 
 
 class Resolver:
@@ -126,8 +135,15 @@ class Resolver:
     def _count(self, node: Node) -> None:
         """What an item of an iterator holds was not counted before: others may hold it too."""
         if not self._core.counted(node):
-            self._core.count(node, ALWAYS)
+            self.mix(self._core.count_late(node))
             self._emitter.tolerant.update(makers(node))
+
+    def mix(self, nodes: Iterable[Node]) -> None:
+        """Let those of some nodes leave error slots whose tasks take items from here and there."""
+        mixing = [
+            n for n in nodes if isinstance(n, (MapNode, FilterNode)) and self._core.passed_over(n)
+        ]
+        self._emitter.tolerant.update(mixing, behind(mixing))
 
     def _list(self, node: GatherNode) -> Generator[PlanStep, Any, list[SlotRange]]:
         ranges = self._lists.get(node)

@@ -6,7 +6,7 @@ tasks, none of these may end in error: their failures become error slots, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from armoflow.graph.nodes import (
     FilterNode,
@@ -48,14 +48,21 @@ def tolerated(node: Node, batch_size: int | None) -> Iterator[Node]:
             yield from makers(source)
 
 
-def behind(node: MapNode | FilterNode) -> Iterator[Node]:
-    """The nodes that a task may read of which makes items from here and there of a collection.
+def behind(nodes: Iterable[MapNode | FilterNode]) -> Iterator[Node]:
+    """The nodes that tasks may read of which each makes items from here and there of a collection.
 
     It may run the operations before as well (see ``fusing``), and read what the first one reads.
+
+    Args:
+        nodes: The collections.
     """
-    stack: list[Node] = [node]
+    stack: list[Node] = [*nodes]
+    seen: set[Node] = set()
     while stack:
         node_before = stack.pop()
+        if node_before in seen:
+            continue
+        seen.add(node_before)
         if isinstance(node_before, (MapNode, ZipNode)):
             sources = node_before.sources
         elif isinstance(node_before, FilterNode):
@@ -71,8 +78,12 @@ def behind(node: MapNode | FilterNode) -> Iterator[Node]:
 def makers(node: Node) -> Iterator[Node]:
     """The nodes whose tasks make a node's values."""
     stack = [node]
+    seen: set[Node] = set()
     while stack:
         node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
         if isinstance(node, (ItemNode, SliceNode)):
             stack.append(node.source.node)
         elif isinstance(node, ZipNode):

@@ -74,6 +74,7 @@ class BatchCutter:
         self.sizer = context.sizer(node, length, measured=True)
         self._first = node.first
         self._position = 0
+        self._unread = 0
         self._planned = 0
 
     def next(self) -> Generator[PlanStep, Any, Batch | KnownItems | None]:
@@ -81,7 +82,7 @@ class BatchCutter:
 
         What exists between items of a task, and right behind them, comes with these.
         """
-        if self._known and (run := (yield from self._pass_over())) is not None:
+        if self._known and (run := self._pass_over()) is not None:
             return run
         size = self.sizer.next(self._planned)
         taking = self._take_scattered if self._known else self._take
@@ -92,18 +93,25 @@ class BatchCutter:
             self._planned += batch.new.length
         return batch
 
-    def _pass_over(self) -> Generator[PlanStep, Any, KnownItems | None]:
+    def _pass_over(self) -> KnownItems | None:
         """The run of items at this position that exist, if there is one."""
         if not self._known or self._known[0].start > self._position:
             return None
         run = self._known.popleft()
-        for reader in self._readers:
-            yield from reader.take(run.length)
         self._position += run.length
+        self._unread += run.length
         return run
+
+    def _catch_up(self) -> Generator[PlanStep, Any, None]:
+        """Read over what was passed over: only now, for there may be nothing to make behind it."""
+        unread, self._unread = self._unread, 0
+        for reader in self._readers:
+            yield from reader.skip(unread)
 
     def _take(self, size: int) -> Generator[PlanStep, Any, Batch | None]:
         """Neighbours, if possible those that one task of the source makes."""
+        if self._unread:
+            yield from self._catch_up()
         first = self._readers[0]
         chunk = yield from (first.take(size) if self.sizer.fixed else first.batch(size))
         if len(self._readers) > 1:
@@ -120,7 +128,7 @@ class BatchCutter:
         positions: list[int] = []
         columns: list[list[PlanPiece]] = []
         while True:
-            run = yield from self._pass_over()
+            run = self._pass_over()
             if run is not None:
                 layout.append(run)
                 continue
@@ -129,6 +137,8 @@ class BatchCutter:
                 room = min(room, self._known[0].start - self._position)
             chunk = None
             if room:
+                if self._unread:
+                    yield from self._catch_up()
                 chunk = yield from self._aligned((yield from self._readers[0].take(room)))
             if chunk is None:
                 break

@@ -83,17 +83,6 @@ class BegunReduction:
         return (yield from reader.batch(hint, most))
 
 
-def skip(reader: ItemReader, count: int) -> Generator[PlanStep, Any, None]:
-    """Read over items that nothing is made of any more."""
-    while count:
-        chunk = yield from reader.chunk(count)
-        if chunk is None:
-            return
-        if chunk.length > count:
-            chunk = reader.put_back(chunk, count)
-        count -= chunk.length
-
-
 def sizer_of(context: PlanContext, node: ReduceNode | FoldNode) -> BatchSizer:
     """How many values one task combines."""
     return context.sizer(node, getattr(node_of(node.source), "length", None), measured=False)

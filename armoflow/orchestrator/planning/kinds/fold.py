@@ -7,7 +7,7 @@ from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Planning
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
-from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of, skip
+from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of
 from armoflow.orchestrator.planning.resolver import sparse
 
 
@@ -25,7 +25,7 @@ class FoldKind(ReadsOnce):
         so_far: SlotRange | None = None
         position = 0
         if (begun := BegunReduction(self.core.partials(node)).at(0)) is not None:
-            yield from skip(reader, begun.stop)
+            yield from reader.skip(begun.stop)
             so_far, position = begun.place, begun.stop
         while (chunk := (yield from reader.batch(sizer.next(position)))) is not None:
             column = yield from self.resolver.single_of(chunk, node.source)

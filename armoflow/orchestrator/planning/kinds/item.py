@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from armoflow.graph.nodes import ItemNode, Node, ZipNode
-from armoflow.orchestrator.planned import LocalItems
+from armoflow.orchestrator.planned import LocalItems, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, Planning, select
+from armoflow.orchestrator.planning.known import Unneeded
 from armoflow.orchestrator.planning.plan_context import PlanContext
 
 
@@ -35,6 +36,8 @@ class ItemKind:
         if dynamic.is_dynamic(node):
             return (yield from self._context.expand(node))
         source, resolver = node.source, self._context.resolver
+        if self._indexes[source.node].lacks(node.index):
+            self._indexes[source.node] = _ItemIndex()  # nobody was to need it when it was read
         index = self._indexes[source.node]
         if index.reader is None:
             index.reader = ItemReader(self._context.core.open(source.node), None)
@@ -73,6 +76,16 @@ class _ItemIndex:
         self._chunks.append(chunk)
         self._starts.append(self.length)
         self.length += chunk.length
+
+    def lacks(self, index: int) -> bool:
+        """Whether an item was read, but is not to be made."""
+        if index >= self.length:
+            return False
+        chunk, offset = self.find(index)
+        pieces = (select(column, [offset])[0] for column in chunk.columns)
+        return any(
+            isinstance(piece, SlotRange) and isinstance(piece.result, Unneeded) for piece in pieces
+        )
 
     def find(self, index: int) -> tuple[Chunk, int]:
         """The chunk that has an item, and the item's place in it."""

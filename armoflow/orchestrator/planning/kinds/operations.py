@@ -9,14 +9,13 @@ from armoflow.codec.payload import Operation
 from armoflow.codec.positions import position_of
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import FilterNode, MapNode, Node, Source, ZipNode
-from armoflow.orchestrator.planning.chunks import Chunk, Planning
+from armoflow.orchestrator.planning.chunks import Planning, chunk_of
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import FusedStep
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
 from armoflow.orchestrator.planning.kinds.batches import BatchCutter
 from armoflow.orchestrator.planning.known import KnownItems
-from armoflow.orchestrator.planning.resolver import node_of
-from armoflow.orchestrator.planning.tolerance import behind, tolerated
+from armoflow.orchestrator.planning.tolerance import tolerated
 
 
 class ItemOperations(ReadsOnce):
@@ -25,17 +24,18 @@ class ItemOperations(ReadsOnce):
     def reads(self, node: MapNode | FilterNode) -> Iterable[tuple[Node, int]]:
         """What it reads must leave error slots where a batch mixes several tasks' items."""
         size = self.context.settings.rules.of(node).batch_size
-        tolerant = self.context.emitter.tolerant
-        tolerant.update(tolerated(node, size))
-        if self.core.scattered(node):  # then its batches do, and those of whoever reads it
-            tolerant.add(node)
-            tolerant.update(behind(node))
+        self.context.emitter.tolerant.update(tolerated(node, size))
         return super().reads(node)
 
     def run_chain(self, chain: Sequence[MapNode | FilterNode]) -> Planning:
         """A task per batch, whose steps are the operations; its outputs hold a slot per item."""
         node = chain[-1]
         head = chain[0]
+        known = self.core.passed_over(node)
+        if known and sum(run.length for run in known) == node.length:  # none is to be made
+            for run in known:
+                yield chunk_of(run)
+            return
         draft = self.context.arguments.draft()
         yield from self.resolver.resolve_fixed(draft, head)
         arguments = self.context.arguments.fixed(draft, head.fixed, head)
@@ -43,14 +43,11 @@ class ItemOperations(ReadsOnce):
         filters = isinstance(head, FilterNode)
         sources = (head.source,) if isinstance(head, FilterNode) else head.sources
         star, unzip = not isinstance(head, FilterNode) and head.star, _is_zip(sources)
-        known = self.core.scattered(node) or ()
-        for source in sources if known else ():
-            self.core.spare(node_of(source), known)
         batches = BatchCutter(self.context, head, [*map(self.resolver.reader, sources)], known)
         spent = self.core.spent(head)
         while (batch := (yield from batches.next())) is not None:
             if isinstance(batch, KnownItems):
-                yield Chunk([[*column] for column in batch.columns], batch.length)
+                yield chunk_of(batch)
                 continue
             own = self.context.arguments.draft(draft)
             columns = batch.new.columns

@@ -17,7 +17,7 @@ from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import Planning, PlanStep
 from armoflow.orchestrator.planning.drafts import is_local
 from armoflow.orchestrator.planning.kinds.base import ReadsOnce
-from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of, skip
+from armoflow.orchestrator.planning.kinds.combine import BegunReduction, Combine, sizer_of
 from armoflow.orchestrator.planning.plan_context import PlanContext
 from armoflow.orchestrator.planning.resolver import sparse
 
@@ -40,7 +40,7 @@ class ReduceKind(ReadsOnce):
         position = 0
         while True:
             if (partial := begun.at(position)) is not None:
-                yield from skip(reader, partial.stop - position)
+                yield from reader.skip(partial.stop - position)
                 yield from tree.add(_Entry(partial.place, position, partial.stop))
                 position = partial.stop
                 continue
