@@ -121,7 +121,7 @@ class Drawn:
         return made, values, every
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(st.data())
 def test_values_are_those_of_python_and_each_call_that_is_needed_runs_once(data: Any) -> None:
     known = SomeItems((), together=2)
