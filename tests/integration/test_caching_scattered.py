@@ -182,6 +182,26 @@ def test_nothing_runs_for_known_items_of_what_is_zipped(engine: Up, counter: Cou
             assert counter.new() == 4 * new
 
 
+def test_only_what_somebody_needs_is_made(engine: Up, counter: Counter) -> None:
+    numbers = range(MANY)
+    values = [number + 1 for number in numbers]
+    with Client(engine.endpoint, workers=2) as client:
+        for chosen in (slice(90, 95), slice(None, None, -30), slice(5, 5)):
+            xs = plain.map(numbers, counter=counter)
+            assert client.compute(xs[chosen]) == values[chosen]
+            assert counter.new() == len(numbers[chosen])
+        xs = plain.map(numbers, counter=counter)
+        assert client.compute(xs[:9], xs[50:60][::2], xs[7]) == (values[:9], values[50:60:2], 8)
+        assert counter.new() == 9 + 5
+        some = plain.map(_holes(numbers), counter=counter)
+        client.compute(double.map(some, counter=counter))
+        counter.new()
+        doubled = double.map(xs, counter=counter)
+        both = summed.starmap(doubled.zip(xs)[10:40], counter=counter)
+        assert client.compute(both, xs[:3]) == ([3 * v for v in values[10:40]], values[:3])
+        assert counter.new() == 30 + 3 + 3  # of the others those of 10, 20 and 30 are new
+
+
 def test_errors_and_retries_are_those_of_the_item(
     engine: Up, counter: Counter, tmp_path: Path
 ) -> None:

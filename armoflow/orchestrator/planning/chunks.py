@@ -20,6 +20,7 @@ from armoflow.orchestrator.planned import (
     Result,
     SlotRange,
 )
+from armoflow.orchestrator.planning.item_ranges import ItemRanges, joined
 from armoflow.orchestrator.planning.known import KnownItems, Unneeded
 
 
@@ -205,6 +206,18 @@ class ItemReader:
 def chunk_of(run: KnownItems) -> Chunk:
     """Items that exist already as a chunk."""
     return Chunk([[*column] for column in run.columns], run.length)
+
+
+def unneeded_in(chunk: Chunk) -> ItemRanges:
+    """The items of a chunk that nobody looks at, by their positions in it."""
+    found: list[ItemRanges] = []
+    for column in chunk.columns:
+        position = 0
+        for piece in column:
+            if isinstance(piece, SlotRange) and isinstance(piece.result, Unneeded):
+                found.append((range(position, position + piece.length),))
+            position += piece.length
+    return joined(found)
 
 
 def split(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:

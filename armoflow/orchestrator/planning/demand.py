@@ -20,7 +20,7 @@ from armoflow.graph.nodes import (
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.item_ranges import ALL, ItemRanges, without
 from armoflow.orchestrator.planning.known import Known, KnownItems, Partial, Scattered, Unneeded
-from armoflow.orchestrator.planning.needs import Need, Needs, needed_behind
+from armoflow.orchestrator.planning.needed_items import Need, NeededItems, needed_behind
 
 
 class Demand:
@@ -41,7 +41,7 @@ class Demand:
         self._known = known
         self._partials = partials
         self._held = held
-        self._needs = Needs(self._reads, self._ask)
+        self._needs = NeededItems(self._reads, self._ask)
         self._passed_over: dict[CollectionNode, Scattered] = {}
 
     def add(self, nodes: Iterable[Node]) -> list[Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from armoflow import config
@@ -26,9 +27,18 @@ from armoflow.orchestrator import builtins
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.call_arguments import CallArguments
-from armoflow.orchestrator.planning.chunks import Chunk, ItemReader, NeedValue, PlanStep
+from armoflow.orchestrator.planning.chunks import (
+    Chunk,
+    ItemReader,
+    NeedValue,
+    PlanStep,
+    select,
+    unneeded_in,
+)
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.emitter import Emitter
+from armoflow.orchestrator.planning.item_ranges import without
+from armoflow.orchestrator.planning.known import Unneeded
 from armoflow.orchestrator.planning.plan_core import ALWAYS, Core
 from armoflow.orchestrator.planning.siblings import Siblings
 from armoflow.orchestrator.planning.tolerance import behind, makers
@@ -85,9 +95,28 @@ class Resolver:
         return column
 
     def single(self, chunk: Chunk, node: Node) -> Generator[PlanStep, Any, list[PlanPiece]]:
-        """A chunk's only column; the items of a zip become tuples first."""
+        """A chunk's only column; the items of a zip become tuples first, where they are needed."""
         if not isinstance(node, ZipNode):
             return chunk.columns[0]
+        unneeded = unneeded_in(chunk)
+        if not unneeded:
+            return [(yield from self._tuples(chunk, node))]
+        needed = without((range(chunk.length),), unneeded)
+        column: list[PlanPiece] = [
+            SlotRange(Unneeded(node.name), part.start, part.stop) for part in unneeded
+        ]
+        if needed:
+            offsets = [*chain.from_iterable(needed)]
+            columns = [select(column, offsets) for column in chunk.columns]
+            result, made, _ = yield from self._tuples(Chunk(columns, len(offsets)), node)
+            for part in needed:
+                column.append(SlotRange(result, made, made + len(part)))
+                made += len(part)
+        parts = sorted(zip([*unneeded, *needed], column, strict=True), key=lambda one: one[0].start)
+        return [piece for _, piece in parts]
+
+    def _tuples(self, chunk: Chunk, node: Node) -> Generator[PlanStep, Any, SlotRange]:
+        """A task that makes the items of a zip."""
         draft = self._arguments.draft()
         yield from self.resolve_items(draft, chunk.columns, node)
         columns = [draft.column(column, node.name) for column in chunk.columns]
@@ -99,7 +128,7 @@ class Resolver:
             columns=columns,
             count=chunk.length,
         )
-        return [SlotRange(outputs[0], 0, chunk.length)]
+        return SlotRange(outputs[0], 0, chunk.length)
 
     def single_of(self, chunk: Chunk, source: Source) -> Generator[PlanStep, Any, list[PlanPiece]]:
         """A chunk's only column, read from this source."""

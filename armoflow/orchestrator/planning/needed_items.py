@@ -36,7 +36,7 @@ Need: TypeAlias = "tuple[Node, ItemRanges]"
 _IN_ORDER = (list, tuple, set, frozenset, dict)
 
 
-class Needs:
+class NeededItems:
     """What is needed of each node of one graph.
 
     Args:

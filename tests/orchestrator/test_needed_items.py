@@ -16,7 +16,7 @@ from armoflow import items, task
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.nodes import Node
 from armoflow.orchestrator.planning.item_ranges import behind_slice, first_of, joined, without
-from armoflow.orchestrator.planning.needs import Needs, needed_behind
+from armoflow.orchestrator.planning.needed_items import NeededItems, needed_behind
 from armoflow.orchestrator.planning.tolerance import behind
 from tests.orchestrator.test_scattered import SomeItems, simulated
 
@@ -160,6 +160,14 @@ def test_what_only_unneeded_items_have_as_arguments_is_not_made(tmp_path: Path) 
     assert simulation.tasks == []
 
 
+def test_a_slice_of_a_zip_makes_tuples_of_what_is_needed(tmp_path: Path) -> None:
+    made = step.map(range(9), range(9), name="slice")
+    chosen = add.starmap(made.zip(made)[1:])
+    simulation = simulated(tmp_path, SomeItems(()))
+    assert simulation.value(chosen[4]) == 2 * (10 + len("slice"))
+    assert sorted(simulation.tasks) == [("add", 1), ("step", 1), ("zip", 1)]
+
+
 class Silent:
     """Counts how often a node is looked at."""
 
@@ -178,7 +186,7 @@ def test_a_deep_tower_of_maps_that_are_read_twice_is_looked_at_once() -> None:
         made = add.map(made, made[:])
         made = add.starmap(made.zip(made))
     silent = Silent()
-    needs = Needs(
+    needs = NeededItems(
         silent.reads,
         lambda wave: [need for node, few in wave.items() for need in needed_behind(node, few)],
     )
