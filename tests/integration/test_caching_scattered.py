@@ -199,7 +199,7 @@ def test_only_what_somebody_needs_is_made(engine: Up, counter: Counter) -> None:
         doubled = double.map(xs, counter=counter)
         both = summed.starmap(doubled.zip(xs)[10:40], counter=counter)
         assert client.compute(both, xs[:3]) == ([3 * v for v in values[10:40]], values[:3])
-        assert counter.new() == 30 + 3 + 3  # of the others those of 10, 20 and 30 are new
+        assert counter.new() == 30 + 3 + 30 + 3  # plain is not kept: of double three are new
 
 
 def test_errors_and_retries_are_those_of_the_item(
