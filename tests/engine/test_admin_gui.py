@@ -110,7 +110,7 @@ def expand(number: int) -> Any:
 
 
 @task
-def fail(number: int) -> int:
+def fail(number: int, after: int) -> int:
     raise ValueError(number)
 
 
@@ -118,7 +118,8 @@ def work(client: Client) -> None:
     """Tasks with dependencies, with children, and one that fails."""
     assert client.compute(shift.map(range(4)).reduce(add), expand(1)) == (10, 4)
     with pytest.raises(ValueError, match="5"):
-        client.compute(add(fail(5), shift(1)))
+        before = shift(1)  # nothing still runs when it fails
+        client.compute(add(fail(5, before), before))
 
 
 @pytest.fixture(scope="module")
