@@ -14,9 +14,11 @@ from armoflow.client.loop import LoopThread
 from armoflow.client.validate import Survey
 from armoflow.estimate import Estimate
 from armoflow.graph.graph import Graph
+from armoflow.graph.nodes import Node
 from armoflow.orchestrator.caching.hits import CachedPlan
-from armoflow.orchestrator.caching.uncached import account_uncached, calls_of, why_uncached
+from armoflow.orchestrator.caching.uncached import account_uncached, needed_calls, why_uncached
 from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.planning.demand import demand_of
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
 if TYPE_CHECKING:
@@ -63,16 +65,17 @@ class Surveyor:
     def survey(self, values: Sequence[Any], settings: PlanSettings) -> tuple[Planner, Survey]:
         """A planner that knows what the values need, and what was seen on the way."""
         survey, planner = self._look_over(values, settings)
-        inquiry, to_run = Inquiry(account_uncached((), str)), calls_of
+        inquiry = Inquiry(account_uncached((), str))
         if survey.cached:
             cached, inquiry = self._look_up(values, settings, verify=survey.once)
-            planner, to_run = self._orchestrator.planner(settings, cached), cached.to_run
+            planner = self._orchestrator.planner(settings, cached)
             survey = self._new_survey(settings)
             planner.want(values, survey.visit)
             survey.cached = True
             survey.inquiry = self._inquiry = inquiry
         if self.budget is not None:
             refuse_iterators(values, "Client(budget=...)")
+            to_run = cached.to_run if survey.cached else _needed_calls(values)
             estimate = inquiry._replace(to_run=to_run).estimate(values, settings)
             keep_to_budget(estimate, self.budget)
         return planner, survey
@@ -119,7 +122,8 @@ class Surveyor:
         survey, _ = self._look_over(values, settings)
         if not survey.cached:
             why = functools.partial(why_uncached, base=settings.options)
-            return Inquiry(account_uncached(Graph(*values), why))
+            to_run = _needed_calls(values)
+            return Inquiry(account_uncached(Graph(*values), why, to_run), to_run=to_run)
         cached, inquiry = self._look_up(values, settings, forget=False)
         return inquiry._replace(to_run=cached.to_run)
 
@@ -149,3 +153,8 @@ class Surveyor:
                 "they are with the engine already, and a straggler is not run a second time",
                 *(", ".join(map(repr, asked)), name),
             )
+
+
+def _needed_calls(values: Sequence[Any]) -> Callable[[Node], int]:
+    """How many calls of a node are to be made, where nothing is known of any."""
+    return functools.partial(needed_calls, demand_of(value.node for value in values))

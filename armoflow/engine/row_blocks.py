@@ -171,6 +171,7 @@ class RowBlocks:
         self._begun = begun
         self._tables = {table: _Blocks() for table in TABLES}
         self._looking: asyncio.Task[None] | None = None
+        self._once_more = False
         self._committed_at = 0.0
 
     def known(self, entity: EntityKind) -> list[Block | None] | None:
@@ -220,14 +221,22 @@ class RowBlocks:
     def _begin_to_look(self, *, thrifty: bool) -> None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(thrifty))
+        elif not thrifty:  # it may be past what is asked for
+            self._once_more = True
 
     async def _look(self, thrifty: bool) -> None:
         await self._order.looked()
         try:
-            for table in TABLES:
-                await self._look_at(table, thrifty)
+            await self._look_at_all(thrifty)
+            while self._once_more:
+                self._once_more = False
+                await self._look_at_all(thrifty=False)
         except StorageError as error:  # lists take longer, and it is tried again
             logger.debug("the blocks of rows are not known: %s", error)
+
+    async def _look_at_all(self, thrifty: bool) -> None:
+        for table in TABLES:
+            await self._look_at(table, thrifty)
 
     async def _look_at(self, table: EntityKind, thrifty: bool) -> None:
         blocks = self._tables[table]

@@ -399,7 +399,7 @@ def test_another_version_of_a_package_changes_the_keys_of_those_that_use_it(
 ) -> None:
     packages.forget_versions()
     with monkeypatch.context() as patch:
-        patch.setattr("importlib.metadata.version", lambda name: "0.0.1")
+        patch.setattr(packages, "version_of", lambda name: "0.0.1")
         edited = keys_of()
     packages.forget_versions()
     assert {task for task in ALL_TASKS if edited[task] != base[task]} == {SIDE}

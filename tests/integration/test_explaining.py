@@ -219,6 +219,22 @@ def test_what_a_graph_takes_is_estimated_from_what_was_measured(engine: Up) -> N
         assert client.compute(wait.map(range(10))) == list(range(10))
 
 
+def test_what_a_slice_leaves_out_is_told_as_not_needed_and_no_work(engine: Up) -> None:
+    script = program()
+    with Client(engine.endpoint, workers=2) as client:
+        some = script.load.map(range(100))[90:95]
+        assert told(client.explain(some)) == {"load": (0, 5, 0, 95)}
+        assert client.compute(some) == [2 * number for number in range(90, 95)]
+        more = script.load.map(range(100))[88:97]
+        assert told(client.explain(more)) == {"load": (5, 4, 0, 91)}
+        (planned,) = client.plan(more).tasks
+        assert (planned.calls, planned.to_run) == (100, 4)
+        uncached = script.report.map(range(100))[::10]
+        assert told(client.explain(uncached)) == {"report": (0, 0, 10, 90)}
+        (planned,) = client.plan(uncached).tasks
+        assert planned.to_run == 10
+
+
 def test_iterators_are_refused_and_not_read(client: Client) -> None:
     script = program()
     numbers = iter([1, 2])

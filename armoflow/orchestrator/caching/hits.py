@@ -26,10 +26,20 @@ from armoflow.options import TaskOptions, cache_policy, merge_options
 from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
 from armoflow.orchestrator.caching.keeping import ResultToKeep
-from armoflow.orchestrator.caching.uncached import CALLING, KEPT, calls_of, why_uncached
+from armoflow.orchestrator.caching.uncached import (
+    CALLING,
+    KEPT,
+    calls_of,
+    needed_calls,
+    note_uncached,
+    why_uncached,
+)
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.chunks import by_result, join
+from armoflow.orchestrator.planning.demand import Demand, demand_of, reads_some
+from armoflow.orchestrator.planning.item_ranges import first_of
 from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, KnownItems, Scattered
 from armoflow.policies import NOT_CACHED, CachePolicy
 
@@ -88,6 +98,7 @@ class CachedPlan:
         self._values: dict[Node, list[SlotRange]] = {}
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
+        self._demand: Demand | None = None
 
     def look_up(
         self, asked: Iterable[Node], *, forget: bool = True, verify: bool = False
@@ -132,6 +143,8 @@ class CachedPlan:
                 else:
                     self._note(node, places, results)
             self._gone |= lost
+        if self._scattered or any(map(reads_some, _behind(roots))):  # else all is needed
+            self._demand = demand_of(roots, BothKnown(self._elsewhere, self))
         self._account(account, roots)
         return account
 
@@ -260,9 +273,14 @@ class CachedPlan:
         """Say what was found of each node; those before others that need them."""
         for node in reversed(self._visited):
             if node in self._keyed:
-                account.nodes.append(self._accounted(node))
+                found = self._accounted(node)
+                account.nodes.append(found)
+                unneeded = calls_of(node) - found.hits - self.to_run(node)
+                if unneeded:
+                    account.unneeded[node.name] += unneeded
             elif isinstance(node, CALLING):
-                account.uncached[node.name, why_uncached(node, self._base)] += calls_of(node)
+                why = why_uncached(node, self._base)
+                note_uncached(account, node, why, self.to_run(node))
         if self._cache.refused:
             account.note = "the engine takes no imports of this client's: all is computed"
         if any(found.hits for found in account.nodes):
@@ -272,9 +290,9 @@ class CachedPlan:
 
     def _accounted(self, node: Node) -> Accounted:
         own = self._keyed[node]
-        missing = self._missing(node, own)
+        missing, hits = self._missing(node, own), self._hits(node, own)
         if not missing:
-            return Accounted(node.name, len(own.items))
+            return Accounted(node.name, hits)
         keys = [own.items[position] for position in missing]
         lost, late = self._lost.get(node, set()), self._expired.get(node, set())
         gone = sum(key in lost for key in keys)
@@ -287,28 +305,35 @@ class CachedPlan:
         if isinstance(node, CollectionNode) and (first := next(unknown, None)) is not None:
             example = dict(self._keys.parts(node, first).arguments)
         left = len(missing) - gone - expired - departed.total()
-        hits = len(own.items) - len(missing)
         parts = self._parts_of(node)
         return Accounted(node.name, hits, expired, gone, departed, left, parts, example)
 
+    def _hits(self, node: Node, own: _Keyed) -> int:
+        """How many calls are known."""
+        if node in self._values or node in self._begun:
+            return len(own.items)
+        return sum(run.length for run in self._scattered.get(node, ()))
+
     def _missing(self, node: Node, own: _Keyed) -> Sequence[int]:
-        """The positions of the calls that are not known."""
+        """The positions of the calls that are to run: not known, and needed."""
         if node in self._values or node in self._begun:
             return ()
-        missing: list[int] = []
-        at = 0
-        for run in self._scattered.get(node, ()):
-            missing.extend(range(at, run.start))
-            at = run.start + run.length
-        missing.extend(range(at, len(own.items)))
-        return missing
+        everything = range(len(own.items))
+        if self._demand is None:
+            return everything
+        if not isinstance(node, CollectionNode):
+            return everything if self._demand.is_needed(node) else ()
+        parts = first_of(self._demand.missing(node), len(everything))
+        return [*itertools.chain.from_iterable(parts)]
 
     def to_run(self, node: Node) -> int:
         """How many calls of a node are to run: what only known values need is not looked at."""
         if node not in self._visited:
             return 0
         own = self._keyed.get(node)
-        return calls_of(node) if own is None else len(self._missing(node, own))
+        if own is not None:
+            return len(self._missing(node, own))
+        return calls_of(node) if self._demand is None else needed_calls(self._demand, node)
 
     # --- what planning asks ---------------------------------------------------------------------
 

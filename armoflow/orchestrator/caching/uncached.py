@@ -18,6 +18,8 @@ from armoflow.graph.stepwise import IterateNode
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.planning import dynamic
+from armoflow.orchestrator.planning.demand import Demand
+from armoflow.orchestrator.planning.item_ranges import first_of
 
 KEPT = (CallNode, MapNode, FilterNode, ReduceNode, FoldNode)
 """Nodes whose values may be kept."""
@@ -41,6 +43,14 @@ def calls_of(node: Node) -> int:
     return min(known, default=1)
 
 
+def needed_calls(demand: Demand, node: Node) -> int:
+    """How many calls of a node are to be made, as far as that is known."""
+    calls = calls_of(node)
+    if isinstance(node, (MapNode, FilterNode)):
+        return sum(map(len, first_of(demand.missing(node), calls)))
+    return calls if demand.is_needed(node) else 0
+
+
 def why_uncached(node: Node, base: TaskOptions) -> str:
     """Why a node's calls are not looked for.
 
@@ -60,10 +70,21 @@ def why_uncached(node: Node, base: TaskOptions) -> str:
     return "its items are known only when it runs"
 
 
-def account_uncached(nodes: Iterable[Node], why: Callable[[Node], str]) -> Account:
+def account_uncached(
+    nodes: Iterable[Node], why: Callable[[Node], str], to_run: Callable[[Node], int] = calls_of
+) -> Account:
     """What is said of a graph for which no cache is asked."""
     account = Account(time.time())
     for node in nodes:
         if isinstance(node, CALLING):
-            account.uncached[node.name, why(node)] += calls_of(node)
+            note_uncached(account, node, why(node), to_run(node))
     return account
+
+
+def note_uncached(account: Account, node: Node, why: str, to_run: int) -> None:
+    """Say of a node's calls why they are not looked for, of those that run."""
+    unneeded = calls_of(node) - to_run
+    if to_run:
+        account.uncached[node.name, why] += to_run
+    if unneeded:
+        account.unneeded[node.name] += unneeded

@@ -19,7 +19,14 @@ from armoflow.graph.nodes import (
 )
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.item_ranges import ALL, ItemRanges, without
-from armoflow.orchestrator.planning.known import Known, KnownItems, Partial, Scattered, Unneeded
+from armoflow.orchestrator.planning.known import (
+    NOTHING,
+    Known,
+    KnownItems,
+    Partial,
+    Scattered,
+    Unneeded,
+)
 from armoflow.orchestrator.planning.needed_items import Need, NeededItems, needed_behind
 
 
@@ -54,6 +61,17 @@ class Demand:
     def is_whole(self, node: Node) -> bool:
         """Whether all of a node is needed."""
         return self._needs.whole(node)
+
+    def is_needed(self, node: Node) -> bool:
+        """Whether somebody needs a node, or an item of it."""
+        return bool(self._needs.of(node))
+
+    def missing(self, node: CollectionNode) -> ItemRanges:
+        """The items of a collection that are to be made: needed, and not known."""
+        if self._known.find_items(node) is not None:
+            return ()
+        known = self._known.find_scattered(node) or ()
+        return without(self._needs.of(node), map(_range_of, known))
 
     def passed_over(self, node: CollectionNode) -> Scattered:
         """The items of a map or a filter that are not to be made: known, or of no use."""
@@ -121,6 +139,20 @@ class Demand:
         source = source_node(node.source)
         for below, items in needed_behind(node, ALL):
             yield below, without(items, made) if below is source else items
+
+
+def demand_of(nodes: Iterable[Node], known: Known = NOTHING) -> Demand:
+    """What is to be made of a graph that is not planned: all of some nodes is asked for.
+
+    Example:
+        >>> from armoflow import task
+        >>> found = task(abs).map(range(100))
+        >>> demand_of([found[90:95].node]).missing(found.node)
+        (range(90, 95),)
+    """
+    demand = Demand(known, lambda node: (), lambda node: None)
+    demand.add(nodes)
+    return demand
 
 
 def reads_some(node: Node) -> bool:
