@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armoflow.client.caching import reference_keys
 from armoflow.client.client_options import DETACH_VARIABLE
@@ -38,7 +38,7 @@ from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.hits import CachedPlan
-from armoflow.orchestrator.named.manifest import Head
+from armoflow.orchestrator.named.manifest import Head, ResultSlots
 from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
+Asked: TypeAlias = "Sequence[ResultSlots] | None"
+"""Where the values are that a run was asked for; None: that was not planned."""
 
 _NOT_ASKED = "it takes what has ended under its name"
 """What :meth:`Future.explain` says of it."""
@@ -137,11 +140,11 @@ class NamedRuns:
             new_key(),
             this_planner(),
         )
-        run, epoch = self._loop.call(self._begin_or_join(name, head, replace))
+        run, asked, epoch = self._loop.call(self._begin_or_join(name, head, replace))
         future = self._future(run, Names.of(value.node))
         future.shows(value)
         if epoch is None:
-            self._loop.run(lambda: self._wait_for(run, future))
+            self._loop.run(lambda: self._wait_for(run, asked, future))
         else:
             options = merge_options(TaskOptions(keep=True), settings.options)
             seal = run.head.seal
@@ -152,17 +155,17 @@ class NamedRuns:
 
     def attach(self, name: str) -> Future[Any]:
         """The future of a run that somebody has begun."""
-        run = self._loop.call(self._attach(name))
+        run, asked = self._loop.call(self._attach(name))
         future = self._future(run, Names(run.head.name))
-        self._loop.run(lambda: self._wait_for(run, future))
+        self._loop.run(lambda: self._wait_for(run, asked, future))
         return future
 
     def resume(self, name: str) -> Future[Any]:
         """The future of a run that somebody has begun, of which what failed runs again."""
-        run, again = self._loop.call(self._resume(name))
+        run, asked, again = self._loop.call(self._resume(name))
         future = self._future(run, Names(run.head.name))
         if again is None:
-            self._loop.run(lambda: self._wait_for(run, future))
+            self._loop.run(lambda: self._wait_for(run, asked, future))
         else:
             again.run(self._loop, self._settling(run, future))
         return future
@@ -211,7 +214,16 @@ class NamedRuns:
 
     async def _begin_or_join(
         self, name: str, head: Head, replace: bool
-    ) -> tuple[OpenRun, int | None]:
+    ) -> tuple[OpenRun, Asked, int | None]:
+        while True:
+            run, epoch = await self._begin(name, head, replace)
+            if epoch is not None:
+                return run, None, epoch
+            if run.is_current:
+                return run, run.session.asked_for(), None
+            await self._leave(run)
+
+    async def _begin(self, name: str, head: Head, replace: bool) -> tuple[OpenRun, int | None]:
         transport: Transport = await self._connect()
         try:
             session = await RunSession.find(transport, name)
@@ -234,6 +246,7 @@ class NamedRuns:
                 head = head._replace(seal=before.seal)
                 same = before.graph == head.graph
                 planned = same and await session.wait_until_planned()
+                epoch = session.manifest.epoch
                 if planned and await session.has_come():
                     return None
                 await session.refresh()
@@ -245,11 +258,20 @@ class NamedRuns:
                     if not replace:
                         raise _under_way(name)
                     await session.refresh()
-            epoch = await session.begin(head)
-            if epoch is not None:
-                return epoch
+                if session.manifest.epoch != epoch:
+                    continue  # the same
+            begun = await session.begin(head)
+            if begun is not None:
+                return begun
 
-    async def _attach(self, name: str) -> OpenRun:
+    async def _attach(self, name: str) -> tuple[OpenRun, Asked]:
+        while True:
+            run = await self._join(name)
+            if run.is_current:
+                return run, run.session.asked_for()
+            await self._leave(run)
+
+    async def _join(self, name: str) -> OpenRun:
         transport: Transport = await self._connect()
         try:
             session = await RunSession.find(transport, name)
@@ -271,17 +293,21 @@ class NamedRuns:
             await transport.close()
             raise
 
-    async def _resume(self, name: str) -> tuple[OpenRun, RunAgain | None]:
+    async def _leave(self, run: OpenRun) -> None:
+        """Somebody else plans it, or runs it again, since it was read: it is to be read again."""
+        self._open.remove(run)
+        await run.orchestrator.close()
+
+    async def _resume(self, name: str) -> tuple[OpenRun, Asked, RunAgain | None]:
         while True:
-            run = await self._attach(name)
+            run = await self._join(name)
             await run.session.unpause()
             if run.session.planned or not await run.session.being_planned():
                 await run.session.settle_failures()
                 again = await RunAgain.look(run)
-                if again is None or await again.take_the_say():
-                    return run, again
-            self._open.remove(run)  # somebody else plans it, or runs it again, since it was read
-            await run.orchestrator.close()
+                if run.is_current and (again is None or await again.take_the_say()):
+                    return run, run.session.asked_for(), again
+            await self._leave(run)
 
     async def _enter(self, name: str, session: RunSession, transport: Transport) -> OpenRun:
         """Work on a run from here on."""
@@ -298,9 +324,8 @@ class NamedRuns:
         self._note(run, "running")
         return run
 
-    def _wait_for(self, run: OpenRun, future: Future[Any]) -> None:
+    def _wait_for(self, run: OpenRun, end: Asked, future: Future[Any]) -> None:
         """Let a future stand for what a run was asked for."""
-        end = run.session.asked_for()
         fetch = run.orchestrator.fetcher.fetch
         target = run.target = WaitingTarget(None, fetch, self._settling(run, future))
         if end is None:

@@ -69,8 +69,14 @@ class OpenRun:
         self.recorder: PlanRecorder | None = None
         self.target: WaitingTarget | None = None
         self.following: asyncio.Task[None] | None = None
+        self._as_of = _as_of(session)
         if orchestrator.second_runs is not None:
             orchestrator.second_runs.made_by_others = self.second_runs
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all its tasks that were read of, by now, were taken over here."""
+        return _as_of(self.session) == self._as_of
 
     @property
     def head(self) -> Head:
@@ -160,6 +166,11 @@ class OpenRun:
         if self.target is not None and not self.target.ended:
             self.target.fail(error)
         await self.orchestrator.close()
+
+
+def _as_of(session: RunSession) -> tuple[int, int]:
+    """How much is known of what was planned in a session."""
+    return session.manifest.epoch, len(session.manifest.tasks)
 
 
 def _overtaken(name: str) -> NamedRunError:

@@ -156,7 +156,8 @@ class Tracker:
         return list(blames)
 
     def _end(self, task: PlannedTask, result: Result, state: ResultState) -> None:
-        self.open.pop(result.id, None)
+        if self.open.get(result.id) is task:  # an adopted one has the id of another's
+            del self.open[result.id]
         task.open_outputs -= 1
         if task.open_outputs == 0:
             self.ended_tasks += 1

@@ -57,3 +57,16 @@ def test_results_that_got_other_ids_are_known_by_the_new_ones() -> None:
     tracker.forget([task], ["old"])
     tracker.add([task])
     assert tracker.open == {"new": task}
+
+
+def test_a_task_that_adopts_the_result_of_another_leaves_that_one_open() -> None:
+    """What failed in a named run is the same as what somebody has run again."""
+    tracker, failed, again = Tracker(), planned("failed"), planned("again")
+    tracker.add([failed, again])
+    theirs = Result("again")
+    theirs.id = "again"
+    tracker.adopt(failed, [(failed.outputs[0], theirs)])
+    assert tracker.open == {"again": again}
+    assert tracker.apply([ResultChange("again", ResultState.COMPLETED)]) == []
+    assert tracker.open == {}
+    assert again.open_outputs == failed.open_outputs == 0
