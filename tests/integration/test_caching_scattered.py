@@ -202,6 +202,24 @@ def test_only_what_somebody_needs_is_made(engine: Up, counter: Counter) -> None:
         assert counter.new() == 30 + 3 + 30 + 3  # plain is not kept: of double three are new
 
 
+@pytest.mark.parametrize("door", ["submit", "a named run", "as an argument"])
+def test_slices_make_only_what_is_needed_by_every_door(
+    engine: Up, counter: Counter, door: str
+) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        client.compute(double.map(range(92), counter=counter)[88:])
+        assert counter.new() == 4
+        some = double.map(range(MANY), counter=counter)[90:95]
+        if door == "submit":
+            assert client.submit(some).result() == [180, 182, 184, 186, 188]
+        elif door == "a named run":
+            name = f"slices-{random.random()}"
+            assert client.submit(some, name=name).result() == [180, 182, 184, 186, 188]
+        else:
+            assert client.compute(task(sum)(some)) == 920
+        assert counter.new() == 3  # two of them are known
+
+
 def test_errors_and_retries_are_those_of_the_item(
     engine: Up, counter: Counter, tmp_path: Path
 ) -> None:
