@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_ENDING = 0.5
+"""Seconds that calls which have ended may take to say so, when the process ends."""
+
 
 class LoopThread:
     """An event loop on a thread of its own."""
@@ -76,9 +79,16 @@ class LoopThread:
         """Stop the loop and its thread; in a forked process there is none."""
         if self.process != os.getpid():
             return
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop)
         self._thread.join()
         self.loop.close()
+
+    async def _end(self) -> None:
+        """Stop the loop, once what gRPC is about to tell it of calls that have ended is told."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_ENDING)
+        self.loop.stop()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

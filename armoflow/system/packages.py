@@ -12,8 +12,11 @@ from pathlib import Path
 
 _WHEEL = ".dist-info"
 
-_UNVERSIONED = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "armoflow"})
-"""Python's version says which these are; of armoflow, it is the version of its keys."""
+_UNVERSIONED = frozenset(
+    {*sys.stdlib_module_names, *sys.builtin_module_names, "armoflow", "__main__", "__mp_main__"}
+)
+"""Python's version says which these are; of armoflow, it is the version of its keys; a script is in
+no package."""
 
 
 def origin(module: str) -> tuple[str, str]:

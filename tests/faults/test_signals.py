@@ -244,8 +244,10 @@ def test_ctrl_c_counts_at_any_moment(place: Place, phase: str) -> None:
             assert b"Exception ignored in" in (late.stderr or b""), late.stderr
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == -signal.SIGINT, errors
         assert output.split()[-1] == "interrupted", errors
+        # Python forgets that it was interrupted where any thread runs a source text meanwhile, as
+        # the import of a module with a named tuple does: then it ends with 1.
+        assert process.returncode in (-signal.SIGINT, 1), errors
         place.wait_until_clean()
 
 
