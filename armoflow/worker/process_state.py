@@ -24,7 +24,7 @@ from armoflow.worker.process_items import STREAMS, Item, all_items
 _SELDOM_NANOSECONDS = 1_000_000
 """How often is looked at what it costs most to look at, at most."""
 
-_CHECK_NANOSECONDS = 10_000_000
+_CHECK_NANOSECONDS = 1_000_000
 """How often is looked after tasks whose code reaches nothing of the process, at most: they can
 change something only through a method of what they are given."""
 
