@@ -21,7 +21,7 @@ from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import RunSession, this_planner
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.orchestrator.targets import WaitingTarget
-from armoflow.protocol.messages import chunks
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import ResultState
 
 logger = logging.getLogger(__name__)

@@ -19,18 +19,19 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.content import DataPart
 from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
-from armoflow.protocol import messages
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import (
     CACHED_PREFIX,
     CONSTANT_PREFIX,
     KEPT_PREFIX,
+    NAME_LIMIT,
     OUTPUT_PREFIX,
     PAYLOAD_PREFIX,
     SESSION_ENDED,
     WANTED_PREFIX,
     Kind,
 )
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 from armoflow.protocol.shared_files import map_file, remove_file, write_parts
 from armoflow.protocol.standard import StandardTransport
@@ -104,12 +105,12 @@ class BatchTransport:
                 if first_try:
                     handle.id = next(self._ids)
                     handle.state = ResultState.CREATED
-                results.append((handle.id, prefix + handle.name[: messages.NAME_LIMIT]))
+                results.append((handle.id, prefix + handle.name[:NAME_LIMIT]))
             if first_try:
                 task.task_id = next(self._ids)
                 task.payload_id = task.payload_id or next(self._ids)
             if not task.stored:
-                name = PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
+                name = PAYLOAD_PREFIX + task.name[:NAME_LIMIT]
                 results.append((task.payload_id, name))
         if first_try:
             named()
@@ -174,7 +175,7 @@ class BatchTransport:
         if lasting:
             return await self._standard.store(session_id, name, parts, lasting=True)
         result_id = next(self._ids)
-        results = [(result_id, CONSTANT_PREFIX + name[: messages.NAME_LIMIT])]
+        results = [(result_id, CONSTANT_PREFIX + name[:NAME_LIMIT])]
         if sum(map(len, parts)) > config.BATCH_BYTES:
             if await self._hand_over(session_id, result_id, parts, results):
                 return result_id
@@ -275,7 +276,7 @@ class BatchTransport:
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results."""
         changes: list[ResultChange] = []
-        for ids in messages.chunks(result_ids, _IDS):
+        for ids in chunks(result_ids, _IDS):
             changes.extend(map(_change, await self._stream.request(Kind.POLL, ids)))
         return changes
 
@@ -294,7 +295,7 @@ class BatchTransport:
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:
         """Why results were aborted."""
         failures: dict[str, Failure] = {}
-        for ids in messages.chunks(result_ids, config.BATCH_TASKS):
+        for ids in chunks(result_ids, config.BATCH_TASKS):
             answers = await self._stream.request(Kind.FAILURES, ids)
             failures.update((result_id, Failure(*rest)) for result_id, *rest in answers)
         return failures
@@ -321,12 +322,12 @@ class BatchTransport:
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""
-        for ids in messages.chunks(result_ids, _IDS):
+        for ids in chunks(result_ids, _IDS):
             await self._stream.request(Kind.DELETE, ids)
 
     async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
         """Cancel tasks that have not ended."""
-        for ids in messages.chunks(task_ids, _IDS):
+        for ids in chunks(task_ids, _IDS):
             await self._stream.request(Kind.CANCEL, ids)
 
     async def cancel_session(self, session_id: str) -> None:

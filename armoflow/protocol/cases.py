@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from armoflow.errors import EngineError
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.probe import ProbeOutcome, Standing
 from armoflow.protocol.resolve import STATE_VARIABLE
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.traffic import Traffic
 from armoflow.system.meeting import shared_endpoint
 
 _STATUS = re.compile(r"status: (\d{3})\b")
@@ -24,33 +24,6 @@ _PERMISSION = re.compile(r"the permission (\w+:\w+)")
 _PROXYING = ("grpc_proxy", "https_proxy", "http_proxy")
 _SPARING = ("no_grpc_proxy", "no_proxy")
 """Variables that gRPC reads, in its order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and where: what does not change from call to call.
-
-    Attributes:
-        settings: How the engine is reached.
-        certificate: What the client's certificate says; None where there is none to be read.
-        user: Who the engine takes the caller for, where it says so.
-        proxy: The proxy on the way, with the variable that names it.
-        authorities: The authorities that the server's certificate may be from, in PEM; None: those
-            that are known everywhere.
-        traffic: What is on its way.
-    """
-
-    settings: ConnectionSettings
-    certificate: CertificateFacts | None = None
-    user: str = ""
-    proxy: str = ""
-    authorities: bytes | None = field(default=None, repr=False)
-    traffic: Traffic = field(default_factory=Traffic, repr=False, compare=False)
-
-    @property
-    def endpoint(self) -> str:
-        """Where the engine is."""
-        return self.settings.endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,14 @@ from armonik.protogen.common import (
 from armoflow import config
 from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.batch import BatchTransport
-from armoflow.protocol.cases import Caller, proxy_of
+from armoflow.protocol.caller import Caller
+from armoflow.protocol.cases import proxy_of
 from armoflow.protocol.channel import open_channel
 from armoflow.protocol.credentials import Credentials, facts_of, load
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.filter_fields import PARTITIONS, sort_upwards
 from armoflow.protocol.refusals import explain, find, refusal
-from armoflow.protocol.repeat import describe, is_ambiguous
+from armoflow.protocol.rpc_errors import describe, is_ambiguous
 from armoflow.protocol.settings import ConnectionSettings, PayloadMode
 from armoflow.protocol.silence import look
 from armoflow.protocol.standard import StandardTransport

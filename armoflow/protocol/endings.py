@@ -17,6 +17,7 @@ from armoflow import config
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.late import read_again
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import Failure
 from armoflow.protocol.transport import EndedTasks, TaskState, TaskUnderWay
 
@@ -188,7 +189,7 @@ class Endings:
     async def _list(self, task_ids: Iterable[str]) -> dict[str, Any]:
         """Tasks by id, those that there are."""
         found: dict[str, Any] = {}
-        for ids in messages.chunks(sorted(set(task_ids) - {""}), LIST_SIZE):
+        for ids in chunks(sorted(set(task_ids) - {""}), LIST_SIZE):
             reply = await self._transport.call(
                 self._tasks.ListTasks, messages.list_tasks(ids), "listing ended tasks"
             )

@@ -113,6 +113,9 @@ as those of ``armoflow up --client-lease`` are; the client watches it on this st
 TIDY = ("armoflow-tidy", "1")
 """Metadata of CloseSession: the data that need not stay after the session's end goes, too."""
 
+NAME_LIMIT = 200
+"""Characters of a task's name in the names of its results."""
+
 # Names of results: what they are, a slash, and the name of the task. Engines and clients go by
 # what they are.
 

@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
-from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, OUTPUT_PREFIX
+from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, NAME_LIMIT, OUTPUT_PREFIX
 from armoflow.protocol.submission import WireOptions
 from armoflow.protocol.transport import TaskState
 from armoflow.version import __version__
@@ -24,8 +24,6 @@ from armoflow.version import __version__
 NAMESPACE = "armoflow"
 SERVICE = "python"
 """What ArmoniK's tools show of armoflow's sessions, beside the application's name and version."""
-
-NAME_LIMIT = 200
 
 
 def output_name(name: str, *, keep: bool, cached: bool = False) -> str:
@@ -59,29 +57,6 @@ def session_options(options: WireOptions) -> Any:
     message.application_namespace = NAMESPACE
     message.application_service = SERVICE
     return message
-
-
-def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    """The items in lists of at most ``size``."""
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
-
-
-def without_repetition(pairs: Iterable[tuple[str, bytes]]) -> Iterable[list[tuple[str, bytes]]]:
-    """The pairs in as few groups as possible, none of which names an opaque id twice.
-
-    Example:
-        >>> list(without_repetition([("a", b"1"), ("b", b"1"), ("c", b"2")]))
-        [[('a', b'1'), ('c', b'2')], [('b', b'1')]]
-    """
-    groups: list[list[tuple[str, bytes]]] = []
-    counts: dict[bytes, int] = {}
-    for result_id, opaque_id in pairs:
-        number = counts[opaque_id] = counts.get(opaque_id, -1) + 1
-        if number == len(groups):
-            groups.append([])
-        groups[number].append((result_id, opaque_id))
-    return groups
 
 
 def named_filter(prefixes: Iterable[str]) -> Any:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from armoflow.errors import EngineError
-from armoflow.protocol.cases import Caller, Case
+from armoflow.protocol.caller import Caller
+from armoflow.protocol.cases import Case
 from armoflow.protocol.credentials import INSTALL
 from armoflow.protocol.permissions import permission_of
 from armoflow.protocol.probe import Standing

@@ -21,6 +21,7 @@ from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 from armoflow.protocol.item_logs import PAGE, Ask, NewLogs, list_pages
 from armoflow.protocol.openings import END_PATIENCE
+from armoflow.protocol.portions import chunks
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
@@ -94,7 +95,7 @@ class Remains:
         rows = await logs.read(self._asking(self._results.ListResults, patience))
         makers = {row.created_by for row in rows if tells_of_failures(row.name)}
         ask = self._asking(self._tasks.ListTasksDetailed, patience)
-        for ids in messages.chunks(sorted(makers), PAGE):
+        for ids in chunks(sorted(makers), PAGE):
             for task in (await ask(messages.list_tasks(ids))).tasks:
                 given.add(task.payload_id, task.data_dependencies)
         logs.know(rows)

@@ -8,7 +8,8 @@ from contextlib import suppress
 import grpc
 
 from armoflow.errors import EngineUnreachableError
-from armoflow.protocol.cases import Caller, Case
+from armoflow.protocol.caller import Caller
+from armoflow.protocol.cases import Case
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import explain
 

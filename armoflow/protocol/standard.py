@@ -31,17 +31,19 @@ from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
 from armoflow.content import DataPart
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
-from armoflow.protocol.cases import Caller
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.ended_results import EndedResults
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.engine_info import EngineInfo
-from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, OUTPUT, TIDY
+from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, NAME_LIMIT, OUTPUT, TIDY
 from armoflow.protocol.item_logs import RepeatedItems
 from armoflow.protocol.openings import END_PATIENCE, Openings
+from armoflow.protocol.portions import chunks, without_repetition
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
-from armoflow.protocol.repeat import describe, is_ambiguous, repeat, unary
+from armoflow.protocol.repeat import repeat, unary
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
+from armoflow.protocol.rpc_errors import describe, is_ambiguous
 from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_sessions import StandardSharedSessions
 from armoflow.protocol.standard_submitter import StandardSubmitter
@@ -156,7 +158,7 @@ class StandardTransport:
         self, session_id: str, name: str, parts: Sequence[DataPart], *, lasting: bool = False
     ) -> str:
         """Store data as a completed result; returns its id."""
-        name = CONSTANT_PREFIX + name[: messages.NAME_LIMIT]
+        name = CONSTANT_PREFIX + name[:NAME_LIMIT]
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             request = results_common_pb2.CreateResultsRequest(session_id=session_id)
             request.results.add(
@@ -177,11 +179,11 @@ class StandardTransport:
         """Make results of data that the engine stores already: (name, opaque id) pairs."""
         created = results_common_pb2.CreateResultsMetaDataRequest(session_id=session_id)
         for name, _ in items:
-            created.results.add(name=name[: messages.NAME_LIMIT], manual_deletion=lasting)
+            created.results.add(name=name[:NAME_LIMIT], manual_deletion=lasting)
         reply = await self.call(self._results.CreateResultsMetaData, created, "importing data")
         result_ids = [str(raw.result_id) for raw in reply.results]
         pairs = zip(result_ids, (opaque_id for _, opaque_id in items), strict=True)
-        for group in messages.without_repetition(pairs):
+        for group in without_repetition(pairs):
             await self._import(session_id, group)
         return result_ids
 
@@ -356,7 +358,7 @@ class StandardTransport:
 
     async def _delete_all(self, session_id: str, result_ids: Sequence[str]) -> None:
         failed = None
-        for ids in messages.chunks(result_ids, LIST_SIZE):
+        for ids in chunks(result_ids, LIST_SIZE):
             failed = await self._try_to_delete(session_id, ids) or failed
         if failed is not None:
             raise failed
@@ -393,7 +395,7 @@ class StandardTransport:
 
     async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
         """Cancel tasks that have not ended."""
-        for ids in messages.chunks(task_ids, LIST_SIZE):
+        for ids in chunks(task_ids, LIST_SIZE):
             request = tasks_common_pb2.CancelTasksRequest(task_ids=ids)
             await self.call(self._tasks.CancelTasks, request, "cancelling tasks")
 
@@ -470,7 +472,7 @@ class StandardTransport:
     async def list_results(self, session_id: str, result_ids: Sequence[str]) -> list[Any]:
         """The ResultRaw messages of these results, in any order."""
         found: list[Any] = []
-        for ids in messages.chunks(result_ids, LIST_SIZE):
+        for ids in chunks(result_ids, LIST_SIZE):
             request = messages.list_results(ids)
             reply = await self.call(self._results.ListResults, request, "listing results")
             found.extend(reply.results)

@@ -26,8 +26,9 @@ from armoflow import config
 from armoflow.codec.container import Buffer, size
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
-from armoflow.protocol.frames import CACHED_PREFIX, PAYLOAD_PREFIX
+from armoflow.protocol.frames import CACHED_PREFIX, NAME_LIMIT, PAYLOAD_PREFIX
 from armoflow.protocol.late import read_again
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.submission import InputsAbortedError, Note, Submission
@@ -109,7 +110,7 @@ class StandardSubmitter:
         """Create the outputs, and the payloads whose data goes up later, in one call."""
         tasks = [task for task in submissions if not task.payload_id and task not in inline]
         outputs = [(h, task) for task in submissions for h in task.outputs if not h.id]
-        names = [PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT] for task in tasks]
+        names = [PAYLOAD_PREFIX + task.name[:NAME_LIMIT] for task in tasks]
         names += [
             messages.output_name(handle.name, keep=task.keep, cached=task.cached)
             for handle, task in outputs
@@ -161,7 +162,7 @@ class StandardSubmitter:
     ) -> None:
         request = results_common_pb2.CreateResultsRequest(session_id=session_id)
         for task, data in batch:
-            name = PAYLOAD_PREFIX + task.name[: messages.NAME_LIMIT]
+            name = PAYLOAD_PREFIX + task.name[:NAME_LIMIT]
             request.results.add(name=name, data=data)
         reply = await self._transport.call(
             self._results.CreateResults, request, "creating payloads"
@@ -250,7 +251,7 @@ class StandardSubmitter:
         return [task.task_id for task in submissions]
 
     async def _creating(self, task_ids: Sequence[str]) -> bool:
-        for ids in messages.chunks(list(task_ids), 500):
+        for ids in chunks(list(task_ids), 500):
             reply = await self._transport.call(
                 self._tasks.ListTasks, messages.list_tasks(ids), "listing tasks"
             )

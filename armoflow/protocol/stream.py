@@ -13,10 +13,10 @@ import msgpack
 
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
-from armoflow.protocol.cases import Caller
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.frames import CHANGES, PASSAGES, REFUSAL, REPLIES, VERSION, Kind, unpack
 from armoflow.protocol.refusals import refusal
-from armoflow.protocol.repeat import describe, is_ambiguous
+from armoflow.protocol.rpc_errors import describe, is_ambiguous
 from armoflow.protocol.shapes import SIZE
 from armoflow.protocol.silence import unanswered
 from armoflow.protocol.wires import Wire, open_wire, refuse

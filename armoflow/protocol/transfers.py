@@ -14,7 +14,8 @@ from armoflow.codec.container import Buffer
 from armoflow.content import DataPart, FileContent, Spool
 from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
-from armoflow.protocol.repeat import CALL_DEADLINE, is_broken, repeat
+from armoflow.protocol.repeat import CALL_DEADLINE, repeat
+from armoflow.protocol.rpc_errors import is_broken
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport

@@ -23,7 +23,8 @@ import pytest
 from armoflow import Client, task
 from armoflow.errors import EngineError, EngineUnreachableError
 from armoflow.protocol import silence
-from armoflow.protocol.cases import Caller, Case
+from armoflow.protocol.caller import Caller
+from armoflow.protocol.cases import Case
 from armoflow.protocol.credentials import CertificateFacts, load
 from armoflow.protocol.probe import ProbeOutcome, Standing, probe
 from armoflow.protocol.refusals import TABLE, explain, find

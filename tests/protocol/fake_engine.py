@@ -16,7 +16,7 @@ from armonik.protogen.common import (
     tasks_common_pb2,
 )
 
-from armoflow.protocol.cases import Caller
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.result_handle import ResultHandle
 from armoflow.protocol.settings import ConnectionSettings

@@ -15,8 +15,9 @@ from armoflow.errors import EngineError, EngineUnreachableError
 from armoflow.protocol import silence, standard_submitter
 from armoflow.protocol.messages import task_options
 from armoflow.protocol.probe import ProbeOutcome, Standing
-from armoflow.protocol.repeat import is_ambiguous, repeat
+from armoflow.protocol.repeat import repeat
 from armoflow.protocol.result_handle import ResultHandle
+from armoflow.protocol.rpc_errors import is_ambiguous
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from tests.protocol.fake_engine import CALLER, FakeEngine, Task, broken, make_tasks
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from armoflow.protocol.cases import Caller
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.silence import unanswered
 

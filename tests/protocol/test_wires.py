@@ -15,7 +15,7 @@ from grpc.aio import Metadata
 
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol import wires
-from armoflow.protocol.cases import Caller
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.frames import Kind, Splitter, framed, unpack
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.stream import Stream

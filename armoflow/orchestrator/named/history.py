@@ -25,7 +25,7 @@ from armoflow.orchestrator.named.manifest import (
 )
 from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.outcomes import is_failure
-from armoflow.protocol.messages import chunks
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import ResultChange, ResultState
 from armoflow.protocol.transport import Transport
 

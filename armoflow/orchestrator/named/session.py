@@ -35,7 +35,7 @@ from armoflow.orchestrator.named.recorder import PULSE
 from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.planned import PlannedTask
 from armoflow.protocol.frames import CONSTANT_PREFIX, OUTPUT, PAYLOAD_PREFIX, RUN_LABEL
-from armoflow.protocol.messages import chunks
+from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from armoflow.protocol.transport import LabelledSession, Transport
