@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from armoflow.byte_sizes import read_size
@@ -152,11 +153,13 @@ class TaskOptions:
 
     def given(self) -> dict[str, Any]:
         """What these options say, by name: nothing for those that leave it to others."""
-        values = ((name, getattr(self, name)) for name in OPTION_NAMES)
+        values = zip(OPTION_NAMES, _values_of(self), strict=True)
         return {name: value for name, value in values if value is not None}
 
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(TaskOptions))
+
+_values_of = attrgetter(*OPTION_NAMES)
 
 _OWN = ("outputs", "name")
 """What is said of a task where it is made, and of nothing else."""
@@ -267,8 +270,14 @@ def merge_options(*levels: TaskOptions | None) -> TaskOptions:
     return TaskOptions(**merged)
 
 
+_PLAIN = frozenset({int, float, str, bool, type(None)})
+"""Types of values that are the same wherever they are equal, and of one type."""
+
+
 def make_options(values: Mapping[str, Any]) -> TaskOptions:
     """Build options from keyword arguments.
+
+    The same words get the same object, mostly: what follows from options is found by identity.
 
     Args:
         values: Option names and values, as written by the user.
@@ -285,7 +294,20 @@ def make_options(values: Mapping[str, Any]) -> TaskOptions:
         >>> make_options({"retrys": 2})
         Traceback (most recent call last):
         armoflow.errors.OptionError: unknown option 'retrys': did you mean 'retries'?
+        >>> make_options({"retries": 2}) is make_options({"retries": 2})
+        True
     """
+    if _PLAIN.issuperset(map(type, values.values())) and "on_failure" not in values:
+        return _plain_options(**values)
+    return _checked_options(values)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _plain_options(**values: Any) -> TaskOptions:
+    return _checked_options(values)
+
+
+def _checked_options(values: Mapping[str, Any]) -> TaskOptions:
     for name in values:
         if name in _OWN:
             raise OptionError(f"{name} is one task's own: write @task({name}=...), and not here")
@@ -303,6 +325,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
+
+NO_OPTIONS = make_options({})
+"""What a task says of which nobody says anything."""
 
 RETRIES = 0
 BACKOFF = 0.1

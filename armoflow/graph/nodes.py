@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
 from armoflow.graph.arguments import ATOMS, Reference, find_dependencies, substitute
 from armoflow.graph.lazy import Lazy
-from armoflow.options import TaskOptions, current_block, merge_options
+from armoflow.options import NO_OPTIONS, TaskOptions, current_block, merge_options
 
 if TYPE_CHECKING:
     from armoflow.graph.collection import DelayedList
@@ -44,7 +44,6 @@ class Missing(enum.Enum):
 MISSING = Missing.MISSING
 """No initial value was given."""
 
-_NO_OPTIONS = TaskOptions()
 _SCANNED = (list, tuple, set, frozenset, dict)
 _PLAIN = (range, str, bytes, bytearray)
 _CHANGING = (list, dict, set, bytearray, deque)
@@ -145,7 +144,7 @@ class GatherNode(Node):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        super().__init__("gather", _NO_OPTIONS, sources=(source,))
+        super().__init__("gather", NO_OPTIONS, sources=(source,))
 
 
 class ItemNode(Node):
@@ -200,7 +199,7 @@ class SourceNode(CollectionNode):
         self._scanned = False
         name = iterable.__name__ if isinstance(iterable, GeneratorType) else ""
         kind = type(iterable).__name__
-        super().__init__(kind if name in ("", "<genexpr>") else name, _NO_OPTIONS)
+        super().__init__(kind if name in ("", "<genexpr>") else name, NO_OPTIONS)
 
     @property
     def dependencies(self) -> tuple[Reference, ...]:
@@ -317,7 +316,7 @@ class ZipNode(CollectionNode):
         self.length, self.sparse = _shape(sources, "zip")
         if strict:
             _check_alike(sources)
-        super().__init__("zip", _NO_OPTIONS, sources=sources)
+        super().__init__("zip", NO_OPTIONS, sources=sources)
 
 
 class SliceNode(CollectionNode):

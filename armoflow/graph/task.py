@@ -23,7 +23,14 @@ from armoflow.graph.collection import DelayedList, map_items
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
-from armoflow.options import Options, TaskOptions, cache_policy, make_options, merge_options
+from armoflow.options import (
+    NO_OPTIONS,
+    Options,
+    TaskOptions,
+    cache_policy,
+    make_options,
+    merge_options,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +68,7 @@ class BaseTask(Generic[P, R_co]):
         options: TaskOptions | None = None,
         outputs: int = 1,
     ) -> None:
-        self._set(function, name or name_of(function), options or TaskOptions(), outputs)
+        self._set(function, name or name_of(function), options or NO_OPTIONS, outputs)
         if self.task_options.ignore is not None:
             cache_policy(self.task_options).check(self.name, self._signature)
 

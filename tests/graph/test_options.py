@@ -196,3 +196,13 @@ def test_what_is_told_of_a_number_names_the_option_the_value_and_what_to_do(
 ) -> None:
     with pytest.raises(OptionError, match=told):
         make_options({name: value})
+
+
+def test_the_same_words_are_one_object_and_equal_values_of_another_type_are_not() -> None:
+    first = make_options({"retries": 1, "timeout": 1.0})
+    assert make_options({"retries": 1, "timeout": 1.0}) is first
+    assert type(make_options({"retries": 1, "timeout": 1}).timeout) is int
+    with pytest.raises(OptionError, match="retries"):
+        make_options({"retries": True})
+    assert str(make_options({"on_failure": 0.0}).on_failure.value) == "0.0"
+    assert str(make_options({"on_failure": -0.0}).on_failure.value) == "-0.0"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from armoflow import task
+import armoflow
+from armoflow import items, task
 from armoflow.worker.reach import Reach
 
 FACTOR = 3
@@ -46,6 +48,34 @@ def measured(number: float) -> float:
 
 def calls_tasks(number: int) -> Any:
     return later(later(number) if number else 0)
+
+
+def makes_tasks(number: int) -> Any:
+    from armoflow import task
+    from armoflow import zip_items as pairs
+
+    node = task(batch_size=1)(triple)
+    return pairs([node(number)], items([number]))
+
+
+def names_the_package(number: int) -> Any:
+    return armoflow.task(triple)(number)
+
+
+def imports_more() -> Any:
+    from armoflow import Client, task
+
+    return task(Client)
+
+
+def imports_the_package() -> Any:
+    import armoflow
+
+    return armoflow
+
+
+def calls_task_as_something_else(task: Any) -> Any:
+    return task.armoflow()
 
 
 def replaces_sleep() -> None:
@@ -90,7 +120,11 @@ def closure() -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize(
-    "function", [triple, both, countdown, nested, measured, calls_tasks, time.sleep, lambda: None]
+    "function",
+    [
+        *(triple, both, countdown, nested, measured, calls_tasks, time.sleep, lambda: None),
+        *(makes_tasks, names_the_package),
+    ],
 )
 def test_short(function: Any) -> None:
     assert Reach(function).is_short()
@@ -101,6 +135,7 @@ def test_short(function: Any) -> None:
     [
         *(moves, calls_what_moves, reads_any, with_default, method, closure()),
         *(replaces_sleep, names_what_is_not_there, gives_a_module_away),
+        *(imports_more, imports_the_package, calls_task_as_something_else),
         *(
             lambda: TABLE,
             lambda: math,
@@ -138,3 +173,13 @@ def test_a_function_of_a_module_that_was_replaced_is_another_one(
     assert not reach.is_short()
     monkeypatch.undo()
     assert reach.is_short()
+
+
+def test_a_package_that_was_replaced_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    reach = Reach(makes_tasks)
+    monkeypatch.setitem(sys.modules, "armoflow", os)
+    assert not reach.is_short()
+    monkeypatch.undo()
+    assert reach.is_short()
+    monkeypatch.setattr(armoflow, "task", moves)
+    assert not reach.is_short()

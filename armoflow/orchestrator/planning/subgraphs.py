@@ -139,8 +139,8 @@ class Subgraphs:
         if root in weights:
             return weights[root]
         own = self._own(root)
-        if own is None:
-            return None
+        if own is None or own == _UNFIT:
+            return own
         stack: list[_Weighing] = [_Weighing(root, own, self._inner)]
         while True:
             top = stack[-1]
