@@ -206,6 +206,10 @@ class Engine:
         self.sweeper.wake(changes)
         return future
 
+    def hurry(self) -> None:
+        """Have committed what gathers: nothing runs that would add to it."""
+        self._journal.hurry()
+
     def held(self, session_id: str) -> list[str]:
         """The ids of the tasks of a session that agents hold."""
         tasks = self.state.tasks

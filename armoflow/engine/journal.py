@@ -41,6 +41,11 @@ BUSY_ROWS: Final = 256
 BUSY_PAUSE: Final = 0.004
 """Seconds that a busy engine lets changes gather: rows written twice in that time are one."""
 
+BUSY_PAUSES: Final = 3
+"""How many of these pauses follow each other as long as changes keep coming."""
+
+STEADY_ROWS: Final = 64
+"""Rows that come in such a pause where changes keep coming."""
 
 OWN_ROWS: Final = 16
 """Rows that the event loop writes itself if they are urgent: about 0.1 ms of its time."""
@@ -105,6 +110,7 @@ class Journal:
         self._scheduled = False
         self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.TimerHandle | None = None
         self._failure: EngineError | None = None
         self.fault: StorageError | None = None
         self.begun = RowCounts()
@@ -170,11 +176,28 @@ class Journal:
             return
         self._scheduled = True
         if busy:
-            self._loop.call_later(BUSY_PAUSE, self._flush)
+            self._gather(0, BUSY_PAUSES)
         elif self._urgent:
             self._loop.call_soon(self._flush)
         else:
             self._timer = self._loop.call_later(PATIENCE, self._flush)
+
+    def hurry(self) -> None:
+        """Nothing more is to come soon: what gathers is written now."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = self._loop.call_later(0, self._flush)
+
+    def _gather(self, before: int, pauses: int) -> None:
+        """Let changes gather for a pause, and for another one if more came in it."""
+        self._gathering = self._loop.call_later(BUSY_PAUSE, self._look, before, pauses - 1)
+
+    def _look(self, before: int, pauses: int) -> None:
+        rows = len(self._pending.tasks) + len(self._pending.results)
+        if pauses and rows - before >= STEADY_ROWS:
+            self._gather(rows, pauses)
+        else:
+            self._flush()
 
     def committed(self) -> asyncio.Future[None]:
         """Done when all that was added so far is committed; failed if some of it never will be."""
@@ -278,9 +301,10 @@ class Journal:
 
     def _flush(self) -> None:
         urgent, self._scheduled, self._urgent = self._urgent, False, False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._gathering):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._gathering = None
         batch, self._pending = self._pending, self._new_batch()
         if self._failure is not None:
             _fail(batch.future, self._failure)

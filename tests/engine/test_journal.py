@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import Effects
-from armoflow.engine import checkpoints, schema
+from armoflow.engine import checkpoints, journal, schema
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions, decode_options, encode_options
 from armoflow.engine.records import ApiOptions, Changes, NewResult
@@ -112,6 +114,81 @@ async def test_a_few_urgent_rows_are_committed_within_one_turn_of_the_loop(tmp_p
         await asyncio.sleep(0)
         assert committed.done()
         assert (await engine.queries.results()).total == 1
+
+
+@in_loop
+async def test_many_changes_gather_as_long_as_more_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine, batches = running.engine, running.engine._journal.begun
+        session = running.open_session()
+        pauses = _Pauses(asyncio.get_running_loop())
+        monkeypatch.setattr(engine._journal, "_loop", pauses)
+
+        def create(count: int) -> asyncio.Future[None]:
+            many = [NewResult(engine.new_id(), "result") for _ in range(count)]
+            return engine.apply(engine.state.create_results(engine.now(), session, many))
+
+        writing = create(journal.BUSY_ROWS)
+        await asyncio.sleep(0)
+        begun = batches.batches
+        gathering = create(journal.STEADY_ROWS)  # while that is written
+        await writing
+        for _ in range(journal.BUSY_PAUSES - 1):
+            pauses.end()
+            assert batches.batches == begun
+            create(journal.STEADY_ROWS)
+        pauses.end()  # the last one
+        assert batches.batches == begun + 1
+        await gathering
+        assert (await engine.queries.results()).total == 448
+
+
+@pytest.mark.parametrize("told", [False, True])
+@in_loop
+async def test_what_gathers_is_written_when_no_more_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    async with Running(tmp_path) as running:
+        engine, batches = running.engine, running.engine._journal.begun
+        session = running.open_session()
+        pauses = _Pauses(asyncio.get_running_loop())
+        monkeypatch.setattr(engine._journal, "_loop", pauses)
+        many = [NewResult(engine.new_id(), "result") for _ in range(journal.BUSY_ROWS)]
+        writing = engine.apply(engine.state.create_results(engine.now(), session, many))
+        await asyncio.sleep(0)
+        begun = batches.batches
+        one = [NewResult(engine.new_id(), "result")]
+        gathering = engine.apply(engine.state.create_results(engine.now(), session, one))
+        await writing
+        await asyncio.sleep(0)
+        assert batches.batches == begun
+        if told:
+            engine.hurry()
+        else:
+            pauses.end()
+        await gathering
+        assert batches.batches == begun + 1
+
+
+class _Pauses:
+    """A loop in which the pauses of a busy journal last until they are ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.end: Callable[[], object]
+
+    def call_later(
+        self, delay: float, call: Callable[..., object], *arguments: Any
+    ) -> asyncio.TimerHandle:
+        if delay == journal.BUSY_PAUSE:
+            self.end = functools.partial(call, *arguments)
+            delay = 3600.0
+        return self._loop.call_later(delay, call, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
 
 
 @in_loop

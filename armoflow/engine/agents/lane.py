@@ -191,6 +191,8 @@ class LaneAgent:
                 seat.send(works)
         if not self._waiting:
             self._move_to_idle()
+            if not (self._running or self._intake.unread):
+                self._engine.hurry()
         if self._engine.scheduler.contended(self._partition):
             self._give_way()
 
