@@ -163,6 +163,10 @@ INLINE_LONGER = 4.0
 nobody is idle then. Not for so long that the embedded engine would send none ahead any more (see
 ``armoflow.worker.prefetch``)."""
 
+INLINE_SHARED = 0.002
+"""Seconds of calls that are not begun there if another process is free, and has something to do
+meanwhile: a few times what a task costs."""
+
 TASK_SECONDS = 100e-6
 """What a task costs its process besides the calls that it makes."""
 

@@ -58,12 +58,6 @@ class Inbox:
             if not self._tasks:
                 self._read(0)
 
-    def others_wait(self) -> bool:
-        """Whether tasks wait that need nothing of the one that runs."""
-        self._look()
-        with self._tasks_lock:
-            return any(task is not None and not task.passed for task in self._tasks)
-
     def reply(self, number: int) -> list[Any]:
         """Wait for the reply to a request."""
         while True:
@@ -184,10 +178,6 @@ class OwnerAgent(RunnerAgent):
         """The data of any result."""
         source: DataSource = self._ask("fetch", result_id)
         return source
-
-    def others_wait(self) -> bool:
-        """Whether other tasks wait here that need nothing of the one that runs."""
-        return self._inbox.others_wait()
 
     def _new_id(self) -> str:
         self._made += 1

@@ -40,7 +40,7 @@ from armoflow.worker.inline_calls import as_delayed, nodes_of, wrong_outputs
 from armoflow.worker.inline_rules import Functions
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import Made
-from armoflow.worker.mark import MarkWriter
+from armoflow.worker.mark import HANDS, MarkWriter
 from armoflow.worker.reach import Reach
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ class Expander:
         packed = payload.settings.packed or payload.settings.capture
         settings = self._plan_settings(payload, packed, context)
         values = {item: _per_output(value, count, payload) for item, value in pending.items()}
-        time_here = InlineTime(context.seconds, context.others_wait)
         functions, recorder = self._functions, self._recorder
+        time_here = InlineTime(context.seconds, lambda: recorder.words[HANDS])
         inline = Inline(payload, settings, functions, recorder, time_here, log=context.log)
         began = time.perf_counter()
         inline.run([value for item in sorted(values) for value in values[item]])

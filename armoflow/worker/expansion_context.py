@@ -63,9 +63,6 @@ class TaskAgent(Protocol):
     def store_results(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
         """Create results with data, in one message; returns their ids."""
 
-    def others_wait(self) -> bool:
-        """Whether other tasks wait for this process, which nobody is free to take."""
-
 
 class ExpansionContext:
     """The task that returned a graph, as the expansion sees it.
@@ -113,10 +110,6 @@ class ExpansionContext:
         self.local = local
         self.ran: float | None = None
         self._submissions: list[Submission] = []
-
-    def others_wait(self) -> bool:
-        """Whether other tasks wait for this process, which nobody is free to take."""
-        return self._agent.others_wait()
 
     def store(self, name: str, parts: Sequence[DataPart]) -> str:
         """Store data as a new result, for example code or a partial result; returns its id."""

@@ -255,23 +255,43 @@ class Inline:
         """
         time, pace = self._time, self.caller.pace(task)
         left = time.left()
+        if not time.over and pace is not None and self._shares(pace, calls):
+            time.stop()
+            left = 0.0
         if time.over:
             # Its inputs are here: what ends soon, and gives a value, needs no task any more.
-            fits = pace is not None and pace * calls <= left + config.INLINE_OVERTIME * time.seconds
+            fits = pace is not None and pace * calls <= left + time.overtime
             return fits and not self.caller.expands(task)
         if pace is None:
             return calls == 1 and self._is_calm()
         return pace <= time.seconds if calls == 1 else pace * calls <= left
 
+    def _shares(self, pace: float, calls: int) -> bool:
+        """Whether another process is free to take a part of these calls, or what is behind them."""
+        if pace * calls < config.INLINE_SHARED or not self._time.hands_are_free:
+            return False
+        return calls > 1 or bool(self._left) or any(map(self._is_long, self._waiting()))
+
     def _is_calm(self) -> bool:
         """Whether nothing but what is known to be quick would wait for a call of unknown length."""
-        if self._left:
-            return False
+        return not self._left and all(map(self._is_quick, self._waiting()))
+
+    def _waiting(self) -> set[Node]:
+        """What would wait for a call that is begun now."""
         waiting = (
             reference for frame in self._stack for reference in frame.references[frame.position :]
         )
-        there = self._made.keys() | self._rows.keys()
-        return all(map(self._is_quick, nodes_of(waiting, there)))
+        return nodes_of(waiting, self._made.keys() | self._rows.keys())
+
+    def _is_long(self, node: Node) -> bool:
+        """Whether it is worth a task of its own, as far as that is known."""
+        task = getattr(node, "task", None)
+        if task is None:
+            return False
+        pace, calls = self.caller.pace(task), getattr(node, "length", 1)
+        if pace is None or calls is None or self.caller.expands(task):
+            return True
+        return pace * calls >= config.INLINE_SHARED
 
     def _is_quick(self, node: Node) -> bool:
         task = getattr(node, "task", None)

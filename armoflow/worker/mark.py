@@ -9,6 +9,8 @@ what its owner needs to go on without it:
   its next attempt says how many it has spent;
 * the **outbox**: completions that were not sent yet.
 
+One word is the owner's: whether other processes have nothing to do.
+
 Single words are written with one aligned store each, in an order that makes every intermediate
 state harmless: an item's deadline before its number, an entry's bytes before its length, and the
 number of the next item only after the entry of the one before.
@@ -48,6 +50,11 @@ WAITING = 5
 INLINE = 6
 NAME = 7
 MEMORY = 8
+HANDS = 9
+
+HANDS_BUSY, HANDS_FREE = 1, 2
+"""What the owner says of other processes: they have enough to do, and nobody waits for this one; or
+one is free for what this one has left, or something waits for it. 0: the owner does not know."""
 
 _NAME = slice(128, _HEADER)
 """Bytes of the header: the name of the call that runs, NAME of them."""

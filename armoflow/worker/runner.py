@@ -107,10 +107,6 @@ class RunnerAgent(TaskAgent):
         """
         raise NotImplementedError
 
-    def others_wait(self) -> bool:
-        """Whether other tasks wait for this process: under the worker service none ever does."""
-        return False
-
 
 class Runner:
     """Runs tasks one after the other, and keeps code and constants between them.

@@ -20,6 +20,7 @@ from armoflow.worker.home import USUAL, Home
 from armoflow.worker.host import Host
 from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.listening import drain, hear_out, last_position, listen
+from armoflow.worker.mark import HANDS
 from armoflow.worker.prefetch import Prefetch
 from armoflow.worker.spares import Spares
 from armoflow.worker.troubles import Troubles
@@ -58,6 +59,7 @@ class ChildSupervisor:
         self._dialogue: Dialogue | None = None
         self._backlog: deque[Assignment] = deque()
         self._dying = False
+        self._hands = 0
         self._vigil = Vigil(self, host.printed, spares.memory)
         self._heard_at = 0.0
         self._troubles = Troubles()
@@ -129,6 +131,13 @@ class ChildSupervisor:
         self._backlog.extend(works)
         self._push()
 
+    def tell(self, hands: int) -> None:
+        """Let the child know of other processes; see ``HANDS_FREE``."""
+        if hands != self._hands:
+            self._hands = hands
+            if self._child is not None:
+                self._child.mark.words[HANDS] = hands
+
     def recall(self, count: int, *, followers: bool = True) -> bool:
         """Ask for the return of tasks that were not started, the last ones first.
 
@@ -188,6 +197,7 @@ class ChildSupervisor:
                 self._settling = self._run(self._try_later(error))
                 return
             self._dialogue = Dialogue(self, self._child)
+            self._child.mark.words[HANDS] = self._hands
             if self._child.ready:
                 self.started()
                 return

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from armoflow import Client, items, task, zip_items
+from armoflow import Client, current_task, items, task, zip_items
 from armoflow.errors import RemoteTraceback, TaskTimeoutError, WorkerDiedError
 from tests.integration.engines import EMBEDDED, Up
 from tests.integration.gates import Log, note
@@ -125,6 +125,34 @@ def test_a_function_that_was_never_measured_goes_out_where_others_could_run(
     # Where nothing waits for it, it is tried.
     assert patient.compute(only.with_options(name="only")()) == 3
     assert tasks_of_last_session(looking) == 5
+
+
+@task
+def who() -> str:
+    running = current_task()
+    assert running is not None
+    return running.id
+
+
+@task
+def two(first: str, second: str, parent: str) -> list[str]:
+    return [first, second, parent]
+
+
+@task
+def several() -> Any:
+    return two(who(), who(), current_task().id)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (2, 3)])
+def test_calls_that_take_a_while_go_to_a_process_that_is_free(workers: int, tasks: int) -> None:
+    with Client(workers=workers) as client:
+        paces = client._backend._settings.paces  # type: ignore[attr-defined]
+        paces.note(who.function, 0.015, 1000)
+        paces.note(two.function, 1e-6, 1000)
+        client.compute(add(1, 1))  # its processes are known to be free
+        ids = client.compute(several())
+    assert len(set(ids)) == tasks
 
 
 def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Looking) -> None:

@@ -22,7 +22,7 @@ from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.protocol.result_handle import Failure, ResultState
 from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.mark import Mark, MarkWriter, create_mark_file
+from armoflow.worker.mark import HANDS, Mark, MarkWriter, create_mark_file
 from armoflow.worker.runner import EngineTask, Runner, TaskFailure
 
 KEY = b"the key of the simulation"
@@ -36,10 +36,14 @@ class SimulatedEngine:
         self.aborted: dict[str, str] = {}
         self.ran: list[str] = []
         self.names: dict[str, str] = {}
-        self.crowded = False
         self._numbers = itertools.count(1)
-        mark = Mark(create_mark_file(str(directory)))
-        self._runner = Runner(self, MarkWriter(mark, lambda *_: None), str(directory))  # type: ignore[arg-type]
+        self._mark = Mark(create_mark_file(str(directory)))
+        recorder = MarkWriter(self._mark, lambda *_: None)
+        self._runner = Runner(self, recorder, str(directory))  # type: ignore[arg-type]
+
+    def tell(self, hands: int) -> None:
+        """Let tasks know of other processes; see ``HANDS_FREE``."""
+        self._mark.words[HANDS] = hands
 
     # --- what a task asks its agent -------------------------------------------------------------
 
@@ -54,9 +58,6 @@ class SimulatedEngine:
             return self.data[result_id]
         except KeyError:
             raise UnreadableDataError(f"no data of {result_id}") from None
-
-    def others_wait(self) -> bool:
-        return self.crowded
 
     # --- what a client asks ---------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator.outcomes import ItemOutcome
 from armoflow.orchestrator.paces import Paces
 from armoflow.worker import inline_time
+from armoflow.worker.mark import HANDS_BUSY, HANDS_FREE
 from tests.orchestrator.programs import COLLECTIONS, Program, expected, run
 from tests.orchestrator.simulated import Simulation
 
@@ -195,21 +196,21 @@ def test_what_is_nearly_done_when_the_time_is_over_needs_no_other_task(
     assert 1 < ran[10.0] < ran[0.0]
 
 
-def test_it_goes_on_while_others_wait_behind_for_five_times_as_long_at_most(
+def test_it_goes_on_while_nobody_else_is_free_for_five_times_as_long_at_most(
     directory: Path, ticking: None
 ) -> None:
     program = ("value", 1)
     for _ in range(120):
         program = ("join", program)
     ran = {}
-    for crowded in (False, True):
+    for hands in (0, HANDS_FREE, HANDS_BUSY):
         simulation = Simulation(directory, inline=20.0)
-        simulation.engine.crowded = crowded
+        simulation.engine.tell(hands)
         for _ in range(2):
             simulation.engine.ran.clear()
             assert simulation.value(run(program)) == expected(program)
-        ran[crowded] = len(simulation.engine.ran)
-    assert 1 < ran[True] < ran[False]
+        ran[hands] = len(simulation.engine.ran)
+    assert 1 < ran[HANDS_BUSY] < ran[HANDS_FREE] <= ran[0]
 
 
 @task

@@ -31,6 +31,7 @@ from armoflow.engine.records import ResultStatus, TaskRecord, TaskStatus
 from armoflow.errors import DataLostError
 from armoflow.system.grants import granted
 from armoflow.system.memory import container_memory, machine_memory
+from armoflow.worker.mark import HANDS_BUSY, HANDS_FREE
 from armoflow.worker.output_keeper import OutputKeeper, WrittenResult
 from armoflow.worker.preparations import Preparations
 from armoflow.worker.spares import Spares
@@ -175,9 +176,13 @@ class LaneAgent:
         self._awake = False
         if self._stopping:
             return
-        if not self._begin_large():
-            self._move_to_idle()
-            return  # until its children are idle: that is its turn
+        if self._begin_large():
+            self._deal_small()
+        else:
+            self._move_to_idle()  # until its children are idle: that is its turn
+        self._tell_of_hands()
+
+    def _deal_small(self) -> None:
         queued = self._engine.scheduler.queued(self._partition)
         shares = self._shares(queued + len(self._waiting))
         wanted = sum(count for _, count in shares) - len(self._waiting) - self._intake.unread
@@ -195,6 +200,18 @@ class LaneAgent:
                 self._engine.hurry()
         if self._engine.scheduler.contended(self._partition):
             self._give_way()
+
+    def _tell_of_hands(self) -> None:
+        """Let each child know whether another is free for what a graph has left."""
+        waits = bool(
+            self._waiting or self._intake.unread or self._engine.scheduler.queued(self._partition)
+        )
+        loads = [*map(_load, self._slots.free(self._seats))]
+        idle = 0 if waits or max(loads, default=0) > 1 else loads.count(0)
+        for seat in self._seats:
+            load = seat.load
+            free = load <= 1 if waits else idle > (not load)
+            seat.tell(HANDS_FREE if free else HANDS_BUSY)
 
     def _give(self, shares: Sequence[tuple[ChildSupervisor, int]]) -> None:
         """Send each child its share of what waits."""
