@@ -127,6 +127,7 @@ class Expander:
                 key=payload.key,
                 limits=payload.limits,
                 inline=payload.inline,
+                cut=True,
                 paces=self._functions.paces,
                 packing=PACKING if local else CLUSTER_PACKING,
                 # What has cost a process before must not be one task again.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from armoflow.codec.envelope import SlotKind
 from armoflow.codec.payload import Payload, Stage
 from armoflow.codec.pickling import loads
 from armoflow.codec.unreadable import unreadable
@@ -32,12 +33,15 @@ def build(payload: Payload, inputs: Inputs, code: FunctionCache) -> Delayed[Any]
     """
     options = options_of(payload.settings)
     tasks: dict[tuple[str, str], Any] = {}
-    calls: list[Delayed[Any]] = []
+    calls: list[Delayed[Any] | ItemFailure] = []
 
     def resolve(reference: Any) -> Any:
-        if reference[0] == "call":
-            return calls[reference[1]]
-        return inputs.resolve(reference)
+        if reference[0] != "call":
+            return inputs.resolve(reference)
+        call = calls[reference[1]]
+        if isinstance(call, ItemFailure):
+            raise call
+        return call
 
     for stage in payload.stages:
         key = (stage.function.digest, stage.name)
@@ -46,12 +50,18 @@ def build(payload: Payload, inputs: Inputs, code: FunctionCache) -> Delayed[Any]
                 found = code.function(replace(payload, name=stage.name, function=stage.function))
                 tasks[key] = as_task(found.function, stage.name, options)
             args, kwargs = _arguments(stage, resolve)
-        except ItemFailure:
-            raise
+        except ItemFailure as failure:
+            # Whoever reads it has its name in the path; the last one's is told by the task itself.
+            if failure.kind is not SlotKind.SKIPPED or stage is payload.stages[-1]:
+                raise
+            calls.append(ItemFailure(failure.record.via(stage.name), SlotKind.SKIPPED))
+            continue
         except Exception as error:
             raise describe(error, stage.name, versions=payload.versions) from error
         calls.append(Delayed(CallNode(tasks[key], args, kwargs)))
-    return calls[-1]
+    last = calls[-1]
+    assert isinstance(last, Delayed)
+    return last
 
 
 def _arguments(stage: Stage, resolve: Callable[[Any], Any]) -> tuple[tuple[Any, ...], Any]:

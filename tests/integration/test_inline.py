@@ -155,6 +155,32 @@ def test_calls_that_take_a_while_go_to_a_process_that_is_free(workers: int, task
     assert len(set(ids)) == tasks
 
 
+@task
+def part(number: int) -> int:
+    if number < 0:
+        raise LookupError("no such part")
+    return number
+
+
+@task
+def sum_of(numbers: list[int]) -> Any:
+    first, second, third, fourth = map(part, numbers)
+    return add(add(first, second), add(third, fourth))
+
+
+def test_what_is_to_do_with_parts_that_go_out_is_one_task(engine: Up, looking: Looking) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        paces = client._backend._settings.paces  # type: ignore[attr-defined]
+        paces.note(part.function, 10.0, 1000)  # as far as is known
+        paces.note(add.function, 1e-6, 1000)
+        assert client.compute(sum_of([1, 2, 3, 4])) == 10
+        assert tasks_of_last_session(looking) == 1 + 4 + 1
+        with pytest.raises(LookupError, match="no such part") as caught:
+            client.compute(sum_of([1, 2, -3, 4]))
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert [*caught.value.__cause__.path] == ["part", "sum_of"]
+
+
 def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Looking) -> None:
     with Client(engine.endpoint, workers=2, inline_seconds=0) as client:
         assert client.compute(down(3)) == "bottom"

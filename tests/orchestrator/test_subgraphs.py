@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from armoflow import options, task
+from armoflow import config, options, task
 from armoflow.errors import RemoteTraceback, SerializationError
 from armoflow.orchestrator.outcomes import ItemOutcome
 from armoflow.orchestrator.paces import Paces
@@ -259,6 +260,93 @@ def test_a_plan_waits_once_for_what_is_never_told(directory: Path) -> None:
     assert sorted(function.__name__ for function in waits) == ["add", "number"]
 
 
+# --- what is left of a graph that was cut --------------------------------------------------------
+
+
+@task
+def slow(value: Any) -> Any:
+    if value == "refused":
+        raise LookupError(value)
+    return value
+
+
+def cut(directory: Path, **settings: Any) -> Simulation:
+    simulation = measured(directory, cut=True, **settings)
+    simulation.settings.paces.note(slow.function, 20.0, 1000)
+    return simulation
+
+
+def test_what_is_to_do_with_the_parts_of_a_cut_graph_is_one_task(directory: Path) -> None:
+    simulation = cut(directory)
+    assert simulation.value(tree(8, slow)) == sum(range(8))
+    assert sorted(simulation.tasks) == [("add", 1), *[("slow", 1)] * 8]
+    apart = cut(directory, subgraph_seconds=subgraph_seconds(True, 0.0))
+    assert apart.value(tree(8, slow)) == sum(range(8))
+    assert apart.tasks.count(("add", 1)) == 7
+
+
+def test_elsewhere_each_waits_for_its_own(directory: Path) -> None:
+    simulation = cut(directory)
+    simulation.settings = replace(simulation.settings, cut=False)
+    assert simulation.value(tree(8, slow)) == sum(range(8))
+    assert simulation.tasks.count(("add", 1)) == 7
+
+
+def test_calls_wait_for_others_for_no_longer_than_a_task_costs(directory: Path) -> None:
+    simulation = cut(directory, subgraph_seconds=SubgraphSeconds(0.0002, 0.015, 0))
+    quick = simulation.settings.paces.of(add.function)
+    assert quick is not None
+    most = int(0.0002 / (config.INLINE_CALL_SECONDS + quick))
+    assert simulation.value(tree(32, slow)) == sum(range(32))
+    assert -(-31 // most) <= simulation.tasks.count(("add", 1)) < 31
+
+
+def test_a_large_subtree_does_not_wait(directory: Path) -> None:
+    simulation = cut(directory, seconds=0.001)
+    simulation.settings.paces.note(add.function, QUICK, 1000)
+    assert simulation.value(add(add(tree(8), slow(1)), slow(2))) == 31
+    assert simulation.tasks.count(("add", 1)) == 2
+
+
+def test_a_value_that_others_read_is_no_part_of_a_cut(directory: Path) -> None:
+    shared = add(slow(1), slow(2))
+    simulation = cut(directory)
+    assert simulation.value(add(add(shared, slow(4)), add(shared, slow(5)))) == 15
+    assert simulation.tasks.count(("add", 1)) == 2
+
+
+def test_a_list_of_parts_is_waited_for_too(directory: Path) -> None:
+    simulation = cut(directory)
+    parts = [slow(number) for number in range(4)]
+    assert simulation.value(add(total(parts, start=slow(10)), total([slow(5), 1]))) == 22
+    assert len(simulation.tasks) == 7
+
+
+def test_an_argument_in_a_cut_that_cannot_be_pickled_is_told_by_its_name(directory: Path) -> None:
+    simulation = cut(directory)
+    with pytest.raises(SerializationError, match=r"argument 'second' of task 'add'.*lock"):
+        simulation.value(add(add(slow(1), threading.Lock()), slow(2)))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10.0])
+def test_a_part_that_fails_is_told_with_the_path_from_it(directory: Path, seconds: float) -> None:
+    """As items of a map that return graphs: their failures are slots."""
+
+    @task(batch_size=2)
+    def item(what: Any) -> Any:
+        return add(add(add(slow(1), slow(what)), slow(3)), slow(4))
+
+    simulation = measured(directory, inline=seconds)
+    simulation.settings.paces.note(slow.function, 20.0, 1000)
+    (found,) = simulation.compute(item.map([2, "refused"]))
+    assert found[0].value == 10
+    cause = found[1].error.__cause__
+    assert isinstance(found[1].error, LookupError)
+    assert isinstance(cause, RemoteTraceback)
+    assert [*cause.path] == ["slow", "add", "add", "add"]
+    assert len(simulation.engine.ran) == (12 if seconds else 16)
+
+
 # --- what comes out is what comes of tasks of their own ---------------------------------------
 
 
@@ -305,16 +393,21 @@ def told(outcome: ItemOutcome) -> Any:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(expression=EXPRESSIONS, seconds=st.sampled_from([0.0, 1e-5, 10.0]))
+@given(expression=EXPRESSIONS, seconds=st.sampled_from([0.0, 1e-5, 10.0]), is_cut=st.booleans())
 def test_values_and_errors_are_those_of_tasks_of_their_own(
-    directory: Path, expression: Any, seconds: float
+    directory: Path, expression: Any, seconds: float, is_cut: bool
 ) -> None:
-    together = measured(directory, subgraph_seconds=SubgraphSeconds(10, 10, 0), inline=seconds)
+    together = measured(
+        directory, subgraph_seconds=SubgraphSeconds(10, 10, 0), inline=seconds, cut=is_cut
+    )
+    if is_cut:
+        for one in (number, refuse):
+            together.settings.paces.note(one.function, 100.0, 1000)
     apart = measured(directory, subgraph_seconds=SubgraphSeconds(0, 0, 0), inline=0.0)
     value = built(expression)
     one, other = (told(each.compute(value)[0][0]) for each in (together, apart))
     assert one == other
-    assert len(together.tasks) <= len(apart.tasks)
+    assert is_cut or len(together.tasks) <= len(apart.tasks)  # slow ones travel in no packs
 
 
 def test_a_timer_keeps_what_functions_are_to_each_other() -> None:

@@ -18,7 +18,6 @@ from armoflow.errors import GraphError, SerializationError
 from armoflow.files import FileCopy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CallNode
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -101,7 +100,7 @@ class Draft:
             self.inputs.append(result)
         return position
 
-    def refer_to_slot(self, delayed: Delayed[Any], place: SlotRange) -> None:
+    def refer_to_slot(self, delayed: Delayed[Any] | DelayedList[Any], place: SlotRange) -> None:
         """Let a delayed value inside the arguments stand for a slot."""
         reference = ("slot", self.input(place.result), place.start)
         self._references[delayed.node, delayed.output] = reference
@@ -117,9 +116,9 @@ class Draft:
         """Let a delayed value stand for what the step before makes, in the same task."""
         self._references[delayed.node, delayed.output] = ("previous",)
 
-    def refer_to_call(self, node: CallNode, number: int) -> None:
-        """Let the value of a call stand for that of a stage of the same task."""
-        self._references[node, 0] = ("call", number)
+    def refer_to_call(self, delayed: Delayed[Any] | DelayedList[Any], number: int) -> None:
+        """Let a delayed value stand for that of a stage of the same task."""
+        self._references[delayed.node, delayed.output] = ("call", number)
 
     def persistent_id(self, value: object) -> tuple[Any, ...] | None:
         """The reference that stands for a value in a pickle, or None."""

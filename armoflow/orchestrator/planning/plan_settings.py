@@ -62,6 +62,8 @@ class PlanSettings:
         capture: Failures of every task become error slots (a subtree under a packed item).
         packing: What tasks of several items or calls aim at.
         subgraph_seconds: How long a task of a whole subgraph takes.
+        cut: It is of what is left of graphs that tasks have returned: calls that are to do with
+            its parts become one task that waits for these. Nobody is told a path through them.
         patience: Seconds to wait for what batches took; 0 where nobody will say.
         key: Seals the errors of the plan's tasks.
         limits: What the session allows tasks to ask for, if that is known.
@@ -78,6 +80,7 @@ class PlanSettings:
     capture: bool = False
     packing: Packing = PACKING
     subgraph_seconds: SubgraphSeconds = SUBGRAPH_SECONDS
+    cut: bool = False
     patience: float = 0.0
     key: bytes = field(default=b"", repr=False)
     limits: Limits | None = None

@@ -29,6 +29,12 @@ class CallKind(ReadsOnce):
             needs = self.context.subgraphs.draft(calls) if calls else None
             if needs is not None:
                 return (yield from self._subgraph(calls, *needs))
+            calls, waits = self.context.subgraphs.waiting(node)
+            if len(calls) > len(chain):
+                draft = self.context.arguments.draft()
+                yield from self.resolver.resolve(draft, waits, node)
+                steps = self.context.subgraphs.steps(draft, calls)
+                return (yield from self._subgraph(calls, draft, steps))
         if len(chain) > 1:
             return (yield from self._chain(chain))
         return (yield from self.context.call(node, node.task, node.args, node.kwargs))
@@ -64,8 +70,7 @@ class CallKind(ReadsOnce):
         self, calls: Sequence[CallNode], draft: Draft, steps: Sequence[FusedStep]
     ) -> Planning:
         root = calls[-1]
-        for node in calls[:-1]:
-            self.core.read(node)
+        self.context.subgraphs.read(calls)
         (result,) = yield from self.context.emitter.emit(
             root,
             Operation.GRAPH,
