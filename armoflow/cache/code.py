@@ -28,7 +28,7 @@ from armoflow.cache.value_keys import described, make_walk
 from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest
 from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of, is_dispatcher
-from armoflow.codec.usage import METHODS, is_own, names_in
+from armoflow.codec.usage import METHODS, is_own, names_in, names_there
 from armoflow.graph.task import BaseTask
 from armoflow.system.packages import origin, package_of
 
@@ -259,7 +259,8 @@ class _CodeReader:
                     yield digest
         names = names_in(function.__code__)
         if "globals" in names or {"modules", "__name__"}.issubset(names):  # sys.modules[__name__]
-            own = [name for name in names if name in scope and name not in shape.globals]
+            used = names_there(names, scope)
+            own = [name for name in used if name in scope and name not in shape.globals]
             found.extend(scope[name] for name in own)
             for name in own:
                 yield text_digest("global", name, self._walk.digest(scope[name]).hex())
@@ -274,7 +275,7 @@ class _CodeReader:
             seen.add(module.__name__)
             if not is_user_module(module.__name__):
                 continue
-            for name in names:
+            for name in names_there(names, vars(module)):
                 if name not in vars(module):
                     continue
                 value = vars(module)[name]

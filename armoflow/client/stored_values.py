@@ -52,11 +52,12 @@ class StoredValues:
         """The stored form of a value, whose classes tasks will know."""
         modules: set[str] = set()
         others: set[str] = set()
+        code: set[Any] = set()
         try:
-            parts = value_parts(dumps(value, None, modules, others))
+            parts = value_parts(dumps(value, None, modules, others, code))
         except SerializationError as error:
             raise SerializationError(f"the value given to put(): {error}") from error.__cause__
-        self._orchestrator.book.add_modules(modules)
+        self._orchestrator.book.add_modules(modules, code)
         self._orchestrator.book.add_packages(others)
         return parts
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.codec.modules import MAIN, is_user_module
-from armoflow.codec.references import content_of, is_reachable
+from armoflow.codec.references import content_of, is_importable, is_reachable
 
 _METHODS = (types.FunctionType, classmethod, staticmethod, property)
 _CONSTANT = frozenset(
@@ -77,7 +77,7 @@ def _in_function(function: types.FunctionType, parts: ClassParts) -> Iterator[An
     parts.cells.extend(cells)
     scope = function.__globals__
     module = scope.get("__name__", "")
-    if module not in MAIN and not is_user_module(module):
+    if module not in MAIN and is_importable(module) and not is_user_module(module):
         # What a library's decorator made: its own state is its own business.
         for cell in cells:
             if type(content_of(cell)) is types.FunctionType:

@@ -49,7 +49,9 @@ class ClassPickle:
 
 _written: dict[type, ClassPickle] = {}
 _read: weakref.WeakValueDictionary[bytes, type] = weakref.WeakValueDictionary()
-_current: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+_current: weakref.WeakKeyDictionary[type, tuple[bytes, int]] = weakref.WeakKeyDictionary()
+_attributes: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+_surroundings = [0]  # which modules of the user's are imported
 
 # cloudpickle numbers the classes that it pickles by value, so that they keep their identity between
 # processes. But when a value comes home, it would also set the class's attributes again, to copies
@@ -70,18 +72,28 @@ def pickle_class(cls: type, data: bytes, names: frozenset[Any]) -> ClassPickle:
         del _written[next(iter(_written))]
     pickled = _written[cls] = ClassPickle(cls, data, names)
     _read[pickled.digest] = cls
-    _current[cls] = pickled.digest
+    _current[cls] = pickled.digest, _surroundings[0]
     return pickled
 
 
 def load_class(digest: bytes, data: bytes) -> type:
     """The class that a pickle holds; called by pickles."""
     cls = _read.get(digest)
-    if cls is None or (cls not in _own and _current.get(cls) != digest):
+    current = digest, _surroundings[0]
+    if cls is None or (cls not in _own and _current.get(cls) != current):
         loaded: type = pickle.loads(data)
         cls = _read[digest] = loaded
-        _current[cls] = digest
+        _current[cls] = current
     return cls
+
+
+def surround_classes(modules: int) -> None:
+    """Let what the methods of classes by value use be of these modules, from now on.
+
+    Args:
+        modules: Stands for them.
+    """
+    _surroundings[0] = modules
 
 
 def loaded_class(name: str) -> type | None:
@@ -103,6 +115,10 @@ class ClassState:
         if cls not in _own:
             _foreign.add(cls)
             self._set_state(cls, state)
+            for name in _attributes.get(cls, frozenset()) - state[0].keys():  # deleted since
+                if name in cls.__dict__:
+                    delattr(cls, name)
+            _attributes[cls] = frozenset(state[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ClassState, (self._set_state,)

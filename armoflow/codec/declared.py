@@ -9,7 +9,7 @@ import ast
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from armoflow.codec.modules import ModuleSource, absolute_name
 from armoflow.codec.syntax import compile_expression, parse
@@ -39,19 +39,44 @@ _PLAIN = (bool, int, float, complex, str, bytes, tuple, NoneType)
 class Declared:
     """A module's declarations.
 
+    Args:
+        name: The module's name.
+        source: Its source.
+        exact: Its code is compiled from the source as it stands. Else the loader changes it before,
+            as pytest's does with assertions: code is known by its name and place alone.
+
     Attributes:
         names: By name; of attributes of classes and functions by ``Class.attribute``.
-        codes: The code of everything that is defined in it.
     """
 
-    def __init__(self, name: str, source: ModuleSource) -> None:
+    def __init__(self, name: str, source: ModuleSource, *, exact: bool = True) -> None:
         text = source.text or ""
         tree = parse(text)
         package = name if source.is_package else name.rpartition(".")[0]
         self.names: dict[str, Declaration] = {}
-        self.codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
+        self._attributes: dict[str, list[str]] | None = None
+        self._codes: frozenset[CodeType] | None = None
+        if exact:
+            self._codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
+        self._path = source.path
         _read(tree.body, "", package, self.names)
         self._defaults = {_place_of(node): node.args for node in _functions(tree)}
+
+    def attributes_of(self, path: str) -> list[str]:
+        """The names that a class has by its definition."""
+        if self._attributes is None:
+            self._attributes = {}
+            for name in self.names:
+                owner, _, attribute = name.rpartition(".")
+                self._attributes.setdefault(owner, []).append(attribute)
+        return self._attributes.get(path, [])
+
+    def has(self, code: CodeType) -> bool:
+        """Whether code of a function is what stands here."""
+        if self._codes is not None:
+            return code in self._codes
+        place = code.co_name, code.co_firstlineno
+        return code.co_filename == self._path and place in self._defaults
 
     def has_defaults_of(self, function: FunctionType) -> bool:
         """Whether a function has the defaults that stand here, as far as that can be told."""
@@ -99,14 +124,19 @@ def same(value: Any, other: Any) -> bool:
     return bool(value == other) or repr(value) == repr(other) == "nan"
 
 
-def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
+
+
+def _functions(tree: ast.AST) -> Iterator[_Function]:
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield node
 
 
-def _place_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, int]:
+def _place_of(node: _Function) -> tuple[str, int]:
     """What its code says, too: the name, and the first line, decorators included."""
+    if isinstance(node, ast.Lambda):
+        return "<lambda>", node.lineno
     return node.name, min([node.lineno, *(one.lineno for one in node.decorator_list)])
 
 

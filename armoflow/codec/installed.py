@@ -9,6 +9,7 @@ code is ever stale or mixed.
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import pickle
 import sys
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.modules import Bundle, ModuleSource, decode_bundle, is_user_module
+from armoflow.codec.classes import surround_classes
+from armoflow.codec.modules import DELETED, Bundle, ModuleSource, decode_bundle, is_user_module
+
+_numbers = itertools.count(1)
 
 
 class Generation:
@@ -31,12 +35,14 @@ class Generation:
         sources: The bundled sources, by module name.
         names: What names in them stand for at the client: see :class:`Bundle`.
         modules: What was imported of them, while the generation is not active.
+        number: Tells it from others.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.sources = dict(bundle.sources)
         self.names = dict(bundle.names)
         self.modules: dict[str, types.ModuleType] = {}
+        self.number = next(_numbers)
 
     def extends_to(self, bundle: Bundle) -> bool:
         """Whether a bundle changes nothing here; what it adds must not be imported yet."""
@@ -48,17 +54,15 @@ class Generation:
                 and (known is not None or name in sys.modules)
             ):
                 return False
-        return self._agrees(bundle.names)
+        # A name that was not mentioned is used by no task that came with it.
+        names = bundle.names.items()
+        return all(self.names.get(name, value) == value for name, value in names)
 
     def holds(self, bundle: Bundle) -> bool:
         """Whether it serves a bundle as it is, and maybe more."""
-        return self._agrees(bundle.names) and all(
+        return all(self.names.get(name) == value for name, value in bundle.names.items()) and all(
             self.sources.get(name) == source for name, source in bundle.sources.items()
         )
-
-    def _agrees(self, names: Mapping[str, bytes | None]) -> bool:
-        # A name that was not mentioned is used by no task that came with it.
-        return all(self.names.get(name, value) == value for name, value in names.items())
 
     def extend(self, bundle: Bundle) -> None:
         """Add what a bundle has more."""
@@ -117,6 +121,10 @@ def _set_names(names: Mapping[str, bytes | None]) -> None:
         if pickled is not None and module in sys.modules:
             *owners, last = path.split(".")
             target = functools.reduce(getattr, owners, sys.modules[module])
+            if pickled == DELETED:
+                if last in vars(target):
+                    delattr(target, last)
+                continue
             value = pickle.loads(pickled)
             if not _fill(vars(target).get(last), value):
                 setattr(target, last, value)
@@ -130,14 +138,22 @@ def _fill(old: Any, value: Any) -> bool:
     if kind is list:
         old[:] = value
         return True
-    if kind not in (dict, set) and not (
-        is_user_module(kind.__module__) and hasattr(old, "__dict__")
-    ):
+    if kind not in (dict, set) and not (is_user_module(kind.__module__) and _is_open(kind)):
         return False
     held, content = (old, value) if kind in (dict, set) else (vars(old), vars(value))
     held.clear()
     held.update(content)
     return True
+
+
+class _Open:
+    """An instance holds its attributes, and nothing else."""
+
+
+def _is_open(kind: type) -> bool:
+    """Whether all that an instance holds is its attributes: no slots, no items, no number."""
+    own = kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__
+    return own == (_Open.__basicsize__, _Open.__itemsize__, _Open.__dictoffset__)
 
 
 class InstalledModules:
@@ -211,6 +227,7 @@ class InstalledModules:
         remove_modules(generation)  # imported from this process's own disk: may be different
         generation.put_back()
         self.active = generation
+        surround_classes(generation.number)
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 

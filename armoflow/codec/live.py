@@ -28,7 +28,7 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
-from armoflow.codec.modules import MAIN, ModuleBundle, ModuleSource
+from armoflow.codec.modules import DELETED, MAIN, ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
 from armoflow.codec.pickling import explain_failure
 from armoflow.codec.references import (
@@ -51,7 +51,6 @@ _STEADY = (
     *(re.Pattern, PurePath, date, time, timedelta, tzinfo, types.ModuleType),
 )
 _LIGHT = (types.FunctionType, type, types.ModuleType, types.NoneType, bool, int, float)
-_ABSENT = object()
 _UNDECLARED = Declaration(DeclaredKind.COMPUTED)
 
 
@@ -64,7 +63,7 @@ class LiveState:
 
     def __init__(self, bundle: ModuleBundle) -> None:
         self._bundle = bundle
-        self._declared: dict[str, tuple[ModuleSource, Declared | None]] = {}
+        self._declared: dict[str, tuple[ModuleSource, Declared]] = {}
         self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._known_with_values: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._owners: dict[str, Any] = {}  # of the names that differ: what they are in
@@ -103,12 +102,28 @@ class LiveState:
             pickled = self._pickle(binding) if self._differs(binding) else None
             self._set(binding.module, binding.path, pickled)
             noticed = noticed and (pickled is None or _is_noticed(binding.value))
+        for module, path in list(self._deleted(usage)):
+            self._set(module, path, DELETED)
         for module in usage.modules:
-            for path in self._bundle.names_of(module):
+            for path, value in self._bundle.names_of(module):
                 owner = _owner(module, path)
-                if owner is _ABSENT or owner is not self._owners.get(f"{module}:{path}"):
-                    self._set(module, path, None)  # it is gone, or in something else now
+                same_owner = owner is self._owners.get(f"{module}:{path}")
+                if not same_owner or _has(owner, path) is (value == DELETED):
+                    self._set(module, path, None)  # it is gone, or back, or in something else now
         return noticed
+
+    def _deleted(self, usage: Usage) -> Iterator[tuple[str, str]]:
+        """Names that the sources have, and the modules and classes have not (any more)."""
+        for module, name in usage.missing:
+            declared = self._declarations(module)
+            if declared is not None and name in declared.names:
+                yield module, name
+        for binding in usage.bindings:
+            declared, value = self._declarations(binding.module), binding.value
+            if declared is not None and isinstance(value, type):
+                for name in declared.attributes_of(binding.path):
+                    if name not in value.__dict__:
+                        yield binding.module, f"{binding.path}.{name}"
 
     def _set(self, module: str, path: str, pickled: bytes | None) -> None:
         name = f"{module}:{path}"
@@ -153,7 +168,9 @@ class LiveState:
 
     def _computed_differs(self, binding: Binding) -> bool:
         value, name = binding.value, binding.path.rpartition(".")[2]
-        if isinstance(value, types.ModuleType) or (name[:2] == "__" == name[-2:]):
+        if isinstance(value, types.ModuleType):
+            return sys.modules.get(value.__name__) is not value
+        if name[:2] == "__" == name[-2:]:
             code = getattr(value, "__code__", None)
             return code is not None and not code.co_filename.startswith(_GENERATED)
         if isinstance(value, type) and is_reachable(value):
@@ -169,7 +186,7 @@ class LiveState:
                 if module in MAIN or not is_importable(module):
                     return False  # the script put it there
                 continue
-            if function.__code__ not in declared.codes:
+            if not declared.has(function.__code__):
                 return function.__code__.co_filename.startswith(_GENERATED)
             if not declared.has_defaults_of(function):
                 return False
@@ -182,9 +199,8 @@ class LiveState:
         known = self._declared.get(name)
         if known is None or known[0] != source:
             loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-            # Another loader may compile something else than the source.
-            plain = type(loader) is SourceFileLoader
-            known = self._declared[name] = source, Declared(name, source) if plain else None
+            exact = type(loader) is SourceFileLoader
+            known = self._declared[name] = source, Declared(name, source, exact=exact)
         return known[1]
 
     def _pickle(self, binding: Binding) -> bytes | None:
@@ -269,7 +285,12 @@ class _ByValue(Pickler):
         module = function.__globals__.get("__name__")
         if is_importable(module):
             scope = _Namespace(str(module))
-            slots["__globals__"] = {}
+            # What a loader has put there under names that no source can have.
+            slots["__globals__"] = {
+                name: value
+                for name, value in slots["__globals__"].items()
+                if not name.isidentifier()
+            }
             self.names.add(module)
         self.names.update(code_imports(function))
         return (make, (code, scope, *rest), (state, slots), *end)
@@ -298,10 +319,13 @@ def _reason(value: Any) -> str:
 def _owner(module: str, path: str) -> Any:
     """The module, class or function that has what a path leads to as its attribute."""
     owner: Any = sys.modules.get(module)
-    *parts, last = path.split(".")
-    for part in parts:
+    for part in path.split(".")[:-1]:
         owner = getattr(owner, "__dict__", {}).get(part)
-    return owner if last in getattr(owner, "__dict__", {}) else _ABSENT
+    return owner
+
+
+def _has(owner: Any, path: str) -> bool:
+    return path.rpartition(".")[2] in getattr(owner, "__dict__", {})
 
 
 def _holds_values(root: Any) -> bool:
@@ -374,9 +398,10 @@ def _is_noticed(value: Any, depth: int = _DEEPEST) -> bool:
     if not depth:
         return False
     if isinstance(value, (list, tuple, set, frozenset, dict)):
-        parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
+        held: Iterable[Any] = value.values() if isinstance(value, dict) else value
+        parts = [*held, *getattr(value, "__dict__", {}).values()]
         return len(value) <= WIDEST and all(_is_noticed(part, depth - 1) for part in parts)
     if is_own(type(value).__module__):
-        parts = getattr(value, "__dict__", {}).values()
+        parts = list(getattr(value, "__dict__", {}).values())
         return all(_is_noticed(part, depth - 1) for part in parts)
     return False

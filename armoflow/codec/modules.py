@@ -42,6 +42,10 @@ _own: set[str] = set()  # modules found to be the user's
 _foreign = {*sys.builtin_module_names, *NEEDED}  # top-level names found to be somebody else's
 
 
+DELETED = b""
+"""Stands in a bundle for what a name stands for that its module's source has, and it has not."""
+
+
 class ModuleSource(NamedTuple):
     """A module as it travels; ``text`` is None for a namespace package."""
 
@@ -240,7 +244,7 @@ class Bundle(NamedTuple):
         sources: By module name.
         names: The names that tasks use, as ``module:path``: None where a name stands for what its
             module's source makes of it, else a pickle of what it stands for (see
-            :mod:`armoflow.codec.live`).
+            :mod:`armoflow.codec.live`), or :data:`DELETED`.
     """
 
     sources: dict[str, ModuleSource]
@@ -327,11 +331,11 @@ class ModuleBundle:
             self._names[name] = value
             self._encoded = None
 
-    def names_of(self, module: str) -> list[str]:
+    def names_of(self, module: str) -> list[tuple[str, bytes]]:
         """The paths in a module of which it was told that they are not what the source says."""
         prefix = f"{module}:"
         return [
-            name.removeprefix(prefix)
+            (name.removeprefix(prefix), value)
             for name, value in self._names.items()
             if value is not None and name.startswith(prefix)
         ]

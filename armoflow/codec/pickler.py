@@ -23,7 +23,7 @@ from armoflow.codec.classes import (
     note_class,
     pickle_class,
 )
-from armoflow.codec.modules import is_user_module
+from armoflow.codec.modules import MAIN, is_user_module
 from armoflow.codec.references import (
     code_imports,
     find_wrapped,
@@ -78,6 +78,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     Attributes:
         file: Where it writes.
         names: Names of the modules that it referred to.
+        code: The functions in it, and the classes that it holds by value.
         buffers: Out-of-band buffers.
     """
 
@@ -88,6 +89,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, *, whole: bool = False, file: io.BytesIO | None = None) -> None:
         self.file = file or io.BytesIO()
         self.names: set[Any] = set()
+        self.code: set[Any] = set()
         self.buffers: list[memoryview] = []
         self._whole = whole
         callback = None if whole else self._keep_buffer
@@ -100,6 +102,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.clear_memo()
         if self.names:
             self.names.clear()
+            self.code.clear()
             self.globals_ref = {}
         if self.buffers:
             self.buffers = []
@@ -119,6 +122,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(value)
         if kind is types.FunctionType or issubclass(kind, type):
             self.names.add(value.__module__)
+            if kind is types.FunctionType:
+                self.code.add(value)
             if is_reachable(value):
                 return NotImplemented
             if kind is types.FunctionType:
@@ -136,8 +141,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_module(self, module: types.ModuleType) -> Any:
         name = module.__name__
-        if module is not sys.modules.get(name) and is_user_module(name):
-            # Since somebody got hold of it, it was imported again under the same name.
+        again = module is not sys.modules.get(name) and is_user_module(name)
+        if again or not (name in MAIN or is_importable(name)):
+            # It was imported again under its name since somebody got hold of it; or a program has
+            # made it, and no other process can import it.
             state = {key: part for key, part in vars(module).items() if key not in _IMPORT_STATE}
             return cloudpickle.cloudpickle.dynamic_subimport, (name, state)
         self.names.add(name)
@@ -162,6 +169,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_cached(self, function: Any) -> Any:
         """What ``functools.lru_cache`` makes: by reference, else around a copy of the function."""
         self.names.add(function.__module__)
+        self.code.add(function)
         module = sys.modules.get(function.__module__)
         if is_importable(function.__module__) and module is not None:
             if getattr(module, function.__qualname__, None) is function:
@@ -175,6 +183,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         pickled = None if self._whole else known_pickle(cls)
         if pickled is None:
             reduced = super().reducer_override(cls)
+            module = cls.__module__
+            if reduced is NotImplemented and module in sys.modules and not is_importable(module):
+                # A program has made the module.
+                reduced = cloudpickle.cloudpickle._dynamic_class_reduce(cls)
             if not isinstance(reduced, tuple) or len(reduced) != 6:
                 return reduced
             note_class(cls)
@@ -183,6 +195,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return (*reduced[:5], ClassState(reduced[5]))
             pickled = _pickle_class(cls)
         self.names.update(pickled.names)
+        self.code.add(cls)
         return load_class, (pickled.digest, pickled.data)
 
     def _keep_buffer(self, buffer: pickle.PickleBuffer) -> bool:

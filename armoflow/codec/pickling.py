@@ -78,6 +78,7 @@ def dumps(
     persistent_id: PersistentId | None = None,
     modules: set[str] | None = None,
     others: set[str] | None = None,
+    code: set[Any] | None = None,
 ) -> Pickled:
     """Pickle a value.
 
@@ -88,6 +89,7 @@ def dumps(
             the object in the pickle, or None.
         modules: Gets the names of the user's own modules that the reader will import.
         others: With it, gets the top-level names of all other modules.
+        code: With it, gets the functions in the value, and the classes that travel with it.
 
     Returns:
         The pickle, and its out-of-band buffers as one-dimensional views of bytes.
@@ -111,14 +113,15 @@ def dumps(
         found = _LARGE
     elif kind in _CONTAINERS:
         found = _survey(value, _SURVEY_DEPTH)
+    named = modules, others, code
     try:
         if not found:
             return _new_tuple(Pickled, (_plain_dumps(value, PROTOCOL), ()))
         if found & _LARGE:
-            return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), modules, others)
+            return _dump(_HOOKED_POOL, value, _large_hook(persistent_id), named)
         if persistent_id is not None:
-            return _dump(_HOOKED_POOL, value, persistent_id, modules, others)
-        return _dump(_PLAIN_POOL, value, None, modules, others)
+            return _dump(_HOOKED_POOL, value, persistent_id, named)
+        return _dump(_PLAIN_POOL, value, None, named)
     except ArmoflowError:
         raise
     except Exception as error:
@@ -204,8 +207,7 @@ def _dump(
     pool: list[Pickler],
     value: Any,
     hook: PersistentId | None,
-    modules: set[str] | None,
-    others: set[str] | None,
+    named: tuple[set[str] | None, set[str] | None, set[Any] | None],
 ) -> Pickled:
     # Making a pickler costs several times as much as pickling a few arguments with it. One that
     # failed is not used again; popping from and appending to a list are atomic.
@@ -218,8 +220,11 @@ def _dump(
     _c_dump(pickler, value)
     data = pickler.file.getvalue()
     buffers = pickler.buffers
+    modules, others, code = named
     if modules is not None and pickler.names:
         pickler.report_modules(modules, others)
+        if code is not None:
+            code |= pickler.code
     if len(data) <= _POOL_BYTES and len(pool) < _POOL_SIZE:
         if hook is not None:
             pickler.persistent_id = _no_reference

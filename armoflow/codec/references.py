@@ -205,9 +205,7 @@ def words_of_code(code: types.CodeType) -> frozenset[str]:
 
 
 def _read_words(code: types.CodeType) -> Iterator[str]:
-    names, texts = set[str](), set[str]()
-    _collect(code.co_consts, names, texts)
-    names.update(code.co_names)
+    names, texts = names_and_texts(code)
     if _MAIN in names or _MAIN in texts:
         yield from names
     if "globals" in names:
@@ -215,6 +213,13 @@ def _read_words(code: types.CodeType) -> Iterator[str]:
     if not _RUNS_TEXT.isdisjoint(names):
         for text in texts:
             yield from _WORD.findall(text)
+
+
+def names_and_texts(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """The names that code may look up, and the texts in its constants; of nested code, too."""
+    names, texts = set(code.co_names), set[str]()
+    _collect(code.co_consts, names, texts)
+    return names, texts
 
 
 def _collect(constants: Iterable[Any], names: set[str], texts: set[str]) -> None:

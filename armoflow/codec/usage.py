@@ -31,11 +31,17 @@ import operator
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from armoflow.codec.modules import MAIN, is_user_module, parents_of
-from armoflow.codec.references import code_imports, content_of, is_importable, words_of_code
+from armoflow.codec.references import (
+    code_imports,
+    content_of,
+    is_importable,
+    names_and_texts,
+    words_of_code,
+)
 
 _NO_NAMES: tuple[str, ...] = ()
 _MISSING = object()
@@ -47,6 +53,8 @@ _BY_NAME = frozenset(
         *("import_module", "__import__", "vars", "__dict__", "globals"),
     }
 )
+ANY_NAME = "*"
+"""Stands among names for those that code looks up where it spells out none."""
 _LEAVES = frozenset(
     {
         *(types.NoneType, bool, int, float, complex, str, bytes, bytearray, range, slice),
@@ -85,6 +93,8 @@ class Usage:
         classes: The user's own classes.
         modules: Names of the user's own modules that are used or may be imported.
         bindings: The names in the user's own modules and classes.
+        missing: Module and name of those that are looked up in the user's own modules, and are not
+            there: of builtins, of attributes of something else, or deleted.
     """
 
     def __init__(self) -> None:
@@ -92,6 +102,7 @@ class Usage:
         self.classes: list[type] = []
         self.modules: dict[str, None] = {}
         self.bindings: list[Binding] = []
+        self.missing: list[tuple[str, str]] = []
         self._values: list[tuple[str, Any, Mapping[str, Any]]] = []
         self._codes: list[tuple[types.FunctionType, types.CodeType, Any, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
@@ -140,8 +151,9 @@ class Usage:
         self.classes.append(cls)
         self._lengths.append((cls, len(cls.__dict__)))
 
-    def note_absent(self, scope: Mapping[str, Any], name: str) -> None:
-        """Add a name that is not there: a builtin, or an attribute of something else."""
+    def note_absent(self, module: str, scope: Mapping[str, Any], name: str) -> None:
+        """Add a name that is not there."""
+        self.missing.append((module, name))
         self._absent.append((scope, name))
 
     def note_contents(self, value: Any) -> list[Any]:
@@ -174,7 +186,14 @@ def is_own(module: str) -> bool:
 
 
 def names_in(code: types.CodeType) -> tuple[str, ...]:
-    """The names that code may look up, nested code's too, each once, in order."""
+    """The names that code may look up, nested code's too, each once, in order.
+
+    Example:
+        >>> names_in((lambda name: getattr(enum, name)).__code__)
+        ('getattr', 'enum', '*')
+        >>> names_in((lambda: [getattr(enum, name) for name in ("Enum", "Flag")]).__code__)
+        ('getattr', 'enum', 'Enum', 'Flag')
+    """
     known = _names.get(code)
     if known is None:
         if len(_names) >= WIDEST:
@@ -187,22 +206,58 @@ _names: dict[types.CodeType, tuple[str, ...]] = {}
 
 
 def _read_names(code: types.CodeType) -> Iterator[str]:
+    names, texts = names_and_texts(code)
+    by_name = not _BY_NAME.isdisjoint(names)
+    yield from _names_in_order(code, by_name=by_name)
+    yield from sorted(words_of_code(code))
+    if by_name and not any(map(str.isidentifier, texts)):
+        yield ANY_NAME
+
+
+def _names_in_order(code: types.CodeType, *, by_name: bool) -> Iterator[str]:
     yield from code.co_names
-    dynamic = not _BY_NAME.isdisjoint(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _read_names(constant)
-        elif dynamic and isinstance(constant, str):
-            yield from (part for part in constant.split(".") if part.isidentifier())
-    yield from sorted(words_of_code(code))
+            yield from _names_in_order(constant, by_name=by_name)
+        elif by_name:
+            yield from _words_of(constant)
+
+
+def _words_of(constant: Any) -> Iterator[str]:
+    """Names that a constant spells out."""
+    if isinstance(constant, str):
+        yield from (part for part in constant.split(".") if part.isidentifier())
+    elif isinstance(constant, (tuple, frozenset)):
+        for part in _sorted_set(constant) if isinstance(constant, frozenset) else constant:
+            yield from _words_of(part)
 
 
 def _contents_of(value: Any) -> list[Any]:
+    attributes = list(getattr(value, "__dict__", {}).values())
+    if not isinstance(value, _CONTAINERS) or len(value) > WIDEST:
+        return attributes
     if isinstance(value, dict):
-        return [*value.keys(), *value.values()] if len(value) <= WIDEST else []
-    if isinstance(value, _CONTAINERS):
-        return list(value) if len(value) <= WIDEST else []
-    return list(getattr(value, "__dict__", {}).values())
+        return [*value.keys(), *value.values(), *attributes]
+    return [*value, *attributes]
+
+
+def names_there(names: Sequence[str], scope: Mapping[str, Any]) -> Sequence[str]:
+    """The names that code looks up in one of the user's own modules.
+
+    Args:
+        names: Those that it spells out; :data:`ANY_NAME` stands for all that the module has.
+        scope: The module's dictionary.
+
+    Example:
+        >>> names_there(("a", ANY_NAME), {"__name__": "m", "a": 1, "b": 2})
+        ['a', '*', 'b']
+    """
+    if "__getattr__" in scope and not all(map(scope.__contains__, names)):
+        names = *names, "__getattr__"  # which makes them when they are asked for
+    if ANY_NAME not in names or scope.get("__name__") in MAIN:
+        return names
+    own = [name for name in scope if not (name[:2] == "__" == name[-2:])]
+    return list(dict.fromkeys([*names, *own]))
 
 
 def _home(module: str, scope: Mapping[str, Any]) -> str:
@@ -290,7 +345,7 @@ class _UsageWalk:
         if value is _MISSING:
             if key not in self._looked_up:
                 self._looked_up.add(key)
-                self.usage.note_absent(scope, name)
+                self.usage.note_absent(module, scope, name)
             return
         if key not in self._looked_up:
             self._looked_up.add(key)
@@ -312,7 +367,7 @@ class _UsageWalk:
         home = _home(module, scope)
         if "." not in function.__qualname__ and function.__module__ == module:
             self._bind(home, function.__qualname__, scope, names)  # how it is referred to
-        for name in names:
+        for name in names_there(names, scope) if home else names:
             self._bind(home, name, scope, names)
         for cell in function.__closure__ or ():
             self.visit(content_of(cell), names)
@@ -336,7 +391,7 @@ class _UsageWalk:
         self._looked_into.add(key)
         self._note_module(name)
         scope = vars(module)
-        for used in names:
+        for used in names_there(names, scope):
             self._bind(_home(name, scope), used, scope, names)
 
     def _class(self, cls: type) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from types import CodeType
 from typing import Any, Protocol
@@ -136,16 +137,23 @@ class CodeBook:
             self._unchanging[function] = (function.__code__, encoded)
         return encoded
 
-    def add_modules(self, names: frozenset[str] | set[str]) -> None:
-        """Note that instances of classes of these modules are among the values of tasks."""
+    def add_modules(self, names: AbstractSet[str], code: Iterable[Any] = ()) -> None:
+        """Note what is among the values of tasks.
+
+        Args:
+            names: The user's own modules that these name: instances of their classes.
+            code: Functions in them, and classes that travel with them.
+        """
         with self._lock:
             self._bundle_modules(names)
             if self._known is None:
                 for name in names:
                     if name in sys.modules:
                         self._live.check(sys.modules[name])
+                for used in code:
+                    self._live.check(used)
 
-    def _bundle_modules(self, names: frozenset[str] | set[str]) -> None:
+    def _bundle_modules(self, names: AbstractSet[str]) -> None:
         # In a worker the client has sent all of them.
         if self._inherited is None and not names <= self._bundle_names:
             self._bundle_names |= names

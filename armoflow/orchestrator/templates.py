@@ -285,8 +285,8 @@ class Templates:
         if draft is not None:
             if draft.size > config.SHARED_ARGUMENT_LIMIT * len(nodes):
                 raise _PlanInsteadError
-            if draft.modules:
-                self._book.add_modules(draft.modules)
+            if draft.modules or draft.code:
+                self._book.add_modules(draft.modules, draft.code)
             self._book.add_packages(draft.others)
         return pickles
 

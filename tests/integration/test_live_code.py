@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -427,6 +428,20 @@ def test_two_clients_of_one_engine_with_a_module_of_one_name(engine: Any, write:
         assert agree(one, g, 1) == agree(other, g, 1) == 4
 
 
+def test_clients_in_turn_with_other_values_of_one_module(engine: Any, write: Write) -> None:
+    module = write("in_turn", "RATE = 1\ndef h(x): return RATE\ndef plain(x): return x\n")
+    other = write("in_turn_other", "def h(x): return x\n")
+    with Client(engine.endpoint, workers=1) as one, Client(engine.endpoint, workers=1) as two:
+        assert agree(one, module.plain, 0) == 0
+        write("in_turn_other", "def h(x): return -x\n")
+        assert agree(two, script(call, module=other), 3) == -3
+        write("in_turn", "RATE = 1\ndef h(x): return RATE\ndef plain(x): return -x\n")
+        assert agree(two, module.plain, 1) == -1
+        write("in_turn", "RATE = 1\ndef h(x): return RATE\ndef plain(x): return x\n")
+        module.RATE = 5
+        assert agree(two, module.h, 0) == 5
+
+
 def test_what_waits_runs_as_it_was_when_it_was_submitted(client: Client, write: Write) -> None:
     module = write("moment", "RATE = 1\ndef h(x): return RATE\n")
     futures = []
@@ -453,3 +468,186 @@ def test_hashes_and_the_order_of_sets_are_the_same_in_all_workers(
     (one, seen), (other, too) = told
     assert one != other
     assert seen == too
+
+
+def of_a_module(x: Any) -> Any:
+    return module.h(x), module.K  # type: ignore[name-defined]  # noqa: F821
+
+
+def by_getattr(name: str) -> Any:
+    return getattr(module, name)()  # type: ignore[name-defined]  # noqa: F821
+
+
+def by_dict(name: str) -> Any:
+    return vars(module)[name]()  # type: ignore[name-defined]  # noqa: F821
+
+
+def made(x: int) -> Any:
+    return module.made + x  # type: ignore[name-defined]  # noqa: F821
+
+
+def of_derived(x: int) -> Any:
+    return Derived.v, x  # type: ignore[name-defined]  # noqa: F821
+
+
+def takes(value: Any) -> Any:
+    """What is among the arguments is called."""
+    return value.go() if hasattr(value, "go") else value(1)
+
+
+def make_holder(module: Any, **attributes: Any) -> type:
+    """A class of a script, whose methods use a module."""
+
+    def go(self: Any) -> Any:
+        return module.h(1), module.K
+
+    return type("Holder", (), {"__module__": "__main__", "go": go, **attributes})
+
+
+def test_code_among_arguments_is_as_it_is_here(client: Client, write: Write) -> None:
+    module = write("handed", "K = 1\ndef h(x): return x + K\nkept = [h]\n")
+    holder, g = make_holder(module), script(takes)
+    of_module = script(of_a_module, module=module)
+    put = []
+    for change in (
+        lambda: None,
+        lambda: setattr(module, "K", 50),
+        lambda: write("handed", "K = 2\ndef h(x): return x * K\n"),
+        lambda: setattr(module, "h", lambda x: ("patched", x)),
+    ):
+        change()
+        for value in (module.h, functools.partial(module.h), of_module, holder()):
+            agree(client, g, value)
+            put.append((task(g)(client.put(value)), g(value)))
+            assert client.compute(put[-1][0]) == put[-1][1]
+        assert client.compute(task(lambda several: [f(1) for f in several])([module.h])) == [
+            module.h(1)
+        ]
+
+
+def test_values_that_hold_more_than_attributes(client: Client, write: Write) -> None:
+    module = write(
+        "holding",
+        "class Few(list): pass\n"
+        "class Table(dict): pass\n"
+        "class Level(int): pass\n"
+        "class Slots:\n    __slots__ = ('v',)\n"
+        "class Both(Slots): pass\n"
+        "few, table, level, both = Few([1]), Table(a=1), Level(3), Both()\n"
+        "both.v, both.w = 1, 1\n"
+        "def all_of_it(x):\n"
+        "    more = getattr(few, 'more', None)\n"
+        "    return list(few), dict(table), level + 0, both.v, both.w, more\n",
+    )
+    g = script(all_of_it, module=module)
+    for change in (
+        lambda: None,
+        lambda: module.few.append(2),
+        lambda: module.table.update(b=2),
+        lambda: setattr(module, "level", module.Level(5)),
+        lambda: setattr(module.both, "v", 9),
+        lambda: setattr(module.both, "w", 9),
+        lambda: setattr(module.few, "more", 9),
+    ):
+        change()
+        agree(client, g, 1)
+
+
+DELETED = (
+    "import enum\nK = 1\n"
+    "class Base:\n    v = 1\n"
+    "class Derived(Base):\n    v = 2\n    def m(self): return 'own'\n"
+    "def h(): return 'here'\n"
+    "def all_of_it(x):\n"
+    "    try: said = h()\n"
+    "    except NameError: said = 'gone'\n"
+    "    return said, 'K' in globals(), Derived.v, hasattr(Derived, 'm'), x\n"
+)
+
+
+def test_what_was_deleted_is_not_there(
+    client: Client, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = write("lacking", DELETED)
+    g = script(all_of_it, module=module)
+    before = agree(client, g, 1)
+    with monkeypatch.context() as patch:
+        for path in ("h", "K", "Derived.v", "Derived.m"):
+            patch.delattr(f"lacking.{path}")
+            agree(client, g, 1)
+    assert agree(client, g, 1) == before
+    derived = type("Derived", (module.Base,), {"__module__": "__main__", "v": 2})
+    of_script: Any = script(of_derived, Derived=derived)
+    assert agree(client, of_script, 1) == (2, 1)
+    del derived.v
+    assert agree(client, of_script, 1) == (1, 1)
+
+
+def test_names_that_are_not_spelled_out(client: Client, write: Write) -> None:
+    module = write(
+        "dispatching",
+        "STATE = {'v': 1}\n"
+        "def on_a(): return 1\n"
+        "def on_b(): return 2\n"
+        "def __getattr__(name):\n"
+        "    if name == 'made': return STATE['v']\n"
+        "    raise AttributeError(name)\n"
+        "def by_globals(name): return globals()[name]()\n"
+        "def in_turn(x): return [globals()[name]() for name in ('on_a', 'on_b')]\n",
+    )
+    functions = module.by_globals, *(script(one, module=module) for one in (by_getattr, by_dict))
+    for change in (
+        lambda: None,
+        lambda: setattr(module, "on_a", lambda: "patched"),
+        lambda: module.STATE.update(v=5),
+    ):
+        change()
+        agree(client, module.in_turn, 1)
+        agree(client, script(made, module=module), 1)
+        for function in functions:
+            agree(client, function, "on_a")
+
+
+def test_modules_that_a_loader_changes_or_a_program_makes(
+    client: Client, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "K = 1\ndef h(x): return x + K\n"
+    text += "class Held:\n    v = 1\n    def go(self): return self.v, K\n"
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("zipped.py", text)
+    monkeypatch.syspath_prepend(str(tmp_path / "packed.zip"))
+    zipped = importlib.import_module("zipped")
+    program = types.ModuleType("made_here")
+    exec(text, vars(program))
+    for module in (zipped, program):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        for name, value in (("K", 1), ("K", 7), ("h", lambda x: ("patched", x))):
+            setattr(module, name, value)
+            agree(client, script(call, module=module), 1)
+            agree(client, script(takes), module.Held())
+        module.Held.v = 5
+        assert agree(client, script(takes), module.Held()) == (5, 7)
+
+
+RATE = 1
+
+
+def of_this_module(x: int) -> tuple[int, int]:
+    assert RATE  # pytest compiles something else
+    return x, RATE
+
+
+def test_modules_that_pytest_compiles(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(x: int) -> tuple[Any, ...]:
+        assert RATE
+        return "other", x, RATE
+
+    here = sys.modules[__name__]
+
+    def by_its_name(x: int) -> Any:
+        return of_this_module(x)
+
+    for name, value in (("RATE", 1), ("RATE", 5), ("of_this_module", other)):
+        monkeypatch.setattr(here, name, value)
+        agree(client, here.of_this_module, 3)
+        agree(client, by_its_name, 3)

@@ -66,7 +66,7 @@ class Draft:
 
     __slots__ = (
         *("_copy", "_data", "_external", "_inputs", "_often", "_recall", "_references"),
-        *("constants", "inputs", "modules", "others", "size"),
+        *("code", "constants", "inputs", "modules", "others", "size"),
     )
 
     def __init__(
@@ -87,6 +87,7 @@ class Draft:
         self.constants: list[Constant] = list(base.constants) if base else []
         self._references: dict[Any, tuple[Any, ...]] = dict(base._references) if base else {}
         self.modules: set[str] = set()
+        self.code: set[Any] = set()
         self.others: set[str] = set()
         self.size = 0
 
@@ -170,7 +171,7 @@ class Draft:
             SerializationError: If a part of it cannot be pickled; ``what`` names it.
         """
         try:
-            pickled = dumps(value, self.persistent_id, self.modules, self.others)
+            pickled = dumps(value, self.persistent_id, self.modules, self.others, self.code)
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)

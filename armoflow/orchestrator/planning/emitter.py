@@ -154,8 +154,8 @@ class Emitter:
         task.backup = rules.backup and operation in _BACKED
         if rules.cached and operation is not Operation.GATHER:
             task.cached = final or operation is not Operation.COMBINE
-        if draft.modules:
-            self._book.add_modules(draft.modules)
+        if draft.modules or draft.code:
+            self._book.add_modules(draft.modules, draft.code)
             self._forget_modules()
         self._book.add_packages(draft.others)
         if function is not None:
